@@ -1,0 +1,216 @@
+//! The record of one cell: what was run, on what, with what result.
+//!
+//! The runner writes one `record.json` into the cell's folder when the cell ends; this crate turns
+//! many of them into tables and figures. The file holds all that a sceptical reader would ask for:
+//! the resolved configuration, checksums of data and weights, the code's commit, the machine, the
+//! parameters counted apart, and times and memory. Unknown fields are refused, so that a record of
+//! another schema is never misread.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// Version of the record's layout; raised whenever a field changes its meaning.
+pub const SCHEMA: u32 = 1;
+
+/// Name of the record's file in a cell's folder.
+pub const RECORD_FILE: &str = "record.json";
+
+/// Name of the adapter-only weights in a cell's folder (safetensors; f32; leading stack dimension).
+pub const ADAPTER_FILE: &str = "adapter.safetensors";
+
+/// One finished (or diverged) cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// [`SCHEMA`] of the program that wrote the record.
+    pub schema: u32,
+    /// The cell's name: blake3, in hex, of its resolved configuration.
+    pub cell: String,
+    /// Name of the experiment file, for example `vtab`.
+    pub experiment: String,
+    /// `vtab`, `fgvc`, `gic`, `commonsense` or `vl`.
+    pub suite: String,
+    /// `embedded`, `small` or `paper`; records of different profiles are never averaged.
+    pub profile: String,
+    /// What the cell was for.
+    pub stage: Stage,
+    /// How the cell ended.
+    pub state: State,
+    /// The data set.
+    pub dataset: Dataset,
+    /// The frozen model.
+    pub backbone: Backbone,
+    /// The method under test.
+    pub method: Method,
+    /// The seed of initialisation and sampling.
+    pub seed: u64,
+    /// Every protocol choice, as resolved (learning rate, epochs, transforms, ...).
+    pub protocol: serde_json::Value,
+    /// Numbers of parameters.
+    pub parameters: Parameters,
+    /// What was measured.
+    pub metrics: Metrics,
+    /// What it cost.
+    pub cost: Cost,
+    /// Where and with what it was made.
+    pub provenance: Provenance,
+}
+
+/// What a cell is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Trained on train, read on val, to choose hyper-parameters.
+    Tune,
+    /// Trained on train+val with the chosen ones, test read once.
+    Final,
+}
+
+/// How a cell ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Trained to the last step.
+    Finished,
+    /// Stopped before a step whose loss or gradient was not finite; it has no test metric.
+    Diverged,
+}
+
+/// The data set of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// `cifar100`, or `mini/cifar100` for a procedurally drawn stand-in.
+    pub name: String,
+    /// The suite's group, for example `natural`; group means are taken over it.
+    pub group: String,
+    /// Place of the set in its suite's table, from 0.
+    pub order: u32,
+    /// Number of classes.
+    pub classes: u32,
+    /// Images that were trained on.
+    pub train: u32,
+    /// Images that were evaluated.
+    pub test: u32,
+    /// blake3 of the data that were read (file lists and files, or the generator's parameters).
+    pub checksum: String,
+}
+
+/// The frozen model of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Backbone {
+    /// Name in the registry, for example `vit_micro`.
+    pub name: String,
+    /// blake3 of the weights file; `random:<seed>` where it was drawn.
+    pub checksum: String,
+}
+
+/// The method of a cell.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Method {
+    /// Registry name: `linear`, `fft`, `lora`, `ssf`, `san`, ...
+    pub name: String,
+    /// The row's name in a table: the registry name, and what distinguishes it (`SAN (full)`).
+    pub label: String,
+    /// The method's own options, resolved.
+    pub config: serde_json::Value,
+}
+
+/// Numbers of parameters; the head is always apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Parameters {
+    /// All parameters of the backbone, without head.
+    pub backbone: u64,
+    /// Trained parameters, without head.
+    pub trainable: u64,
+    /// Parameters of the head.
+    pub head: u64,
+}
+
+/// What was measured.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Top-1 accuracy in [0, 1] on the split that the stage reads (val, or test); none if diverged.
+    pub accuracy: Option<f64>,
+    /// Mean training loss of the last epoch.
+    pub train_loss: Option<f64>,
+    /// Largest absolute difference between merged and unmerged logits on one batch.
+    pub merge_difference: Option<f64>,
+    /// Mean training loss of each epoch.
+    pub loss_history: Vec<f64>,
+    /// Steps of the optimiser that were taken.
+    pub steps: u64,
+}
+
+/// What the cell cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Seconds of training, without evaluation and preparation of data.
+    pub train_seconds: f64,
+    /// Seconds of evaluation.
+    pub evaluate_seconds: f64,
+    /// Seconds of reading, drawing or decoding data.
+    pub data_seconds: f64,
+    /// Peak resident memory of the worker during the cell, bytes; none where it cannot be read.
+    pub peak_memory: Option<u64>,
+    /// Bytes of the adapter file.
+    pub adapter_bytes: u64,
+}
+
+/// Where and with what a record was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Commit of the code, or `unknown`.
+    pub commit: String,
+    /// Whether the working tree had uncommitted changes.
+    pub dirty: bool,
+    /// Version of this program.
+    pub version: String,
+    /// Version of libtorch.
+    pub libtorch: String,
+    /// `cpu`, or the GPU's name.
+    pub device: String,
+    /// Compute threads of the worker.
+    pub threads: u32,
+    /// When the cell ended, seconds since 1970.
+    pub finished_at: u64,
+}
+
+/// A record could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The file could not be read.
+    #[error("cannot read the record {path}")]
+    Read {
+        /// The record's file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is not a record of this schema.
+    #[error("{path} is not a record of schema {SCHEMA}: {source}")]
+    Parse {
+        /// The record's file.
+        path: PathBuf,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl Record {
+    /// Reads one record.
+    ///
+    /// # Errors
+    /// When the file is missing, or is not a record of this schema.
+    pub fn read(path: &Path) -> Result<Self, RecordError> {
+        let text = std::fs::read(path).map_err(|source| RecordError::Read { path: path.into(), source })?;
+        serde_json::from_slice(&text).map_err(|source| RecordError::Parse { path: path.into(), source })
+    }
+}
