@@ -1,1 +1,49 @@
-//! placeholder
+//! Backbones over sites: one model, one file, each with its published configuration and key names.
+//!
+//! A model describes itself as a [`san_core::Layout`] and is built from a
+//! [`san_core::attachment::Scope`]; it knows no method. [`registry`] has the configurations by name,
+//! [`weights`] reads checkpoints strictly, [`classifier`] puts a trained head on top.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod classifier;
+pub mod registry;
+pub mod vit;
+pub mod weights;
+
+pub use classifier::Classifier;
+
+use san_core::attachment::Scope;
+use san_core::{Error, Layout, Weights};
+use tch::Tensor;
+
+/// A configured architecture, before any weight is there.
+pub trait Architecture: std::fmt::Debug + Send + Sync {
+    /// Tensors, sites and norms; `name` is for messages.
+    fn layout(&self, name: &str) -> Layout;
+
+    /// Height and width in pixels of the images it reads.
+    fn image_size(&self) -> i64;
+
+    /// A published checkpoint made to fit this configuration, where the model allows it (a position
+    /// embedding resampled to another image size).
+    ///
+    /// # Errors
+    /// When it cannot be made to fit.
+    fn fit(&self, weights: Weights) -> Result<Weights, Error>;
+
+    /// The model.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error>;
+
+    /// The configuration in the terms of its publisher, for files that others read.
+    fn published_config(&self) -> serde_json::Value;
+}
+
+/// A model from images to one feature vector each.
+pub trait Backbone: std::fmt::Debug {
+    /// Features `[K * batch, features]` of normalised images `[K * batch, 3, size, size]`.
+    fn features(&self, images: &Tensor) -> Tensor;
+}

@@ -1,0 +1,71 @@
+//! A backbone with a trained linear head.
+
+use san_core::attachment::Scope;
+use san_core::parameter::{Parameter, linear};
+use san_core::{Attachment, Error, Layout, Trainables, Weights};
+use tch::Tensor;
+
+use crate::{Architecture, Backbone};
+
+/// From images to class scores.
+#[derive(Debug)]
+pub struct Classifier {
+    backbone: Box<dyn Backbone>,
+    weight: Parameter,
+    bias: Parameter,
+}
+
+impl Classifier {
+    /// A model over frozen weights, an attachment and the trained head in `trainables`.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    pub fn new(
+        architecture: &dyn Architecture,
+        layout: &Layout,
+        weights: &Weights,
+        attachment: &Attachment,
+        trainables: &Trainables,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            backbone: architecture.build(&Scope::new(weights, attachment))?,
+            weight: Parameter::Trained(trainables.get(&format!("{}.weight", layout.head))?),
+            bias: Parameter::Trained(trainables.get(&format!("{}.bias", layout.head))?),
+        })
+    }
+
+    /// A model of plain weights, the head among them, as [`san_core::merge::merge`] makes them.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    pub fn merged(
+        architecture: &dyn Architecture,
+        layout: &Layout,
+        weights: &Weights,
+    ) -> Result<Self, Error> {
+        let frozen = |part| weights.get(&format!("{}.{part}", layout.head)).map(Tensor::shallow_clone);
+        Ok(Self {
+            backbone: architecture.build(&Scope::new(weights, &Attachment::default()))?,
+            weight: Parameter::Frozen(frozen("weight")?),
+            bias: Parameter::Frozen(frozen("bias")?),
+        })
+    }
+
+    /// Class scores `[K * batch, classes]` of images `[K * batch, 3, size, size]`.
+    #[must_use]
+    pub fn forward(&self, images: &Tensor) -> Tensor {
+        self.head(&self.features(images))
+    }
+
+    /// What the head reads, `[K * batch, features]`.
+    #[must_use]
+    pub fn features(&self, images: &Tensor) -> Tensor {
+        self.backbone.features(images)
+    }
+
+    /// Class scores of features.
+    #[must_use]
+    pub fn head(&self, features: &Tensor) -> Tensor {
+        linear(features, &self.weight, Some(&self.bias))
+    }
+}

@@ -1,0 +1,55 @@
+//! Checkpoints read strictly against a layout.
+
+use std::path::Path;
+
+use san_core::weights::TensorFile;
+use san_core::{Error, Layout, Weights};
+
+use crate::Architecture;
+
+/// Frozen weights and the checksum of the file that they came from.
+#[derive(Debug)]
+pub struct Checkpoint {
+    /// The weights, without head, in f32 on the CPU.
+    pub weights: Weights,
+    /// blake3 of the file, in hex.
+    pub checksum: String,
+}
+
+/// Reads a published checkpoint of `architecture`; a head in it is left out, for every task trains its
+/// own.
+///
+/// # Errors
+/// When the file cannot be read, is no safetensors file, or has a tensor too few, too many, or of
+/// another shape.
+pub fn read(path: &Path, architecture: &dyn Architecture, layout: &Layout) -> Result<Checkpoint, Error> {
+    from_file(TensorFile::read(path)?, path, architecture, layout)
+}
+
+/// As [`read`], from bytes that are in memory already; `path` is for messages.
+///
+/// # Errors
+/// As [`read`].
+pub fn parse(
+    bytes: &[u8],
+    path: &Path,
+    architecture: &dyn Architecture,
+    layout: &Layout,
+) -> Result<Checkpoint, Error> {
+    from_file(TensorFile::parse(bytes, path)?, path, architecture, layout)
+}
+
+fn from_file(
+    file: TensorFile,
+    path: &Path,
+    architecture: &dyn Architecture,
+    layout: &Layout,
+) -> Result<Checkpoint, Error> {
+    let mut weights = Weights::new(file.tensors);
+    for part in ["weight", "bias"] {
+        weights.remove(&format!("{}.{part}", layout.head));
+    }
+    let weights = architecture.fit(weights)?;
+    weights.check(layout, &path.display().to_string())?;
+    Ok(Checkpoint { weights, checksum: file.checksum })
+}

@@ -1,0 +1,114 @@
+//! Fixtures of tools/parity_fixtures.py, and a model with any method on top of them.
+#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc, unreachable_pub, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use backbones::vit::Config;
+use backbones::{Architecture, Classifier};
+use san_core::methods::{self, Method};
+use san_core::trainables::{TrainableSpec, head_specs};
+use san_core::weights::TensorFile;
+use san_core::{Attachment, Layout, Trainables, Weights};
+use serde_json::Value;
+use tch::{Device, Tensor, no_grad};
+
+pub struct Fixture {
+    pub config: Config,
+    pub settings: Value,
+    pub file: TensorFile,
+}
+
+impl Fixture {
+    pub fn read(name: &str) -> Self {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let file = TensorFile::read(&folder.join(format!("{name}.safetensors"))).unwrap();
+        let settings: Value = serde_json::from_str(&file.metadata["config"]).unwrap();
+        Self { config: config_of(&settings), settings, file }
+    }
+
+    pub fn get(&self, name: &str) -> &Tensor {
+        self.file.tensors.get(name).unwrap_or_else(|| panic!("no {name} in the fixture"))
+    }
+
+    /// The tensors whose names start with `prefix`, without it.
+    pub fn under(&self, prefix: &str) -> BTreeMap<String, Tensor> {
+        let strip = |(name, tensor): (&String, &Tensor)| {
+            Some((name.strip_prefix(prefix)?.to_owned(), tensor.shallow_clone()))
+        };
+        self.file.tensors.iter().filter_map(strip).collect()
+    }
+}
+
+/// The fixture's settings without what is not an argument of the model.
+fn config_of(settings: &Value) -> Config {
+    let mut arguments = settings.as_object().unwrap().clone();
+    let size = arguments.remove("input_size").filter(|size| !size.is_null());
+    for extra in ["architecture", "num_classes"] {
+        arguments.remove(extra);
+    }
+    if let Some(size) = size {
+        arguments.insert("img_size".into(), size);
+    }
+    serde_json::from_value(Value::Object(arguments)).unwrap()
+}
+
+pub struct Tuned {
+    pub layout: Layout,
+    pub weights: Weights,
+    pub trainables: Trainables,
+    pub attachment: Attachment,
+    pub model: Classifier,
+}
+
+/// A model with `method`, whose trained tensors are set to `values` (one map for each run).
+pub fn tuned(config: &Config, base: &Fixture, method: &dyn Method, values: &[BTreeMap<String, Tensor>]) -> Tuned {
+    let layout = config.layout("test");
+    let mut all = base.under("weights.");
+    let head: BTreeMap<_, _> =
+        ["head.weight", "head.bias"].map(|name| (name.to_owned(), all.remove(name).unwrap())).into();
+    let classes = head["head.bias"].size()[0];
+    let weights = config.fit(Weights::new(all)).unwrap();
+    weights.check(&layout, "the fixture").unwrap();
+    let mut specs: Vec<TrainableSpec> = method.trainables(&layout).unwrap();
+    specs.extend(head_specs(&layout, classes));
+    let seeds: Vec<u64> = (0..values.len() as u64).collect();
+    let trainables = Trainables::allocate(specs, &seeds, &weights, Device::Cpu).unwrap();
+    for (run, values) in values.iter().enumerate() {
+        for (name, value) in values.iter().chain(&head) {
+            let target = trainables.get(name).unwrap().get(run as i64);
+            assert_eq!(target.size(), value.size(), "{name}");
+            no_grad(|| target.detach().copy_(value));
+        }
+    }
+    let attachment = method.attach(&layout, &trainables).unwrap();
+    let model = Classifier::new(config, &layout, &weights, &attachment, &trainables).unwrap();
+    Tuned { layout, weights, trainables, attachment, model }
+}
+
+impl Tuned {
+    /// Gradient of (logits * probe).sum() by name, of one run.
+    pub fn gradients(&self, input: &Tensor, probe: &Tensor) -> BTreeMap<String, Tensor> {
+        let loss = (self.model.forward(input) * probe).sum(None);
+        let flat = self.trainables.gradient(&loss).unwrap();
+        let mut offset = 0;
+        let mut gradients = BTreeMap::new();
+        for (spec, _) in self.trainables.iter() {
+            let part = flat.get(0).narrow(0, offset, spec.count()).view(spec.shape.as_slice());
+            gradients.insert(spec.name.clone(), part);
+            offset += spec.count();
+        }
+        gradients
+    }
+}
+
+pub fn method(name: &str, options: Value) -> Box<dyn Method> {
+    methods::find(name, options.as_object().unwrap().clone()).unwrap()
+}
+
+#[track_caller]
+pub fn assert_close(name: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) {
+    assert_eq!(ours.size(), theirs.size(), "{name}");
+    let difference = f64::try_from((ours - theirs).abs().max()).unwrap();
+    assert!(difference < tolerance, "{name} differs by {difference:.2e}");
+}

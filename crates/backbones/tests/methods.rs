@@ -1,0 +1,83 @@
+//! Methods on ViT against independent implementations of their papers' formulas, and merging.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use backbones::Classifier;
+use common::{Fixture, Tuned, assert_close, method, tuned};
+use san_core::merge::merge;
+use serde_json::{Value, json};
+use tch::Tensor;
+
+const TOLERANCE: f64 = 1e-4;
+
+fn compare(ours: &Tuned, base: &Fixture, logits: &Tensor, gradients: &BTreeMap<String, Tensor>) {
+    let input = base.get("input");
+    assert_close("logits", &ours.model.forward(input), logits, TOLERANCE);
+    let found = ours.gradients(input, base.get("probe"));
+    let names = |map: &BTreeMap<String, Tensor>| map.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&found), names(gradients));
+    for (name, gradient) in &found {
+        assert_close(name, gradient, &gradients[name], TOLERANCE);
+    }
+}
+
+fn merges(ours: &Tuned, base: &Fixture) {
+    let config = &base.config;
+    let merged = merge(&ours.layout, &ours.weights, &ours.attachment, &ours.trainables, 0).unwrap();
+    let plain = Classifier::merged(config, &ours.layout, &merged).unwrap();
+    let input = base.get("input");
+    assert_close("merged logits", &plain.forward(input), &ours.model.forward(input), TOLERANCE);
+}
+
+#[test]
+fn san_equals_the_papers_formula_in_every_mode_and_wiring_and_merges() {
+    let base = Fixture::read("san_base");
+    for mode in ["both", "nt", "sp"] {
+        for wiring in ["authors", "full"] {
+            let fixture = Fixture::read(&format!("san_{mode}_{wiring}"));
+            let san = method("san", json!({"mode": mode, "wiring": wiring}));
+            let ours = tuned(&base.config, &base, &*san, &[fixture.under("trained.")]);
+            compare(&ours, &base, fixture.get("logits"), &fixture.under("grad."));
+            merges(&ours, &base);
+        }
+    }
+}
+
+fn equals_reference(name: &str, options: Value) {
+    let base = Fixture::read("san_base");
+    let fixture = Fixture::read("methods");
+    let method = method(name, options);
+    let ours = tuned(&base.config, &base, &*method, &[fixture.under(&format!("{name}.trained."))]);
+    compare(&ours, &base, fixture.get(&format!("{name}.logits")), &fixture.under(&format!("{name}.grad.")));
+    merges(&ours, &base);
+}
+
+#[test]
+fn lora_equals_its_formula_and_merges() {
+    equals_reference("lora", json!({"rank": 2, "alpha": 4.0}));
+}
+
+#[test]
+fn ssf_equals_its_formula_and_merges() {
+    equals_reference("ssf", json!({}));
+}
+
+#[test]
+fn full_and_linear_merge() {
+    let base = Fixture::read("san_base");
+    for name in ["fft", "linear"] {
+        merges(&tuned(&base.config, &base, &*method(name, json!({})), &[BTreeMap::new()]), &base);
+    }
+}
+
+#[test]
+fn every_method_but_ssf_starts_as_the_frozen_model() {
+    let base = Fixture::read("san_base");
+    for name in ["linear", "fft", "lora", "san"] {
+        let ours = tuned(&base.config, &base, &*method(name, json!({})), &[BTreeMap::new()]);
+        assert_close(name, &ours.model.forward(base.get("input")), base.get("logits"), TOLERANCE);
+    }
+}

@@ -1,0 +1,105 @@
+//! ViT against timm: outputs and the gradient of every parameter, for the same weights.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use backbones::Architecture;
+use common::{Fixture, Tuned, assert_close, method, tuned};
+use serde_json::json;
+
+const TOLERANCE: f64 = 1e-4;
+
+fn fully_tuned(fixture: &Fixture) -> Tuned {
+    tuned(&fixture.config, fixture, &*method("fft", json!({})), &[BTreeMap::new()])
+}
+
+fn equals_timm(name: &str) {
+    let fixture = Fixture::read(name);
+    let ours = fully_tuned(&fixture);
+    let input = fixture.get("input");
+    assert_close("features", &ours.model.features(input), fixture.get("features"), TOLERANCE);
+    assert_close("logits", &ours.model.forward(input), fixture.get("logits"), TOLERANCE);
+    let theirs = fixture.under("grad.");
+    let gradients = ours.gradients(input, fixture.get("probe"));
+    assert_eq!(gradients.len(), theirs.len());
+    for (key, gradient) in &gradients {
+        let expected = &theirs[key];
+        if gradient.size() == expected.size() {
+            assert_close(key, gradient, expected, TOLERANCE);
+        } else {
+            // timm resamples inside the pass, we before it: pull ours back through the resampling.
+            assert_eq!(key, "pos_embed");
+            let stored = fixture.get("weights.pos_embed").detach().set_requires_grad(true);
+            let one = san_core::Weights::new([(key.clone(), stored.shallow_clone())].into());
+            let resampled = fixture.config.fit(one).unwrap();
+            (resampled.get(key).unwrap() * gradient).sum(None).backward();
+            assert_close(key, &stored.grad(), expected, TOLERANCE);
+        }
+    }
+}
+
+#[test]
+fn a_class_token_model_equals_timm() {
+    equals_timm("vit_class_token");
+}
+
+#[test]
+fn an_average_pool_model_with_layer_scale_equals_timm() {
+    equals_timm("vit_average_pool_layer_scale");
+}
+
+#[test]
+fn a_model_at_another_image_size_equals_timm() {
+    equals_timm("vit_other_image_size");
+}
+
+#[test]
+fn a_stack_of_two_runs_equals_two_runs_alone() {
+    let fixture = Fixture::read("vit_class_token");
+    for name in ["linear", "fft", "lora", "ssf", "san"] {
+        let method = method(name, json!({}));
+        let stacked = tuned(&fixture.config, &fixture, &*method, &[BTreeMap::new(), BTreeMap::new()]);
+        // Two different runs: the second one's trained tensors are moved.
+        let _ = tch::no_grad(|| stacked.trainables.values().get(1).f_mul_scalar_(1.1).unwrap());
+        let rows = |run: i64| -> BTreeMap<_, _> {
+            let one = |(spec, tensor): (&san_core::trainables::TrainableSpec, &tch::Tensor)| {
+                (spec.name.clone(), tensor.get(run).detach())
+            };
+            stacked.trainables.iter().map(one).collect()
+        };
+        let input = fixture.get("input");
+        let twice = tch::Tensor::cat(&[input, input], 0);
+        let together = stacked.model.forward(&twice);
+        let gradient = stacked.trainables.gradient(&together.square().sum(None)).unwrap();
+        for run in 0..2 {
+            let mut alone = tuned(&fixture.config, &fixture, &*method, &[rows(run)]);
+            // `tuned` sets the fixture's head; this run has its own.
+            tch::no_grad(|| {
+                alone.trainables.values().shallow_clone().copy_(&stacked.trainables.values().narrow(0, run, 1));
+            });
+            alone.attachment = method.attach(&alone.layout, &alone.trainables).unwrap();
+            let logits = alone.model.forward(input);
+            assert_close(name, &together.narrow(0, 2 * run, 2), &logits, 1e-5);
+            let single = alone.trainables.gradient(&logits.square().sum(None)).unwrap();
+            assert_close(name, &gradient.narrow(0, run, 1), &single, 2e-4);
+        }
+    }
+}
+
+#[test]
+fn the_published_parameter_counts_hold() {
+    let entry = backbones::registry::find("vit_base_patch16_224.augreg_in21k").unwrap();
+    let layout = entry.architecture.layout(entry.name);
+    assert_eq!(layout.parameters(), 85_798_656);
+    let count = |name: &str| -> i64 {
+        let specs = method(name, json!({})).trainables(&layout).unwrap();
+        specs.iter().map(san_core::trainables::TrainableSpec::count).sum()
+    };
+    assert_eq!(count("linear"), 0);
+    assert_eq!(count("fft"), layout.parameters());
+    assert_eq!(count("lora"), 294_912);
+    assert_eq!(count("ssf"), 205_824);
+    assert_eq!(count("san"), 83_712 + 38_400);
+}

@@ -1,0 +1,89 @@
+//! Adapter-only files: what a run trained, and what it needs to be used again.
+//!
+//! A safetensors file of the trained tensors (f32, with their stack dimension). Its header holds,
+//! under the key `san`, a JSON object: the method and its options, the backbone and the checksum of
+//! the weights it was trained on.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use tch::{Kind, no_grad};
+
+use crate::weights::{TensorFile, write_tensors};
+use crate::{Error, Trainables};
+
+const KEY: &str = "san";
+
+/// What an adapter file says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdapterHeader {
+    /// The registry's name of the method.
+    pub method: String,
+    /// Its options.
+    pub options: serde_json::Value,
+    /// Name of the backbone.
+    pub backbone: String,
+    /// blake3 of the weights that were frozen.
+    pub base_checksum: String,
+    /// Classes of the head.
+    pub classes: i64,
+}
+
+/// Writes the trained tensors, head included; returns the file's size in bytes.
+///
+/// # Errors
+/// When the folder cannot be written or the disk is full.
+pub fn write(path: &Path, header: &AdapterHeader, trainables: &Trainables) -> Result<u64, Error> {
+    let text = serde_json::to_string(header)
+        .map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
+    let tensors = trainables.iter().map(|(spec, tensor)| (spec.name.as_str(), tensor));
+    write_tensors(path, tensors, (KEY, text), Kind::Float)
+}
+
+/// Reads the header alone.
+///
+/// # Errors
+/// When the file is no adapter file.
+pub fn read_header(path: &Path) -> Result<AdapterHeader, Error> {
+    header_of(&TensorFile::read(path)?, path)
+}
+
+fn header_of(file: &TensorFile, path: &Path) -> Result<AdapterHeader, Error> {
+    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
+    let text = file.metadata.get(KEY).ok_or_else(|| malformed("it has no `san` header".into()))?;
+    serde_json::from_str(text).map_err(|error| malformed(format!("its `san` header: {error}")))
+}
+
+/// Copies a file's tensors into `trainables`, allocated for the same method; strict both ways.
+///
+/// # Errors
+/// When the file was trained on other weights than `base_checksum`, or a tensor is missing, of
+/// another shape, or not expected.
+pub fn read_into(path: &Path, base_checksum: &str, trainables: &Trainables) -> Result<AdapterHeader, Error> {
+    let mut file = TensorFile::read(path)?;
+    let header = header_of(&file, path)?;
+    if header.base_checksum != base_checksum {
+        let reason = format!(
+            "it was trained on weights with checksum {}, these have {base_checksum}",
+            header.base_checksum
+        );
+        return Err(Error::Malformed { path: path.into(), reason });
+    }
+    let place = || path.display().to_string();
+    for (spec, tensor) in trainables.iter() {
+        let name = spec.name.clone();
+        let Some(stored) = file.tensors.remove(&name) else {
+            return Err(Error::MissingTensor { name, place: place() });
+        };
+        if stored.size() != tensor.size() {
+            let (found, expected) = (stored.size(), tensor.size());
+            return Err(Error::WrongShape { name, place: place(), found, expected });
+        }
+        no_grad(|| tensor.shallow_clone().f_copy_(&stored).map(drop))?;
+    }
+    match file.tensors.into_keys().next() {
+        Some(name) => Err(Error::UnexpectedTensor { name, place: place() }),
+        None => Ok(header),
+    }
+}

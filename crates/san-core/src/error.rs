@@ -1,0 +1,109 @@
+//! What can go wrong between a layout, its weights and a method.
+
+use std::path::PathBuf;
+
+/// An error of this crate; each variant names the culprit.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A tensor that the layout names is not there.
+    #[error("tensor `{name}` is missing in {place}")]
+    MissingTensor {
+        /// Name of the tensor.
+        name: String,
+        /// File, or the thing that was searched.
+        place: String,
+    },
+    /// A tensor that the layout does not know.
+    #[error("{place} holds tensor `{name}`, which the model does not have")]
+    UnexpectedTensor {
+        /// Name of the tensor.
+        name: String,
+        /// File, or the thing that was searched.
+        place: String,
+    },
+    /// A tensor of another shape than the layout's.
+    #[error("tensor `{name}` in {place} has shape {found:?}; the model needs {expected:?}")]
+    WrongShape {
+        /// Name of the tensor.
+        name: String,
+        /// File, or the thing that was searched.
+        place: String,
+        /// Shape that was found.
+        found: Vec<i64>,
+        /// Shape that is needed.
+        expected: Vec<i64>,
+    },
+    /// A file could not be read or written.
+    #[error("cannot {action} {path}: {source}")]
+    File {
+        /// `read` or `write`.
+        action: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{path} is not a usable safetensors file: {reason}")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A pickle was given as weights.
+    #[error(
+        "{path} is a Python pickle, which can run code when opened; convert it once with: \
+         python3 -c \"import sys, torch; from safetensors.torch import save_file; \
+         save_file(torch.load(sys.argv[1], weights_only=True), sys.argv[2])\" {path} model.safetensors"
+    )]
+    Pickle {
+        /// The file.
+        path: PathBuf,
+    },
+    /// No method of that name.
+    #[error("there is no method `{name}`; {hint}")]
+    UnknownMethod {
+        /// What was asked for.
+        name: String,
+        /// The nearest name, or all of them.
+        hint: String,
+    },
+    /// No backbone of that name.
+    #[error("there is no backbone `{name}`; {hint}")]
+    UnknownBackbone {
+        /// What was asked for.
+        name: String,
+        /// The nearest name.
+        hint: String,
+    },
+    /// A method's options are wrong.
+    #[error("method `{method}`: {reason}")]
+    BadOption {
+        /// The method.
+        method: String,
+        /// Which option, and why.
+        reason: String,
+    },
+    /// A method does not fit a backbone.
+    #[error("method `{method}` does not fit {backbone}: {reason}")]
+    Unfit {
+        /// The method.
+        method: String,
+        /// The backbone.
+        backbone: String,
+        /// Why.
+        reason: String,
+    },
+    /// A method cannot be merged into the frozen weights.
+    #[error("`{name}` cannot be merged: {reason}")]
+    Unmergeable {
+        /// The site or tensor.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// libtorch refused an operation.
+    #[error("libtorch: {0}")]
+    Torch(#[from] tch::TchError),
+}

@@ -1,0 +1,62 @@
+//! A method's effect written back into plain weights, once, for every method.
+//!
+//! Trained tensors take the place of the frozen ones, then each adapter merges its site and each
+//! affine map its norm. The result has the names and shapes of the published checkpoint and runs
+//! without any method attached.
+
+use tch::Tensor;
+
+use crate::{Attachment, Error, Layout, Trainables, Weights};
+
+/// The weights, head included, that do alone what run `run` of the stack does.
+///
+/// # Errors
+/// When a method cannot be merged, or the head is not among the trained tensors.
+pub fn merge(
+    layout: &Layout,
+    weights: &Weights,
+    attachment: &Attachment,
+    trainables: &Trainables,
+    run: i64,
+) -> Result<Weights, Error> {
+    tch::no_grad(|| {
+        let mut merged = weights.shallow_clone();
+        for (name, trained) in &attachment.replaced {
+            merged.insert(name, trained.f_get(run)?.f_detach()?);
+        }
+        for site in layout.sites.iter() {
+            let Some(adapter) = attachment.sites.get(&site.name) else { continue };
+            let (weight_name, bias_name) = (format!("{}.weight", site.name), format!("{}.bias", site.name));
+            let stored = merged.get(&weight_name)?;
+            let shape = stored.size();
+            let weight = stored.f_reshape([site.outputs, site.inputs])?;
+            let bias = site.bias.then(|| merged.get(&bias_name).map(Tensor::shallow_clone)).transpose()?;
+            let (weight, bias) = adapter.merge(run, weight, bias)?;
+            merged.insert(weight_name, weight.f_reshape(shape)?);
+            match bias {
+                Some(bias) if site.bias => merged.insert(bias_name, bias),
+                Some(_) => return Err(without_bias(&site.name)),
+                None => {}
+            }
+        }
+        for (name, affine) in &attachment.norms {
+            let (scale, shift) = (affine.scale.f_get(run)?, affine.shift.f_get(run)?);
+            let weight = merged.get(&format!("{name}.weight"))? * &scale;
+            let bias = merged.get(&format!("{name}.bias"))? * &scale + shift;
+            merged.insert(format!("{name}.weight"), weight);
+            merged.insert(format!("{name}.bias"), bias);
+        }
+        for part in ["weight", "bias"] {
+            let name = format!("{}.{part}", layout.head);
+            merged.insert(&name, trainables.get(&name)?.f_get(run)?.f_detach()?);
+        }
+        Ok(merged)
+    })
+}
+
+fn without_bias(site: &str) -> Error {
+    Error::Unmergeable {
+        name: site.into(),
+        reason: "the method adds a shift and the projection has no bias".into(),
+    }
+}

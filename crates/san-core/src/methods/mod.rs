@@ -1,0 +1,120 @@
+//! The registry of methods: a method is one entry here and one file beside.
+//!
+//! A method reads a [`Layout`] and never a backbone's name. It says which tensors it trains, which
+//! is enough to count and to plan, and attaches them once they are allocated.
+
+mod lora;
+mod san;
+mod ssf;
+mod whole;
+
+use serde_json::{Map, Value};
+
+pub use san::Mode;
+
+use crate::trainables::{Trainables, TrainableSpec};
+use crate::{Attachment, Error, Layout};
+
+/// One method with its options resolved.
+pub trait Method: std::fmt::Debug + Send + Sync {
+    /// The registry's name.
+    fn name(&self) -> &'static str;
+
+    /// Name of the row in a table: the usual name, and what departs from the usual options.
+    fn label(&self) -> String;
+
+    /// All options, resolved.
+    fn options(&self) -> Value;
+
+    /// The tensors that are trained besides the head.
+    ///
+    /// # Errors
+    /// When the method does not fit the backbone.
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error>;
+
+    /// The attachment over allocated tensors.
+    ///
+    /// # Errors
+    /// When a tensor of [`Method::trainables`] is missing.
+    fn attach(&self, layout: &Layout, trainables: &Trainables) -> Result<Attachment, Error>;
+
+    /// Whether no gradient reaches the backbone, so that its features may be computed once.
+    fn features_are_frozen(&self) -> bool {
+        false
+    }
+}
+
+/// A method in the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// Name in experiment files.
+    pub name: &'static str,
+    /// What it trains, in one sentence.
+    pub summary: &'static str,
+    /// Where it was published.
+    pub source: &'static str,
+    parse: fn(Value) -> Result<Box<dyn Method>, serde_json::Error>,
+}
+
+/// Every method.
+pub const REGISTRY: &[Entry] = &[
+    Entry {
+        name: "linear",
+        summary: "the head alone, on frozen features",
+        source: "linear probe",
+        parse: parse::<whole::Linear>,
+    },
+    Entry {
+        name: "fft",
+        summary: "every parameter (full fine-tuning)",
+        source: "full fine-tuning",
+        parse: parse::<whole::Full>,
+    },
+    Entry {
+        name: "lora",
+        summary: "a low-rank update beside chosen projections",
+        source: "Hu et al., arXiv 2106.09685",
+        parse: parse::<lora::Lora>,
+    },
+    Entry {
+        name: "ssf",
+        summary: "a scale and a shift behind every projection and norm",
+        source: "Lian et al., arXiv 2210.08823",
+        parse: parse::<ssf::Ssf>,
+    },
+    Entry {
+        name: "san",
+        summary: "a scale behind every projection, propagated into the next one's weights; the norms",
+        source: "arXiv 2409.06706",
+        parse: parse::<san::San>,
+    },
+];
+
+fn parse<M: Method + serde::de::DeserializeOwned + 'static>(
+    options: Value,
+) -> Result<Box<dyn Method>, serde_json::Error> {
+    Ok(Box::new(serde_json::from_value::<M>(options)?))
+}
+
+/// The method of that name with these options.
+///
+/// # Errors
+/// When there is no such method (the nearest name is given), or an option is unknown or wrong.
+pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, Error> {
+    let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
+        return Err(Error::UnknownMethod { name: name.into(), hint: nearest(name) });
+    };
+    (entry.parse)(Value::Object(options))
+        .map_err(|error| Error::BadOption { method: name.into(), reason: error.to_string() })
+}
+
+fn nearest(name: &str) -> String {
+    let names = REGISTRY.iter().map(|entry| entry.name);
+    let best = names.clone().max_by(|a, b| {
+        strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b))
+    });
+    match best {
+        Some(best) if strsim::jaro_winkler(name, best) > 0.6 => format!("did you mean `{best}`?"),
+        _ => format!("known are {}", names.collect::<Vec<_>>().join(", ")),
+    }
+}

@@ -1,0 +1,74 @@
+//! AdamW over one flat buffer (Loshchilov and Hutter, arXiv 1711.05101; step as in torch's `AdamW`).
+//!
+//! `tch` 0.24 exposes no fused optimiser and no optimiser state. Here the state is two tensors and a
+//! number, and a step is a handful of tensor operations whatever the number of trained tensors.
+
+use serde::{Deserialize, Serialize};
+use tch::{Tensor, no_grad};
+
+use crate::{Error, Trainables};
+
+/// Settings of [`AdamW`] beside the learning rate.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdamWSettings {
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the denominator.
+    pub epsilon: f64,
+    /// Decoupled decay of matrices, in units of the learning rate.
+    pub weight_decay: f64,
+}
+
+impl Default for AdamWSettings {
+    fn default() -> Self {
+        Self { beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weight_decay: 0.0 }
+    }
+}
+
+/// AdamW's state over the buffer `[K, P]` of [`Trainables`].
+#[derive(Debug)]
+pub struct AdamW {
+    settings: AdamWSettings,
+    first: Tensor,
+    second: Tensor,
+    steps: i32,
+}
+
+impl AdamW {
+    /// A fresh state.
+    ///
+    /// # Errors
+    /// When memory is missing.
+    pub fn new(trainables: &Trainables, settings: AdamWSettings) -> Result<Self, Error> {
+        let first = trainables.values().f_zeros_like()?;
+        Ok(Self { settings, second: first.f_zeros_like()?, first, steps: 0 })
+    }
+
+    /// One step with gradient `[K, P]` and learning rate `rate`.
+    ///
+    /// # Errors
+    /// When the gradient has another shape.
+    pub fn step(&mut self, trainables: &Trainables, gradient: &Tensor, rate: f64) -> Result<(), Error> {
+        let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
+        self.steps += 1;
+        let correction1 = 1.0 - beta1.powi(self.steps);
+        let correction2 = 1.0 - beta2.powi(self.steps);
+        no_grad(|| {
+            let mut values = trainables.values().shallow_clone();
+            if weight_decay != 0.0 {
+                let mut decayed = values.f_narrow(1, 0, trainables.decayed())?;
+                let _ = decayed.f_mul_scalar_(1.0 - rate * weight_decay)?;
+            }
+            let _ = self.first.f_lerp_(gradient, 1.0 - beta1)?;
+            let _ = self.second.f_lerp_(&gradient.f_square()?, 1.0 - beta2)?;
+            let mut denominator = self.second.f_sqrt()?;
+            let _ = denominator.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
+            let mut update = self.first.f_div(&denominator)?;
+            let _ = values.f_sub_(&update.f_mul_scalar_(rate / correction1)?)?;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,113 @@
+//! Tensors as a model meets them: frozen and shared by all runs, or trained and one a run.
+//!
+//! Activations of K runs are stacked along the batch: `[K * batch, ..., channels]`, run by run. The
+//! functions here apply one vector or matrix a run to its own part of such a stack. For K = 1 they
+//! cost what the plain operation costs.
+
+use tch::Tensor;
+
+/// A tensor of the model.
+#[derive(Debug)]
+pub enum Parameter {
+    /// Frozen, as in the checkpoint.
+    Frozen(Tensor),
+    /// Trained: `[K, ...]`.
+    Trained(Tensor),
+}
+
+impl Parameter {
+    /// The plain tensor where there is just one: frozen, or trained with K = 1.
+    #[must_use]
+    pub fn single(&self) -> Option<Tensor> {
+        match self {
+            Self::Frozen(tensor) => Some(tensor.shallow_clone()),
+            Self::Trained(tensor) if tensor.size()[0] == 1 => Some(tensor.squeeze_dim(0)),
+            Self::Trained(_) => None,
+        }
+    }
+
+    /// `[1 or K, ...]`: the stack dimension made explicit.
+    #[must_use]
+    pub fn stacked(&self) -> Tensor {
+        match self {
+            Self::Frozen(tensor) => tensor.unsqueeze(0),
+            Self::Trained(tensor) => tensor.shallow_clone(),
+        }
+    }
+
+    /// The tensor of each sample, `[1 or K * batch, ...]`, to stand beside `batch` samples a run.
+    #[must_use]
+    pub fn per_sample(&self, batch: i64) -> Tensor {
+        let stacked = self.stacked();
+        if stacked.size()[0] == 1 { stacked } else { stacked.repeat_interleave_self_int(batch / stacked.size()[0], 0, None) }
+    }
+
+    /// The same elements in another shape (that of one run).
+    #[must_use]
+    pub fn reshape(&self, shape: &[i64]) -> Self {
+        match self {
+            Self::Frozen(tensor) => Self::Frozen(tensor.reshape(shape)),
+            Self::Trained(tensor) => {
+                let stacked: Vec<i64> = std::iter::once(tensor.size()[0]).chain(shape.iter().copied()).collect();
+                Self::Trained(tensor.reshape(stacked.as_slice()))
+            }
+        }
+    }
+}
+
+/// `x * vector`: `x` is `[K * batch, ..., channels]`, `vector` `[K, channels]`.
+#[must_use]
+pub fn scale(x: &Tensor, vector: &Tensor) -> Tensor {
+    if vector.size()[0] == 1 { x * vector.squeeze_dim(0) } else { by_run(x, vector, |x, v| x * v) }
+}
+
+/// `x + vector`, shapes as for [`scale`].
+#[must_use]
+pub fn shift(x: &Tensor, vector: &Tensor) -> Tensor {
+    if vector.size()[0] == 1 { x + vector.squeeze_dim(0) } else { by_run(x, vector, |x, v| x + v) }
+}
+
+fn by_run(x: &Tensor, vector: &Tensor, apply: impl Fn(&Tensor, &Tensor) -> Tensor) -> Tensor {
+    let (stack, channels) = (vector.size()[0], vector.size()[1]);
+    apply(&x.reshape([stack, -1, channels]), &vector.unsqueeze(1)).reshape(x.size())
+}
+
+/// `x W^T + b`: `x` is `[K * batch, ..., in]`, weight `[out, in]` and bias `[out]` a run.
+#[must_use]
+pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Tensor {
+    let single_bias = bias.map(Parameter::single);
+    match (weight.single(), single_bias) {
+        (Some(weight), None) => x.linear(&weight, None::<&Tensor>),
+        (Some(weight), Some(Some(bias))) => x.linear(&weight, Some(&bias)),
+        (Some(weight), Some(None)) => add_bias(&x.linear(&weight, None::<&Tensor>), bias),
+        (None, _) => {
+            let weight = weight.stacked();
+            let [stack, outputs, inputs] = weight.size()[..] else {
+                unreachable!("a linear weight has two dimensions a run")
+            };
+            let mut shape = x.size();
+            if let Some(last) = shape.last_mut() {
+                *last = outputs;
+            }
+            let y = x.reshape([stack, -1, inputs]).matmul(&weight.transpose(1, 2)).reshape(shape.as_slice());
+            add_bias(&y, bias)
+        }
+    }
+}
+
+fn add_bias(y: &Tensor, bias: Option<&Parameter>) -> Tensor {
+    bias.map_or_else(|| y.shallow_clone(), |bias| shift(y, &bias.stacked()))
+}
+
+/// Layer norm over the last dimension, with an affine map of one run or of each run.
+#[must_use]
+pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, epsilon: f64) -> Tensor {
+    let width = *x.size().last().unwrap_or(&1);
+    match (weight.single(), bias.single()) {
+        (Some(weight), Some(bias)) => x.layer_norm([width], Some(weight), Some(bias), epsilon, false),
+        _ => {
+            let normal = x.layer_norm([width], None::<Tensor>, None::<Tensor>, epsilon, false);
+            shift(&scale(&normal, &weight.stacked()), &bias.stacked())
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The two things that a method adapts inside a model: projections and norms.
+//!
+//! A model is written over [`Site`] and [`Norm`] and does not know which method is attached, if any.
+
+use std::rc::Rc;
+
+use tch::Tensor;
+
+use crate::Error;
+use crate::parameter::{Parameter, layer_norm, linear, scale, shift};
+
+/// What a method does at one projection y = W x + b.
+pub trait Adapter: std::fmt::Debug {
+    /// A vector `[K, inputs]` to scale the input by: W diag(p) x = W (p * x), so that no matrix is
+    /// built; where the input is a norm's output, the model folds it into the norm.
+    fn input_scale(&self) -> Option<Tensor> {
+        None
+    }
+
+    /// The adapted output. `x` `[K * batch, ..., inputs]` is the (scaled) input, `y`
+    /// `[K * batch, ..., outputs]` what the projection made of it.
+    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor;
+
+    /// Weight `[outputs, inputs]` and bias `[outputs]` that do the same alone, for one run.
+    ///
+    /// # Errors
+    /// When no such weight exists.
+    fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error>;
+}
+
+/// A merged weight `[outputs, inputs]` and bias `[outputs]`.
+pub type Merged = (Tensor, Option<Tensor>);
+
+/// A linear projection over the last dimension, and what a method attached to it.
+#[derive(Debug)]
+pub struct Site {
+    weight: Parameter,
+    bias: Option<Parameter>,
+    adapter: Option<Rc<dyn Adapter>>,
+}
+
+impl Site {
+    /// Weight `[outputs, inputs]`, bias `[outputs]`.
+    #[must_use]
+    pub fn new(weight: Parameter, bias: Option<Parameter>, adapter: Option<Rc<dyn Adapter>>) -> Self {
+        Self { weight, bias, adapter }
+    }
+
+    /// See [`Adapter::input_scale`].
+    #[must_use]
+    pub fn input_scale(&self) -> Option<Tensor> {
+        self.adapter.as_ref().and_then(|adapter| adapter.input_scale())
+    }
+
+    /// The projection of an input that is not scaled yet: `[K * batch, ..., inputs]` to outputs.
+    #[must_use]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        match self.input_scale() {
+            Some(p) => self.project(&scale(x, &p)),
+            None => self.project(x),
+        }
+    }
+
+    /// The projection of an input that carries [`Site::input_scale`] already.
+    #[must_use]
+    pub fn project(&self, x: &Tensor) -> Tensor {
+        let y = linear(x, &self.weight, self.bias.as_ref());
+        match &self.adapter {
+            Some(adapter) => adapter.adapt(x, y),
+            None => y,
+        }
+    }
+}
+
+/// A scale and a shift `[K, channels]` behind a norm.
+#[derive(Debug)]
+pub struct NormAffine {
+    /// Factor.
+    pub scale: Tensor,
+    /// Addend.
+    pub shift: Tensor,
+}
+
+/// A layer norm over the last dimension.
+#[derive(Debug)]
+pub struct Norm {
+    weight: Parameter,
+    bias: Parameter,
+    epsilon: f64,
+    affine: Option<Rc<NormAffine>>,
+}
+
+impl Norm {
+    /// Weight and bias `[channels]`; `affine` is what a method put behind.
+    #[must_use]
+    pub fn new(weight: Parameter, bias: Parameter, epsilon: f64, affine: Option<Rc<NormAffine>>) -> Self {
+        Self { weight, bias, epsilon, affine }
+    }
+
+    /// The normalised input, `[K * batch, ..., channels]`.
+    #[must_use]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.scaled(x, None)
+    }
+
+    /// The projection of the normalised input. The site's input scale is folded into the norm's own
+    /// affine map, so that it costs no pass over the activations.
+    #[must_use]
+    pub fn then(&self, x: &Tensor, site: &Site) -> Tensor {
+        site.project(&self.scaled(x, site.input_scale().as_ref()))
+    }
+
+    fn scaled(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
+        let mut weight = self.weight.stacked();
+        let mut bias = self.bias.stacked();
+        if let Some(affine) = &self.affine {
+            weight = weight * &affine.scale;
+            bias = bias * &affine.scale + &affine.shift;
+        }
+        if let Some(p) = p {
+            weight = weight * p;
+            bias = bias * p;
+        }
+        layer_norm(x, &Parameter::Trained(weight), &Parameter::Trained(bias), self.epsilon)
+    }
+}
+
+/// Scale and shift of an output; the shift may be absent.
+pub(crate) fn rescale(y: &Tensor, by: &Tensor, add: Option<&Tensor>) -> Tensor {
+    let y = scale(y, by);
+    match add {
+        Some(add) => shift(&y, add),
+        None => y,
+    }
+}
