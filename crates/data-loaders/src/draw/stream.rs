@@ -1,0 +1,114 @@
+//! Random choices of a drawn image as a function of its place: (purpose, numbers) -> an own ChaCha8 stream.
+//!
+//! No generator is shared between images, so any thread may draw any image in any order and the pixels are the same.
+
+use glam::{Vec2, Vec3};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
+
+/// A stream of random choices that belongs to one image (or one class).
+pub(crate) struct Stream(ChaCha8Rng);
+
+impl Stream {
+    /// The stream at a place; two places that differ in the purpose or in any number share nothing.
+    pub(crate) fn new(purpose: &str, numbers: &[u64]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(purpose.as_bytes()).update(&[0]);
+        for number in numbers {
+            hasher.update(&number.to_le_bytes());
+        }
+        Self(ChaCha8Rng::from_seed(*hasher.finalize().as_bytes()))
+    }
+
+    /// A seed for a hash-based noise field.
+    pub(crate) fn seed(&mut self) -> u32 {
+        self.0.next_u32()
+    }
+
+    /// Uniform in `low..high`, on a grid of 2^-24 of the span.
+    pub(crate) fn uniform(&mut self, low: f32, high: f32) -> f32 {
+        low + (high - low) * (self.0.next_u32() >> 8) as f32 / (1u32 << 24) as f32
+    }
+
+    /// Uniform in `0..count`; the bias of the multiplication is below count / 2^32.
+    pub(crate) fn below(&mut self, count: usize) -> usize {
+        ((u64::from(self.0.next_u32()) * count as u64) >> 32) as usize
+    }
+
+    /// True with the given probability.
+    pub(crate) fn chance(&mut self, probability: f32) -> bool {
+        self.uniform(0.0, 1.0) < probability
+    }
+
+    /// One of the items, which must not be empty.
+    pub(crate) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.below(items.len())]
+    }
+
+    /// An angle in radians, uniform over the circle.
+    pub(crate) fn angle(&mut self) -> f32 {
+        self.uniform(0.0, std::f32::consts::TAU)
+    }
+
+    /// A point of the square `low..high` x `low..high`.
+    pub(crate) fn point(&mut self, low: f32, high: f32) -> Vec2 {
+        Vec2::new(self.uniform(low, high), self.uniform(low, high))
+    }
+
+    /// A colour of any hue with saturation and value in the given ranges.
+    pub(crate) fn colour(&mut self, saturation: (f32, f32), value: (f32, f32)) -> Vec3 {
+        let hue = self.uniform(0.0, 1.0);
+        hsv(hue, self.uniform(saturation.0, saturation.1), self.uniform(value.0, value.1))
+    }
+
+    /// A colour near the given one: each channel moved by up to `spread`.
+    pub(crate) fn near(&mut self, colour: Vec3, spread: f32) -> Vec3 {
+        let mut shift = || self.uniform(-spread, spread);
+        (colour + Vec3::new(shift(), shift(), shift())).clamp(Vec3::ZERO, Vec3::ONE)
+    }
+
+    /// A permutation of `0..count` (Fisher-Yates).
+    pub(crate) fn permutation(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        for last in (1..count).rev() {
+            order.swap(last, self.below(last + 1));
+        }
+        order
+    }
+}
+
+/// Red, green and blue of a colour given as hue, saturation and value, all in 0..=1.
+pub(crate) fn hsv(hue: f32, saturation: f32, value: f32) -> Vec3 {
+    let channel = |offset: f32| {
+        let k = (offset + hue * 6.0).rem_euclid(6.0);
+        value * (1.0 - saturation * k.min(4.0 - k).clamp(0.0, 1.0))
+    };
+    Vec3::new(channel(5.0), channel(3.0), channel(1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_always_gives_the_same_choices_and_another_place_others() {
+        let draw = |purpose: &str, numbers: &[u64]| Stream::new(purpose, numbers).uniform(0.0, 1.0);
+        assert_eq!(draw("a", &[1, 2]), draw("a", &[1, 2]));
+        assert_ne!(draw("a", &[1, 2]), draw("a", &[2, 1]));
+        assert_ne!(draw("a", &[1]), draw("b", &[1]));
+    }
+
+    #[test]
+    fn primary_hues_are_the_primary_colours() {
+        assert_eq!(hsv(0.0, 1.0, 1.0), Vec3::X);
+        assert!(hsv(1.0 / 3.0, 1.0, 1.0).abs_diff_eq(Vec3::Y, 1e-6));
+        assert!(hsv(2.0 / 3.0, 1.0, 0.5).abs_diff_eq(Vec3::Z * 0.5, 1e-6));
+    }
+
+    #[test]
+    fn a_permutation_holds_every_item_once() {
+        let mut order = Stream::new("p", &[]).permutation(17);
+        order.sort_unstable();
+        assert_eq!(order, (0..17).collect::<Vec<_>>());
+    }
+}

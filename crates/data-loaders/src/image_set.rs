@@ -1,0 +1,350 @@
+//! One interface to images on disk and to drawn ones: labels by split, and batches through a protocol.
+//!
+//! The protocol has no random part, so an image is decoded and resized once and its bytes are kept, as long as they fit
+//! a budget; a batch is then a lookup and a normalisation. Work is spread by rayon, results never depend on it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use image::RgbImage;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::draw::Part;
+use crate::error::DataError;
+use crate::protocol::{Filter, ImageProtocol};
+use crate::registry::DatasetEntry;
+use crate::{transform, vtab};
+
+/// Bytes of decoded and resized images that one set may keep.
+const CACHE_BYTES: usize = 1 << 30;
+
+/// A part of a set, as protocols name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// For training while tuning (train800).
+    Train,
+    /// For choosing hyper-parameters (val200).
+    Val,
+    /// `Train` followed by `Val`, for the final training.
+    TrainVal,
+    /// Read once, at the end.
+    Test,
+}
+
+impl Split {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::TrainVal => "train+val",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Numbers of images in the three parts of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitCounts {
+    /// Images to train on while tuning.
+    pub train: usize,
+    /// Images to choose by.
+    pub val: usize,
+    /// Images to test on.
+    pub test: usize,
+}
+
+/// Where the images come from.
+enum Source {
+    /// Files on disk, by part.
+    Files([Vec<vtab::Row>; 3]),
+    /// Drawn pictures, by part: RGB bytes of `image_size` x `image_size`, channels together.
+    Drawn { image_size: u32, pictures: [Vec<Vec<u8>>; 3] },
+}
+
+/// Resized images of one part, back to back, by what decides their bytes.
+type Cache = HashMap<(Part, u32, Filter), Arc<Vec<u8>>>;
+
+/// A data set ready to be read.
+pub struct ImageSet {
+    name: String,
+    entry: DatasetEntry,
+    classes: u32,
+    train_and_val: Vec<u32>,
+    train: usize,
+    test: Vec<u32>,
+    source: Source,
+    checksum: String,
+    cache: Mutex<Cache>,
+}
+
+impl ImageSet {
+    /// Opens the set on disk in `<root>/<name>`, the VTAB-1k layout, and checks its lists and the presence of its files.
+    ///
+    /// # Errors
+    /// What is wrong with the folder, with the set, file and line: see [`DataError`]. Images are decoded later, by
+    /// [`ImageSet::check_images`] or [`ImageSet::read`].
+    pub fn open(entry: &DatasetEntry, root: &Path) -> Result<Self, DataError> {
+        let folder = vtab::open(entry, root)?;
+        let labels = folder.parts.each_ref().map(|rows| rows.iter().map(|row| row.label).collect());
+        let source = Source::Files(folder.parts);
+        Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source, folder.checksum))
+    }
+
+    /// Draws the stand-in `mini/<name>` of a set, `image_size` pixels wide; the same arguments give the same set.
+    ///
+    /// # Errors
+    /// [`DataError::NoStandIn`] where the registry defines none, [`DataError::ImageSize`].
+    pub fn draw(entry: &DatasetEntry, counts: SplitCounts, image_size: u32) -> Result<Self, DataError> {
+        transform::check_size(image_size)?;
+        let task = entry.mini.ok_or_else(|| DataError::NoStandIn { set: entry.name.clone() })?;
+        let name = format!("mini/{}", entry.name);
+        let parts = [(Part::Train, counts.train), (Part::Val, counts.val), (Part::Test, counts.test)];
+        let labels =
+            parts.map(|(part, count)| (0..count).map(|index| task.label(&name, part, index)).collect());
+        let pictures = parts.map(|(part, count)| {
+            (0..count).into_par_iter().map(|index| task.draw(&name, part, index, image_size)).collect()
+        });
+        let checksum = checksum_of_pictures(&name, &labels, &pictures);
+        let source = Source::Drawn { image_size, pictures };
+        Ok(Self::assemble(name, entry, task.classes(), labels, source, checksum))
+    }
+
+    fn assemble(
+        name: String,
+        entry: &DatasetEntry,
+        classes: u32,
+        labels: [Vec<u32>; 3],
+        source: Source,
+        checksum: String,
+    ) -> Self {
+        let [mut train_and_val, val, test] = labels;
+        let train = train_and_val.len();
+        train_and_val.extend(val);
+        let (entry, cache) = (entry.clone(), Mutex::default());
+        Self { name, entry, classes, train_and_val, train, test, source, checksum, cache }
+    }
+
+    /// The name that results carry: the set's, or `mini/<set>` for a drawn one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The registry entry.
+    pub fn entry(&self) -> &DatasetEntry {
+        &self.entry
+    }
+
+    /// Number of classes of the images at hand (a drawn stand-in may have fewer than the real set).
+    pub fn classes(&self) -> u32 {
+        self.classes
+    }
+
+    /// Whether the images are drawn, not real.
+    pub fn is_drawn(&self) -> bool {
+        matches!(self.source, Source::Drawn { .. })
+    }
+
+    /// Whether this is a real set whose parts have the published sizes; otherwise its lists are someone's own.
+    pub fn has_official_split_sizes(&self) -> bool {
+        let counts = SplitCounts {
+            train: self.len(Split::Train),
+            val: self.len(Split::Val),
+            test: self.len(Split::Test),
+        };
+        !self.is_drawn() && self.entry.splits == Some(counts)
+    }
+
+    /// The labels of a split, each below [`ImageSet::classes`].
+    pub fn labels(&self, split: Split) -> &[u32] {
+        match split {
+            Split::Train => &self.train_and_val[..self.train],
+            Split::Val => &self.train_and_val[self.train..],
+            Split::TrainVal => &self.train_and_val,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// Number of images in a split.
+    pub fn len(&self, split: Split) -> usize {
+        self.labels(split).len()
+    }
+
+    /// Whether a split holds no image (only a drawn one can).
+    pub fn is_empty(&self, split: Split) -> bool {
+        self.len(split) == 0
+    }
+
+    /// blake3 (hex): of the lists and files on disk, or of the drawn pixels and labels.
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+
+    /// Decodes every image once, so that a broken file is known before training starts.
+    ///
+    /// # Errors
+    /// [`DataError::BadImage`] or [`DataError::Read`], the first in the order of the lists.
+    pub fn check_images(&self) -> Result<(), DataError> {
+        for part in [Part::Train, Part::Val, Part::Test] {
+            let results: Vec<_> = (0..self.part_len(part))
+                .into_par_iter()
+                .map(|index| self.picture(part, index).map(drop))
+                .collect();
+            results.into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+
+    /// Appends the images at `indices` of a split to `pixels` as f32 in NCHW order: `[indices, 3, side, side]`.
+    ///
+    /// # Errors
+    /// An index beyond the split, an image that cannot be read, an impossible image size; `pixels` is then as before.
+    pub fn read(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+        pixels: &mut Vec<f32>,
+    ) -> Result<(), DataError> {
+        transform::check_size(protocol.image_size)?;
+        let places = indices.iter().map(|index| self.locate(split, *index)).collect::<Result<Vec<_>, _>>()?;
+        let sample = sample_bytes(protocol);
+        let mut kept = [None, None, None];
+        for part in [Part::Train, Part::Val, Part::Test] {
+            if places.iter().any(|(other, _)| *other == part) {
+                kept[part as usize] = self.kept(part, protocol)?;
+            }
+        }
+        let start = pixels.len();
+        pixels.resize(start + sample * places.len(), 0.0);
+        let results: Vec<Result<(), DataError>> = pixels[start..]
+            .par_chunks_exact_mut(sample)
+            .zip(&places)
+            .map(|(planes, (part, index))| {
+                match &kept[*part as usize] {
+                    Some(bytes) => transform::normalise(&bytes[index * sample..][..sample], protocol, planes),
+                    None => transform::normalise(&self.resized(*part, *index, protocol)?, protocol, planes),
+                }
+                Ok(())
+            })
+            .collect();
+        let result: Result<(), DataError> = results.into_iter().collect();
+        if result.is_err() {
+            pixels.truncate(start);
+        }
+        result
+    }
+
+    fn part_len(&self, part: Part) -> usize {
+        match part {
+            Part::Train => self.train,
+            Part::Val => self.train_and_val.len() - self.train,
+            Part::Test => self.test.len(),
+        }
+    }
+
+    fn locate(&self, split: Split, index: usize) -> Result<(Part, usize), DataError> {
+        let len = self.len(split);
+        if index >= len {
+            return Err(DataError::IndexOutOfRange {
+                set: self.name.clone(),
+                split: split.name(),
+                index,
+                len,
+            });
+        }
+        Ok(match split {
+            Split::Train => (Part::Train, index),
+            Split::Val => (Part::Val, index),
+            Split::TrainVal if index < self.train => (Part::Train, index),
+            Split::TrainVal => (Part::Val, index - self.train),
+            Split::Test => (Part::Test, index),
+        })
+    }
+
+    /// The resized bytes of a whole part, made on first use; none if they would exceed the budget.
+    fn kept(&self, part: Part, protocol: &ImageProtocol) -> Result<Option<Arc<Vec<u8>>>, DataError> {
+        let key = (part, protocol.image_size, protocol.filter);
+        if let Some(bytes) = self.cache().get(&key) {
+            return Ok(Some(Arc::clone(bytes)));
+        }
+        let sample = sample_bytes(protocol);
+        let held: usize = self.cache().values().map(|bytes| bytes.len()).sum();
+        if held + sample * self.part_len(part) > CACHE_BYTES {
+            return Ok(None);
+        }
+        // Not under the lock: a rayon worker that waits in here may take up another reader's task and want it too.
+        let images: Vec<_> = (0..self.part_len(part))
+            .into_par_iter()
+            .map(|index| self.resized(part, index, protocol))
+            .collect();
+        let mut bytes = Vec::with_capacity(sample * images.len());
+        for image in images {
+            bytes.extend(image?);
+        }
+        let bytes = Arc::new(bytes);
+        self.cache().insert(key, Arc::clone(&bytes));
+        Ok(Some(bytes))
+    }
+
+    /// The cache holds finished entries only, so a panic elsewhere leaves it valid.
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resized(&self, part: Part, index: usize, protocol: &ImageProtocol) -> Result<Vec<u8>, DataError> {
+        if let Source::Drawn { image_size, pictures } = &self.source
+            && *image_size == protocol.image_size
+        {
+            return Ok(pictures[part as usize][index].clone());
+        }
+        let picture = self.picture(part, index)?;
+        transform::resize(&picture, protocol).map_err(|reason| self.bad_image(part, index, reason))
+    }
+
+    /// An image as it is, before any resizing.
+    fn picture(&self, part: Part, index: usize) -> Result<RgbImage, DataError> {
+        match &self.source {
+            Source::Files(parts) => {
+                let path = &parts[part as usize][index].path;
+                let read = |source| DataError::Read { set: self.name.clone(), path: path.clone(), source };
+                let bytes = fs::read(path).map_err(read)?;
+                transform::decode(&bytes).map_err(|reason| self.bad_image(part, index, reason))
+            }
+            Source::Drawn { image_size, pictures } => {
+                let bytes = pictures[part as usize][index].clone();
+                let picture = RgbImage::from_raw(*image_size, *image_size, bytes);
+                picture.ok_or_else(|| self.bad_image(part, index, "its size is not the set's".to_owned()))
+            }
+        }
+    }
+
+    fn bad_image(&self, part: Part, index: usize, reason: String) -> DataError {
+        let path = match &self.source {
+            Source::Files(parts) => parts[part as usize][index].path.clone(),
+            Source::Drawn { .. } => format!("{part:?} {index}").into(),
+        };
+        DataError::BadImage { set: self.name.clone(), path, reason }
+    }
+}
+
+/// Values (and bytes) of one input image.
+fn sample_bytes(protocol: &ImageProtocol) -> usize {
+    3 * protocol.image_size as usize * protocol.image_size as usize
+}
+
+fn checksum_of_pictures(name: &str, labels: &[Vec<u32>; 3], pictures: &[Vec<Vec<u8>>; 3]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(name.as_bytes());
+    for (labels, pictures) in labels.iter().zip(pictures) {
+        hasher.update(&(labels.len() as u64).to_le_bytes());
+        for (label, picture) in labels.iter().zip(pictures) {
+            hasher.update(&label.to_le_bytes()).update(picture);
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
