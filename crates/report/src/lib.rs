@@ -1,8 +1,38 @@
 //! From the records of finished runs to statistics, tables and figures.
 //!
 //! [`record`] is the contract with the runner: it writes one [`Record`] a cell, this crate reads
-//! them. Nothing here knows libtorch.
+//! them. Nothing here knows libtorch. The way of a number: [`load`] finds the records, [`frame`]
+//! groups them, [`comparison`] reduces them with [`statistics`], a [`Table`] lays them out, an
+//! [`export::Exporter`] writes it, [`figure`] draws. The program calls [`compare`], [`write_tables`]
+//! and [`draw_figures`].
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod comparison;
+pub mod error;
+pub mod export;
+pub mod figure;
+pub mod files;
+pub mod frame;
+mod layout;
+pub mod load;
+pub mod published;
 pub mod record;
+pub mod statistics;
+pub mod table;
 
+pub use comparison::Comparison;
+pub use error::ReportError;
+pub use figure::draw_figures;
+pub use files::write_tables;
+pub use load::Request;
 pub use record::Record;
+pub use table::Table;
+
+/// Compares the methods of one suite and profile: one comparison for each backbone that is found,
+/// in alphabetical order.
+///
+/// # Errors
+/// When the runs cannot be read, hold nothing that was asked for, or claim one cell twice.
+pub fn compare(request: &Request) -> Result<Vec<Comparison>, ReportError> {
+    comparison::comparisons(load::select(request)?)
+}

@@ -1,0 +1,139 @@
+//! Each method against the baselines, paired by data set and seed, with a plain sentence for each.
+//!
+//! The pairs of one set share its difficulty, which the difference removes; the seeds of one set are
+//! still treated as independent, as the peers do.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::row::{Cell, Row};
+use crate::statistics::{PairedTest, Spread, holm, paired_t_test, wilcoxon_signed_rank};
+
+/// Registry names of the methods that every other is measured against.
+const BASELINES: [&str; 2] = ["linear", "lora"];
+
+/// Corrected p-values below it count as a difference.
+pub const SIGNIFICANCE: f64 = 0.05;
+
+/// One method minus one baseline, over the sets and seeds that both have.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Difference {
+    /// The method's label.
+    pub method: String,
+    /// The baseline's label.
+    pub baseline: String,
+    /// Of the paired differences, in percentage points; none without a pair.
+    pub spread: Option<Spread>,
+    /// Student's paired test.
+    pub t_test: Option<PairedTest>,
+    /// Wilcoxon's signed-rank test.
+    pub wilcoxon: Option<PairedTest>,
+    /// The paired t test's p-value, corrected by Holm for all differences of the comparison.
+    pub corrected_p: Option<f64>,
+    /// What it comes to.
+    pub verdict: Verdict,
+}
+
+/// What a difference comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The method is better, and significantly so.
+    Beats,
+    /// It is not better, or not significantly.
+    DoesNotBeat,
+    /// It is better, but there is too little to test.
+    Untested,
+    /// The two share no set and seed.
+    NoPairs,
+}
+
+/// Every row against every baseline; of two baselines, the later against the earlier.
+pub(super) fn against_baselines(rows: &[Row]) -> Vec<Difference> {
+    let is_baseline = |row: &Row| BASELINES.contains(&row.method.as_str());
+    let mut differences = Vec::new();
+    for (place, baseline) in rows.iter().enumerate().filter(|(_, row)| is_baseline(row)) {
+        for (other, row) in rows.iter().enumerate() {
+            if other > place || (other < place && !is_baseline(row)) {
+                differences.push(Difference::between(row, baseline));
+            }
+        }
+    }
+    correct(&mut differences);
+    differences
+}
+
+/// Holm's correction over the family of all the differences that could be tested.
+fn correct(differences: &mut [Difference]) {
+    let tested: Vec<usize> = (0..differences.len()).filter(|&i| differences[i].t_test.is_some()).collect();
+    let p_values: Vec<f64> =
+        tested.iter().filter_map(|&i| differences[i].t_test.map(|test| test.p_value)).collect();
+    for (&index, corrected) in tested.iter().zip(holm(&p_values)) {
+        differences[index].corrected_p = Some(corrected);
+    }
+    for difference in differences {
+        difference.verdict = verdict(difference.spread, difference.corrected_p);
+    }
+}
+
+fn verdict(spread: Option<Spread>, corrected_p: Option<f64>) -> Verdict {
+    match (spread, corrected_p) {
+        (None, _) => Verdict::NoPairs,
+        (Some(spread), _) if spread.mean <= 0.0 => Verdict::DoesNotBeat,
+        (Some(_), None) => Verdict::Untested,
+        (Some(_), Some(p)) if p < SIGNIFICANCE => Verdict::Beats,
+        (Some(_), Some(_)) => Verdict::DoesNotBeat,
+    }
+}
+
+impl Difference {
+    fn between(row: &Row, baseline: &Row) -> Self {
+        let (ours, theirs): (Vec<f64>, Vec<f64>) =
+            row.cells.iter().zip(&baseline.cells).flat_map(|(a, b)| pairs(a, b)).unzip();
+        let differences: Vec<f64> = ours.iter().zip(&theirs).map(|(a, b)| a - b).collect();
+        Self {
+            method: row.label.clone(),
+            baseline: baseline.label.clone(),
+            spread: Spread::of(&differences),
+            t_test: paired_t_test(&ours, &theirs),
+            wilcoxon: wilcoxon_signed_rank(&ours, &theirs),
+            corrected_p: None,
+            verdict: Verdict::NoPairs,
+        }
+    }
+
+    /// The mean difference, its standard error, the number of pairs and the corrected p-value.
+    fn figures(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(spread) = self.spread else { return write!(formatter, "no set and seed in common") };
+        write!(formatter, "{:+.1}", spread.mean)?;
+        if let Some(error) = spread.standard_error {
+            write!(formatter, " ± {error:.1}")?;
+        }
+        let plural = if spread.count == 1 { "pair" } else { "pairs" };
+        write!(formatter, " ({} {plural}, ", spread.count)?;
+        match self.corrected_p {
+            None => write!(formatter, "not tested)"),
+            Some(p) if p < 0.001 => write!(formatter, "p < 0.001)"),
+            Some(p) => write!(formatter, "p = {p:.3})"),
+        }
+    }
+}
+
+fn pairs(first: &Cell, second: &Cell) -> Vec<(f64, f64)> {
+    first.outcomes.iter().zip(&second.outcomes).filter_map(|(a, b)| a.accuracy().zip(b.accuracy())).collect()
+}
+
+/// The plain sentence, for example `SAN - linear: +12.3 ± 0.8 (57 pairs, p < 0.001)` or
+/// `SAN does not beat LoRA: -0.4 ± 0.5 (57 pairs, p = 0.430)`.
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.verdict {
+            Verdict::DoesNotBeat => write!(formatter, "{} does not beat {}: ", self.method, self.baseline)?,
+            Verdict::Beats | Verdict::Untested | Verdict::NoPairs => {
+                write!(formatter, "{} - {}: ", self.method, self.baseline)?;
+            }
+        }
+        self.figures(formatter)
+    }
+}

@@ -1,0 +1,183 @@
+//! The methods of one suite, profile and backbone, side by side: every number a table or a figure
+//! shows, and no layout.
+//!
+//! [`row`] reduces a method's records to cells and averages, [`difference`] tests methods against
+//! the baselines, [`origin`] says where the records come from. A [`Comparison`] serialises to the
+//! summary that `--json` prints. Accuracies are in percent from here on.
+
+pub mod difference;
+pub mod origin;
+pub mod row;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::error::ReportError;
+use crate::frame;
+use crate::load::Stored;
+use crate::record::Record;
+use difference::Difference;
+use origin::Origin;
+use row::Row;
+
+/// Methods in the order in which a table shows them: the two ends first (nothing trained but the
+/// head, everything trained), then rivals by age, the method under study last; others before it.
+const METHOD_ORDER: [&str; 6] = ["linear", "fft", "bitfit", "norm", "lora", "ssf"];
+
+/// Registry name of the method under study.
+pub const STUDIED: &str = "san";
+
+/// One table's worth of results.
+#[derive(Debug, Clone, Serialize)]
+pub struct Comparison {
+    /// `vtab`, `fgvc`, ...
+    pub suite: String,
+    /// `embedded`, `small` or `paper`: a comparison never mixes them.
+    pub profile: String,
+    /// The frozen model.
+    pub backbone: String,
+    /// Where the records come from, and under which protocol.
+    pub origin: Origin,
+    /// Seeds that any record has, ascending; every cell is expected to have each.
+    pub seeds: Vec<u64>,
+    /// Data sets that any record has, in the registry's order.
+    pub datasets: Vec<DatasetColumn>,
+    /// Their groups, in order of first appearance.
+    pub groups: Vec<Group>,
+    /// The methods.
+    pub rows: Vec<Row>,
+    /// Each method against the baselines.
+    pub differences: Vec<Difference>,
+    /// The records behind it, by method, data set and seed.
+    #[serde(skip)]
+    pub(crate) records: Vec<Stored>,
+}
+
+/// A data set as a column of the table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct DatasetColumn {
+    /// Place in the suite's table.
+    pub order: u32,
+    /// Name; `mini/` marks a procedurally drawn stand-in.
+    pub name: String,
+    /// The suite's group.
+    pub group: String,
+}
+
+/// A group of data sets.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Group {
+    /// For example `natural`.
+    pub name: String,
+    /// Indices into [`Comparison::datasets`].
+    pub datasets: Vec<usize>,
+}
+
+/// Splits records by backbone (and by suite and profile, should they be mixed) and compares each.
+///
+/// # Errors
+/// When two records claim the same method, data set and seed.
+pub fn comparisons(mut records: Vec<Stored>) -> Result<Vec<Comparison>, ReportError> {
+    // From here on the order of the files does not matter.
+    records.sort_by_cached_key(|stored| (key(&stored.record), stored.path.clone()));
+    let groups = frame::groups(&frame::of_records(&records)?, &["suite", "profile", "backbone"])?;
+    groups.into_iter().map(|rows| compare(rows.iter().map(|&row| records[row].clone()).collect())).collect()
+}
+
+impl Comparison {
+    /// The records behind the comparison, by method, data set and seed.
+    pub fn records(&self) -> &[Stored] {
+        &self.records
+    }
+
+    /// Suite, profile and backbone in one word fit for a file name.
+    pub fn name(&self) -> String {
+        let name = format!("{}-{}-{}", self.suite, self.profile, self.backbone);
+        name.chars()
+            .map(|letter| if letter == '/' || letter.is_whitespace() { '_' } else { letter })
+            .collect()
+    }
+}
+
+type Key = (String, String, String, usize, String, u32, String, u64);
+
+fn key(record: &Record) -> Key {
+    (
+        record.suite.clone(),
+        record.profile.clone(),
+        record.backbone.name.clone(),
+        rank(&record.method.name),
+        record.method.label.clone(),
+        record.dataset.order,
+        record.dataset.name.clone(),
+        record.seed,
+    )
+}
+
+fn rank(method: &str) -> usize {
+    let unknown = METHOD_ORDER.len() + usize::from(method == STUDIED);
+    METHOD_ORDER.iter().position(|known| *known == method).unwrap_or(unknown)
+}
+
+/// Compares records of one suite, profile and backbone, already in the order of [`key`].
+fn compare(records: Vec<Stored>) -> Result<Comparison, ReportError> {
+    refuse_duplicates(&records)?;
+    let first = &records[0].record;
+    let (suite, profile, backbone) =
+        (first.suite.clone(), first.profile.clone(), first.backbone.name.clone());
+    let seeds: Vec<u64> =
+        records.iter().map(|stored| stored.record.seed).collect::<BTreeSet<_>>().into_iter().collect();
+    let datasets = dataset_columns(&records);
+    let groups = dataset_groups(&datasets);
+    let methods = frame::groups(&frame::of_records(&records)?, &["label"])?;
+    let rows: Vec<Row> = methods
+        .into_iter()
+        .map(|indices| {
+            let of_method: Vec<&Record> = indices.iter().map(|&index| &records[index].record).collect();
+            Row::of(&of_method, &datasets, &groups, &seeds)
+        })
+        .collect();
+    let differences = difference::against_baselines(&rows);
+    let origin = Origin::of(&records, &datasets);
+    Ok(Comparison { suite, profile, backbone, origin, seeds, datasets, groups, rows, differences, records })
+}
+
+fn dataset_columns(records: &[Stored]) -> Vec<DatasetColumn> {
+    let columns: BTreeSet<DatasetColumn> = records
+        .iter()
+        .map(|Stored { record: Record { dataset, .. }, .. }| DatasetColumn {
+            order: dataset.order,
+            name: dataset.name.clone(),
+            group: dataset.group.clone(),
+        })
+        .collect();
+    columns.into_iter().collect()
+}
+
+fn dataset_groups(datasets: &[DatasetColumn]) -> Vec<Group> {
+    let mut groups: Vec<Group> = Vec::new();
+    for (index, dataset) in datasets.iter().enumerate() {
+        match groups.iter_mut().find(|group| group.name == dataset.group) {
+            Some(group) => group.datasets.push(index),
+            None => groups.push(Group { name: dataset.group.clone(), datasets: vec![index] }),
+        }
+    }
+    groups
+}
+
+fn refuse_duplicates(records: &[Stored]) -> Result<(), ReportError> {
+    let mut seen: BTreeMap<(&str, &str, u64), &Stored> = BTreeMap::new();
+    for stored in records {
+        let Record { method, dataset, seed, .. } = &stored.record;
+        if let Some(earlier) = seen.insert((&method.label, &dataset.name, *seed), stored) {
+            return Err(ReportError::Duplicate {
+                place: format!("{}, {}, seed {seed}", method.label, dataset.name),
+                first: earlier.path.clone(),
+                second: stored.path.clone(),
+                differing: origin::differing_fields(&earlier.record, &stored.record),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! One method: its cells over data sets and seeds, its averages, its size and its cost.
+//!
+//! An average is formed for each seed first, its spread is taken over seeds after. What diverged or
+//! is missing is never dropped unseen: it stays in the cell, and an average without it counts the
+//! sets it has ([`Average::is_complete`]).
+
+use serde::Serialize;
+
+use super::{DatasetColumn, Group};
+use crate::record::{Record, State};
+use crate::statistics::{Spread, mean};
+
+/// A method's results.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// Registry name of the method.
+    pub method: String,
+    /// Name in the table.
+    pub label: String,
+    /// One a data set.
+    pub cells: Vec<Cell>,
+    /// One a group.
+    pub group_means: Vec<Average>,
+    /// Mean of all sets.
+    pub mean_of_sets: Average,
+    /// Mean of the group means; another number than [`Row::mean_of_sets`] where groups differ in size.
+    pub mean_of_groups: Average,
+    /// Sizes.
+    pub parameters: ParameterSummary,
+    /// Costs.
+    pub cost: CostSummary,
+}
+
+/// How one seed of a cell ended.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Top-1 accuracy in percent.
+    Accuracy(f64),
+    /// Training stopped before a step that was not finite.
+    Diverged,
+    /// There is no record.
+    Missing,
+}
+
+/// One method on one data set.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Cell {
+    /// In the order of the comparison's seeds.
+    pub outcomes: Vec<Outcome>,
+    /// Over the seeds that have an accuracy.
+    pub spread: Option<Spread>,
+}
+
+/// An average over data sets.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Average {
+    /// Of the seeds' averages, in percent; none where a group has no
+    /// set with all the method's seeds.
+    pub spread: Option<Spread>,
+    /// Sets that it is over: those with an accuracy for each seed the method was run with.
+    pub sets: usize,
+    /// Sets that it should be over.
+    pub expected_sets: usize,
+    /// Seeds that it should be over.
+    pub expected_seeds: usize,
+}
+
+/// Numbers of parameters of a method.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ParameterSummary {
+    /// Of the backbone, all.
+    pub backbone: u64,
+    /// Trained, without head; mean over cells.
+    pub trainable: f64,
+    /// Of the head; mean over cells, because it depends on the number of classes.
+    pub head: f64,
+    /// Trained in percent of the backbone.
+    pub share: f64,
+}
+
+/// What a method costs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct CostSummary {
+    /// Seconds of training of a finished cell, mean.
+    pub train_seconds: Option<f64>,
+    /// Peak memory of the worker in bytes, largest of all cells.
+    pub peak_memory: Option<u64>,
+    /// Bytes of the adapter file of a finished cell, mean.
+    pub adapter_bytes: Option<f64>,
+}
+
+impl Row {
+    /// Reduces the records of one method (at least one; no two of the same set and seed).
+    pub(super) fn of(
+        records: &[&Record],
+        datasets: &[DatasetColumn],
+        groups: &[Group],
+        seeds: &[u64],
+    ) -> Self {
+        let cells: Vec<Cell> = datasets.iter().map(|dataset| Cell::of(records, dataset, seeds)).collect();
+        let group_cells: Vec<Vec<&Cell>> =
+            groups.iter().map(|group| group.datasets.iter().map(|&index| &cells[index]).collect()).collect();
+        let all_cells: Vec<&Cell> = cells.iter().collect();
+        let run = seeds_run(&cells, seeds.len());
+        let average = |groups: &[Vec<&Cell>]| Average::of(groups, &run, seeds.len());
+        Self {
+            method: records[0].method.name.clone(),
+            label: records[0].method.label.clone(),
+            group_means: group_cells.iter().map(|group| average(std::slice::from_ref(group))).collect(),
+            mean_of_sets: average(&[all_cells]),
+            mean_of_groups: average(&group_cells),
+            parameters: ParameterSummary::of(records),
+            cost: CostSummary::of(records),
+            cells,
+        }
+    }
+}
+
+impl Cell {
+    fn of(records: &[&Record], dataset: &DatasetColumn, seeds: &[u64]) -> Self {
+        let outcome = |seed: &u64| {
+            let found =
+                records.iter().find(|record| record.dataset.name == dataset.name && record.seed == *seed);
+            match found.map(|record| (record.state, record.metrics.accuracy)) {
+                None => Outcome::Missing,
+                Some((State::Finished, Some(accuracy))) => Outcome::Accuracy(100.0 * accuracy),
+                Some(_) => Outcome::Diverged,
+            }
+        };
+        let outcomes: Vec<Outcome> = seeds.iter().map(outcome).collect();
+        let finished: Vec<f64> = outcomes.iter().filter_map(|outcome| outcome.accuracy()).collect();
+        Self { spread: Spread::of(&finished), outcomes }
+    }
+
+    /// Whether every seed has an accuracy.
+    pub fn is_complete(&self) -> bool {
+        self.spread.is_some_and(|spread| spread.count == self.outcomes.len())
+    }
+
+    /// The accuracies at some seeds (by index); none if one of them has none.
+    fn accuracies(&self, seeds: &[usize]) -> Option<Vec<f64>> {
+        seeds.iter().map(|&seed| self.outcomes[seed].accuracy()).collect()
+    }
+}
+
+impl Outcome {
+    /// The accuracy in percent, if there is one.
+    pub fn accuracy(self) -> Option<f64> {
+        match self {
+            Self::Accuracy(accuracy) => Some(accuracy),
+            Self::Diverged | Self::Missing => None,
+        }
+    }
+}
+
+impl Average {
+    /// The mean of the groups' means; of one group that is the mean of its cells. `run` are the
+    /// indices of the seeds the method was run with.
+    fn of(groups: &[Vec<&Cell>], run: &[usize], expected_seeds: usize) -> Self {
+        // Only sets with all seeds: otherwise the seeds' averages would be over different sets, and
+        // their spread would measure how hard the sets are.
+        let usable: Vec<Vec<Vec<f64>>> = groups
+            .iter()
+            .map(|cells| cells.iter().filter_map(|cell| cell.accuracies(run)).collect())
+            .collect();
+        // None where a group has no usable set: a mean of the other groups would be of something else.
+        let of_seed = |seed: usize| {
+            let means =
+                usable.iter().map(|group| mean(&group.iter().map(|set| set[seed]).collect::<Vec<_>>()));
+            mean(&means.collect::<Option<Vec<f64>>>()?)
+        };
+        let of_seeds: Vec<f64> = (0..run.len()).filter_map(of_seed).collect();
+        Self {
+            spread: Spread::of(&of_seeds),
+            sets: usable.iter().map(Vec::len).sum(),
+            expected_sets: groups.iter().map(Vec::len).sum(),
+            expected_seeds,
+        }
+    }
+
+    /// Whether it is over every set and every seed of the comparison.
+    pub fn is_complete(&self) -> bool {
+        let all_seeds = self.spread.is_some_and(|spread| spread.count == self.expected_seeds);
+        all_seeds && self.sets == self.expected_sets
+    }
+}
+
+/// Indices of the seeds for which the method has any accuracy.
+fn seeds_run(cells: &[Cell], seeds: usize) -> Vec<usize> {
+    (0..seeds).filter(|&seed| cells.iter().any(|cell| cell.outcomes[seed].accuracy().is_some())).collect()
+}
+
+impl ParameterSummary {
+    fn of(records: &[&Record]) -> Self {
+        let average = |of: fn(&Record) -> u64| {
+            records.iter().map(|record| of(record) as f64).sum::<f64>() / records.len() as f64
+        };
+        let backbone = records[0].parameters.backbone;
+        let trainable = average(|record| record.parameters.trainable);
+        Self {
+            backbone,
+            trainable,
+            head: average(|record| record.parameters.head),
+            share: 100.0 * trainable / backbone as f64,
+        }
+    }
+}
+
+impl CostSummary {
+    fn of(records: &[&Record]) -> Self {
+        // A diverged cell stopped early: its time and size say nothing of the method's.
+        let finished = || records.iter().filter(|record| record.state == State::Finished);
+        let seconds: Vec<f64> = finished().map(|record| record.cost.train_seconds).collect();
+        let bytes: Vec<f64> = finished().map(|record| record.cost.adapter_bytes as f64).collect();
+        Self {
+            train_seconds: mean(&seconds),
+            peak_memory: records.iter().filter_map(|record| record.cost.peak_memory).max(),
+            adapter_bytes: mean(&bytes),
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! What can go wrong between a folder of records and a finished table or figure.
+
+use std::path::PathBuf;
+
+use crate::record::{RecordError, SCHEMA};
+
+/// A comparison could not be made, or not be written. Each message is one sentence that names the
+/// culprit; `source` holds the cause where there is one.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// A folder could not be listed.
+    #[error("cannot list the folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A record is missing a field, is truncated or cannot be read.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A record was written by another version of the program.
+    #[error("{path} was written with record schema {found}, this program reads schema {SCHEMA}")]
+    Schema {
+        /// The record's file.
+        path: PathBuf,
+        /// Its schema.
+        found: u64,
+    },
+    /// A record contradicts itself.
+    #[error("{path} is not a sound record: {reason}")]
+    Unsound {
+        /// The record's file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Two records claim one place of the table.
+    #[error(
+        "two records claim {place}: {first} and {second} (they differ in {differing}); compare one folder \
+         of runs at a time, or move one of them away"
+    )]
+    Duplicate {
+        /// Method, data set and seed.
+        place: String,
+        /// One record's file.
+        first: PathBuf,
+        /// The other's.
+        second: PathBuf,
+        /// The fields of protocol and method that differ.
+        differing: String,
+    },
+    /// There is nothing to compare.
+    #[error("no finished record of suite `{suite}`, profile `{profile}`{backbone} under {runs}; {found}")]
+    Empty {
+        /// Where records were looked for.
+        runs: PathBuf,
+        /// The suite asked for.
+        suite: String,
+        /// The profile asked for.
+        profile: String,
+        /// The backbone asked for, as a phrase; empty if any would do.
+        backbone: String,
+        /// What is there instead.
+        found: String,
+    },
+    /// The adapter file of a cell cannot be drawn.
+    #[error("cannot read gammas from {path}: {reason}")]
+    Adapter {
+        /// The adapter file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A file could not be written, or a figure not be drawn into it.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A table could not be laid out in its format.
+    #[error("cannot format {what}: {reason}")]
+    Format {
+        /// The table or frame.
+        what: String,
+        /// Why.
+        reason: String,
+    },
+}

@@ -1,0 +1,33 @@
+//! CSV of the table as seen: one header line, the same rounded text as in print, no notes.
+
+use super::Exporter;
+use crate::error::ReportError;
+use crate::table::Table;
+
+/// The table as seen, for spreadsheets; the tidy CSV of the records is made by [`crate::frame`].
+#[derive(Debug, Clone, Copy)]
+pub struct Csv;
+
+impl Exporter for Csv {
+    fn extension(&self) -> &'static str {
+        "csv"
+    }
+
+    fn export(&self, table: &Table) -> Result<String, ReportError> {
+        let refused =
+            |reason: String| ReportError::Format { what: format!("table {} as CSV", table.name), reason };
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        let headers = table.columns.iter().map(|column| column.header.as_str());
+        writer
+            .write_record(std::iter::once(table.corner.as_str()).chain(headers))
+            .map_err(|e| refused(e.to_string()))?;
+        for row in &table.rows {
+            let cells = row.cells.iter().map(|cell| cell.text.as_str());
+            writer
+                .write_record(std::iter::once(row.label.as_str()).chain(cells))
+                .map_err(|e| refused(e.to_string()))?;
+        }
+        let bytes = writer.into_inner().map_err(|e| refused(e.to_string()))?;
+        String::from_utf8(bytes).map_err(|e| refused(e.to_string()))
+    }
+}

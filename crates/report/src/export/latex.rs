@@ -1,0 +1,94 @@
+//! LaTeX with booktabs: the blocks of columns stacked in one floating table.
+
+use std::ops::Range;
+
+use super::Exporter;
+use crate::error::ReportError;
+use crate::table::{Emphasis, HEADER_WIDTH, Table, TableCell, wrap};
+
+/// LaTeX for a full text width; needs the package `booktabs`.
+#[derive(Debug, Clone, Copy)]
+pub struct Latex;
+
+/// Characters of `\scriptsize` that a text width of two columns holds.
+const LINE: usize = 125;
+
+impl Exporter for Latex {
+    fn extension(&self) -> &'static str {
+        "tex"
+    }
+
+    fn export(&self, table: &Table) -> Result<String, ReportError> {
+        let mut text = String::from("% needs \\usepackage{booktabs}\n\\begin{table*}\n  \\centering\n");
+        text += &format!("  \\caption{{{}}}\n  \\label{{tab:{}}}\n", escape(&table.caption), table.name);
+        text += "  \\scriptsize\n  \\setlength{\\tabcolsep}{3pt}\n";
+        let blocks = table.blocks(|block| width(table, block) <= LINE);
+        let tabulars: Vec<String> = blocks.into_iter().map(|block| tabular(table, block)).collect();
+        text += &tabulars.join("\n  \\par\\medskip\n");
+        text += "\n  \\par\\medskip\n  \\begin{minipage}{\\linewidth}\n";
+        for note in &table.notes {
+            text += &format!("    {}\\par\n", escape(note));
+        }
+        text += "  \\end{minipage}\n\\end{table*}\n";
+        Ok(text)
+    }
+}
+
+fn tabular(table: &Table, block: Range<usize>) -> String {
+    let columns = &table.columns[block.clone()];
+    let headers: Vec<String> = columns.iter().map(|column| header(&column.header)).collect();
+    let mut text = format!("  \\begin{{tabular}}{{l{}}}\n    \\toprule\n", "r".repeat(block.len()));
+    text += &format!("    {} & {} \\\\\n    \\midrule\n", escape(&table.corner), headers.join(" & "));
+    for row in &table.rows {
+        let cells: Vec<String> = row.cells[block.clone()].iter().map(cell).collect();
+        text += &format!("    {} & {} \\\\\n", escape(&row.label), cells.join(" & "));
+    }
+    text + "    \\bottomrule\n  \\end{tabular}"
+}
+
+fn header(text: &str) -> String {
+    let lines: Vec<String> = wrap(text, HEADER_WIDTH).iter().map(|line| escape(line)).collect();
+    format!("\\shortstack[r]{{{}}}", lines.join("\\\\"))
+}
+
+fn cell(cell: &TableCell) -> String {
+    let text = escape(&cell.text);
+    match cell.emphasis {
+        Emphasis::None => text,
+        Emphasis::Best => format!("\\textbf{{{text}}}"),
+        Emphasis::Second => format!("\\underline{{{text}}}"),
+    }
+}
+
+/// Width of a block in characters, gaps included.
+fn width(table: &Table, block: Range<usize>) -> usize {
+    let longest = |lengths: Vec<usize>| lengths.into_iter().max().unwrap_or(0) + 2;
+    let labels = table.rows.iter().map(|row| row.label.chars().count()).collect();
+    let column = |index: usize| {
+        let mut lengths: Vec<usize> =
+            table.rows.iter().map(|row| row.cells[index].text.chars().count()).collect();
+        lengths
+            .extend(wrap(&table.columns[index].header, HEADER_WIDTH).iter().map(|line| line.chars().count()));
+        longest(lengths)
+    };
+    longest(labels) + block.map(column).sum::<usize>()
+}
+
+/// Escapes LaTeX's special characters.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', letter]),
+            '~' => escaped.push_str("\\textasciitilde{}"),
+            '^' => escaped.push_str("\\textasciicircum{}"),
+            '\\' => escaped.push_str("\\textbackslash{}"),
+            '<' => escaped.push_str("$<$"),
+            '>' => escaped.push_str("$>$"),
+            '±' => escaped.push_str("$\\pm$"),
+            '`' => escaped.push('\''),
+            _ => escaped.push(letter),
+        }
+    }
+    escaped
+}

@@ -1,0 +1,56 @@
+//! GitHub's Markdown: one wide table, the caption above, the notes beneath.
+
+use super::Exporter;
+use crate::error::ReportError;
+use crate::table::{Emphasis, Table, TableCell};
+
+/// Markdown; the second best is underlined by `<u>`, for which Markdown has no mark of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct Markdown;
+
+impl Exporter for Markdown {
+    fn extension(&self) -> &'static str {
+        "md"
+    }
+
+    fn export(&self, table: &Table) -> Result<String, ReportError> {
+        let mut text = format!("**{}**\n\n", escape(&table.caption));
+        let headers: Vec<String> = table.columns.iter().map(|column| escape(&column.header)).collect();
+        text += &line(&table.corner, &headers);
+        text += &format!("|---|{}\n", "---:|".repeat(table.columns.len()));
+        for row in &table.rows {
+            text += &line(&escape(&row.label), &row.cells.iter().map(cell).collect::<Vec<_>>());
+        }
+        text.push('\n');
+        for note in &table.notes {
+            text += &format!("- {}\n", escape(note));
+        }
+        Ok(text)
+    }
+}
+
+fn line(label: &str, cells: &[String]) -> String {
+    format!("| {label} | {} |\n", cells.join(" | "))
+}
+
+fn cell(cell: &TableCell) -> String {
+    let text = escape(&cell.text);
+    match cell.emphasis {
+        Emphasis::None => text,
+        Emphasis::Best => format!("**{text}**"),
+        Emphasis::Second => format!("<u>{text}</u>"),
+    }
+}
+
+/// Escapes what Markdown would read as markup.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        match letter {
+            '<' => escaped.push_str("&lt;"),
+            '|' | '*' | '_' | '\\' => escaped.extend(['\\', letter]),
+            _ => escaped.push(letter),
+        }
+    }
+    escaped
+}

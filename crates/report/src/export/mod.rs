@@ -1,0 +1,26 @@
+//! The formats of a table: one trait, one implementation a file.
+
+mod csv;
+mod latex;
+mod markdown;
+mod terminal;
+
+pub use csv::Csv;
+pub use latex::Latex;
+pub use markdown::Markdown;
+pub use terminal::Terminal;
+
+use crate::error::ReportError;
+use crate::table::Table;
+
+/// Turns a table into text of one format.
+pub trait Exporter {
+    /// The format's usual file ending, without dot.
+    fn extension(&self) -> &'static str;
+
+    /// The table as text that ends with a newline.
+    ///
+    /// # Errors
+    /// When the format's writer refuses the table.
+    fn export(&self, table: &Table) -> Result<String, ReportError>;
+}

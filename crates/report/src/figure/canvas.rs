@@ -1,0 +1,105 @@
+//! What every figure draws on: one font, two formats, pixel coordinates.
+//!
+//! The font is bundled (assets/fonts), because a fresh machine may have none. It is registered under
+//! the generic name `sans-serif`: an SVG keeps its text as text, in whatever font its reader prefers.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+use plotters::style::{FontTransform, register_font};
+
+use crate::error::ReportError;
+use crate::files::write_atomically;
+
+const FONT_NAME: &str = "sans-serif";
+
+static FONT: &[u8] = include_bytes!("../../../../assets/fonts/LiberationSans-Regular.ttf");
+
+/// A backend's way of failing.
+pub(super) type Failure<B> = DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>;
+
+/// A drawing that does not know its format.
+pub(super) trait Figure {
+    /// Width and height in pixels.
+    fn size(&self) -> (u32, u32);
+
+    /// Draws it onto a white area of that size.
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>>;
+}
+
+/// Writes `<stem>.svg` and `<stem>.png`.
+pub(super) fn draw(figure: &impl Figure, stem: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let with_ending = |ending: &str| {
+        let mut path = stem.as_os_str().to_owned();
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    let (svg, png) = (with_ending(".svg"), with_ending(".png"));
+    write_atomically(&svg, |scratch| paint(figure, SVGBackend::new(scratch, figure.size())))?;
+    write_atomically(&png, |scratch| paint(figure, BitMapBackend::new(scratch, figure.size())))?;
+    Ok(vec![svg, png])
+}
+
+fn paint<B: DrawingBackend>(figure: &impl Figure, backend: B) -> Result<(), std::io::Error> {
+    let other = |error: String| std::io::Error::other(format!("the figure cannot be drawn: {error}"));
+    provide_font().map_err(other)?;
+    let area = backend.into_drawing_area();
+    area.fill(&WHITE).map_err(|error| other(error.to_string()))?;
+    figure.draw(&area).map_err(|error| other(error.to_string()))?;
+    area.present().map_err(|error| other(error.to_string()))
+}
+
+fn provide_font() -> Result<(), String> {
+    static REGISTERED: OnceLock<bool> = OnceLock::new();
+    let registered = *REGISTERED.get_or_init(|| register_font(FONT_NAME, FontStyle::Normal, FONT).is_ok());
+    if registered { Ok(()) } else { Err("the bundled font is damaged".into()) }
+}
+
+/// Where a text lies relative to its point.
+#[derive(Clone, Copy)]
+pub(super) enum Anchor {
+    /// The point is the middle of its left edge.
+    Left,
+    /// The point is its middle.
+    Middle,
+    /// The point is the middle of its right edge.
+    Right,
+}
+
+/// Black text of `size` pixels.
+pub(super) fn style(size: u32, anchor: Anchor) -> TextStyle<'static> {
+    let horizontal = match anchor {
+        Anchor::Left => HPos::Left,
+        Anchor::Middle => HPos::Center,
+        Anchor::Right => HPos::Right,
+    };
+    TextStyle::from((FONT_NAME, size)).pos(Pos::new(horizontal, VPos::Center))
+}
+
+/// Text that reads upwards, centred on its point.
+pub(super) fn upward(size: u32) -> TextStyle<'static> {
+    style(size, Anchor::Middle).transform(FontTransform::Rotate270)
+}
+
+/// Draws a text.
+pub(super) fn text<B: DrawingBackend>(
+    area: &DrawingArea<B, Shift>,
+    text: &str,
+    style: &TextStyle<'_>,
+    at: (i32, i32),
+) -> Result<(), Failure<B>> {
+    area.draw_text(text, style, at)
+}
+
+/// Draws a straight line.
+pub(super) fn line<B: DrawingBackend>(
+    area: &DrawingArea<B, Shift>,
+    from: (i32, i32),
+    to: (i32, i32),
+    style: ShapeStyle,
+) -> Result<(), Failure<B>> {
+    area.draw(&PathElement::new(vec![from, to], style))
+}

@@ -1,0 +1,105 @@
+//! The gammas of one SAN cell, read from its adapter file.
+
+use std::path::Path;
+
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+use crate::error::ReportError;
+
+/// Ending of the tensors that hold a gamma; what comes before it is the site's name.
+const ENDING: &str = ".gamma";
+
+/// Parts of site names in the order in which a model computes them; other parts come after, by
+/// alphabet, numbers by value.
+const MODEL_ORDER: [&str; 16] = [
+    "patch_embed",
+    "stem",
+    "blocks",
+    "layers",
+    "stages",
+    "attn",
+    "mlp",
+    "qkv",
+    "q",
+    "k",
+    "v",
+    "proj",
+    "fc1",
+    "gate",
+    "up",
+    "fc2",
+];
+
+/// One site's vector.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Gamma {
+    /// The site, for example `blocks.3.attn.qkv`.
+    pub(super) site: String,
+    /// One value a channel.
+    pub(super) values: Vec<f32>,
+}
+
+/// Reads all gammas ([1, channels], f32), in model order; at least one.
+pub(super) fn read(path: &Path) -> Result<Vec<Gamma>, ReportError> {
+    let refused = |reason: String| ReportError::Adapter { path: path.into(), reason };
+    let bytes = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| refused(error.to_string()))?;
+    let mut gammas = Vec::new();
+    for (name, tensor) in file.iter() {
+        if let Some(site) = name.strip_suffix(ENDING) {
+            gammas.push(Gamma { site: site.into(), values: vector(name, &tensor).map_err(refused)? });
+        }
+    }
+    if gammas.is_empty() {
+        return Err(refused(format!("no tensor's name ends in `{ENDING}`")));
+    }
+    gammas.sort_by_cached_key(|gamma| model_order(&gamma.site));
+    Ok(gammas)
+}
+
+fn vector(name: &str, tensor: &TensorView<'_>) -> Result<Vec<f32>, String> {
+    if tensor.dtype() != Dtype::F32 {
+        return Err(format!("{name} is {:?}, not F32", tensor.dtype()));
+    }
+    if !matches!(tensor.shape(), [1, channels] if *channels > 0) {
+        return Err(format!("{name} has the shape {:?}, not [1, channels]", tensor.shape()));
+    }
+    let values: Vec<f32> =
+        tensor.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    match values.iter().find(|value| !value.is_finite()) {
+        Some(value) => Err(format!("{name} holds {value}")),
+        None => Ok(values),
+    }
+}
+
+/// Sorts by known parts, then by number, then by name.
+fn model_order(site: &str) -> Vec<(usize, u64, String)> {
+    site.split('.')
+        .map(|part| {
+            let known = MODEL_ORDER.iter().position(|known| *known == part).unwrap_or(MODEL_ORDER.len());
+            (known, part.parse().unwrap_or_default(), part.to_owned())
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sites_come_in_the_order_in_which_the_model_computes_them() {
+        let expected = [
+            "patch_embed.proj",
+            "blocks.2.attn.qkv",
+            "blocks.2.attn.proj",
+            "blocks.2.mlp.fc1",
+            "blocks.2.mlp.fc2",
+            "blocks.10.attn.qkv",
+        ];
+        let mut sites = expected;
+        sites.sort();
+        sites.sort_by_key(|site| model_order(site));
+        assert_eq!(sites, expected);
+    }
+}

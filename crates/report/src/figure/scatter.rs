@@ -1,0 +1,286 @@
+//! Accuracy against trainable parameters: what a method gains for what it trains.
+//!
+//! The horizontal axis is logarithmic; methods that train nothing but the head have a place of
+//! their own at its left, marked 0. A method is on the Pareto front if none is as accurate with as
+//! few parameters.
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+
+use super::canvas::{Anchor, Failure, Figure, line, style, text, upward};
+use super::labels::{Area, Pixels, place};
+use super::palette::{GUIDE, SECONDARY, qualitative};
+use crate::comparison::Comparison;
+
+const SIZE: (u32, u32) = (1400, 950);
+const FRAME: Area = Area { left: 130, top: 120, right: 1360, bottom: 830 };
+const RADIUS: i32 = 10;
+const TICK_SIZE: u32 = 24;
+const LABEL_SIZE: u32 = 27;
+
+/// Pixels between a point and its label beyond which they need a line between them.
+const LOOSE: i32 = 24;
+
+/// Share of a decade between the place of 0 and the first decade.
+const ZERO_DISTANCE: f64 = 0.7;
+
+/// The methods of a comparison, ready to be drawn.
+pub(super) struct Scatter {
+    title: String,
+    subtitle: String,
+    points: Vec<Point>,
+    axes: Axes,
+}
+
+struct Point {
+    label: String,
+    trainable: f64,
+    accuracy: f64,
+    error: f64,
+    /// Whether it is over every set and seed: otherwise it cannot be on the front.
+    complete: bool,
+    on_front: bool,
+}
+
+/// Maps parameters and accuracy to pixels.
+struct Axes {
+    decades: std::ops::RangeInclusive<i32>,
+    has_zero: bool,
+    lowest: f64,
+    highest: f64,
+    /// Distance of the horizontal guides, in percent.
+    step: f64,
+}
+
+impl Scatter {
+    pub(super) fn of(comparison: &Comparison) -> Self {
+        let mut points: Vec<Point> = comparison
+            .rows
+            .iter()
+            .filter_map(|row| {
+                let spread = row.mean_of_sets.spread?;
+                let complete = row.mean_of_sets.is_complete();
+                Some(Point {
+                    label: format!("{}{}", row.label, if complete { "" } else { "*" }),
+                    trainable: row.parameters.trainable,
+                    accuracy: spread.mean,
+                    error: spread.standard_error.unwrap_or(0.0),
+                    complete,
+                    on_front: false,
+                })
+            })
+            .collect();
+        mark_front(&mut points);
+        let incomplete = points.iter().any(|point| !point.complete);
+        let absent = comparison.rows.len() - points.len();
+        Self {
+            title: format!(
+                "{} ({}), {}: accuracy against trainable parameters",
+                comparison.suite.to_uppercase(),
+                comparison.profile,
+                comparison.backbone
+            ),
+            subtitle: format!(
+                "bars: ± standard error over {} seeds; filled: on the Pareto front{}{}",
+                comparison.seeds.len(),
+                if incomplete { "; *: some cells diverged or missing" } else { "" },
+                if absent > 0 { format!("; not shown for want of results: {absent}") } else { String::new() },
+            ),
+            axes: Axes::of(&points),
+            points,
+        }
+    }
+
+    fn draw_axes<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
+        let axes = &self.axes;
+        let mut tick = (axes.lowest / axes.step).ceil();
+        while tick * axes.step <= axes.highest {
+            let y = axes.y(tick * axes.step);
+            line(area, (FRAME.left, y), (FRAME.right, y), GUIDE.stroke_width(1))?;
+            let decimals = usize::from(axes.step < 1.0);
+            text(
+                area,
+                &format!("{:.decimals$}", tick * axes.step),
+                &style(TICK_SIZE, Anchor::Right),
+                (FRAME.left - 12, y),
+            )?;
+            tick += 1.0;
+        }
+        for decade in axes.decades.clone() {
+            let x = axes.x(10f64.powi(decade));
+            line(area, (x, FRAME.bottom), (x, FRAME.bottom + 10), BLACK.stroke_width(2))?;
+            text(area, &power_of_ten(decade), &style(TICK_SIZE, Anchor::Middle), (x, FRAME.bottom + 28))?;
+            for minor in 2..10 {
+                let x = axes.x(f64::from(minor) * 10f64.powi(decade));
+                if decade < *axes.decades.end() {
+                    line(area, (x, FRAME.bottom), (x, FRAME.bottom + 5), BLACK.stroke_width(1))?;
+                }
+            }
+        }
+        line(area, (FRAME.left, FRAME.top), (FRAME.left, FRAME.bottom), BLACK.stroke_width(2))?;
+        line(area, (FRAME.left, FRAME.bottom), (FRAME.right, FRAME.bottom), BLACK.stroke_width(2))?;
+        if axes.has_zero {
+            self.draw_zero(area)?;
+        }
+        let middle = ((FRAME.left + FRAME.right) / 2, (FRAME.top + FRAME.bottom) / 2);
+        let legend = style(LABEL_SIZE, Anchor::Middle);
+        text(area, "trainable parameters, without head", &legend, (middle.0, FRAME.bottom + 80))?;
+        text(area, "mean accuracy over sets (%)", &upward(LABEL_SIZE), (38, middle.1))
+    }
+
+    /// The place of 0, and the break that parts it from the logarithmic axis.
+    fn draw_zero<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
+        let zero = self.axes.x(0.0);
+        line(area, (zero, FRAME.bottom), (zero, FRAME.bottom + 10), BLACK.stroke_width(2))?;
+        text(area, "0", &style(TICK_SIZE, Anchor::Middle), (zero, FRAME.bottom + 28))?;
+        let gap = (zero + self.axes.x(10f64.powi(*self.axes.decades.start()))) / 2;
+        area.draw(&Rectangle::new(
+            [(gap - 5, FRAME.bottom - 3), (gap + 5, FRAME.bottom + 3)],
+            WHITE.filled(),
+        ))?;
+        for x in [gap - 5, gap + 5] {
+            line(area, (x - 5, FRAME.bottom + 10), (x + 5, FRAME.bottom - 10), BLACK.stroke_width(2))?;
+        }
+        Ok(())
+    }
+
+    /// The front as a staircase: between two of its methods, it is at the accuracy of the smaller.
+    fn front(&self) -> Vec<(Pixels, Pixels)> {
+        let mut front: Vec<&Point> = self.points.iter().filter(|point| point.on_front).collect();
+        front.sort_by(|a, b| a.trainable.total_cmp(&b.trainable));
+        let steps = front.windows(2).flat_map(|pair| {
+            let ((x0, y0), (x1, y1)) = (self.axes.place(pair[0]), self.axes.place(pair[1]));
+            [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1))]
+        });
+        steps.collect()
+    }
+
+    fn draw_point<B: DrawingBackend>(
+        &self,
+        area: &DrawingArea<B, Shift>,
+        index: usize,
+        point: &Point,
+    ) -> Result<(), Failure<B>> {
+        let colour = qualitative(index);
+        let (x, y) = self.axes.place(point);
+        let (top, bottom) = self.axes.bar(point);
+        line(area, (x, top), (x, bottom), colour.stroke_width(3))?;
+        for end in [top, bottom] {
+            line(area, (x - 8, end), (x + 8, end), colour.stroke_width(3))?;
+        }
+        let fill = if point.on_front { colour } else { WHITE };
+        area.draw(&Circle::new((x, y), RADIUS, colour.filled()))?;
+        area.draw(&Circle::new((x, y), RADIUS - 3, fill.filled()))
+    }
+
+    /// Labels keep clear of the points, their bars and the front; one that had to move away from its
+    /// point is tied to it by a thin line.
+    fn draw_labels<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
+        let mut obstacles: Vec<Area> =
+            self.front().into_iter().map(|(from, to)| Area::spanning(from, to, 4)).collect();
+        let mut labels = Vec::new();
+        for point in &self.points {
+            let (x, y) = self.axes.place(point);
+            let (top, bottom) = self.axes.bar(point);
+            obstacles.push(Area::around((x, y), (2 * RADIUS + 6, 2 * RADIUS + 6)));
+            obstacles.push(Area::spanning((x, top), (x, bottom), 10));
+            let (width, height) =
+                area.estimate_text_size(&point.label, &style(LABEL_SIZE, Anchor::Middle))?;
+            labels.push(((x, y), (width as i32 + 6, height as i32 + 4)));
+        }
+        for (point, label) in self.points.iter().zip(place(&labels, &obstacles, FRAME)) {
+            let (from, to) = (self.axes.place(point), label.nearest(self.axes.place(point)));
+            if (to.0 - from.0).abs().max((to.1 - from.1).abs()) > LOOSE {
+                line(area, from, to, SECONDARY.stroke_width(1))?;
+            }
+            text(area, &point.label, &style(LABEL_SIZE, Anchor::Middle), label.centre())?;
+        }
+        Ok(())
+    }
+}
+
+impl Figure for Scatter {
+    fn size(&self) -> (u32, u32) {
+        SIZE
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
+        text(area, &self.title, &style(31, Anchor::Left), (FRAME.left, 40))?;
+        text(area, &self.subtitle, &style(23, Anchor::Left).color(&SECONDARY), (FRAME.left, 82))?;
+        self.draw_axes(area)?;
+        for (from, to) in self.front() {
+            line(area, from, to, SECONDARY.mix(0.6).stroke_width(2))?;
+        }
+        self.draw_labels(area)?;
+        for (index, point) in self.points.iter().enumerate() {
+            self.draw_point(area, index, point)?;
+        }
+        Ok(())
+    }
+}
+
+impl Axes {
+    fn of(points: &[Point]) -> Self {
+        let logarithms =
+            || points.iter().filter(|point| point.trainable > 0.0).map(|point| point.trainable.log10());
+        let first = logarithms().fold(f64::INFINITY, f64::min);
+        let last = logarithms().fold(f64::NEG_INFINITY, f64::max);
+        let decades = if first.is_finite() {
+            first.floor() as i32..=(last.ceil() as i32).max(first.floor() as i32 + 1)
+        } else {
+            0..=1
+        };
+        let lowest = points.iter().map(|point| point.accuracy - point.error).fold(100.0, f64::min);
+        let highest = points.iter().map(|point| point.accuracy + point.error).fold(0.0, f64::max).max(lowest);
+        let margin = (0.1 * (highest - lowest)).max(0.5);
+        let range = highest - lowest + 2.0 * margin;
+        let steps = [0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0];
+        Self {
+            decades,
+            has_zero: points.iter().any(|point| point.trainable <= 0.0),
+            lowest: lowest - margin,
+            highest: highest + margin,
+            step: steps.into_iter().find(|step| range / step <= 8.0).unwrap_or(20.0),
+        }
+    }
+
+    fn place(&self, point: &Point) -> (i32, i32) {
+        (self.x(point.trainable), self.y(point.accuracy))
+    }
+
+    /// Upper and lower end of the error bar.
+    fn bar(&self, point: &Point) -> (i32, i32) {
+        (self.y(point.accuracy + point.error), self.y(point.accuracy - point.error))
+    }
+
+    fn x(&self, trainable: f64) -> i32 {
+        let (first, last) = (f64::from(*self.decades.start()), f64::from(*self.decades.end()));
+        let left = if self.has_zero { first - ZERO_DISTANCE } else { first };
+        let place = if trainable > 0.0 { trainable.log10() } else { left };
+        let (from, to) = (f64::from(FRAME.left) + 60.0, f64::from(FRAME.right) - 30.0);
+        (from + (to - from) * (place - left) / (last - left)).round() as i32
+    }
+
+    fn y(&self, accuracy: f64) -> i32 {
+        let share = (accuracy - self.lowest) / (self.highest - self.lowest);
+        FRAME.bottom - (share * f64::from(FRAME.bottom - FRAME.top)).round() as i32
+    }
+}
+
+fn mark_front(points: &mut [Point]) {
+    let complete: Vec<(f64, f64)> =
+        points.iter().filter(|point| point.complete).map(|point| (point.trainable, point.accuracy)).collect();
+    for point in points {
+        let beaten = complete.iter().any(|&(trainable, accuracy)| {
+            (trainable <= point.trainable && accuracy > point.accuracy)
+                || (trainable < point.trainable && accuracy >= point.accuracy)
+        });
+        point.on_front = point.complete && !beaten;
+    }
+}
+
+/// `1`, `10 k`, `1 M`, ...
+fn power_of_ten(exponent: i32) -> String {
+    let unit = ["", " k", " M", " G", " T"].get((exponent / 3).max(0) as usize).unwrap_or(&"");
+    format!("{}{unit}", 10i64.pow(exponent.rem_euclid(3) as u32))
+}

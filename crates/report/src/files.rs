@@ -1,0 +1,64 @@
+//! Writing the products: whole or not at all.
+//!
+//! Each file is written beside its place under another name, flushed to the disk and renamed, so
+//! that a reader never meets half of one and an interrupted run leaves the former one.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use crate::comparison::Comparison;
+use crate::error::ReportError;
+use crate::export::{Csv, Exporter, Latex, Markdown};
+use crate::{frame, published};
+
+/// Writes the tables of a comparison into `folder` (made if need be): `<name>.md` and `<name>.tex`
+/// with the table and, where they are comparable, the published rows; `<name>.csv`, the table as
+/// seen; `<name>-published.csv` likewise; `<name>-cells.csv`, one line a record. Returns their paths.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let mut tables = vec![comparison.table()];
+    tables.extend(published::table(comparison)?);
+    let mut written = Vec::new();
+    let mut write = |name: String, text: String| {
+        let path = folder.join(name);
+        write_atomically(&path, |scratch| std::fs::write(scratch, text))?;
+        written.push(path);
+        Ok::<(), ReportError>(())
+    };
+    for exporter in [&Markdown as &dyn Exporter, &Latex] {
+        let texts: Vec<String> =
+            tables.iter().map(|table| exporter.export(table)).collect::<Result<_, _>>()?;
+        write(format!("{}.{}", comparison.name(), exporter.extension()), texts.join("\n"))?;
+    }
+    for table in &tables {
+        write(format!("{}.{}", table.name, Csv.extension()), Csv.export(table)?)?;
+    }
+    let tidy = frame::csv(&mut frame::of_records(comparison.records())?)?;
+    write(format!("{}-cells.csv", comparison.name()), tidy)?;
+    Ok(written)
+}
+
+/// Lets `fill` write a scratch file (with the ending of `path`, in the same folder, which is made if
+/// need be), then puts it in the place of `path`.
+pub(crate) fn write_atomically<E: Into<std::io::Error>>(
+    path: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), ReportError> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let ending = path.extension().map_or(String::new(), |ending| format!(".{}", ending.to_string_lossy()));
+    let attempt = || -> Result<(), std::io::Error> {
+        std::fs::create_dir_all(folder)?;
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".unfinished-").suffix(&ending);
+        #[cfg(unix)] // a scratch file would be its owner's alone; what is shared obeys the umask
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let scratch = builder.tempfile_in(folder)?;
+        fill(scratch.path()).map_err(Into::into)?;
+        scratch.as_file().sync_all()?;
+        scratch.persist(path).map_err(|failed| failed.error)?;
+        File::open(folder)?.sync_all()
+    };
+    attempt().map_err(|source| ReportError::Write { path: path.into(), source })
+}

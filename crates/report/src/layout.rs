@@ -1,0 +1,287 @@
+//! How a [`Comparison`] looks as a [`Table`]: what stands in which column, rounded how, marked how.
+
+use std::collections::BTreeSet;
+
+use crate::comparison::Comparison;
+use crate::comparison::row::{Average, Cell, Outcome, Row};
+use crate::published::COMPARABLE_PROFILE;
+use crate::statistics::Spread;
+use crate::table::{Column, Emphasis, Table, TableCell, TableRow};
+
+/// Marks an average that does not cover every set and seed.
+const INCOMPLETE: &str = "*";
+
+/// A cell, and the number it is ranked by; none where ranking would mislead.
+struct Entry {
+    text: String,
+    rank_by: Option<f64>,
+}
+
+impl Comparison {
+    /// The comparison as a table: methods in rows; the sets, the group means, both averages, sizes
+    /// and costs in columns.
+    pub fn table(&self) -> Table {
+        let entries: Vec<Vec<Entry>> = self.rows.iter().map(|row| self.entries(row)).collect();
+        let ranks: Vec<Ranking> = (0..self.columns().len())
+            .map(|column| Ranking::of(entries.iter().map(|row| row[column].rank_by)))
+            .collect();
+        let rows = self.rows.iter().zip(entries).map(|(row, entries)| TableRow {
+            label: row.label.clone(),
+            cells: entries
+                .into_iter()
+                .zip(&ranks)
+                .map(|(entry, ranking)| TableCell {
+                    text: entry.text,
+                    emphasis: ranking.emphasis(entry.rank_by),
+                })
+                .collect(),
+        });
+        Table {
+            name: self.name(),
+            caption: self.caption(),
+            corner: "method".into(),
+            columns: self.columns(),
+            rows: rows.collect(),
+            notes: self.notes(),
+        }
+    }
+
+    fn has_groups(&self) -> bool {
+        self.groups.len() > 1
+    }
+
+    fn columns(&self) -> Vec<Column> {
+        let column = |group: &str, header: String| Column { group: group.into(), header };
+        let mut columns = Vec::new();
+        for group in &self.groups {
+            let sets = group.datasets.iter().map(|&index| &self.datasets[index].name);
+            columns.extend(sets.map(|name| column(&group.name, name.clone())));
+            if self.has_groups() {
+                columns.push(column(&group.name, format!("{} mean", group.name)));
+            }
+        }
+        columns.push(column("averages", format!("mean of {} sets", self.datasets.len())));
+        columns.push(column("averages", "SE (sets)".into()));
+        if self.has_groups() {
+            columns.push(column("averages", format!("mean of {} group means", self.groups.len())));
+            columns.push(column("averages", "SE (groups)".into()));
+        }
+        let cost = [
+            "trained parameters",
+            "% of backbone",
+            "head parameters",
+            "training s",
+            "peak MiB",
+            "adapter KiB",
+        ];
+        columns.extend(cost.map(|header| column("cost", header.into())));
+        columns
+    }
+
+    /// One entry for each of [`Comparison::columns`], in the same order.
+    fn entries(&self, row: &Row) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for (group, group_mean) in self.groups.iter().zip(&row.group_means) {
+            entries.extend(group.datasets.iter().map(|&index| cell_entry(&row.cells[index])));
+            if self.has_groups() {
+                entries.push(average_entry(group_mean));
+            }
+        }
+        entries.extend([average_entry(&row.mean_of_sets), error_entry(&row.mean_of_sets)]);
+        if self.has_groups() {
+            entries.extend([average_entry(&row.mean_of_groups), error_entry(&row.mean_of_groups)]);
+        }
+        let (parameters, cost) = (&row.parameters, &row.cost);
+        let costs = [
+            thousands(parameters.trainable),
+            format!("{:.3}", parameters.share),
+            thousands(parameters.head),
+            or_dash(cost.train_seconds.map(|seconds| format!("{seconds:.1}"))),
+            or_dash(cost.peak_memory.map(|bytes| thousands(bytes as f64 / 1048576.0))),
+            or_dash(cost.adapter_bytes.map(|bytes| thousands(bytes / 1024.0))),
+        ];
+        entries.extend(costs.map(|text| Entry { text, rank_by: None }));
+        entries
+    }
+
+    fn caption(&self) -> String {
+        let origin = &self.origin;
+        let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
+        let plural = if seeds.len() == 1 { "seed" } else { "seeds" };
+        let epochs =
+            origin.protocol.get("epochs").map_or(String::new(), |epochs| format!(", {epochs} epochs"));
+        let commits: Vec<&str> =
+            origin.commits.iter().map(|commit| commit.get(..12).unwrap_or(commit)).collect();
+        let dirty = if origin.dirty { " with uncommitted changes" } else { "" };
+        format!(
+            "{}, profile {}, backbone {}{epochs}: top-1 accuracy in %, mean ± sd over {} {plural} ({}). \
+             Code {}{dirty}; device {}.",
+            self.suite.to_uppercase(),
+            self.profile,
+            self.backbone,
+            seeds.len(),
+            seeds.join(", "),
+            commits.join(", "),
+            origin.devices.join(", "),
+        )
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let origin = &self.origin;
+        let mut notes: Vec<String> =
+            self.differences.iter().map(|difference| format!("{difference}.")).collect();
+        if !notes.is_empty() {
+            notes.push(
+                "Differences: mean over paired sets and seeds ± its standard error, in points; two-sided paired \
+                 t test, p corrected by Holm; `does not beat` where the mean is not above 0 or p is not below 0.05."
+                    .into(),
+            );
+        }
+        notes.push(
+            "Averages are formed for each seed first; SE is their standard error over seeds. Parameters are \
+             without head; head, training time and adapter are means over cells, peak memory is the largest."
+                .into(),
+        );
+        if self.rows.iter().any(|row| !row.is_complete()) {
+            notes.push(format!(
+                "(k/n): k of n seeds finished. {INCOMPLETE}: over fewer sets or seeds than the others, so not ranked."
+            ));
+        }
+        notes.extend(self.rows.iter().flat_map(|row| self.gaps(row)));
+        if !origin.protocol.is_empty() {
+            let fields: Vec<String> =
+                origin.protocol.iter().map(|(name, value)| format!("{name} {value}")).collect();
+            notes.push(format!("Protocol: {}.", fields.join(", ")));
+        }
+        if !origin.varying.is_empty() {
+            notes.push(format!("Differs between cells: {}.", origin.varying.join(", ")));
+        }
+        if self.profile != COMPARABLE_PROFILE {
+            notes.push(format!(
+                "Published rows are not listed: results of the profile {} cannot be compared with them.",
+                self.profile
+            ));
+        }
+        notes.extend(origin.warnings.iter().map(|warning| format!("Warning: {warning}")));
+        notes
+    }
+
+    /// Which cells of a method have no accuracy, by reason.
+    fn gaps(&self, row: &Row) -> Vec<String> {
+        [(Outcome::Diverged, "diverged"), (Outcome::Missing, "missing")]
+            .into_iter()
+            .filter_map(|(outcome, word)| {
+                let places: Vec<String> = row
+                    .cells
+                    .iter()
+                    .zip(&self.datasets)
+                    .filter_map(|(cell, dataset)| {
+                        let seeds =
+                            self.seeds.iter().zip(&cell.outcomes).filter(|(_, found)| **found == outcome);
+                        let seeds: Vec<String> = seeds.map(|(seed, _)| seed.to_string()).collect();
+                        (!seeds.is_empty()).then(|| {
+                            format!(
+                                "{} (seed{} {})",
+                                dataset.name,
+                                if seeds.len() > 1 { "s" } else { "" },
+                                seeds.join(", ")
+                            )
+                        })
+                    })
+                    .collect();
+                (!places.is_empty()).then(|| format!("{} {word}: {}.", row.label, places.join("; ")))
+            })
+            .collect()
+    }
+}
+
+impl Row {
+    fn is_complete(&self) -> bool {
+        self.cells.iter().all(Cell::is_complete)
+    }
+}
+
+fn cell_entry(cell: &Cell) -> Entry {
+    let Some(spread) = cell.spread else {
+        let diverged = cell.outcomes.contains(&Outcome::Diverged);
+        return Entry { text: if diverged { "diverged" } else { "missing" }.into(), rank_by: None };
+    };
+    if cell.is_complete() {
+        return Entry { text: plus_minus(&spread), rank_by: Some(spread.mean) };
+    }
+    Entry {
+        text: format!("{} ({}/{})", plus_minus(&spread), spread.count, cell.outcomes.len()),
+        rank_by: None,
+    }
+}
+
+fn average_entry(average: &Average) -> Entry {
+    match average.spread {
+        None => Entry { text: "missing".into(), rank_by: None },
+        Some(spread) if average.is_complete() => {
+            Entry { text: plus_minus(&spread), rank_by: Some(spread.mean) }
+        }
+        Some(spread) => Entry { text: format!("{}{INCOMPLETE}", plus_minus(&spread)), rank_by: None },
+    }
+}
+
+fn error_entry(average: &Average) -> Entry {
+    let error = average.spread.and_then(|spread| spread.standard_error);
+    Entry { text: or_dash(error.map(|error| format!("{error:.2}"))), rank_by: None }
+}
+
+fn plus_minus(spread: &Spread) -> String {
+    match spread.standard_deviation {
+        Some(deviation) => format!("{:.1} ± {deviation:.1}", spread.mean),
+        None => format!("{:.1}", spread.mean),
+    }
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.unwrap_or_else(|| "-".into())
+}
+
+/// A whole number with commas between thousands.
+pub(crate) fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// The two best numbers of a column as shown, in tenths: equal text has equal rank.
+struct Ranking {
+    best: Option<i64>,
+    second: Option<i64>,
+}
+
+impl Ranking {
+    /// A single method is not ranked.
+    fn of(values: impl Iterator<Item = Option<f64>>) -> Self {
+        let values: Vec<i64> = values.flatten().map(tenths).collect();
+        if values.len() < 2 {
+            return Self { best: None, second: None };
+        }
+        let mut descending = BTreeSet::from_iter(values).into_iter().rev();
+        Self { best: descending.next(), second: descending.next() }
+    }
+
+    fn emphasis(&self, value: Option<f64>) -> Emphasis {
+        match value.map(tenths) {
+            Some(value) if self.best == Some(value) => Emphasis::Best,
+            Some(value) if self.second == Some(value) => Emphasis::Second,
+            _ => Emphasis::None,
+        }
+    }
+}
+
+/// Rounded as the text is: a tie such as 76.25 must not be shown as 76.2 and ranked as 76.3.
+fn tenths(value: f64) -> i64 {
+    let shown: f64 = format!("{value:.1}").parse().unwrap_or(value);
+    (10.0 * shown).round() as i64
+}

@@ -1,0 +1,167 @@
+//! From a folder of runs to the records of one table.
+//!
+//! The folder is walked in sorted order, so that nothing downstream depends on the file system's.
+//! A broken record stops the walk: a table made from what happened to be readable would mislead.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::ReportError;
+use crate::record::{RECORD_FILE, Record, RecordError, SCHEMA, Stage, State};
+
+/// Name of the file, beside the cells' folders, that says which of them make up the table.
+pub const PLAN_FILE: &str = "plan.json";
+
+/// The cells that the last run of an experiment asked for. Cells of former settings lie beside them and are no
+/// part of the table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedCells {
+    /// Names of the cells.
+    pub cells: BTreeSet<String>,
+}
+
+/// What to compare.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Folder that holds the cells' folders, at any depth.
+    pub runs: PathBuf,
+    /// `vtab`, `fgvc`, ...
+    pub suite: String,
+    /// `embedded`, `small` or `paper`.
+    pub profile: String,
+    /// One backbone, or all that are found, each in a table of its own.
+    pub backbone: Option<String>,
+}
+
+/// A record and where it was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stored {
+    /// The record's file; the cell's other files lie beside it.
+    pub path: PathBuf,
+    /// What it says.
+    pub record: Record,
+}
+
+/// Reads every record under `runs`, in sorted order of their paths.
+///
+/// # Errors
+/// When a folder cannot be listed, or a record is unreadable, of another schema, or unsound.
+pub fn read_records(runs: &Path) -> Result<Vec<Stored>, ReportError> {
+    let mut paths = Vec::new();
+    find_records(runs, &mut paths)?;
+    paths.sort();
+    paths.into_iter().map(read_sound).collect()
+}
+
+/// The final records that the request asks for, in sorted order of their paths.
+///
+/// # Errors
+/// As [`read_records`]; and when nothing is left, with what is there instead.
+pub fn select(request: &Request) -> Result<Vec<Stored>, ReportError> {
+    let all = read_records(&request.runs)?;
+    let wanted = |record: &Record| {
+        record.stage == Stage::Final
+            && record.suite == request.suite
+            && record.profile == request.profile
+            && request.backbone.as_ref().is_none_or(|name| *name == record.backbone.name)
+    };
+    let found = describe(&all);
+    let mut selected: Vec<Stored> = all.into_iter().filter(|stored| wanted(&stored.record)).collect();
+    keep_planned(&mut selected)?;
+    if selected.is_empty() {
+        return Err(ReportError::Empty {
+            runs: request.runs.clone(),
+            suite: request.suite.clone(),
+            profile: request.profile.clone(),
+            backbone: request.backbone.as_ref().map_or(String::new(), |name| format!(", backbone `{name}`")),
+            found,
+        });
+    }
+    Ok(selected)
+}
+
+/// Drops the cells that the plan beside them does not name; where there is no plan, all stay.
+fn keep_planned(records: &mut Vec<Stored>) -> Result<(), ReportError> {
+    let folder = |stored: &Stored| stored.path.ancestors().nth(2).map(Path::to_path_buf).unwrap_or_default();
+    let mut plans: BTreeMap<PathBuf, Option<PlannedCells>> = BTreeMap::new();
+    for stored in records.iter() {
+        if let std::collections::btree_map::Entry::Vacant(place) = plans.entry(folder(stored)) {
+            let path = place.key().join(PLAN_FILE);
+            place.insert(if path.is_file() { Some(read_plan(&path)?) } else { None });
+        }
+    }
+    records.retain(|stored| match plans.get(&folder(stored)) {
+        Some(Some(plan)) => plan.cells.contains(&stored.record.cell),
+        _ => true,
+    });
+    Ok(())
+}
+
+fn read_plan(path: &Path) -> Result<PlannedCells, RecordError> {
+    let text = std::fs::read(path).map_err(|source| RecordError::Read { path: path.into(), source })?;
+    serde_json::from_slice(&text).map_err(|source| RecordError::Parse { path: path.into(), source })
+}
+
+fn find_records(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), ReportError> {
+    let error = |source| ReportError::Folder { path: folder.into(), source };
+    for entry in std::fs::read_dir(folder).map_err(error)? {
+        let entry = entry.map_err(error)?;
+        // A link is not followed: it could lead in a circle.
+        let kind = entry.file_type().map_err(error)?;
+        if kind.is_dir() {
+            find_records(&entry.path(), paths)?;
+        } else if kind.is_file() && entry.file_name() == RECORD_FILE {
+            paths.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn read_sound(path: PathBuf) -> Result<Stored, ReportError> {
+    let record = Record::read(&path).map_err(|error| match schema_of(&path, &error) {
+        Some(found) => ReportError::Schema { path: path.clone(), found },
+        None => error.into(),
+    })?;
+    if record.schema != SCHEMA {
+        return Err(ReportError::Schema { path, found: record.schema.into() });
+    }
+    match contradiction(&record) {
+        Some(reason) => Err(ReportError::Unsound { path, reason }),
+        None => Ok(Stored { path, record }),
+    }
+}
+
+/// The other schema that made a record unreadable, if that is why.
+fn schema_of(path: &Path, error: &RecordError) -> Option<u64> {
+    let RecordError::Parse { .. } = error else { return None };
+    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
+    value.get("schema")?.as_u64().filter(|&schema| schema != u64::from(SCHEMA))
+}
+
+fn contradiction(record: &Record) -> Option<String> {
+    match (record.state, record.metrics.accuracy) {
+        (State::Finished, None) => Some("it is finished and has no accuracy".into()),
+        (State::Diverged, Some(accuracy)) => Some(format!("it diverged and has the accuracy {accuracy}")),
+        (State::Finished, Some(accuracy)) if !(0.0..=1.0).contains(&accuracy) => {
+            Some(format!("its accuracy {accuracy} is outside [0, 1]"))
+        }
+        _ => None,
+    }
+}
+
+fn describe(all: &[Stored]) -> String {
+    let kinds: BTreeSet<String> = all
+        .iter()
+        .map(|Stored { record, .. }| {
+            let stage = if record.stage == Stage::Final { "final" } else { "tuning" };
+            format!("{} {} {} ({stage})", record.suite, record.profile, record.backbone.name)
+        })
+        .collect();
+    if kinds.is_empty() {
+        return "no records are there".into();
+    }
+    format!("the records there are of: {}", Vec::from_iter(kinds).join(", "))
+}

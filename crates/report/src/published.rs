@@ -1,0 +1,140 @@
+//! Rows that others published for the paper's backbones, as a table of their own.
+//!
+//! They are shown only beneath results of the profile `paper`: other profiles have other models or
+//! other data. The rows and their sources are in results/reference/published.csv.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::comparison::{Comparison, DatasetColumn};
+use crate::error::ReportError;
+use crate::statistics::mean;
+use crate::table::{Column, Table, TableCell, TableRow};
+
+/// The one profile that published rows can be compared with.
+pub(crate) const COMPARABLE_PROFILE: &str = "paper";
+
+const PUBLISHED: &str = include_str!("../../../results/reference/published.csv");
+
+/// One published number.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Published {
+    /// Suite.
+    pub suite: String,
+    /// Backbone.
+    pub backbone: String,
+    /// Method, as its authors name it.
+    pub method: String,
+    /// Trained parameters, as printed; often empty.
+    pub trainable: String,
+    /// Data set, `group:<name>`, `mean_of_groups` or `average`.
+    pub dataset: String,
+    /// Metric.
+    pub metric: String,
+    /// Value, in percent.
+    pub value: f64,
+    /// Where it stands.
+    pub source: String,
+    /// `verbatim`, `secondary`, or `implied` by a difference in a text.
+    pub kind: String,
+}
+
+/// All published rows.
+///
+/// # Errors
+/// When results/reference/published.csv is malformed.
+pub fn rows() -> Result<Vec<Published>, ReportError> {
+    csv::Reader::from_reader(PUBLISHED.as_bytes()).deserialize().collect::<Result<_, _>>().map_err(
+        |error: csv::Error| ReportError::Format {
+            what: "results/reference/published.csv".into(),
+            reason: error.to_string(),
+        },
+    )
+}
+
+/// The published rows for a comparison's suite and backbone; none where there are none, or where
+/// they are not comparable.
+///
+/// # Errors
+/// As [`rows`].
+pub fn table(comparison: &Comparison) -> Result<Option<Table>, ReportError> {
+    if comparison.profile != COMPARABLE_PROFILE {
+        return Ok(None);
+    }
+    let mut methods: BTreeMap<(String, String, String), BTreeMap<String, f64>> = BTreeMap::new();
+    for row in rows()? {
+        if row.suite == comparison.suite && row.backbone == comparison.backbone {
+            methods.entry((row.method, row.source, row.kind)).or_default().insert(row.dataset, row.value);
+        }
+    }
+    if methods.is_empty() {
+        return Ok(None);
+    }
+    let rows = methods.into_iter().map(|((method, source, kind), values)| {
+        let mut cells = cells(comparison, &values);
+        cells.extend([TableCell::from(source), TableCell::from(kind)]);
+        TableRow { label: method, cells }
+    });
+    Ok(Some(Table {
+        name: format!("{}-published", comparison.name()),
+        caption: format!(
+            "Published by others for {} on {}: top-1 accuracy in %; not measured here.",
+            comparison.backbone,
+            comparison.suite.to_uppercase()
+        ),
+        corner: "method".into(),
+        columns: columns(comparison),
+        rows: rows.collect(),
+        notes: vec![
+            "Their protocols differ from ours and from each other's; most choose the epoch on the test split. \
+             Group means and averages that a source does not print are computed from its sets; `implied` \
+             numbers come from differences stated in a text."
+                .into(),
+        ],
+    }))
+}
+
+fn columns(comparison: &Comparison) -> Vec<Column> {
+    let sets = comparison
+        .datasets
+        .iter()
+        .map(|dataset| Column { group: dataset.group.clone(), header: dataset.name.clone() });
+    let groups = comparison
+        .groups
+        .iter()
+        .map(|group| Column { group: "averages".into(), header: format!("{} mean", group.name) });
+    let rest = [
+        ("averages", "mean of sets"),
+        ("averages", "mean of groups"),
+        ("origin", "source"),
+        ("origin", "kind"),
+    ];
+    let rest = rest.map(|(group, header)| Column { group: group.into(), header: header.into() });
+    sets.chain(groups).chain(rest).collect()
+}
+
+fn cells(comparison: &Comparison, values: &BTreeMap<String, f64>) -> Vec<TableCell> {
+    let of_sets = |sets: &[&DatasetColumn]| -> Option<f64> {
+        let values: Option<Vec<f64>> = sets.iter().map(|set| values.get(&set.name).copied()).collect();
+        mean(&values?)
+    };
+    let all: Vec<&DatasetColumn> = comparison.datasets.iter().collect();
+    let groups: Vec<Option<f64>> = comparison
+        .groups
+        .iter()
+        .map(|group| {
+            let sets: Vec<&DatasetColumn> =
+                group.datasets.iter().map(|&index| &comparison.datasets[index]).collect();
+            values.get(&format!("group:{}", group.name)).copied().or_else(|| of_sets(&sets))
+        })
+        .collect();
+    let mean_of_sets = values.get("average").copied().or_else(|| of_sets(&all));
+    let computed = groups.iter().copied().collect::<Option<Vec<f64>>>().and_then(|groups| mean(&groups));
+    let mean_of_groups = values.get("mean_of_groups").copied().or(computed);
+    let sets = all.iter().map(|set| values.get(&set.name).copied());
+    sets.chain(groups)
+        .chain([mean_of_sets, mean_of_groups])
+        .map(|value| TableCell::from(value.map_or("-".into(), |value| format!("{value:.1}"))))
+        .collect()
+}

@@ -1,0 +1,133 @@
+//! A table as it is seen, before any format: caption, grouped columns, cells, notes.
+//!
+//! [`crate::comparison`] is laid out into it once; every exporter shows the same text.
+
+use std::ops::Range;
+
+/// Characters at which a header is broken where columns are narrow.
+pub const HEADER_WIDTH: usize = 10;
+
+/// A table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// One word fit for a file name.
+    pub name: String,
+    /// What is shown, in a sentence or two.
+    pub caption: String,
+    /// Header of the rows' names.
+    pub corner: String,
+    /// Columns, those of one group next to each other.
+    pub columns: Vec<Column>,
+    /// Rows, each with a cell for every column.
+    pub rows: Vec<TableRow>,
+    /// Sentences beneath the table.
+    pub notes: Vec<String>,
+}
+
+/// A column's place and name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Columns of one group stay together where a table is split.
+    pub group: String,
+    /// Header.
+    pub header: String,
+}
+
+/// A row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableRow {
+    /// Its name.
+    pub label: String,
+    /// One for each column.
+    pub cells: Vec<TableCell>,
+}
+
+/// A cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableCell {
+    /// What it says.
+    pub text: String,
+    /// Its rank within the column.
+    pub emphasis: Emphasis,
+}
+
+/// How a cell stands out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Emphasis {
+    /// Not at all.
+    None,
+    /// The best of its column: bold.
+    Best,
+    /// The second best: underlined.
+    Second,
+}
+
+impl From<String> for TableCell {
+    fn from(text: String) -> Self {
+        Self { text, emphasis: Emphasis::None }
+    }
+}
+
+impl Table {
+    /// Splits the columns into blocks of whole groups, as many as `fits` admits side by side; a
+    /// group that does not fit by itself is cut. Each block is shown under the rows' names.
+    pub fn blocks(&self, fits: impl Fn(Range<usize>) -> bool) -> Vec<Range<usize>> {
+        let mut blocks: Vec<Range<usize>> = Vec::new();
+        for group in self.groups() {
+            match blocks.last_mut() {
+                Some(block) if fits(block.start..group.end) => block.end = group.end,
+                _ => blocks.extend(cut(group, &fits)),
+            }
+        }
+        blocks
+    }
+
+    /// Names of the groups in a block, joined.
+    pub fn block_title(&self, block: Range<usize>) -> String {
+        let mut names: Vec<&str> = self.columns[block].iter().map(|column| column.group.as_str()).collect();
+        names.dedup();
+        names.join(", ")
+    }
+
+    fn groups(&self) -> Vec<Range<usize>> {
+        let mut start = 0;
+        self.columns
+            .chunk_by(|a, b| a.group == b.group)
+            .map(|group| {
+                let range = start..start + group.len();
+                start = range.end;
+                range
+            })
+            .collect()
+    }
+}
+
+/// Cuts a range into pieces that fit; a single column is never cut.
+fn cut(range: Range<usize>, fits: &impl Fn(Range<usize>) -> bool) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let mut start = range.start;
+    for end in range.start + 1..=range.end {
+        if end - start > 1 && !fits(start..end) {
+            pieces.push(start..end - 1);
+            start = end - 1;
+        }
+    }
+    pieces.push(start..range.end);
+    pieces
+}
+
+/// Breaks a text into lines of at most `width` characters where that is possible: after a space,
+/// a slash or an underscore.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for piece in text.split_inclusive([' ', '/', '_']) {
+        let length = |line: &str| line.trim_end().chars().count();
+        match lines.last_mut() {
+            Some(line) if line.is_empty() || length(&format!("{line}{piece}")) <= width => {
+                line.push_str(piece)
+            }
+            _ => lines.push(piece.into()),
+        }
+    }
+    lines.into_iter().map(|line| line.trim_end().into()).collect()
+}

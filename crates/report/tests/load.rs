@@ -1,0 +1,99 @@
+//! From a folder of runs to records: what is chosen, and how bad input is named.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{records, write};
+use report::record::Stage;
+use report::{Request, compare, write_tables};
+
+fn request(runs: &Path) -> Request {
+    Request { runs: runs.into(), suite: "vtab".into(), profile: "embedded".into(), backbone: None }
+}
+
+fn folder_of_runs() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for stored in records() {
+        write(&folder.path().join("deeper"), &stored.record);
+    }
+    folder
+}
+
+#[test]
+fn final_records_of_the_suite_and_profile_are_compared_and_others_left_out() {
+    let folder = folder_of_runs();
+    let mut tuning = records()[0].record.clone();
+    (tuning.stage, tuning.cell) = (Stage::Tune, "tuning".into());
+    write(folder.path(), &tuning);
+    let mut small = records()[0].record.clone();
+    (small.profile, small.cell) = ("small".into(), "small".into());
+    write(folder.path(), &small);
+
+    let found = compare(&request(folder.path())).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].records().len(), records().len());
+}
+
+#[test]
+fn nothing_to_compare_is_said_with_what_is_there() {
+    let folder = folder_of_runs();
+    let request = Request { backbone: Some("swin_micro".into()), ..request(folder.path()) };
+    let message = compare(&request).unwrap_err().to_string();
+    assert!(message.contains("backbone `swin_micro`"), "{message}");
+    assert!(message.contains("vtab embedded vit_micro (final)"), "{message}");
+    let missing = compare(&self::request(Path::new("/no/such/folder"))).unwrap_err().to_string();
+    assert!(missing.contains("cannot list the folder /no/such/folder"), "{missing}");
+}
+
+#[test]
+fn broken_records_are_errors_that_name_their_file() {
+    let folder = folder_of_runs();
+    let path = write(folder.path(), &records()[0].record);
+    let sound = std::fs::read_to_string(&path).unwrap();
+    for (broken, expected) in [
+        (sound[..100].to_owned(), "is not a record of schema 1"),
+        (sound.replace("\"schema\":1", "\"schema\":2"), "was written with record schema 2"),
+        (sound.replace("\"schema\":1", "\"schema\":2,\"new\":0"), "was written with record schema 2"),
+        (sound.replace("\"accuracy\":0.5", "\"accuracy\":50.0"), "its accuracy 50 is outside [0, 1]"),
+        (sound.replace("\"accuracy\":0.5", "\"accuracy\":null"), "it is finished and has no accuracy"),
+    ] {
+        assert_ne!(broken, sound);
+        std::fs::write(&path, broken).unwrap();
+        let message = compare(&request(folder.path())).unwrap_err().to_string();
+        assert!(message.contains(expected) && message.contains(path.to_str().unwrap()), "{message}");
+    }
+}
+
+#[test]
+fn tables_are_written_whole_and_the_tidy_file_has_a_line_a_record() {
+    let runs = folder_of_runs();
+    let comparison = compare(&request(runs.path())).unwrap().remove(0);
+    let out = tempfile::tempdir().unwrap();
+    let written = write_tables(&comparison, &out.path().join("tables")).unwrap();
+    let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
+    let name = "vtab-embedded-vit_micro";
+    assert_eq!(
+        names,
+        ["md", "tex", "csv"]
+            .map(|ending| format!("{name}.{ending}"))
+            .into_iter()
+            .chain([format!("{name}-cells.csv")])
+            .collect::<Vec<_>>()
+    );
+    let tidy = std::fs::read_to_string(&written[3]).unwrap();
+    assert_eq!(tidy.lines().count(), 1 + records().len());
+    assert!(tidy.contains("vtab,embedded,vit_micro,san,SAN (authors),structured,mini/c,2,1,diverged,,"));
+    assert_eq!(std::fs::read_dir(out.path().join("tables")).unwrap().count(), written.len());
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let runs = folder_of_runs();
+    let comparison = compare(&request(runs.path())).unwrap().remove(0);
+    let file = runs.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let message = write_tables(&comparison, &file).unwrap_err().to_string();
+    assert!(message.contains("cannot write") && message.contains("vtab-embedded-vit_micro.md"), "{message}");
+}
