@@ -1,0 +1,129 @@
+"""Writes the files that the crate `backbones` is compared with: logits and gradients of small random networks by
+timm and by the plain formulas of reference_methods.py.
+
+    python tools/parity_fixtures.py            # rewrites crates/backbones/tests/fixtures/{vit,san,methods}*
+
+Every file is safetensors, f32, with the network's settings as JSON under the metadata key `config`.
+
+- vit_*.safetensors: `weights.<timm key>`, `input` [2,3,S,S], `probe` [2,5], `logits` [2,5], `features` [2,dim] (before
+  the head), `grad.<timm key>`: the gradient of (logits * probe).sum() for every parameter.
+- san_base.safetensors: `weights.*`, `input`, `probe`, `logits` (timm's) of the network that all methods below share.
+- san_<mode>_<wiring>.safetensors (metadata also `mode`, `wiring`): `trained.<site>.gamma`, `logits`,
+  `grad.<site>.gamma`, `grad.<norm>.{weight,bias}`, `grad.head.{weight,bias}`. A gamma without effect has gradient 0.
+- methods.safetensors (metadata also `lora` = {"rank","alpha"}): for method in lora, ssf: `<method>.trained.*`,
+  `<method>.logits`, `<method>.grad.*` (trained tensors and head).
+"""
+
+import json
+import pathlib
+
+import torch
+from timm.models.vision_transformer import checkpoint_filter_fn
+
+import fixture_file
+import reference_methods as methods
+import reference_vit as vit
+
+FIXTURES = pathlib.Path(__file__).parent.parent / "crates/backbones/tests/fixtures"
+BATCH = 2
+
+
+def main():
+    FIXTURES.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    write_vit("vit_class_token", vit.config(), seed=1)
+    average_pool = vit.config(embed_dim=32, num_heads=2, class_token=False, global_pool="avg", init_values=0.1)
+    write_vit("vit_average_pool_layer_scale", average_pool, seed=2)
+    write_vit("vit_other_image_size", vit.config(num_heads=4, input_size=48), seed=3)
+    write_methods(vit.config(depth=3), seed=4)
+
+
+def write_vit(name, settings, seed):
+    generator = torch.Generator().manual_seed(seed)
+    size = settings.get("input_size", settings["img_size"])
+    # `dynamic_img_size` resamples the position embedding inside the pass, so that its gradient can be had too.
+    model = vit.randomise(vit.timm_model(settings, dynamic_img_size=size != settings["img_size"]), generator)
+    tensors = inputs(settings, size, generator)
+    tensors["features"] = model.forward_head(model.forward_features(tensors["input"]), pre_logits=True)
+    tensors["logits"] = model(tensors["input"])
+    check_against_resampled_load(model, settings, size, tensors)
+    tensors |= {f"weights.{k}": v for k, v in model.state_dict().items()}
+    tensors |= gradients(tensors, dict(model.named_parameters()))
+    save(name, tensors, {"config": settings})
+
+
+def check_against_resampled_load(model, settings, size, tensors):
+    """Loading a checkpoint into a network of another size must agree with resampling in the pass."""
+    resized = vit.timm_model(settings, img_size=size)
+    state = {key: value.detach() for key, value in model.state_dict().items()}
+    resized.load_state_dict(checkpoint_filter_fn(state, resized), strict=True)
+    torch.testing.assert_close(resized(tensors["input"]), tensors["logits"])
+
+
+def write_methods(settings, seed):
+    generator = torch.Generator().manual_seed(seed)
+    model = vit.randomise(vit.timm_model(settings), generator)
+    weights = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    base = inputs(settings, settings["img_size"], generator)
+    check_plain_forward(model, weights, settings, base["input"])
+    logits = model(base["input"])
+    save("san_base", base | {"logits": logits} | {f"weights.{k}": v for k, v in weights.items()}, {"config": settings})
+
+    gammas = methods.san_trained(weights, settings, generator)
+    for mode in methods.SAN_MODES:
+        for wiring in methods.SAN_WIRINGS:
+            functions = lambda w, t: methods.san(w, t, mode, wiring)
+            tensors = outcome(weights, settings, base, gammas, functions, vit.norms(settings))
+            save(f"san_{mode}_{wiring}", tensors, {"config": settings, "mode": mode, "wiring": wiring})
+
+    both = {}
+    for method, trained, functions in [
+        ("lora", methods.lora_trained(weights, settings, generator), methods.lora),
+        ("ssf", methods.ssf_trained(weights, settings, generator), methods.ssf),
+    ]:
+        tensors = outcome(weights, settings, base, trained, functions, [])
+        both |= {f"{method}.{name}": tensor for name, tensor in tensors.items()}
+    lora = {"rank": methods.LORA_RANK, "alpha": methods.LORA_ALPHA}
+    save("methods", both, {"config": settings, "lora": lora})
+
+
+def check_plain_forward(model, weights, settings, images):
+    """The plain network must be timm's network before a method is built on it."""
+    site = lambda name, x: vit.plain_site(weights, name, x)
+    norm = lambda name, x: vit.plain_norm(weights, name, x)
+    torch.testing.assert_close(vit.forward(weights, settings, images, site, norm), model(images))
+
+
+def outcome(weights, settings, base, trained, functions, trained_norms):
+    """Logits and gradients of one method; the head, and the norms where the method trains them, have gradients too."""
+    weights = {name: tensor.clone() for name, tensor in weights.items()}
+    trained = {name: tensor.clone().requires_grad_() for name, tensor in trained.items()}
+    leaves = dict(trained)
+    for module in trained_norms + ["head"]:
+        for kind in ("weight", "bias"):
+            leaves[f"{module}.{kind}"] = weights[f"{module}.{kind}"].requires_grad_()
+    logits = vit.forward(weights, settings, base["input"], *functions(weights, trained))
+    tensors = {"logits": logits} | gradients({"logits": logits, "probe": base["probe"]}, leaves)
+    return tensors | {f"trained.{name}": tensor for name, tensor in trained.items()}
+
+
+def inputs(settings, size, generator):
+    return {
+        "input": torch.randn((BATCH, 3, size, size), generator=generator),
+        "probe": torch.randn((BATCH, settings["num_classes"]), generator=generator),
+    }
+
+
+def gradients(tensors, leaves):
+    loss = (tensors["logits"] * tensors["probe"]).sum()
+    found = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True, materialize_grads=True)
+    return {f"grad.{name}": gradient for name, gradient in zip(leaves, found, strict=True)}
+
+
+def save(name, tensors, metadata):
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in metadata.items()}
+    fixture_file.write(FIXTURES / f"{name}.safetensors", tensors, texts)
+
+
+if __name__ == "__main__":
+    main()
