@@ -25,6 +25,12 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
     /// Height and width in pixels of the images it reads.
     fn image_size(&self) -> i64;
 
+    /// The same model for images of another size.
+    ///
+    /// # Errors
+    /// When the model cannot read images of that size.
+    fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error>;
+
     /// A published checkpoint made to fit this configuration, where the model allows it (a position
     /// embedding resampled to another image size).
     ///

@@ -192,6 +192,14 @@ impl Architecture for Config {
         self.img_size
     }
 
+    fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {
+        if size < self.patch_size || size % self.patch_size != 0 {
+            let reason = format!("it must be a multiple of the patch size, {} px", self.patch_size);
+            return Err(Error::ImageSize { backbone: "this ViT".into(), size, reason });
+        }
+        Ok(Box::new(Self { img_size: size, ..self.clone() }))
+    }
+
     fn fit(&self, mut weights: Weights) -> Result<Weights, Error> {
         if let Ok(stored) = weights.get("pos_embed") {
             let resampled = self.resample_position_embedding(stored)?;

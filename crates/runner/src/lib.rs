@@ -1,1 +1,21 @@
-//! placeholder
+//! From an experiment file to records.
+//!
+//! [`experiment`] reads the file, [`plan`] resolves it into [`cell`]s, each named by the blake3 of
+//! all that its result depends on. [`pool`] runs worker processes over the cells; a worker claims a
+//! cell, [`execute`] trains and evaluates it, and its folder appears under its name when it is whole.
+//! Nothing here knows how a table looks: that is the crate `report`'s.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
+
+pub mod cell;
+pub mod context;
+pub mod device;
+pub mod error;
+pub mod execute;
+pub mod experiment;
+pub mod files;
+pub mod plan;
+pub mod pool;
+pub mod pretrain;
+pub mod signals;
+pub mod worker;

@@ -77,6 +77,24 @@ pub enum Error {
         /// The nearest name.
         hint: String,
     },
+    /// The weights of a backbone are not there.
+    #[error("the weights of `{backbone}` are missing: looked for {place}")]
+    MissingWeights {
+        /// The backbone.
+        backbone: String,
+        /// Where they were searched.
+        place: String,
+    },
+    /// An image size that a backbone cannot read.
+    #[error("{backbone} cannot read images of {size} px: {reason}")]
+    ImageSize {
+        /// The backbone.
+        backbone: String,
+        /// The size.
+        size: i64,
+        /// Why.
+        reason: String,
+    },
     /// A method's options are wrong.
     #[error("method `{method}`: {reason}")]
     BadOption {

@@ -5,7 +5,9 @@
 //! bf16.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -207,9 +209,9 @@ fn bytes_of(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
 fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
-    let mut scratch = tempfile::NamedTempFile::new_in(folder)?;
+    let mut scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
     scratch.write_all(bytes)?;
     scratch.as_file().sync_all()?;
     scratch.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()
+    File::open(folder)?.sync_all()
 }

@@ -1,0 +1,45 @@
+//! One training step of each method: forward, backward and AdamW on the bundled ViT, batch 32, and on
+//! a ViT-Ti at 224 px, batch 8.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::hint::black_box;
+
+use backbones::{Classifier, registry};
+use criterion::{Criterion, criterion_group, criterion_main};
+use san_core::methods::{self, REGISTRY};
+use san_core::optimiser::{AdamW, AdamWSettings};
+use san_core::trainables::head_specs;
+use san_core::{Trainables, Weights};
+use tch::{Device, Kind, Tensor};
+
+fn train_step(criterion: &mut Criterion) {
+    tch::set_num_threads(1);
+    for (backbone, batch) in [("vit_micro", 32), ("vit_tiny_patch16_224.augreg_in21k", 8)] {
+        let entry = registry::find(backbone).unwrap();
+        let layout = entry.architecture.layout(backbone);
+        let weights = Weights::random(&layout, 0).unwrap();
+        let size = entry.architecture.image_size();
+        let images = Tensor::randn([batch, 3, size, size], (Kind::Float, Device::Cpu));
+        let labels = Tensor::zeros([batch], (Kind::Int64, Device::Cpu));
+        for method in REGISTRY {
+            let method = methods::find(method.name, serde_json::Map::default()).unwrap();
+            let mut specs = method.trainables(&layout).unwrap();
+            specs.extend(head_specs(&layout, 10));
+            let trainables = Trainables::allocate(specs, &[0], &weights, Device::Cpu).unwrap();
+            let attachment = method.attach(&layout, &trainables).unwrap();
+            let model =
+                Classifier::new(&*entry.architecture, &layout, &weights, &attachment, &trainables).unwrap();
+            let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
+            criterion.bench_function(&format!("{backbone}/{}", method.name()), |bencher| {
+                bencher.iter(|| {
+                    let loss = model.forward(black_box(&images)).cross_entropy_for_logits(&labels);
+                    let gradient = trainables.gradient(&loss).unwrap();
+                    optimiser.step(&trainables, &gradient, 1e-3).unwrap();
+                });
+            });
+        }
+    }
+}
+
+criterion_group! { name = benches; config = Criterion::default().sample_size(20); targets = train_step }
+criterion_main!(benches);

@@ -1,0 +1,115 @@
+//! A cell: one training run, described by all that its result depends on, and named by its hash.
+
+use san_core::methods::{self, Method};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use report::record::Stage;
+
+use crate::experiment::{DataSource, Protocol};
+
+/// One training run, resolved.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cell {
+    /// Name of the experiment.
+    pub experiment: String,
+    /// The suite whose table it fills.
+    pub suite: String,
+    /// The profile.
+    pub profile: String,
+    /// For choosing a learning rate, or for the table.
+    pub stage: Stage,
+    /// Name in the registry of data sets.
+    pub set: String,
+    /// Where its images come from.
+    pub data: DataSource,
+    /// Checksum of the images and labels.
+    pub data_checksum: String,
+    /// Name in the registry of backbones, `@random` behind it for random weights.
+    pub backbone: String,
+    /// Checksum of the weights.
+    pub weights_checksum: String,
+    /// Name in the registry of methods.
+    pub method: String,
+    /// The method's options, all of them.
+    pub options: Map<String, Value>,
+    /// Learning rate at the top of the schedule.
+    pub learning_rate: f64,
+    /// The rates that it was chosen from on `val`; empty where it was fixed.
+    pub chosen_from: Vec<f64>,
+    /// Seed of initialisation and sampling.
+    pub seed: u64,
+    /// Everything else about the run.
+    pub protocol: Protocol,
+}
+
+impl Cell {
+    /// The cell's name: blake3, in hex, of its contents in a canonical form.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let mut text = String::new();
+        write_canonical(&serde_json::to_value(self).unwrap_or_default(), &mut text);
+        blake3::hash(text.as_bytes()).to_hex().to_string()
+    }
+
+    /// The method with its options.
+    ///
+    /// # Errors
+    /// When the method or an option is unknown.
+    pub fn method(&self) -> Result<Box<dyn Method>, san_core::Error> {
+        methods::find(&self.method, self.options.clone())
+    }
+
+    /// The set's name in every output: `mini/<set>` where it is drawn.
+    #[must_use]
+    pub fn set_label(&self) -> String {
+        match self.data {
+            DataSource::Drawn(_) => format!("mini/{}", self.set),
+            DataSource::Files(_) => self.set.clone(),
+        }
+    }
+}
+
+/// JSON with sorted keys, whatever order the maps in memory have.
+fn write_canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<_> = map.keys().collect();
+            keys.sort();
+            text.push('{');
+            for key in keys {
+                text.push_str(&Value::from(key.as_str()).to_string());
+                text.push(':');
+                write_canonical(&map[key], text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Array(values) => {
+            text.push('[');
+            for value in values {
+                write_canonical(value, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        other => text.push_str(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_canonical_form_does_not_depend_on_the_order_of_keys() {
+        let (mut one, mut two) = (String::new(), String::new());
+        write_canonical(&json!({"b": [1, {"d": 2, "c": 3}], "a": "x\""}), &mut one);
+        let reordered: Value = serde_json::from_str(r#"{"a":"x\"","b":[1,{"c":3,"d":2}]}"#).unwrap();
+        write_canonical(&reordered, &mut two);
+        assert_eq!(one, two);
+        assert_eq!(one, r#"{"a":"x\"","b":[1,{"c":3,"d":2,},],}"#);
+    }
+}

@@ -1,0 +1,7 @@
+//! One file a command: arguments, and the few calls that carry it out.
+
+pub(crate) mod merge;
+pub(crate) mod pretrain;
+pub(crate) mod report;
+pub(crate) mod run;
+pub(crate) mod worker;

@@ -1,0 +1,50 @@
+//! `san pretrain`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use runner::pretrain::{Settings, pretrain as train};
+use runner::signals::StopFlag;
+
+/// Options of `san pretrain`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  san pretrain vit_micro --output assets/vit_micro.safetensors")]
+pub(crate) struct Arguments {
+    /// Name of a bundled backbone.
+    backbone: String,
+    /// Where the f16 safetensors file goes.
+    #[arg(long)]
+    output: PathBuf,
+    /// Steps of the optimiser.
+    #[arg(long, default_value_t = 12_000)]
+    steps: u64,
+    /// Images a step.
+    #[arg(long, default_value_t = 128)]
+    batch_size: usize,
+    /// Learning rate at the top of the schedule.
+    #[arg(long, default_value_t = 2e-3)]
+    learning_rate: f64,
+    /// Decay of matrices.
+    #[arg(long, default_value_t = 0.05)]
+    weight_decay: f64,
+    /// Seed of images and initial weights.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
+    let stop = StopFlag::install()?;
+    // One thread trains, the other draws: more would wait for one another.
+    tch::set_num_threads(1);
+    let settings = Settings {
+        backbone: arguments.backbone.clone(),
+        steps: arguments.steps,
+        batch_size: arguments.batch_size,
+        learning_rate: arguments.learning_rate,
+        weight_decay: arguments.weight_decay,
+        seed: arguments.seed,
+    };
+    let accuracy = train(&settings, &arguments.output, &stop)?;
+    println!("{}: {:.1} % on images it was not trained on", arguments.output.display(), 100.0 * accuracy);
+    Ok(())
+}

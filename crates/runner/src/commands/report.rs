@@ -1,0 +1,97 @@
+//! `san report`: tables in the terminal and in files, figures, a summary for scripts.
+
+use std::collections::BTreeSet;
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use report::export::{Exporter, Terminal};
+use report::{Comparison, Request};
+
+/// Options of `san report`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  san report vtab\n  san report vtab --figures\n  san report vtab --json")]
+pub(crate) struct Arguments {
+    /// The suite: vtab, fgvc, gic, commonsense, vl.
+    suite: String,
+    /// Only this profile; all that were run otherwise, each in a table of its own.
+    #[arg(long)]
+    profile: Option<String>,
+    /// Draw the figures instead of the tables.
+    #[arg(long)]
+    figures: bool,
+    /// Print one JSON array instead.
+    #[arg(long, conflicts_with = "figures")]
+    json: bool,
+    /// Folder of the results.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+}
+
+pub(crate) fn report(arguments: &Arguments) -> Result<()> {
+    let Arguments { suite, results, .. } = arguments;
+    let profile = arguments.profile.as_deref();
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&comparisons(results, suite, profile)?)?);
+        return Ok(());
+    }
+    if !arguments.figures {
+        return compare(results, suite, profile);
+    }
+    for comparison in comparisons(results, suite, profile)? {
+        let folder = results.join("figures").join(suite).join(&comparison.profile);
+        announce("figure", &report::draw_figures(&comparison, &folder)?);
+    }
+    Ok(())
+}
+
+/// Prints the tables of a suite and writes them under `<results>/tables`.
+pub(crate) fn compare(results: &Path, suite: &str, profile: Option<&str>) -> Result<()> {
+    for comparison in comparisons(results, suite, profile)? {
+        println!("{}", terminal().export(&comparison.table())?);
+        if let Some(published) = report::published::table(&comparison)? {
+            println!("{}", terminal().export(&published)?);
+        }
+        let folder = results.join("tables").join(suite).join(&comparison.profile);
+        announce("table", &report::write_tables(&comparison, &folder)?);
+    }
+    Ok(())
+}
+
+/// The terminal that is there, or a wide plain one where the output goes into a file.
+fn terminal() -> Terminal {
+    let mut table = comfy_table::Table::new();
+    table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
+    let styled = std::io::stdout().is_terminal();
+    Terminal { width: table.width().filter(|_| styled).map_or(160, usize::from), styled }
+}
+
+fn announce(what: &str, paths: &[PathBuf]) {
+    for path in paths {
+        println!("{what}: {}", path.display());
+    }
+}
+
+/// One comparison for each profile and backbone.
+fn comparisons(results: &Path, suite: &str, profile: Option<&str>) -> Result<Vec<Comparison>> {
+    let runs = results.join("runs");
+    let profiles = match profile {
+        Some(profile) => BTreeSet::from([profile.to_owned()]),
+        None => profiles_under(&runs.join(suite)),
+    };
+    if profiles.is_empty() {
+        bail!("nothing of `{suite}` has been run yet; try: just reproduce {suite}");
+    }
+    let mut all = Vec::new();
+    for profile in profiles {
+        let request = Request { runs: runs.clone(), suite: suite.to_owned(), profile, backbone: None };
+        all.extend(report::compare(&request)?);
+    }
+    Ok(all)
+}
+
+fn profiles_under(folder: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+}

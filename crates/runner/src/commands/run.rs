@@ -1,0 +1,111 @@
+//! `san plan`, `san run` and `san status`: the same arguments, ever more of the way.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use report::load::{PLAN_FILE, PlannedCells};
+use runner::cell::Cell;
+use runner::context::Context;
+use runner::device;
+use runner::experiment::Experiment;
+use runner::files::{create_folder, write_json};
+use runner::plan::{Plan, Selection, Store};
+use runner::pool::Pool;
+use runner::signals::StopFlag;
+
+/// Options of `san plan`, `san run` and `san status`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  san run vtab\n  san run vtab --methods linear,san --seeds 1\n  \
+    SAN_DATA=data SAN_WEIGHTS=weights san run vtab --profile small --sets caltech101")]
+pub(crate) struct Arguments {
+    /// Name of an experiment in experiments/, or a file.
+    experiment: String,
+    /// Which profile of it.
+    #[arg(long, default_value = "embedded")]
+    profile: String,
+    /// Only these methods, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    methods: Option<Vec<String>>,
+    /// Only these sets.
+    #[arg(long, value_delimiter = ',')]
+    sets: Option<Vec<String>>,
+    /// These backbones instead; `@random` behind a name takes random weights.
+    #[arg(long = "backbone", value_delimiter = ',')]
+    backbones: Option<Vec<String>>,
+    /// The first so many seeds.
+    #[arg(long)]
+    seeds: Option<usize>,
+    /// So many epochs instead.
+    #[arg(long)]
+    epochs: Option<u64>,
+    /// Worker processes; as many as processors where there is no GPU.
+    #[arg(long)]
+    workers: Option<u32>,
+    /// Compute threads of each worker.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+    /// auto, cpu or cuda.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Folder of the results.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+}
+
+impl Arguments {
+    fn resolve(&self) -> Result<(Plan, Store)> {
+        let path = match Path::new(&self.experiment) {
+            file if file.extension().is_some() => file.to_owned(),
+            name => Path::new("experiments").join(name).with_extension("yaml"),
+        };
+        let experiment = Experiment::read(&path)?;
+        let selection = Selection {
+            methods: self.methods.clone(),
+            sets: self.sets.clone(),
+            backbones: self.backbones.clone(),
+            seeds: self.seeds,
+            epochs: self.epochs,
+        };
+        let mut context = Context::new(tch::Device::Cpu);
+        let plan = Plan::resolve(&experiment, &self.profile, &selection, &mut context, &path)?;
+        let store = Store::new(&self.results, &plan.experiment, &plan.profile);
+        Ok((plan, store))
+    }
+
+    fn pool(&self) -> Result<Pool> {
+        let device = device::resolve(&self.device)?;
+        let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+        let usual = if device == tch::Device::Cpu { (processors / self.threads.max(1)).max(1) } else { 1 };
+        Ok(Pool {
+            workers: self.workers.unwrap_or(usual),
+            threads: self.threads.max(1),
+            device: if device == tch::Device::Cpu { "cpu" } else { "cuda" }.into(),
+        })
+    }
+}
+
+pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
+    let (plan, store) = arguments.resolve()?;
+    print!("{}", plan.describe(&store));
+    Ok(())
+}
+
+pub(crate) fn status(arguments: &Arguments) -> Result<()> {
+    let (plan, store) = arguments.resolve()?;
+    println!("{}", plan.summary(&store));
+    Ok(())
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let stop = StopFlag::install()?;
+    let pool = arguments.pool()?;
+    let (plan, store) = arguments.resolve()?;
+    println!("{}", plan.describe(&store));
+    create_folder(&store.folder)?;
+    pool.run("tuning on val", &plan.tune, &store, &stop)?;
+    let cells = plan.final_cells(&store)?;
+    let planned = PlannedCells { cells: cells.iter().map(Cell::name).collect() };
+    write_json(&store.folder.join(PLAN_FILE), &planned)?;
+    pool.run("running", &cells, &store, &stop)?;
+    super::report::compare(&arguments.results, &plan.suite, Some(&plan.profile))
+}

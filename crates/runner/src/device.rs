@@ -1,0 +1,65 @@
+//! The device that computes, and what is said of it in a record.
+
+use anyhow::{Result, bail};
+use tch::{Cuda, Device};
+
+/// The device by its name on the command line: `auto`, `cpu`, `cuda`.
+///
+/// # Errors
+/// When the name is unknown, or a GPU is asked for and none can be used.
+pub fn resolve(name: &str) -> Result<Device> {
+    match name {
+        "cpu" => Ok(Device::Cpu),
+        "auto" | "cuda" => {
+            load_cuda();
+            match (Cuda::is_available(), name) {
+                (true, _) => Ok(Device::Cuda(0)),
+                (false, "auto") => Ok(Device::Cpu),
+                (false, _) => bail!("no usable NVIDIA GPU, or this libtorch is the CPU one; try --device cpu"),
+            }
+        }
+        other => bail!("there is no device `{other}`; use auto, cpu or cuda"),
+    }
+}
+
+/// Loads libtorch's CUDA half where it is there, so that one binary serves machines with a GPU and
+/// without: nothing links to it.
+fn load_cuda() {
+    // SAFETY: the library's initialisers register CUDA's operators with libtorch and touch nothing of
+    // this program; it comes from the same libtorch folder and is never unloaded.
+    #[allow(unsafe_code)]
+    let library = unsafe { libloading::Library::new("libtorch_cuda.so") };
+    if let Ok(library) = library {
+        std::mem::forget(library);
+    }
+}
+
+/// Name of the device for a record.
+#[must_use]
+pub fn describe(device: Device) -> String {
+    match device {
+        Device::Cpu => processor().map_or_else(|| "cpu".into(), |name| format!("cpu: {name}")),
+        other => format!("{other:?}").to_lowercase(),
+    }
+}
+
+fn processor() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// Starts a new measurement of [`peak_memory`].
+pub fn reset_peak_memory() {
+    // Linux: 5 resets the process's high-water mark. Elsewhere there is nothing to reset.
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+}
+
+/// Largest resident memory of this process since [`reset_peak_memory`], bytes.
+#[must_use]
+pub fn peak_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,92 @@
+//! Exit codes: one for each kind of thing that a user can mend.
+
+use std::path::PathBuf;
+
+use data_loaders::DataError;
+
+/// An error of planning and running.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// An experiment file is wrong.
+    #[error("{path}: {reason}")]
+    Experiment {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with its line where it is known.
+        reason: String,
+    },
+    /// Data or weights that the plan needs are not there.
+    #[error("{what} is missing: {reason}")]
+    Missing {
+        /// The thing.
+        what: String,
+        /// Where it was searched, and what to do.
+        reason: String,
+    },
+    /// The results folder cannot be written.
+    #[error("cannot write {path}: {source}")]
+    Write {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A signal asked to stop; nothing is lost.
+    #[error("stopped by a signal; the same command goes on with the cells that are not done")]
+    Interrupted,
+    /// A worker ended with an error, which it has printed.
+    #[error("{failed} of {workers} workers failed; their messages are above")]
+    Workers {
+        /// How many failed.
+        failed: usize,
+        /// How many ran.
+        workers: usize,
+        /// Exit code of the first one that failed.
+        code: i32,
+    },
+}
+
+/// Exit codes, for `--help` and the README.
+pub const EXIT_CODES: &str = "\
+Exit codes:
+  0   done
+  1   something unforeseen
+  2   wrong command line
+  3   wrong experiment file, method or option
+  4   data missing or unusable
+  5   weights missing or unusable
+  6   results cannot be written (read-only folder, full disk)
+  7   records cannot be read or drawn
+  8   libtorch failed
+  75  stopped by a signal; run again to go on";
+
+/// The exit code for an error: that of the first cause whose kind is known.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    error.chain().find_map(code_of).unwrap_or(1)
+}
+
+fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
+    if let Some(error) = cause.downcast_ref::<RunError>() {
+        return Some(match error {
+            RunError::Experiment { .. } => 3,
+            RunError::Missing { .. } => 4,
+            RunError::Write { .. } => 6,
+            RunError::Interrupted => 75,
+            RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<san_core::Error>() {
+        use san_core::Error as E;
+        return Some(match error {
+            E::UnknownMethod { .. } | E::UnknownBackbone { .. } | E::BadOption { .. } | E::Unfit { .. } => 3,
+            E::File { action: "write", .. } => 6,
+            E::Torch(_) => 8,
+            _ => 5,
+        });
+    }
+    if cause.is::<DataError>() {
+        return Some(4);
+    }
+    cause.is::<report::ReportError>().then_some(7)
+}

@@ -1,0 +1,151 @@
+//! The experiment file: what a sweep is, in words that a reader of a paper would use.
+//!
+//! A profile names data, backbones, methods, seeds and a protocol. A method's learning rate is a
+//! number, which is used as it is, or a list, which is tuned: each is trained on `train` and read on
+//! `val`, for each set apart, and the best is then trained on `train` + `val`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use data_loaders::{ImageProtocol, SplitCounts};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::error::RunError;
+
+/// A sweep.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Name of the experiment; its results lie under it.
+    pub name: String,
+    /// The suite whose table it fills.
+    pub suite: String,
+    /// By name: `embedded`, `small`, `paper`.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// One way of running an experiment.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Profile {
+    /// Where images come from.
+    #[serde(with = "serde_yaml::with::singleton_map")]
+    pub data: DataSource,
+    /// Names in the registry of data sets.
+    pub sets: Vec<String>,
+    /// Names in the registry of backbones; `@random` behind one takes random weights.
+    pub backbones: Vec<String>,
+    /// Rows of the table.
+    pub methods: Vec<MethodSpec>,
+    /// One run for each.
+    pub seeds: Vec<u64>,
+    /// How one run is made.
+    pub protocol: Protocol,
+}
+
+/// Where images come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum DataSource {
+    /// Drawn by this program: the tasks `mini/<set>`.
+    Drawn(SplitCounts),
+    /// Files in this folder under `SAN_DATA`.
+    Files(String),
+}
+
+/// A method with its options and learning rates.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MethodSpec {
+    /// Name in the registry of methods.
+    pub method: String,
+    /// One rate, or several to tune over.
+    pub learning_rate: OneOrMany,
+    /// The method's own options.
+    #[serde(default)]
+    pub options: Map<String, Value>,
+}
+
+/// A number, or a list of them to choose from on `val`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// Fixed.
+    One(f64),
+    /// Tuned.
+    Many(Vec<f64>),
+}
+
+/// How one run is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Protocol {
+    /// Passes over the training images.
+    pub epochs: u64,
+    /// Epochs of linear warm-up.
+    pub warmup_epochs: u64,
+    /// Images a step.
+    pub batch_size: usize,
+    /// AdamW's decoupled weight decay of matrices.
+    #[serde(default)]
+    pub weight_decay: f64,
+    /// How an image becomes a tensor.
+    pub image: ImageProtocol,
+}
+
+impl Experiment {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has an unknown, missing or wrong field.
+    pub fn read(path: &Path) -> Result<Self, RunError> {
+        let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
+        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let experiment: Self = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        for (name, profile) in &experiment.profiles {
+            profile.check().map_err(|reason| wrong(format!("profile `{name}`: {reason}")))?;
+        }
+        Ok(experiment)
+    }
+}
+
+impl Profile {
+    /// What the types cannot say.
+    fn check(&self) -> Result<(), String> {
+        let empty = [
+            ("sets", self.sets.is_empty()),
+            ("backbones", self.backbones.is_empty()),
+            ("methods", self.methods.is_empty()),
+            ("seeds", self.seeds.is_empty()),
+        ];
+        if let Some((field, _)) = empty.iter().find(|(_, empty)| *empty) {
+            return Err(format!("`{field}` is empty"));
+        }
+        let protocol = &self.protocol;
+        if protocol.epochs == 0 || protocol.batch_size == 0 {
+            return Err("`epochs` and `batch_size` must be 1 or more".into());
+        }
+        if protocol.warmup_epochs >= protocol.epochs {
+            return Err("`warmup_epochs` must be below `epochs`".into());
+        }
+        for spec in &self.methods {
+            let rates = spec.learning_rate.all();
+            if rates.is_empty() || rates.iter().any(|rate| !rate.is_finite() || *rate <= 0.0) {
+                return Err(format!("method `{}`: learning rates must be above 0", spec.method));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl OneOrMany {
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> &[f64] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::Many(many) => many,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Files that are whole or not there, and folders that appear in one step.
+
+use std::fs::{File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde::Serialize;
+
+use crate::error::RunError;
+
+/// Names the path in an error of writing.
+pub fn writing<T>(path: &Path, result: std::io::Result<T>) -> Result<T, RunError> {
+    result.map_err(|source| RunError::Write { path: path.into(), source })
+}
+
+/// Creates a folder with its parents.
+///
+/// # Errors
+/// When the parent is read-only or the disk full.
+pub fn create_folder(path: &Path) -> Result<(), RunError> {
+    writing(path, std::fs::create_dir_all(path))
+}
+
+/// Writes JSON: scratch file, fsync, rename, fsync of the folder.
+///
+/// # Errors
+/// When the folder is read-only or the disk full; an older file is left as it was.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
+    let mut text = writing(path, serde_json::to_vec_pretty(value).map_err(Into::into))?;
+    text.push(b'\n');
+    write_atomically(path, &text)
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// When the folder is read-only or the disk full; an older file is left as it was.
+pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let write = || {
+        let mut scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+        scratch.write_all(bytes)?;
+        scratch.as_file().sync_all()?;
+        scratch.persist(path).map_err(|error| error.error)?;
+        File::open(folder)?.sync_all()
+    };
+    writing(path, write())
+}
+
+/// Gives a finished scratch folder its name.
+///
+/// # Errors
+/// When the folder cannot be renamed.
+pub fn publish_folder(scratch: &Path, target: &Path) -> Result<(), RunError> {
+    let rename = || {
+        File::open(scratch)?.sync_all()?;
+        std::fs::rename(scratch, target)?;
+        File::open(target.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
+    };
+    writing(target, rename())
+}

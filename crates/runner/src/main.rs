@@ -1,0 +1,68 @@
+//! `san`: the one program behind every recipe of the justfile.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use runner::error::{EXIT_CODES, exit_code};
+
+mod commands;
+
+/// Compares parameter-efficient fine-tuning methods, and can be trusted.
+#[derive(Debug, Parser)]
+#[command(name = "san", version, after_help = EXIT_CODES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Print what an experiment would run, and what is missing.
+    Plan(commands::run::Arguments),
+    /// Run the cells of an experiment that are not done, then print its table.
+    Run(commands::run::Arguments),
+    /// Print how far an experiment is; reads, never writes.
+    Status(commands::run::Arguments),
+    /// Tables, or figures, of what has been run.
+    Report(commands::report::Arguments),
+    /// Write a cell's adapter into plain weights that timm loads.
+    Merge(commands::merge::Arguments),
+    /// Train a bundled backbone from nothing on drawn images.
+    Pretrain(commands::pretrain::Arguments),
+    /// One worker of a pool; its assignment comes on standard input.
+    #[command(hide = true)]
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Plan(arguments) => commands::run::plan(&arguments),
+        Command::Run(arguments) => commands::run::run(&arguments),
+        Command::Status(arguments) => commands::run::status(&arguments),
+        Command::Report(arguments) => commands::report::report(&arguments),
+        Command::Merge(arguments) => commands::merge::merge(&arguments),
+        Command::Pretrain(arguments) => commands::pretrain::pretrain(&arguments),
+        Command::Worker => commands::worker::worker(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = exit_code(&error);
+            eprintln!("san: {}", sentence(&error));
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// An error and its causes in one sentence; a cause that the error quotes already is not said twice.
+fn sentence(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
+        if said.is_empty() {
+            cause
+        } else if said.contains(&cause) {
+            said
+        } else {
+            format!("{said}: {cause}")
+        }
+    })
+}

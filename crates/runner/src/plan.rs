@@ -1,0 +1,319 @@
+//! From an experiment to cells, before anything runs.
+//!
+//! A plan has two stages. The cells of the first choose learning rates on `val`; the cells of the
+//! second, whose rates are known once the first is done, fill the table. Where every rate is fixed
+//! the first stage is empty. What is missing is found here, with its reason, not after an hour.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use comfy_table::{Table, presets};
+use data_loaders::{DatasetEntry, Split, dataset};
+use report::record::{RECORD_FILE, Record, Stage, State};
+use san_core::methods;
+use san_core::trainables::TrainableSpec;
+
+use crate::cell::Cell;
+use crate::context::Context;
+use crate::error::RunError;
+use crate::experiment::{DataSource, Experiment, MethodSpec, Profile};
+
+/// Restrictions and changes from the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Only these methods.
+    pub methods: Option<Vec<String>>,
+    /// Only these sets.
+    pub sets: Option<Vec<String>>,
+    /// These backbones instead.
+    pub backbones: Option<Vec<String>>,
+    /// The first so many seeds.
+    pub seeds: Option<usize>,
+    /// So many epochs instead.
+    pub epochs: Option<u64>,
+}
+
+/// A cell of the table, with the cells that its learning rate is chosen by.
+#[derive(Debug, Clone)]
+pub struct FinalCell {
+    cell: Cell,
+    candidates: Vec<Cell>,
+}
+
+/// A resolved experiment.
+#[derive(Debug)]
+pub struct Plan {
+    /// Name of the experiment.
+    pub experiment: String,
+    /// Name of the suite.
+    pub suite: String,
+    /// Name of the profile.
+    pub profile: String,
+    /// Cells that choose learning rates.
+    pub tune: Vec<Cell>,
+    /// Cells of the table.
+    pub finals: Vec<FinalCell>,
+    /// One row a set: name, images to train on, to test on, classes.
+    sets: Vec<[String; 4]>,
+    /// One row a method: label, trained parameters for each backbone.
+    methods: Vec<Vec<String>>,
+    backbones: Vec<String>,
+    seeds: usize,
+}
+
+/// Where the cells of an experiment's profile lie.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// `<results>/runs/<experiment>/<profile>`.
+    pub folder: PathBuf,
+}
+
+impl Store {
+    /// The store of a plan under a results folder.
+    #[must_use]
+    pub fn new(results: &Path, experiment: &str, profile: &str) -> Self {
+        Self { folder: results.join("runs").join(experiment).join(profile) }
+    }
+
+    /// The folder of a cell, there or not.
+    #[must_use]
+    pub fn cell(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Whether a cell is done.
+    #[must_use]
+    pub fn is_done(&self, name: &str) -> bool {
+        self.cell(name).join(RECORD_FILE).is_file()
+    }
+}
+
+impl Plan {
+    /// Resolves a profile; opens every set and backbone that it names.
+    ///
+    /// # Errors
+    /// For the first thing that is unknown, missing, or does not fit.
+    pub fn resolve(
+        experiment: &Experiment,
+        profile_name: &str,
+        selection: &Selection,
+        context: &mut Context,
+        path: &Path,
+    ) -> Result<Self> {
+        let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
+        let known = || experiment.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
+        let profile = experiment
+            .profiles
+            .get(profile_name)
+            .ok_or_else(|| wrong(format!("there is no profile `{profile_name}`; it has {}", known())))?;
+        let profile = selection.apply(profile).map_err(wrong)?;
+        let mut plan = Self {
+            experiment: experiment.name.clone(),
+            suite: experiment.suite.clone(),
+            profile: profile_name.to_owned(),
+            tune: Vec::new(),
+            finals: Vec::new(),
+            sets: Vec::new(),
+            methods: profile.methods.iter().map(|spec| vec![spec.method.clone()]).collect(),
+            backbones: profile.backbones.clone(),
+            seeds: profile.seeds.len(),
+        };
+        for backbone in &profile.backbones {
+            plan.count_parameters(&profile, backbone, context)?;
+        }
+        for set in &profile.sets {
+            plan.add_set(&profile, dataset(set)?, context)?;
+        }
+        Ok(plan)
+    }
+
+    fn count_parameters(&mut self, profile: &Profile, backbone: &str, context: &mut Context) -> Result<()> {
+        let loaded = context.backbone(backbone, profile.protocol.image.image_size)?;
+        for (spec, row) in profile.methods.iter().zip(&mut self.methods) {
+            let method = methods::find(&spec.method, spec.options.clone())?;
+            let trained: i64 = method.trainables(&loaded.layout)?.iter().map(TrainableSpec::count).sum();
+            row[0] = method.label();
+            row.push(trained.to_string());
+        }
+        Ok(())
+    }
+
+    fn add_set(&mut self, profile: &Profile, entry: &DatasetEntry, context: &mut Context) -> Result<()> {
+        let size = profile.protocol.image.image_size;
+        let set = context.set(&entry.name, &profile.data, size)?;
+        let data_checksum = set.checksum().to_owned();
+        for backbone in &profile.backbones {
+            let weights_checksum = context.backbone(backbone, size)?.checksum.clone();
+            for spec in &profile.methods {
+                let base = Cell {
+                    experiment: self.experiment.clone(),
+                    suite: self.suite.clone(),
+                    profile: self.profile.clone(),
+                    stage: Stage::Final,
+                    set: entry.name.clone(),
+                    data: profile.data.clone(),
+                    data_checksum: data_checksum.clone(),
+                    backbone: backbone.clone(),
+                    weights_checksum: weights_checksum.clone(),
+                    method: spec.method.clone(),
+                    options: resolved_options(spec)?,
+                    learning_rate: spec.learning_rate.all()[0],
+                    chosen_from: Vec::new(),
+                    seed: profile.seeds[0],
+                    protocol: profile.protocol.clone(),
+                };
+                self.add_cells(&base, spec, &profile.seeds);
+            }
+        }
+        let label = match profile.data {
+            DataSource::Drawn(_) => format!("mini/{}", entry.name),
+            DataSource::Files(_) => entry.name.clone(),
+        };
+        let count = |split| set.len(split).to_string();
+        self.sets.push([label, count(Split::TrainVal), count(Split::Test), set.classes().to_string()]);
+        Ok(())
+    }
+
+    fn add_cells(&mut self, base: &Cell, spec: &MethodSpec, seeds: &[u64]) {
+        let rates = spec.learning_rate.all();
+        let tuned = rates.len() > 1;
+        let candidates: Vec<Cell> = rates
+            .iter()
+            .filter(|_| tuned)
+            .map(|&learning_rate| Cell { stage: Stage::Tune, learning_rate, ..base.clone() })
+            .collect();
+        self.tune.extend(candidates.iter().cloned());
+        let chosen_from = if tuned { rates.to_vec() } else { Vec::new() };
+        for &seed in seeds {
+            let cell = Cell { seed, chosen_from: chosen_from.clone(), ..base.clone() };
+            self.finals.push(FinalCell { cell, candidates: candidates.clone() });
+        }
+    }
+
+    /// The cells of the table, with the rates that the first stage chose.
+    ///
+    /// # Errors
+    /// When a record of the first stage is missing or broken.
+    pub fn final_cells(&self, store: &Store) -> Result<Vec<Cell>> {
+        let mut accuracies: BTreeMap<String, Option<f64>> = BTreeMap::new();
+        for cell in &self.tune {
+            let name = cell.name();
+            let record = Record::read(&store.cell(&name).join(RECORD_FILE))?;
+            accuracies.insert(name, record.metrics.accuracy.filter(|_| record.state == State::Finished));
+        }
+        let choose = |row: &FinalCell| {
+            let mut cell = row.cell.clone();
+            let accuracy = |candidate: &Cell| accuracies.get(&candidate.name()).copied().flatten();
+            let better = |a: &&Cell, b: &&Cell| accuracy(a).total_cmp_none_first(&accuracy(b));
+            // Of equals the first in the file's order wins: `max_by` takes the last.
+            if let Some(best) = row.candidates.iter().rev().max_by(better) {
+                cell.learning_rate = best.learning_rate;
+            }
+            cell
+        };
+        Ok(self.finals.iter().map(choose).collect())
+    }
+
+    /// How much there is, and how much is done.
+    #[must_use]
+    pub fn summary(&self, store: &Store) -> String {
+        let sizes = format!(
+            "{} ({}), profile `{}`: {} sets x {} backbones x {} methods x {} seeds = {} cells",
+            self.experiment,
+            self.suite,
+            self.profile,
+            self.sets.len(),
+            self.backbones.len(),
+            self.methods.len(),
+            self.seeds,
+            self.finals.len(),
+        );
+        let is_done = |cell: &&Cell| store.is_done(&cell.name());
+        let tuned = self.tune.iter().filter(is_done).count();
+        let tuning = format!("{} cells choose learning rates on val, {tuned} are done", self.tune.len());
+        match (self.tune.is_empty(), self.final_cells(store)) {
+            (true, Ok(cells)) => format!("{sizes}; {} are done", cells.iter().filter(is_done).count()),
+            (false, Ok(cells)) => {
+                format!("{sizes}; {} are done; {tuning}", cells.iter().filter(is_done).count())
+            }
+            (_, Err(_)) => format!("{sizes}; before them {tuning}"),
+        }
+    }
+
+    /// What will run, for a reader.
+    #[must_use]
+    pub fn describe(&self, store: &Store) -> String {
+        let mut text = self.summary(store);
+        text.push('\n');
+        let mut sets = Table::new();
+        sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes"]);
+        sets.add_rows(&self.sets);
+        let mut methods = Table::new();
+        methods.load_preset(presets::NOTHING);
+        let counts = self.backbones.iter().map(|name| format!("trained in {name}"));
+        methods.set_header(std::iter::once("method".to_owned()).chain(counts)).add_rows(&self.methods);
+        text += &format!("{sets}\n\n{methods}\n");
+        text
+    }
+}
+
+/// The options of a method with its defaults filled in, so that the hash does not depend on which of
+/// them the file spells out.
+fn resolved_options(spec: &MethodSpec) -> Result<serde_json::Map<String, serde_json::Value>> {
+    let options = methods::find(&spec.method, spec.options.clone())?.options();
+    Ok(options.as_object().cloned().unwrap_or_default())
+}
+
+impl Selection {
+    fn apply(&self, profile: &Profile) -> Result<Profile, String> {
+        let mut profile = profile.clone();
+        if let Some(sets) = &self.sets {
+            unknown("set", sets, &profile.sets)?;
+            profile.sets.retain(|set| sets.contains(set));
+        }
+        if let Some(methods) = &self.methods {
+            let known: Vec<_> = profile.methods.iter().map(|spec| spec.method.clone()).collect();
+            for name in methods {
+                methods::find(name, serde_json::Map::new()).map_err(|error| error.to_string())?;
+            }
+            unknown("method", methods, &known)?;
+            profile.methods.retain(|spec| methods.contains(&spec.method));
+        }
+        if let Some(backbones) = &self.backbones {
+            profile.backbones.clone_from(backbones);
+        }
+        if let Some(seeds) = self.seeds {
+            if seeds == 0 || seeds > profile.seeds.len() {
+                return Err(format!("--seeds must be 1 to {}", profile.seeds.len()));
+            }
+            profile.seeds.truncate(seeds);
+        }
+        if let Some(epochs) = self.epochs {
+            if epochs == 0 {
+                return Err("--epochs must be 1 or more".into());
+            }
+            profile.protocol.epochs = epochs;
+            profile.protocol.warmup_epochs = profile.protocol.warmup_epochs.min(epochs - 1);
+        }
+        Ok(profile)
+    }
+}
+
+fn unknown(what: &str, asked: &[String], known: &[String]) -> Result<(), String> {
+    match asked.iter().find(|name| !known.contains(name)) {
+        Some(name) => Err(format!("this profile has no {what} `{name}`; it has {}", known.join(", "))),
+        None => Ok(()),
+    }
+}
+
+/// Order of accuracies in which a diverged run loses to every other.
+trait TotalOrder {
+    fn total_cmp_none_first(&self, other: &Self) -> std::cmp::Ordering;
+}
+
+impl TotalOrder for Option<f64> {
+    fn total_cmp_none_first(&self, other: &Self) -> std::cmp::Ordering {
+        self.unwrap_or(f64::NEG_INFINITY).total_cmp(&other.unwrap_or(f64::NEG_INFINITY))
+    }
+}

@@ -1,0 +1,252 @@
+//! A worker: claims cells that are not done, one after the other, and writes their records.
+//!
+//! A claim is a lock on a file, which the operating system drops when the process dies, so that no
+//! claim outlives its worker and two runners never run one cell. A cell is made in a scratch folder
+//! that takes the cell's name when it is whole.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use data_loaders::dataset;
+use report::record::{self, RECORD_FILE, Record};
+use serde::{Deserialize, Serialize};
+
+use crate::cell::Cell;
+use crate::context::Context;
+use crate::device;
+use crate::error::RunError;
+use crate::execute::{Outcome, execute, splits};
+use crate::files::{create_folder, publish_folder, write_json, writing};
+use crate::plan::Store;
+use crate::signals::StopFlag;
+
+/// What a worker tells the pool, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Message {
+    /// A cell began.
+    Started {
+        /// The cell for a reader: set, method, seed.
+        label: String,
+    },
+    /// Steps of the cell in hand.
+    Stepped {
+        /// Steps done.
+        done: u64,
+        /// Steps in all.
+        total: u64,
+    },
+    /// The cell in hand is done.
+    Finished,
+}
+
+/// Folder of the claims.
+const LOCKS: &str = ".locks";
+/// Start of a scratch folder's name; the cell's name follows.
+const SCRATCH: &str = ".scratch-";
+/// How often steps are told.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+
+/// One worker process.
+pub struct Worker<'a> {
+    store: &'a Store,
+    context: &'a mut Context,
+    threads: u32,
+    stop: &'a StopFlag,
+    code: Code,
+}
+
+impl<'a> Worker<'a> {
+    /// A worker over the cells in `store`; `threads` is for the record.
+    #[must_use]
+    pub fn new(store: &'a Store, context: &'a mut Context, threads: u32, stop: &'a StopFlag) -> Self {
+        Self { store, context, threads, stop, code: Code::of_this_checkout() }
+    }
+
+    /// Runs every cell of `cells` that is neither done nor claimed by another.
+    ///
+    /// # Errors
+    /// For the first cell that cannot run, or when a signal asked to stop.
+    pub fn work(&mut self, cells: &[Cell], output: &mut dyn Write) -> Result<()> {
+        let locks = self.store.folder.join(LOCKS);
+        create_folder(&locks)?;
+        for cell in cells {
+            self.stop.check()?;
+            let name = cell.name();
+            if self.store.is_done(&name) {
+                continue;
+            }
+            let lock_path = locks.join(&name);
+            let lock = writing(&lock_path, File::create(&lock_path))?;
+            if lock.try_lock().is_err() || self.store.is_done(&name) {
+                continue;
+            }
+            tell(output, &Message::Started { label: label(cell) })?;
+            let mut told = Instant::now();
+            let mut progress = |done, total| {
+                if told.elapsed() >= TELL_EVERY {
+                    told = Instant::now();
+                    // A pool that is gone is noticed when the cell ends.
+                    let _ = tell(output, &Message::Stepped { done, total });
+                }
+            };
+            self.run_cell(cell, &name, &mut progress)?;
+            writing(&lock_path, std::fs::remove_file(&lock_path))?;
+            tell(output, &Message::Finished)?;
+        }
+        Ok(())
+    }
+
+    fn run_cell(&mut self, cell: &Cell, name: &str, progress: &mut dyn FnMut(u64, u64)) -> Result<()> {
+        let scratch = self.store.folder.join(format!("{SCRATCH}{name}"));
+        if scratch.exists() {
+            writing(&scratch, std::fs::remove_dir_all(&scratch))?;
+        }
+        create_folder(&scratch)?;
+        device::reset_peak_memory();
+        let result = self.fill(cell, name, &scratch, progress);
+        if result.is_err() {
+            // What is left of a cell that failed is of no use to anybody.
+            let _ = std::fs::remove_dir_all(&scratch);
+        }
+        result
+    }
+
+    fn fill(
+        &mut self,
+        cell: &Cell,
+        name: &str,
+        scratch: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        let outcome = execute(cell, self.context, scratch, self.stop, progress)?;
+        write_json(&scratch.join("cell.json"), cell)?;
+        write_json(&scratch.join(RECORD_FILE), &self.record(cell, name, outcome)?)?;
+        Ok(publish_folder(scratch, &self.store.cell(name))?)
+    }
+
+    fn record(&mut self, cell: &Cell, name: &str, outcome: Outcome) -> Result<Record> {
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        let backbone = self.context.backbone(&cell.backbone, cell.protocol.image.image_size)?;
+        let mut protocol = serde_json::to_value(&cell.protocol)?;
+        protocol["learning_rate"] = cell.learning_rate.into();
+        protocol["chosen_from"] = cell.chosen_from.clone().into();
+        let method = cell.method()?;
+        Ok(Record {
+            schema: record::SCHEMA,
+            cell: name.to_owned(),
+            experiment: cell.experiment.clone(),
+            suite: cell.suite.clone(),
+            profile: cell.profile.clone(),
+            stage: cell.stage,
+            state: outcome.state,
+            dataset: self.dataset_of(cell)?,
+            backbone: record::Backbone {
+                name: cell.backbone.clone(),
+                checksum: cell.weights_checksum.clone(),
+            },
+            method: record::Method {
+                name: cell.method.clone(),
+                label: method.label(),
+                config: method.options(),
+            },
+            seed: cell.seed,
+            protocol,
+            parameters: record::Parameters {
+                backbone: unsigned(backbone.layout.parameters()),
+                trainable: unsigned(outcome.trained.0),
+                head: unsigned(outcome.trained.1),
+            },
+            metrics: outcome.metrics,
+            cost: record::Cost {
+                train_seconds: outcome.training.as_secs_f64(),
+                evaluate_seconds: outcome.evaluation.as_secs_f64(),
+                data_seconds: outcome.reading.as_secs_f64(),
+                peak_memory: device::peak_memory(),
+                adapter_bytes: outcome.adapter_bytes,
+            },
+            provenance: self.provenance(),
+        })
+    }
+
+    fn dataset_of(&mut self, cell: &Cell) -> Result<record::Dataset> {
+        let entry = dataset(&cell.set)?;
+        let set = self.context.set(&cell.set, &cell.data, cell.protocol.image.image_size)?;
+        let (train, test) = splits(cell.stage);
+        let count = |split| u32::try_from(set.len(split)).unwrap_or(u32::MAX);
+        Ok(record::Dataset {
+            name: cell.set_label(),
+            group: serde_json::to_value(entry.group)?.as_str().unwrap_or_default().to_owned(),
+            order: entry.order,
+            classes: set.classes(),
+            train: count(train),
+            test: count(test),
+            checksum: cell.data_checksum.clone(),
+        })
+    }
+
+    fn provenance(&self) -> record::Provenance {
+        record::Provenance {
+            commit: self.code.commit.clone(),
+            dirty: self.code.dirty,
+            version: env!("CARGO_PKG_VERSION").into(),
+            libtorch: env!("LIBTORCH_VERSION").into(),
+            device: device::describe(self.context.device()),
+            threads: self.threads,
+            finished_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        }
+    }
+}
+
+fn tell(output: &mut dyn Write, message: &Message) -> Result<()> {
+    serde_json::to_writer(&mut *output, message)?;
+    output.write_all(b"\n")?;
+    Ok(output.flush()?)
+}
+
+fn label(cell: &Cell) -> String {
+    format!("{} {} seed {} lr {}", cell.set_label(), cell.method, cell.seed, cell.learning_rate)
+}
+
+/// The code that ran.
+#[derive(Debug)]
+struct Code {
+    commit: String,
+    dirty: bool,
+}
+
+impl Code {
+    fn of_this_checkout() -> Self {
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git").args(arguments).output().ok()?;
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        Self {
+            commit: git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".into()),
+            dirty: git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty()),
+        }
+    }
+}
+
+/// Removes what workers that died left behind.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn clean(folder: &Path) -> Result<(), RunError> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let scratch = path.file_name().and_then(|name| name.to_str()?.strip_prefix(SCRATCH).map(str::to_owned));
+        let Some(name) = scratch else { continue };
+        let lock_path = folder.join(LOCKS).join(name);
+        // Held by a living worker: not ours to remove.
+        if File::create(&lock_path).is_ok_and(|lock| lock.try_lock().is_ok()) {
+            writing(&path, std::fs::remove_dir_all(&path))?;
+            writing(&lock_path, std::fs::remove_file(&lock_path))?;
+        }
+    }
+    Ok(())
+}
