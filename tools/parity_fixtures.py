@@ -10,6 +10,7 @@ Every file is safetensors, f32, with the network's settings as JSON under the me
 - san_base.safetensors: `weights.*`, `input`, `probe`, `logits` (timm's) of the network that all methods below share.
 - san_<mode>_<wiring>.safetensors (metadata also `mode`, `wiring`): `trained.<site>.gamma`, `logits`,
   `grad.<site>.gamma`, `grad.<norm>.{weight,bias}`, `grad.head.{weight,bias}`. A gamma without effect has gradient 0.
+- vit_base_patch16_224.augreg_in21k.json: names and shapes of the published checkpoint, without head.
 - methods.safetensors (metadata also `lora` = {"rank","alpha"}): for method in lora, ssf: `<method>.trained.*`,
   `<method>.logits`, `<method>.grad.*` (trained tensors and head).
 """
@@ -17,6 +18,7 @@ Every file is safetensors, f32, with the network's settings as JSON under the me
 import json
 import pathlib
 
+import timm
 import torch
 from timm.models.vision_transformer import checkpoint_filter_fn
 
@@ -36,6 +38,7 @@ def main():
     write_vit("vit_average_pool_layer_scale", average_pool, seed=2)
     write_vit("vit_other_image_size", vit.config(num_heads=4, input_size=48), seed=3)
     write_methods(vit.config(depth=3), seed=4)
+    write_published_layout("vit_base_patch16_224.augreg_in21k")
 
 
 def write_vit(name, settings, seed):
@@ -50,6 +53,13 @@ def write_vit(name, settings, seed):
     tensors |= {f"weights.{k}": v for k, v in model.state_dict().items()}
     tensors |= gradients(tensors, dict(model.named_parameters()))
     save(name, tensors, {"config": settings})
+
+
+def write_published_layout(name):
+    """Names and shapes of a published checkpoint without its head, as timm builds them."""
+    state = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
+    shapes = {key: list(value.shape) for key, value in state.items()}
+    (FIXTURES / f"{name}.json").write_text(json.dumps(shapes, indent=0) + "\n")
 
 
 def check_against_resampled_load(model, settings, size, tensors):

@@ -103,3 +103,37 @@ fn the_published_parameter_counts_hold() {
     assert_eq!(count("ssf"), 205_824);
     assert_eq!(count("san"), 83_712 + 38_400);
 }
+
+#[test]
+fn the_layout_is_that_of_the_published_checkpoint() {
+    let name = "vit_base_patch16_224.augreg_in21k";
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/{name}.json"));
+    let text = std::fs::read_to_string(path).unwrap();
+    let published: BTreeMap<String, Vec<i64>> = serde_json::from_str(&text).unwrap();
+    let layout = backbones::registry::find(name).unwrap().architecture.layout(name);
+    let ours: BTreeMap<_, _> = layout.tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
+    assert_eq!(ours, published);
+}
+
+#[test]
+fn a_really_trained_checkpoint_is_read_strictly_at_two_image_sizes() {
+    let Some(root) = std::env::var_os("SAN_WEIGHTS") else {
+        println!("skipped: SAN_WEIGHTS is not set");
+        return;
+    };
+    let name = "vit_small_patch14_imgfocus";
+    let path = std::path::Path::new(&root).join(name).join("model.safetensors");
+    let published = backbones::registry::find(name).unwrap().architecture;
+    for size in [224, 56] {
+        let architecture = published.at_image_size(size).unwrap();
+        let layout = architecture.layout(name);
+        let read = backbones::weights::read(&path, &*architecture, &layout).unwrap();
+        let attachment = san_core::Attachment::default();
+        let scope = san_core::attachment::Scope::new(&read.weights, &attachment);
+        let images = tch::Tensor::zeros([1, 3, size, size], (tch::Kind::Float, tch::Device::Cpu));
+        let features = tch::no_grad(|| architecture.build(&scope).unwrap().features(&images));
+        assert_eq!(features.size(), [1, 384]);
+        assert!(f64::try_from(features.abs().sum(None)).unwrap().is_finite());
+    }
+    assert!(published.at_image_size(225).is_err());
+}

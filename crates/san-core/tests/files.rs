@@ -1,0 +1,110 @@
+//! Weights files and adapter files: what is written is read, what is broken is named.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use san_core::adapter_file::{self, AdapterHeader};
+use san_core::trainables::{Group, Init, TrainableSpec};
+use san_core::weights::{TensorFile, write_tensors};
+use san_core::{Error, Layout, Trainables, Weights};
+use tch::{Device, Kind, Tensor};
+
+fn layout() -> Layout {
+    let mut layout = Layout::new("test", "head", 4);
+    layout.norm("norm", 4);
+    layout
+}
+
+fn named(pairs: &[(&str, &[i64])]) -> BTreeMap<String, Tensor> {
+    let one = |(name, shape): &(&str, &[i64])| {
+        ((*name).to_owned(), Tensor::randn(*shape, (Kind::Float, Device::Cpu)))
+    };
+    pairs.iter().map(one).collect()
+}
+
+#[test]
+fn weights_come_back_in_f32_and_rounded_in_f16() {
+    let folder = tempfile::tempdir().unwrap();
+    let tensors = named(&[("a", &[3, 2]), ("b", &[5])]);
+    for (kind, tolerance) in [(Kind::Float, 0.0), (Kind::Half, 2e-3)] {
+        let path = folder.path().join("weights.safetensors");
+        let pairs = || tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        let size = write_tensors(&path, pairs(), ("config", "{}".into()), kind).unwrap();
+        assert_eq!(size, std::fs::metadata(&path).unwrap().len());
+        let read = TensorFile::read(&path).unwrap();
+        assert_eq!(read.metadata["config"], "{}");
+        for (name, tensor) in &tensors {
+            let difference = (tensor - &read.tensors[name]).abs().max();
+            assert!(f64::try_from(difference).unwrap() <= tolerance, "{name} as {kind:?}");
+        }
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no scratch file is left");
+}
+
+#[test]
+fn a_missing_a_surplus_and_a_misshapen_tensor_are_named() {
+    let check = |pairs: &[(&str, &[i64])]| Weights::new(named(pairs)).check(&layout(), "file").unwrap_err();
+    let missing = check(&[("norm.weight", &[4])]);
+    assert!(matches!(&missing, Error::MissingTensor { name, .. } if name == "norm.bias"), "{missing}");
+    let surplus = check(&[("norm.weight", &[4]), ("norm.bias", &[4]), ("extra", &[1])]);
+    assert!(matches!(&surplus, Error::UnexpectedTensor { name, .. } if name == "extra"), "{surplus}");
+    let shape = check(&[("norm.weight", &[5]), ("norm.bias", &[4])]);
+    assert_eq!(
+        shape.to_string(),
+        "tensor `norm.weight` in file has shape [5]; the model needs [4]"
+    );
+}
+
+#[test]
+fn pickles_and_files_cut_short_are_refused() {
+    let path = Path::new("model.bin");
+    for pickle in [&b"PK\x03\x04rest"[..], b"\x80\x02}q"] {
+        let error = TensorFile::parse(pickle, path).unwrap_err();
+        assert!(matches!(error, Error::Pickle { .. }), "{error}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let whole = folder.path().join("whole");
+    let tensors = named(&[("a", &[100])]);
+    write_tensors(&whole, [("a", &tensors["a"])], ("k", String::new()), Kind::Float).unwrap();
+    let bytes = std::fs::read(&whole).unwrap();
+    for length in [0, 4, 8, 20, bytes.len() - 1] {
+        let error = TensorFile::parse(&bytes[..length], path).unwrap_err();
+        assert!(matches!(error, Error::Malformed { .. }), "{length}: {error}");
+    }
+}
+
+fn trainables(seed: u64) -> Trainables {
+    let init = Init::Normal { mean: 0.0, deviation: 1.0 };
+    let spec = |name: &str| TrainableSpec {
+        name: name.into(),
+        shape: vec![2, 3],
+        init: init.clone(),
+        group: Group::Method,
+    };
+    let specs = vec![spec("one"), spec("two")];
+    Trainables::allocate(specs, &[seed], &Weights::default(), Device::Cpu).unwrap()
+}
+
+#[test]
+fn an_adapter_comes_back_bit_for_bit_and_only_on_its_own_base() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapter.safetensors");
+    let header = AdapterHeader {
+        method: "san".into(),
+        options: serde_json::json!({"mode": "both"}),
+        backbone: "vit_micro".into(),
+        base_checksum: "abc".into(),
+        classes: 2,
+    };
+    let written = trainables(1);
+    adapter_file::write(&path, &header, &written).unwrap();
+    let first = std::fs::read(&path).unwrap();
+    adapter_file::write(&path, &header, &written).unwrap();
+    assert_eq!(first, std::fs::read(&path).unwrap(), "equal contents are equal bytes");
+    let read = trainables(2);
+    assert_eq!(adapter_file::read_into(&path, "abc", &read).unwrap(), header);
+    assert!(read.values().equal(written.values()));
+    let error = adapter_file::read_into(&path, "def", &trainables(2)).unwrap_err();
+    assert!(error.to_string().contains("checksum abc"), "{error}");
+}

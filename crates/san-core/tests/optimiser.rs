@@ -1,0 +1,83 @@
+//! AdamW and the schedule against torch and timm, step for step (tools/optimiser_fixtures.py).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+
+use san_core::optimiser::{AdamW, AdamWSettings};
+use san_core::schedule::Cosine;
+use san_core::trainables::{Group, Init, TrainableSpec};
+use san_core::weights::TensorFile;
+use san_core::{Trainables, Weights};
+use tch::{Device, no_grad};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+/// A 5 x 8 matrix, which decays, and ten numbers, which do too if `all_decay`.
+fn specs(all_decay: bool) -> Vec<TrainableSpec> {
+    let spec = |name: &str, shape: &[i64]| TrainableSpec {
+        name: name.into(),
+        shape: shape.to_vec(),
+        init: Init::Zeros,
+        group: Group::Method,
+    };
+    vec![spec("matrix", &[5, 8]), spec("rest", if all_decay { &[2, 5] } else { &[10] })]
+}
+
+fn follows_torch(weight_decay: f64, expected: &str) {
+    let file = TensorFile::read(&fixture("adamw.safetensors")).unwrap();
+    let get = |name: &str| &file.tensors[name];
+    let trainables = Trainables::allocate(specs(true), &[0], &Weights::default(), Device::Cpu).unwrap();
+    no_grad(|| trainables.values().shallow_clone().copy_(&get("start").unsqueeze(0)));
+    let settings = AdamWSettings { weight_decay, ..AdamWSettings::default() };
+    let mut optimiser = AdamW::new(&trainables, settings).unwrap();
+    for step in 0..20 {
+        let rate = get("learning_rates").double_value(&[step]);
+        optimiser.step(&trainables, &get("gradients").get(step).unsqueeze(0), rate).unwrap();
+        let difference = (trainables.values().get(0) - get(expected).get(step)).abs().max();
+        assert!(f64::try_from(difference).unwrap() < 2e-7, "step {step}");
+    }
+}
+
+#[test]
+fn adamw_equals_torchs_without_decay() {
+    follows_torch(0.0, "wd0");
+}
+
+#[test]
+fn adamw_equals_torchs_with_decay() {
+    follows_torch(0.05, "wd0.05");
+}
+
+#[test]
+fn decay_spares_what_has_one_dimension() {
+    let trainables = Trainables::allocate(specs(false), &[0], &Weights::default(), Device::Cpu).unwrap();
+    let _ = no_grad(|| trainables.values().shallow_clone().fill_(1.0));
+    let settings = AdamWSettings { weight_decay: 0.5, ..AdamWSettings::default() };
+    let mut optimiser = AdamW::new(&trainables, settings).unwrap();
+    optimiser.step(&trainables, &trainables.values().zeros_like(), 0.1).unwrap();
+    let value = |name: &str| f64::try_from(trainables.get(name).unwrap().mean(None)).unwrap();
+    assert!((value("matrix") - 0.95).abs() < 1e-6);
+    assert!((value("rest") - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_schedule_equals_timms_cosine_with_warm_up_prefix() {
+    let text = std::fs::read_to_string(fixture("schedule.json")).unwrap();
+    let cases: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let case = cases.iter().find(|case| case["warmup_prefix"] == true).unwrap();
+    let number = |name: &str| case[name].as_f64().unwrap();
+    let warmup_steps = case["warmup_t"].as_u64().unwrap();
+    let schedule = Cosine {
+        base: number("lr"),
+        warmup_start: number("warmup_lr_init"),
+        warmup_steps,
+        floor: number("lr_min"),
+        steps: warmup_steps + case["t_initial"].as_u64().unwrap(),
+    };
+    for (step, rate) in case["learning_rates"].as_array().unwrap().iter().enumerate() {
+        let (ours, theirs) = (schedule.rate(step as u64), rate.as_f64().unwrap());
+        assert!((ours - theirs).abs() < 1e-12, "step {step}: {ours} {theirs}");
+    }
+}
