@@ -15,32 +15,28 @@ reproduce suite profile="embedded" *arguments: setup
     @{{san_program}} run {{suite}} --profile {{profile}} {{arguments}}
 
 # Compare the methods on a suite: a table here, and as Markdown, CSV and LaTeX files
-compare suite profile="embedded" *arguments: setup
-    @{{san_program}} report {{suite}} --profile {{profile}} {{arguments}}
+compare suite *arguments: setup
+    @{{san_program}} report {{suite}} {{arguments}}
 
 # Draw the figures of a suite, SVG and PNG
-figures suite="vtab" profile="embedded" *arguments: setup
-    @{{san_program}} report {{suite}} --profile {{profile}} --figures {{arguments}}
+figures suite="vtab" *arguments: setup
+    @{{san_program}} report {{suite}} --figures {{arguments}}
 
 # Print what a sweep would run, and what is missing for it
 plan suite profile="embedded" *arguments: setup
     @{{san_program}} plan {{suite}} --profile {{profile}} {{arguments}}
 
-# Print how far the sweeps are
-status *arguments: setup
-    @{{san_program}} status {{arguments}}
+# Print how far a sweep is
+status suite profile="embedded" *arguments: setup
+    @{{san_program}} status {{suite}} --profile {{profile}} {{arguments}}
 
-# Download a suite's data sets into SAN_DATA
-fetch suite *arguments: setup
-    @{{san_program}} fetch {{suite}} {{arguments}}
-
-# Check a suite's data sets in SAN_DATA against their checksums
-verify suite *arguments: setup
-    @{{san_program}} verify {{suite}} {{arguments}}
-
-# Measure the speed
+# Measure the speed of a training step of each method
 bench *arguments: libtorch
-    cargo bench --workspace {{arguments}}
+    cargo bench --package backbones --profile dev --bench train_step {{arguments}}
+
+# Train the bundled backbone again, from nothing
+pretrain backbone="vit_micro": setup
+    @{{san_program}} pretrain {{backbone}} --output assets/{{backbone}}.safetensors
 
 # Run all tests
 test: libtorch

@@ -90,7 +90,8 @@ impl Store {
 }
 
 impl Plan {
-    /// Resolves a profile; opens every set and backbone that it names.
+    /// Resolves a profile; opens every set and backbone that it names. With `check_images` every image on disk
+    /// is decoded once, so that a broken one is found now.
     ///
     /// # Errors
     /// For the first thing that is unknown, missing, or does not fit.
@@ -100,6 +101,7 @@ impl Plan {
         selection: &Selection,
         context: &mut Context,
         path: &Path,
+        check_images: bool,
     ) -> Result<Self> {
         let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
         let known = || experiment.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -124,6 +126,9 @@ impl Plan {
         }
         for set in &profile.sets {
             plan.add_set(&profile, dataset(set)?, context)?;
+            if check_images {
+                context.set(set, &profile.data, profile.protocol.image.image_size)?.check_images()?;
+            }
         }
         Ok(plan)
     }
@@ -219,14 +224,14 @@ impl Plan {
     #[must_use]
     pub fn summary(&self, store: &Store) -> String {
         let sizes = format!(
-            "{} ({}), profile `{}`: {} sets x {} backbones x {} methods x {} seeds = {} cells",
+            "{} ({}), profile `{}`: {} x {} x {} x {} = {} cells",
             self.experiment,
             self.suite,
             self.profile,
-            self.sets.len(),
-            self.backbones.len(),
-            self.methods.len(),
-            self.seeds,
+            counted(self.sets.len(), "set"),
+            counted(self.backbones.len(), "backbone"),
+            counted(self.methods.len(), "method"),
+            counted(self.seeds, "seed"),
             self.finals.len(),
         );
         let is_done = |cell: &&Cell| store.is_done(&cell.name());
@@ -298,6 +303,10 @@ impl Selection {
         }
         Ok(profile)
     }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn unknown(what: &str, asked: &[String], known: &[String]) -> Result<(), String> {

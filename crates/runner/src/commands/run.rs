@@ -53,7 +53,8 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    fn resolve(&self) -> Result<(Plan, Store)> {
+    /// `check_images` decodes every image of the sets, so that a broken one is found before training.
+    fn resolve(&self, check_images: bool) -> Result<(Plan, Store)> {
         let path = match Path::new(&self.experiment) {
             file if file.extension().is_some() => file.to_owned(),
             name => Path::new("experiments").join(name).with_extension("yaml"),
@@ -67,7 +68,8 @@ impl Arguments {
             epochs: self.epochs,
         };
         let mut context = Context::new(tch::Device::Cpu);
-        let plan = Plan::resolve(&experiment, &self.profile, &selection, &mut context, &path)?;
+        let plan =
+            Plan::resolve(&experiment, &self.profile, &selection, &mut context, &path, check_images)?;
         let store = Store::new(&self.results, &plan.experiment, &plan.profile);
         Ok((plan, store))
     }
@@ -85,13 +87,13 @@ impl Arguments {
 }
 
 pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
-    let (plan, store) = arguments.resolve()?;
+    let (plan, store) = arguments.resolve(false)?;
     print!("{}", plan.describe(&store));
     Ok(())
 }
 
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
-    let (plan, store) = arguments.resolve()?;
+    let (plan, store) = arguments.resolve(false)?;
     println!("{}", plan.summary(&store));
     Ok(())
 }
@@ -99,7 +101,7 @@ pub(crate) fn status(arguments: &Arguments) -> Result<()> {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install()?;
     let pool = arguments.pool()?;
-    let (plan, store) = arguments.resolve()?;
+    let (plan, store) = arguments.resolve(true)?;
     println!("{}", plan.describe(&store));
     create_folder(&store.folder)?;
     pool.run("tuning on val", &plan.tune, &store, &stop)?;

@@ -1,0 +1,164 @@
+//! Bad input of every kind: one clear sentence that names the culprit, an exit code of its own, no panic,
+//! and nothing lost.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Bench, DRAWN, refusal};
+use tch::{Device, Kind, Tensor};
+
+const EXPERIMENT: i32 = 3;
+const DATA: i32 = 4;
+const WEIGHTS: i32 = 5;
+const WRITE: i32 = 6;
+
+/// Runs after a change and wants a refusal that names each of `culprits`.
+#[track_caller]
+fn refused(bench: &Bench, code: i32, culprits: &[&str]) {
+    let text = refusal(&bench.run_all(), code);
+    for culprit in culprits {
+        assert!(text.contains(culprit), "no {culprit} in: {text}");
+    }
+    assert!(bench.cells().is_empty());
+}
+
+#[test]
+fn a_missing_folder_is_named() {
+    let bench = Bench::on_files("vit_micro");
+    std::fs::remove_dir_all(bench.path("data/mednist")).unwrap();
+    refused(&bench, DATA, &["mednist"]);
+}
+
+#[test]
+fn a_truncated_jpeg_is_named_before_anything_is_trained() {
+    let bench = Bench::on_files("vit_micro");
+    let path = bench.path("data/mednist/images/13.jpg");
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    refused(&bench, DATA, &["mednist", "13.jpg"]);
+}
+
+#[test]
+fn a_label_out_of_range_is_named_with_its_line() {
+    let bench = Bench::on_files("vit_micro");
+    std::fs::write(bench.path("data/mednist/test.txt"), "images/0.jpg 1\nimages/1.jpg 6\n").unwrap();
+    refused(&bench, DATA, &["mednist", "test.txt", "2", "6"]);
+}
+
+#[test]
+fn an_empty_list_is_named() {
+    let bench = Bench::on_files("vit_micro");
+    std::fs::write(bench.path("data/mednist/val200.txt"), "").unwrap();
+    refused(&bench, DATA, &["val200.txt"]);
+}
+
+fn with_weights(write: impl FnOnce(&std::path::Path)) -> Bench {
+    let name = "vit_tiny_patch16_224.augreg_in21k";
+    let bench = Bench::on_files(name);
+    let folder = bench.path("weights").join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    write(&folder.join("model.safetensors"));
+    bench
+}
+
+fn write_weights(path: &std::path::Path, name: &str, shape: &[i64]) {
+    let tensor = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
+    san_core::weights::write_tensors(path, [(name, &tensor)], ("k", String::new()), Kind::Float).unwrap();
+}
+
+#[test]
+fn a_missing_tensor_is_named() {
+    let bench = with_weights(|path| write_weights(path, "cls_token", &[1, 1, 192]));
+    refused(&bench, WEIGHTS, &["pos_embed", "model.safetensors"]);
+}
+
+#[test]
+fn a_tensor_of_wrong_shape_is_named_with_both_shapes() {
+    let bench = with_weights(|path| write_weights(path, "cls_token", &[1, 1, 191]));
+    refused(&bench, WEIGHTS, &["cls_token", "[1, 1, 191]", "[1, 1, 192]"]);
+}
+
+#[test]
+fn a_pickle_given_as_weights_is_refused_with_the_conversion() {
+    let bench = with_weights(|path| std::fs::write(path, b"PK\x03\x04archive/data.pkl").unwrap());
+    refused(&bench, WEIGHTS, &["model.safetensors", "pickle", "save_file"]);
+}
+
+#[test]
+fn missing_weights_are_named() {
+    refused(&Bench::on_files("vit_tiny_patch16_224.augreg_in21k"), WEIGHTS, &["vit_tiny", "weights"]);
+}
+
+#[test]
+fn an_unknown_field_is_named() {
+    let bench = Bench::new(&DRAWN.replace("batch_size: 16", "batch_size: 16\n      batchsize: 3"));
+    refused(&bench, EXPERIMENT, &["vtab.yaml", "batchsize"]);
+}
+
+#[test]
+fn an_unknown_method_is_answered_with_the_nearest() {
+    let bench = Bench::new(&DRAWN.replace("method: san", "method: sann"));
+    refused(&bench, EXPERIMENT, &["`sann`", "`san`"]);
+}
+
+#[test]
+fn an_unknown_option_of_a_method_is_named() {
+    let bench = Bench::new(&DRAWN.replace("{method: san,", "{method: san, options: {wirring: full},"));
+    refused(&bench, EXPERIMENT, &["san", "wirring"]);
+}
+
+#[test]
+fn an_unknown_set_backbone_and_profile_are_named() {
+    let bench = Bench::new(DRAWN);
+    for (arguments, code, culprit) in [
+        (["--sets", "cifar10"], EXPERIMENT, "cifar10"),
+        (["--backbone", "vit_mico"], EXPERIMENT, "vit_micro"),
+        (["--profile", "papers"], EXPERIMENT, "papers"),
+    ] {
+        let text = refusal(&bench.run(&[&["run", "vtab.yaml"], &arguments[..]].concat()), code);
+        assert!(text.contains(culprit), "{text}");
+    }
+}
+
+#[test]
+fn a_results_folder_that_cannot_be_written_is_named() {
+    let bench = Bench::new(DRAWN);
+    // Root may write into any folder of its own, not into /proc; a file in the way stops everybody.
+    std::fs::write(bench.path("taken"), "").unwrap();
+    for folder in ["/proc/results", "taken"] {
+        let text = refusal(&bench.run(&["run", "vtab.yaml", "--results", folder]), WRITE);
+        assert!(text.contains(folder), "{text}");
+    }
+}
+
+#[test]
+fn a_full_disk_loses_no_finished_cell() {
+    let bench = Bench::new(DRAWN);
+    let disk = bench.path("results");
+    std::fs::create_dir(&disk).unwrap();
+    let mount = |size: &str, flag: &str| {
+        let options = format!("{flag}size={size}");
+        let status = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &options, "tmpfs"])
+            .arg(&disk)
+            .stderr(std::process::Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success())
+    };
+    if !mount("60k", "") {
+        println!("skipped: no small disk can be mounted here");
+        return;
+    }
+    let text = refusal(&bench.run(&["run", "vtab.yaml", "--workers", "1"]), WRITE);
+    assert!(text.contains("No space left"), "{text}");
+    let finished = bench.cells();
+    let stamp = |path: &std::path::PathBuf| std::fs::metadata(path.join("record.json")).unwrap().modified().unwrap();
+    let before: Vec<_> = finished.iter().map(stamp).collect();
+    assert!(mount("10m", "remount,"));
+    let again = bench.run_all();
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(bench.cells().len(), 6);
+    let after: Vec<_> = finished.iter().map(stamp).collect();
+    assert_eq!(before, after, "a finished cell was run again");
+    let _ = std::process::Command::new("umount").args(["-l"]).arg(&disk).status();
+}

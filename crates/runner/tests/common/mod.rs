@@ -1,0 +1,99 @@
+//! A small experiment in a folder of its own, and the program run in it.
+#![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+pub struct Bench {
+    pub folder: TempDir,
+}
+
+/// Two seeds of two methods on a drawn set: a second's work.
+pub const DRAWN: &str = "
+name: vtab
+suite: vtab
+profiles:
+  embedded:
+    data: {drawn: {train: 24, val: 12, test: 30}}
+    sets: [patch_camelyon]
+    backbones: [vit_micro]
+    methods:
+      - {method: linear, learning_rate: 1.0e-2}
+      - {method: san, learning_rate: [1.0e-3, 1.0e-2]}
+    seeds: [0, 1]
+    protocol:
+      epochs: 2
+      warmup_epochs: 1
+      batch_size: 16
+      image: {image_size: 32, resize: plain, filter: bilinear, normalisation: half}
+";
+
+impl Bench {
+    pub fn new(experiment: &str) -> Self {
+        let bench = Self { folder: tempfile::tempdir().unwrap() };
+        std::fs::write(bench.path("vtab.yaml"), experiment).unwrap();
+        bench
+    }
+
+    /// An experiment on files: `mednist` in a folder `data`, with `backbone`.
+    pub fn on_files(backbone: &str) -> Self {
+        let text = DRAWN
+            .replace("{drawn: {train: 24, val: 12, test: 30}}", "{files: .}")
+            .replace("patch_camelyon", "mednist")
+            .replace("vit_micro", backbone);
+        let bench = Self::new(&text);
+        let set = bench.path("data/mednist");
+        std::fs::create_dir_all(set.join("images")).unwrap();
+        let mut lines = Vec::new();
+        for index in 0..18_u8 {
+            let name = format!("images/{index}.jpg");
+            let picture = image::RgbImage::from_fn(20, 20, |x, y| {
+                image::Rgb([index * 10, (x * 12) as u8, (y * 12) as u8])
+            });
+            picture.save(set.join(&name)).unwrap();
+            lines.push(format!("{name} {}", index % 6));
+        }
+        for (list, range) in
+            [("train800", 0..6), ("val200", 6..12), ("train800val200", 0..12), ("test", 12..18)]
+        {
+            std::fs::write(set.join(format!("{list}.txt")), lines[range].join("\n")).unwrap();
+        }
+        bench
+    }
+
+    pub fn path(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::cargo_bin("san").unwrap();
+        command.current_dir(self.folder.path());
+        command.env("SAN_DATA", self.path("data")).env("SAN_WEIGHTS", self.path("weights"));
+        command.args(arguments).output().unwrap()
+    }
+
+    pub fn run_all(&self) -> Output {
+        self.run(&["run", "vtab.yaml"])
+    }
+
+    /// The folders of finished cells, sorted.
+    pub fn cells(&self) -> Vec<PathBuf> {
+        let runs = self.path("results/runs/vtab/embedded");
+        let entries = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
+        let mut cells: Vec<_> = entries.filter(|path| path.join("record.json").is_file()).collect();
+        cells.sort();
+        cells
+    }
+}
+
+/// Standard error of a run that ended with `code`: one sentence, and no panic in it.
+#[track_caller]
+pub fn refusal(output: &Output, code: i32) -> String {
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}

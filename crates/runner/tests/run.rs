@@ -1,0 +1,136 @@
+//! A whole experiment: run, run again, killed and gone on with, in one process or two.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Bench, DRAWN};
+use report::record::{Record, Stage};
+
+fn done(bench: &Bench, arguments: &[&str]) -> String {
+    let output = bench.run(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn adapters(bench: &Bench) -> Vec<(PathBuf, Vec<u8>, String)> {
+    let read = |cell: PathBuf| {
+        let adapter = std::fs::read(cell.join("adapter.safetensors")).unwrap();
+        let predictions = std::fs::read_to_string(cell.join("predictions.csv")).unwrap();
+        (cell.file_name().unwrap().into(), adapter, predictions)
+    };
+    bench.cells().into_iter().map(read).collect()
+}
+
+#[test]
+fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
+    let bench = Bench::new(DRAWN);
+    let plan = done(&bench, &["plan", "vtab.yaml"]);
+    assert!(plan.contains("mini/patch_camelyon") && plan.contains("2 cells choose"), "{plan}");
+    assert!(bench.cells().is_empty(), "a plan writes nothing");
+    let table = done(&bench, &["run", "vtab.yaml"]);
+    assert!(table.contains("SAN") && table.contains("profile embedded"), "{table}");
+    let records: Vec<_> =
+        bench.cells().iter().map(|cell| Record::read(&cell.join("record.json")).unwrap()).collect();
+    let (tuned, finals): (Vec<_>, Vec<_>) =
+        records.iter().partition(|record| record.stage == Stage::Tune);
+    assert_eq!((tuned.len(), finals.len()), (2, 4));
+    assert!(tuned.iter().all(|record| (record.dataset.train, record.dataset.test) == (24, 12)));
+    assert!(finals.iter().all(|record| (record.dataset.train, record.dataset.test) == (36, 30)));
+    let best = tuned.iter().map(|record| record.metrics.accuracy.unwrap()).fold(0.0, f64::max);
+    for record in finals.iter().filter(|record| record.method.name == "san") {
+        let rate = record.protocol["learning_rate"].as_f64().unwrap();
+        let chosen = tuned.iter().find(|tuned| tuned.protocol["learning_rate"] == rate).unwrap();
+        assert_eq!(chosen.metrics.accuracy.unwrap(), best);
+        assert!(record.metrics.merge_difference.unwrap() < 1e-4);
+    }
+    let before = adapters(&bench);
+    let again = bench.run_all();
+    assert!(!String::from_utf8_lossy(&again.stderr).contains("cells in"), "nothing was left to run");
+    assert_eq!(before, adapters(&bench));
+}
+
+#[test]
+fn the_result_depends_neither_on_the_workers_nor_on_what_ran_before() {
+    let (one, two) = (Bench::new(DRAWN), Bench::new(DRAWN));
+    done(&one, &["run", "vtab.yaml", "--workers", "1"]);
+    done(&two, &["run", "vtab.yaml", "--workers", "2", "--methods", "san"]);
+    done(&two, &["run", "vtab.yaml", "--workers", "2"]);
+    assert_eq!(adapters(&one).len(), 6);
+    assert_eq!(adapters(&one), adapters(&two));
+}
+
+#[test]
+fn a_killed_run_goes_on_with_the_cells_that_are_not_done() {
+    let whole = Bench::new(DRAWN);
+    done(&whole, &["run", "vtab.yaml"]);
+    let killed = Bench::new(DRAWN);
+    for milliseconds in [300, 600, 900, 1200] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
+            .args(["run", "vtab.yaml"])
+            .current_dir(killed.folder.path())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+    done(&killed, &["run", "vtab.yaml"]);
+    assert_eq!(adapters(&whole), adapters(&killed));
+    let left: Vec<_> = std::fs::read_dir(killed.path("results/runs/vtab/embedded"))
+        .unwrap()
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(".scratch"))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn sigterm_stops_with_the_resumable_code() {
+    let bench = Bench::new(&DRAWN.replace("epochs: 2", "epochs: 2000"));
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
+        .args(["run", "vtab.yaml"])
+        .current_dir(bench.folder.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_secs(2));
+    let _ = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+}
+
+#[test]
+fn a_loss_that_is_not_finite_is_recorded_and_shown() {
+    let bench = Bench::new(&DRAWN.replace("learning_rate: [1.0e-3, 1.0e-2]", "learning_rate: 1.0e+30"));
+    let table = done(&bench, &["run", "vtab.yaml"]);
+    assert!(table.contains("diverged"), "{table}");
+}
+
+#[test]
+fn a_cell_is_merged_into_plain_weights() {
+    let bench = Bench::new(DRAWN);
+    done(&bench, &["run", "vtab.yaml", "--methods", "san", "--seeds", "1"]);
+    let cell = bench.cells()[0].display().to_string();
+    let text = done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
+    assert!(text.contains("SAN"), "{text}");
+    let merged = san_core::weights::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
+    assert!(merged.tensors.contains_key("head.weight"));
+    assert!(merged.tensors.keys().all(|name| !name.contains("patch_embed.proj.gamma")));
+}
+
+#[test]
+fn tables_figures_and_json_come_from_the_records() {
+    let bench = Bench::new(DRAWN);
+    done(&bench, &["run", "vtab.yaml"]);
+    let figures = done(&bench, &["report", "vtab", "--figures"]);
+    let files: Vec<_> = figures.lines().filter_map(|line| line.strip_prefix("figure: ")).collect();
+    assert_eq!(files.len(), 4, "{figures}");
+    assert!(files.iter().all(|file| bench.path(file).metadata().unwrap().len() > 1000));
+    let json = done(&bench, &["report", "vtab", "--json"]);
+    let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(value[0]["profile"], "embedded");
+}
