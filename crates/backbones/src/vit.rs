@@ -271,7 +271,9 @@ impl Vit {
     /// Images `[batch, 3, size, size]` to tokens `[batch, tokens, dim]`. A convolution whose stride is
     /// its kernel is a linear map of the pixels of each patch.
     fn embed(&self, images: &Tensor) -> Tensor {
-        let [batch, channels, size, _] = images.size()[..] else { unreachable!("images have four dimensions") };
+        let [batch, channels, size, _] = images.size()[..] else {
+            unreachable!("images have four dimensions")
+        };
         let (patch, grid) = (self.patch_size, size / self.patch_size);
         let patches = images
             .reshape([batch, channels, grid, patch, grid, patch])

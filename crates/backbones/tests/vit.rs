@@ -77,7 +77,11 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
             let mut alone = tuned(&fixture.config, &fixture, &*method, &[rows(run)]);
             // `tuned` sets the fixture's head; this run has its own.
             tch::no_grad(|| {
-                alone.trainables.values().shallow_clone().copy_(&stacked.trainables.values().narrow(0, run, 1));
+                alone
+                    .trainables
+                    .values()
+                    .shallow_clone()
+                    .copy_(&stacked.trainables.values().narrow(0, run, 1));
             });
             alone.attachment = method.attach(&alone.layout, &alone.trainables).unwrap();
             let logits = alone.model.forward(input);

@@ -51,12 +51,14 @@ pub enum ReportError {
         differing: String,
     },
     /// There is nothing to compare.
-    #[error("no finished record of suite `{suite}`, profile `{profile}`{backbone} under {runs}; {found}")]
+    #[error(
+        "no finished record of experiment `{experiment}`, profile `{profile}`{backbone} under {runs}; {found}"
+    )]
     Empty {
         /// Where records were looked for.
         runs: PathBuf,
-        /// The suite asked for.
-        suite: String,
+        /// The experiment asked for.
+        experiment: String,
         /// The profile asked for.
         profile: String,
         /// The backbone asked for, as a phrase; empty if any would do.

@@ -28,8 +28,8 @@ pub struct PlannedCells {
 pub struct Request {
     /// Folder that holds the cells' folders, at any depth.
     pub runs: PathBuf,
-    /// `vtab`, `fgvc`, ...
-    pub suite: String,
+    /// Name of the experiment.
+    pub experiment: String,
     /// `embedded`, `small` or `paper`.
     pub profile: String,
     /// One backbone, or all that are found, each in a table of its own.
@@ -64,7 +64,7 @@ pub fn select(request: &Request) -> Result<Vec<Stored>, ReportError> {
     let all = read_records(&request.runs)?;
     let wanted = |record: &Record| {
         record.stage == Stage::Final
-            && record.suite == request.suite
+            && record.experiment == request.experiment
             && record.profile == request.profile
             && request.backbone.as_ref().is_none_or(|name| *name == record.backbone.name)
     };
@@ -74,7 +74,7 @@ pub fn select(request: &Request) -> Result<Vec<Stored>, ReportError> {
     if selected.is_empty() {
         return Err(ReportError::Empty {
             runs: request.runs.clone(),
-            suite: request.suite.clone(),
+            experiment: request.experiment.clone(),
             profile: request.profile.clone(),
             backbone: request.backbone.as_ref().map_or(String::new(), |name| format!(", backbone `{name}`")),
             found,
@@ -157,7 +157,7 @@ fn describe(all: &[Stored]) -> String {
         .iter()
         .map(|Stored { record, .. }| {
             let stage = if record.stage == Stage::Final { "final" } else { "tuning" };
-            format!("{} {} {} ({stage})", record.suite, record.profile, record.backbone.name)
+            format!("{} {} {} ({stage})", record.experiment, record.profile, record.backbone.name)
         })
         .collect();
     if kinds.is_empty() {

@@ -10,7 +10,7 @@ use report::record::Stage;
 use report::{Request, compare, write_tables};
 
 fn request(runs: &Path) -> Request {
-    Request { runs: runs.into(), suite: "vtab".into(), profile: "embedded".into(), backbone: None }
+    Request { runs: runs.into(), experiment: "vtab".into(), profile: "embedded".into(), backbone: None }
 }
 
 fn folder_of_runs() -> tempfile::TempDir {

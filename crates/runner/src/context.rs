@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use backbones::Architecture;
 use backbones::registry::{self, Origin};
 use backbones::weights::{self, Checkpoint};
-use backbones::Architecture;
 use data_loaders::{ImageSet, dataset};
 use san_core::{Layout, Weights};
-use tch::Device;
+use tch::{Device, Tensor};
 
 use crate::error::RunError;
 use crate::experiment::DataSource;
@@ -33,6 +34,17 @@ pub struct LoadedBackbone {
     pub checksum: String,
 }
 
+/// What a frozen backbone makes of one split.
+#[derive(Debug)]
+pub struct Features {
+    /// `[images, features]`, on the device.
+    pub tensor: Tensor,
+    /// Time of the forward passes.
+    pub computing: Duration,
+    /// Time of reading the images.
+    pub reading: Duration,
+}
+
 /// Everything that cells share.
 pub struct Context {
     device: Device,
@@ -40,6 +52,7 @@ pub struct Context {
     weights_root: Option<PathBuf>,
     sets: HashMap<String, Rc<ImageSet>>,
     backbones: HashMap<(String, u32), Rc<LoadedBackbone>>,
+    features: HashMap<String, Features>,
 }
 
 impl Context {
@@ -53,6 +66,7 @@ impl Context {
             weights_root: root("SAN_WEIGHTS"),
             sets: HashMap::new(),
             backbones: HashMap::new(),
+            features: HashMap::new(),
         }
     }
 
@@ -84,10 +98,22 @@ impl Context {
         };
         if self.sets.len() >= 2 {
             self.sets.clear();
+            self.features.clear();
         }
         let set = Rc::new(set);
         self.sets.insert(key, set.clone());
         Ok(set)
+    }
+
+    /// Features that another cell computed.
+    #[must_use]
+    pub fn features(&self, key: &str) -> Option<&Features> {
+        self.features.get(key)
+    }
+
+    /// Keeps features while their set is open.
+    pub fn remember_features(&mut self, key: String, features: Features) {
+        self.features.insert(key, features);
     }
 
     /// A backbone with its weights on the device.
@@ -123,7 +149,8 @@ impl Context {
                 Origin::File => weights::read(&self.weights_file(published)?, &*architecture, &layout)?,
             }
         };
-        let weights = checkpoint.weights.to_device(self.device).context("moving the weights to the device")?;
+        let weights =
+            checkpoint.weights.to_device(self.device).context("moving the weights to the device")?;
         Ok(LoadedBackbone { architecture, layout, weights, checksum: checkpoint.checksum })
     }
 

@@ -15,7 +15,9 @@ pub fn resolve(name: &str) -> Result<Device> {
             match (Cuda::is_available(), name) {
                 (true, _) => Ok(Device::Cuda(0)),
                 (false, "auto") => Ok(Device::Cpu),
-                (false, _) => bail!("no usable NVIDIA GPU, or this libtorch is the CPU one; try --device cpu"),
+                (false, _) => {
+                    bail!("no usable NVIDIA GPU, or this libtorch is the CPU one; try --device cpu")
+                }
             }
         }
         other => bail!("there is no device `{other}`; use auto, cpu or cuda"),

@@ -22,12 +22,17 @@ use san_core::{Attachment, Trainables};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::cell::Cell;
-use crate::context::{Context, LoadedBackbone};
+use crate::context::{Context, Features, LoadedBackbone};
 use crate::files::write_atomically;
 use crate::signals::StopFlag;
 
 /// Images in one forward pass of an evaluation.
 const EVALUATION_BATCH: usize = 256;
+/// Images in one forward pass that computes features: few, to stop soon after a signal.
+const FEATURE_BATCH: usize = 64;
+
+/// Images on which merged and unmerged scores are compared.
+const MERGE_CHECK: usize = 32;
 
 /// The splits that a stage trains on and reads.
 #[must_use]
@@ -72,6 +77,10 @@ pub fn execute(
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Outcome> {
     let mut run = Run::prepare(cell, context)?;
+    if run.method.features_are_frozen() {
+        run.training += run.train_inputs.become_features(cell, context, &run.model, stop)?;
+        run.evaluation += run.test_inputs.become_features(cell, context, &run.model, stop)?;
+    }
     let state = run.train(stop, progress)?;
     let predictions = match state {
         State::Finished => Some(run.evaluate(stop)?),
@@ -115,9 +124,10 @@ impl<'a> Run<'a> {
         let LoadedBackbone { architecture, layout, weights, .. } = &*backbone;
         let model = Classifier::new(&**architecture, layout, weights, &attachment, &trainables)?;
         let (train, test) = splits(cell.stage);
+        let inputs = |split| Inputs::new(set.clone(), split, cell, device);
         Ok(Self {
-            train_inputs: Inputs::new(set.clone(), train, cell, device),
-            test_inputs: Inputs::new(set, test, cell, device),
+            train_inputs: inputs(train),
+            test_inputs: inputs(test),
             cell,
             method,
             backbone,
@@ -134,11 +144,6 @@ impl<'a> Run<'a> {
 
     fn train(&mut self, stop: &StopFlag, progress: &mut dyn FnMut(u64, u64)) -> Result<State> {
         let protocol = &self.cell.protocol;
-        if self.method.features_are_frozen() {
-            let start = Instant::now();
-            self.train_inputs.become_features(&self.model, stop)?;
-            self.training += start.elapsed().saturating_sub(self.train_inputs.reading);
-        }
         let images = self.train_inputs.len();
         let steps_per_epoch = images.div_ceil(protocol.batch_size) as u64;
         let steps = protocol.epochs * steps_per_epoch;
@@ -158,7 +163,8 @@ impl<'a> Run<'a> {
                 stop.check()?;
                 let (inputs, labels) = self.train_inputs.batch(batch)?;
                 let start = Instant::now();
-                let Some(loss) = self.step(&mut optimiser, &inputs, &labels, schedule.rate(self.steps))? else {
+                let Some(loss) = self.step(&mut optimiser, &inputs, &labels, schedule.rate(self.steps))?
+                else {
                     return Ok(State::Diverged);
                 };
                 self.training += start.elapsed();
@@ -176,7 +182,13 @@ impl<'a> Run<'a> {
     }
 
     /// One step; none, and no change, where loss or gradient is not finite.
-    fn step(&self, optimiser: &mut AdamW, inputs: &Tensor, labels: &Tensor, rate: f64) -> Result<Option<f64>> {
+    fn step(
+        &self,
+        optimiser: &mut AdamW,
+        inputs: &Tensor,
+        labels: &Tensor,
+        rate: f64,
+    ) -> Result<Option<f64>> {
         let loss = self.train_inputs.scores(&self.model, inputs).cross_entropy_for_logits(labels);
         let gradient = self.trainables.gradient(&loss)?;
         let value = f64::try_from(&loss)?;
@@ -190,13 +202,8 @@ impl<'a> Run<'a> {
 
     /// The predicted class of every image of the split, the last partial batch included.
     fn evaluate(&mut self, stop: &StopFlag) -> Result<Vec<i64>> {
-        let merged = merge(
-            &self.backbone.layout,
-            &self.backbone.weights,
-            &self.attachment,
-            &self.trainables,
-            0,
-        )?;
+        let merged =
+            merge(&self.backbone.layout, &self.backbone.weights, &self.attachment, &self.trainables, 0)?;
         let plain = Classifier::merged(&*self.backbone.architecture, &self.backbone.layout, &merged)?;
         let indices: Vec<usize> = (0..self.test_inputs.len()).collect();
         let mut predictions = Vec::with_capacity(indices.len());
@@ -204,14 +211,14 @@ impl<'a> Run<'a> {
             stop.check()?;
             let (inputs, _) = self.test_inputs.batch(batch)?;
             let start = Instant::now();
-            let scores = no_grad(|| self.model.forward(&inputs));
+            let scores = no_grad(|| self.test_inputs.scores(&self.model, &inputs));
             predictions.extend(Vec::<i64>::try_from(scores.f_argmax(1, false)?.f_to_device(Device::Cpu)?)?);
             self.evaluation += start.elapsed();
             if number == 0 {
-                let few = batch.len().min(32) as i64;
-                let alone = no_grad(|| plain.forward(&inputs.narrow(0, 0, few)));
-                let difference = (alone - scores.narrow(0, 0, few)).abs().max();
-                self.merge_difference = Some(f64::try_from(difference)?);
+                let few = &batch[..batch.len().min(MERGE_CHECK)];
+                let images = self.test_inputs.images(few)?;
+                let difference = no_grad(|| plain.forward(&images) - scores.narrow(0, 0, few.len() as i64));
+                self.merge_difference = Some(f64::try_from(difference.abs().max())?);
             }
         }
         Ok(predictions)
@@ -219,7 +226,8 @@ impl<'a> Run<'a> {
 
     fn table(&self, predictions: &[i64]) -> String {
         let rows = self.test_inputs.labels().iter().zip(predictions).enumerate();
-        let row = |(index, (label, predicted)): (usize, (&u32, &i64))| format!("{index},{label},{predicted}\n");
+        let row =
+            |(index, (label, predicted)): (usize, (&u32, &i64))| format!("{index},{label},{predicted}\n");
         std::iter::once("index,label,predicted\n".to_owned()).chain(rows.map(row)).collect()
     }
 
@@ -312,17 +320,37 @@ impl Inputs {
         Ok(images)
     }
 
-    /// Replaces the images by what the head reads of them.
-    fn become_features(&mut self, model: &Classifier, stop: &StopFlag) -> Result<()> {
+    /// Replaces the images by what the head reads of them, computed once for all cells that share them;
+    /// returns the time that the computation took then.
+    fn become_features(
+        &mut self,
+        cell: &Cell,
+        context: &mut Context,
+        model: &Classifier,
+        stop: &StopFlag,
+    ) -> Result<Duration> {
+        let key = format!(
+            "{} {} {:?} {:?}",
+            cell.data_checksum, cell.weights_checksum, self.split, cell.protocol.image
+        );
+        if let Some(known) = context.features(&key) {
+            self.features = Some(known.tensor.shallow_clone());
+            self.reading += known.reading;
+            return Ok(known.computing);
+        }
         let indices: Vec<usize> = (0..self.len()).collect();
         let mut parts = Vec::new();
-        for batch in indices.chunks(EVALUATION_BATCH) {
+        let start = Instant::now();
+        for batch in indices.chunks(FEATURE_BATCH) {
             stop.check()?;
             let images = self.images(batch)?;
             parts.push(no_grad(|| model.features(&images)));
         }
-        self.features = Some(Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?);
-        Ok(())
+        let tensor = Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?;
+        self.features = Some(tensor.shallow_clone());
+        let computing = start.elapsed().saturating_sub(self.reading);
+        context.remember_features(key, Features { tensor, computing, reading: self.reading });
+        Ok(computing)
     }
 
     fn scores(&self, model: &Classifier, inputs: &Tensor) -> Tensor {

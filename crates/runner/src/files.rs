@@ -39,7 +39,8 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     let folder = path.parent().unwrap_or_else(|| Path::new("."));
     let write = || {
-        let mut scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+        let mut scratch =
+            tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
         scratch.write_all(bytes)?;
         scratch.as_file().sync_all()?;
         scratch.persist(path).map_err(|error| error.error)?;

@@ -148,9 +148,8 @@ impl Display {
         all.set_style(style("{prefix} {bar:30} {pos}/{len} cells, {elapsed} gone, {eta} left"));
         all.set_prefix(title.to_owned());
         let worker = style("  {bar:20} {msg}");
-        let workers = (0..workers)
-            .map(|_| bars.add(ProgressBar::new(1)).with_style(worker.clone()))
-            .collect();
+        let workers =
+            (0..workers).map(|_| bars.add(ProgressBar::new(1)).with_style(worker.clone())).collect();
         let now = Instant::now();
         Self {
             bars,
@@ -184,7 +183,13 @@ impl Display {
             bar.finish_and_clear();
         }
         let _ = self.bars.clear();
-        eprintln!("{}: {} of {} cells in {}", self.title, self.done, self.total, HumanDuration(self.started.elapsed()));
+        eprintln!(
+            "{}: {} of {} cells in {}",
+            self.title,
+            self.done,
+            self.total,
+            HumanDuration(self.started.elapsed())
+        );
     }
 
     fn show(&mut self, worker: usize, message: Message) {
@@ -207,7 +212,13 @@ impl Display {
             self.last_line = Instant::now();
             #[allow(clippy::cast_possible_truncation)]
             let left = self.started.elapsed() / self.done as u32 * (self.total - self.done) as u32;
-            eprintln!("{}: {}/{} cells, about {} left", self.title, self.done, self.total, HumanDuration(left));
+            eprintln!(
+                "{}: {}/{} cells, about {} left",
+                self.title,
+                self.done,
+                self.total,
+                HumanDuration(left)
+            );
         }
     }
 }

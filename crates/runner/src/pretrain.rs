@@ -9,8 +9,8 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use backbones::registry::{self, Entry};
 use backbones::Classifier;
+use backbones::registry::{self, Entry};
 use data_loaders::PretrainSet;
 use indicatif::{ProgressBar, ProgressStyle};
 use san_core::merge::merge;

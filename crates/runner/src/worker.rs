@@ -239,7 +239,8 @@ impl Code {
 pub fn clean(folder: &Path) -> Result<(), RunError> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
     for path in entries.flatten().map(|entry| entry.path()) {
-        let scratch = path.file_name().and_then(|name| name.to_str()?.strip_prefix(SCRATCH).map(str::to_owned));
+        let scratch =
+            path.file_name().and_then(|name| name.to_str()?.strip_prefix(SCRATCH).map(str::to_owned));
         let Some(name) = scratch else { continue };
         let lock_path = folder.join(LOCKS).join(name);
         // Held by a living worker: not ours to remove.

@@ -152,7 +152,8 @@ fn a_full_disk_loses_no_finished_cell() {
     let text = refusal(&bench.run(&["run", "vtab.yaml", "--workers", "1"]), WRITE);
     assert!(text.contains("No space left"), "{text}");
     let finished = bench.cells();
-    let stamp = |path: &std::path::PathBuf| std::fs::metadata(path.join("record.json")).unwrap().modified().unwrap();
+    let stamp =
+        |path: &std::path::PathBuf| std::fs::metadata(path.join("record.json")).unwrap().modified().unwrap();
     let before: Vec<_> = finished.iter().map(stamp).collect();
     assert!(mount("10m", "remount,"));
     let again = bench.run_all();

@@ -33,8 +33,7 @@ fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
     assert!(table.contains("SAN") && table.contains("profile embedded"), "{table}");
     let records: Vec<_> =
         bench.cells().iter().map(|cell| Record::read(&cell.join("record.json")).unwrap()).collect();
-    let (tuned, finals): (Vec<_>, Vec<_>) =
-        records.iter().partition(|record| record.stage == Stage::Tune);
+    let (tuned, finals): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.stage == Stage::Tune);
     assert_eq!((tuned.len(), finals.len()), (2, 4));
     assert!(tuned.iter().all(|record| (record.dataset.train, record.dataset.test) == (24, 12)));
     assert!(finals.iter().all(|record| (record.dataset.train, record.dataset.test) == (36, 30)));

@@ -39,7 +39,11 @@ impl Parameter {
     #[must_use]
     pub fn per_sample(&self, batch: i64) -> Tensor {
         let stacked = self.stacked();
-        if stacked.size()[0] == 1 { stacked } else { stacked.repeat_interleave_self_int(batch / stacked.size()[0], 0, None) }
+        if stacked.size()[0] == 1 {
+            stacked
+        } else {
+            stacked.repeat_interleave_self_int(batch / stacked.size()[0], 0, None)
+        }
     }
 
     /// The same elements in another shape (that of one run).
@@ -48,7 +52,8 @@ impl Parameter {
         match self {
             Self::Frozen(tensor) => Self::Frozen(tensor.reshape(shape)),
             Self::Trained(tensor) => {
-                let stacked: Vec<i64> = std::iter::once(tensor.size()[0]).chain(shape.iter().copied()).collect();
+                let stacked: Vec<i64> =
+                    std::iter::once(tensor.size()[0]).chain(shape.iter().copied()).collect();
                 Self::Trained(tensor.reshape(stacked.as_slice()))
             }
         }

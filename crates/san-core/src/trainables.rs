@@ -153,10 +153,9 @@ impl Trainables {
     /// When no method asked for it.
     pub fn get(&self, name: &str) -> Result<Tensor, Error> {
         let index = self.specs.iter().position(|spec| spec.name == name);
-        index.map(|index| self.leaves[index].shallow_clone()).ok_or_else(|| Error::MissingTensor {
-            name: name.into(),
-            place: "the trained tensors".into(),
-        })
+        index
+            .map(|index| self.leaves[index].shallow_clone())
+            .ok_or_else(|| Error::MissingTensor { name: name.into(), place: "the trained tensors".into() })
     }
 
     /// Every trained tensor with its description, in the buffer's order.
@@ -226,9 +225,7 @@ pub fn initial(spec: &TrainableSpec, seed: u64, weights: &Weights) -> Result<Ten
     Ok(match &spec.init {
         Init::Zeros => Tensor::f_zeros(shape, options)?,
         Init::Ones => Tensor::f_ones(shape, options)?,
-        Init::Normal { mean, deviation } => {
-            draw(&mut |random| mean + deviation * standard_normal(random))?
-        }
+        Init::Normal { mean, deviation } => draw(&mut |random| mean + deviation * standard_normal(random))?,
         Init::TruncatedNormal { deviation } => draw(&mut |random| {
             loop {
                 let value = deviation * standard_normal(random);

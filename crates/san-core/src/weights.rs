@@ -93,9 +93,11 @@ impl Weights {
     /// For the first tensor that is missing, unexpected, or of another shape.
     pub fn check(&self, layout: &Layout, place: &str) -> Result<(), Error> {
         for spec in &layout.tensors {
-            let found = self.tensors.get(&spec.name).map(Tensor::size).ok_or_else(|| {
-                Error::MissingTensor { name: spec.name.clone(), place: place.into() }
-            })?;
+            let found = self
+                .tensors
+                .get(&spec.name)
+                .map(Tensor::size)
+                .ok_or_else(|| Error::MissingTensor { name: spec.name.clone(), place: place.into() })?;
             if found != spec.shape {
                 let (name, expected) = (spec.name.clone(), spec.shape.clone());
                 return Err(Error::WrongShape { name, place: place.into(), found, expected });
@@ -126,8 +128,11 @@ impl TensorFile {
     /// # Errors
     /// When it cannot be read, is a pickle, is cut short, or holds a type other than f32, f16, bf16.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path)
-            .map_err(|source| Error::File { action: "read", path: path.into(), source })?;
+        let bytes = std::fs::read(path).map_err(|source| Error::File {
+            action: "read",
+            path: path.into(),
+            source,
+        })?;
         Self::parse(&bytes, path)
     }
 
@@ -188,9 +193,13 @@ pub fn write_tensors<'a>(
         .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|error| malformed(error.to_string()))?;
     let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
-    let bytes = safetensors::serialize(views, Some(metadata)).map_err(|error| malformed(error.to_string()))?;
-    write_atomically(path, &bytes)
-        .map_err(|source| Error::File { action: "write", path: path.into(), source })?;
+    let bytes =
+        safetensors::serialize(views, Some(metadata)).map_err(|error| malformed(error.to_string()))?;
+    write_atomically(path, &bytes).map_err(|source| Error::File {
+        action: "write",
+        path: path.into(),
+        source,
+    })?;
     Ok(bytes.len() as u64)
 }
 
@@ -209,7 +218,8 @@ fn bytes_of(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
 fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
-    let mut scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    let mut scratch =
+        tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
     scratch.write_all(bytes)?;
     scratch.as_file().sync_all()?;
     scratch.persist(path).map_err(|error| error.error)?;

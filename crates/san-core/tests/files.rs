@@ -50,10 +50,7 @@ fn a_missing_a_surplus_and_a_misshapen_tensor_are_named() {
     let surplus = check(&[("norm.weight", &[4]), ("norm.bias", &[4]), ("extra", &[1])]);
     assert!(matches!(&surplus, Error::UnexpectedTensor { name, .. } if name == "extra"), "{surplus}");
     let shape = check(&[("norm.weight", &[5]), ("norm.bias", &[4])]);
-    assert_eq!(
-        shape.to_string(),
-        "tensor `norm.weight` in file has shape [5]; the model needs [4]"
-    );
+    assert_eq!(shape.to_string(), "tensor `norm.weight` in file has shape [5]; the model needs [4]");
 }
 
 #[test]

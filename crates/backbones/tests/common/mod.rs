@@ -1,5 +1,13 @@
 //! Fixtures of tools/parity_fixtures.py, and a model with any method on top of them.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::missing_panics_doc, unreachable_pub, missing_docs)]
+#![allow(
+    dead_code,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    unreachable_pub,
+    missing_docs
+)]
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -62,7 +70,12 @@ pub struct Tuned {
 }
 
 /// A model with `method`, whose trained tensors are set to `values` (one map for each run).
-pub fn tuned(config: &Config, base: &Fixture, method: &dyn Method, values: &[BTreeMap<String, Tensor>]) -> Tuned {
+pub fn tuned(
+    config: &Config,
+    base: &Fixture,
+    method: &dyn Method,
+    values: &[BTreeMap<String, Tensor>],
+) -> Tuned {
     let layout = config.layout("test");
     let mut all = base.under("weights.");
     let head: BTreeMap<_, _> =

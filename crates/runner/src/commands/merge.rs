@@ -27,8 +27,7 @@ pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
     let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
     let cell: Cell =
         serde_json::from_slice(&text).with_context(|| format!("{} describes no cell", path.display()))?;
-    let backbone =
-        Context::new(Device::Cpu).backbone(&cell.backbone, cell.protocol.image.image_size)?;
+    let backbone = Context::new(Device::Cpu).backbone(&cell.backbone, cell.protocol.image.image_size)?;
     let method = cell.method()?;
     let adapter = arguments.cell.join(report::record::ADAPTER_FILE);
     let classes = adapter_file::read_header(&adapter)?.classes;

@@ -12,8 +12,8 @@ use report::{Comparison, Request};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  san report vtab\n  san report vtab --figures\n  san report vtab --json")]
 pub(crate) struct Arguments {
-    /// The suite: vtab, fgvc, gic, commonsense, vl.
-    suite: String,
+    /// Name of the experiment, usually that of its suite: vtab, ...
+    experiment: String,
     /// Only this profile; all that were run otherwise, each in a table of its own.
     #[arg(long)]
     profile: Option<String>,
@@ -29,30 +29,30 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn report(arguments: &Arguments) -> Result<()> {
-    let Arguments { suite, results, .. } = arguments;
+    let Arguments { experiment, results, .. } = arguments;
     let profile = arguments.profile.as_deref();
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&comparisons(results, suite, profile)?)?);
+        println!("{}", serde_json::to_string_pretty(&comparisons(results, experiment, profile)?)?);
         return Ok(());
     }
     if !arguments.figures {
-        return compare(results, suite, profile);
+        return compare(results, experiment, profile);
     }
-    for comparison in comparisons(results, suite, profile)? {
-        let folder = results.join("figures").join(suite).join(&comparison.profile);
+    for comparison in comparisons(results, experiment, profile)? {
+        let folder = results.join("figures").join(experiment).join(&comparison.profile);
         announce("figure", &report::draw_figures(&comparison, &folder)?);
     }
     Ok(())
 }
 
-/// Prints the tables of a suite and writes them under `<results>/tables`.
-pub(crate) fn compare(results: &Path, suite: &str, profile: Option<&str>) -> Result<()> {
-    for comparison in comparisons(results, suite, profile)? {
+/// Prints the tables of an experiment and writes them under `<results>/tables`.
+pub(crate) fn compare(results: &Path, experiment: &str, profile: Option<&str>) -> Result<()> {
+    for comparison in comparisons(results, experiment, profile)? {
         println!("{}", terminal().export(&comparison.table())?);
         if let Some(published) = report::published::table(&comparison)? {
             println!("{}", terminal().export(&published)?);
         }
-        let folder = results.join("tables").join(suite).join(&comparison.profile);
+        let folder = results.join("tables").join(experiment).join(&comparison.profile);
         announce("table", &report::write_tables(&comparison, &folder)?);
     }
     Ok(())
@@ -73,18 +73,23 @@ fn announce(what: &str, paths: &[PathBuf]) {
 }
 
 /// One comparison for each profile and backbone.
-fn comparisons(results: &Path, suite: &str, profile: Option<&str>) -> Result<Vec<Comparison>> {
+fn comparisons(results: &Path, experiment: &str, profile: Option<&str>) -> Result<Vec<Comparison>> {
     let runs = results.join("runs");
     let profiles = match profile {
         Some(profile) => BTreeSet::from([profile.to_owned()]),
-        None => profiles_under(&runs.join(suite)),
+        None => profiles_under(&runs.join(experiment)),
     };
     if profiles.is_empty() {
-        bail!("nothing of `{suite}` has been run yet; try: just reproduce {suite}");
+        bail!("nothing of `{experiment}` has been run yet; try: just reproduce {experiment}");
     }
     let mut all = Vec::new();
     for profile in profiles {
-        let request = Request { runs: runs.clone(), suite: suite.to_owned(), profile, backbone: None };
+        let request = Request {
+            runs: runs.join(experiment),
+            experiment: experiment.to_owned(),
+            profile,
+            backbone: None,
+        };
         all.extend(report::compare(&request)?);
     }
     Ok(all)

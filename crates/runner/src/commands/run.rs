@@ -68,8 +68,7 @@ impl Arguments {
             epochs: self.epochs,
         };
         let mut context = Context::new(tch::Device::Cpu);
-        let plan =
-            Plan::resolve(&experiment, &self.profile, &selection, &mut context, &path, check_images)?;
+        let plan = Plan::resolve(&experiment, &self.profile, &selection, &mut context, &path, check_images)?;
         let store = Store::new(&self.results, &plan.experiment, &plan.profile);
         Ok((plan, store))
     }
@@ -109,5 +108,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let planned = PlannedCells { cells: cells.iter().map(Cell::name).collect() };
     write_json(&store.folder.join(PLAN_FILE), &planned)?;
     pool.run("running", &cells, &store, &stop)?;
-    super::report::compare(&arguments.results, &plan.suite, Some(&plan.profile))
+    super::report::compare(&arguments.results, &plan.experiment, Some(&plan.profile))
 }

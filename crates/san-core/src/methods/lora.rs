@@ -14,7 +14,7 @@ use tch::Tensor;
 use super::Method;
 use crate::layout::{Role, SiteSpec};
 use crate::site::{Adapter, Merged};
-use crate::trainables::{Group, Init, Trainables, TrainableSpec};
+use crate::trainables::{Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -47,7 +47,11 @@ impl Lora {
         }
         let parts = site.parts.iter().filter(|part| self.targets.contains(&part.role));
         let path = |role: Role| {
-            format!("{}.{}", site.name, serde_json::to_value(role).unwrap_or_default().as_str().unwrap_or("part"))
+            format!(
+                "{}.{}",
+                site.name,
+                serde_json::to_value(role).unwrap_or_default().as_str().unwrap_or("part")
+            )
         };
         parts.map(|part| Target { path: path(part.role), start: part.start, rows: part.length }).collect()
     }
@@ -83,7 +87,10 @@ impl Method for Lora {
             reason: reason.into(),
         };
         if self.rank < 1 {
-            return Err(Error::BadOption { method: "lora".into(), reason: "`rank` must be 1 or more".into() });
+            return Err(Error::BadOption {
+                method: "lora".into(),
+                reason: "`rank` must be 1 or more".into(),
+            });
         }
         let mut specs = Vec::new();
         for site in &layout.sites {
@@ -154,7 +161,9 @@ impl LowRank {
             .blocks
             .iter()
             .map(|block| {
-                let [_, rows, rank] = block.b.size()[..] else { unreachable!("a factor is a stack of matrices") };
+                let [_, rows, rank] = block.b.size()[..] else {
+                    unreachable!("a factor is a stack of matrices")
+                };
                 let below = self.outputs - block.start - rows;
                 column += rank;
                 let padding = [column - rank, ranks - column, block.start, below];

@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 pub use san::Mode;
 
-use crate::trainables::{Trainables, TrainableSpec};
+use crate::trainables::{TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout};
 
 /// One method with its options resolved.
@@ -110,9 +110,8 @@ pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, 
 
 fn nearest(name: &str) -> String {
     let names = REGISTRY.iter().map(|entry| entry.name);
-    let best = names.clone().max_by(|a, b| {
-        strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b))
-    });
+    let best =
+        names.clone().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
     match best {
         Some(best) if strsim::jaro_winkler(name, best) > 0.6 => format!("did you mean `{best}`?"),
         _ => format!("known are {}", names.collect::<Vec<_>>().join(", ")),

@@ -15,7 +15,7 @@ use super::Method;
 use super::whole::from_frozen;
 use crate::layout::{ChannelMap, Wiring};
 use crate::site::{Adapter, Merged, rescale};
-use crate::trainables::{Group, Init, Trainables, TrainableSpec};
+use crate::trainables::{Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout};
 
 /// Which of its two roles a gamma plays.

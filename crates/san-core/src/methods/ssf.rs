@@ -11,7 +11,7 @@ use tch::Tensor;
 
 use super::Method;
 use crate::site::{Adapter, Merged, NormAffine, rescale};
-use crate::trainables::{Group, Init, Trainables, TrainableSpec};
+use crate::trainables::{Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout};
 
 const DEVIATION: f64 = 0.02;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Method;
-use crate::trainables::{Group, Init, Trainables, TrainableSpec};
+use crate::trainables::{Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout};
 
 /// Linear probe: the head alone.
