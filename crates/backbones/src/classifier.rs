@@ -52,19 +52,16 @@ impl Classifier {
     }
 
     /// Class scores `[K * batch, classes]` of images `[K * batch, 3, size, size]`.
-    #[must_use]
     pub fn forward(&self, images: &Tensor) -> Tensor {
         self.head(&self.features(images))
     }
 
     /// What the head reads, `[K * batch, features]`.
-    #[must_use]
     pub fn features(&self, images: &Tensor) -> Tensor {
         self.backbone.features(images)
     }
 
     /// Class scores of features.
-    #[must_use]
     pub fn head(&self, features: &Tensor) -> Tensor {
         linear(features, &self.weight, Some(&self.bias))
     }

@@ -28,7 +28,6 @@ pub struct Entry {
 }
 
 /// Every model.
-#[must_use]
 pub fn entries() -> Vec<Entry> {
     let file = |name, architecture: vit::Config| Entry {
         name,

@@ -77,7 +77,6 @@ fn epsilon() -> f64 {
 
 impl Config {
     /// A model with a class token and timm's usual options.
-    #[must_use]
     pub fn new(img_size: i64, patch_size: i64, embed_dim: i64, depth: i64, num_heads: i64) -> Self {
         Self {
             img_size,

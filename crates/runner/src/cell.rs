@@ -46,7 +46,6 @@ pub struct Cell {
 
 impl Cell {
     /// The cell's name: blake3, in hex, of its contents in a canonical form.
-    #[must_use]
     pub fn name(&self) -> String {
         let mut text = String::new();
         write_canonical(&serde_json::to_value(self).unwrap_or_default(), &mut text);
@@ -62,7 +61,6 @@ impl Cell {
     }
 
     /// The set's name in every output: `mini/<set>` where it is drawn.
-    #[must_use]
     pub fn set_label(&self) -> String {
         match self.data {
             DataSource::Drawn(_) => format!("mini/{}", self.set),

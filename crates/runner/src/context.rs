@@ -57,7 +57,6 @@ pub struct Context {
 
 impl Context {
     /// Roots are taken from `SAN_DATA` and `SAN_WEIGHTS`.
-    #[must_use]
     pub fn new(device: Device) -> Self {
         let root = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
@@ -71,7 +70,6 @@ impl Context {
     }
 
     /// The device of the weights.
-    #[must_use]
     pub fn device(&self) -> Device {
         self.device
     }
@@ -106,7 +104,6 @@ impl Context {
     }
 
     /// Features that another cell computed.
-    #[must_use]
     pub fn features(&self, key: &str) -> Option<&Features> {
         self.features.get(key)
     }

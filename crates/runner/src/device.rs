@@ -37,7 +37,6 @@ fn load_cuda() {
 }
 
 /// Name of the device for a record.
-#[must_use]
 pub fn describe(device: Device) -> String {
     match device {
         Device::Cpu => processor().map_or_else(|| "cpu".into(), |name| format!("cpu: {name}")),
@@ -58,7 +57,6 @@ pub fn reset_peak_memory() {
 }
 
 /// Largest resident memory of this process since [`reset_peak_memory`], bytes.
-#[must_use]
 pub fn peak_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;

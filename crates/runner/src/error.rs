@@ -61,7 +61,6 @@ Exit codes:
   75  stopped by a signal; run again to go on";
 
 /// The exit code for an error: that of the first cause whose kind is known.
-#[must_use]
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     error.chain().find_map(code_of).unwrap_or(1)
 }

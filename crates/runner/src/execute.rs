@@ -35,7 +35,6 @@ const FEATURE_BATCH: usize = 64;
 const MERGE_CHECK: usize = 32;
 
 /// The splits that a stage trains on and reads.
-#[must_use]
 pub fn splits(stage: Stage) -> (Split, Split) {
     match stage {
         Stage::Tune => (Split::Train, Split::Val),

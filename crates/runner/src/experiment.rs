@@ -141,7 +141,6 @@ impl Profile {
 
 impl OneOrMany {
     /// All of them.
-    #[must_use]
     pub fn all(&self) -> &[f64] {
         match self {
             Self::One(one) => std::slice::from_ref(one),

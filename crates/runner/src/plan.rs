@@ -71,19 +71,16 @@ pub struct Store {
 
 impl Store {
     /// The store of a plan under a results folder.
-    #[must_use]
     pub fn new(results: &Path, experiment: &str, profile: &str) -> Self {
         Self { folder: results.join("runs").join(experiment).join(profile) }
     }
 
     /// The folder of a cell, there or not.
-    #[must_use]
     pub fn cell(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
     /// Whether a cell is done.
-    #[must_use]
     pub fn is_done(&self, name: &str) -> bool {
         self.cell(name).join(RECORD_FILE).is_file()
     }
@@ -221,7 +218,6 @@ impl Plan {
     }
 
     /// How much there is, and how much is done.
-    #[must_use]
     pub fn summary(&self, store: &Store) -> String {
         let sizes = format!(
             "{} ({}), profile `{}`: {} x {} x {} x {} = {} cells",
@@ -247,7 +243,6 @@ impl Plan {
     }
 
     /// What will run, for a reader.
-    #[must_use]
     pub fn describe(&self, store: &Store) -> String {
         let mut text = self.summary(store);
         text.push('\n');

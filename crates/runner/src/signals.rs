@@ -28,7 +28,6 @@ impl StopFlag {
     }
 
     /// Whether to stop.
-    #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

@@ -62,7 +62,6 @@ pub struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     /// A worker over the cells in `store`; `threads` is for the record.
-    #[must_use]
     pub fn new(store: &'a Store, context: &'a mut Context, threads: u32, stop: &'a StopFlag) -> Self {
         Self { store, context, threads, stop, code: Code::of_this_checkout() }
     }

@@ -115,7 +115,7 @@ fn a_cell_is_merged_into_plain_weights() {
     done(&bench, &["run", "vtab.yaml", "--methods", "san", "--seeds", "1"]);
     let cell = bench.cells()[0].display().to_string();
     let text = done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
-    assert!(text.contains("SAN"), "{text}");
+    assert!(text.contains("SAN") && text.contains("mini/patch_camelyon"), "{text}");
     let merged = san_core::weights::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
     assert!(merged.tensors.contains_key("head.weight"));
     assert!(merged.tensors.keys().all(|name| !name.contains("patch_embed.proj.gamma")));

@@ -33,13 +33,11 @@ pub struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     /// The root.
-    #[must_use]
     pub fn new(weights: &'a Weights, attachment: &'a Attachment) -> Self {
         Self { weights, attachment, path: String::new() }
     }
 
     /// A branch.
-    #[must_use]
     pub fn at(&self, name: impl std::fmt::Display) -> Self {
         Self { path: self.full(&name.to_string()), ..self.clone() }
     }

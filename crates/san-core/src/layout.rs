@@ -74,14 +74,12 @@ pub struct Anteriors {
 
 impl Anteriors {
     /// The same anterior, channel by channel, under every wiring.
-    #[must_use]
     pub fn always(site: impl Into<String>) -> Self {
         let anterior = Anterior { site: site.into(), map: ChannelMap::Identity };
         Self { authors: Some(anterior.clone()), full: Some(anterior) }
     }
 
     /// The anterior under `wiring`.
-    #[must_use]
     pub fn under(&self, wiring: Wiring) -> Option<&Anterior> {
         match wiring {
             Wiring::Authors => self.authors.as_ref(),
@@ -159,7 +157,6 @@ pub struct Layout {
 
 impl Layout {
     /// An empty layout.
-    #[must_use]
     pub fn new(backbone: impl Into<String>, head: impl Into<String>, features: i64) -> Self {
         Self {
             backbone: backbone.into(),
@@ -200,7 +197,6 @@ impl Layout {
     }
 
     /// Number of parameters, without head.
-    #[must_use]
     pub fn parameters(&self) -> i64 {
         self.tensors.iter().map(|tensor| tensor.shape.iter().product::<i64>()).sum()
     }

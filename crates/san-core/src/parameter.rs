@@ -17,7 +17,6 @@ pub enum Parameter {
 
 impl Parameter {
     /// The plain tensor where there is just one: frozen, or trained with K = 1.
-    #[must_use]
     pub fn single(&self) -> Option<Tensor> {
         match self {
             Self::Frozen(tensor) => Some(tensor.shallow_clone()),
@@ -27,7 +26,6 @@ impl Parameter {
     }
 
     /// `[1 or K, ...]`: the stack dimension made explicit.
-    #[must_use]
     pub fn stacked(&self) -> Tensor {
         match self {
             Self::Frozen(tensor) => tensor.unsqueeze(0),
@@ -36,7 +34,6 @@ impl Parameter {
     }
 
     /// The tensor of each sample, `[1 or K * batch, ...]`, to stand beside `batch` samples a run.
-    #[must_use]
     pub fn per_sample(&self, batch: i64) -> Tensor {
         let stacked = self.stacked();
         if stacked.size()[0] == 1 {
@@ -47,7 +44,6 @@ impl Parameter {
     }
 
     /// The same elements in another shape (that of one run).
-    #[must_use]
     pub fn reshape(&self, shape: &[i64]) -> Self {
         match self {
             Self::Frozen(tensor) => Self::Frozen(tensor.reshape(shape)),
@@ -61,13 +57,11 @@ impl Parameter {
 }
 
 /// `x * vector`: `x` is `[K * batch, ..., channels]`, `vector` `[K, channels]`.
-#[must_use]
 pub fn scale(x: &Tensor, vector: &Tensor) -> Tensor {
     if vector.size()[0] == 1 { x * vector.squeeze_dim(0) } else { by_run(x, vector, |x, v| x * v) }
 }
 
 /// `x + vector`, shapes as for [`scale`].
-#[must_use]
 pub fn shift(x: &Tensor, vector: &Tensor) -> Tensor {
     if vector.size()[0] == 1 { x + vector.squeeze_dim(0) } else { by_run(x, vector, |x, v| x + v) }
 }
@@ -78,7 +72,6 @@ fn by_run(x: &Tensor, vector: &Tensor, apply: impl Fn(&Tensor, &Tensor) -> Tenso
 }
 
 /// `x W^T + b`: `x` is `[K * batch, ..., in]`, weight `[out, in]` and bias `[out]` a run.
-#[must_use]
 pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Tensor {
     let single_bias = bias.map(Parameter::single);
     match (weight.single(), single_bias) {
@@ -105,7 +98,6 @@ fn add_bias(y: &Tensor, bias: Option<&Parameter>) -> Tensor {
 }
 
 /// Layer norm over the last dimension, with an affine map of one run or of each run.
-#[must_use]
 pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, epsilon: f64) -> Tensor {
     let width = *x.size().last().unwrap_or(&1);
     match (weight.single(), bias.single()) {

@@ -8,7 +8,6 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 /// A generator for `purpose` (a tensor's name, `epoch 3`, ...) under `seed`.
-#[must_use]
 pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&seed.to_le_bytes());
@@ -17,7 +16,6 @@ pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
 }
 
 /// A random order of `0..count` for `purpose` under `seed`.
-#[must_use]
 pub fn permutation(seed: u64, purpose: &str, count: usize) -> Vec<usize> {
     use rand::seq::SliceRandom;
     let mut order: Vec<usize> = (0..count).collect();

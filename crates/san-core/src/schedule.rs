@@ -24,7 +24,6 @@ pub struct Cosine {
 
 impl Cosine {
     /// The rate of step `step`, from 0.
-    #[must_use]
     #[allow(clippy::cast_precision_loss)]
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warmup_steps {

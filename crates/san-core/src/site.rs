@@ -41,19 +41,16 @@ pub struct Site {
 
 impl Site {
     /// Weight `[outputs, inputs]`, bias `[outputs]`.
-    #[must_use]
     pub fn new(weight: Parameter, bias: Option<Parameter>, adapter: Option<Rc<dyn Adapter>>) -> Self {
         Self { weight, bias, adapter }
     }
 
     /// See [`Adapter::input_scale`].
-    #[must_use]
     pub fn input_scale(&self) -> Option<Tensor> {
         self.adapter.as_ref().and_then(|adapter| adapter.input_scale())
     }
 
     /// The projection of an input that is not scaled yet: `[K * batch, ..., inputs]` to outputs.
-    #[must_use]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         match self.input_scale() {
             Some(p) => self.project(&scale(x, &p)),
@@ -62,7 +59,6 @@ impl Site {
     }
 
     /// The projection of an input that carries [`Site::input_scale`] already.
-    #[must_use]
     pub fn project(&self, x: &Tensor) -> Tensor {
         let y = linear(x, &self.weight, self.bias.as_ref());
         match &self.adapter {
@@ -92,35 +88,31 @@ pub struct Norm {
 
 impl Norm {
     /// Weight and bias `[channels]`; `affine` is what a method put behind.
-    #[must_use]
     pub fn new(weight: Parameter, bias: Parameter, epsilon: f64, affine: Option<Rc<NormAffine>>) -> Self {
         Self { weight, bias, epsilon, affine }
     }
 
     /// The normalised input, `[K * batch, ..., channels]`.
-    #[must_use]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         self.scaled(x, None)
     }
 
     /// The projection of the normalised input. The site's input scale is folded into the norm's own
     /// affine map, so that it costs no pass over the activations.
-    #[must_use]
     pub fn then(&self, x: &Tensor, site: &Site) -> Tensor {
         site.project(&self.scaled(x, site.input_scale().as_ref()))
     }
 
     fn scaled(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
-        let mut weight = self.weight.stacked();
-        let mut bias = self.bias.stacked();
-        if let Some(affine) = &self.affine {
-            weight = weight * &affine.scale;
-            bias = bias * &affine.scale + &affine.shift;
-        }
-        if let Some(p) = p {
-            weight = weight * p;
-            bias = bias * p;
-        }
+        let (weight, bias) = (self.weight.stacked(), self.bias.stacked());
+        let (weight, bias) = match self.affine.as_deref() {
+            Some(NormAffine { scale, shift }) => (weight * scale, bias * scale + shift),
+            None => (weight, bias),
+        };
+        let (weight, bias) = match p {
+            Some(p) => (weight * p, bias * p),
+            None => (weight, bias),
+        };
         layer_norm(x, &Parameter::Trained(weight), &Parameter::Trained(bias), self.epsilon)
     }
 }

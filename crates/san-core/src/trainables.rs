@@ -64,21 +64,18 @@ pub struct TrainableSpec {
 
 impl TrainableSpec {
     /// Number of elements of one run.
-    #[must_use]
     pub fn count(&self) -> i64 {
         self.shape.iter().product()
     }
 
     /// Whether weight decay applies: to matrices, not to biases, norms and scaling vectors (timm's
     /// `param_groups_weight_decay`).
-    #[must_use]
     pub fn decays(&self) -> bool {
         self.shape.len() > 1
     }
 }
 
 /// The head of a classifier: `<head>.weight` `[classes, features]` and `<head>.bias` `[classes]`.
-#[must_use]
 pub fn head_specs(layout: &crate::Layout, classes: i64) -> Vec<TrainableSpec> {
     let spec = |what: &str, shape: Vec<i64>, init| TrainableSpec {
         name: format!("{}.{what}", layout.head),
@@ -164,19 +161,16 @@ impl Trainables {
     }
 
     /// The buffer `[K, P]`; a change of it is a change of the tensors.
-    #[must_use]
     pub fn values(&self) -> &Tensor {
         &self.values
     }
 
     /// Number of runs in the stack.
-    #[must_use]
     pub fn stack(&self) -> i64 {
         self.values.size()[0]
     }
 
     /// Number of leading columns of the buffer that weight decay applies to.
-    #[must_use]
     pub fn decayed(&self) -> i64 {
         self.decayed
     }

@@ -24,7 +24,6 @@ pub struct Weights {
 
 impl Weights {
     /// From names and tensors.
-    #[must_use]
     pub fn new(tensors: BTreeMap<String, Tensor>) -> Self {
         Self { tensors }
     }
@@ -73,7 +72,6 @@ impl Weights {
     }
 
     /// Handles to the same tensors.
-    #[must_use]
     pub fn shallow_clone(&self) -> Self {
         Self { tensors: self.tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect() }
     }

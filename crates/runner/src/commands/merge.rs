@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
-use data_loaders::dataset;
 use runner::cell::Cell;
 use runner::context::Context;
 use san_core::trainables::head_specs;
@@ -40,7 +39,6 @@ pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
     let mut config = backbone.architecture.published_config();
     config["num_classes"] = classes.into();
     write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;
-    let set = dataset(&cell.set)?;
-    println!("{}: {} for {}", arguments.output.display(), method.label(), set.title);
+    println!("{}: {} for {}", arguments.output.display(), method.label(), cell.set_label());
     Ok(())
 }
