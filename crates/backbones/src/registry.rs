@@ -1,6 +1,7 @@
 //! Configurations by name: the published ones under timm's names, and the bundled micro models.
 
 use san_core::Error;
+use san_core::error::did_you_mean;
 
 use crate::{Architecture, vit};
 
@@ -58,12 +59,7 @@ fn vit_micro() -> vit::Config {
 /// When there is none; the nearest name is given.
 pub fn find(name: &str) -> Result<Entry, Error> {
     let entries = entries();
-    let nearest = entries
-        .iter()
-        .map(|entry| entry.name)
-        .max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)))
-        .unwrap_or_default();
-    let hint = format!("did you mean `{nearest}`?");
+    let hint = did_you_mean(name, entries.iter().map(|entry| entry.name));
     entries
         .into_iter()
         .find(|entry| entry.name == name)

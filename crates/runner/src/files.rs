@@ -1,8 +1,6 @@
 //! Files that are whole or not there, and folders that appear in one step.
 
-use std::fs::{File, Permissions};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::fs::File;
 use std::path::Path;
 
 use serde::Serialize;
@@ -37,16 +35,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
 /// # Errors
 /// When the folder is read-only or the disk full; an older file is left as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let write = || {
-        let mut scratch =
-            tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
-        scratch.write_all(bytes)?;
-        scratch.as_file().sync_all()?;
-        scratch.persist(path).map_err(|error| error.error)?;
-        File::open(folder)?.sync_all()
-    };
-    writing(path, write())
+    writing(path, san_core::files::write_atomically(path, bytes))
 }
 
 /// Gives a finished scratch folder its name.

@@ -125,3 +125,14 @@ pub enum Error {
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
 }
+
+/// A hint for a name that is not known: the nearest one, or all of them where none is near.
+pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
+    const NEAR: f64 = 0.6;
+    let known: Vec<&str> = known.collect();
+    let nearness = |other: &&str| strsim::jaro_winkler(name, other);
+    match known.iter().copied().max_by(|a, b| nearness(a).total_cmp(&nearness(b))) {
+        Some(best) if nearness(&best) > NEAR => format!("did you mean `{best}`?"),
+        _ => format!("known are {}", known.join(", ")),
+    }
+}

@@ -14,6 +14,7 @@
 pub mod adapter_file;
 pub mod attachment;
 pub mod error;
+pub mod files;
 pub mod layout;
 pub mod merge;
 pub mod methods;

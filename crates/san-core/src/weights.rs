@@ -5,14 +5,12 @@
 //! bf16.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, Permissions};
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use tch::{Device, Kind, Tensor};
 
+use crate::files::write_atomically;
 use crate::trainables::{Group, TrainableSpec, initial};
 use crate::{Error, Layout};
 
@@ -210,16 +208,4 @@ fn bytes_of(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
     } else {
         values.iter().flat_map(|value| value.to_le_bytes()).collect()
     })
-}
-
-/// Writes a file whole or not at all: scratch file, fsync, rename, fsync of the folder.
-fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or_else(|| Path::new("."));
-    let mut scratch =
-        tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
-    scratch.write_all(bytes)?;
-    scratch.as_file().sync_all()?;
-    scratch.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
 }

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 pub use san::Mode;
 
+use crate::error::did_you_mean;
 use crate::trainables::{TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout};
 
@@ -102,18 +103,11 @@ fn parse<M: Method + serde::de::DeserializeOwned + 'static>(
 /// When there is no such method (the nearest name is given), or an option is unknown or wrong.
 pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, Error> {
     let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
-        return Err(Error::UnknownMethod { name: name.into(), hint: nearest(name) });
+        return Err(Error::UnknownMethod {
+            name: name.into(),
+            hint: did_you_mean(name, REGISTRY.iter().map(|entry| entry.name)),
+        });
     };
     (entry.parse)(Value::Object(options))
         .map_err(|error| Error::BadOption { method: name.into(), reason: error.to_string() })
-}
-
-fn nearest(name: &str) -> String {
-    let names = REGISTRY.iter().map(|entry| entry.name);
-    let best =
-        names.clone().max_by(|a, b| strsim::jaro_winkler(name, a).total_cmp(&strsim::jaro_winkler(name, b)));
-    match best {
-        Some(best) if strsim::jaro_winkler(name, best) > 0.6 => format!("did you mean `{best}`?"),
-        _ => format!("known are {}", names.collect::<Vec<_>>().join(", ")),
-    }
 }
