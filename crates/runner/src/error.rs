@@ -15,7 +15,7 @@ pub enum RunError {
         /// What is wrong, with its line where it is known.
         reason: String,
     },
-    /// Data or weights that the plan needs are not there.
+    /// Data, or a cell, that a command needs is not there.
     #[error("{what} is missing: {reason}")]
     Missing {
         /// The thing.
@@ -53,7 +53,7 @@ Exit codes:
   1   something unforeseen
   2   wrong command line
   3   wrong experiment file, method or option
-  4   data missing or unusable
+  4   data, or a cell that was named, missing or unusable
   5   weights missing or unusable
   6   results cannot be written (read-only folder, full disk)
   7   records cannot be read or drawn
@@ -78,7 +78,11 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<san_core::Error>() {
         use san_core::Error as E;
         return Some(match error {
-            E::UnknownMethod { .. } | E::UnknownBackbone { .. } | E::BadOption { .. } | E::Unfit { .. } => 3,
+            E::UnknownMethod { .. }
+            | E::UnknownBackbone { .. }
+            | E::BadOption { .. }
+            | E::ImageSize { .. }
+            | E::Unfit { .. } => 3,
             E::File { action: "write", .. } => 6,
             E::Torch(_) => 8,
             _ => 5,
@@ -87,5 +91,5 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<DataError>() {
         return Some(4);
     }
-    cause.is::<report::ReportError>().then_some(7)
+    (cause.is::<report::ReportError>() || cause.is::<report::record::RecordError>()).then_some(7)
 }

@@ -122,6 +122,11 @@ impl Profile {
         if let Some((field, _)) = empty.iter().find(|(_, empty)| *empty) {
             return Err(format!("`{field}` is empty"));
         }
+        if let DataSource::Drawn(SplitCounts { train, val, test }) = self.data
+            && [train, val, test].contains(&0)
+        {
+            return Err("`train`, `val` and `test` of drawn data must be 1 or more".into());
+        }
         let protocol = &self.protocol;
         if protocol.epochs == 0 || protocol.batch_size == 0 {
             return Err("`epochs` and `batch_size` must be 1 or more".into());

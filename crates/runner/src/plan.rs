@@ -4,7 +4,7 @@
 //! second, whose rates are known once the first is done, fill the table. Where every rate is fixed
 //! the first stage is empty. What is missing is found here, with its reason, not after an hour.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -127,7 +127,23 @@ impl Plan {
                 context.set(set, &profile.data, profile.protocol.image.image_size)?.check_images()?;
             }
         }
+        plan.refuse_twins().map_err(wrong)?;
         Ok(plan)
+    }
+
+    /// Two cells with one place in the table: a set, backbone, seed or method that is named twice.
+    fn refuse_twins(&self) -> Result<(), String> {
+        let mut places = BTreeSet::new();
+        for FinalCell { cell, .. } in &self.finals {
+            let label = cell.method().map_err(|error| error.to_string())?.label();
+            let place =
+                format!("set {}, backbone {}, method {label}, seed {}", cell.set, cell.backbone, cell.seed);
+            if places.contains(&place) {
+                return Err(format!("two cells have one place in the table: {place}"));
+            }
+            places.insert(place);
+        }
+        Ok(())
     }
 
     fn count_parameters(&mut self, profile: &Profile, backbone: &str, context: &mut Context) -> Result<()> {

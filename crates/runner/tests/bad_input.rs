@@ -96,6 +96,20 @@ fn an_unknown_field_is_named() {
 }
 
 #[test]
+fn what_cannot_be_run_is_refused_before_anything_is() {
+    for (right, wrong, culprit) in [
+        ("train: 24", "train: 0", "train"),
+        ("image_size: 32", "image_size: 33", "33 px"),
+        ("seeds: [0, 1]", "seeds: [0, 0]", "seed 0"),
+        ("[vit_micro]", "[vit_micro, vit_micro]", "vit_micro"),
+        ("learning_rate: 1.0e-2", "learning_rate: .nan", "linear"),
+        ("warmup_epochs: 1", "warmup_epochs: 2", "warmup_epochs"),
+    ] {
+        refused(&Bench::new(&DRAWN.replace(right, wrong)), EXPERIMENT, &[culprit]);
+    }
+}
+
+#[test]
 fn an_unknown_method_is_answered_with_the_nearest() {
     let bench = Bench::new(&DRAWN.replace("method: san", "method: sann"));
     refused(&bench, EXPERIMENT, &["`sann`", "`san`"]);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use runner::cell::Cell;
 use runner::context::Context;
+use runner::error::RunError;
 use san_core::trainables::head_specs;
 use san_core::weights::write_tensors;
 use san_core::{Trainables, adapter_file, merge};
@@ -23,7 +24,10 @@ pub(crate) struct Arguments {
 
 pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
     let path = arguments.cell.join("cell.json");
-    let text = std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = std::fs::read(&path).map_err(|error| RunError::Missing {
+        what: format!("the cell {}", arguments.cell.display()),
+        reason: format!("{}: {error}", path.display()),
+    })?;
     let cell: Cell =
         serde_json::from_slice(&text).with_context(|| format!("{} describes no cell", path.display()))?;
     let backbone = Context::new(Device::Cpu).backbone(&cell.backbone, cell.protocol.image.image_size)?;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use report::export::{Exporter, Terminal};
 use report::{Comparison, Request};
+use runner::error::RunError;
 
 /// Options of `san report`.
 #[derive(Debug, clap::Args)]
@@ -80,7 +81,11 @@ fn comparisons(results: &Path, experiment: &str, profile: Option<&str>) -> Resul
         None => profiles_under(&runs.join(experiment)),
     };
     if profiles.is_empty() {
-        bail!("nothing of `{experiment}` has been run yet; try: just reproduce {experiment}");
+        return Err(RunError::Missing {
+            what: format!("a run of `{experiment}` under {}", runs.display()),
+            reason: format!("make one with: just reproduce {experiment}"),
+        }
+        .into());
     }
     let mut all = Vec::new();
     for profile in profiles {
