@@ -27,7 +27,7 @@ plan suite profile="embedded" *arguments: setup
     @{{san_program}} plan {{suite}} --profile {{profile}} {{arguments}}
 
 # Print how far a sweep is
-status suite profile="embedded" *arguments: setup
+status suite="vtab" profile="embedded" *arguments: setup
     @{{san_program}} status {{suite}} --profile {{profile}} {{arguments}}
 
 # Measure the speed of a training step of each method
