@@ -133,3 +133,15 @@ fn tables_figures_and_json_come_from_the_records() {
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(value[0]["profile"], "embedded");
 }
+
+#[test]
+fn a_pretraining_is_a_function_of_its_seed() {
+    let bench = Bench::new(DRAWN);
+    let train = |name: &str, seed: &str| {
+        let arguments = ["pretrain", "vit_micro", "--steps", "3", "--batch-size", "8", "--output", name];
+        done(&bench, &[&arguments[..], &["--seed", seed]].concat());
+        std::fs::read(bench.path(name)).unwrap()
+    };
+    assert_eq!(train("one", "0"), train("two", "0"));
+    assert_ne!(train("one", "0"), train("three", "1"));
+}
