@@ -103,6 +103,13 @@ impl Experiment {
         let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
         let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
         let experiment: Self = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        for name in std::iter::once(&experiment.name).chain(experiment.profiles.keys()) {
+            // Both become names of folders under the results.
+            let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
+            if name.is_empty() || !name.chars().all(plain) {
+                return Err(wrong(format!("`{name}` is no name: use letters, digits, `_` and `-`")));
+            }
+        }
         for (name, profile) in &experiment.profiles {
             profile.check().map_err(|reason| wrong(format!("profile `{name}`: {reason}")))?;
         }

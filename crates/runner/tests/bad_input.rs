@@ -98,6 +98,7 @@ fn an_unknown_field_is_named() {
 #[test]
 fn what_cannot_be_run_is_refused_before_anything_is() {
     for (right, wrong, culprit) in [
+        ("name: vtab", "name: ../escape", "../escape"),
         ("train: 24", "train: 0", "train"),
         ("image_size: 32", "image_size: 33", "33 px"),
         ("seeds: [0, 1]", "seeds: [0, 0]", "seed 0"),
