@@ -6,10 +6,9 @@ use std::hint::black_box;
 
 use backbones::{Classifier, registry};
 use criterion::{Criterion, criterion_group, criterion_main};
+use san_core::Weights;
 use san_core::methods::{self, REGISTRY};
 use san_core::optimiser::{AdamW, AdamWSettings};
-use san_core::trainables::head_specs;
-use san_core::{Trainables, Weights};
 use tch::{Device, Kind, Tensor};
 
 fn train_step(criterion: &mut Criterion) {
@@ -23,10 +22,8 @@ fn train_step(criterion: &mut Criterion) {
         let labels = Tensor::zeros([batch], (Kind::Int64, Device::Cpu));
         for method in REGISTRY {
             let method = methods::find(method.name, serde_json::Map::default()).unwrap();
-            let mut specs = method.trainables(&layout).unwrap();
-            specs.extend(head_specs(&layout, 10));
-            let trainables = Trainables::allocate(specs, &[0], &weights, Device::Cpu).unwrap();
-            let attachment = method.attach(&layout, &trainables).unwrap();
+            let (trainables, attachment) =
+                methods::prepare(&*method, &layout, &weights, 10, &[0], Device::Cpu).unwrap();
             let model =
                 Classifier::new(&*entry.architecture, &layout, &weights, &attachment, &trainables).unwrap();
             let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();

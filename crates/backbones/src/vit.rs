@@ -1,12 +1,15 @@
 //! Vision Transformer (arXiv 2010.11929) in timm's form: `timm/models/vision_transformer.py`.
 //!
 //! Key names and configuration fields are timm's. Class token or average pooling (then the last norm
-//! is `fc_norm`), LayerScale, fused qkv with or without bias; another image size resamples the
-//! position embedding as timm does. SAN's wiring: facts of san.md section 2.
+//! is `fc_norm`), register tokens, LayerScale, GELU or SwiGLU, fused qkv with or without bias; another
+//! image size resamples the position embedding as timm does. SAN's wiring: facts of san.md section 2.
+
+use std::rc::Rc;
 
 use san_core::attachment::Scope;
-use san_core::layout::{Anterior, Anteriors, ChannelMap, Layout, Part, Role, SiteSpec};
-use san_core::parameter::Parameter;
+use san_core::branch::{Branch, Prompts};
+use san_core::layout::{Anteriors, BranchKind, ChannelMap, Layout, Part, Role, SiteSpec};
+use san_core::parameter::{Parameter, scale};
 use san_core::site::{Norm, Site};
 use san_core::trainables::Init;
 use san_core::{Error, Weights};
@@ -23,6 +26,17 @@ pub enum Pool {
     Token,
     /// The mean of the patch tokens.
     Avg,
+}
+
+/// The MLP of a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MlpLayer {
+    /// fc2(gelu(fc1(x))).
+    #[default]
+    Mlp,
+    /// fc2(silu(g) * u), g and u being the halves of fc1(x) (timm's `SwiGLUPacked`).
+    SwigluPacked,
 }
 
 /// Arguments of timm's `VisionTransformer`, by its names.
@@ -45,6 +59,15 @@ pub struct Config {
     /// Whether there is a class token.
     #[serde(default = "yes")]
     pub class_token: bool,
+    /// Number of register tokens behind the class token.
+    #[serde(default)]
+    pub reg_tokens: i64,
+    /// Whether the position embedding leaves class and register tokens out.
+    #[serde(default)]
+    pub no_embed_class: bool,
+    /// The MLP.
+    #[serde(default)]
+    pub mlp_layer: MlpLayer,
     /// What the head reads.
     #[serde(default = "token")]
     pub global_pool: Pool,
@@ -86,6 +109,9 @@ impl Config {
             num_heads,
             mlp_ratio: four(),
             class_token: true,
+            reg_tokens: 0,
+            no_embed_class: false,
+            mlp_layer: MlpLayer::Mlp,
             global_pool: Pool::Token,
             init_values: None,
             qkv_bias: true,
@@ -97,10 +123,22 @@ impl Config {
         self.img_size / self.patch_size
     }
 
-    fn tokens(&self) -> i64 {
-        self.grid() * self.grid() + i64::from(self.class_token)
+    /// Tokens before those of the patches.
+    fn prefix(&self) -> i64 {
+        i64::from(self.class_token) + self.reg_tokens
     }
 
+    /// Those of the prefix that the position embedding covers.
+    fn embedded_prefix(&self) -> i64 {
+        if self.no_embed_class { 0 } else { self.prefix() }
+    }
+
+    /// Rows of the position embedding.
+    fn positions(&self) -> i64 {
+        self.grid() * self.grid() + self.embedded_prefix()
+    }
+
+    /// Outputs of an MLP's first projection.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
     fn mlp(&self) -> i64 {
         (self.embed_dim as f64 * self.mlp_ratio) as i64
@@ -113,34 +151,39 @@ impl Config {
         }
     }
 
+    fn patch_embed(&self) -> SiteSpec {
+        SiteSpec::patches(PATCH_EMBED, Role::PatchEmbed, 3, self.patch_size, self.embed_dim)
+    }
+
     /// The sites of a block with their anteriors, in order.
     fn block_sites(&self, index: i64) -> [SiteSpec; 4] {
         let (dim, mlp) = (self.embed_dim, self.mlp());
         let path = |what: &str| format!("blocks.{index}.{what}");
-        let previous = if index == 0 { PATCH_EMBED.into() } else { format!("blocks.{}.mlp.fc2", index - 1) };
-        let site = |what: &str, role, inputs, outputs, bias, anteriors| SiteSpec {
-            name: path(what),
-            role,
-            inputs,
-            outputs,
-            bias,
-            parts: Vec::new(),
-            anteriors,
+        let before = if index == 0 { PATCH_EMBED.into() } else { format!("blocks.{}.mlp.fc2", index - 1) };
+        let (qkv, proj, up, down) = (path("attn.qkv"), path("attn.proj"), path("mlp.fc1"), path("mlp.fc2"));
+        let up_reads = Anteriors::always(&proj);
+        let (up, down) = match self.mlp_layer {
+            MlpLayer::Mlp => {
+                let reads = Anteriors::always(&up);
+                let down = SiteSpec::linear(down, Role::Down, mlp, dim).reading(reads);
+                (SiteSpec::linear(up, Role::Up, dim, mlp), down)
+            }
+            MlpLayer::SwigluPacked => {
+                let half = mlp / 2;
+                let reads = Anteriors::mapped(&up, ChannelMap::Slice { start: half, length: half });
+                let part = |role, start| Part { role, start, length: half };
+                let parts = vec![part(Role::Gate, 0), part(Role::Up, half)];
+                let down = SiteSpec::linear(down, Role::Down, half, dim).reading(reads);
+                (SiteSpec { parts, ..SiteSpec::linear(up, Role::GateUp, dim, mlp) }, down)
+            }
         };
-        let anterior = |site: String, map| Some(Anterior { site, map });
-        let qkv_anteriors = Anteriors {
-            authors: anterior(PATCH_EMBED.into(), ChannelMap::Identity),
-            full: anterior(previous, ChannelMap::Identity),
-        };
-        let value = ChannelMap::Slice { start: 2 * dim, length: dim };
-        let proj_anteriors = Anteriors { authors: None, full: anterior(path("attn.qkv"), value) };
-        let part = |role, index| Part { role, start: index * dim, length: dim };
-        let parts = vec![part(Role::Q, 0), part(Role::K, 1), part(Role::V, 2)];
         [
-            SiteSpec { parts, ..site("attn.qkv", Role::Qkv, dim, 3 * dim, self.qkv_bias, qkv_anteriors) },
-            site("attn.proj", Role::Proj, dim, dim, true, proj_anteriors),
-            site("mlp.fc1", Role::Up, dim, mlp, true, Anteriors::always(path("attn.proj"))),
-            site("mlp.fc2", Role::Down, mlp, dim, true, Anteriors::always(path("mlp.fc1"))),
+            SiteSpec::qkv(&qkv, dim)
+                .with_bias(self.qkv_bias)
+                .reading(Anteriors::block_input(PATCH_EMBED, &before)),
+            SiteSpec::linear(proj, Role::Proj, dim, dim).reading(Anteriors::attention_output(&qkv, dim)),
+            up.reading(up_reads),
+            down,
         ]
     }
 }
@@ -149,39 +192,41 @@ const PATCH_EMBED: &str = "patch_embed.proj";
 
 impl Architecture for Config {
     fn layout(&self, name: &str) -> Layout {
-        let (dim, patch) = (self.embed_dim, self.patch_size);
+        let dim = self.embed_dim;
         let mut layout = Layout::new(name, "head", dim);
         let small = Init::TruncatedNormal { deviation: 0.02 };
         if self.class_token {
             layout.tensor("cls_token", &[1, 1, dim], Init::Normal { mean: 0.0, deviation: 1e-6 });
         }
-        layout.tensor("pos_embed", &[1, self.tokens(), dim], small);
-        let embed = SiteSpec {
-            name: PATCH_EMBED.into(),
-            role: Role::PatchEmbed,
-            inputs: 3 * patch * patch,
-            outputs: dim,
-            bias: true,
-            parts: Vec::new(),
-            anteriors: Anteriors::default(),
-        };
-        layout.site(embed, &[dim, 3, patch, patch]);
+        if self.reg_tokens > 0 {
+            layout.tensor(
+                "reg_token",
+                &[1, self.reg_tokens, dim],
+                Init::Normal { mean: 0.0, deviation: 1e-6 },
+            );
+        }
+        layout.tensor("pos_embed", &[1, self.positions(), dim], small);
+        layout.site(self.patch_embed());
         for index in 0..self.depth {
             let [qkv, proj, up, down] = self.block_sites(index);
-            let scale = |layout: &mut Layout, what: &str| {
+            let layer_scale = |layout: &mut Layout, what: &str| {
                 if let Some(value) = self.init_values {
                     let init = Init::Normal { mean: value, deviation: 0.0 };
                     layout.tensor(format!("blocks.{index}.{what}.gamma"), &[dim], init);
                 }
             };
-            layout.norm(format!("blocks.{index}.norm1"), dim);
-            layout.linear(qkv);
-            layout.linear(proj);
-            scale(&mut layout, "ls1");
-            layout.norm(format!("blocks.{index}.norm2"), dim);
-            layout.linear(up);
-            layout.linear(down);
-            scale(&mut layout, "ls2");
+            let path = |what: &str| format!("blocks.{index}.{what}");
+            layout.sequence(format!("blocks.{index}"), dim);
+            layout.norm(path("norm1"), dim);
+            layout.site(qkv);
+            layout.site(proj);
+            layer_scale(&mut layout, "ls1");
+            layout.branch(path("attn"), BranchKind::Attention, dim);
+            layout.norm(path("norm2"), dim);
+            layout.site(up);
+            layout.site(down);
+            layer_scale(&mut layout, "ls2");
+            layout.branch(path("mlp"), BranchKind::Mlp, dim);
         }
         layout.norm(self.last_norm(), dim);
         layout
@@ -218,14 +263,14 @@ impl Architecture for Config {
 
 impl Config {
     /// `[1, tokens, dim]` of another square grid made into this one's: bicubic with antialiasing, the
-    /// class token's row kept (timm's `resample_abs_pos_embed`).
+    /// rows of class and register tokens kept (timm's `resample_abs_pos_embed`).
     fn resample_position_embedding(&self, stored: &Tensor) -> Result<Tensor, Error> {
-        let prefix = i64::from(self.class_token);
-        let [_, tokens, dim] = stored.size()[..] else { return Ok(stored.shallow_clone()) };
-        let patches = tokens - prefix;
+        let prefix = self.embedded_prefix();
+        let [_, positions, dim] = stored.size()[..] else { return Ok(stored.shallow_clone()) };
+        let patches = positions - prefix;
         #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
         let grid = (patches as f64).sqrt().round() as i64;
-        if tokens == self.tokens() || grid < 1 || grid * grid != patches {
+        if positions == self.positions() || grid < 1 || grid * grid != patches {
             return Ok(stored.shallow_clone()); // fits, or the strict check will name it
         }
         let image = stored.f_narrow(1, prefix, patches)?.f_reshape([1, grid, grid, dim])?;
@@ -240,10 +285,11 @@ impl Config {
 /// The model.
 #[derive(Debug)]
 struct Vit {
-    patch_size: i64,
     pool: Pool,
     patch_embed: Site,
-    class_token: Option<Parameter>,
+    /// Class and register tokens, `[1, n, dim]` a run each.
+    prefix: Vec<Parameter>,
+    prefix_is_embedded: bool,
     position_embedding: Parameter,
     blocks: Vec<Block>,
     norm: Norm,
@@ -251,51 +297,59 @@ struct Vit {
 
 impl Vit {
     fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
-        let dim = config.embed_dim;
-        let pixels = 3 * config.patch_size * config.patch_size;
-        let class_token = scope.optional("cls_token", config.class_token)?;
+        let tokens = [("cls_token", config.class_token), ("reg_token", config.reg_tokens > 0)];
+        let prefix: Vec<_> = tokens
+            .into_iter()
+            .map(|(name, present)| scope.optional(name, present))
+            .collect::<Result<_, _>>()?;
+        let positions = [config.positions(), config.embed_dim];
         Ok(Self {
-            patch_size: config.patch_size,
             pool: config.global_pool,
-            patch_embed: scope.site(PATCH_EMBED, [dim, pixels], true)?,
-            class_token: class_token.map(|token| token.reshape(&[1, dim])),
-            position_embedding: scope.parameter("pos_embed")?.reshape(&[config.tokens(), dim]),
+            patch_embed: scope.site(&config.patch_embed())?,
+            prefix: prefix.into_iter().flatten().collect(),
+            prefix_is_embedded: !config.no_embed_class,
+            position_embedding: scope.parameter("pos_embed")?.reshape(&positions),
             blocks: (0..config.depth)
-                .map(|index| Block::new(config, &scope.at("blocks").at(index)))
+                .map(|index| Block::new(config, index, &scope.at("blocks").at(index)))
                 .collect::<Result<_, _>>()?,
             norm: scope.norm(config.last_norm(), config.norm_eps)?,
         })
     }
 
-    /// Images `[batch, 3, size, size]` to tokens `[batch, tokens, dim]`. A convolution whose stride is
-    /// its kernel is a linear map of the pixels of each patch.
+    /// Images `[batch, 3, size, size]` to tokens `[batch, tokens, dim]`.
     fn embed(&self, images: &Tensor) -> Tensor {
-        let [batch, channels, size, _] = images.size()[..] else {
-            unreachable!("images have four dimensions")
-        };
-        let (patch, grid) = (self.patch_size, size / self.patch_size);
-        let patches = images
-            .reshape([batch, channels, grid, patch, grid, patch])
-            .permute([0, 2, 4, 1, 3, 5])
-            .reshape([batch, grid * grid, channels * patch * patch]);
-        let mut tokens = self.patch_embed.forward(&patches);
-        if let Some(class_token) = &self.class_token {
-            let first = class_token.per_sample(batch).expand([batch, 1, -1], false);
-            tokens = Tensor::cat(&[first, tokens], 1);
+        let patches = self.patch_embed.forward(&images.permute([0, 2, 3, 1])).flatten(1, 2);
+        let positions = self.position_embedding.per_sample(patches.size()[0]);
+        if self.prefix_is_embedded {
+            self.behind_prefix(patches) + positions
+        } else {
+            self.behind_prefix(patches + positions)
         }
-        tokens + self.position_embedding.per_sample(batch)
+    }
+
+    fn behind_prefix(&self, patches: Tensor) -> Tensor {
+        let [batch, _, dim] = patches.size()[..] else { unreachable!("tokens have three dimensions") };
+        let expanded = |token: &Parameter| {
+            let token = token.per_sample(batch).flatten(1, 2);
+            token.expand([batch, token.size()[1], dim], false)
+        };
+        let mut parts: Vec<Tensor> = self.prefix.iter().map(expanded).collect();
+        parts.push(patches);
+        Tensor::cat(&parts, 1)
     }
 }
 
 impl Backbone for Vit {
     fn features(&self, images: &Tensor) -> Tensor {
-        let tokens = self.blocks.iter().fold(self.embed(images), |tokens, block| block.forward(&tokens));
+        let embedded = self.embed(images);
+        let own = embedded.size()[1];
+        let tokens = self.blocks.iter().fold(embedded, |tokens, block| block.forward(tokens, own));
         match self.pool {
             // The norm is per token: only the token that is read needs it.
             Pool::Token => self.norm.forward(&tokens.select(1, 0)),
             Pool::Avg => {
-                let prefix = i64::from(self.class_token.is_some());
-                let patches = tokens.narrow(1, prefix, tokens.size()[1] - prefix);
+                let prefix: i64 = self.prefix.iter().map(|token| token.stacked().size()[2]).sum();
+                let patches = tokens.narrow(1, prefix, own - prefix);
                 self.norm.forward(&patches.mean_dim(1, false, None))
             }
         }
@@ -305,54 +359,74 @@ impl Backbone for Vit {
 #[derive(Debug)]
 struct Block {
     heads: i64,
+    mlp_layer: MlpLayer,
+    prompts: Option<Rc<Prompts>>,
     norm1: Norm,
     qkv: Site,
     proj: Site,
     scale1: Option<Parameter>,
+    attention: Branch,
     norm2: Norm,
     fc1: Site,
     fc2: Site,
     scale2: Option<Parameter>,
+    mlp: Branch,
 }
 
 impl Block {
-    fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
-        let (dim, mlp) = (config.embed_dim, config.mlp());
+    fn new(config: &Config, index: i64, scope: &Scope<'_>) -> Result<Self, Error> {
+        let [qkv, proj, fc1, fc2] = config.block_sites(index);
         let layer_scale = |name| scope.at(name).optional("gamma", config.init_values.is_some());
         Ok(Self {
             heads: config.num_heads,
+            mlp_layer: config.mlp_layer,
+            prompts: scope.prompts(),
             norm1: scope.norm("norm1", config.norm_eps)?,
-            qkv: scope.site("attn.qkv", [3 * dim, dim], config.qkv_bias)?,
-            proj: scope.site("attn.proj", [dim, dim], true)?,
+            qkv: scope.site(&qkv)?,
+            proj: scope.site(&proj)?,
             scale1: layer_scale("ls1")?,
+            attention: scope.branch("attn", index, config.depth),
             norm2: scope.norm("norm2", config.norm_eps)?,
-            fc1: scope.site("mlp.fc1", [mlp, dim], true)?,
-            fc2: scope.site("mlp.fc2", [dim, mlp], true)?,
+            fc1: scope.site(&fc1)?,
+            fc2: scope.site(&fc2)?,
             scale2: layer_scale("ls2")?,
+            mlp: scope.branch("mlp", index, config.depth),
         })
     }
 
-    fn forward(&self, x: &Tensor) -> Tensor {
-        let attended = self.proj.forward(&self.attention(&self.norm1.then(x, &self.qkv)));
-        let x = x + layer_scale(attended, self.scale1.as_ref());
-        let hidden = self.norm2.then(&x, &self.fc1).gelu("none");
-        &x + layer_scale(self.fc2.forward(&hidden), self.scale2.as_ref())
+    /// `own` is the number of tokens that are no prompts.
+    fn forward(&self, x: Tensor, own: i64) -> Tensor {
+        let x = match &self.prompts {
+            Some(prompts) => prompts.join(&x, own),
+            None => x,
+        };
+        let heads = attend(&self.norm1.then(&x, &self.qkv), self.heads);
+        let x = self.attention.add(&x, layer_scale(self.proj.forward(&heads), self.scale1.as_ref()));
+        let hidden = self.norm2.then(&x, &self.fc1);
+        let hidden = match self.mlp_layer {
+            MlpLayer::Mlp => hidden.gelu("none"),
+            MlpLayer::SwigluPacked => {
+                let halves = hidden.chunk(2, -1);
+                halves[0].silu() * &halves[1]
+            }
+        };
+        self.mlp.add(&x, layer_scale(self.fc2.forward(&hidden), self.scale2.as_ref()))
     }
+}
 
-    /// Heads attending, from qkv `[batch, tokens, 3 * dim]` to `[batch, tokens, dim]`.
-    fn attention(&self, qkv: &Tensor) -> Tensor {
-        let [batch, tokens, width] = qkv.size()[..] else { unreachable!("tokens have three dimensions") };
-        let dim = width / 3;
-        let parts = qkv.reshape([batch, tokens, 3, self.heads, dim / self.heads]).permute([2, 0, 3, 1, 4]);
-        let (q, k, v) = (parts.get(0), parts.get(1), parts.get(2));
-        let y = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, false, None, false);
-        y.transpose(1, 2).reshape([batch, tokens, dim])
-    }
+/// Heads attending, from qkv `[batch, tokens, 3 * dim]` to `[batch, tokens, dim]`.
+fn attend(qkv: &Tensor, heads: i64) -> Tensor {
+    let [batch, tokens, width] = qkv.size()[..] else { unreachable!("tokens have three dimensions") };
+    let dim = width / 3;
+    let parts = qkv.reshape([batch, tokens, 3, heads, dim / heads]).permute([2, 0, 3, 1, 4]);
+    let (q, k, v) = (parts.get(0), parts.get(1), parts.get(2));
+    let y = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, false, None, false);
+    y.transpose(1, 2).reshape([batch, tokens, dim])
 }
 
 fn layer_scale(y: Tensor, gamma: Option<&Parameter>) -> Tensor {
     match gamma {
-        Some(gamma) => san_core::parameter::scale(&y, &gamma.stacked()),
+        Some(gamma) => scale(&y, &gamma.stacked()),
         None => y,
     }
 }

@@ -83,7 +83,7 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
                     .shallow_clone()
                     .copy_(&stacked.trainables.values().narrow(0, run, 1));
             });
-            alone.attachment = method.attach(&alone.layout, &alone.trainables).unwrap();
+            alone.attachment = method.attach(&alone.layout, &alone.weights, &alone.trainables).unwrap();
             let logits = alone.model.forward(input);
             assert_close(name, &together.narrow(0, 2 * run, 2), &logits, 1e-5);
             let single = alone.trainables.gradient(&logits.square().sum(None)).unwrap();

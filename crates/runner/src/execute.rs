@@ -13,11 +13,11 @@ use data_loaders::{ImageSet, Split};
 use report::record::{Metrics, Stage, State};
 use san_core::adapter_file::{self, AdapterHeader};
 use san_core::merge::merge;
-use san_core::methods::Method;
+use san_core::methods::{self, Method};
 use san_core::optimiser::{AdamW, AdamWSettings};
 use san_core::random::permutation;
 use san_core::schedule::Cosine;
-use san_core::trainables::{Group, head_specs};
+use san_core::trainables::Group;
 use san_core::{Attachment, Trainables};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -115,12 +115,11 @@ impl<'a> Run<'a> {
         let set = context.set(&cell.set, &cell.data, size)?;
         let backbone = context.backbone(&cell.backbone, size)?;
         let method = cell.method()?;
-        let mut specs = method.trainables(&backbone.layout)?;
-        specs.extend(head_specs(&backbone.layout, i64::from(set.classes())));
-        let device = context.device();
-        let trainables = Trainables::allocate(specs, &[cell.seed], &backbone.weights, device)?;
-        let attachment = method.attach(&backbone.layout, &trainables)?;
         let LoadedBackbone { architecture, layout, weights, .. } = &*backbone;
+        let device = context.device();
+        let classes = i64::from(set.classes());
+        let (trainables, attachment) =
+            methods::prepare(&*method, layout, weights, classes, &[cell.seed], device)?;
         let model = Classifier::new(&**architecture, layout, weights, &attachment, &trainables)?;
         let (train, test) = splits(cell.stage);
         let inputs = |split| Inputs::new(set.clone(), split, cell, device);
@@ -201,9 +200,7 @@ impl<'a> Run<'a> {
 
     /// The predicted class of every image of the split, the last partial batch included.
     fn evaluate(&mut self, stop: &StopFlag) -> Result<Vec<i64>> {
-        let merged =
-            merge(&self.backbone.layout, &self.backbone.weights, &self.attachment, &self.trainables, 0)?;
-        let plain = Classifier::merged(&*self.backbone.architecture, &self.backbone.layout, &merged)?;
+        let plain = self.merged()?;
         let indices: Vec<usize> = (0..self.test_inputs.len()).collect();
         let mut predictions = Vec::with_capacity(indices.len());
         for (number, batch) in indices.chunks(EVALUATION_BATCH).enumerate() {
@@ -213,7 +210,7 @@ impl<'a> Run<'a> {
             let scores = no_grad(|| self.test_inputs.scores(&self.model, &inputs));
             predictions.extend(Vec::<i64>::try_from(scores.f_argmax(1, false)?.f_to_device(Device::Cpu)?)?);
             self.evaluation += start.elapsed();
-            if number == 0 {
+            if let (0, Some(plain)) = (number, &plain) {
                 let few = &batch[..batch.len().min(MERGE_CHECK)];
                 let images = self.test_inputs.images(few)?;
                 let difference = no_grad(|| plain.forward(&images) - scores.narrow(0, 0, few.len() as i64));
@@ -221,6 +218,16 @@ impl<'a> Run<'a> {
             }
         }
         Ok(predictions)
+    }
+
+    /// The model of merged weights, where the method can be merged.
+    fn merged(&self) -> Result<Option<Classifier>> {
+        if self.method.unmergeable().is_some() {
+            return Ok(None);
+        }
+        let LoadedBackbone { architecture, layout, weights, .. } = &*self.backbone;
+        let merged = merge(layout, weights, &self.attachment, &self.trainables, 0)?;
+        Ok(Some(Classifier::merged(&**architecture, layout, &merged)?))
     }
 
     fn table(&self, predictions: &[i64]) -> String {

@@ -17,7 +17,6 @@ use san_core::merge::merge;
 use san_core::methods;
 use san_core::optimiser::{AdamW, AdamWSettings};
 use san_core::schedule::Cosine;
-use san_core::trainables::head_specs;
 use san_core::weights::write_tensors;
 use san_core::{Trainables, Weights};
 use serde::Serialize;
@@ -61,10 +60,14 @@ pub fn pretrain(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<f
     let layout = entry.architecture.layout(entry.name);
     let start = Weights::random(&layout, settings.seed)?;
     let method = methods::find("fft", serde_json::Map::new())?;
-    let mut specs = method.trainables(&layout)?;
-    specs.extend(head_specs(&layout, i64::from(stream.classes())));
-    let trainables = Trainables::allocate(specs, &[settings.seed], &start, Device::Cpu)?;
-    let attachment = method.attach(&layout, &trainables)?;
+    let (trainables, attachment) = methods::prepare(
+        &*method,
+        &layout,
+        &start,
+        i64::from(stream.classes()),
+        &[settings.seed],
+        Device::Cpu,
+    )?;
     let model = Classifier::new(&*entry.architecture, &layout, &start, &attachment, &trainables)?;
     std::thread::scope(|scope| {
         let (sender, batches) = sync_channel(8);

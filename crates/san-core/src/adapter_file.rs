@@ -1,6 +1,7 @@
 //! Adapter-only files: what a run trained, and what it needs to be used again.
 //!
-//! A safetensors file of the trained tensors (f32, with their stack dimension). Its header holds,
+//! A safetensors file of the trained tensors (f32, with their stack dimension) and of the method's
+//! constants (without). Its header holds,
 //! under the key `san`, a JSON object: the method and its options, the backbone and the checksum of
 //! the weights it was trained on.
 
@@ -38,7 +39,7 @@ pub fn write(path: &Path, header: &AdapterHeader, trainables: &Trainables) -> Re
     let text = serde_json::to_string(header)
         .map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
     let tensors = trainables.iter().map(|(spec, tensor)| (spec.name.as_str(), tensor));
-    write_tensors(path, tensors, (KEY, text), Kind::Float)
+    write_tensors(path, tensors.chain(trainables.constants()), (KEY, text), Kind::Float)
 }
 
 /// Reads the header alone.
@@ -71,14 +72,14 @@ pub fn read_into(path: &Path, base_checksum: &str, trainables: &Trainables) -> R
         return Err(Error::Malformed { path: path.into(), reason });
     }
     let place = || path.display().to_string();
-    for (spec, tensor) in trainables.iter() {
-        let name = spec.name.clone();
-        let Some(stored) = file.tensors.remove(&name) else {
-            return Err(Error::MissingTensor { name, place: place() });
+    let trained = trainables.iter().map(|(spec, tensor)| (spec.name.as_str(), tensor));
+    for (name, tensor) in trained.chain(trainables.constants()) {
+        let Some(stored) = file.tensors.remove(name) else {
+            return Err(Error::MissingTensor { name: name.into(), place: place() });
         };
         if stored.size() != tensor.size() {
             let (found, expected) = (stored.size(), tensor.size());
-            return Err(Error::WrongShape { name, place: place(), found, expected });
+            return Err(Error::WrongShape { name: name.into(), place: place(), found, expected });
         }
         no_grad(|| tensor.shallow_clone().f_copy_(&stored).map(drop))?;
     }

@@ -8,6 +8,8 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
+use crate::branch::{Bottleneck, Branch, Prompts, StochasticDepth};
+use crate::layout::SiteSpec;
 use crate::parameter::Parameter;
 use crate::site::{Adapter, Norm, NormAffine, Site};
 use crate::{Error, Weights};
@@ -21,6 +23,12 @@ pub struct Attachment {
     pub sites: BTreeMap<String, Rc<dyn Adapter>>,
     /// Scale and shift behind norms, by norm.
     pub norms: BTreeMap<String, Rc<NormAffine>>,
+    /// Bottlenecks, by residual branch.
+    pub branches: BTreeMap<String, Rc<dyn Bottleneck>>,
+    /// Prompts, by the block that they stand before.
+    pub prompts: BTreeMap<String, Rc<Prompts>>,
+    /// Branches left out in training; the one who trains sets it before each pass.
+    pub stochastic_depth: Rc<StochasticDepth>,
 }
 
 /// A place in the tree of names from which a model is built.
@@ -76,13 +84,28 @@ impl<'a> Scope<'a> {
         Ok(Norm::new(scope.parameter("weight")?, scope.parameter("bias")?, epsilon, affine))
     }
 
-    /// A site whose weight, however it is stored, is read as `[outputs, inputs]`.
+    /// A site, as the model's layout has it; its name is a full path.
     ///
     /// # Errors
     /// When its tensors are missing.
-    pub fn site(&self, name: &str, shape: [i64; 2], bias: bool) -> Result<Site, Error> {
-        let scope = self.at(name);
-        let adapter = self.attachment.sites.get(&scope.path).cloned();
-        Ok(Site::new(scope.parameter("weight")?.reshape(&shape), scope.optional("bias", bias)?, adapter))
+    pub fn site(&self, spec: &SiteSpec) -> Result<Site, Error> {
+        let scope = Self { path: spec.name.clone(), ..self.clone() };
+        let adapter = self.attachment.sites.get(&spec.name).cloned();
+        let weight = scope.parameter("weight")?.reshape(&[spec.outputs, spec.inputs]);
+        Ok(Site::new(spec.projection, weight, scope.optional("bias", spec.bias)?, adapter))
+    }
+
+    /// A residual branch of block `block` of `blocks`.
+    pub fn branch(&self, name: &str, block: i64, blocks: i64) -> Branch {
+        let name = self.full(name);
+        let bottleneck = self.attachment.branches.get(&name).cloned();
+        #[allow(clippy::cast_precision_loss)]
+        let depth = if blocks > 1 { block as f64 / (blocks - 1) as f64 } else { 0.0 };
+        Branch::new(name, depth, bottleneck, self.attachment.stochastic_depth.clone())
+    }
+
+    /// The prompts that a method put before this block.
+    pub fn prompts(&self) -> Option<Rc<Prompts>> {
+        self.attachment.prompts.get(&self.path).cloned()
     }
 }

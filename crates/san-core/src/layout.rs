@@ -3,14 +3,20 @@
 //! From a layout alone one can check a weights file strictly, count a method's parameters, draw a
 //! random model and refuse a method that does not fit. Backbones write it; methods read it.
 
+use tch::Tensor;
+
 use crate::trainables::Init;
 
 /// What a projection is for; a method's selector speaks of roles, never of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Image patches to tokens.
+    /// Image patches to tokens, or a stem.
     PatchEmbed,
+    /// Fewer tokens of more channels, between two stages.
+    Downsample,
+    /// Depthwise convolution.
+    Dwconv,
     /// Query, key and value in one matrix.
     Qkv,
     /// Query.
@@ -21,6 +27,10 @@ pub enum Role {
     V,
     /// Output of attention.
     Proj,
+    /// Gate of a gated MLP.
+    Gate,
+    /// Gate and first linear of a gated MLP in one matrix.
+    GateUp,
     /// First linear of an MLP.
     Up,
     /// Last linear of an MLP.
@@ -39,8 +49,36 @@ pub enum ChannelMap {
         /// Number of channels.
         length: i64,
     },
+    /// The whole vector so many times, one behind the other.
+    Tile {
+        /// How often.
+        times: i64,
+    },
     /// Linear interpolation to the reader's width (first on first, last on last channel).
     Interpolate,
+}
+
+impl ChannelMap {
+    /// What a reader of `width` channels sees of `vector` `[K, channels]`: `[K, width]`.
+    pub fn read(self, vector: &Tensor, width: i64) -> Tensor {
+        match self {
+            Self::Identity => vector.shallow_clone(),
+            Self::Slice { start, length } => vector.narrow(1, start, length),
+            Self::Tile { times } => vector.repeat([1, times]),
+            Self::Interpolate => vector.unsqueeze(1).upsample_linear1d([width], true, None).squeeze_dim(1),
+        }
+    }
+}
+
+impl std::fmt::Display for ChannelMap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Identity => write!(f, "channel by channel"),
+            Self::Slice { start, length } => write!(f, "channels {start}..{}", start + length),
+            Self::Tile { times } => write!(f, "tiled {times} times"),
+            Self::Interpolate => write!(f, "interpolated"),
+        }
+    }
 }
 
 /// The site whose scaling vector reaches another site's input, and how.
@@ -59,6 +97,8 @@ pub enum Wiring {
     /// As the authors' public code has it.
     #[default]
     Authors,
+    /// The same, and the output of attention reads the fused projection's scales, interpolated.
+    AuthorsResize,
     /// Every site reads the site that feeds it; this project's own reading.
     Full,
 }
@@ -68,6 +108,8 @@ pub enum Wiring {
 pub struct Anteriors {
     /// Under [`Wiring::Authors`].
     pub authors: Option<Anterior>,
+    /// Under [`Wiring::AuthorsResize`].
+    pub resized: Option<Anterior>,
     /// Under [`Wiring::Full`].
     pub full: Option<Anterior>,
 }
@@ -75,14 +117,38 @@ pub struct Anteriors {
 impl Anteriors {
     /// The same anterior, channel by channel, under every wiring.
     pub fn always(site: impl Into<String>) -> Self {
-        let anterior = Anterior { site: site.into(), map: ChannelMap::Identity };
-        Self { authors: Some(anterior.clone()), full: Some(anterior) }
+        Self::mapped(site, ChannelMap::Identity)
+    }
+
+    /// The same anterior under every wiring.
+    pub fn mapped(site: impl Into<String>, map: ChannelMap) -> Self {
+        let anterior = Some(Anterior { site: site.into(), map });
+        Self { authors: anterior.clone(), resized: anterior.clone(), full: anterior }
+    }
+
+    /// The output of attention: nothing as the authors have it, the fused projection's scales
+    /// interpolated, or those of the values.
+    pub fn attention_output(qkv: &str, width: i64) -> Self {
+        let read = |map| Some(Anterior { site: qkv.into(), map });
+        Self {
+            authors: None,
+            resized: read(ChannelMap::Interpolate),
+            full: read(ChannelMap::Slice { start: 2 * width, length: width }),
+        }
+    }
+
+    /// The first projection of a block: the one before the blocks as the authors have it, or the
+    /// one just before.
+    pub fn block_input(entry: &str, before: &str) -> Self {
+        let read = |site: &str| Some(Anterior { site: site.into(), map: ChannelMap::Identity });
+        Self { authors: read(entry), resized: read(entry), full: read(before) }
     }
 
     /// The anterior under `wiring`.
     pub fn under(&self, wiring: Wiring) -> Option<&Anterior> {
         match wiring {
             Wiring::Authors => self.authors.as_ref(),
+            Wiring::AuthorsResize => self.resized.as_ref(),
             Wiring::Full => self.full.as_ref(),
         }
     }
@@ -99,6 +165,34 @@ pub struct Part {
     pub length: i64,
 }
 
+/// How a projection reads its input, channels last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Projection {
+    /// A linear map of the last dimension.
+    Linear,
+    /// A convolution whose stride is its kernel: a linear map of the pixels of each patch.
+    Patches {
+        /// Height and width of a patch.
+        size: i64,
+    },
+    /// A convolution of each channel by itself, which keeps height and width.
+    Depthwise {
+        /// Height and width of the kernel, odd.
+        kernel: i64,
+    },
+}
+
+impl Projection {
+    /// A weight `[outputs, inputs]` that reads its input's channels scaled by `p` `[channels]`.
+    pub fn scale_inputs(self, weight: &Tensor, p: &Tensor) -> Tensor {
+        match self {
+            Self::Linear => weight * p,
+            Self::Patches { size } => weight * p.repeat_interleave_self_int(size * size, 0, None),
+            Self::Depthwise { .. } => weight * p.unsqueeze(1),
+        }
+    }
+}
+
 /// A frozen projection: weights `<name>.weight` of shape `[outputs, ...]` and `<name>.bias`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteSpec {
@@ -106,7 +200,10 @@ pub struct SiteSpec {
     pub name: String,
     /// What it is for.
     pub role: Role,
-    /// Length of the vector it reads (patch pixels for a patch embedding).
+    /// How it reads its input.
+    pub projection: Projection,
+    /// Length of the vector that an output is a product with: channels, times the pixels of a patch;
+    /// the pixels of the kernel for a depthwise convolution.
     pub inputs: i64,
     /// Length of the vector it writes.
     pub outputs: i64,
@@ -116,6 +213,102 @@ pub struct SiteSpec {
     pub parts: Vec<Part>,
     /// Where SAN's input scale comes from.
     pub anteriors: Anteriors,
+}
+
+impl SiteSpec {
+    /// A linear projection with a bias that reads no other site's scales yet.
+    pub fn linear(name: impl Into<String>, role: Role, inputs: i64, outputs: i64) -> Self {
+        Self {
+            name: name.into(),
+            role,
+            projection: Projection::Linear,
+            inputs,
+            outputs,
+            bias: true,
+            parts: Vec::new(),
+            anteriors: Anteriors::default(),
+        }
+    }
+
+    /// A convolution whose stride is its kernel.
+    pub fn patches(name: impl Into<String>, role: Role, channels: i64, size: i64, outputs: i64) -> Self {
+        let projection = Projection::Patches { size };
+        Self { projection, ..Self::linear(name, role, channels * size * size, outputs) }
+    }
+
+    /// A depthwise convolution.
+    pub fn depthwise(name: impl Into<String>, channels: i64, kernel: i64) -> Self {
+        let projection = Projection::Depthwise { kernel };
+        Self { projection, ..Self::linear(name, Role::Dwconv, kernel * kernel, channels) }
+    }
+
+    /// Queries, keys and values in one projection.
+    pub fn qkv(name: impl Into<String>, width: i64) -> Self {
+        let part = |role, place| Part { role, start: place * width, length: width };
+        let parts = vec![part(Role::Q, 0), part(Role::K, 1), part(Role::V, 2)];
+        Self { parts, ..Self::linear(name, Role::Qkv, width, 3 * width) }
+    }
+
+    /// The same, reading other sites' scales.
+    #[must_use]
+    pub fn reading(self, anteriors: Anteriors) -> Self {
+        Self { anteriors, ..self }
+    }
+
+    /// The same, with a bias or without.
+    #[must_use]
+    pub fn with_bias(self, bias: bool) -> Self {
+        Self { bias, ..self }
+    }
+
+    /// Channels of the input: the length of an input scale.
+    pub fn channels(&self) -> i64 {
+        match self.projection {
+            Projection::Linear => self.inputs,
+            Projection::Patches { size } => self.inputs / (size * size),
+            Projection::Depthwise { .. } => self.outputs,
+        }
+    }
+
+    /// Shape of the stored weight.
+    pub fn weight_shape(&self) -> Vec<i64> {
+        match self.projection {
+            Projection::Linear => vec![self.outputs, self.inputs],
+            Projection::Patches { size } => vec![self.outputs, self.channels(), size, size],
+            Projection::Depthwise { kernel } => vec![self.outputs, 1, kernel, kernel],
+        }
+    }
+}
+
+/// What a residual branch computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BranchKind {
+    /// Attention.
+    Attention,
+    /// An MLP.
+    Mlp,
+    /// A convolution and an MLP in one branch.
+    Convolution,
+}
+
+/// A residual branch f of x + f(x); a bottleneck may stand behind it or beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BranchSpec {
+    /// Path of the branch, for example `blocks.3.mlp`.
+    pub name: String,
+    /// What f computes.
+    pub kind: BranchKind,
+    /// Channels of x and of f(x).
+    pub width: i64,
+}
+
+/// A place where the sequence of tokens enters a block; prompts may be put there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SequenceSpec {
+    /// Path of the block.
+    pub name: String,
+    /// Channels of a token.
+    pub width: i64,
 }
 
 /// A layer norm with parameters `<name>.weight` and `<name>.bias`.
@@ -149,6 +342,10 @@ pub struct Layout {
     pub sites: Vec<SiteSpec>,
     /// Every norm.
     pub norms: Vec<NormSpec>,
+    /// Every residual branch.
+    pub branches: Vec<BranchSpec>,
+    /// Every block that reads one sequence of tokens; empty where attention is local or absent.
+    pub sequences: Vec<SequenceSpec>,
     /// Path of the classification head, for example `head`.
     pub head: String,
     /// Length of the feature vector that the head reads.
@@ -163,6 +360,8 @@ impl Layout {
             tensors: Vec::new(),
             sites: Vec::new(),
             norms: Vec::new(),
+            branches: Vec::new(),
+            sequences: Vec::new(),
             head: head.into(),
             features,
         }
@@ -181,19 +380,29 @@ impl Layout {
         self.norms.push(NormSpec { name, width });
     }
 
-    /// Adds a site whose weight is stored as `[outputs, inputs]`.
-    pub fn linear(&mut self, site: SiteSpec) {
-        let shape = [site.outputs, site.inputs];
-        self.site(site, &shape);
-    }
-
-    /// Adds a site whose weight is stored in `weight_shape`, of `outputs * inputs` elements.
-    pub fn site(&mut self, site: SiteSpec, weight_shape: &[i64]) {
-        self.tensor(format!("{}.weight", site.name), weight_shape, Init::TruncatedNormal { deviation: 0.02 });
+    /// Adds a site.
+    pub fn site(&mut self, site: SiteSpec) {
+        let init = Init::TruncatedNormal { deviation: 0.02 };
+        self.tensor(format!("{}.weight", site.name), &site.weight_shape(), init);
         if site.bias {
             self.tensor(format!("{}.bias", site.name), &[site.outputs], Init::Zeros);
         }
         self.sites.push(site);
+    }
+
+    /// Adds a residual branch.
+    pub fn branch(&mut self, name: impl Into<String>, kind: BranchKind, width: i64) {
+        self.branches.push(BranchSpec { name: name.into(), kind, width });
+    }
+
+    /// Adds a block that reads a sequence of tokens.
+    pub fn sequence(&mut self, name: impl Into<String>, width: i64) {
+        self.sequences.push(SequenceSpec { name: name.into(), width });
+    }
+
+    /// The site of that name.
+    pub fn find_site(&self, name: &str) -> Option<&SiteSpec> {
+        self.sites.iter().find(|site| site.name == name)
     }
 
     /// Number of parameters, without head.

@@ -6,6 +6,8 @@
 //! are allocated, it yields an [`Attachment`]: adapters on sites, scales on norms, and tensors that
 //! replace frozen ones. The backbone is then built over frozen [`Weights`] and the attachment.
 //!
+//! A method may also put bottlenecks beside residual branches and prompts among the tokens ([`branch`]).
+//!
 //! Every trainable tensor carries a leading stack dimension K: K runs share one pass over the
 //! frozen weights, their batches stacked one behind the other. One run alone has K = 1.
 
@@ -13,6 +15,7 @@
 
 pub mod adapter_file;
 pub mod attachment;
+pub mod branch;
 pub mod error;
 pub mod files;
 pub mod layout;

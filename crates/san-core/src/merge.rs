@@ -1,7 +1,7 @@
 //! A method's effect written back into plain weights, once, for every method.
 //!
-//! Trained tensors take the place of the frozen ones, then each adapter merges its site and each
-//! affine map its norm. The result has the names and shapes of the published checkpoint and runs
+//! Trained tensors take the place of the frozen ones, then each adapter merges its site, each input
+//! scale the site's columns and each affine map its norm. The result has the names and shapes of the published checkpoint and runs
 //! without any method attached.
 
 use tch::Tensor;
@@ -19,6 +19,12 @@ pub fn merge(
     trainables: &Trainables,
     run: i64,
 ) -> Result<Weights, Error> {
+    if let Some(name) = attachment.branches.keys().chain(attachment.prompts.keys()).next() {
+        return Err(Error::Unmergeable {
+            name: name.clone(),
+            reason: "it holds modules that no weight of the backbone stands for".into(),
+        });
+    }
     tch::no_grad(|| {
         let mut merged = weights.shallow_clone();
         for (name, trained) in &attachment.replaced {
@@ -32,6 +38,10 @@ pub fn merge(
             let weight = stored.f_reshape([site.outputs, site.inputs])?;
             let bias = site.bias.then(|| merged.get(&bias_name).map(Tensor::shallow_clone)).transpose()?;
             let (weight, bias) = adapter.merge(run, weight, bias)?;
+            let weight = match adapter.input_scale() {
+                Some(p) => site.projection.scale_inputs(&weight, &p.f_get(run.min(p.size()[0] - 1))?),
+                None => weight,
+            };
             merged.insert(weight_name, weight.f_reshape(shape)?);
             match bias {
                 Some(bias) if site.bias => merged.insert(bias_name, bias),

@@ -97,6 +97,47 @@ fn add_bias(y: &Tensor, bias: Option<&Parameter>) -> Tensor {
     bias.map_or_else(|| y.shallow_clone(), |bias| shift(y, &bias.stacked()))
 }
 
+/// The patches of images `[batch, height, width, channels]`, a row each, in the order of a convolution's
+/// weight: `[batch, height / size, width / size, channels * size * size]`.
+pub fn patches(images: &Tensor, size: i64) -> Tensor {
+    let [batch, height, width, channels] = images.size()[..] else {
+        unreachable!("images have four dimensions")
+    };
+    let (rows, columns) = (height / size, width / size);
+    images.reshape([batch, rows, size, columns, size, channels]).permute([0, 1, 3, 5, 2, 4]).reshape([
+        batch,
+        rows,
+        columns,
+        channels * size * size,
+    ])
+}
+
+/// A convolution of each channel by itself: `x` is `[K * batch, height, width, channels]`, weight
+/// `[channels, kernel * kernel]` and bias `[channels]` a run. Zero padding keeps height and width.
+pub fn depthwise(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>, kernel: i64) -> Tensor {
+    let [batch, height, width, channels] = x.size()[..] else { unreachable!("images have four dimensions") };
+    let weight = weight.stacked();
+    let stack = weight.size()[0];
+    // Runs become groups of channels: [batch, K * channels, height, width].
+    let (x, last) = if stack == 1 {
+        (x.permute([0, 3, 1, 2]), [0, 2, 3, 1].as_slice())
+    } else {
+        let runs = x.reshape([stack, batch / stack, height, width, channels]).permute([1, 0, 4, 2, 3]);
+        (runs.reshape([batch / stack, stack * channels, height, width]), [1, 0, 3, 4, 2].as_slice())
+    };
+    let weight = weight.reshape([stack * channels, 1, kernel, kernel]);
+    let single = bias.map(Parameter::stacked).filter(|bias| bias.size()[0] == stack);
+    let flat = single.as_ref().map(|bias| bias.reshape([-1]));
+    let y = x.conv2d(&weight, flat.as_ref(), [1, 1], [kernel / 2, kernel / 2], [1, 1], stack * channels);
+    let y = if stack == 1 {
+        y.permute(last)
+    } else {
+        let runs = y.reshape([batch / stack, stack, channels, height, width]);
+        runs.permute(last).reshape([batch, height, width, channels])
+    };
+    if single.is_some() { y } else { add_bias(&y, bias) }
+}
+
 /// Layer norm over the last dimension, with an affine map of one run or of each run.
 pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, epsilon: f64) -> Tensor {
     let width = *x.size().last().unwrap_or(&1);

@@ -1,27 +1,30 @@
-//! The two things that a method adapts inside a model: projections and norms.
+//! What a method adapts inside a model: projections and norms.
 //!
 //! A model is written over [`Site`] and [`Norm`] and does not know which method is attached, if any.
+//! Residual branches and sequences of tokens, the other two places, are in `branch.rs`.
 
 use std::rc::Rc;
 
 use tch::Tensor;
 
 use crate::Error;
-use crate::parameter::{Parameter, layer_norm, linear, scale, shift};
+use crate::layout::Projection;
+use crate::parameter::{Parameter, depthwise, layer_norm, linear, patches, scale, shift};
 
 /// What a method does at one projection y = W x + b.
 pub trait Adapter: std::fmt::Debug {
-    /// A vector `[K, inputs]` to scale the input by: W diag(p) x = W (p * x), so that no matrix is
+    /// A vector `[K, channels]` to scale the input by: W diag(p) x = W (p * x), so that no matrix is
     /// built; where the input is a norm's output, the model folds it into the norm.
     fn input_scale(&self) -> Option<Tensor> {
         None
     }
 
-    /// The adapted output. `x` `[K * batch, ..., inputs]` is the (scaled) input, `y`
+    /// The adapted output. `x` `[K * batch, ..., inputs]` is the (scaled) input, patches unfolded, `y`
     /// `[K * batch, ..., outputs]` what the projection made of it.
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor;
 
-    /// Weight `[outputs, inputs]` and bias `[outputs]` that do the same alone, for one run.
+    /// Weight `[outputs, inputs]` and bias `[outputs]` that do alone what [`Adapter::adapt`] does to
+    /// its input, for one run. The input scale is merged by the caller, behind.
     ///
     /// # Errors
     /// When no such weight exists.
@@ -31,18 +34,24 @@ pub trait Adapter: std::fmt::Debug {
 /// A merged weight `[outputs, inputs]` and bias `[outputs]`.
 pub type Merged = (Tensor, Option<Tensor>);
 
-/// A linear projection over the last dimension, and what a method attached to it.
+/// A projection over the last dimension (channels), and what a method attached to it.
 #[derive(Debug)]
 pub struct Site {
+    projection: Projection,
     weight: Parameter,
     bias: Option<Parameter>,
     adapter: Option<Rc<dyn Adapter>>,
 }
 
 impl Site {
-    /// Weight `[outputs, inputs]`, bias `[outputs]`.
-    pub fn new(weight: Parameter, bias: Option<Parameter>, adapter: Option<Rc<dyn Adapter>>) -> Self {
-        Self { weight, bias, adapter }
+    /// Weight `[outputs, inputs]` a run, bias `[outputs]`.
+    pub fn new(
+        projection: Projection,
+        weight: Parameter,
+        bias: Option<Parameter>,
+        adapter: Option<Rc<dyn Adapter>>,
+    ) -> Self {
+        Self { projection, weight, bias, adapter }
     }
 
     /// See [`Adapter::input_scale`].
@@ -50,7 +59,7 @@ impl Site {
         self.adapter.as_ref().and_then(|adapter| adapter.input_scale())
     }
 
-    /// The projection of an input that is not scaled yet: `[K * batch, ..., inputs]` to outputs.
+    /// The projection of an input that is not scaled yet: `[K * batch, ..., channels]` to outputs.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         match self.input_scale() {
             Some(p) => self.project(&scale(x, &p)),
@@ -58,11 +67,21 @@ impl Site {
         }
     }
 
-    /// The projection of an input that carries [`Site::input_scale`] already.
+    /// The projection of an input that carries [`Site::input_scale`] already. Images are
+    /// `[K * batch, height, width, channels]`.
     pub fn project(&self, x: &Tensor) -> Tensor {
-        let y = linear(x, &self.weight, self.bias.as_ref());
+        let bias = self.bias.as_ref();
+        let (x, y) = match self.projection {
+            Projection::Linear => (x.shallow_clone(), linear(x, &self.weight, bias)),
+            Projection::Patches { size } => {
+                let x = patches(x, size);
+                let y = linear(&x, &self.weight, bias);
+                (x, y)
+            }
+            Projection::Depthwise { kernel } => (x.shallow_clone(), depthwise(x, &self.weight, bias, kernel)),
+        };
         match &self.adapter {
-            Some(adapter) => adapter.adapt(x, y),
+            Some(adapter) => adapter.adapt(&x, y),
             None => y,
         }
     }

@@ -5,6 +5,8 @@
 //! in a handful of operations, a checkpoint of a run is a row, and a run that diverged is a row
 //! whose gradient is not finite. Columns that weight decay applies to come first.
 
+use std::collections::BTreeMap;
+
 use rand_distr::{Distribution, StandardNormal, Uniform};
 use tch::{Device, Kind, Tensor};
 
@@ -34,8 +36,55 @@ pub enum Init {
         /// Number of inputs of the projection.
         inputs: i64,
     },
+    /// Uniform in +-bound.
+    Uniform {
+        /// Largest value.
+        bound: f64,
+    },
     /// A copy of the frozen tensor of this name.
     Frozen(String),
+    /// The norm of each of these rows of a frozen weight, read as `[outputs, inputs]`.
+    RowNorms(FrozenRows),
+    /// One of the two factors of the best approximation of these rows by a product of this rank.
+    Principal {
+        /// What is approximated.
+        rows: FrozenRows,
+        /// Rank of the product.
+        rank: i64,
+        /// Which factor.
+        factor: Factor,
+    },
+}
+
+/// Rows of a frozen weight that is read as `[outputs, inputs]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrozenRows {
+    /// Name of the weight.
+    pub weight: String,
+    /// First row.
+    pub start: i64,
+    /// Number of rows.
+    pub length: i64,
+}
+
+/// A factor of U sqrt(S) * sqrt(S) V^T, both of the first singular values alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factor {
+    /// U sqrt(S), `[rows, rank]`.
+    Left,
+    /// sqrt(S) V^T, `[rank, inputs]`.
+    Right,
+}
+
+impl FrozenRows {
+    /// `[length, inputs]`.
+    ///
+    /// # Errors
+    /// When there is no such weight.
+    pub fn of(&self, weights: &Weights) -> Result<Tensor, Error> {
+        let weight = weights.get(&self.weight)?.f_flatten(1, -1)?;
+        Ok(weight.f_narrow(0, self.start, self.length)?)
+    }
 }
 
 /// What a trained tensor belongs to; counts and learning rates are told apart by it.
@@ -89,10 +138,14 @@ pub fn head_specs(layout: &crate::Layout, classes: i64) -> Vec<TrainableSpec> {
     ]
 }
 
+/// Constants are the same for every run, whatever its seed.
+const CONSTANTS_SEED: u64 = 0;
+
 /// The trained tensors of K runs.
 #[derive(Debug)]
 pub struct Trainables {
     specs: Vec<TrainableSpec>,
+    constants: BTreeMap<String, Tensor>,
     values: Tensor,
     leaves: Vec<Tensor>,
     decayed: i64,
@@ -127,6 +180,44 @@ impl Trainables {
         Self::over(specs, values)
     }
 
+    /// Draws the tensors that stay as they are, the same for every run.
+    ///
+    /// # Errors
+    /// As [`Trainables::allocate`].
+    pub fn with_constants(mut self, specs: &[TrainableSpec], weights: &Weights) -> Result<Self, Error> {
+        for spec in specs {
+            let value = initial(spec, CONSTANTS_SEED, weights)?.f_to_device(self.values.device())?;
+            self.constants.insert(spec.name.clone(), value);
+        }
+        Ok(self)
+    }
+
+    /// The same in another number type (f64 for checks of gradients).
+    ///
+    /// # Errors
+    /// When memory is missing.
+    pub fn to_kind(&self, kind: Kind) -> Result<Self, Error> {
+        let mut other = Self::over(self.specs.clone(), self.values.f_to_kind(kind)?)?;
+        for (name, constant) in &self.constants {
+            other.constants.insert(name.clone(), constant.f_to_kind(kind)?);
+        }
+        Ok(other)
+    }
+
+    /// A tensor that stays as it was drawn, without stack dimension.
+    ///
+    /// # Errors
+    /// When no method asked for it.
+    pub fn constant(&self, name: &str) -> Result<Tensor, Error> {
+        let missing = || Error::MissingTensor { name: name.into(), place: "the method's constants".into() };
+        self.constants.get(name).map(Tensor::shallow_clone).ok_or_else(missing)
+    }
+
+    /// Every tensor that stays as it was drawn.
+    pub fn constants(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.constants.iter().map(|(name, tensor)| (name.as_str(), tensor))
+    }
+
     /// Views of an existing buffer `[K, P]`.
     fn over(specs: Vec<TrainableSpec>, values: Tensor) -> Result<Self, Error> {
         let stack = values.size()[0];
@@ -141,7 +232,7 @@ impl Trainables {
         }
         let specs: Vec<_> = in_buffer_order(&specs).cloned().collect();
         let decayed = specs.iter().filter(|spec| spec.decays()).map(TrainableSpec::count).sum();
-        Ok(Self { specs, values, leaves, decayed })
+        Ok(Self { specs, constants: BTreeMap::new(), values, leaves, decayed })
     }
 
     /// The tensor `[K, ...]` of that name; gradients reach it.
@@ -228,14 +319,23 @@ pub fn initial(spec: &TrainableSpec, seed: u64, weights: &Weights) -> Result<Ten
                 }
             }
         })?,
+        #[allow(clippy::cast_precision_loss)]
         Init::KaimingUniform { inputs } => {
-            #[allow(clippy::cast_precision_loss)]
-            let bound = 1.0 / (*inputs as f64).sqrt();
-            let uniform = Uniform::new(-bound, bound).map_err(|_| Error::BadOption {
-                method: spec.name.clone(),
-                reason: "a projection needs at least one input".into(),
-            })?;
+            let uniform = symmetric(1.0 / (*inputs as f64).sqrt(), &spec.name)?;
             draw(&mut |random| uniform.sample(random))?
+        }
+        Init::Uniform { bound } => {
+            let uniform = symmetric(*bound, &spec.name)?;
+            draw(&mut |random| uniform.sample(random))?
+        }
+        Init::RowNorms(rows) => on_cpu(&rows.of(weights)?)?.f_norm_scalaropt_dim(2, [1], false)?,
+        Init::Principal { rows, rank, factor } => {
+            let (u, s, v) = on_cpu(&rows.of(weights)?)?.f_svd(true, true)?;
+            let root = s.f_narrow(0, 0, *rank)?.f_sqrt()?;
+            match factor {
+                Factor::Left => u.f_narrow(1, 0, *rank)?.f_mul(&root)?,
+                Factor::Right => v.f_narrow(1, 0, *rank)?.f_mul(&root)?.f_transpose(0, 1)?.f_contiguous()?,
+            }
         }
         Init::Frozen(name) => {
             let frozen = weights.get(name)?;
@@ -247,8 +347,19 @@ pub fn initial(spec: &TrainableSpec, seed: u64, weights: &Weights) -> Result<Ten
                     expected: shape.to_vec(),
                 });
             }
-            frozen.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?
+            on_cpu(frozen)?
         }
+    })
+}
+
+fn on_cpu(tensor: &Tensor) -> Result<Tensor, Error> {
+    Ok(tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?)
+}
+
+fn symmetric(bound: f64, name: &str) -> Result<Uniform<f64>, Error> {
+    Uniform::new(-bound, bound).map_err(|_| Error::BadOption {
+        method: name.into(),
+        reason: "a projection needs at least one input".into(),
     })
 }
 

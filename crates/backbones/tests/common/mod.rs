@@ -15,7 +15,6 @@ use std::path::Path;
 use backbones::vit::Config;
 use backbones::{Architecture, Classifier};
 use san_core::methods::{self, Method};
-use san_core::trainables::{TrainableSpec, head_specs};
 use san_core::weights::TensorFile;
 use san_core::{Attachment, Layout, Trainables, Weights};
 use serde_json::Value;
@@ -83,10 +82,9 @@ pub fn tuned(
     let classes = head["head.bias"].size()[0];
     let weights = config.fit(Weights::new(all)).unwrap();
     weights.check(&layout, "the fixture").unwrap();
-    let mut specs: Vec<TrainableSpec> = method.trainables(&layout).unwrap();
-    specs.extend(head_specs(&layout, classes));
     let seeds: Vec<u64> = (0..values.len() as u64).collect();
-    let trainables = Trainables::allocate(specs, &seeds, &weights, Device::Cpu).unwrap();
+    let (trainables, attachment) =
+        methods::prepare(method, &layout, &weights, classes, &seeds, Device::Cpu).unwrap();
     for (run, values) in values.iter().enumerate() {
         for (name, value) in values.iter().chain(&head) {
             let target = trainables.get(name).unwrap().get(run as i64);
@@ -94,7 +92,6 @@ pub fn tuned(
             no_grad(|| target.detach().copy_(value));
         }
     }
-    let attachment = method.attach(&layout, &trainables).unwrap();
     let model = Classifier::new(config, &layout, &weights, &attachment, &trainables).unwrap();
     Tuned { layout, weights, trainables, attachment, model }
 }

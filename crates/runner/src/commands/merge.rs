@@ -6,9 +6,8 @@ use anyhow::{Context as _, Result};
 use runner::cell::Cell;
 use runner::context::Context;
 use runner::error::RunError;
-use san_core::trainables::head_specs;
 use san_core::weights::write_tensors;
-use san_core::{Trainables, adapter_file, merge};
+use san_core::{adapter_file, merge, methods};
 use tch::{Device, Kind};
 
 /// Options of `san merge`.
@@ -34,12 +33,11 @@ pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
     let method = cell.method()?;
     let adapter = arguments.cell.join(report::record::ADAPTER_FILE);
     let classes = adapter_file::read_header(&adapter)?.classes;
-    let mut specs = method.trainables(&backbone.layout)?;
-    specs.extend(head_specs(&backbone.layout, classes));
-    let trainables = Trainables::allocate(specs, &[cell.seed], &backbone.weights, Device::Cpu)?;
+    let (layout, weights) = (&backbone.layout, &backbone.weights);
+    let (trainables, attachment) =
+        methods::prepare(&*method, layout, weights, classes, &[cell.seed], Device::Cpu)?;
     adapter_file::read_into(&adapter, &backbone.checksum, &trainables)?;
-    let attachment = method.attach(&backbone.layout, &trainables)?;
-    let merged = merge::merge(&backbone.layout, &backbone.weights, &attachment, &trainables, 0)?;
+    let merged = merge::merge(layout, weights, &attachment, &trainables, 0)?;
     let mut config = backbone.architecture.published_config();
     config["num_classes"] = classes.into();
     write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;

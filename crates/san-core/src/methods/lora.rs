@@ -15,7 +15,7 @@ use super::Method;
 use crate::layout::{Role, SiteSpec};
 use crate::site::{Adapter, Merged};
 use crate::trainables::{Group, Init, TrainableSpec, Trainables};
-use crate::{Attachment, Error, Layout};
+use crate::{Attachment, Error, Layout, Weights};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -112,7 +112,7 @@ impl Method for Lora {
         Ok(specs)
     }
 
-    fn attach(&self, layout: &Layout, trainables: &Trainables) -> Result<Attachment, Error> {
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
         let mut attachment = Attachment::default();
         #[allow(clippy::cast_precision_loss)]
         let factor = self.alpha / self.rank as f64;

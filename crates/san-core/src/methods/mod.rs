@@ -9,12 +9,13 @@ mod ssf;
 mod whole;
 
 use serde_json::{Map, Value};
+use tch::Device;
 
 pub use san::Mode;
 
 use crate::error::did_you_mean;
-use crate::trainables::{TrainableSpec, Trainables};
-use crate::{Attachment, Error, Layout};
+use crate::trainables::{TrainableSpec, Trainables, head_specs};
+use crate::{Attachment, Error, Layout, Weights};
 
 /// One method with its options resolved.
 pub trait Method: std::fmt::Debug + Send + Sync {
@@ -33,11 +34,31 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     /// When the method does not fit the backbone.
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error>;
 
-    /// The attachment over allocated tensors.
+    /// The attachment over frozen weights and allocated tensors.
     ///
     /// # Errors
     /// When a tensor of [`Method::trainables`] is missing.
-    fn attach(&self, layout: &Layout, trainables: &Trainables) -> Result<Attachment, Error>;
+    fn attach(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        trainables: &Trainables,
+    ) -> Result<Attachment, Error>;
+
+    /// Tensors that stay as they are drawn, beside those that are trained (a random projection, a part
+    /// of the frozen weights that an update is counted from). An adapter file holds them too.
+    ///
+    /// # Errors
+    /// When the method does not fit the backbone.
+    fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        let _ = layout;
+        Ok(Vec::new())
+    }
+
+    /// Why no plain weights can do what a tuned model does; none where they can.
+    fn unmergeable(&self) -> Option<&'static str> {
+        None
+    }
 
     /// Whether no gradient reaches the backbone, so that its features may be computed once.
     fn features_are_frozen(&self) -> bool {
@@ -110,4 +131,25 @@ pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, 
     };
     (entry.parse)(Value::Object(options))
         .map_err(|error| Error::BadOption { method: name.into(), reason: error.to_string() })
+}
+
+/// Allocates a method's tensors and those of a head for `classes`, one run for each of `seeds`, and
+/// attaches the method.
+///
+/// # Errors
+/// When the method does not fit the backbone, or memory is missing.
+pub fn prepare(
+    method: &dyn Method,
+    layout: &Layout,
+    weights: &Weights,
+    classes: i64,
+    seeds: &[u64],
+    device: Device,
+) -> Result<(Trainables, Attachment), Error> {
+    let mut specs = method.trainables(layout)?;
+    specs.extend(head_specs(layout, classes));
+    let trainables = Trainables::allocate(specs, seeds, weights, device)?
+        .with_constants(&method.constants(layout)?, weights)?;
+    let attachment = method.attach(layout, weights, &trainables)?;
+    Ok((trainables, attachment))
 }

@@ -16,7 +16,7 @@ use super::whole::from_frozen;
 use crate::layout::{ChannelMap, Wiring};
 use crate::site::{Adapter, Merged, rescale};
 use crate::trainables::{Group, Init, TrainableSpec, Trainables};
-use crate::{Attachment, Error, Layout};
+use crate::{Attachment, Error, Layout, Weights};
 
 /// Which of its two roles a gamma plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -71,7 +71,7 @@ impl Method for San {
         Ok(gammas.chain(norms).collect())
     }
 
-    fn attach(&self, layout: &Layout, trainables: &Trainables) -> Result<Attachment, Error> {
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
         let mut attachment = Attachment::default();
         for site in &layout.sites {
             let own = (self.mode != Mode::Sp).then(|| trainables.get(&gamma(&site.name))).transpose()?;
@@ -79,7 +79,7 @@ impl Method for San {
             let propagated = anterior
                 .map(|anterior| {
                     let source = trainables.get(&gamma(&anterior.site))?;
-                    Ok::<_, Error>(Propagated { source, map: anterior.map, inputs: site.inputs })
+                    Ok::<_, Error>(Propagated { source, map: anterior.map, channels: site.channels() })
                 })
                 .transpose()?;
             attachment.sites.insert(site.name.clone(), Rc::new(Scaling { own, propagated }));
@@ -104,19 +104,13 @@ fn gamma(site: &str) -> String {
 struct Propagated {
     source: Tensor,
     map: ChannelMap,
-    inputs: i64,
+    channels: i64,
 }
 
 impl Propagated {
-    /// p, `[K, inputs]`.
+    /// p, `[K, channels]`.
     fn vector(&self) -> Tensor {
-        match self.map {
-            ChannelMap::Identity => self.source.shallow_clone(),
-            ChannelMap::Slice { start, length } => self.source.narrow(1, start, length),
-            ChannelMap::Interpolate => {
-                self.source.unsqueeze(1).upsample_linear1d([self.inputs], true, None).squeeze_dim(1)
-            }
-        }
+        self.map.read(&self.source, self.channels)
     }
 }
 
@@ -140,10 +134,6 @@ impl Adapter for Scaling {
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
-        let weight = match self.input_scale() {
-            Some(p) => weight * p.f_get(run)?,
-            None => weight,
-        };
         Ok(match &self.own {
             Some(gamma) => {
                 let gamma = gamma.f_get(run)?;

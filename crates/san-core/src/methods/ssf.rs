@@ -12,7 +12,7 @@ use tch::Tensor;
 use super::Method;
 use crate::site::{Adapter, Merged, NormAffine, rescale};
 use crate::trainables::{Group, Init, TrainableSpec, Trainables};
-use crate::{Attachment, Error, Layout};
+use crate::{Attachment, Error, Layout, Weights};
 
 const DEVIATION: f64 = 0.02;
 
@@ -48,7 +48,7 @@ impl Method for Ssf {
         Ok(sites.chain(norms).flat_map(pair).collect())
     }
 
-    fn attach(&self, layout: &Layout, trainables: &Trainables) -> Result<Attachment, Error> {
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
         let mut attachment = Attachment::default();
         let affine = |name: &str| {
             let scale = trainables.get(&format!("{name}.ssf_scale"))?;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Method;
 use crate::trainables::{Group, Init, TrainableSpec, Trainables};
-use crate::{Attachment, Error, Layout};
+use crate::{Attachment, Error, Layout, Weights};
 
 /// Linear probe: the head alone.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -29,7 +29,7 @@ impl Method for Linear {
         Ok(Vec::new())
     }
 
-    fn attach(&self, _: &Layout, _: &Trainables) -> Result<Attachment, Error> {
+    fn attach(&self, _: &Layout, _: &Weights, _: &Trainables) -> Result<Attachment, Error> {
         Ok(Attachment::default())
     }
 
@@ -60,7 +60,7 @@ impl Method for Full {
         Ok(layout.tensors.iter().map(|tensor| from_frozen(&tensor.name, &tensor.shape)).collect())
     }
 
-    fn attach(&self, layout: &Layout, trainables: &Trainables) -> Result<Attachment, Error> {
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
         let mut attachment = Attachment::default();
         for tensor in &layout.tensors {
             attachment.replaced.insert(tensor.name.clone(), trainables.get(&tensor.name)?);

@@ -1,0 +1,137 @@
+//! Residual branches and sequences of tokens: where bottlenecks and prompts stand, and where whole
+//! branches are left out in training (stochastic depth).
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rand_distr::{Distribution, Uniform};
+use tch::Tensor;
+
+use crate::random;
+
+/// What a method puts behind or beside a residual branch.
+pub trait Bottleneck: std::fmt::Debug {
+    /// The adapted branch, `[K * batch, ..., width]`: `x` is what the branch read, `y` what it made of it.
+    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor;
+}
+
+/// A residual connection x + f(x).
+#[derive(Debug)]
+pub struct Branch {
+    name: String,
+    depth: f64,
+    bottleneck: Option<Rc<dyn Bottleneck>>,
+    stochastic_depth: Rc<StochasticDepth>,
+}
+
+impl Branch {
+    /// `depth` is the branch's place among all, from 0, the first block's, to 1, the last one's.
+    pub fn new(
+        name: String,
+        depth: f64,
+        bottleneck: Option<Rc<dyn Bottleneck>>,
+        stochastic_depth: Rc<StochasticDepth>,
+    ) -> Self {
+        Self { name, depth, bottleneck, stochastic_depth }
+    }
+
+    /// x + f(x), `y` being f(x).
+    pub fn add(&self, x: &Tensor, y: Tensor) -> Tensor {
+        let y = match &self.bottleneck {
+            Some(bottleneck) => bottleneck.adapt(x, y),
+            None => y,
+        };
+        match self.stochastic_depth.mask(&self.name, self.depth, x.size()[0]) {
+            Some(mask) => {
+                let mut shape = vec![1; x.dim()];
+                shape[0] = x.size()[0];
+                x + y * mask.to_device(x.device()).to_kind(x.kind()).view(shape.as_slice())
+            }
+            None => x + y,
+        }
+    }
+}
+
+/// Stochastic depth (arXiv 1603.09382): in training a branch is left out for a sample with a probability
+/// that grows linearly with depth, and scaled up where it is kept (timm's `drop_path`).
+#[derive(Debug, Default)]
+pub struct StochasticDepth {
+    pass: RefCell<Option<Pass>>,
+}
+
+/// One pass of training: what the masks are a function of.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    /// Probability that the last block's branches are left out, below 1.
+    pub rate: f64,
+    /// Seed of each run in the stack.
+    pub seeds: Vec<u64>,
+    /// Step of the optimiser.
+    pub step: u64,
+}
+
+impl StochasticDepth {
+    /// Sets the pass; none, or a rate of 0, keeps every branch.
+    pub fn set(&self, pass: Option<Pass>) {
+        *self.pass.borrow_mut() = pass.filter(|pass| pass.rate > 0.0);
+    }
+
+    /// For each sample 0 or 1 / (1 - rate).
+    fn mask(&self, branch: &str, depth: f64, samples: i64) -> Option<Tensor> {
+        let pass = self.pass.borrow();
+        let Pass { rate, seeds, step } = pass.as_ref()?;
+        let rate = rate * depth;
+        if rate <= 0.0 {
+            return None;
+        }
+        let each = usize::try_from(samples).unwrap_or(0) / seeds.len().max(1);
+        let uniform = Uniform::new(0.0, 1.0).ok()?;
+        let mask: Vec<f64> = seeds
+            .iter()
+            .flat_map(|&seed| {
+                let mut generator = random::generator(seed, &format!("{branch} at step {step}"));
+                let keep =
+                    move |_| if uniform.sample(&mut generator) < rate { 0.0 } else { 1.0 / (1.0 - rate) };
+                (0..each).map(keep).collect::<Vec<_>>()
+            })
+            .collect();
+        Some(Tensor::from_slice(&mask))
+    }
+}
+
+/// Prompts `[K, prompts, width]` that stand in a sequence of tokens from one block on, in place of the
+/// prompts of the blocks before.
+#[derive(Debug)]
+pub struct Prompts(pub Tensor);
+
+impl Prompts {
+    /// Tokens `[K * batch, tokens, width]`, of which the first `kept` stay, and the prompts behind.
+    pub fn join(&self, tokens: &Tensor, kept: i64) -> Tensor {
+        let [batch, _, width] = tokens.size()[..] else { unreachable!("tokens have three dimensions") };
+        let [stack, prompts, _] = self.0.size()[..] else { unreachable!("prompts have three dimensions") };
+        let repeated = self.0.unsqueeze(1).expand([stack, batch / stack, prompts, width], false);
+        Tensor::cat(&[tokens.narrow(1, 0, kept), repeated.reshape([batch, prompts, width])], 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_a_function_of_seed_and_step_and_keeps_the_mean() {
+        let depth = StochasticDepth::default();
+        assert!(depth.mask("b", 1.0, 8).is_none());
+        let pass = |step| Some(Pass { rate: 0.25, seeds: vec![3, 4], step });
+        depth.set(pass(7));
+        let first = depth.mask("b", 1.0, 4000).unwrap();
+        depth.set(pass(8));
+        assert_ne!(first, depth.mask("b", 1.0, 4000).unwrap());
+        depth.set(pass(7));
+        assert_eq!(first, depth.mask("b", 1.0, 4000).unwrap());
+        let run = first.narrow(0, 2000, 2000);
+        assert_ne!(first.narrow(0, 0, 2000), run);
+        assert!((first.mean(None).double_value(&[]) - 1.0).abs() < 0.05);
+        assert!(depth.mask("b", 0.0, 8).is_none());
+    }
+}
