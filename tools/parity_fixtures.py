@@ -10,6 +10,7 @@ Every file is safetensors, f32, with the network's settings as JSON under the me
 - san_base.safetensors: `weights.*`, `input`, `probe`, `logits` (timm's) of the network that all methods below share.
 - san_<mode>_<wiring>.safetensors (metadata also `mode`, `wiring`): `trained.<site>.gamma`, `logits`,
   `grad.<site>.gamma`, `grad.<norm>.{weight,bias}`, `grad.head.{weight,bias}`. A gamma without effect has gradient 0.
+- san_<extra>.safetensors: the same with the option `ltd_ltp`, `shift` or `detach`, wiring authors_resize.
 - vit_base_patch16_224.augreg_in21k.json: names and shapes of the published checkpoint, without head.
 - methods.safetensors (metadata also `lora` = {"rank","alpha"}): for method in lora, ssf: `<method>.trained.*`,
   `<method>.logits`, `<method>.grad.*` (trained tensors and head).
@@ -85,6 +86,11 @@ def write_methods(settings, seed):
             functions = lambda w, t: methods.san(w, t, mode, wiring)
             tensors = outcome(weights, settings, base, gammas, functions, vit.norms(settings))
             save(f"san_{mode}_{wiring}", tensors, {"config": settings, "mode": mode, "wiring": wiring})
+    for extra in ("ltd_ltp", "shift", "detach"):
+        trained = methods.san_trained(weights, settings, torch.Generator().manual_seed(seed + 1), {extra})
+        functions = lambda w, t: methods.san(w, t, "both", "authors_resize", {extra})
+        tensors = outcome(weights, settings, base, trained, functions, vit.norms(settings))
+        save(f"san_{extra}", tensors, {"config": settings, "mode": "both", "wiring": "authors_resize"})
 
     both = {}
     for method, trained, functions in [

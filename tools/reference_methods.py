@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from reference_vit import norms, plain_norm, plain_site, sites, uniform
 
 SAN_MODES = ("both", "nt", "sp")
-SAN_WIRINGS = ("authors", "full")
+SAN_WIRINGS = ("authors", "authors_resize", "full")
 LORA_RANK, LORA_ALPHA = 2, 4.0
 
 
@@ -29,24 +29,38 @@ def anterior(wiring, name, gammas):
         return gammas[before if wiring == "full" and before in gammas else "patch_embed.proj"]
     if wiring == "authors":
         return None
-    return gammas[f"blocks.{block}.attn.qkv"].chunk(3)[2]
+    qkv = gammas[f"blocks.{block}.attn.qkv"]
+    if wiring == "authors_resize":
+        return F.interpolate(qkv[None, None], size=len(qkv) // 3, mode="linear", align_corners=True)[0, 0]
+    return qkv.chunk(3)[2]
 
 
-def san_trained(weights, settings, generator):
-    return {f"{s}.gamma": uniform((len(weights[f"{s}.weight"]),), generator) for s in sites(settings)}
+def san_trained(weights, settings, generator, extras=()):
+    """Gammas; with extras, also a second factor of p where p is (`ltd_ltp`) and a shift behind gamma (`shift`)."""
+    trained = {f"{s}.gamma": uniform((len(weights[f"{s}.weight"]),), generator) for s in sites(settings)}
+    for name in sites(settings):
+        outputs, inputs = weights[f"{name}.weight"].flatten(1).shape
+        if "shift" in extras:
+            trained[f"{name}.shift"] = torch.randn((outputs,), generator=generator) * 0.2
+        if "ltd_ltp" in extras and name != "patch_embed.proj":
+            trained[f"{name}.ltd_ltp"] = uniform((inputs,), generator)
+    return trained
 
 
-def san(weights, trained, mode, wiring):
+def san(weights, trained, mode, wiring, extras=()):
     """The functions of (name, x) at a site and at a norm for SAN; the norms' own parameters are in `weights`."""
-    gammas = {name.removesuffix(".gamma"): gamma for name, gamma in trained.items()}
+    gammas = {name.removesuffix(".gamma"): gamma for name, gamma in trained.items() if name.endswith(".gamma")}
 
     def site(name, x):
         weight = weights[f"{name}.weight"].flatten(1)
         p = anterior(wiring, name, gammas)
         if mode != "nt" and p is not None:
+            p = p.detach() if "detach" in extras else p
+            p = p * trained[f"{name}.ltd_ltp"] if "ltd_ltp" in extras else p
             weight = weight @ torch.diag(p)
         y = F.linear(x, weight, weights[f"{name}.bias"])
-        return y if mode == "sp" else gammas[name] * y
+        y = y if mode == "sp" else gammas[name] * y
+        return y + trained[f"{name}.shift"] if "shift" in extras else y
 
     return site, lambda name, x: plain_norm(weights, name, x)
 

@@ -36,13 +36,25 @@ fn merges(ours: &Tuned, base: &Fixture) {
 fn san_equals_the_papers_formula_in_every_mode_and_wiring_and_merges() {
     let base = Fixture::read("san_base");
     for mode in ["both", "nt", "sp"] {
-        for wiring in ["authors", "full"] {
+        for wiring in ["authors", "authors_resize", "full"] {
             let fixture = Fixture::read(&format!("san_{mode}_{wiring}"));
             let san = method("san", json!({"mode": mode, "wiring": wiring}));
             let ours = tuned(&base.config, &base, &*san, &[fixture.under("trained.")]);
             compare(&ours, &base, fixture.get("logits"), &fixture.under("grad."));
             merges(&ours, &base);
         }
+    }
+}
+
+#[test]
+fn sans_options_equal_their_formulas_and_merge() {
+    let base = Fixture::read("san_base");
+    for extra in ["ltd_ltp", "shift", "detach"] {
+        let fixture = Fixture::read(&format!("san_{extra}"));
+        let san = method("san", json!({"wiring": "authors_resize", extra: true}));
+        let ours = tuned(&base.config, &base, &*san, &[fixture.under("trained.")]);
+        compare(&ours, &base, fixture.get("logits"), &fixture.under("grad."));
+        merges(&ours, &base);
     }
 }
 

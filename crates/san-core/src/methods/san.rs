@@ -1,9 +1,10 @@
 //! SAN: a scaling vector behind every projection, propagated into the next one (arXiv 2409.06706).
 //!
 //! For a site with frozen W and b:  y = gamma * ((W diag(p)) x + b),  p being the gamma of the
-//! anterior site, mapped to the inputs' length. Nothing is detached: a gamma learns from both of its
-//! roles. W diag(p) is never built, the input is scaled instead. Gammas start at 1; the norms are
-//! trained besides. Names: `<site>.gamma`.
+//! anterior site, mapped to the inputs' length. Nothing is detached unless asked for: a gamma learns
+//! from both of its roles. W diag(p) is never built, the input is scaled instead. Gammas start at 1;
+//! the norms are trained besides. Names: `<site>.gamma`, and by option `<site>.ltd_ltp`, a second
+//! vector that multiplies p, and `<site>.shift`, added behind gamma.
 
 use std::rc::Rc;
 
@@ -12,8 +13,9 @@ use serde_json::Value;
 use tch::Tensor;
 
 use super::Method;
-use super::whole::from_frozen;
-use crate::layout::{ChannelMap, Wiring};
+use super::whole::{from_frozen, norm_tensors};
+use crate::layout::{Anterior, ChannelMap, SiteSpec, Wiring};
+use crate::parameter;
 use crate::site::{Adapter, Merged, rescale};
 use crate::trainables::{Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
@@ -36,6 +38,12 @@ pub enum Mode {
 pub(super) struct San {
     mode: Mode,
     wiring: Wiring,
+    /// A second learned vector of p's length multiplies p (the authors' `LTD_LTP`).
+    ltd_ltp: bool,
+    /// A learned shift behind gamma, as in SSF (this project's own).
+    shift: bool,
+    /// No gradient reaches a gamma through p (this project's own).
+    detach: bool,
 }
 
 impl Method for San {
@@ -49,8 +57,14 @@ impl Method for San {
             Mode::Nt => Some("nt"),
             Mode::Sp => Some("sp"),
         };
-        let wiring = (self.wiring == Wiring::Full).then_some("full wiring");
-        let unusual: Vec<_> = mode.into_iter().chain(wiring).collect();
+        let wiring = match self.wiring {
+            Wiring::Authors => None,
+            Wiring::AuthorsResize => Some("resized"),
+            Wiring::Full => Some("full wiring"),
+        };
+        let options = [(self.ltd_ltp, "LTD_LTP"), (self.shift, "shift"), (self.detach, "detached")];
+        let options = options.into_iter().filter_map(|(chosen, name)| chosen.then_some(name));
+        let unusual: Vec<_> = mode.into_iter().chain(wiring).chain(options).collect();
         if unusual.is_empty() { "SAN".into() } else { format!("SAN ({})", unusual.join(", ")) }
     }
 
@@ -59,40 +73,79 @@ impl Method for San {
     }
 
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        let gammas = layout.sites.iter().map(|site| TrainableSpec {
-            name: gamma(&site.name),
-            shape: vec![site.outputs],
-            init: Init::Ones,
-            group: Group::Method,
-        });
-        let norms = layout.norms.iter().flat_map(|norm| {
-            ["weight", "bias"].map(|part| from_frozen(&format!("{}.{part}", norm.name), &[norm.width]))
-        });
-        Ok(gammas.chain(norms).collect())
+        self.check()?;
+        let spec =
+            |name, length, init| TrainableSpec { name, shape: vec![length], init, group: Group::Method };
+        let mut specs = Vec::new();
+        for site in &layout.sites {
+            specs.push(spec(gamma(&site.name), site.outputs, Init::Ones));
+            if self.shift {
+                specs.push(spec(shift(&site.name), site.outputs, Init::Zeros));
+            }
+            if self.ltd_ltp && self.anterior(site).is_some() {
+                specs.push(spec(ltd_ltp(&site.name), site.channels(), Init::Ones));
+            }
+        }
+        specs.extend(norm_tensors(layout).map(|(name, width)| from_frozen(&name, &[width])));
+        Ok(specs)
     }
 
     fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
         let mut attachment = Attachment::default();
         for site in &layout.sites {
             let own = (self.mode != Mode::Sp).then(|| trainables.get(&gamma(&site.name))).transpose()?;
-            let anterior = site.anteriors.under(self.wiring).filter(|_| self.mode != Mode::Nt);
-            let propagated = anterior
-                .map(|anterior| {
-                    let source = trainables.get(&gamma(&anterior.site))?;
-                    Ok::<_, Error>(Propagated { source, map: anterior.map, channels: site.channels() })
-                })
+            let shift = self.shift.then(|| trainables.get(&shift(&site.name))).transpose()?;
+            let propagated = self
+                .anterior(site)
+                .map(|anterior| self.propagated(site, anterior, trainables))
                 .transpose()?;
-            attachment.sites.insert(site.name.clone(), Rc::new(Scaling { own, propagated }));
+            attachment.sites.insert(site.name.clone(), Rc::new(Scaling { own, shift, propagated }));
         }
-        for norm in &layout.norms {
-            for part in ["weight", "bias"] {
-                let name = format!("{}.{part}", norm.name);
-                let trained = trainables.get(&name)?;
-                attachment.replaced.insert(name, trained);
-            }
+        for (name, _) in norm_tensors(layout) {
+            let trained = trainables.get(&name)?;
+            attachment.replaced.insert(name, trained);
         }
         Ok(attachment)
     }
+}
+
+impl San {
+    fn check(&self) -> Result<(), Error> {
+        let reason = match self.mode {
+            Mode::Nt if self.ltd_ltp || self.detach => {
+                "`ltd_ltp` and `detach` change what mode `nt` leaves out"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::BadOption { method: "san".into(), reason: reason.into() })
+    }
+
+    fn anterior<'a>(&self, site: &'a SiteSpec) -> Option<&'a Anterior> {
+        site.anteriors.under(self.wiring).filter(|_| self.mode != Mode::Nt)
+    }
+
+    fn propagated(
+        &self,
+        site: &SiteSpec,
+        anterior: &Anterior,
+        trainables: &Trainables,
+    ) -> Result<Propagated, Error> {
+        Ok(Propagated {
+            source: trainables.get(&gamma(&anterior.site))?,
+            map: anterior.map,
+            channels: site.channels(),
+            detach: self.detach,
+            factor: self.ltd_ltp.then(|| trainables.get(&ltd_ltp(&site.name))).transpose()?,
+        })
+    }
+}
+
+fn ltd_ltp(site: &str) -> String {
+    format!("{site}.ltd_ltp")
+}
+
+fn shift(site: &str) -> String {
+    format!("{site}.shift")
 }
 
 fn gamma(site: &str) -> String {
@@ -105,12 +158,19 @@ struct Propagated {
     source: Tensor,
     map: ChannelMap,
     channels: i64,
+    detach: bool,
+    factor: Option<Tensor>,
 }
 
 impl Propagated {
     /// p, `[K, channels]`.
     fn vector(&self) -> Tensor {
-        self.map.read(&self.source, self.channels)
+        let source = if self.detach { self.source.detach() } else { self.source.shallow_clone() };
+        let p = self.map.read(&source, self.channels);
+        match &self.factor {
+            Some(factor) => p * factor,
+            None => p,
+        }
     }
 }
 
@@ -118,6 +178,7 @@ impl Propagated {
 #[derive(Debug)]
 struct Scaling {
     own: Option<Tensor>,
+    shift: Option<Tensor>,
     propagated: Option<Propagated>,
 }
 
@@ -127,17 +188,25 @@ impl Adapter for Scaling {
     }
 
     fn adapt(&self, _: &Tensor, y: Tensor) -> Tensor {
-        match &self.own {
-            Some(gamma) => rescale(&y, gamma, None),
-            None => y,
+        match (&self.own, &self.shift) {
+            (Some(gamma), shift) => rescale(&y, gamma, shift.as_ref()),
+            (None, Some(shift)) => parameter::shift(&y, shift),
+            (None, None) => y,
         }
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
-        Ok(match &self.own {
+        let (weight, bias) = match &self.own {
             Some(gamma) => {
                 let gamma = gamma.f_get(run)?;
                 (weight * gamma.unsqueeze(1), bias.map(|bias| bias * gamma))
+            }
+            None => (weight, bias),
+        };
+        Ok(match &self.shift {
+            Some(shift) => {
+                let shift = shift.f_get(run)?;
+                (weight, Some(bias.map_or_else(|| shift.shallow_clone(), |bias| bias + &shift)))
             }
             None => (weight, bias),
         })

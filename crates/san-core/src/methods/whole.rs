@@ -78,3 +78,12 @@ pub(super) fn from_frozen(name: &str, shape: &[i64]) -> TrainableSpec {
         group: Group::Backbone,
     }
 }
+
+/// Names and lengths of every norm's weight and bias.
+pub(super) fn norm_tensors(layout: &Layout) -> impl Iterator<Item = (String, i64)> {
+    let both = |norm: &crate::layout::NormSpec| {
+        let width = norm.width;
+        [(format!("{}.weight", norm.name), width), (format!("{}.bias", norm.name), width)]
+    };
+    layout.norms.iter().flat_map(both)
+}
