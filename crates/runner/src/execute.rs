@@ -12,6 +12,7 @@ use backbones::Classifier;
 use data_loaders::{ImageSet, Split};
 use report::record::{Metrics, Stage, State};
 use san_core::adapter_file::{self, AdapterHeader};
+use san_core::branch::Pass;
 use san_core::merge::merge;
 use san_core::methods::{self, Method};
 use san_core::optimiser::{AdamW, AdamWSettings};
@@ -187,7 +188,11 @@ impl<'a> Run<'a> {
         labels: &Tensor,
         rate: f64,
     ) -> Result<Option<f64>> {
+        let depth = &self.attachment.stochastic_depth;
+        let rate_of_depth = self.cell.protocol.drop_path;
+        depth.set(Some(Pass { rate: rate_of_depth, seeds: vec![self.cell.seed], step: self.steps }));
         let loss = self.train_inputs.scores(&self.model, inputs).cross_entropy_for_logits(labels);
+        depth.set(None);
         let gradient = self.trainables.gradient(&loss)?;
         let value = f64::try_from(&loss)?;
         let norm = f64::try_from(gradient.f_norm()?)?;

@@ -90,8 +90,17 @@ pub struct Protocol {
     /// AdamW's decoupled weight decay of matrices.
     #[serde(default)]
     pub weight_decay: f64,
+    /// Stochastic depth: the probability, below 1, that the last block's branches are left out of a
+    /// training pass; it grows linearly from the first block's 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_path: f64,
     /// How an image becomes a tensor.
     pub image: ImageProtocol,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
 }
 
 impl Experiment {
@@ -137,6 +146,9 @@ impl Profile {
         let protocol = &self.protocol;
         if protocol.epochs == 0 || protocol.batch_size == 0 {
             return Err("`epochs` and `batch_size` must be 1 or more".into());
+        }
+        if !(0.0..1.0).contains(&protocol.drop_path) {
+            return Err("`drop_path` must be 0 or more and below 1".into());
         }
         if protocol.warmup_epochs >= protocol.epochs {
             return Err("`warmup_epochs` must be below `epochs`".into());

@@ -27,6 +27,8 @@ enum Command {
     Report(commands::report::Arguments),
     /// Write a cell's adapter into plain weights that timm loads.
     Merge(commands::merge::Arguments),
+    /// Which of SAN's scaling vectors goes where in a backbone.
+    Wiring(commands::wiring::Arguments),
     /// Train a bundled backbone from nothing on drawn images.
     Pretrain(commands::pretrain::Arguments),
     /// One worker of a pool; its assignment comes on standard input.
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => commands::run::status(&arguments),
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Merge(arguments) => commands::merge::merge(&arguments),
+        Command::Wiring(arguments) => commands::wiring::wiring(&arguments),
         Command::Pretrain(arguments) => commands::pretrain::pretrain(&arguments),
         Command::Worker => commands::worker::worker(),
     };

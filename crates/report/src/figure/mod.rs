@@ -1,6 +1,6 @@
 //! Figures, each as SVG and PNG by the same drawing code.
 //!
-//! `scatter` and `heat_map` draw on a `canvas`; `gamma` reads what the heat map shows.
+//! `scatter`, `heat_map` and `wiring` draw on a `canvas`; `gamma` reads what the heat map shows.
 
 mod canvas;
 mod gamma;
@@ -8,6 +8,7 @@ mod heat_map;
 mod labels;
 mod palette;
 mod scatter;
+mod wiring;
 
 use std::path::{Path, PathBuf};
 
@@ -17,6 +18,9 @@ use crate::load::Stored;
 use crate::record::{ADAPTER_FILE, State};
 use heat_map::HeatMap;
 use scatter::Scatter;
+use wiring::WiringFigure;
+
+pub use wiring::WiredSite;
 
 /// Draws the figures of a comparison into `folder` (made if need be): `<name>-accuracy`, and
 /// `<name>-gamma` for the first finished SAN cell that has its adapter file, in the table's order.
@@ -42,6 +46,14 @@ pub fn draw_figures(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
 pub fn draw_gamma(stored: &Stored, stem: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let gammas = gamma::read(&stored.path.with_file_name(ADAPTER_FILE))?;
     canvas::draw(&HeatMap::of(&stored.record, gammas), stem)
+}
+
+/// Draws which scaling vector reaches which projection, as `<stem>.svg` and `<stem>.png`.
+///
+/// # Errors
+/// When the figures cannot be written.
+pub fn draw_wiring(title: &str, sites: &[WiredSite], stem: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    canvas::draw(&WiringFigure::of(title, sites), stem)
 }
 
 fn has_gammas(stored: &Stored) -> bool {

@@ -4,4 +4,5 @@ pub(crate) mod merge;
 pub(crate) mod pretrain;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod wiring;
 pub(crate) mod worker;

@@ -1,0 +1,109 @@
+//! `san wiring`: which scaling vector goes where in a backbone.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use backbones::registry;
+use comfy_table::{Table, presets};
+use report::figure::{WiredSite, draw_wiring};
+use san_core::layout::{ChannelMap, Layout, SiteSpec, Wiring};
+
+/// Options of `san wiring`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  san wiring swin_micro\n  \
+    san wiring vit_base_patch16_224.augreg_in21k --wiring full --figure results/figures")]
+pub(crate) struct Arguments {
+    /// Name of a backbone.
+    backbone: String,
+    /// Which of SAN's wirings.
+    #[arg(long, value_parser = ["authors", "authors_resize", "full"], default_value = "authors")]
+    wiring: String,
+    /// Draw it into this folder too, as SVG and PNG.
+    #[arg(long)]
+    figure: Option<PathBuf>,
+    /// Print a JSON array instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn wiring(arguments: &Arguments) -> Result<()> {
+    let entry = registry::find(&arguments.backbone)?;
+    let layout = entry.architecture.layout(entry.name);
+    let wiring: Wiring = serde_json::from_value(arguments.wiring.clone().into())?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&rows(&layout, wiring))?);
+    } else {
+        println!("{}", table(&layout, wiring));
+    }
+    if let Some(folder) = &arguments.figure {
+        let title = format!("{}, wiring `{}`", entry.name, arguments.wiring);
+        let stem = folder.join(format!("{}-{}", entry.name, arguments.wiring));
+        for path in draw_wiring(&title, &sites(&layout, wiring)?, &stem)? {
+            eprintln!("figure: {}", path.display());
+        }
+    }
+    Ok(())
+}
+
+/// One projection, for a script.
+#[derive(Debug, serde::Serialize)]
+struct Row<'a> {
+    site: &'a str,
+    gamma: i64,
+    reads: Option<&'a str>,
+    map: Option<String>,
+}
+
+fn rows(layout: &Layout, wiring: Wiring) -> Vec<Row<'_>> {
+    layout
+        .sites
+        .iter()
+        .map(|site| {
+            let anterior = site.anteriors.under(wiring);
+            Row {
+                site: &site.name,
+                gamma: site.outputs,
+                reads: anterior.map(|anterior| anterior.site.as_str()),
+                map: anterior.map(|anterior| anterior.map.to_string()),
+            }
+        })
+        .collect()
+}
+
+fn table(layout: &Layout, wiring: Wiring) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_header(["projection", "its gamma", "its input is scaled by the gamma of", "read"]);
+    for row in rows(layout, wiring) {
+        let read = row.map.unwrap_or_default();
+        table.add_row([row.site, &row.gamma.to_string(), row.reads.unwrap_or("-"), &read]);
+    }
+    table
+}
+
+/// The same for the figure: a block is what precedes `attn`, `mlp`, or the last part of a path.
+fn sites(layout: &Layout, wiring: Wiring) -> Result<Vec<WiredSite>> {
+    let place = |name: &str| layout.sites.iter().position(|site| site.name == name);
+    let wired = |site: &SiteSpec| {
+        let (block, name) = split(&site.name);
+        let reads = match site.anteriors.under(wiring) {
+            None => None,
+            Some(anterior) => match place(&anterior.site) {
+                Some(source) => {
+                    Some((source, (anterior.map != ChannelMap::Identity).then(|| anterior.map.to_string())))
+                }
+                None => bail!("`{}` reads `{}`, which is no site", site.name, anterior.site),
+            },
+        };
+        Ok(WiredSite { block: block.into(), name: name.into(), channels: site.outputs, reads })
+    };
+    layout.sites.iter().map(wired).collect()
+}
+
+fn split(path: &str) -> (&str, &str) {
+    let inner = [".attn.", ".mlp."].iter().find_map(|inner| path.find(inner));
+    match inner.or_else(|| path.rfind('.')) {
+        Some(place) => (&path[..place], &path[place + 1..]),
+        None => ("", path),
+    }
+}
