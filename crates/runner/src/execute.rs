@@ -1,7 +1,7 @@
 //! One cell: train, evaluate, merge, write.
 //!
 //! The order of images and every initial value are functions of (seed, purpose); a run depends on
-//! nothing that ran before it in the same process.
+//! nothing that ran before it in the same process, and goes on from a checkpoint bit for bit.
 
 use std::path::Path;
 use std::rc::Rc;
@@ -23,7 +23,9 @@ use san_core::{Attachment, Trainables};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::cell::Cell;
+use crate::checkpoint::{CheckpointFile, Progress};
 use crate::context::{Context, Features, LoadedBackbone};
+use crate::error::RunError;
 use crate::files::write_atomically;
 use crate::signals::StopFlag;
 
@@ -64,7 +66,8 @@ pub struct Outcome {
 
 /// Trains and evaluates `cell` and writes its adapter and predictions into `folder`.
 ///
-/// `progress` is told (steps done, steps in all).
+/// `progress` is told (steps done, steps in all). A checkpoint is gone on from, written every so often,
+/// and written when a signal asks to stop.
 ///
 /// # Errors
 /// When data or weights cannot be read, the folder cannot be written, or a signal asked to stop. A loss
@@ -74,23 +77,53 @@ pub fn execute(
     context: &mut Context,
     folder: &Path,
     stop: &StopFlag,
+    checkpoint: &CheckpointFile,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<Outcome> {
     let mut run = Run::prepare(cell, context)?;
-    if run.method.features_are_frozen() {
-        run.training += run.train_inputs.become_features(cell, context, &run.model, stop)?;
-        run.evaluation += run.test_inputs.become_features(cell, context, &run.model, stop)?;
+    if let Some(progress) = checkpoint.restore(&run.trainables, &mut run.optimiser)? {
+        run.progress = progress;
     }
-    let state = run.train(stop, progress)?;
-    let predictions = match state {
-        State::Finished => Some(run.evaluate(stop)?),
-        State::Diverged => None,
-    };
-    if let Some(predictions) = &predictions {
-        write_atomically(&folder.join("predictions.csv"), run.table(predictions).as_bytes())?;
+    let result = run.carry_out(context, folder, stop, checkpoint, progress);
+    if matches!(&result, Err(error) if error.is::<RunError>()) && run.progress.steps > 0 {
+        // A signal, or a disk that cannot be written: what was trained is kept if that is possible.
+        run.save(checkpoint)?;
     }
-    let adapter_bytes = run.write_adapter(folder)?;
+    let (state, predictions, adapter_bytes) = result?;
     Ok(run.into_outcome(state, predictions, adapter_bytes))
+}
+
+impl Run<'_> {
+    /// Everything from the first batch to the last file.
+    fn carry_out(
+        &mut self,
+        context: &mut Context,
+        folder: &Path,
+        stop: &StopFlag,
+        checkpoint: &CheckpointFile,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(State, Option<Vec<i64>>, u64)> {
+        if self.method.features_are_frozen() {
+            self.feature_time += self.train_inputs.become_features(self.cell, context, &self.model, stop)?;
+            self.evaluation += self.test_inputs.become_features(self.cell, context, &self.model, stop)?;
+        }
+        let state = self.train(stop, checkpoint, progress)?;
+        let predictions = match state {
+            State::Finished => Some(self.evaluate(stop)?),
+            State::Diverged => None,
+        };
+        if let Some(predictions) = &predictions {
+            write_atomically(&folder.join("predictions.csv"), self.table(predictions).as_bytes())?;
+        }
+        let adapter_bytes = self.write_adapter(folder)?;
+        Ok((state, predictions, adapter_bytes))
+    }
+
+    fn save(&self, checkpoint: &CheckpointFile) -> Result<()> {
+        let mut progress = self.progress.clone();
+        progress.reading += self.train_inputs.reading;
+        checkpoint.save(&progress, &self.trainables, &self.optimiser)
+    }
 }
 
 /// A cell in memory.
@@ -103,10 +136,11 @@ struct Run<'a> {
     model: Classifier,
     train_inputs: Inputs,
     test_inputs: Inputs,
-    losses: Vec<f64>,
-    steps: u64,
+    optimiser: AdamW,
+    progress: Progress,
     merge_difference: Option<f64>,
-    training: Duration,
+    /// Time of the forward passes that made features of the training images.
+    feature_time: Duration,
     evaluation: Duration,
 }
 
@@ -122,6 +156,8 @@ impl<'a> Run<'a> {
         let (trainables, attachment) =
             methods::prepare(&*method, layout, weights, classes, &[cell.seed], device)?;
         let model = Classifier::new(&**architecture, layout, weights, &attachment, &trainables)?;
+        let weight_decay = cell.protocol.weight_decay;
+        let optimiser = AdamW::new(&trainables, AdamWSettings { weight_decay, ..AdamWSettings::default() })?;
         let (train, test) = splits(cell.stage);
         let inputs = |split| Inputs::new(set.clone(), split, cell, device);
         Ok(Self {
@@ -133,15 +169,20 @@ impl<'a> Run<'a> {
             trainables,
             attachment,
             model,
-            losses: Vec::new(),
-            steps: 0,
+            optimiser,
+            progress: Progress::default(),
             merge_difference: None,
-            training: Duration::ZERO,
+            feature_time: Duration::ZERO,
             evaluation: Duration::ZERO,
         })
     }
 
-    fn train(&mut self, stop: &StopFlag, progress: &mut dyn FnMut(u64, u64)) -> Result<State> {
+    fn train(
+        &mut self,
+        stop: &StopFlag,
+        checkpoint: &CheckpointFile,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<State> {
         let protocol = &self.cell.protocol;
         let images = self.train_inputs.len();
         let steps_per_epoch = images.div_ceil(protocol.batch_size) as u64;
@@ -153,44 +194,41 @@ impl<'a> Run<'a> {
             floor: 1e-8,
             steps,
         };
-        let settings = AdamWSettings { weight_decay: protocol.weight_decay, ..AdamWSettings::default() };
-        let mut optimiser = AdamW::new(&self.trainables, settings)?;
-        for epoch in 0..protocol.epochs {
+        let mut saved = Instant::now();
+        for epoch in self.progress.losses.len() as u64..protocol.epochs {
             let order = permutation(self.cell.seed, &format!("order of epoch {epoch}"), images);
-            let mut sum = 0.0;
-            for batch in order.chunks(protocol.batch_size) {
+            let done = usize::try_from(self.progress.steps - epoch * steps_per_epoch)?;
+            for batch in order.chunks(protocol.batch_size).skip(done) {
                 stop.check()?;
+                if saved.elapsed() >= checkpoint.every() {
+                    self.save(checkpoint)?;
+                    saved = Instant::now();
+                }
                 let (inputs, labels) = self.train_inputs.batch(batch)?;
                 let start = Instant::now();
-                let Some(loss) = self.step(&mut optimiser, &inputs, &labels, schedule.rate(self.steps))?
-                else {
+                let Some(loss) = self.step(&inputs, &labels, schedule.rate(self.progress.steps))? else {
                     return Ok(State::Diverged);
                 };
-                self.training += start.elapsed();
-                self.steps += 1;
+                self.progress.training += start.elapsed();
+                self.progress.steps += 1;
                 #[allow(clippy::cast_precision_loss)]
                 {
-                    sum += loss * batch.len() as f64;
+                    self.progress.sum += loss * batch.len() as f64;
                 }
-                progress(self.steps, steps);
+                progress(self.progress.steps, steps);
             }
             #[allow(clippy::cast_precision_loss)]
-            self.losses.push(sum / images as f64);
+            self.progress.losses.push(self.progress.sum / images as f64);
+            self.progress.sum = 0.0;
         }
         Ok(State::Finished)
     }
 
     /// One step; none, and no change, where loss or gradient is not finite.
-    fn step(
-        &self,
-        optimiser: &mut AdamW,
-        inputs: &Tensor,
-        labels: &Tensor,
-        rate: f64,
-    ) -> Result<Option<f64>> {
+    fn step(&mut self, inputs: &Tensor, labels: &Tensor, rate: f64) -> Result<Option<f64>> {
         let depth = &self.attachment.stochastic_depth;
         let rate_of_depth = self.cell.protocol.drop_path;
-        depth.set(Some(Pass { rate: rate_of_depth, seeds: vec![self.cell.seed], step: self.steps }));
+        depth.set(Some(Pass { rate: rate_of_depth, seeds: vec![self.cell.seed], step: self.progress.steps }));
         let loss = self.train_inputs.scores(&self.model, inputs).cross_entropy_for_logits(labels);
         depth.set(None);
         let gradient = self.trainables.gradient(&loss)?;
@@ -199,7 +237,7 @@ impl<'a> Run<'a> {
         if !value.is_finite() || !norm.is_finite() {
             return Ok(None);
         }
-        optimiser.step(&self.trainables, &gradient, rate)?;
+        self.optimiser.step(&self.trainables, &gradient, rate)?;
         Ok(Some(value))
     }
 
@@ -269,14 +307,14 @@ impl<'a> Run<'a> {
             trained: (count(false), count(true)),
             metrics: Metrics {
                 accuracy,
-                train_loss: self.losses.last().copied(),
+                train_loss: self.progress.losses.last().copied(),
                 merge_difference: self.merge_difference,
-                loss_history: self.losses,
-                steps: self.steps,
+                loss_history: self.progress.losses,
+                steps: self.progress.steps,
             },
-            training: self.training,
+            training: self.progress.training + self.feature_time,
             evaluation: self.evaluation,
-            reading: self.train_inputs.reading + self.test_inputs.reading,
+            reading: self.progress.reading + self.train_inputs.reading + self.test_inputs.reading,
             adapter_bytes,
         }
     }

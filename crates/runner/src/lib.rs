@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod cell;
+pub mod checkpoint;
 pub mod context;
 pub mod device;
 pub mod error;

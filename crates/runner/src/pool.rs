@@ -30,6 +30,8 @@ pub struct Assignment {
     pub device: String,
     /// Compute threads.
     pub threads: u32,
+    /// How often the state of a cell is saved.
+    pub checkpoint_every: Duration,
 }
 
 /// How many workers with how many threads.
@@ -41,6 +43,8 @@ pub struct Pool {
     pub threads: u32,
     /// Name of the device.
     pub device: String,
+    /// How often the state of a cell is saved.
+    pub checkpoint_every: Duration,
 }
 
 impl Pool {
@@ -49,7 +53,7 @@ impl Pool {
     /// # Errors
     /// When a worker fails (it has said why), or a signal asked to stop.
     pub fn run(&self, title: &str, cells: &[Cell], store: &Store, stop: &StopFlag) -> Result<()> {
-        clean(&store.folder)?;
+        clean(store)?;
         let open = cells.iter().filter(|cell| !store.is_done(&cell.name())).count();
         if open == 0 {
             return Ok(());
@@ -63,6 +67,7 @@ impl Pool {
                 folder: store.folder.clone(),
                 device: self.device.clone(),
                 threads: self.threads,
+                checkpoint_every: self.checkpoint_every,
             };
             let mut child = self.spawn(&assignment)?;
             let output = child.stdout.take().context("a worker has no output")?;

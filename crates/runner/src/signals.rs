@@ -27,6 +27,11 @@ impl StopFlag {
         Ok(flag)
     }
 
+    /// Asks to stop, as a signal would.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Whether to stop.
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)

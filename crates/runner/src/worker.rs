@@ -2,11 +2,11 @@
 //!
 //! A claim is a lock on a file, which the operating system drops when the process dies, so that no
 //! claim outlives its worker and two runners never run one cell. A cell is made in a scratch folder
-//! that takes the cell's name when it is whole.
+//! that takes the cell's name when it is whole; the state of its training lies apart (`checkpoint`).
 
 use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +16,7 @@ use report::record::{self, RECORD_FILE, Record};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::Cell;
+use crate::checkpoint::{self, CheckpointFile};
 use crate::context::Context;
 use crate::device;
 use crate::error::RunError;
@@ -56,14 +57,21 @@ pub struct Worker<'a> {
     store: &'a Store,
     context: &'a mut Context,
     threads: u32,
+    checkpoint_every: Duration,
     stop: &'a StopFlag,
     code: Code,
 }
 
 impl<'a> Worker<'a> {
     /// A worker over the cells in `store`; `threads` is for the record.
-    pub fn new(store: &'a Store, context: &'a mut Context, threads: u32, stop: &'a StopFlag) -> Self {
-        Self { store, context, threads, stop, code: Code::of_this_checkout() }
+    pub fn new(
+        store: &'a Store,
+        context: &'a mut Context,
+        threads: u32,
+        checkpoint_every: Duration,
+        stop: &'a StopFlag,
+    ) -> Self {
+        Self { store, context, threads, checkpoint_every, stop, code: Code::of_this_checkout() }
     }
 
     /// Runs every cell of `cells` that is neither done nor claimed by another.
@@ -85,12 +93,13 @@ impl<'a> Worker<'a> {
                 continue;
             }
             tell(output, &Message::Started { label: label(cell) })?;
-            let mut told = Instant::now();
+            let (mut told, stop) = (Instant::now(), self.stop);
             let mut progress = |done, total| {
                 if told.elapsed() >= TELL_EVERY {
                     told = Instant::now();
-                    // A pool that is gone is noticed when the cell ends.
-                    let _ = tell(output, &Message::Stepped { done, total });
+                    if tell(output, &Message::Stepped { done, total }).is_err() {
+                        stop.set(); // the pool is gone, and with it whoever wanted the result
+                    }
                 }
             };
             self.run_cell(cell, &name, &mut progress)?;
@@ -122,10 +131,12 @@ impl<'a> Worker<'a> {
         scratch: &Path,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<()> {
-        let outcome = execute(cell, self.context, scratch, self.stop, progress)?;
+        let checkpoint = CheckpointFile::new(&self.store.folder, name, self.checkpoint_every);
+        let outcome = execute(cell, self.context, scratch, self.stop, &checkpoint, progress)?;
         write_json(&scratch.join("cell.json"), cell)?;
         write_json(&scratch.join(RECORD_FILE), &self.record(cell, name, outcome)?)?;
-        Ok(publish_folder(scratch, &self.store.cell(name))?)
+        publish_folder(scratch, &self.store.cell(name))?;
+        Ok(checkpoint.remove()?)
     }
 
     fn record(&mut self, cell: &Cell, name: &str, outcome: Outcome) -> Result<Record> {
@@ -231,22 +242,46 @@ impl Code {
     }
 }
 
-/// Removes what workers that died left behind.
+/// Removes what workers that died left behind: scratch folders, halves of checkpoints, and checkpoints
+/// of cells that are done.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn clean(folder: &Path) -> Result<(), RunError> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(()) };
-    for path in entries.flatten().map(|entry| entry.path()) {
-        let scratch =
-            path.file_name().and_then(|name| name.to_str()?.strip_prefix(SCRATCH).map(str::to_owned));
-        let Some(name) = scratch else { continue };
-        let lock_path = folder.join(LOCKS).join(name);
-        // Held by a living worker: not ours to remove.
-        if File::create(&lock_path).is_ok_and(|lock| lock.try_lock().is_ok()) {
-            writing(&path, std::fs::remove_dir_all(&path))?;
-            writing(&lock_path, std::fs::remove_file(&lock_path))?;
+pub fn clean(store: &Store) -> Result<(), RunError> {
+    for path in entries(&store.folder) {
+        if let Some(cell) = file_name(&path).strip_prefix(SCRATCH) {
+            unless_claimed(store, cell, || writing(&path, std::fs::remove_dir_all(&path)))?;
         }
+    }
+    for path in entries(&store.folder.join(checkpoint::FOLDER)) {
+        let name = file_name(&path);
+        let half = name.strip_prefix('.');
+        let cell = half.unwrap_or(name).split('.').next().unwrap_or_default();
+        if half.is_some() || store.is_done(cell) {
+            unless_claimed(store, cell, || writing(&path, std::fs::remove_file(&path)))?;
+        }
+    }
+    Ok(())
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
+
+/// Does something to what belongs to a cell, unless a living worker has claimed the cell.
+fn unless_claimed(
+    store: &Store,
+    cell: &str,
+    act: impl FnOnce() -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    let lock_path = store.folder.join(LOCKS).join(cell);
+    if File::create(&lock_path).is_ok_and(|lock| lock.try_lock().is_ok()) {
+        act()?;
+        writing(&lock_path, std::fs::remove_file(&lock_path))?;
     }
     Ok(())
 }

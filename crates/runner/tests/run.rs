@@ -87,6 +87,93 @@ fn a_killed_run_goes_on_with_the_cells_that_are_not_done() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+/// Starts a run and ends it by `signal` after a while.
+fn interrupted(bench: &Bench, arguments: &[&str], milliseconds: u64, signal: &str) -> Option<i32> {
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
+        .args(["run", "vtab.yaml"])
+        .args(arguments)
+        .current_dir(bench.folder.path())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+    let id = child.id().to_string();
+    let workers = std::process::Command::new("pgrep").args(["-P", &id]).output().unwrap();
+    let _ = std::process::Command::new("kill").args([signal, &id]).status();
+    if signal == "-KILL" {
+        let workers = String::from_utf8_lossy(&workers.stdout).into_owned();
+        let _ = std::process::Command::new("kill").arg(signal).args(workers.split_whitespace()).status();
+    }
+    child.wait().unwrap().code()
+}
+
+/// Two cells long enough to be met in their middle.
+fn long() -> Bench {
+    Bench::new(&DRAWN.replace("epochs: 2", "epochs: 150").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
+}
+
+fn checkpoints(bench: &Bench) -> Vec<PathBuf> {
+    let folder = bench.path("results/runs/vtab/embedded/.checkpoints");
+    let paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    paths.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.')).collect()
+}
+
+#[test]
+fn a_cell_goes_on_in_its_middle_bit_for_bit_after_kill_and_after_sigterm() {
+    let arguments = ["--methods", "san", "--workers", "2"];
+    let whole = long();
+    done(&whole, &[&["run", "vtab.yaml"][..], &arguments].concat());
+    let broken = long();
+    let every_step = [&arguments[..], &["--checkpoint-every", "0"]].concat();
+    let mut met = 0;
+    for (number, milliseconds) in (0..12).map(|number| (number, 400 + 37 * number)) {
+        let signal = if number % 3 == 2 { "-TERM" } else { "-KILL" };
+        interrupted(&broken, &every_step, milliseconds, signal);
+        met += checkpoints(&broken).len();
+    }
+    assert!(met > 0, "no cell was met in its middle");
+    done(&broken, &[&["run", "vtab.yaml"][..], &arguments].concat());
+    assert_eq!(adapters(&whole), adapters(&broken));
+    done(&broken, &[&["run", "vtab.yaml"][..], &arguments].concat());
+    let left = std::fs::read_dir(broken.path("results/runs/vtab/embedded/.checkpoints")).unwrap().count();
+    assert_eq!(left, 0, "finished cells need no checkpoints");
+}
+
+#[test]
+fn a_damaged_checkpoint_is_set_aside_and_the_cell_starts_anew() {
+    let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1"];
+    let whole = long();
+    done(&whole, &arguments);
+    for damage in ["cut", "flipped"] {
+        let bench = long();
+        let mut milliseconds = 250;
+        while checkpoints(&bench).is_empty() {
+            interrupted(
+                &bench,
+                &["--methods", "san", "--seeds", "1", "--checkpoint-every", "0"],
+                milliseconds,
+                "-KILL",
+            );
+            assert!(bench.cells().is_empty(), "the cell ended before it was met");
+            milliseconds += 30;
+        }
+        let path = &checkpoints(&bench)[0];
+        let mut bytes = std::fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        if damage == "cut" {
+            bytes.truncate(middle)
+        } else {
+            bytes[middle] ^= 1
+        }
+        std::fs::write(path, bytes).unwrap();
+        let output = bench.run(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success() && said.contains("starts anew"), "{damage}: {said}");
+        assert_eq!(adapters(&whole), adapters(&bench));
+    }
+}
+
 #[test]
 fn sigterm_stops_with_the_resumable_code() {
     let bench = Bench::new(&DRAWN.replace("epochs: 2", "epochs: 2000"));

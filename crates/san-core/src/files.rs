@@ -12,8 +12,12 @@ use std::path::Path;
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
-    let mut scratch =
-        tempfile::Builder::new().permissions(Permissions::from_mode(0o666)).tempfile_in(folder)?;
+    // What a process that was killed leaves behind tells what it was going to be.
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let mut scratch = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder)?;
     scratch.write_all(bytes)?;
     scratch.as_file().sync_all()?;
     scratch.persist(path).map_err(|error| error.error)?;

@@ -47,6 +47,24 @@ impl AdamW {
         Ok(Self { settings, second: first.f_zeros_like()?, first, steps: 0 })
     }
 
+    /// Mean of gradients and of squared gradients, each `[K, P]`.
+    pub fn moments(&self) -> (&Tensor, &Tensor) {
+        (&self.first, &self.second)
+    }
+
+    /// Goes on behind `steps` steps with these moments.
+    ///
+    /// # Errors
+    /// When they have another shape.
+    pub fn restore(&mut self, first: &Tensor, second: &Tensor, steps: u64) -> Result<(), Error> {
+        no_grad(|| {
+            self.first.f_copy_(first)?;
+            self.second.f_copy_(second)?;
+            self.steps = i32::try_from(steps).unwrap_or(i32::MAX);
+            Ok(())
+        })
+    }
+
     /// One step with gradient `[K, P]` and learning rate `rate`.
     ///
     /// # Errors

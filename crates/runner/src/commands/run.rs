@@ -44,6 +44,9 @@ pub(crate) struct Arguments {
     /// Compute threads of each worker.
     #[arg(long, default_value_t = 1)]
     threads: u32,
+    /// Save the state of a cell in training every so many seconds.
+    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
+    checkpoint_every: f64,
     /// auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: String,
@@ -80,6 +83,8 @@ impl Arguments {
         Ok(Pool {
             workers: self.workers.unwrap_or(usual),
             threads: self.threads.max(1),
+            checkpoint_every: std::time::Duration::try_from_secs_f64(self.checkpoint_every)
+                .map_err(|error| anyhow::anyhow!("--checkpoint-every: {error}"))?,
             device: if device == tch::Device::Cpu { "cpu" } else { "cuda" }.into(),
         })
     }

@@ -17,5 +17,6 @@ pub(crate) fn worker() -> Result<()> {
     tch::set_num_threads(i32::try_from(assignment.threads)?);
     let mut context = Context::new(device::resolve(&assignment.device)?);
     let store = Store { folder: assignment.folder };
-    Worker::new(&store, &mut context, assignment.threads, &stop).work(&assignment.cells, &mut stdout())
+    let Assignment { cells, threads, checkpoint_every, .. } = assignment;
+    Worker::new(&store, &mut context, threads, checkpoint_every, &stop).work(&cells, &mut stdout())
 }

@@ -1,0 +1,146 @@
+//! The state of a cell in the middle of its training, so that it goes on bit for bit where it stopped.
+//!
+//! Batches, augmentation and every other draw are functions of (seed, epoch, step), so a state is the
+//! trained tensors, the optimiser's moments and how far the training is. A file of it lies under
+//! `.checkpoints/`, apart from the scratch folder, and names its cell and the checksum of its own
+//! contents: one that was cut short, altered, or belongs to another cell is set aside, with a word, and
+//! the cell starts anew.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use san_core::Trainables;
+use san_core::optimiser::AdamW;
+use san_core::weights::{TensorFile, write_tensors};
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor, no_grad};
+
+use crate::error::RunError;
+use crate::files::{create_folder, writing};
+
+/// Folder of checkpoints in a store.
+pub const FOLDER: &str = ".checkpoints";
+const KEY: &str = "san_checkpoint";
+
+/// How far a training is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub steps: u64,
+    /// Mean loss of each whole epoch.
+    pub losses: Vec<f64>,
+    /// Sum of the losses of the epoch in hand, over its images.
+    pub sum: f64,
+    /// Time of the steps.
+    pub training: Duration,
+    /// Time of waiting for data.
+    pub reading: Duration,
+}
+
+/// Where a cell's checkpoint lies, and how often one is written.
+#[derive(Debug, Clone)]
+pub struct CheckpointFile {
+    path: PathBuf,
+    cell: String,
+    every: Duration,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    cell: String,
+    progress: Progress,
+    contents: String,
+}
+
+impl CheckpointFile {
+    /// The checkpoint of the cell named `cell` in the store `folder`.
+    pub fn new(folder: &Path, cell: &str, every: Duration) -> Self {
+        let path = folder.join(FOLDER).join(format!("{cell}.safetensors"));
+        Self { path, cell: cell.into(), every }
+    }
+
+    /// How often one is written.
+    pub fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// Writes the state, whole or not at all.
+    ///
+    /// # Errors
+    /// When the folder cannot be written; an older checkpoint stays as it was.
+    pub fn save(&self, progress: &Progress, trainables: &Trainables, optimiser: &AdamW) -> Result<()> {
+        create_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+        let (first, second) = optimiser.moments();
+        let tensors = [("first", first), ("second", second), ("values", trainables.values())];
+        let header = Header {
+            cell: self.cell.clone(),
+            progress: progress.clone(),
+            contents: checksum(progress, tensors.map(|(_, tensor)| tensor))?,
+        };
+        write_tensors(&self.path, tensors, (KEY, serde_json::to_string(&header)?), Kind::Float)?;
+        Ok(())
+    }
+
+    /// Puts the state back, where there is one; none, and no change, where there is none or it is damaged.
+    ///
+    /// # Errors
+    /// When a damaged file cannot be removed.
+    pub fn restore(&self, trainables: &Trainables, optimiser: &mut AdamW) -> Result<Option<Progress>> {
+        if !self.path.is_file() {
+            return Ok(None);
+        }
+        match self.read(trainables) {
+            Ok((progress, [first, second, values])) => {
+                no_grad(|| trainables.values().shallow_clone().f_copy_(&values).map(drop))?;
+                optimiser.restore(&first, &second, progress.steps)?;
+                Ok(Some(progress))
+            }
+            Err(reason) => {
+                eprintln!("san: {}: {reason}; the cell starts anew", self.path.display());
+                self.remove()?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn read(&self, trainables: &Trainables) -> Result<(Progress, [Tensor; 3]), String> {
+        let mut file = TensorFile::read(&self.path).map_err(|error| error.to_string())?;
+        let text = file.metadata.get(KEY).ok_or("it is no checkpoint")?;
+        let header: Header = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if header.cell != self.cell {
+            return Err("it belongs to another cell".into());
+        }
+        let mut take = |name: &str| file.tensors.remove(name).ok_or(format!("it has no `{name}`"));
+        let tensors = [take("first")?, take("second")?, take("values")?];
+        if tensors.iter().any(|tensor| tensor.size() != trainables.values().size()) {
+            return Err("its tensors are of another size".into());
+        }
+        let found = checksum(&header.progress, tensors.each_ref()).map_err(|error| error.to_string())?;
+        if found != header.contents {
+            return Err("its contents do not have the checksum that it names".into());
+        }
+        Ok((header.progress, tensors))
+    }
+
+    /// Removes it, where it is there.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn remove(&self) -> Result<(), RunError> {
+        if self.path.exists() { writing(&self.path, std::fs::remove_file(&self.path)) } else { Ok(()) }
+    }
+}
+
+/// blake3 of the progress and of the tensors' f32 elements.
+fn checksum(progress: &Progress, tensors: [&Tensor; 3]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&serde_json::to_vec(progress)?);
+    for tensor in tensors {
+        let values: Vec<f32> = Vec::try_from(tensor.f_to_device(tch::Device::Cpu)?.f_flatten(0, -1)?)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
