@@ -1,17 +1,17 @@
 """Writes the files that the crate `backbones` is compared with: logits and gradients of small random networks by
 timm and by the plain formulas of reference_methods.py.
 
-    python tools/parity_fixtures.py            # rewrites crates/backbones/tests/fixtures/{vit,san,methods}*
+    python tools/parity_fixtures.py            # rewrites crates/backbones/tests/fixtures/*
 
 Every file is safetensors, f32, with the network's settings as JSON under the metadata key `config`.
 
-- vit_*.safetensors: `weights.<timm key>`, `input` [2,3,S,S], `probe` [2,5], `logits` [2,5], `features` [2,dim] (before
+- vit_*, swin_*, convnext_*.safetensors: `weights.<timm key>`, `input` [2,3,S,S], `probe` [2,5], `logits` [2,5], `features` [2,dim] (before
   the head), `grad.<timm key>`: the gradient of (logits * probe).sum() for every parameter.
 - san_base.safetensors: `weights.*`, `input`, `probe`, `logits` (timm's) of the network that all methods below share.
 - san_<mode>_<wiring>.safetensors (metadata also `mode`, `wiring`): `trained.<site>.gamma`, `logits`,
   `grad.<site>.gamma`, `grad.<norm>.{weight,bias}`, `grad.head.{weight,bias}`. A gamma without effect has gradient 0.
 - san_<extra>.safetensors: the same with the option `ltd_ltp`, `shift` or `detach`, wiring authors_resize.
-- vit_base_patch16_224.augreg_in21k.json: names and shapes of the published checkpoint, without head.
+- <timm name>.json: names and shapes of the published checkpoint, without head.
 - methods.safetensors (metadata also `lora` = {"rank","alpha"}): for method in lora, ssf: `<method>.trained.*`,
   `<method>.logits`, `<method>.grad.*` (trained tensors and head).
 """
@@ -24,6 +24,7 @@ import torch
 from timm.models.vision_transformer import checkpoint_filter_fn
 
 import fixture_file
+import reference_hierarchical as hierarchical
 import reference_methods as methods
 import reference_vit as vit
 
@@ -39,7 +40,19 @@ def main():
     write_vit("vit_average_pool_layer_scale", average_pool, seed=2)
     write_vit("vit_other_image_size", vit.config(num_heads=4, input_size=48), seed=3)
     write_methods(vit.config(depth=3), seed=4)
-    write_published_layout("vit_base_patch16_224.augreg_in21k")
+    registers = dict(reg_tokens=2, no_embed_class=True, init_values=0.5, mlp_layer="swiglu_packed", mlp_ratio=4.0)
+    write_vit("vit_registers_swiglu", vit.config(**registers), seed=5)
+    write_hierarchical("swin_shifted", hierarchical.swin(img_size=32, window_size=4), seed=6)
+    write_hierarchical("swin_padded", hierarchical.swin(img_size=48, window_size=5, qkv_bias=False), seed=7)
+    write_hierarchical("convnext_small_stem", hierarchical.convnext(patch_size=2), seed=8)
+    write_hierarchical("convnext_no_layer_scale", hierarchical.convnext(ls_init_value=None, kernel_sizes=5), seed=9)
+    for name in (
+        "vit_base_patch16_224.augreg_in21k",
+        "vit_giant_patch14_reg4_dinov2.lvd142m",
+        "swin_base_patch4_window7_224.ms_in22k",
+        "convnext_base.fb_in22k",
+    ):
+        write_published_layout(name)
 
 
 def write_vit(name, settings, seed):
@@ -56,8 +69,20 @@ def write_vit(name, settings, seed):
     save(name, tensors, {"config": settings})
 
 
+def write_hierarchical(name, settings, seed):
+    """A Swin or a ConvNeXt."""
+    generator = torch.Generator().manual_seed(seed)
+    model = vit.randomise(hierarchical.timm_model(settings), generator)
+    tensors = inputs(settings, settings["img_size"], generator)
+    tensors["features"] = model.forward_head(model.forward_features(tensors["input"]), pre_logits=True)
+    tensors["logits"] = model(tensors["input"])
+    tensors |= {f"weights.{k}": v for k, v in model.state_dict().items()}
+    tensors |= gradients(tensors, dict(model.named_parameters()))
+    save(name, tensors, {"config": settings})
+
+
 def write_published_layout(name):
-    """Names and shapes of a published checkpoint without its head, as timm builds them."""
+    """Names and shapes of a published checkpoint without its head, as timm builds them (the largest needs 5 GB)."""
     state = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
     shapes = {key: list(value.shape) for key, value in state.items()}
     (FIXTURES / f"{name}.json").write_text(json.dumps(shapes, indent=0) + "\n")

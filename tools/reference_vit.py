@@ -9,6 +9,7 @@ import functools
 
 import torch
 import torch.nn.functional as F
+from timm.layers import SwiGLUPacked
 from timm.models.vision_transformer import VisionTransformer
 
 
@@ -36,13 +37,15 @@ def timm_model(settings, **changes):
     """timm's network for `settings`; keys that timm does not take as arguments are left out."""
     arguments = {k: v for k, v in settings.items() if k not in ("architecture", "norm_eps", "input_size")}
     norm = functools.partial(torch.nn.LayerNorm, eps=settings["norm_eps"])
+    if arguments.get("mlp_layer") == "swiglu_packed":
+        arguments |= dict(mlp_layer=SwiGLUPacked, act_layer=torch.nn.SiLU)
     return VisionTransformer(norm_layer=norm, **(arguments | changes)).eval()
 
 
 def randomise(model, generator):
     """Draws every parameter, so that none is 0 or 1 and each can be seen in the output."""
     for name, parameter in model.named_parameters():
-        is_scale = name.endswith("gamma") or ("norm" in name and name.endswith("weight"))
+        is_scale = name.endswith("gamma") or (parameter.ndim == 1 and name.endswith("weight"))
         with torch.no_grad():
             if is_scale:
                 parameter.copy_(uniform(parameter.shape, generator))

@@ -7,7 +7,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod classifier;
+pub mod convnext;
 pub mod registry;
+pub mod swin;
 pub mod vit;
 pub mod weights;
 

@@ -51,7 +51,11 @@ impl<'a> Scope<'a> {
     }
 
     fn full(&self, name: &str) -> String {
-        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+        match (self.path.as_str(), name) {
+            ("", name) => name.to_owned(),
+            (path, "") => path.to_owned(),
+            (path, name) => format!("{path}.{name}"),
+        }
     }
 
     /// A tensor.
@@ -95,7 +99,7 @@ impl<'a> Scope<'a> {
         Ok(Site::new(spec.projection, weight, scope.optional("bias", spec.bias)?, adapter))
     }
 
-    /// A residual branch of block `block` of `blocks`.
+    /// A residual branch (an empty name is the scope itself) of block `block` of `blocks`.
     pub fn branch(&self, name: &str, block: i64, blocks: i64) -> Branch {
         let name = self.full(name);
         let bottleneck = self.attachment.branches.get(&name).cloned();

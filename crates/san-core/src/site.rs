@@ -119,7 +119,12 @@ impl Norm {
     /// The projection of the normalised input. The site's input scale is folded into the norm's own
     /// affine map, so that it costs no pass over the activations.
     pub fn then(&self, x: &Tensor, site: &Site) -> Tensor {
-        site.project(&self.scaled(x, site.input_scale().as_ref()))
+        site.project(&self.forward_for(x, site))
+    }
+
+    /// The normalised input, which carries the site's input scale already; [`Site::project`] goes on.
+    pub fn forward_for(&self, x: &Tensor, site: &Site) -> Tensor {
+        self.scaled(x, site.input_scale().as_ref())
     }
 
     fn scaled(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {

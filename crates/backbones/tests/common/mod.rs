@@ -12,8 +12,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use backbones::vit::Config;
-use backbones::{Architecture, Classifier};
+use backbones::{Architecture, Classifier, convnext, swin, vit};
 use san_core::methods::{self, Method};
 use san_core::weights::TensorFile;
 use san_core::{Attachment, Layout, Trainables, Weights};
@@ -21,7 +20,7 @@ use serde_json::Value;
 use tch::{Device, Tensor, no_grad};
 
 pub struct Fixture {
-    pub config: Config,
+    pub config: Box<dyn Architecture>,
     pub settings: Value,
     pub file: TensorFile,
 }
@@ -48,16 +47,21 @@ impl Fixture {
 }
 
 /// The fixture's settings without what is not an argument of the model.
-fn config_of(settings: &Value) -> Config {
+fn config_of(settings: &Value) -> Box<dyn Architecture> {
     let mut arguments = settings.as_object().unwrap().clone();
     let size = arguments.remove("input_size").filter(|size| !size.is_null());
-    for extra in ["architecture", "num_classes"] {
-        arguments.remove(extra);
-    }
+    arguments.remove("num_classes");
     if let Some(size) = size {
         arguments.insert("img_size".into(), size);
     }
-    serde_json::from_value(Value::Object(arguments)).unwrap()
+    let architecture = arguments.remove("architecture").unwrap();
+    let arguments = Value::Object(arguments);
+    match architecture.as_str().unwrap() {
+        "vit" => Box::new(serde_json::from_value::<vit::Config>(arguments).unwrap()),
+        "swin" => Box::new(serde_json::from_value::<swin::Config>(arguments).unwrap()),
+        "convnext" => Box::new(serde_json::from_value::<convnext::Config>(arguments).unwrap()),
+        other => panic!("no architecture {other}"),
+    }
 }
 
 pub struct Tuned {
@@ -70,16 +74,21 @@ pub struct Tuned {
 
 /// A model with `method`, whose trained tensors are set to `values` (one map for each run).
 pub fn tuned(
-    config: &Config,
+    config: &dyn Architecture,
     base: &Fixture,
     method: &dyn Method,
     values: &[BTreeMap<String, Tensor>],
 ) -> Tuned {
     let layout = config.layout("test");
     let mut all = base.under("weights.");
-    let head: BTreeMap<_, _> =
-        ["head.weight", "head.bias"].map(|name| (name.to_owned(), all.remove(name).unwrap())).into();
-    let classes = head["head.bias"].size()[0];
+    let head: BTreeMap<_, _> = ["weight", "bias"]
+        .map(|part| format!("{}.{part}", layout.head))
+        .map(|name| {
+            let tensor = all.remove(&name).unwrap();
+            (name, tensor)
+        })
+        .into();
+    let classes = head[&format!("{}.bias", layout.head)].size()[0];
     let weights = config.fit(Weights::new(all)).unwrap();
     weights.check(&layout, "the fixture").unwrap();
     let seeds: Vec<u64> = (0..values.len() as u64).collect();

@@ -1,0 +1,280 @@
+//! ConvNeXt (arXiv 2201.03545, version 1) in timm's form: `timm/models/convnext.py`.
+//!
+//! Key names and configuration fields are timm's. Activations are channels last throughout, so that the
+//! MLP is linear maps and a norm is over the last dimension. SAN's wiring (facts of san.md section 3): a
+//! block is a chain depthwise -> first linear -> second linear, and each block reads the one before.
+
+use san_core::attachment::Scope;
+use san_core::branch::Branch;
+use san_core::layout::{Anteriors, BranchKind, Layout, Role, SiteSpec};
+use san_core::parameter::{Parameter, scale};
+use san_core::site::{Norm, Site};
+use san_core::trainables::Init;
+use san_core::{Error, Weights};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::{Architecture, Backbone};
+
+const STAGES: usize = 4;
+const STEM: &str = "stem.0";
+
+/// Arguments of timm's `ConvNeXt`, by its names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Image height and width, pixels (timm's model takes any; its checkpoint names one).
+    #[serde(default = "usual_size")]
+    pub img_size: i64,
+    /// Patch height and width of the stem, pixels.
+    #[serde(default = "four")]
+    pub patch_size: i64,
+    /// Blocks of each stage.
+    pub depths: [i64; STAGES],
+    /// Channels of each stage.
+    pub dims: [i64; STAGES],
+    /// Height and width of the depthwise kernels.
+    #[serde(default = "seven")]
+    pub kernel_sizes: i64,
+    /// Initial LayerScale; none for no LayerScale.
+    #[serde(default = "small_scale")]
+    pub ls_init_value: Option<f64>,
+    /// Epsilon of the norms.
+    #[serde(default = "epsilon")]
+    pub norm_eps: f64,
+}
+
+fn usual_size() -> i64 {
+    224
+}
+
+fn four() -> i64 {
+    4
+}
+
+fn seven() -> i64 {
+    7
+}
+
+#[allow(clippy::unnecessary_wraps)] // the type that serde asks for
+fn small_scale() -> Option<f64> {
+    Some(1e-6)
+}
+
+fn epsilon() -> f64 {
+    1e-6
+}
+
+impl Config {
+    /// A model with timm's usual options.
+    pub fn new(img_size: i64, depths: [i64; STAGES], dims: [i64; STAGES]) -> Self {
+        Self {
+            img_size,
+            patch_size: four(),
+            depths,
+            dims,
+            kernel_sizes: seven(),
+            ls_init_value: small_scale(),
+            norm_eps: epsilon(),
+        }
+    }
+
+    /// Whether a stage begins with fewer pixels: all but the first, and the first behind a stem of 2.
+    fn downsamples(&self, stage: usize) -> bool {
+        stage > 0 || self.patch_size == 2
+    }
+
+    /// Pixels of the image behind one pixel of the last stage.
+    fn stride(&self) -> i64 {
+        (0..STAGES).filter(|&stage| self.downsamples(stage)).fold(self.patch_size, |stride, _| 2 * stride)
+    }
+
+    fn stem(&self) -> SiteSpec {
+        SiteSpec::patches(STEM, Role::PatchEmbed, 3, self.patch_size, self.dims[0])
+    }
+
+    /// The second linear of the last block before a stage, or the stem.
+    fn before(&self, stage: usize) -> String {
+        match stage.checked_sub(1) {
+            Some(before) => format!("stages.{before}.blocks.{}.mlp.fc2", self.depths[before] - 1),
+            None => STEM.into(),
+        }
+    }
+
+    fn downsample(&self, stage: usize) -> SiteSpec {
+        let channels = self.dims[stage.saturating_sub(1)];
+        SiteSpec::patches(downsample(stage), Role::Downsample, channels, 2, self.dims[stage])
+            .reading(Anteriors::always(self.before(stage)))
+    }
+
+    /// The sites of a block, in order.
+    fn block_sites(&self, stage: usize, index: i64) -> [SiteSpec; 3] {
+        let dim = self.dims[stage];
+        let before = match index.checked_sub(1).filter(|&before| before >= 0) {
+            Some(before) => format!("stages.{stage}.blocks.{before}.mlp.fc2"),
+            None if self.downsamples(stage) => downsample(stage),
+            None => self.before(stage),
+        };
+        let path = |what: &str| format!("stages.{stage}.blocks.{index}.{what}");
+        let (dwconv, up, down) = (path("conv_dw"), path("mlp.fc1"), path("mlp.fc2"));
+        [
+            SiteSpec::depthwise(&dwconv, dim, self.kernel_sizes).reading(Anteriors::always(before)),
+            SiteSpec::linear(&up, Role::Up, dim, 4 * dim).reading(Anteriors::always(dwconv)),
+            SiteSpec::linear(down, Role::Down, 4 * dim, dim).reading(Anteriors::always(up)),
+        ]
+    }
+}
+
+fn downsample(stage: usize) -> String {
+    format!("stages.{stage}.downsample.1")
+}
+
+impl Architecture for Config {
+    fn layout(&self, name: &str) -> Layout {
+        let last = self.dims[STAGES - 1];
+        let mut layout = Layout::new(name, "head.fc", last);
+        layout.site(self.stem());
+        layout.norm("stem.1", self.dims[0]);
+        for (stage, &depth) in self.depths.iter().enumerate() {
+            if self.downsamples(stage) {
+                layout.norm(format!("stages.{stage}.downsample.0"), self.dims[stage.saturating_sub(1)]);
+                layout.site(self.downsample(stage));
+            }
+            for index in 0..depth {
+                let block = format!("stages.{stage}.blocks.{index}");
+                let [dwconv, up, down] = self.block_sites(stage, index);
+                layout.site(dwconv);
+                layout.norm(format!("{block}.norm"), self.dims[stage]);
+                layout.site(up);
+                layout.site(down);
+                if let Some(value) = self.ls_init_value {
+                    let init = Init::Normal { mean: value, deviation: 0.0 };
+                    layout.tensor(format!("{block}.gamma"), &[self.dims[stage]], init);
+                }
+                layout.branch(block, BranchKind::Convolution, self.dims[stage]);
+            }
+        }
+        layout.norm("head.norm", last);
+        layout
+    }
+
+    fn image_size(&self) -> i64 {
+        self.img_size
+    }
+
+    fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {
+        let stride = self.stride();
+        if size < stride || size % stride != 0 {
+            let reason = format!("it must be a multiple of the last stage's stride, {stride} px");
+            return Err(Error::ImageSize { backbone: "this ConvNeXt".into(), size, reason });
+        }
+        Ok(Box::new(Self { img_size: size, ..self.clone() }))
+    }
+
+    fn fit(&self, weights: Weights) -> Result<Weights, Error> {
+        Ok(weights)
+    }
+
+    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error> {
+        Ok(Box::new(ConvNext::new(self, scope)?))
+    }
+
+    fn published_config(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// The model.
+#[derive(Debug)]
+struct ConvNext {
+    stem: Site,
+    stem_norm: Norm,
+    stages: Vec<Stage>,
+    norm: Norm,
+}
+
+impl ConvNext {
+    fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
+        let stages = (0..STAGES).map(|stage| Stage::new(config, stage, scope));
+        Ok(Self {
+            stem: scope.site(&config.stem())?,
+            stem_norm: scope.norm("stem.1", config.norm_eps)?,
+            stages: stages.collect::<Result<_, _>>()?,
+            norm: scope.norm("head.norm", config.norm_eps)?,
+        })
+    }
+}
+
+impl Backbone for ConvNext {
+    fn features(&self, images: &Tensor) -> Tensor {
+        let stem = self.stem_norm.forward(&self.stem.forward(&images.permute([0, 2, 3, 1])));
+        let last = self.stages.iter().fold(stem, |x, stage| stage.forward(&x));
+        self.norm.forward(&last.mean_dim([1, 2].as_slice(), false, None))
+    }
+}
+
+/// Blocks of one width.
+#[derive(Debug)]
+struct Stage {
+    downsample: Option<(Norm, Site)>,
+    blocks: Vec<Block>,
+}
+
+impl Stage {
+    fn new(config: &Config, stage: usize, scope: &Scope<'_>) -> Result<Self, Error> {
+        let place = scope.at("stages").at(stage);
+        let downsample = if config.downsamples(stage) {
+            let norm = place.norm("downsample.0", config.norm_eps)?;
+            Some((norm, scope.site(&config.downsample(stage))?))
+        } else {
+            None
+        };
+        let blocks = (0..config.depths[stage])
+            .map(|index| Block::new(config, stage, index, &place.at("blocks").at(index)));
+        Ok(Self { downsample, blocks: blocks.collect::<Result<_, _>>()? })
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = match &self.downsample {
+            Some((norm, convolution)) => norm.then(x, convolution),
+            None => x.shallow_clone(),
+        };
+        self.blocks.iter().fold(x, |x, block| block.forward(&x))
+    }
+}
+
+#[derive(Debug)]
+struct Block {
+    dwconv: Site,
+    norm: Norm,
+    fc1: Site,
+    fc2: Site,
+    gamma: Option<Parameter>,
+    branch: Branch,
+}
+
+impl Block {
+    fn new(config: &Config, stage: usize, index: i64, scope: &Scope<'_>) -> Result<Self, Error> {
+        let [dwconv, fc1, fc2] = config.block_sites(stage, index);
+        let before: i64 = config.depths[..stage].iter().sum();
+        Ok(Self {
+            dwconv: scope.site(&dwconv)?,
+            norm: scope.norm("norm", config.norm_eps)?,
+            fc1: scope.site(&fc1)?,
+            fc2: scope.site(&fc2)?,
+            gamma: scope.optional("gamma", config.ls_init_value.is_some())?,
+            branch: scope.branch("", before + index, config.depths.iter().sum()),
+        })
+    }
+
+    /// `x` is `[batch, height, width, channels]`.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let hidden = self.norm.then(&self.dwconv.forward(x), &self.fc1).gelu("none");
+        let y = self.fc2.forward(&hidden);
+        let y = match &self.gamma {
+            Some(gamma) => scale(&y, &gamma.stacked()),
+            None => y,
+        };
+        self.branch.add(x, y)
+    }
+}

@@ -1,0 +1,429 @@
+//! Swin Transformer (arXiv 2103.14030) in timm's form: `timm/models/swin_transformer.py`.
+//!
+//! Key names and configuration fields are timm's. Attention is within windows, which every other block
+//! shifts by half; where a stage is no larger than a window there is one window and no shift. SAN's wiring
+//! (facts of san.md section 3): within a block as in ViT; a stage's blocks are entered by the patch
+//! embedding or the reduction before them, and a reduction reads four times the block before.
+
+use san_core::attachment::Scope;
+use san_core::branch::Branch;
+use san_core::layout::{Anteriors, BranchKind, ChannelMap, Layout, Role, SiteSpec};
+use san_core::parameter::Parameter;
+use san_core::site::{Norm, Site};
+use san_core::trainables::Init;
+use san_core::{Error, Weights};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Kind, Tensor};
+
+use crate::{Architecture, Backbone};
+
+const PATCH_EMBED: &str = "patch_embed.proj";
+
+/// Added to the scores of tokens that the shift made neighbours (timm's value).
+const APART: f64 = -100.0;
+
+/// Arguments of timm's `SwinTransformer`, by its names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Image height and width, pixels.
+    pub img_size: i64,
+    /// Patch height and width, pixels.
+    #[serde(default = "four")]
+    pub patch_size: i64,
+    /// Channels of the first stage; each further one doubles them.
+    pub embed_dim: i64,
+    /// Blocks of each stage.
+    pub depths: Vec<i64>,
+    /// Attention heads of each stage.
+    pub num_heads: Vec<i64>,
+    /// Height and width of a window, tokens.
+    #[serde(default = "seven")]
+    pub window_size: i64,
+    /// Width of the MLP in units of the stage's channels.
+    #[serde(default = "four_times")]
+    pub mlp_ratio: f64,
+    /// Whether qkv has a bias.
+    #[serde(default = "yes")]
+    pub qkv_bias: bool,
+    /// Epsilon of the norms.
+    #[serde(default = "epsilon")]
+    pub norm_eps: f64,
+}
+
+fn four() -> i64 {
+    4
+}
+
+fn seven() -> i64 {
+    7
+}
+
+fn four_times() -> f64 {
+    4.0
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn epsilon() -> f64 {
+    1e-5
+}
+
+/// Sizes of one stage.
+#[derive(Debug, Clone, Copy)]
+struct StageSizes {
+    dim: i64,
+    heads: i64,
+    /// Tokens along one side.
+    side: i64,
+    window: i64,
+}
+
+impl StageSizes {
+    /// Rows of the table of relative positions.
+    fn positions(self) -> i64 {
+        (2 * self.window - 1).pow(2)
+    }
+}
+
+impl Config {
+    /// A model with timm's usual options.
+    pub fn new(img_size: i64, embed_dim: i64, depths: &[i64], num_heads: &[i64], window_size: i64) -> Self {
+        Self {
+            img_size,
+            patch_size: four(),
+            embed_dim,
+            depths: depths.to_vec(),
+            num_heads: num_heads.to_vec(),
+            window_size,
+            mlp_ratio: four_times(),
+            qkv_bias: true,
+            norm_eps: epsilon(),
+        }
+    }
+
+    fn sizes(&self, stage: usize) -> StageSizes {
+        let side = (self.img_size / self.patch_size) >> stage;
+        StageSizes {
+            dim: self.embed_dim << stage,
+            heads: self.num_heads[stage],
+            side,
+            window: self.window_size.min(side),
+        }
+    }
+
+    fn patch_embed(&self) -> SiteSpec {
+        SiteSpec::patches(PATCH_EMBED, Role::PatchEmbed, 3, self.patch_size, self.embed_dim)
+    }
+
+    fn reduction(&self, stage: usize) -> SiteSpec {
+        let dim = self.sizes(stage).dim;
+        let before = stage - 1;
+        let last = format!("layers.{before}.blocks.{}.mlp.fc2", self.depths[before] - 1);
+        SiteSpec::linear(reduction(stage), Role::Downsample, 2 * dim, dim)
+            .with_bias(false)
+            .reading(Anteriors::mapped(last, ChannelMap::Tile { times: 4 }))
+    }
+
+    /// The sites of a block with their anteriors, in order.
+    fn block_sites(&self, stage: usize, index: i64) -> [SiteSpec; 4] {
+        let dim = self.sizes(stage).dim;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+        let mlp = (dim as f64 * self.mlp_ratio) as i64;
+        let path = |what: &str| format!("layers.{stage}.blocks.{index}.{what}");
+        let entry = if stage == 0 { PATCH_EMBED.into() } else { reduction(stage) };
+        let before =
+            if index == 0 { entry.clone() } else { format!("layers.{stage}.blocks.{}.mlp.fc2", index - 1) };
+        let (qkv, proj, up) = (path("attn.qkv"), path("attn.proj"), path("mlp.fc1"));
+        [
+            SiteSpec::qkv(&qkv, dim)
+                .with_bias(self.qkv_bias)
+                .reading(Anteriors::block_input(&entry, &before)),
+            SiteSpec::linear(&proj, Role::Proj, dim, dim).reading(Anteriors::attention_output(&qkv, dim)),
+            SiteSpec::linear(&up, Role::Up, dim, mlp).reading(Anteriors::always(proj)),
+            SiteSpec::linear(path("mlp.fc2"), Role::Down, mlp, dim).reading(Anteriors::always(up)),
+        ]
+    }
+
+    fn last_width(&self) -> i64 {
+        self.embed_dim << (self.depths.len() - 1)
+    }
+}
+
+fn reduction(stage: usize) -> String {
+    format!("layers.{stage}.downsample.reduction")
+}
+
+impl Architecture for Config {
+    fn layout(&self, name: &str) -> Layout {
+        let mut layout = Layout::new(name, "head.fc", self.last_width());
+        layout.site(self.patch_embed());
+        layout.norm("patch_embed.norm", self.embed_dim);
+        for (stage, &depth) in self.depths.iter().enumerate() {
+            let sizes = self.sizes(stage);
+            if stage > 0 {
+                layout.norm(format!("layers.{stage}.downsample.norm"), 2 * sizes.dim);
+                layout.site(self.reduction(stage));
+            }
+            for index in 0..depth {
+                let path = |what: &str| format!("layers.{stage}.blocks.{index}.{what}");
+                let [qkv, proj, up, down] = self.block_sites(stage, index);
+                layout.norm(path("norm1"), sizes.dim);
+                let table = [sizes.positions(), sizes.heads];
+                let small = Init::TruncatedNormal { deviation: 0.02 };
+                layout.tensor(path("attn.relative_position_bias_table"), &table, small);
+                layout.site(qkv);
+                layout.site(proj);
+                layout.branch(path("attn"), BranchKind::Attention, sizes.dim);
+                layout.norm(path("norm2"), sizes.dim);
+                layout.site(up);
+                layout.site(down);
+                layout.branch(path("mlp"), BranchKind::Mlp, sizes.dim);
+            }
+        }
+        layout.norm("norm", self.last_width());
+        layout
+    }
+
+    fn image_size(&self) -> i64 {
+        self.img_size
+    }
+
+    fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {
+        let refused = |reason| Err(Error::ImageSize { backbone: "this Swin".into(), size, reason });
+        let stages = self.depths.len();
+        let stride = self.patch_size << (stages - 1);
+        if size < stride || size % stride != 0 {
+            return refused(format!("it must be a multiple of the last stage's stride, {stride} px"));
+        }
+        let other = Self { img_size: size, ..self.clone() };
+        match (0..stages).find(|&stage| other.sizes(stage).window != self.sizes(stage).window) {
+            Some(stage) => refused(format!("the windows of stage {stage} would have another size")),
+            None => Ok(Box::new(other)),
+        }
+    }
+
+    fn fit(&self, weights: Weights) -> Result<Weights, Error> {
+        Ok(weights)
+    }
+
+    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error> {
+        Ok(Box::new(Swin::new(self, scope)?))
+    }
+
+    fn published_config(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// The model.
+#[derive(Debug)]
+struct Swin {
+    patch_embed: Site,
+    embed_norm: Norm,
+    stages: Vec<Stage>,
+    norm: Norm,
+}
+
+impl Swin {
+    fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
+        let stages = (0..config.depths.len()).map(|stage| Stage::new(config, stage, scope));
+        Ok(Self {
+            patch_embed: scope.site(&config.patch_embed())?,
+            embed_norm: scope.norm("patch_embed.norm", config.norm_eps)?,
+            stages: stages.collect::<Result<_, _>>()?,
+            norm: scope.norm("norm", config.norm_eps)?,
+        })
+    }
+}
+
+impl Backbone for Swin {
+    fn features(&self, images: &Tensor) -> Tensor {
+        let tokens = self.embed_norm.forward(&self.patch_embed.forward(&images.permute([0, 2, 3, 1])));
+        let last = self.stages.iter().fold(tokens, |x, stage| stage.forward(x));
+        self.norm.forward(&last).mean_dim([1, 2].as_slice(), false, None)
+    }
+}
+
+/// Blocks of one width.
+#[derive(Debug)]
+struct Stage {
+    merging: Option<(Norm, Site)>,
+    blocks: Vec<Block>,
+}
+
+impl Stage {
+    fn new(config: &Config, stage: usize, scope: &Scope<'_>) -> Result<Self, Error> {
+        let place = scope.at("layers").at(stage);
+        let merging = if stage > 0 {
+            Some((place.norm("downsample.norm", config.norm_eps)?, scope.site(&config.reduction(stage))?))
+        } else {
+            None
+        };
+        let blocks = (0..config.depths[stage])
+            .map(|index| Block::new(config, stage, index, &place.at("blocks").at(index)));
+        Ok(Self { merging, blocks: blocks.collect::<Result<_, _>>()? })
+    }
+
+    fn forward(&self, x: Tensor) -> Tensor {
+        let x = match &self.merging {
+            Some((norm, reduction)) => norm.then(&merge_patches(&x), reduction),
+            None => x,
+        };
+        self.blocks.iter().fold(x, |x, block| block.forward(&x))
+    }
+}
+
+/// Tokens `[batch, side, side, dim]` to `[batch, side / 2, side / 2, 4 * dim]`, the four of a square one
+/// behind the other, column by column.
+fn merge_patches(x: &Tensor) -> Tensor {
+    let [batch, height, width, dim] = x.size()[..] else { unreachable!("a grid of tokens") };
+    let squares = x.reshape([batch, height / 2, 2, width / 2, 2, dim]).permute([0, 1, 3, 4, 2, 5]);
+    squares.reshape([batch, height / 2, width / 2, 4 * dim])
+}
+
+#[derive(Debug)]
+struct Block {
+    sizes: StageSizes,
+    /// By how many tokens the windows are shifted.
+    shift: i64,
+    norm1: Norm,
+    qkv: Site,
+    position_bias: Parameter,
+    /// Row of the table for each pair of tokens in a window, `[window^4]`.
+    position_index: Tensor,
+    /// `[windows, 1, window^2, window^2]`, where the windows are shifted.
+    mask: Option<Tensor>,
+    proj: Site,
+    attention: Branch,
+    norm2: Norm,
+    fc1: Site,
+    fc2: Site,
+    mlp: Branch,
+}
+
+impl Block {
+    fn new(config: &Config, stage: usize, index: i64, scope: &Scope<'_>) -> Result<Self, Error> {
+        let sizes = config.sizes(stage);
+        let shift = if index % 2 == 0 || sizes.side <= sizes.window { 0 } else { config.window_size / 2 };
+        let [qkv, proj, fc1, fc2] = config.block_sites(stage, index);
+        let before: i64 = config.depths[..stage].iter().sum();
+        let (place, blocks) = (before + index, config.depths.iter().sum());
+        let position_bias = scope.parameter("attn.relative_position_bias_table")?;
+        let device = position_bias.stacked().device();
+        Ok(Self {
+            sizes,
+            shift,
+            norm1: scope.norm("norm1", config.norm_eps)?,
+            qkv: scope.site(&qkv)?,
+            position_bias,
+            position_index: relative_positions(sizes.window).to_device(device),
+            mask: (shift > 0).then(|| shift_mask(sizes, shift).to_device(device)),
+            proj: scope.site(&proj)?,
+            attention: scope.branch("attn", place, blocks),
+            norm2: scope.norm("norm2", config.norm_eps)?,
+            fc1: scope.site(&fc1)?,
+            fc2: scope.site(&fc2)?,
+            mlp: scope.branch("mlp", place, blocks),
+        })
+    }
+
+    /// `x` is `[batch, side, side, dim]`.
+    fn forward(&self, x: &Tensor) -> Tensor {
+        // Padded tokens are zeros behind the norm, and read the projection's bias as in timm.
+        let normed = self.cut(&self.norm1.forward_for(x, &self.qkv));
+        let attended = self.join(&self.attend(&self.qkv.project(&normed)), x.size()[0]);
+        let x = self.attention.add(x, self.proj.forward(&attended));
+        let hidden = self.norm2.then(&x, &self.fc1).gelu("none");
+        self.mlp.add(&x, self.fc2.forward(&hidden))
+    }
+
+    /// Tokens that each side lacks to be cut into whole windows.
+    fn padding(&self) -> i64 {
+        let StageSizes { side, window, .. } = self.sizes;
+        (window - side % window) % window
+    }
+
+    /// `[batch, side, side, channels]` to `[batch * windows, window^2, channels]`.
+    fn cut(&self, x: &Tensor) -> Tensor {
+        let window = self.sizes.window;
+        let rolled =
+            if self.shift > 0 { x.roll([-self.shift, -self.shift], [1, 2]) } else { x.shallow_clone() };
+        let padding = self.padding();
+        let whole = if padding > 0 { rolled.constant_pad_nd([0, 0, 0, padding, 0, padding]) } else { rolled };
+        windows(&whole, window)
+    }
+
+    /// The way back.
+    fn join(&self, x: &Tensor, batch: i64) -> Tensor {
+        let StageSizes { side, window, .. } = self.sizes;
+        let channels = x.size()[2];
+        let across = (side + self.padding()) / window;
+        let grid = x
+            .reshape([batch, across, across, window, window, channels])
+            .permute([0, 1, 3, 2, 4, 5])
+            .reshape([batch, across * window, across * window, channels])
+            .narrow(1, 0, side)
+            .narrow(2, 0, side);
+        if self.shift > 0 { grid.roll([self.shift, self.shift], [1, 2]) } else { grid }
+    }
+
+    /// Heads attending within windows, from qkv `[batch * windows, tokens, 3 * dim]`.
+    fn attend(&self, qkv: &Tensor) -> Tensor {
+        let StageSizes { dim, heads, .. } = self.sizes;
+        let [count, tokens, _] = qkv.size()[..] else { unreachable!("tokens have three dimensions") };
+        let parts = qkv.reshape([count, tokens, 3, heads, dim / heads]).permute([2, 0, 3, 1, 4]);
+        #[allow(clippy::cast_precision_loss)]
+        let q = parts.get(0) * ((dim / heads) as f64).powf(-0.5);
+        let scores = q.matmul(&parts.get(1).transpose(2, 3));
+        // One table for all, or one a run: [1 or K, 1, heads, tokens, tokens].
+        let table = self.position_bias.stacked();
+        let runs = table.size()[0];
+        let bias = table.index_select(1, &self.position_index).reshape([runs, tokens, tokens, heads]);
+        let bias = bias.permute([0, 3, 1, 2]).unsqueeze(1);
+        let scores = (scores.reshape([runs, -1, heads, tokens, tokens]) + bias).reshape(scores.size());
+        let scores = match &self.mask {
+            Some(mask) => {
+                let shape = [-1, mask.size()[0], heads, tokens, tokens];
+                (scores.reshape(shape) + mask).reshape(scores.size())
+            }
+            None => scores,
+        };
+        let y = scores.softmax(-1, None).matmul(&parts.get(2));
+        y.transpose(1, 2).reshape([count, tokens, dim])
+    }
+}
+
+/// `[batch, height, width, channels]` to `[batch * windows, window^2, channels]`.
+fn windows(x: &Tensor, window: i64) -> Tensor {
+    let [batch, height, width, channels] = x.size()[..] else { unreachable!("a grid of tokens") };
+    x.reshape([batch, height / window, window, width / window, window, channels])
+        .permute([0, 1, 3, 2, 4, 5])
+        .reshape([-1, window * window, channels])
+}
+
+/// For each pair of tokens of a window the row of the table of relative positions.
+fn relative_positions(window: i64) -> Tensor {
+    let coordinates = || (0..window).flat_map(|row| (0..window).map(move |column| (row, column)));
+    let row = |(r1, c1): (i64, i64), (r2, c2): (i64, i64)| {
+        (r1 - r2 + window - 1) * (2 * window - 1) + c1 - c2 + window - 1
+    };
+    let rows: Vec<i64> =
+        coordinates().flat_map(|one| coordinates().map(move |other| row(one, other))).collect();
+    Tensor::from_slice(&rows)
+}
+
+/// 0 for tokens of a shifted window that are neighbours in the image, [`APART`] for those that are not.
+fn shift_mask(sizes: StageSizes, shift: i64) -> Tensor {
+    let StageSizes { side, window, .. } = sizes;
+    let whole = (side + window - 1) / window * window;
+    let band = |place: i64| i64::from(place >= whole - window) + i64::from(place >= whole - shift);
+    let regions: Vec<i64> =
+        (0..whole).flat_map(|row| (0..whole).map(move |column| 3 * band(row) + band(column))).collect();
+    let regions = windows(&Tensor::from_slice(&regions).reshape([1, whole, whole, 1]), window).squeeze_dim(2);
+    let differ = regions.unsqueeze(1).ne_tensor(&regions.unsqueeze(2));
+    let zeros = Tensor::zeros(differ.size(), (Kind::Float, Device::Cpu));
+    zeros.masked_fill(&differ, APART).unsqueeze(1)
+}

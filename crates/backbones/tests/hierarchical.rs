@@ -1,0 +1,76 @@
+//! Swin and ConvNeXt against timm: outputs and the gradient of every parameter, for the same weights.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use backbones::registry;
+use common::{Fixture, assert_close, method, tuned};
+use serde_json::json;
+
+const TOLERANCE: f64 = 1e-4;
+
+fn equals_timm(name: &str) {
+    let fixture = Fixture::read(name);
+    let ours = tuned(&*fixture.config, &fixture, &*method("fft", json!({})), &[BTreeMap::new()]);
+    let input = fixture.get("input");
+    assert_close("features", &ours.model.features(input), fixture.get("features"), TOLERANCE);
+    assert_close("logits", &ours.model.forward(input), fixture.get("logits"), TOLERANCE);
+    let theirs = fixture.under("grad.");
+    let gradients = ours.gradients(input, fixture.get("probe"));
+    assert_eq!(gradients.len(), theirs.len());
+    for (key, gradient) in &gradients {
+        assert_close(key, gradient, &theirs[key], TOLERANCE);
+    }
+}
+
+#[test]
+fn a_swin_with_shifted_windows_equals_timm() {
+    equals_timm("swin_shifted");
+}
+
+#[test]
+fn a_swin_whose_grid_is_padded_to_whole_windows_equals_timm() {
+    equals_timm("swin_padded");
+}
+
+#[test]
+fn a_convnext_with_a_small_stem_equals_timm() {
+    equals_timm("convnext_small_stem");
+}
+
+#[test]
+fn a_convnext_without_layer_scale_equals_timm() {
+    equals_timm("convnext_no_layer_scale");
+}
+
+#[test]
+fn every_layout_is_that_of_the_published_checkpoint() {
+    for name in [
+        "vit_base_patch16_224.augreg_in21k",
+        "vit_giant_patch14_reg4_dinov2.lvd142m",
+        "swin_base_patch4_window7_224.ms_in22k",
+        "convnext_base.fb_in22k",
+    ] {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+        let published: BTreeMap<String, Vec<i64>> = serde_json::from_str(&text).unwrap();
+        let layout = registry::find(name).unwrap().architecture.layout(name);
+        let ours: BTreeMap<_, _> =
+            layout.tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
+        assert_eq!(ours, published, "{name}");
+    }
+}
+
+#[test]
+fn an_image_size_that_does_not_fit_is_refused_with_the_reason() {
+    let refused = |name: &str, size| {
+        registry::find(name).unwrap().architecture.at_image_size(size).unwrap_err().to_string()
+    };
+    let swin = "swin_base_patch4_window7_224.ms_in22k";
+    assert!(refused(swin, 230).contains("multiple"));
+    assert!(refused(swin, 96).contains("windows"));
+    assert!(refused("convnext_base.fb_in22k", 100).contains("multiple"));
+    assert!(registry::find(swin).unwrap().architecture.at_image_size(448).is_ok());
+}
