@@ -53,6 +53,8 @@ pub enum Init {
         rank: i64,
         /// Which factor.
         factor: Factor,
+        /// What it is multiplied by.
+        scale: f64,
     },
 }
 
@@ -329,9 +331,9 @@ pub fn initial(spec: &TrainableSpec, seed: u64, weights: &Weights) -> Result<Ten
             draw(&mut |random| uniform.sample(random))?
         }
         Init::RowNorms(rows) => on_cpu(&rows.of(weights)?)?.f_norm_scalaropt_dim(2, [1], false)?,
-        Init::Principal { rows, rank, factor } => {
+        Init::Principal { rows, rank, factor, scale } => {
             let (u, s, v) = on_cpu(&rows.of(weights)?)?.f_svd(true, true)?;
-            let root = s.f_narrow(0, 0, *rank)?.f_sqrt()?;
+            let root = s.f_narrow(0, 0, *rank)?.f_sqrt()?.f_mul_scalar(*scale)?;
             match factor {
                 Factor::Left => u.f_narrow(1, 0, *rank)?.f_mul(&root)?,
                 Factor::Right => v.f_narrow(1, 0, *rank)?.f_mul(&root)?.f_transpose(0, 1)?.f_contiguous()?,

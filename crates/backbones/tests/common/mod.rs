@@ -79,6 +79,8 @@ pub fn tuned(
     method: &dyn Method,
     values: &[BTreeMap<String, Tensor>],
 ) -> Tuned {
+    // Small tensors: a second thread would cost more than it brings.
+    tch::set_num_threads(1);
     let layout = config.layout("test");
     let mut all = base.under("weights.");
     let head: BTreeMap<_, _> = ["weight", "bias"]

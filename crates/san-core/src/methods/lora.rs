@@ -1,60 +1,192 @@
-//! LoRA: W + (alpha / rank) B A beside chosen projections (arXiv 2106.09685).
+//! LoRA: W + s B A beside chosen projections (arXiv 2106.09685).
 //!
-//! Targets are roles; in a fused projection the rows of a target have factors of their own, as if
-//! the projection were not fused. Names: `<site>[.<part>].lora_a` `[rank, inputs]`, Kaiming-uniform,
-//! and `.lora_b` `[rows, rank]`, zero. The parts of one site are computed together: one product
-//! with all A stacked, one with all B in a block matrix.
+//! s = alpha / rank, or alpha / sqrt(rank) where `scaling` is `rank_stabilised` (rsLoRA, arXiv
+//! 2312.03732). Names: `<target>.lora_a` `[rank, inputs]`, Kaiming-uniform, and `.lora_b` `[rows, rank]`,
+//! zero. With `init: pissa` (arXiv 2404.02948) both start as the principal factors of the target's frozen
+//! rows; the rest of W is never built: the update is s (B A - B0 A0), B0 and A0 being constants.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
-use super::Method;
+use super::host::{Host, Scaling};
+use super::low_rank::{Block, LowRank, RowNorms};
+use super::targets::{self, Target, Targeted};
+use super::{Method, bad_option};
 use crate::layout::{Role, SiteSpec};
-use crate::site::{Adapter, Merged};
-use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::trainables::{Factor, FrozenRows, Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Lora {
     rank: i64,
     alpha: f64,
     targets: Vec<Role>,
+    #[serde(skip_serializing_if = "is_usual")]
+    scaling: RankScaling,
+    #[serde(skip_serializing_if = "is_usual")]
+    init: Start,
+}
+
+/// How the update is scaled by the rank.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RankScaling {
+    /// alpha / rank.
+    #[default]
+    Standard,
+    /// alpha / sqrt(rank).
+    RankStabilised,
+}
+
+/// How the factors start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Start {
+    /// A Kaiming-uniform, B zero.
+    #[default]
+    Kaiming,
+    /// The principal singular values of the frozen rows.
+    Pissa,
+}
+
+fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Default for Lora {
     /// Rank 8 on queries and values, the paper's choice for attention; alpha = rank.
     fn default() -> Self {
-        Self { rank: 8, alpha: 8.0, targets: vec![Role::Q, Role::V] }
+        Self {
+            rank: 8,
+            alpha: 8.0,
+            targets: vec![Role::Q, Role::V],
+            scaling: RankScaling::Standard,
+            init: Start::Kaiming,
+        }
     }
 }
 
-/// A run of output rows with factors of their own.
-struct Target {
-    path: String,
-    start: i64,
-    rows: i64,
+/// A site with the update of its targets.
+pub(super) struct Updated {
+    pub(super) site: SiteSpec,
+    pub(super) targets: Vec<Target>,
+    pub(super) update: Rc<LowRank>,
 }
 
 impl Lora {
-    /// The rows of `site` that the selector meets; empty if it does not.
-    fn targets_in(&self, site: &SiteSpec) -> Vec<Target> {
-        if self.targets.contains(&site.role) {
-            return vec![Target { path: site.name.clone(), start: 0, rows: site.outputs }];
-        }
-        let parts = site.parts.iter().filter(|part| self.targets.contains(&part.role));
-        let path = |role: Role| {
-            format!(
-                "{}.{}",
-                site.name,
-                serde_json::to_value(role).unwrap_or_default().as_str().unwrap_or("part")
-            )
-        };
-        parts.map(|part| Target { path: path(part.role), start: part.start, rows: part.length }).collect()
+    /// As published, without options.
+    pub(super) fn plain(rank: i64, alpha: f64, targets: Vec<Role>) -> Self {
+        Self { rank, alpha, targets, ..Self::default() }
     }
+
+    /// s.
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn factor(&self) -> f64 {
+        match self.scaling {
+            RankScaling::Standard => self.alpha / self.rank as f64,
+            RankScaling::RankStabilised => self.alpha / (self.rank as f64).sqrt(),
+        }
+    }
+
+    /// Rank and targets, where they are not the usual ones.
+    pub(super) fn suffix(&self) -> String {
+        let usual = Self::default();
+        let mut suffix = String::new();
+        if self.rank != usual.rank {
+            suffix += &format!(" r={}", self.rank);
+        }
+        if self.targets != usual.targets {
+            suffix += &format!(" ({})", targets::names(&self.targets).join(", "));
+        }
+        suffix
+    }
+
+    /// The sites that the method changes.
+    pub(super) fn targeted<'a>(&self, method: &str, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
+        if self.rank < 1 {
+            return Err(bad_option(method, "`rank` must be 1 or more"));
+        }
+        targets::find(method, &self.targets, layout)
+    }
+
+    /// The factors of one target.
+    fn factors(&self, site: &SiteSpec, target: &Target) -> Result<[TrainableSpec; 2], Error> {
+        let (a, b) = match self.init {
+            Start::Kaiming => (Init::KaimingUniform { inputs: site.inputs }, Init::Zeros),
+            Start::Pissa => {
+                (self.principal(site, target, Factor::Right), self.principal(site, target, Factor::Left))
+            }
+        };
+        if self.init == Start::Pissa && self.rank > target.rows.min(site.inputs) {
+            let reason =
+                format!("`rank` is above that of `{}`, which `init: pissa` starts from", target.path);
+            return Err(bad_option("lora", &reason));
+        }
+        let spec = |what, shape, init| TrainableSpec {
+            name: format!("{}.{what}", target.path),
+            shape,
+            init,
+            group: Group::Method,
+        };
+        Ok([spec("lora_a", vec![self.rank, site.inputs], a), spec("lora_b", vec![target.rows, self.rank], b)])
+    }
+
+    fn principal(&self, site: &SiteSpec, target: &Target, factor: Factor) -> Init {
+        let weight = format!("{}.weight", site.name);
+        let rows = FrozenRows { weight, start: target.start, length: target.rows };
+        // Both factors together make up for s.
+        Init::Principal { rows, rank: self.rank, factor, scale: self.factor().sqrt().recip() }
+    }
+
+    /// The specs of all factors.
+    pub(super) fn specs(&self, method: &str, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        let mut specs = Vec::new();
+        for (site, targets) in self.targeted(method, layout)? {
+            for target in &targets {
+                specs.extend(self.factors(site, target)?);
+            }
+        }
+        Ok(specs)
+    }
+
+    /// The update of each site.
+    pub(super) fn updates(
+        &self,
+        method: &str,
+        layout: &Layout,
+        trainables: &Trainables,
+    ) -> Result<Vec<Updated>, Error> {
+        let mut updates = Vec::new();
+        for (site, targets) in self.targeted(method, layout)? {
+            let mut blocks = Vec::new();
+            for Target { path, start, .. } in &targets {
+                let a = trainables.get(&format!("{path}.lora_a"))?;
+                let b = trainables.get(&format!("{path}.lora_b"))?;
+                if self.init == Start::Pissa {
+                    let runs = |constant: Tensor| {
+                        constant.f_unsqueeze(0)?.f_expand([trainables.stack(), -1, -1], false)
+                    };
+                    let a = runs(trainables.constant(&initial(path, "lora_a"))?)?;
+                    let b = runs(trainables.constant(&initial(path, "lora_b"))?)?.f_neg()?;
+                    blocks.push(Block { a, b, start: *start });
+                }
+                blocks.push(Block { a, b, start: *start });
+            }
+            let update = Rc::new(LowRank::new(blocks, self.factor(), site.outputs));
+            updates.push(Updated { site: site.clone(), targets, update });
+        }
+        Ok(updates)
+    }
+}
+
+/// Name of the constant that a factor started as.
+fn initial(path: &str, what: &str) -> String {
+    format!("{path}.initial.{what}")
 }
 
 impl Method for Lora {
@@ -63,17 +195,13 @@ impl Method for Lora {
     }
 
     fn label(&self) -> String {
-        let usual = Self::default();
-        let mut label = String::from("LoRA");
-        if self.rank != usual.rank {
-            label += &format!(" r={}", self.rank);
-        }
-        if self.targets != usual.targets {
-            let names = serde_json::to_value(&self.targets).unwrap_or_default();
-            let names: Vec<_> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            label += &format!(" ({})", names.join(", "));
-        }
-        label
+        let name = match (self.scaling, self.init) {
+            (RankScaling::Standard, Start::Kaiming) => "LoRA",
+            (RankScaling::RankStabilised, Start::Kaiming) => "rsLoRA",
+            (RankScaling::Standard, Start::Pissa) => "PiSSA",
+            (RankScaling::RankStabilised, Start::Pissa) => "rsPiSSA",
+        };
+        format!("{name}{}", self.suffix())
     }
 
     fn options(&self) -> Value {
@@ -81,111 +209,58 @@ impl Method for Lora {
     }
 
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        let unfit = |reason: &str| Error::Unfit {
-            method: "lora".into(),
-            backbone: layout.backbone.clone(),
-            reason: reason.into(),
-        };
-        if self.rank < 1 {
-            return Err(Error::BadOption {
-                method: "lora".into(),
-                reason: "`rank` must be 1 or more".into(),
-            });
+        self.specs("lora", layout)
+    }
+
+    fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        if self.init == Start::Kaiming {
+            return Ok(Vec::new());
         }
         let mut specs = Vec::new();
-        for site in &layout.sites {
-            for target in self.targets_in(site) {
-                let spec = |what, shape, init| TrainableSpec {
-                    name: format!("{}.{what}", target.path),
-                    shape,
-                    init,
-                    group: Group::Method,
-                };
-                let uniform = Init::KaimingUniform { inputs: site.inputs };
-                specs.push(spec("lora_a", vec![self.rank, site.inputs], uniform));
-                specs.push(spec("lora_b", vec![target.rows, self.rank], Init::Zeros));
+        for (site, targets) in self.targeted("lora", layout)? {
+            for target in &targets {
+                for (spec, what) in self.factors(site, target)?.into_iter().zip(["lora_a", "lora_b"]) {
+                    specs.push(TrainableSpec { name: initial(&target.path, what), ..spec });
+                }
             }
-        }
-        if specs.is_empty() {
-            return Err(unfit("it has no projection of the roles in `targets`"));
         }
         Ok(specs)
     }
 
     fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
         let mut attachment = Attachment::default();
-        #[allow(clippy::cast_precision_loss)]
-        let factor = self.alpha / self.rank as f64;
-        for site in &layout.sites {
-            let mut blocks = Vec::new();
-            for target in self.targets_in(site) {
-                let a = trainables.get(&format!("{}.lora_a", target.path))?;
-                let b = trainables.get(&format!("{}.lora_b", target.path))?;
-                blocks.push(Block { a, b, start: target.start });
-            }
-            if !blocks.is_empty() {
-                let update = LowRank { blocks, factor, outputs: site.outputs };
-                attachment.sites.insert(site.name.clone(), Rc::new(update));
-            }
+        for Updated { site, update, .. } in self.updates("lora", layout, trainables)? {
+            attachment.sites.insert(site.name, update);
         }
         Ok(attachment)
     }
 }
 
-/// Factors `a` `[K, rank, inputs]` and `b` `[K, rows, rank]` of the rows from `start`.
-#[derive(Debug)]
-struct Block {
-    a: Tensor,
-    b: Tensor,
-    start: i64,
-}
+impl Host for Lora {
+    const HOSTED: &'static str = "san_lora";
 
-#[derive(Debug)]
-struct LowRank {
-    blocks: Vec<Block>,
-    factor: f64,
-    outputs: i64,
-}
-
-impl LowRank {
-    /// All A, one below the other: `[K, ranks, inputs]`.
-    fn all_a(&self) -> Tensor {
-        Tensor::cat(&self.blocks.iter().map(|block| block.a.shallow_clone()).collect::<Vec<_>>(), 1)
+    fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error> {
+        Ok(self.targeted("lora", layout)?.into_iter().map(|(site, _)| site.name.clone()).collect())
     }
 
-    /// All B in their rows and columns, scaled: `[K, outputs, ranks]`, zero elsewhere.
-    fn all_b(&self) -> Tensor {
-        let ranks: i64 = self.blocks.iter().map(|block| block.b.size()[2]).sum();
-        let mut column = 0;
-        let columns: Vec<Tensor> = self
-            .blocks
-            .iter()
-            .map(|block| {
-                let [_, rows, rank] = block.b.size()[..] else {
-                    unreachable!("a factor is a stack of matrices")
-                };
-                let below = self.outputs - block.start - rows;
-                column += rank;
-                let padding = [column - rank, ranks - column, block.start, below];
-                block.b.constant_pad_nd(padding)
-            })
-            .collect();
-        let sum = columns.iter().skip(1).fold(columns[0].shallow_clone(), |sum, next| sum + next);
-        sum * self.factor
+    /// ||(W + s B A)_i|| / ||W_i||.
+    fn scalings(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        trainables: &Trainables,
+    ) -> Result<BTreeMap<String, Rc<dyn Scaling>>, Error> {
+        let mut scalings: BTreeMap<String, Rc<dyn Scaling>> = BTreeMap::new();
+        for Updated { site, update, .. } in self.updates("lora", layout, trainables)? {
+            let norms = RowNorms::new(&site, weights, update)?;
+            scalings.insert(site.name, Rc::new(norms));
+        }
+        Ok(scalings)
     }
 }
 
-impl Adapter for LowRank {
-    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
-        let (a, b) = (self.all_a(), self.all_b());
-        let stack = a.size()[0];
-        let hidden = x.reshape([stack, -1, a.size()[2]]).matmul(&a.transpose(1, 2));
-        let stacked = y.reshape([stack, -1, self.outputs]);
-        stacked.baddbmm(&hidden, &b.transpose(1, 2), 1, 1).reshape(y.size())
-    }
-
-    fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
-        let update = self.all_b().f_get(run)?.f_matmul(&self.all_a().f_get(run)?)?;
-        Ok((weight + update, bias))
+impl Scaling for RowNorms {
+    fn vector(&self) -> Tensor {
+        self.after() / self.before()
     }
 }

@@ -3,9 +3,18 @@
 //! A method reads a [`Layout`] and never a backbone's name. It says which tensors it trains, which
 //! is enough to count and to plan, and attaches them once they are allocated.
 
+mod bottleneck;
+mod dora;
+mod host;
+mod ia3;
 mod lora;
+mod low_rank;
+mod partial;
 mod san;
 mod ssf;
+mod targets;
+mod vera;
+mod vpt;
 mod whole;
 
 use serde_json::{Map, Value};
@@ -73,6 +82,8 @@ pub struct Entry {
     pub name: &'static str,
     /// What it trains, in one sentence.
     pub summary: &'static str,
+    /// What it costs at inference, merged where it can be.
+    pub inference_cost: &'static str,
     /// Where it was published.
     pub source: &'static str,
     parse: fn(Value) -> Result<Box<dyn Method>, serde_json::Error>,
@@ -83,32 +94,114 @@ pub const REGISTRY: &[Entry] = &[
     Entry {
         name: "linear",
         summary: "the head alone, on frozen features",
+        inference_cost: "none",
         source: "linear probe",
         parse: parse::<whole::Linear>,
     },
     Entry {
         name: "fft",
         summary: "every parameter (full fine-tuning)",
+        inference_cost: "none",
         source: "full fine-tuning",
         parse: parse::<whole::Full>,
     },
     Entry {
+        name: "bitfit",
+        summary: "the bias of every projection and norm",
+        inference_cost: "none",
+        source: "Ben Zaken et al., arXiv 2106.10199",
+        parse: parse::<partial::BitFit>,
+    },
+    Entry {
+        name: "norm",
+        summary: "weight and bias of every norm",
+        inference_cost: "none",
+        source: "norm tuning",
+        parse: parse::<partial::Norms>,
+    },
+    Entry {
         name: "lora",
         summary: "a low-rank update beside chosen projections",
-        source: "Hu et al., arXiv 2106.09685",
+        inference_cost: "none when merged",
+        source: "Hu et al., arXiv 2106.09685; rsLoRA 2312.03732; PiSSA 2404.02948",
         parse: parse::<lora::Lora>,
+    },
+    Entry {
+        name: "dora",
+        summary: "LoRA's direction and a magnitude of each row",
+        inference_cost: "none when merged",
+        source: "Liu et al., arXiv 2402.09353",
+        parse: parse::<dora::Dora>,
+    },
+    Entry {
+        name: "ia3",
+        summary: "a scale on keys, values and the hidden layer of MLPs",
+        inference_cost: "none when merged",
+        source: "Liu et al., arXiv 2205.05638",
+        parse: parse::<ia3::Ia3>,
+    },
+    Entry {
+        name: "vera",
+        summary: "two vectors a projection between shared random matrices",
+        inference_cost: "none when merged",
+        source: "Kopiczko et al., arXiv 2310.11454",
+        parse: parse::<vera::Vera>,
     },
     Entry {
         name: "ssf",
         summary: "a scale and a shift behind every projection and norm",
+        inference_cost: "none when merged",
         source: "Lian et al., arXiv 2210.08823",
         parse: parse::<ssf::Ssf>,
     },
     Entry {
+        name: "adapter",
+        summary: "a bottleneck behind every attention and MLP",
+        inference_cost: "two small products a branch",
+        source: "Houlsby et al., arXiv 1902.00751",
+        parse: parse::<bottleneck::Houlsby>,
+    },
+    Entry {
+        name: "adaptformer",
+        summary: "a bottleneck beside every MLP",
+        inference_cost: "two small products a block",
+        source: "Chen et al., arXiv 2205.13535",
+        parse: parse::<bottleneck::AdaptFormer>,
+    },
+    Entry {
+        name: "vpt",
+        summary: "prompts among the tokens",
+        inference_cost: "a longer sequence",
+        source: "Jia et al., arXiv 2203.12119",
+        parse: parse::<vpt::Vpt>,
+    },
+    Entry {
         name: "san",
         summary: "a scale behind every projection, propagated into the next one's weights; the norms",
+        inference_cost: "none when merged",
         source: "arXiv 2409.06706",
         parse: parse::<san::San>,
+    },
+    Entry {
+        name: "san_lora",
+        summary: "LoRA, whose change of each row's norm is propagated into the next projection",
+        inference_cost: "none when merged",
+        source: "arXiv 2409.06706; the decomposition is this project's",
+        parse: parse::<host::Hosted<lora::Lora>>,
+    },
+    Entry {
+        name: "san_dora",
+        summary: "DoRA, whose magnitudes are propagated into the next projection",
+        inference_cost: "none when merged",
+        source: "arXiv 2409.06706; the decomposition is this project's",
+        parse: parse::<host::Hosted<dora::Dora>>,
+    },
+    Entry {
+        name: "san_ssf",
+        summary: "SSF, whose scales are propagated into the next projection",
+        inference_cost: "none when merged",
+        source: "arXiv 2409.06706; the decomposition is this project's",
+        parse: parse::<host::Hosted<ssf::Ssf>>,
     },
 ];
 
@@ -152,4 +245,9 @@ pub fn prepare(
         .with_constants(&method.constants(layout)?, weights)?;
     let attachment = method.attach(layout, weights, &trainables)?;
     Ok((trainables, attachment))
+}
+
+/// An option's value is out of the question.
+fn bad_option(method: &str, reason: &str) -> Error {
+    Error::BadOption { method: method.into(), reason: reason.into() }
 }

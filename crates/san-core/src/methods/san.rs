@@ -4,7 +4,7 @@
 //! anterior site, mapped to the inputs' length. Nothing is detached unless asked for: a gamma learns
 //! from both of its roles. W diag(p) is never built, the input is scaled instead. Gammas start at 1;
 //! the norms are trained besides. Names: `<site>.gamma`, and by option `<site>.ltd_ltp`, a second
-//! vector that multiplies p, and `<site>.shift`, added behind gamma.
+//! vector that multiplies p, and `<site>.shift`, added behind gamma where there is a bias to hold it.
 
 use std::rc::Rc;
 
@@ -79,7 +79,7 @@ impl Method for San {
         let mut specs = Vec::new();
         for site in &layout.sites {
             specs.push(spec(gamma(&site.name), site.outputs, Init::Ones));
-            if self.shift {
+            if self.shift && site.bias {
                 specs.push(spec(shift(&site.name), site.outputs, Init::Zeros));
             }
             if self.ltd_ltp && self.anterior(site).is_some() {
@@ -94,7 +94,7 @@ impl Method for San {
         let mut attachment = Attachment::default();
         for site in &layout.sites {
             let own = (self.mode != Mode::Sp).then(|| trainables.get(&gamma(&site.name))).transpose()?;
-            let shift = self.shift.then(|| trainables.get(&shift(&site.name))).transpose()?;
+            let shift = (self.shift && site.bias).then(|| trainables.get(&shift(&site.name))).transpose()?;
             let propagated = self
                 .anterior(site)
                 .map(|anterior| self.propagated(site, anterior, trainables))
@@ -206,7 +206,7 @@ impl Adapter for Scaling {
         Ok(match &self.shift {
             Some(shift) => {
                 let shift = shift.f_get(run)?;
-                (weight, Some(bias.map_or_else(|| shift.shallow_clone(), |bias| bias + &shift)))
+                (weight, bias.map(|bias| bias + shift))
             }
             None => (weight, bias),
         })

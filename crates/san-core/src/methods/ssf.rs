@@ -1,8 +1,10 @@
 //! SSF: a scale and a shift behind every projection and every norm (arXiv 2210.08823).
 //!
-//! As published, scales start from N(1, 0.02) and shifts from N(0, 0.02): the model is not quite the
+//! A projection without bias gets no shift, for no weight of the checkpoint could hold it (Swin's
+//! reductions; the paper has one there). As published, scales start from N(1, 0.02) and shifts from N(0, 0.02): the model is not quite the
 //! frozen one at the first step. Names: `<site or norm>.ssf_scale` and `.ssf_shift`.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use super::Method;
+use super::host::{Host, Scaling};
+use crate::layout::SiteSpec;
 use crate::site::{Adapter, Merged, NormAffine, rescale};
 use crate::trainables::{Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
@@ -34,47 +38,88 @@ impl Method for Ssf {
     }
 
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        let sites = layout.sites.iter().map(|site| (&site.name, site.outputs));
-        let norms = layout.norms.iter().map(|norm| (&norm.name, norm.width));
-        let pair = |(name, width): (&String, i64)| {
-            let spec = |what, mean| TrainableSpec {
-                name: format!("{name}.{what}"),
-                shape: vec![width],
-                init: Init::Normal { mean, deviation: DEVIATION },
-                group: Group::Method,
-            };
-            [spec("ssf_scale", 1.0), spec("ssf_shift", 0.0)]
+        let spec = |name: &str, what, width, mean| TrainableSpec {
+            name: format!("{name}.{what}"),
+            shape: vec![width],
+            init: Init::Normal { mean, deviation: DEVIATION },
+            group: Group::Method,
+        };
+        let sites = layout.sites.iter().map(|site| (&site.name, site.outputs, site.bias));
+        let norms = layout.norms.iter().map(|norm| (&norm.name, norm.width, true));
+        let pair = |(name, width, shifted): (&String, i64, bool)| {
+            let scale = spec(name, "ssf_scale", width, 1.0);
+            std::iter::once(scale).chain(shifted.then(|| spec(name, "ssf_shift", width, 0.0)))
         };
         Ok(sites.chain(norms).flat_map(pair).collect())
     }
 
     fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
         let mut attachment = Attachment::default();
-        let affine = |name: &str| {
-            let scale = trainables.get(&format!("{name}.ssf_scale"))?;
-            Ok::<_, Error>(NormAffine { scale, shift: trainables.get(&format!("{name}.ssf_shift"))? })
-        };
+        let get = |name: &str, what| trainables.get(&format!("{name}.{what}"));
         for site in &layout.sites {
-            attachment.sites.insert(site.name.clone(), Rc::new(ScaleShift(affine(&site.name)?)));
+            let scale = get(&site.name, "ssf_scale")?;
+            let shift = site.bias.then(|| get(&site.name, "ssf_shift")).transpose()?;
+            attachment.sites.insert(site.name.clone(), Rc::new(ScaleShift { scale, shift }));
         }
         for norm in &layout.norms {
-            attachment.norms.insert(norm.name.clone(), Rc::new(affine(&norm.name)?));
+            let (scale, shift) = (get(&norm.name, "ssf_scale")?, get(&norm.name, "ssf_shift")?);
+            let affine = NormAffine { scale, shift };
+            attachment.norms.insert(norm.name.clone(), Rc::new(affine));
         }
         Ok(attachment)
     }
 }
 
+impl Host for Ssf {
+    const HOSTED: &'static str = "san_ssf";
+
+    fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error> {
+        Ok(layout.sites.iter().map(|site| site.name.clone()).collect())
+    }
+
+    /// Its scale.
+    fn scalings(
+        &self,
+        layout: &Layout,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<BTreeMap<String, Rc<dyn Scaling>>, Error> {
+        let scaling = |site: &SiteSpec| {
+            let vector = trainables.get(&format!("{}.ssf_scale", site.name))?;
+            Ok((site.name.clone(), Rc::new(Plain(vector)) as Rc<dyn Scaling>))
+        };
+        layout.sites.iter().map(scaling).collect()
+    }
+}
+
 #[derive(Debug)]
-struct ScaleShift(NormAffine);
+struct Plain(Tensor);
+
+impl Scaling for Plain {
+    fn vector(&self) -> Tensor {
+        self.0.shallow_clone()
+    }
+}
+
+#[derive(Debug)]
+struct ScaleShift {
+    scale: Tensor,
+    shift: Option<Tensor>,
+}
 
 impl Adapter for ScaleShift {
     fn adapt(&self, _: &Tensor, y: Tensor) -> Tensor {
-        rescale(&y, &self.0.scale, Some(&self.0.shift))
+        rescale(&y, &self.scale, self.shift.as_ref())
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
-        let (scale, shift) = (self.0.scale.f_get(run)?, self.0.shift.f_get(run)?);
-        let bias = bias.map_or_else(|| shift.shallow_clone(), |bias| bias * &scale + &shift);
-        Ok((weight * scale.unsqueeze(1), Some(bias)))
+        let scale = self.scale.f_get(run)?;
+        let shift = self.shift.as_ref().map(|shift| shift.f_get(run)).transpose()?;
+        let bias = bias.map(|bias| bias * &scale);
+        let bias = match (bias, shift) {
+            (Some(bias), Some(shift)) => Some(bias + shift),
+            (bias, _) => bias,
+        };
+        Ok((weight * scale.unsqueeze(1), bias))
     }
 }

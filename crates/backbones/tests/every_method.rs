@@ -1,0 +1,210 @@
+//! What holds for every method of the registry, whatever the backbone: the start, a stack of runs, the
+//! gradient, merging, files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use backbones::Classifier;
+use common::{Fixture, Tuned, assert_close, method, tuned};
+use san_core::adapter_file::{self, AdapterHeader};
+use san_core::attachment::Attachment;
+use san_core::merge::merge;
+use san_core::methods::{Method, REGISTRY};
+use san_core::{Error, Weights};
+use serde_json::{Value, json};
+use tch::{Kind, Tensor, no_grad};
+
+/// A ViT, a Swin and a ConvNeXt.
+const FAMILIES: [&str; 3] = ["san_base", "swin_shifted", "convnext_small_stem"];
+
+/// Every method of the registry at least once, and every option that changes what it computes.
+fn cases() -> Vec<(&'static str, Value)> {
+    let all = json!(["qkv", "proj", "up", "down", "downsample"]);
+    let cases = vec![
+        ("linear", json!({})),
+        ("fft", json!({})),
+        ("bitfit", json!({})),
+        ("norm", json!({})),
+        ("lora", json!({"rank": 2, "targets": ["q", "v"]})),
+        ("lora", json!({"rank": 2, "targets": all, "scaling": "rank_stabilised"})),
+        ("lora", json!({"rank": 2, "targets": ["v", "down"], "init": "pissa"})),
+        ("dora", json!({"rank": 2, "targets": ["v", "up"]})),
+        ("dora", json!({"rank": 2, "targets": all, "detach_norm": false})),
+        ("ia3", json!({})),
+        ("vera", json!({"rank": 3, "targets": ["k", "down"]})),
+        ("ssf", json!({})),
+        ("adapter", json!({"bottleneck": 3})),
+        ("adaptformer", json!({"bottleneck": 3})),
+        ("vpt", json!({"prompts": 3})),
+        ("vpt", json!({"prompts": 3, "deep": false})),
+        ("san", json!({})),
+        ("san", json!({"mode": "nt"})),
+        ("san", json!({"mode": "sp", "wiring": "full"})),
+        ("san", json!({"wiring": "authors_resize", "ltd_ltp": true})),
+        ("san", json!({"wiring": "full", "shift": true})),
+        ("san", json!({"wiring": "full", "detach": true})),
+        ("san_lora", json!({"host": {"rank": 2, "targets": all}})),
+        ("san_dora", json!({"host": {"rank": 2, "targets": all, "detach_norm": false}})),
+        ("san_ssf", json!({"wiring": "authors"})),
+    ];
+    assert!(REGISTRY.iter().all(|entry| cases.iter().any(|(name, _)| *name == entry.name)));
+    cases
+}
+
+/// Each case on each family that it fits; the others must be refused with a reason.
+fn each_fitting(act: impl Fn(&str, &Fixture, &dyn Method)) {
+    for family in FAMILIES {
+        let fixture = Fixture::read(family);
+        for (name, options) in cases() {
+            let method = method(name, options.clone());
+            match method.trainables(&fixture.config.layout(family)) {
+                Ok(_) => act(&format!("{name} {options} on {family}"), &fixture, &*method),
+                Err(Error::Unfit { reason, .. }) => {
+                    // Windows and convolutions have no one sequence; ConvNeXt has no queries and values.
+                    let prompts = name == "vpt" && family != "san_base";
+                    let attention = family == "convnext_small_stem" && reason.contains("roles q, v");
+                    assert!(prompts || attention, "{name} {options} on {family}: {reason}");
+                }
+                Err(other) => panic!("{name} on {family}: {other}"),
+            }
+        }
+    }
+}
+
+fn start(fixture: &Fixture, method: &dyn Method, runs: usize) -> Tuned {
+    tuned(&*fixture.config, fixture, method, &(0..runs).map(|_| BTreeMap::new()).collect::<Vec<_>>())
+}
+
+/// The same, its trained tensors moved off their start.
+fn moved(fixture: &Fixture, method: &dyn Method, runs: usize) -> Tuned {
+    let ours = start(fixture, method, runs);
+    tch::manual_seed(7);
+    let noise = ours.trainables.values().randn_like() * 0.1;
+    no_grad(|| ours.trainables.values().shallow_clone().f_add_(&noise).map(drop)).unwrap();
+    ours
+}
+
+#[test]
+fn a_method_starts_as_the_frozen_model_unless_its_paper_says_otherwise() {
+    each_fitting(|case, fixture, method| {
+        let logits = start(fixture, method, 1).model.forward(fixture.get("input"));
+        let difference = f64::try_from((logits - fixture.get("logits")).abs().max()).unwrap();
+        // Random starts as published: scales and shifts of SSF, prompts of VPT.
+        let exact = !["ssf", "vpt", "san_ssf"].contains(&method.name());
+        assert_eq!(difference < 1e-4, exact, "{case}: {difference:.1e}");
+    });
+}
+
+#[test]
+fn two_runs_in_a_stack_are_two_runs_alone() {
+    each_fitting(|case, fixture, method| {
+        let stacked = moved(fixture, method, 2);
+        let input = fixture.get("input");
+        let together = stacked.model.forward(&Tensor::cat(&[input, input], 0));
+        let gradient = stacked.trainables.gradient(&together.square().sum(None)).unwrap();
+        for run in 0..2 {
+            let alone = start(fixture, method, 1);
+            let row = stacked.trainables.values().narrow(0, run, 1);
+            no_grad(|| alone.trainables.values().shallow_clone().copy_(&row));
+            let logits = alone.model.forward(input);
+            let scale = f64::try_from(logits.abs().max()).unwrap().max(1.0);
+            assert_close(case, &together.narrow(0, 2 * run, 2), &logits, 1e-5 * scale);
+            let single = alone.trainables.gradient(&logits.square().sum(None)).unwrap();
+            if single.numel() > 0 {
+                let scale = f64::try_from(single.abs().max()).unwrap().max(1.0);
+                assert_close(case, &gradient.narrow(0, run, 1), &single, 1e-4 * scale);
+            }
+        }
+    });
+}
+
+#[test]
+fn merged_weights_do_what_the_adapted_model_does_or_merging_is_refused() {
+    each_fitting(|case, fixture, method| {
+        let ours = moved(fixture, method, 2);
+        let merged = |run| merge(&ours.layout, &ours.weights, &ours.attachment, &ours.trainables, run);
+        if method.unmergeable().is_some() {
+            assert!(matches!(merged(0), Err(Error::Unmergeable { .. })), "{case}");
+            return;
+        }
+        let input = fixture.get("input");
+        let logits = ours.model.forward(&Tensor::cat(&[input, input], 0));
+        for run in 0..2 {
+            let plain = Classifier::merged(&*fixture.config, &ours.layout, &merged(run).unwrap()).unwrap();
+            let scale = f64::try_from(logits.abs().max()).unwrap().max(1.0);
+            assert_close(case, &plain.forward(input), &logits.narrow(0, 2 * run, 2), 1e-4 * scale);
+        }
+    });
+}
+
+#[test]
+fn an_adapter_file_brings_the_same_scores_back_bit_for_bit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapter.safetensors");
+    each_fitting(|case, fixture, method| {
+        let ours = moved(fixture, method, 1);
+        let header = AdapterHeader {
+            method: method.name().into(),
+            options: method.options(),
+            backbone: "test".into(),
+            base_checksum: "base".into(),
+            classes: 5,
+        };
+        adapter_file::write(&path, &header, &ours.trainables).unwrap();
+        let header = adapter_file::read_header(&path).unwrap();
+        let again = common::method(&header.method, header.options);
+        let other = start(fixture, &*again, 1);
+        adapter_file::read_into(&path, "base", &other.trainables).unwrap();
+        let input = fixture.get("input");
+        assert_eq!(ours.model.forward(input), other.model.forward(input), "{case}");
+    });
+}
+
+/// The model in f64, for a check of its gradient.
+fn in_f64(ours: &Tuned, fixture: &Fixture, method: &dyn Method) -> (san_core::Trainables, Classifier) {
+    let double = |(name, tensor): (&str, &Tensor)| (name.to_owned(), tensor.to_kind(Kind::Double));
+    let weights = Weights::new(ours.weights.iter().map(double).collect());
+    let trainables = ours.trainables.to_kind(Kind::Double).unwrap();
+    let attachment: Attachment = method.attach(&ours.layout, &weights, &trainables).unwrap();
+    let model = Classifier::new(&*fixture.config, &ours.layout, &weights, &attachment, &trainables).unwrap();
+    (trainables, model)
+}
+
+#[test]
+fn every_gradient_is_that_of_finite_differences_in_f64() {
+    each_fitting(|case, fixture, method| {
+        // What is left out of a gradient by definition cannot be its finite difference; these gradients
+        // are compared with torch's in tests/methods.rs.
+        let options = method.options();
+        if options["detach"] == true || options["detach_norm"] == true {
+            return;
+        }
+        let ours = moved(fixture, method, 1);
+        let (trainables, model) = in_f64(&ours, fixture, method);
+        let (input, probe) = (fixture.get("input").to_kind(Kind::Double), fixture.get("probe"));
+        let loss = || (model.forward(&input) * probe).sum(None);
+        let gradient = trainables.gradient(&loss()).unwrap();
+        let step = 1e-5;
+        let mut offset = 0;
+        for (spec, _) in trainables.iter() {
+            let columns = |tensor: &Tensor| tensor.narrow(1, offset, spec.count());
+            let direction = columns(&gradient).randn_like();
+            let direction = &direction / direction.norm();
+            let expected = f64::try_from((columns(&gradient) * &direction).sum(None)).unwrap();
+            let moved_by = |by: f64| {
+                let values = columns(trainables.values());
+                no_grad(|| values.shallow_clone().f_add_(&(&direction * by)).map(drop)).unwrap();
+                f64::try_from(no_grad(loss)).unwrap()
+            };
+            let difference = moved_by(step) - moved_by(-2.0 * step);
+            moved_by(step);
+            let found = difference / (2.0 * step);
+            let scale = f64::try_from(columns(&gradient).norm()).unwrap().max(1.0);
+            let error = (found - expected).abs() / scale;
+            assert!(error < 1e-6, "{case}: `{}` {found} {expected} {error:.1e}", spec.name);
+            offset += spec.count();
+        }
+    });
+}

@@ -1,0 +1,196 @@
+//! DoRA: direction and magnitude apart (arXiv 2402.09353).
+//!
+//! W' = m (W + s B A) / ||W + s B A||, row by row; m starts as the rows' own norms. The paper leaves the
+//! norm out of the gradient (`detach_norm`); both are offered. The bias is not scaled, so with g = m /
+//! norm:  y' = g (y + s B A x) + (1 - g) b.  Names: LoRA's, and `<target>.magnitude`.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::Tensor;
+
+use super::Method;
+use super::host::{Host, Scaling};
+use super::lora::{Lora, Updated};
+use super::low_rank::{LowRank, RowNorms};
+use super::targets::Target;
+use crate::layout::{Role, SiteSpec};
+use crate::site::{Adapter, Merged, rescale};
+use crate::trainables::{FrozenRows, Group, Init, TrainableSpec, Trainables};
+use crate::{Attachment, Error, Layout, Weights};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Dora {
+    rank: i64,
+    alpha: f64,
+    targets: Vec<Role>,
+    detach_norm: bool,
+}
+
+impl Default for Dora {
+    /// LoRA's defaults; the norm left out of the gradient, as published.
+    fn default() -> Self {
+        Self { rank: 8, alpha: 8.0, targets: vec![Role::Q, Role::V], detach_norm: true }
+    }
+}
+
+impl Dora {
+    fn lora(&self) -> Lora {
+        Lora::plain(self.rank, self.alpha, self.targets.clone())
+    }
+
+    fn decompositions(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        trainables: &Trainables,
+    ) -> Result<Vec<(String, Decomposition)>, Error> {
+        let mut all = Vec::new();
+        for Updated { site, targets, update } in self.lora().updates("dora", layout, trainables)? {
+            let magnitudes = magnitudes(&targets, trainables)?;
+            let norms = RowNorms::new(&site, weights, update.clone())?;
+            let bias = site.bias.then(|| weights.get(&format!("{}.bias", site.name))).transpose()?;
+            let bias = bias.map(Tensor::shallow_clone);
+            let detach_norm = self.detach_norm;
+            all.push((site.name, Decomposition { update, norms, magnitudes, bias, detach_norm }));
+        }
+        Ok(all)
+    }
+}
+
+/// The trained magnitudes with their first rows, in order of rows.
+fn magnitudes(targets: &[Target], trainables: &Trainables) -> Result<Vec<(i64, Tensor)>, Error> {
+    let mut all = targets
+        .iter()
+        .map(|target| Ok((target.start, trainables.get(&magnitude(&target.path))?)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    all.sort_by_key(|(start, _)| *start);
+    Ok(all)
+}
+
+fn magnitude(path: &str) -> String {
+    format!("{path}.magnitude")
+}
+
+impl Method for Dora {
+    fn name(&self) -> &'static str {
+        "dora"
+    }
+
+    fn label(&self) -> String {
+        let attached = if self.detach_norm { "" } else { " (attached norm)" };
+        format!("DoRA{}{attached}", self.lora().suffix())
+    }
+
+    fn options(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        let mut specs = self.lora().specs("dora", layout)?;
+        let spec = |site: &SiteSpec, target: &Target| {
+            let weight = format!("{}.weight", site.name);
+            let rows = FrozenRows { weight, start: target.start, length: target.rows };
+            TrainableSpec {
+                name: magnitude(&target.path),
+                shape: vec![target.rows],
+                init: Init::RowNorms(rows),
+                group: Group::Method,
+            }
+        };
+        for (site, targets) in self.lora().targeted("dora", layout)? {
+            specs.extend(targets.iter().map(|target| spec(site, target)));
+        }
+        Ok(specs)
+    }
+
+    fn attach(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        trainables: &Trainables,
+    ) -> Result<Attachment, Error> {
+        let mut attachment = Attachment::default();
+        for (site, decomposition) in self.decompositions(layout, weights, trainables)? {
+            attachment.sites.insert(site, Rc::new(decomposition));
+        }
+        Ok(attachment)
+    }
+}
+
+impl Host for Dora {
+    const HOSTED: &'static str = "san_dora";
+
+    fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error> {
+        self.lora().scaled(layout)
+    }
+
+    /// m_i / ||W_i||.
+    fn scalings(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        trainables: &Trainables,
+    ) -> Result<BTreeMap<String, Rc<dyn Scaling>>, Error> {
+        let all = self.decompositions(layout, weights, trainables)?;
+        Ok(all.into_iter().map(|(site, one)| (site, Rc::new(one) as Rc<dyn Scaling>)).collect())
+    }
+}
+
+/// What DoRA does at one site.
+#[derive(Debug)]
+struct Decomposition {
+    update: Rc<LowRank>,
+    norms: RowNorms,
+    /// First row and `[K, rows]` of each target, in order of rows.
+    magnitudes: Vec<(i64, Tensor)>,
+    bias: Option<Tensor>,
+    detach_norm: bool,
+}
+
+impl Decomposition {
+    /// m of every row, `[K, outputs]`: the frozen row's norm where there is no target.
+    fn magnitude(&self) -> Tensor {
+        let frozen = self.norms.before();
+        let stack = self.magnitudes[0].1.size()[0];
+        let between =
+            |from: i64, to: i64| frozen.narrow(0, from, to - from).expand([stack, to - from], false);
+        let mut pieces = Vec::new();
+        let mut row = 0;
+        for (start, magnitude) in &self.magnitudes {
+            pieces.push(between(row, *start));
+            pieces.push(magnitude.shallow_clone());
+            row = start + magnitude.size()[1];
+        }
+        pieces.push(between(row, frozen.size()[0]));
+        Tensor::cat(&pieces, 1)
+    }
+
+    /// g, `[K, outputs]`.
+    fn gain(&self) -> Tensor {
+        let norm = self.norms.after();
+        self.magnitude() / if self.detach_norm { norm.detach() } else { norm }
+    }
+}
+
+impl Adapter for Decomposition {
+    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
+        let gain = self.gain();
+        let unscaled = self.bias.as_ref().map(|bias| bias - bias * &gain);
+        rescale(&self.update.adapt(x, y), &gain, unscaled.as_ref())
+    }
+
+    fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
+        let gain = self.gain().f_get(run)?;
+        Ok(((weight + self.update.matrix(run)?) * gain.unsqueeze(1), bias))
+    }
+}
+
+impl Scaling for Decomposition {
+    fn vector(&self) -> Tensor {
+        self.magnitude() / self.norms.before()
+    }
+}

@@ -1,0 +1,162 @@
+//! SAN on a host: another method's own scaling of a projection's rows is propagated into the next one.
+//!
+//! The authors call SAN a plug-in for LoRA and DoRA that adds no parameters; how an update yields a
+//! scaling vector is this project's reading (facts: san.md section 4). The host's update is left as it is
+//! (its rows are scaled already); the anterior site's scaling p is multiplied into the input, W diag(p).
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::Tensor;
+
+use super::Method;
+use crate::layout::{ChannelMap, Wiring};
+use crate::site::{Adapter, Merged};
+use crate::trainables::{TrainableSpec, Trainables};
+use crate::{Attachment, Error, Layout, Weights};
+
+/// By how much a method scales the rows of a projection: `[K, outputs]`, 1 at the start.
+pub(super) trait Scaling: std::fmt::Debug {
+    /// The vector, with its gradient.
+    fn vector(&self) -> Tensor;
+}
+
+/// A method whose update has a scaling vector.
+pub(super) trait Host: Method + Default {
+    /// Name of SAN on this host in the registry.
+    const HOSTED: &'static str;
+
+    /// The sites that have a scaling vector.
+    fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error>;
+
+    /// The scaling vectors, by site.
+    fn scalings(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        trainables: &Trainables,
+    ) -> Result<BTreeMap<String, Rc<dyn Scaling>>, Error>;
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    bound(serialize = "H: Serialize", deserialize = "H: Host + DeserializeOwned")
+)]
+pub(super) struct Hosted<H> {
+    host: H,
+    wiring: Wiring,
+    /// No gradient reaches the host through p.
+    detach: bool,
+}
+
+impl<H: Host> Default for Hosted<H> {
+    /// Every site reads the one that feeds it: with the authors' wiring a host on queries and values
+    /// would propagate nothing.
+    fn default() -> Self {
+        Self { host: H::default(), wiring: Wiring::Full, detach: false }
+    }
+}
+
+impl<H: Host + Serialize> Method for Hosted<H> {
+    fn name(&self) -> &'static str {
+        H::HOSTED
+    }
+
+    fn label(&self) -> String {
+        let wiring = match self.wiring {
+            Wiring::Full => "",
+            Wiring::Authors => " (authors' wiring)",
+            Wiring::AuthorsResize => " (resized wiring)",
+        };
+        let detached = if self.detach { " (detached)" } else { "" };
+        format!("SAN-{}{wiring}{detached}", self.host.label())
+    }
+
+    fn options(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        let specs = self.host.trainables(layout)?;
+        let scaled = self.host.scaled(layout)?;
+        let mut read = layout.sites.iter().filter_map(|site| site.anteriors.under(self.wiring));
+        if !read.any(|anterior| scaled.contains(&anterior.site)) {
+            return Err(Error::Unfit {
+                method: self.name().into(),
+                backbone: layout.backbone.clone(),
+                reason:
+                    "no projection reads one that the host scales; choose other `targets` or `wiring: full`"
+                        .into(),
+            });
+        }
+        Ok(specs)
+    }
+
+    fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        self.host.constants(layout)
+    }
+
+    fn attach(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        trainables: &Trainables,
+    ) -> Result<Attachment, Error> {
+        let mut attachment = self.host.attach(layout, weights, trainables)?;
+        let scalings = self.host.scalings(layout, weights, trainables)?;
+        for site in &layout.sites {
+            let Some(anterior) = site.anteriors.under(self.wiring) else { continue };
+            let Some(scaling) = scalings.get(&anterior.site) else { continue };
+            let plugged = Plugged {
+                host: attachment.sites.get(&site.name).cloned(),
+                scaling: scaling.clone(),
+                map: anterior.map,
+                channels: site.channels(),
+                detach: self.detach,
+            };
+            attachment.sites.insert(site.name.clone(), Rc::new(plugged));
+        }
+        Ok(attachment)
+    }
+
+    fn unmergeable(&self) -> Option<&'static str> {
+        self.host.unmergeable()
+    }
+}
+
+/// The host at one site, its input scaled by the anterior site's vector.
+#[derive(Debug)]
+struct Plugged {
+    host: Option<Rc<dyn Adapter>>,
+    scaling: Rc<dyn Scaling>,
+    map: ChannelMap,
+    channels: i64,
+    detach: bool,
+}
+
+impl Adapter for Plugged {
+    fn input_scale(&self) -> Option<Tensor> {
+        let vector = self.scaling.vector();
+        let vector = if self.detach { vector.detach() } else { vector };
+        Some(self.map.read(&vector, self.channels))
+    }
+
+    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
+        match &self.host {
+            Some(host) => host.adapt(x, y),
+            None => y,
+        }
+    }
+
+    fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
+        match &self.host {
+            Some(host) => host.merge(run, weight, bias),
+            None => Ok((weight, bias)),
+        }
+    }
+}

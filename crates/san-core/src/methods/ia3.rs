@@ -1,0 +1,142 @@
+//! (IA)3: a scale on keys, on values, and on the input of an MLP's last projection (arXiv 2205.05638).
+//!
+//! A scaled output includes the bias, as in peft. Names: `<target>.ia3`, `[rows]` on outputs and
+//! `[inputs]` on inputs.
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::Tensor;
+
+use super::targets::{self, Target};
+use super::{Method, bad_option};
+use crate::layout::{Role, SiteSpec};
+use crate::site::{Adapter, Merged, rescale};
+use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::{Attachment, Error, Layout, Weights};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Ia3 {
+    /// Scaled on their outputs.
+    targets: Vec<Role>,
+    /// Scaled on their inputs.
+    feedforward: Vec<Role>,
+}
+
+impl Default for Ia3 {
+    /// As published: keys, values, the hidden layer of the MLP.
+    fn default() -> Self {
+        Self { targets: vec![Role::K, Role::V], feedforward: vec![Role::Down] }
+    }
+}
+
+/// A site with the targets on its outputs, and whether its input is scaled.
+struct Place<'a> {
+    site: &'a SiteSpec,
+    targets: Vec<Target>,
+    on_input: bool,
+}
+
+impl Ia3 {
+    fn places<'a>(&self, layout: &'a Layout) -> Result<Vec<Place<'a>>, Error> {
+        if let Some(role) = self.targets.iter().find(|role| self.feedforward.contains(role)) {
+            let names = targets::names(&[*role]);
+            return Err(bad_option("ia3", &format!("`{}` is in `targets` and `feedforward`", names[0])));
+        }
+        let all: Vec<Role> = self.targets.iter().chain(&self.feedforward).copied().collect();
+        let found = targets::find("ia3", &all, layout)?;
+        let place = |(site, targets): (&'a SiteSpec, Vec<Target>)| {
+            let on_input = self.feedforward.contains(&site.role);
+            Place { site, targets: if on_input { Vec::new() } else { targets }, on_input }
+        };
+        Ok(found.into_iter().map(place).collect())
+    }
+}
+
+fn named(path: &str) -> String {
+    format!("{path}.ia3")
+}
+
+impl Method for Ia3 {
+    fn name(&self) -> &'static str {
+        "ia3"
+    }
+
+    fn label(&self) -> String {
+        "IA3".into()
+    }
+
+    fn options(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        let spec = |path: &str, length| TrainableSpec {
+            name: named(path),
+            shape: vec![length],
+            init: Init::Ones,
+            group: Group::Method,
+        };
+        let mut specs = Vec::new();
+        for Place { site, targets, on_input } in self.places(layout)? {
+            specs.extend(targets.iter().map(|target| spec(&target.path, target.rows)));
+            specs.extend(on_input.then(|| spec(&site.name, site.channels())));
+        }
+        Ok(specs)
+    }
+
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
+        let mut attachment = Attachment::default();
+        for Place { site, targets, on_input } in self.places(layout)? {
+            let input = on_input.then(|| trainables.get(&named(&site.name))).transpose()?;
+            let outputs = targets
+                .iter()
+                .map(|target| Ok((target.start, trainables.get(&named(&target.path))?)))
+                .collect::<Result<Vec<_>, Error>>()?;
+            attachment
+                .sites
+                .insert(site.name.clone(), Rc::new(Scales { input, outputs, rows: site.outputs }));
+        }
+        Ok(attachment)
+    }
+}
+
+#[derive(Debug)]
+struct Scales {
+    input: Option<Tensor>,
+    /// First row and scale of each target.
+    outputs: Vec<(i64, Tensor)>,
+    rows: i64,
+}
+
+impl Scales {
+    /// `[K, rows]`, 1 where there is no target; none where no output is scaled.
+    fn output(&self) -> Option<Tensor> {
+        let padded = |(start, vector): &(i64, Tensor)| {
+            let behind = self.rows - start - vector.size()[1];
+            (vector - 1.0).constant_pad_nd([*start, behind])
+        };
+        self.outputs.iter().map(padded).reduce(|sum, next| sum + next).map(|sum| sum + 1.0)
+    }
+}
+
+impl Adapter for Scales {
+    fn input_scale(&self) -> Option<Tensor> {
+        self.input.as_ref().map(Tensor::shallow_clone)
+    }
+
+    fn adapt(&self, _: &Tensor, y: Tensor) -> Tensor {
+        match self.output() {
+            Some(vector) => rescale(&y, &vector, None),
+            None => y,
+        }
+    }
+
+    fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
+        let Some(vector) = self.output() else { return Ok((weight, bias)) };
+        let vector = vector.f_get(run)?;
+        Ok((weight * vector.unsqueeze(1), bias.map(|bias| bias * vector)))
+    }
+}

@@ -1,0 +1,115 @@
+//! A low-rank update beside a frozen projection, and the norms of the rows that it makes.
+//!
+//! The targets of one site are computed together: one product with all A stacked, one with all B in a
+//! block matrix.
+
+use std::rc::Rc;
+
+use tch::Tensor;
+
+use crate::layout::SiteSpec;
+use crate::site::{Adapter, Merged};
+use crate::{Error, Weights};
+
+/// Factors `a` `[K, rank, inputs]` and `b` `[K, rows, rank]` of the rows from `start`.
+#[derive(Debug)]
+pub(super) struct Block {
+    pub(super) a: Tensor,
+    pub(super) b: Tensor,
+    pub(super) start: i64,
+}
+
+/// The update: the sum of `factor * b a` over the blocks, each in its rows.
+#[derive(Debug)]
+pub(super) struct LowRank {
+    blocks: Vec<Block>,
+    factor: f64,
+    outputs: i64,
+}
+
+impl LowRank {
+    /// At least one block.
+    pub(super) fn new(blocks: Vec<Block>, factor: f64, outputs: i64) -> Self {
+        Self { blocks, factor, outputs }
+    }
+
+    /// All A, one below the other: `[K, ranks, inputs]`.
+    pub(super) fn all_a(&self) -> Tensor {
+        Tensor::cat(&self.blocks.iter().map(|block| block.a.shallow_clone()).collect::<Vec<_>>(), 1)
+    }
+
+    /// All B in their rows and columns, scaled: `[K, outputs, ranks]`, zero elsewhere.
+    pub(super) fn all_b(&self) -> Tensor {
+        let ranks: i64 = self.blocks.iter().map(|block| block.b.size()[2]).sum();
+        let mut column = 0;
+        let columns: Vec<Tensor> = self
+            .blocks
+            .iter()
+            .map(|block| {
+                let [_, rows, rank] = block.b.size()[..] else {
+                    unreachable!("a factor is a stack of matrices")
+                };
+                let below = self.outputs - block.start - rows;
+                column += rank;
+                let padding = [column - rank, ranks - column, block.start, below];
+                block.b.constant_pad_nd(padding)
+            })
+            .collect();
+        let sum = columns.iter().skip(1).fold(columns[0].shallow_clone(), |sum, next| sum + next);
+        sum * self.factor
+    }
+
+    /// The whole update as a matrix, for one run: `[outputs, inputs]`.
+    pub(super) fn matrix(&self, run: i64) -> Result<Tensor, Error> {
+        Ok(self.all_b().f_get(run)?.f_matmul(&self.all_a().f_get(run)?)?)
+    }
+}
+
+impl Adapter for LowRank {
+    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
+        let (a, b) = (self.all_a(), self.all_b());
+        let stack = a.size()[0];
+        let hidden = x.reshape([stack, -1, a.size()[2]]).matmul(&a.transpose(1, 2));
+        let stacked = y.reshape([stack, -1, self.outputs]);
+        stacked.baddbmm(&hidden, &b.transpose(1, 2), 1, 1).reshape(y.size())
+    }
+
+    fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
+        Ok((weight + self.matrix(run)?, bias))
+    }
+}
+
+/// Norms of the rows of a projection, before and after a low-rank update.
+#[derive(Debug)]
+pub(super) struct RowNorms {
+    weight: Tensor,
+    squared: Tensor,
+    update: Rc<LowRank>,
+}
+
+impl RowNorms {
+    /// Of a site's frozen weight.
+    ///
+    /// # Errors
+    /// When the weight is missing.
+    pub(super) fn new(site: &SiteSpec, weights: &Weights, update: Rc<LowRank>) -> Result<Self, Error> {
+        let weight = weights.get(&format!("{}.weight", site.name))?.f_flatten(1, -1)?;
+        let squared = weight.f_square()?.f_sum_dim_intlist([1].as_slice(), false, None)?;
+        Ok(Self { weight, squared, update })
+    }
+
+    /// ||W_i||, `[outputs]`.
+    pub(super) fn before(&self) -> Tensor {
+        self.squared.sqrt()
+    }
+
+    /// ||(W + B A)_i||, `[K, outputs]`, without a matrix of W's size: ||W_i||^2 + 2 B_i (W A^T)_i +
+    /// B_i G B_i^T with the Gram matrix G = A A^T (facts: san.md section 4).
+    pub(super) fn after(&self) -> Tensor {
+        let (a, b) = (self.update.all_a(), self.update.all_b());
+        let transposed = a.transpose(1, 2);
+        let cross = self.weight.matmul(&transposed) * 2.0 + b.matmul(&a.matmul(&transposed));
+        let change = (&b * cross).sum_dim_intlist([2].as_slice(), false, None);
+        (&self.squared + change).clamp_min(0.0).sqrt()
+    }
+}

@@ -1,0 +1,71 @@
+//! Targets by role: which rows of which projections a method changes.
+//!
+//! In a fused projection the rows of a role have parameters of their own, as if it were not fused.
+
+use serde_json::Value;
+
+use crate::layout::{Projection, Role, SiteSpec};
+use crate::{Error, Layout};
+
+/// A run of output rows with parameters of their own.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// The site's name, and behind it the role where it is a part.
+    pub(super) path: String,
+    /// First row.
+    pub(super) start: i64,
+    /// Number of rows.
+    pub(super) rows: i64,
+}
+
+/// A site and its targets, at least one.
+pub(super) type Targeted<'a> = (&'a SiteSpec, Vec<Target>);
+
+/// The targets of `roles`, site by site, in the model's order.
+///
+/// # Errors
+/// When there are none, or one is a depthwise convolution, in which no two channels meet.
+pub(super) fn find<'a>(method: &str, roles: &[Role], layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
+    let unfit =
+        |reason: String| Error::Unfit { method: method.into(), backbone: layout.backbone.clone(), reason };
+    let mut found = Vec::new();
+    for site in &layout.sites {
+        let targets = in_site(roles, site);
+        if targets.is_empty() {
+            continue;
+        }
+        if matches!(site.projection, Projection::Depthwise { .. }) {
+            return Err(unfit(format!("`{}` is a depthwise convolution", site.name)));
+        }
+        found.push((site, targets));
+    }
+    if found.is_empty() {
+        return Err(unfit(format!("it has no projection of the roles {}", names(roles).join(", "))));
+    }
+    Ok(found)
+}
+
+fn in_site(roles: &[Role], site: &SiteSpec) -> Vec<Target> {
+    if roles.contains(&site.role) {
+        return vec![Target { path: site.name.clone(), start: 0, rows: site.outputs }];
+    }
+    let parts = site.parts.iter().filter(|part| roles.contains(&part.role));
+    let target = |part: &crate::layout::Part| Target {
+        path: format!("{}.{}", site.name, name(part.role)),
+        start: part.start,
+        rows: part.length,
+    };
+    parts.map(target).collect()
+}
+
+fn name(role: Role) -> String {
+    match serde_json::to_value(role) {
+        Ok(Value::String(name)) => name,
+        _ => String::new(),
+    }
+}
+
+/// The roles' names in experiment files.
+pub(super) fn names(roles: &[Role]) -> Vec<String> {
+    roles.iter().copied().map(name).collect()
+}

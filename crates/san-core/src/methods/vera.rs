@@ -1,0 +1,161 @@
+//! VeRA: two frozen random projections shared by all targets, and two trained vectors a target (arXiv
+//! 2310.11454).
+//!
+//! y' = y + lambda_b (B (lambda_d (A x))), A `[rank, inputs]` and B `[rows, rank]` being the first columns
+//! and rows of the shared ones. These are constants `vera.a` and `vera.b`, drawn as in peft. Names:
+//! `<target>.lambda_d` `[rank]`, 0.1 at the start, and `.lambda_b` `[rows]`, zero.
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tch::Tensor;
+
+use super::targets::{self, Targeted};
+use super::{Method, bad_option};
+use crate::layout::Role;
+use crate::parameter::scale;
+use crate::site::{Adapter, Merged};
+use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::{Attachment, Error, Layout, Weights};
+
+/// Name of the constant A.
+pub(super) const A: &str = "vera.a";
+/// Name of the constant B.
+pub(super) const B: &str = "vera.b";
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Vera {
+    rank: i64,
+    targets: Vec<Role>,
+}
+
+impl Default for Vera {
+    /// Rank 256 on queries and values, the paper's choice for ViT.
+    fn default() -> Self {
+        Self { rank: 256, targets: vec![Role::Q, Role::V] }
+    }
+}
+
+impl Vera {
+    fn targeted<'a>(&self, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
+        if self.rank < 1 {
+            return Err(bad_option("vera", "`rank` must be 1 or more"));
+        }
+        targets::find("vera", &self.targets, layout)
+    }
+}
+
+impl Method for Vera {
+    fn name(&self) -> &'static str {
+        "vera"
+    }
+
+    fn label(&self) -> String {
+        if self.rank == Self::default().rank { "VeRA".into() } else { format!("VeRA r={}", self.rank) }
+    }
+
+    fn options(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        let spec = |path: &str, what, length, init| TrainableSpec {
+            name: format!("{path}.{what}"),
+            shape: vec![length],
+            init,
+            group: Group::Method,
+        };
+        let mut specs = Vec::new();
+        for target in self.targeted(layout)?.iter().flat_map(|(_, targets)| targets) {
+            let start = Init::Normal { mean: 0.1, deviation: 0.0 };
+            specs.push(spec(&target.path, "lambda_d", self.rank, start));
+            specs.push(spec(&target.path, "lambda_b", target.rows, Init::Zeros));
+        }
+        Ok(specs)
+    }
+
+    fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        let targeted = self.targeted(layout)?;
+        let inputs = targeted.iter().map(|(site, _)| site.inputs).max().unwrap_or(1);
+        let rows =
+            targeted.iter().flat_map(|(_, targets)| targets).map(|target| target.rows).max().unwrap_or(1);
+        #[allow(clippy::cast_precision_loss)]
+        let spec = |name: &str, shape: [i64; 2]| TrainableSpec {
+            name: name.into(),
+            shape: shape.to_vec(),
+            // Kaiming-uniform for a ReLU.
+            init: Init::Uniform { bound: (6.0 / shape[1] as f64).sqrt() },
+            group: Group::Method,
+        };
+        Ok(vec![spec(A, [self.rank, inputs]), spec(B, [rows, self.rank])])
+    }
+
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
+        let (a, b) = (trainables.constant(A)?, trainables.constant(B)?);
+        let mut attachment = Attachment::default();
+        for (site, targets) in self.targeted(layout)? {
+            let mut blocks = Vec::new();
+            for target in targets {
+                blocks.push(Block {
+                    b: b.f_narrow(0, 0, target.rows)?,
+                    lambda_d: trainables.get(&format!("{}.lambda_d", target.path))?,
+                    lambda_b: trainables.get(&format!("{}.lambda_b", target.path))?,
+                    start: target.start,
+                });
+            }
+            let update =
+                RandomProjections { a: a.f_narrow(1, 0, site.inputs)?, blocks, outputs: site.outputs };
+            attachment.sites.insert(site.name.clone(), Rc::new(update));
+        }
+        Ok(attachment)
+    }
+}
+
+#[derive(Debug)]
+struct Block {
+    b: Tensor,
+    lambda_d: Tensor,
+    lambda_b: Tensor,
+    start: i64,
+}
+
+impl Block {
+    /// Zeros before and behind a tensor whose last dimension is this target's rows.
+    fn padded(&self, rows: &Tensor, outputs: i64) -> Tensor {
+        let behind = outputs - self.start - self.b.size()[0];
+        if self.start == 0 && behind == 0 {
+            rows.shallow_clone()
+        } else {
+            rows.constant_pad_nd([self.start, behind])
+        }
+    }
+}
+
+#[derive(Debug)]
+struct RandomProjections {
+    a: Tensor,
+    blocks: Vec<Block>,
+    outputs: i64,
+}
+
+impl Adapter for RandomProjections {
+    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
+        let hidden = x.linear(&self.a, None::<Tensor>);
+        self.blocks.iter().fold(y, |y, block| {
+            let rows = scale(&hidden, &block.lambda_d).linear(&block.b, None::<Tensor>);
+            y + block.padded(&scale(&rows, &block.lambda_b), self.outputs)
+        })
+    }
+
+    fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
+        // No `+=`: the weight is a view of the frozen one.
+        let merged = self.blocks.iter().try_fold(weight, |weight, block| {
+            let scaled = &block.b * block.lambda_d.f_get(run)? * block.lambda_b.f_get(run)?.f_unsqueeze(1)?;
+            let update = block.padded(&scaled.f_matmul(&self.a)?.f_transpose(0, 1)?, self.outputs);
+            Ok::<_, Error>(weight + update.f_transpose(0, 1)?)
+        })?;
+        Ok((merged, bias))
+    }
+}

@@ -1,0 +1,90 @@
+//! Visual prompt tuning: learned tokens beside those of the image (arXiv 2203.12119).
+//!
+//! Shallow: prompts enter the first block and stay. Deep: every block has its own, in place of those
+//! before. As published they start uniform in +-sqrt(6 / (patch pixels + width)), so the model is not
+//! the frozen one at the first step. Names: `<block>.prompts`.
+
+use std::rc::Rc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Method, bad_option};
+use crate::branch::Prompts;
+use crate::layout::{Role, SequenceSpec};
+use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::{Attachment, Error, Layout, Weights};
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Vpt {
+    prompts: i64,
+    deep: bool,
+}
+
+impl Default for Vpt {
+    /// Ten prompts in every block.
+    fn default() -> Self {
+        Self { prompts: 10, deep: true }
+    }
+}
+
+impl Vpt {
+    fn blocks<'a>(&self, layout: &'a Layout) -> &'a [SequenceSpec] {
+        if self.deep { &layout.sequences } else { layout.sequences.get(..1).unwrap_or_default() }
+    }
+}
+
+impl Method for Vpt {
+    fn name(&self) -> &'static str {
+        "vpt"
+    }
+
+    fn label(&self) -> String {
+        let name = if self.deep { "VPT-deep" } else { "VPT-shallow" };
+        if self.prompts == Self::default().prompts { name.into() } else { format!("{name} {}", self.prompts) }
+    }
+
+    fn options(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        if self.prompts < 1 {
+            return Err(bad_option("vpt", "`prompts` must be 1 or more"));
+        }
+        let patch = layout.sites.iter().find(|site| site.role == Role::PatchEmbed);
+        let (Some(patch), false) = (patch, layout.sequences.is_empty()) else {
+            return Err(Error::Unfit {
+                method: "vpt".into(),
+                backbone: layout.backbone.clone(),
+                reason: "prompts need one sequence of tokens in which all attend to all".into(),
+            });
+        };
+        #[allow(clippy::cast_precision_loss)]
+        let spec = |block: &SequenceSpec| TrainableSpec {
+            name: prompts(block),
+            shape: vec![self.prompts, block.width],
+            init: Init::Uniform { bound: (6.0 / (patch.inputs + block.width) as f64).sqrt() },
+            group: Group::Method,
+        };
+        Ok(self.blocks(layout).iter().map(spec).collect())
+    }
+
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
+        let mut attachment = Attachment::default();
+        for block in self.blocks(layout) {
+            let tokens = trainables.get(&prompts(block))?;
+            attachment.prompts.insert(block.name.clone(), Rc::new(Prompts(tokens)));
+        }
+        Ok(attachment)
+    }
+
+    fn unmergeable(&self) -> Option<&'static str> {
+        Some("prompts are tokens, not weights")
+    }
+}
+
+fn prompts(block: &SequenceSpec) -> String {
+    format!("{}.prompts", block.name)
+}
