@@ -82,6 +82,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             | E::UnknownBackbone { .. }
             | E::BadOption { .. }
             | E::ImageSize { .. }
+            | E::Unexportable { .. }
             | E::Unfit { .. } => 3,
             E::File { action: "write", .. } => 6,
             E::Torch(_) => 8,

@@ -61,6 +61,14 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
+    /// A method has no form in another program's format.
+    #[error("{method} cannot be exported: {reason}")]
+    Unexportable {
+        /// The method.
+        method: String,
+        /// Why.
+        reason: String,
+    },
     /// No method of that name.
     #[error("there is no method `{name}`; {hint}")]
     UnknownMethod {

@@ -23,6 +23,7 @@ pub mod merge;
 pub mod methods;
 pub mod optimiser;
 pub mod parameter;
+pub mod peft_format;
 pub mod random;
 pub mod schedule;
 pub mod site;

@@ -97,7 +97,7 @@ pub fn tuned(
     let (trainables, attachment) =
         methods::prepare(method, &layout, &weights, classes, &seeds, Device::Cpu).unwrap();
     for (run, values) in values.iter().enumerate() {
-        for (name, value) in values.iter().chain(&head) {
+        for (name, value) in head.iter().chain(values) {
             let target = trainables.get(name).unwrap().get(run as i64);
             assert_eq!(target.size(), value.size(), "{name}");
             no_grad(|| target.detach().copy_(value));

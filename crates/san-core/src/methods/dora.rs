@@ -13,10 +13,11 @@ use tch::Tensor;
 
 use super::Method;
 use super::host::{Host, Scaling};
-use super::lora::{Lora, Updated};
+use super::lora::{Lora, Updated, peft_form};
 use super::low_rank::{LowRank, RowNorms};
 use super::targets::Target;
 use crate::layout::{Role, SiteSpec};
+use crate::peft_format::PeftForm;
 use crate::site::{Adapter, Merged, rescale};
 use crate::trainables::{FrozenRows, Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
@@ -105,6 +106,23 @@ impl Method for Dora {
             specs.extend(targets.iter().map(|target| spec(site, target)));
         }
         Ok(specs)
+    }
+
+    fn to_peft(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        trainables: &Trainables,
+        run: i64,
+    ) -> Result<PeftForm, Error> {
+        let updates = self.lora().updates("dora", layout, trainables)?;
+        let mut form = peft_form("dora", &updates, run)?;
+        form.config.insert("use_dora".into(), true.into());
+        for (site, decomposition) in self.decompositions(layout, weights, trainables)? {
+            let magnitude = decomposition.magnitude().f_get(run)?;
+            form.modules.insert(format!("{site}.lora_magnitude_vector"), magnitude);
+        }
+        Ok(form)
     }
 
     fn attach(

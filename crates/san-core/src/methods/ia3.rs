@@ -6,12 +6,13 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tch::Tensor;
 
 use super::targets::{self, Target};
 use super::{Method, bad_option};
 use crate::layout::{Role, SiteSpec};
+use crate::peft_format::{PeftForm, check_linear};
 use crate::site::{Adapter, Merged, rescale};
 use crate::trainables::{Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
@@ -55,6 +56,22 @@ impl Ia3 {
     }
 }
 
+impl Ia3 {
+    /// What is attached to each site.
+    fn scales(&self, layout: &Layout, trainables: &Trainables) -> Result<Vec<(SiteSpec, Scales)>, Error> {
+        let mut all = Vec::new();
+        for Place { site, targets, on_input } in self.places(layout)? {
+            let input = on_input.then(|| trainables.get(&named(&site.name))).transpose()?;
+            let outputs = targets
+                .iter()
+                .map(|target| Ok((target.start, trainables.get(&named(&target.path))?)))
+                .collect::<Result<Vec<_>, Error>>()?;
+            all.push((site.clone(), Scales { input, outputs, rows: site.outputs }));
+        }
+        Ok(all)
+    }
+}
+
 fn named(path: &str) -> String {
     format!("{path}.ia3")
 }
@@ -87,17 +104,41 @@ impl Method for Ia3 {
         Ok(specs)
     }
 
+    fn to_peft(
+        &self,
+        layout: &Layout,
+        _: &Weights,
+        trainables: &Trainables,
+        run: i64,
+    ) -> Result<PeftForm, Error> {
+        let mut form = PeftForm::default();
+        let (mut modules, mut feedforward) = (Vec::new(), Vec::new());
+        for (site, scales) in self.scales(layout, trainables)? {
+            check_linear("ia3", &site)?;
+            let vector = match (&scales.input, scales.output()) {
+                (Some(input), _) => {
+                    feedforward.push(site.name.clone());
+                    input.f_get(run)?.f_unsqueeze(0)?
+                }
+                (None, Some(output)) => output.f_get(run)?.f_unsqueeze(1)?,
+                (None, None) => continue,
+            };
+            form.modules.insert(format!("{}.ia3_l", site.name), vector);
+            modules.push(site.name);
+        }
+        let config = json!({
+            "peft_type": "IA3",
+            "target_modules": modules,
+            "feedforward_modules": feedforward,
+        });
+        form.config = config.as_object().cloned().unwrap_or_default();
+        Ok(form)
+    }
+
     fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
         let mut attachment = Attachment::default();
-        for Place { site, targets, on_input } in self.places(layout)? {
-            let input = on_input.then(|| trainables.get(&named(&site.name))).transpose()?;
-            let outputs = targets
-                .iter()
-                .map(|target| Ok((target.start, trainables.get(&named(&target.path))?)))
-                .collect::<Result<Vec<_>, Error>>()?;
-            attachment
-                .sites
-                .insert(site.name.clone(), Rc::new(Scales { input, outputs, rows: site.outputs }));
+        for (site, scales) in self.scales(layout, trainables)? {
+            attachment.sites.insert(site.name, Rc::new(scales));
         }
         Ok(attachment)
     }

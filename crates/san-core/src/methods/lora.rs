@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use tch::Tensor;
 
 use super::host::{Host, Scaling};
@@ -17,6 +17,7 @@ use super::low_rank::{Block, LowRank, RowNorms};
 use super::targets::{self, Target, Targeted};
 use super::{Method, bad_option};
 use crate::layout::{Role, SiteSpec};
+use crate::peft_format::{PeftForm, check_linear};
 use crate::trainables::{Factor, FrozenRows, Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
@@ -184,6 +185,39 @@ impl Lora {
     }
 }
 
+/// LoRA's form in peft: one module a site, whose rank is that of all its targets together.
+pub(super) fn peft_form(method: &str, updates: &[Updated], run: i64) -> Result<PeftForm, Error> {
+    let mut form = PeftForm::default();
+    let (mut ranks, mut alphas) = (Map::new(), Map::new());
+    for Updated { site, update, .. } in updates {
+        check_linear(method, site)?;
+        let (a, b, factor) = update.factors(run)?;
+        // peft's s is alpha / rank.
+        #[allow(clippy::cast_precision_loss)]
+        let alpha = factor * a.size()[0] as f64;
+        ranks.insert(site.name.clone(), a.size()[0].into());
+        alphas.insert(site.name.clone(), alpha.into());
+        form.modules.insert(format!("{}.lora_A.weight", site.name), a);
+        form.modules.insert(format!("{}.lora_B.weight", site.name), b);
+    }
+    let usual = |map: &Map<String, Value>| map.values().next().cloned().unwrap_or_default();
+    let (rank, alpha) = (usual(&ranks), usual(&alphas));
+    let config = json!({
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": alpha,
+        "lora_dropout": 0.0,
+        "bias": "none",
+        "target_modules": updates.iter().map(|updated| &updated.site.name).collect::<Vec<_>>(),
+    });
+    form.config = config.as_object().cloned().unwrap_or_default();
+    for (name, mut map, usual) in [("rank_pattern", ranks, rank), ("alpha_pattern", alphas, alpha)] {
+        map.retain(|_, value| *value != usual);
+        form.config.insert(name.into(), map.into());
+    }
+    Ok(form)
+}
+
 /// Name of the constant that a factor started as.
 fn initial(path: &str, what: &str) -> String {
     format!("{path}.initial.{what}")
@@ -225,6 +259,16 @@ impl Method for Lora {
             }
         }
         Ok(specs)
+    }
+
+    fn to_peft(
+        &self,
+        layout: &Layout,
+        _: &Weights,
+        trainables: &Trainables,
+        run: i64,
+    ) -> Result<PeftForm, Error> {
+        peft_form("lora", &self.updates("lora", layout, trainables)?, run)
     }
 
     fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {

@@ -59,6 +59,11 @@ impl LowRank {
         sum * self.factor
     }
 
+    /// A `[ranks, inputs]`, B `[outputs, ranks]` and s with the update s B A, for one run.
+    pub(super) fn factors(&self, run: i64) -> Result<(Tensor, Tensor, f64), Error> {
+        Ok((self.all_a().f_get(run)?, self.all_b().f_get(run)?.f_div_scalar(self.factor)?, self.factor))
+    }
+
     /// The whole update as a matrix, for one run: `[outputs, inputs]`.
     pub(super) fn matrix(&self, run: i64) -> Result<Tensor, Error> {
         Ok(self.all_b().f_get(run)?.f_matmul(&self.all_a().f_get(run)?)?)

@@ -23,6 +23,7 @@ use tch::Device;
 pub use san::Mode;
 
 use crate::error::did_you_mean;
+use crate::peft_format::PeftForm;
 use crate::trainables::{TrainableSpec, Trainables, head_specs};
 use crate::{Attachment, Error, Layout, Weights};
 
@@ -67,6 +68,21 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     /// Why no plain weights can do what a tuned model does; none where they can.
     fn unmergeable(&self) -> Option<&'static str> {
         None
+    }
+
+    /// What the method is in peft, for one run.
+    ///
+    /// # Errors
+    /// When peft has no such method, or not on these targets.
+    fn to_peft(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        trainables: &Trainables,
+        run: i64,
+    ) -> Result<PeftForm, Error> {
+        let _ = (layout, weights, trainables, run);
+        Err(Error::Unexportable { method: self.name().into(), reason: "peft has no such method".into() })
     }
 
     /// Whether no gradient reaches the backbone, so that its features may be computed once.

@@ -8,13 +8,14 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tch::Tensor;
 
 use super::targets::{self, Targeted};
 use super::{Method, bad_option};
 use crate::layout::Role;
 use crate::parameter::scale;
+use crate::peft_format::{PeftForm, check_linear};
 use crate::site::{Adapter, Merged};
 use crate::trainables::{Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
@@ -90,6 +91,50 @@ impl Method for Vera {
             group: Group::Method,
         };
         Ok(vec![spec(A, [self.rank, inputs]), spec(B, [rows, self.rank])])
+    }
+
+    fn to_peft(
+        &self,
+        layout: &Layout,
+        _: &Weights,
+        trainables: &Trainables,
+        run: i64,
+    ) -> Result<PeftForm, Error> {
+        let mut form = PeftForm::default();
+        let mut modules = Vec::new();
+        for (site, targets) in self.targeted(layout)? {
+            check_linear("vera", site)?;
+            for target in targets {
+                if target.path != site.name {
+                    return Err(Error::Unexportable {
+                        method: "vera".into(),
+                        reason: format!(
+                            "`{}` is a part of `{}`; peft adapts the whole",
+                            target.path, site.name
+                        ),
+                    });
+                }
+                for (ours, theirs) in [("lambda_d", "vera_lambda_d"), ("lambda_b", "vera_lambda_b")] {
+                    let vector = trainables.get(&format!("{}.{ours}", target.path))?.f_get(run)?;
+                    form.modules.insert(format!("{}.{theirs}", site.name), vector);
+                }
+            }
+            modules.push(site.name.clone());
+        }
+        for (ours, theirs) in [(A, "vera_A"), (B, "vera_B")] {
+            form.shared.insert(theirs.into(), trainables.constant(ours)?);
+        }
+        let config = json!({
+            "peft_type": "VERA",
+            "r": self.rank,
+            "target_modules": modules,
+            "save_projection": true,
+            "vera_dropout": 0.0,
+            "d_initial": 0.1,
+            "bias": "none",
+        });
+        form.config = config.as_object().cloned().unwrap_or_default();
+        Ok(form)
     }
 
     fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {

@@ -1,0 +1,157 @@
+//! LoRA, DoRA, IA3 and VeRA against Hugging Face's peft: its files read here give its scores and gradients,
+//! and what is written here is what it writes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use common::{Fixture, Tuned, assert_close, method, tuned};
+use san_core::Error;
+use san_core::peft_format::{export, import};
+use san_core::weights::{TensorFile, write_tensors};
+use serde_json::{Value, json};
+use tch::{Kind, Tensor, no_grad};
+
+const CASES: [&str; 5] = ["lora", "rslora", "dora", "ia3", "vera"];
+
+fn folder(case: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/peft").join(case)
+}
+
+/// A model with the adapter that peft saved.
+fn imported(base: &Fixture, case: &str) -> (Box<dyn san_core::methods::Method>, Tuned) {
+    let layout = base.config.layout("test");
+    let read = import(&folder(case), &layout).unwrap();
+    let method = method(&read.method, Value::Object(read.options));
+    let (constants, trained): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        read.tensors.into_iter().partition(|(name, _)| name.starts_with("vera."));
+    let ours = tuned(&*base.config, base, &*method, &[trained]);
+    for (name, tensor) in &constants {
+        no_grad(|| ours.trainables.constant(name).unwrap().copy_(tensor));
+    }
+    (method, ours)
+}
+
+#[test]
+fn an_adapter_that_peft_saved_gives_pefts_scores_and_gradients() {
+    let base = Fixture::read("san_base");
+    for case in CASES {
+        let theirs = TensorFile::read(&folder(&format!("{case}.safetensors"))).unwrap().tensors;
+        let (_, ours) = imported(&base, case);
+        assert_close(case, &ours.model.forward(base.get("input")), &theirs["logits"], 1e-4);
+        let gradients = ours.gradients(base.get("input"), base.get("probe"));
+        for (name, gradient) in theirs.iter().filter_map(|(k, v)| Some((k.strip_prefix("grad.")?, v))) {
+            let scale = f64::try_from(gradient.abs().max()).unwrap().max(1.0);
+            assert_close(name, &gradients[name], gradient, 1e-4 * scale);
+        }
+    }
+}
+
+#[test]
+fn what_is_exported_is_what_peft_saves_tensor_by_tensor() {
+    let base = Fixture::read("san_base");
+    for case in CASES {
+        let (method, ours) = imported(&base, case);
+        let written = tempfile::tempdir().unwrap();
+        export(written.path(), &*method, &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
+        let tensors =
+            |folder: &Path| TensorFile::read(&folder.join("adapter_model.safetensors")).unwrap().tensors;
+        let (found, expected) = (tensors(written.path()), tensors(&folder(case)));
+        let names = |map: &BTreeMap<String, Tensor>| map.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&found), names(&expected), "{case}");
+        found.iter().for_each(|(name, tensor)| assert_close(name, tensor, &expected[name], 1e-6));
+        let config = |folder: &Path| -> Value {
+            serde_json::from_slice(&std::fs::read(folder.join("adapter_config.json")).unwrap()).unwrap()
+        };
+        let (found, expected) = (config(written.path()), config(&folder(case)));
+        for name in ["peft_type", "r", "use_dora", "modules_to_save", "bias"] {
+            let usual = |value: &Value| if value.is_null() { json!(false) } else { value.clone() };
+            assert_eq!(usual(&found[name]), usual(&expected[name]), "{case}: {name}");
+        }
+        // rsLoRA is written with the alpha that plain LoRA needs for the same factor.
+        let factor = found["lora_alpha"].as_f64().map(|alpha| alpha / found["r"].as_f64().unwrap());
+        let theirs = expected["lora_alpha"].as_f64().map(|alpha| {
+            let rank = expected["r"].as_f64().unwrap();
+            if expected["use_rslora"] == true { alpha / rank.sqrt() } else { alpha / rank }
+        });
+        assert!((factor.unwrap_or(0.0) - theirs.unwrap_or(0.0)).abs() < 1e-12, "{case}");
+    }
+}
+
+#[test]
+fn pissa_starts_with_pefts_factors() {
+    let base = Fixture::read("san_base");
+    let theirs = TensorFile::read(&folder("pissa.safetensors")).unwrap().tensors;
+    let options = json!({"rank": 3, "alpha": 6.0, "targets": ["qkv", "up"], "init": "pissa"});
+    let ours = tuned(&*base.config, &base, &*method("lora", options), &[BTreeMap::new()]);
+    assert_eq!(theirs.len(), 6);
+    for (site, update) in &theirs {
+        let get = |what: &str| ours.trainables.get(&format!("{site}.{what}")).unwrap().get(0);
+        // The factors' signs are free; their product is not.
+        assert_close(site, &(get("lora_b").matmul(&get("lora_a")) * 2.0), update, 1e-5);
+    }
+}
+
+#[test]
+fn parts_of_a_fused_projection_are_exported_as_the_whole_with_the_same_effect() {
+    let base = Fixture::read("san_base");
+    for (name, options) in [
+        ("lora", json!({"rank": 2, "targets": ["q", "v", "down"]})),
+        ("lora", json!({"rank": 2, "targets": ["v"], "init": "pissa"})),
+        ("dora", json!({"rank": 2, "targets": ["q", "v"]})),
+        ("ia3", json!({})),
+    ] {
+        let method = method(name, options);
+        let ours = tuned(&*base.config, &base, &*method, &[BTreeMap::new()]);
+        let noise = ours.trainables.values().randn_like() * 0.1;
+        no_grad(|| ours.trainables.values().shallow_clone().f_add_(&noise).map(drop)).unwrap();
+        let written = tempfile::tempdir().unwrap();
+        export(written.path(), &*method, &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
+        if name == "lora" && method.label().contains("down") {
+            // Two parts in qkv and one in fc2: two ranks, which only peft can say.
+            assert!(import(written.path(), &ours.layout).unwrap_err().to_string().contains("rank_pattern"));
+            loads_in_peft(&base, &ours, written.path());
+            continue;
+        }
+        let read = import(written.path(), &ours.layout).unwrap();
+        let again = common::method(&read.method, Value::Object(read.options));
+        let other = tuned(&*base.config, &base, &*again, &[read.tensors]);
+        let input = base.get("input");
+        assert_close(name, &other.model.forward(input), &ours.model.forward(input), 1e-4);
+        loads_in_peft(&base, &ours, written.path());
+    }
+}
+
+/// peft itself, where there is one: `SAN_PYTHON` names a Python with tools/requirements.txt.
+fn loads_in_peft(base: &Fixture, ours: &Tuned, adapter: &Path) {
+    let Some(python) = std::env::var_os("SAN_PYTHON") else {
+        println!("skipped: SAN_PYTHON is not set");
+        return;
+    };
+    let logits = ours.model.forward(base.get("input"));
+    let expected = adapter.join("expected.safetensors");
+    write_tensors(&expected, [("logits", &logits)], ("format", "pt".into()), Kind::Float).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/check_peft.py");
+    let output = std::process::Command::new(python).arg(script).arg(adapter).arg(&expected).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_peft_cannot_say_is_refused_with_the_reason() {
+    let base = Fixture::read("san_base");
+    let written = tempfile::tempdir().unwrap();
+    for (name, options, reason) in [
+        ("san", json!({}), "no such method"),
+        ("vera", json!({"rank": 4}), "peft adapts the whole"),
+        ("lora", json!({"rank": 2, "targets": ["patch_embed"]}), "convolution"),
+    ] {
+        let method = method(name, options);
+        let ours = tuned(&*base.config, &base, &*method, &[BTreeMap::new()]);
+        let error = export(written.path(), &*method, &ours.layout, &ours.weights, &ours.trainables, 0);
+        assert!(matches!(&error, Err(Error::Unexportable { .. })));
+        assert!(error.unwrap_err().to_string().contains(reason));
+    }
+    assert!(import(written.path(), &base.config.layout("test")).is_err());
+}

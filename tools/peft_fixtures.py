@@ -1,0 +1,104 @@
+"""Writes what the crate `backbones` compares LoRA, DoRA, IA3 and VeRA with: adapters as peft saves them, and what the
+adapted network of san_base.safetensors gives.
+
+    python tools/peft_fixtures.py              # rewrites crates/backbones/tests/fixtures/peft/*
+
+For each case a folder as `save_pretrained` makes it, and beside it `<case>.safetensors`: `logits` [2,5] of the input in
+san_base.safetensors, and `grad.<our name>`: the gradient of (logits * probe).sum() for the adapter's tensors.
+pissa.safetensors holds `<site>`: the update s B A that peft's PiSSA starts with, `init_lora_weights="pissa"`.
+"""
+
+import json
+import pathlib
+import shutil
+
+import peft
+import safetensors
+import safetensors.torch
+import torch
+
+import fixture_file
+import reference_vit as vit
+
+FIXTURES = pathlib.Path(__file__).parent.parent / "crates/backbones/tests/fixtures"
+OUR_NAMES = {
+    "lora_A.default.weight": "lora_a",
+    "lora_B.default.weight": "lora_b",
+    "lora_magnitude_vector.default.weight": "magnitude",
+    "ia3_l.default": "ia3",
+    "vera_lambda_d.default": "lambda_d",
+    "vera_lambda_b.default": "lambda_b",
+}
+EVERY = ["qkv", "attn.proj", "fc1", "fc2"]
+
+
+def cases():
+    lora = lambda **changes: peft.LoraConfig(**(dict(r=3, lora_alpha=6, target_modules=EVERY) | changes))
+    return {
+        "lora": lora(),
+        "rslora": lora(use_rslora=True),
+        "dora": lora(use_dora=True, target_modules=["qkv", "fc2"]),
+        "ia3": peft.IA3Config(target_modules=["qkv", "fc2"], feedforward_modules=["fc2"]),
+        "vera": peft.VeraConfig(r=4, target_modules=["qkv", "fc1"], projection_prng_key=3),
+    }
+
+
+def base():
+    """The network of san_base.safetensors, its input and its probe."""
+    path = FIXTURES / "san_base.safetensors"
+    with safetensors.safe_open(path, "pt") as file:
+        settings = json.loads(file.metadata()["config"])
+    tensors = safetensors.torch.load_file(path)
+    model = vit.timm_model(settings)
+    model.load_state_dict({k.removeprefix("weights."): v for k, v in tensors.items() if k.startswith("weights.")})
+    return model, tensors["input"], tensors["probe"]
+
+
+def main():
+    torch.set_num_threads(1)
+    for name, config in cases().items():
+        write(name, config)
+    write_pissa()
+
+
+def write(name, config):
+    generator = torch.Generator().manual_seed(11)
+    model, images, probe = base()
+    config.modules_to_save = ["head"]
+    adapted = peft.get_peft_model(model, config).eval()
+    leaves = {}
+    for key, parameter in adapted.named_parameters():
+        ending = next((ending for ending in OUR_NAMES if key.endswith(ending)), None)
+        if ending is None:
+            continue
+        with torch.no_grad():
+            spread = 0.3 if parameter.ndim == 2 and "ia3" not in key else 0.2
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * spread)
+        site = key.removeprefix("base_model.model.").removesuffix("." + ending)
+        leaves[f"{site}.{OUR_NAMES[ending]}"] = parameter
+    logits = adapted(images)
+    found = torch.autograd.grad((logits * probe).sum(), list(leaves.values()))
+    tensors = {"logits": logits}
+    for key, gradient in zip(leaves, found, strict=True):
+        tensors[f"grad.{key}"] = gradient.flatten() if key.endswith("ia3") else gradient
+    folder = FIXTURES / "peft" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    adapted.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    fixture_file.write(FIXTURES / "peft" / f"{name}.safetensors", tensors, {"peft": peft.__version__})
+
+
+def write_pissa():
+    model, _, _ = base()
+    config = peft.LoraConfig(r=3, lora_alpha=6, target_modules=["qkv", "fc1"], init_lora_weights="pissa")
+    adapted = peft.get_peft_model(model, config)
+    updates = {}
+    for name, module in adapted.named_modules():
+        if hasattr(module, "lora_A"):
+            site = name.removeprefix("base_model.model.")
+            updates[site] = module.get_delta_weight("default").detach().contiguous()
+    fixture_file.write(FIXTURES / "peft" / "pissa.safetensors", updates, {"peft": peft.__version__})
+
+
+if __name__ == "__main__":
+    main()
