@@ -17,6 +17,11 @@ pub enum Origin {
 /// Made by `san pretrain vit_micro`.
 const VIT_MICRO: &[u8] = include_bytes!("../../../assets/vit_micro.safetensors");
 
+/// Made by `san pretrain swin_micro --steps 8000`.
+const SWIN_MICRO: &[u8] = include_bytes!("../../../assets/swin_micro.safetensors");
+/// Made by `san pretrain convnext_micro`.
+const CONVNEXT_MICRO: &[u8] = include_bytes!("../../../assets/convnext_micro.safetensors");
+
 /// A named model.
 #[derive(Debug)]
 pub struct Entry {
@@ -32,8 +37,16 @@ pub struct Entry {
 pub fn entries() -> Vec<Entry> {
     let mut entries = vec![
         Entry { name: "vit_micro", origin: Origin::Bundled(VIT_MICRO), architecture: Box::new(vit_micro()) },
-        Entry { name: "swin_micro", origin: Origin::File, architecture: Box::new(swin_micro()) },
-        Entry { name: "convnext_micro", origin: Origin::File, architecture: Box::new(convnext_micro()) },
+        Entry {
+            name: "swin_micro",
+            origin: Origin::Bundled(SWIN_MICRO),
+            architecture: Box::new(swin_micro()),
+        },
+        Entry {
+            name: "convnext_micro",
+            origin: Origin::Bundled(CONVNEXT_MICRO),
+            architecture: Box::new(convnext_micro()),
+        },
     ];
     let file = |(name, architecture)| Entry { name, origin: Origin::File, architecture };
     entries.extend(vits().into_iter().chain(swins()).chain(convnexts()).map(file));

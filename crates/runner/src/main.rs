@@ -27,6 +27,12 @@ enum Command {
     Report(commands::report::Arguments),
     /// Write a cell's adapter into plain weights that timm loads.
     Merge(commands::merge::Arguments),
+    /// Write a cell's adapter in the format of Hugging Face's peft.
+    Export(commands::exchange::ExportArguments),
+    /// Read an adapter that Hugging Face's peft saved.
+    Import(commands::exchange::ImportArguments),
+    /// Every method: what it trains, what it costs, where it comes from.
+    Methods(commands::methods::Arguments),
     /// Which of SAN's scaling vectors goes where in a backbone.
     Wiring(commands::wiring::Arguments),
     /// Train a bundled backbone from nothing on drawn images.
@@ -43,6 +49,9 @@ fn main() -> ExitCode {
         Command::Status(arguments) => commands::run::status(&arguments),
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Merge(arguments) => commands::merge::merge(&arguments),
+        Command::Export(arguments) => commands::exchange::export(&arguments),
+        Command::Import(arguments) => commands::exchange::import(&arguments),
+        Command::Methods(arguments) => commands::methods::methods(&arguments),
         Command::Wiring(arguments) => commands::wiring::wiring(&arguments),
         Command::Pretrain(arguments) => commands::pretrain::pretrain(&arguments),
         Command::Worker => commands::worker::worker(),

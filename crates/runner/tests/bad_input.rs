@@ -178,3 +178,22 @@ fn a_full_disk_loses_no_finished_cell() {
     assert_eq!(before, after, "a finished cell was run again");
     let _ = std::process::Command::new("umount").args(["-l"]).arg(&disk).status();
 }
+
+#[test]
+fn a_method_that_does_not_fit_a_backbone_is_refused_at_planning_with_the_reason() {
+    for (backbone, method, options, reason) in [
+        ("convnext_micro", "vpt", "{}", "one sequence of tokens"),
+        ("convnext_micro", "lora", "{targets: [q, v]}", "no projection of the roles q, v"),
+        ("convnext_micro", "lora", "{targets: [dwconv]}", "depthwise convolution"),
+        ("vit_micro", "san_lora", "{wiring: authors}", "no projection reads"),
+        ("vit_micro", "lora", "{targets: [kwery]}", "list of roles"),
+        ("vit_micro", "lora", "{init: pissa, rank: 999}", "`rank`"),
+    ] {
+        let method = format!("{{method: {method}, learning_rate: 1.0e-2, options: {options}}}");
+        let text =
+            DRAWN.replace("vit_micro", backbone).replace("{method: linear, learning_rate: 1.0e-2}", &method);
+        let bench = Bench::new(&text);
+        let said = refusal(&bench.run(&["plan", "vtab.yaml"]), EXPERIMENT);
+        assert!(said.contains(reason), "{said}");
+    }
+}

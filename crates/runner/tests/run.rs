@@ -232,3 +232,46 @@ fn a_pretraining_is_a_function_of_its_seed() {
     assert_eq!(train("one", "0"), train("two", "0"));
     assert_ne!(train("one", "0"), train("three", "1"));
 }
+
+#[test]
+fn the_document_of_the_methods_is_that_of_the_registry() {
+    let bench = Bench::new(DRAWN);
+    let document = done(&bench, &["methods", "--markdown"]);
+    let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../METHODS.md");
+    assert_eq!(document, std::fs::read_to_string(committed).unwrap(), "san methods --markdown > METHODS.md");
+}
+
+#[test]
+fn a_wiring_is_printed_and_drawn_for_every_family() {
+    let bench = Bench::new(DRAWN);
+    for (backbone, reads) in [
+        ("vit_micro", "blocks.5.mlp.fc1"),
+        ("swin_micro", "tiled 4 times"),
+        ("convnext_micro", "stages.1.downsample.1"),
+    ] {
+        let arguments = ["wiring", backbone, "--wiring", "full", "--figure", "figures"];
+        let table = done(&bench, &arguments);
+        assert!(table.contains(reads), "{table}");
+        let figure = bench.path(format!("figures/{backbone}-full.svg"));
+        assert!(std::fs::read_to_string(figure).unwrap().contains("<polyline"), "no arrow is drawn");
+    }
+}
+
+#[test]
+fn an_adapter_goes_to_pefts_format_and_back() {
+    let lora = "{method: lora, learning_rate: 1.0e-2}";
+    let bench = Bench::new(&DRAWN.replace("{method: linear, learning_rate: 1.0e-2}", lora));
+    done(&bench, &["run", "vtab.yaml", "--methods", "lora", "--seeds", "1"]);
+    let cell = bench.cells()[0].display().to_string();
+    done(&bench, &["export", &cell, "--output", "peft"]);
+    assert!(std::fs::read_to_string(bench.path("peft/adapter_config.json")).unwrap().contains("LORA"));
+    let said =
+        done(&bench, &["import", "peft", "--backbone", "vit_micro", "--output", "adapter.safetensors"]);
+    assert!(said.contains("LoRA r=16 (qkv)"), "{said}");
+    let read = |path: PathBuf| san_core::weights::TensorFile::read(&path).unwrap().tensors;
+    let (before, after) =
+        (read(bench.cells()[0].join("adapter.safetensors")), read(bench.path("adapter.safetensors")));
+    assert_eq!(before["head.weight"], after["head.weight"]);
+    let site = "blocks.0.attn.qkv";
+    assert_eq!(before[&format!("{site}.q.lora_a")], after[&format!("{site}.lora_a")].narrow(1, 0, 8));
+}

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
-use runner::cell::Cell;
-use runner::context::Context;
-use runner::error::RunError;
+use anyhow::Result;
+use san_core::merge;
 use san_core::weights::write_tensors;
-use san_core::{adapter_file, merge, methods};
-use tch::{Device, Kind};
+use tch::Kind;
+
+use super::tuned::Tuned;
 
 /// Options of `san merge`.
 #[derive(Debug, clap::Args)]
@@ -22,22 +21,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
-    let path = arguments.cell.join("cell.json");
-    let text = std::fs::read(&path).map_err(|error| RunError::Missing {
-        what: format!("the cell {}", arguments.cell.display()),
-        reason: format!("{}: {error}", path.display()),
-    })?;
-    let cell: Cell =
-        serde_json::from_slice(&text).with_context(|| format!("{} describes no cell", path.display()))?;
-    let backbone = Context::new(Device::Cpu).backbone(&cell.backbone, cell.protocol.image.image_size)?;
-    let method = cell.method()?;
-    let adapter = arguments.cell.join(report::record::ADAPTER_FILE);
-    let classes = adapter_file::read_header(&adapter)?.classes;
-    let (layout, weights) = (&backbone.layout, &backbone.weights);
-    let (trainables, attachment) =
-        methods::prepare(&*method, layout, weights, classes, &[cell.seed], Device::Cpu)?;
-    adapter_file::read_into(&adapter, &backbone.checksum, &trainables)?;
-    let merged = merge::merge(layout, weights, &attachment, &trainables, 0)?;
+    let Tuned { cell, backbone, method, trainables, attachment, classes } = Tuned::open(&arguments.cell)?;
+    let merged = merge::merge(&backbone.layout, &backbone.weights, &attachment, &trainables, 0)?;
     let mut config = backbone.architecture.published_config();
     config["num_classes"] = classes.into();
     write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;

@@ -1,8 +1,11 @@
 //! One file a command: arguments, and the few calls that carry it out.
 
+pub(crate) mod exchange;
 pub(crate) mod merge;
+pub(crate) mod methods;
 pub(crate) mod pretrain;
 pub(crate) mod report;
 pub(crate) mod run;
+mod tuned;
 pub(crate) mod wiring;
 pub(crate) mod worker;

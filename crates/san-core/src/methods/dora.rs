@@ -15,8 +15,8 @@ use super::Method;
 use super::host::{Host, Scaling};
 use super::lora::{Lora, Updated, peft_form};
 use super::low_rank::{LowRank, RowNorms};
-use super::targets::Target;
-use crate::layout::{Role, SiteSpec};
+use super::targets::{Target, Targets};
+use crate::layout::SiteSpec;
 use crate::peft_format::PeftForm;
 use crate::site::{Adapter, Merged, rescale};
 use crate::trainables::{FrozenRows, Group, Init, TrainableSpec, Trainables};
@@ -27,14 +27,14 @@ use crate::{Attachment, Error, Layout, Weights};
 pub(super) struct Dora {
     rank: i64,
     alpha: f64,
-    targets: Vec<Role>,
+    targets: Targets,
     detach_norm: bool,
 }
 
 impl Default for Dora {
     /// LoRA's defaults; the norm left out of the gradient, as published.
     fn default() -> Self {
-        Self { rank: 8, alpha: 8.0, targets: vec![Role::Q, Role::V], detach_norm: true }
+        Self { rank: 8, alpha: 8.0, targets: Targets::Usual, detach_norm: true }
     }
 }
 

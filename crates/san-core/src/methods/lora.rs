@@ -14,9 +14,9 @@ use tch::Tensor;
 
 use super::host::{Host, Scaling};
 use super::low_rank::{Block, LowRank, RowNorms};
-use super::targets::{self, Target, Targeted};
+use super::targets::{Target, Targeted, Targets};
 use super::{Method, bad_option};
-use crate::layout::{Role, SiteSpec};
+use crate::layout::SiteSpec;
 use crate::peft_format::{PeftForm, check_linear};
 use crate::trainables::{Factor, FrozenRows, Group, Init, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
@@ -26,10 +26,8 @@ use crate::{Attachment, Error, Layout, Weights};
 pub(super) struct Lora {
     rank: i64,
     alpha: f64,
-    targets: Vec<Role>,
-    #[serde(skip_serializing_if = "is_usual")]
+    targets: Targets,
     scaling: RankScaling,
-    #[serde(skip_serializing_if = "is_usual")]
     init: Start,
 }
 
@@ -55,17 +53,13 @@ enum Start {
     Pissa,
 }
 
-fn is_usual<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
 impl Default for Lora {
-    /// Rank 8 on queries and values, the paper's choice for attention; alpha = rank.
+    /// Rank 8 on the usual targets; alpha = rank.
     fn default() -> Self {
         Self {
             rank: 8,
             alpha: 8.0,
-            targets: vec![Role::Q, Role::V],
+            targets: Targets::Usual,
             scaling: RankScaling::Standard,
             init: Start::Kaiming,
         }
@@ -81,7 +75,7 @@ pub(super) struct Updated {
 
 impl Lora {
     /// As published, without options.
-    pub(super) fn plain(rank: i64, alpha: f64, targets: Vec<Role>) -> Self {
+    pub(super) fn plain(rank: i64, alpha: f64, targets: Targets) -> Self {
         Self { rank, alpha, targets, ..Self::default() }
     }
 
@@ -101,10 +95,7 @@ impl Lora {
         if self.rank != usual.rank {
             suffix += &format!(" r={}", self.rank);
         }
-        if self.targets != usual.targets {
-            suffix += &format!(" ({})", targets::names(&self.targets).join(", "));
-        }
-        suffix
+        suffix + &self.targets.suffix()
     }
 
     /// The sites that the method changes.
@@ -112,7 +103,7 @@ impl Lora {
         if self.rank < 1 {
             return Err(bad_option(method, "`rank` must be 1 or more"));
         }
-        targets::find(method, &self.targets, layout)
+        self.targets.within(method, layout)
     }
 
     /// The factors of one target.

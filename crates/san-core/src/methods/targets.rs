@@ -2,10 +2,68 @@
 //!
 //! In a fused projection the rows of a role have parameters of their own, as if it were not fused.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::layout::{Projection, Role, SiteSpec};
 use crate::{Error, Layout};
+
+/// Which projections a method of low rank stands on.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Value", into = "Value")]
+pub(super) enum Targets {
+    /// Queries and values, LoRA's own choice; both projections of the MLP where there is no attention.
+    #[default]
+    Usual,
+    /// These roles.
+    Roles(Vec<Role>),
+}
+
+impl TryFrom<Value> for Targets {
+    type Error = String;
+
+    fn try_from(value: Value) -> Result<Self, String> {
+        if value == "usual" {
+            return Ok(Self::Usual);
+        }
+        let roles = serde_json::from_value(value);
+        roles.map(Self::Roles).map_err(|error| format!("`targets` is `usual` or a list of roles: {error}"))
+    }
+}
+
+impl From<Targets> for Value {
+    fn from(targets: Targets) -> Self {
+        match targets {
+            Targets::Usual => "usual".into(),
+            Targets::Roles(roles) => names(&roles).into(),
+        }
+    }
+}
+
+impl Targets {
+    /// The targets in a model; errors as for [`find`].
+    pub(super) fn within<'a>(&self, method: &str, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
+        match self {
+            Self::Roles(roles) => find(method, roles, layout),
+            Self::Usual if layout.sites.iter().any(has_attention) => {
+                find(method, &[Role::Q, Role::V], layout)
+            }
+            Self::Usual => find(method, &[Role::Up, Role::Down], layout),
+        }
+    }
+
+    /// The roles in brackets, where they are chosen.
+    pub(super) fn suffix(&self) -> String {
+        match self {
+            Self::Usual => String::new(),
+            Self::Roles(roles) => format!(" ({})", names(roles).join(", ")),
+        }
+    }
+}
+
+fn has_attention(site: &SiteSpec) -> bool {
+    !in_site(&[Role::Q], site).is_empty()
+}
 
 /// A run of output rows with parameters of their own.
 #[derive(Debug, Clone)]

@@ -11,9 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::targets::{self, Targeted};
+use super::targets::{Targeted, Targets};
 use super::{Method, bad_option};
-use crate::layout::Role;
 use crate::parameter::scale;
 use crate::peft_format::{PeftForm, check_linear};
 use crate::site::{Adapter, Merged};
@@ -29,13 +28,13 @@ pub(super) const B: &str = "vera.b";
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Vera {
     rank: i64,
-    targets: Vec<Role>,
+    targets: Targets,
 }
 
 impl Default for Vera {
-    /// Rank 256 on queries and values, the paper's choice for ViT.
+    /// Rank 256 on the usual targets, the paper's choice for ViT.
     fn default() -> Self {
-        Self { rank: 256, targets: vec![Role::Q, Role::V] }
+        Self { rank: 256, targets: Targets::Usual }
     }
 }
 
@@ -44,7 +43,7 @@ impl Vera {
         if self.rank < 1 {
             return Err(bad_option("vera", "`rank` must be 1 or more"));
         }
-        targets::find("vera", &self.targets, layout)
+        self.targets.within("vera", layout)
     }
 }
 

@@ -1,0 +1,80 @@
+//! No method but full fine-tuning needs memory of a weight's size in a training step: W diag(p), W + B A
+//! and the like are never built.
+//!
+//! Measured as the growth of the process's peak over its size before the step (Linux: the peak is reset by
+//! /proc/self/clear_refs), on one block whose weights are large and whose activations are small. The C
+//! library keeps freed memory, in which a temporary would hide; so the test runs itself again with every
+//! large allocation sent to the operating system, and first shows that it would see a temporary.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use backbones::{Architecture, Classifier, vit};
+use san_core::Weights;
+use san_core::methods::{self, REGISTRY};
+use san_core::optimiser::{AdamW, AdamWSettings};
+use serde_json::Map;
+use tch::{Device, Kind, Tensor};
+
+const WIDTH: i64 = 1536;
+/// The smallest of the block's weights, width x width in f32, in MB.
+const SMALLEST_WEIGHT: f64 = (WIDTH * WIDTH * 4) as f64 / 1e6;
+
+/// Set in the process that measures.
+const ALONE: &str = "SAN_TEST_MEASURES_MEMORY";
+
+/// A line of /proc/self/status in MB.
+fn status(key: &str) -> f64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6
+}
+
+/// By how many MB a training step's peak is above the memory before it.
+fn growth(name: &str, architecture: &dyn Architecture, weights: &Weights) -> f64 {
+    let layout = architecture.layout("wide");
+    let method = methods::find(name, Map::new()).unwrap();
+    let (trainables, attachment) =
+        methods::prepare(&*method, &layout, weights, 5, &[0], Device::Cpu).unwrap();
+    let model = Classifier::new(architecture, &layout, weights, &attachment, &trainables).unwrap();
+    let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
+    let size = architecture.image_size();
+    let image = Tensor::ones([1, 3, size, size], (Kind::Float, Device::Cpu));
+    let mut step = || {
+        let loss = model.forward(&image).cross_entropy_for_logits(&Tensor::from_slice(&[1_i64]));
+        let gradient = trainables.gradient(&loss).unwrap();
+        optimiser.step(&trainables, &gradient, 1e-3).unwrap();
+    };
+    step(); // buffers of libtorch that stay are there now
+    peak_of(step)
+}
+
+/// By how many MB the peak of some work is above the memory before it.
+fn peak_of(mut work: impl FnMut()) -> f64 {
+    let before = status("VmRSS");
+    std::fs::write("/proc/self/clear_refs", "5").unwrap();
+    work();
+    status("VmHWM") - before
+}
+
+#[test]
+fn no_method_but_full_fine_tuning_builds_a_weight_in_a_step() {
+    if std::env::var_os(ALONE).is_none() {
+        let again = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "no_method_but_full_fine_tuning_builds_a_weight_in_a_step", "--nocapture"])
+            .envs([(ALONE, "1"), ("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_TRIM_THRESHOLD_", "0")])
+            .status();
+        assert!(again.unwrap().success(), "see above");
+        return;
+    }
+    tch::set_num_threads(1);
+    let weight = Tensor::ones([WIDTH, WIDTH], (Kind::Float, Device::Cpu));
+    let temporary = peak_of(|| assert!((&weight * 2.0).numel() > 0));
+    assert!(temporary > 0.9 * SMALLEST_WEIGHT, "a temporary would not be seen: {temporary:.2} MB");
+    let architecture = vit::Config::new(32, 16, WIDTH, 1, 12);
+    let weights = Weights::random(&architecture.layout("wide"), 0).unwrap();
+    for entry in REGISTRY {
+        let growth = growth(entry.name, &architecture, &weights);
+        println!("{:12} {growth:8.2} MB (smallest weight {SMALLEST_WEIGHT:.2} MB)", entry.name);
+        assert_eq!(growth > SMALLEST_WEIGHT, entry.name == "fft", "{}: {growth:.2} MB", entry.name);
+    }
+}

@@ -1,0 +1,83 @@
+//! `san export` and `san import`: adapters in the format of Hugging Face's peft.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use backbones::registry;
+use runner::context::Context;
+use runner::error::RunError;
+use san_core::adapter_file::{self, AdapterHeader};
+use san_core::{methods, peft_format};
+use tch::{Device, no_grad};
+
+use super::tuned::Tuned;
+
+/// Options of `san export`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  san export results/runs/vtab/embedded/<cell> --output peft_adapter")]
+pub(crate) struct ExportArguments {
+    /// Folder of a cell that is done; its method must be one that peft has.
+    cell: PathBuf,
+    /// Folder of adapter_config.json and adapter_model.safetensors.
+    #[arg(long)]
+    output: PathBuf,
+}
+
+pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
+    let Tuned { cell, backbone, method, trainables, .. } = Tuned::open(&arguments.cell)?;
+    peft_format::export(&arguments.output, &*method, &backbone.layout, &backbone.weights, &trainables, 0)?;
+    println!("{}: {} for {}", arguments.output.display(), method.label(), cell.set_label());
+    Ok(())
+}
+
+/// Options of `san import`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Example:\n  san import peft_adapter --backbone vit_micro --output adapter.safetensors"
+)]
+pub(crate) struct ImportArguments {
+    /// Folder that peft saved.
+    adapter: PathBuf,
+    /// The backbone that it was trained on.
+    #[arg(long)]
+    backbone: String,
+    /// Where the adapter file goes.
+    #[arg(long)]
+    output: PathBuf,
+}
+
+pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
+    let size = registry::find(&arguments.backbone)?.architecture.image_size();
+    let backbone = Context::new(Device::Cpu).backbone(&arguments.backbone, u32::try_from(size)?)?;
+    let (layout, weights) = (&backbone.layout, &backbone.weights);
+    let read = peft_format::import(&arguments.adapter, layout)?;
+    let head = format!("{}.bias", layout.head);
+    let classes = read.tensors.get(&head).map(|bias| bias.size()[0]).ok_or_else(|| RunError::Missing {
+        what: format!("the head `{head}`"),
+        reason: format!("{} was saved without `modules_to_save`", arguments.adapter.display()),
+    })?;
+    let method = methods::find(&read.method, read.options)?;
+    let (trainables, _) = methods::prepare(&*method, layout, weights, classes, &[0], Device::Cpu)?;
+    for (name, tensor) in &read.tensors {
+        let target = match trainables.get(name) {
+            Ok(trained) => trained.f_get(0)?,
+            Err(_) => trainables.constant(name)?,
+        };
+        if target.size() != tensor.size() {
+            let place = arguments.adapter.display().to_string();
+            let (found, expected) = (tensor.size(), target.size());
+            return Err(san_core::Error::WrongShape { name: name.clone(), place, found, expected }.into());
+        }
+        no_grad(|| target.detach().f_copy_(tensor).map(drop))?;
+    }
+    let header = AdapterHeader {
+        method: read.method,
+        options: method.options(),
+        backbone: arguments.backbone.clone(),
+        base_checksum: backbone.checksum.clone(),
+        classes,
+    };
+    adapter_file::write(&arguments.output, &header, &trainables)?;
+    println!("{}: {} on {}", arguments.output.display(), method.label(), arguments.backbone);
+    Ok(())
+}

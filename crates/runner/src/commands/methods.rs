@@ -1,0 +1,149 @@
+//! `san methods`: every method of the registry, what it trains and what it costs.
+
+use anyhow::Result;
+use backbones::registry;
+use comfy_table::{Table, presets};
+use san_core::methods::{self, Entry, REGISTRY};
+use san_core::trainables::TrainableSpec;
+use san_core::{Error, Layout};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// The backbones that parameters are counted on, by their names in the table's head.
+const COUNTED_ON: [(&str, &str); 3] = [
+    ("ViT-B/16", "vit_base_patch16_224.augreg_in21k"),
+    ("Swin-B", "swin_base_patch4_window7_224.ms_in22k"),
+    ("ConvNeXt-B", "convnext_base.fb_in22k"),
+];
+
+/// Options of `san methods`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  san methods\n  san methods --markdown > METHODS.md\n  san methods --json"
+)]
+pub(crate) struct Arguments {
+    /// Print the document METHODS.md instead.
+    #[arg(long)]
+    markdown: bool,
+    /// Print a JSON array instead.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+}
+
+/// A method as it is documented.
+#[derive(Debug, Serialize)]
+struct Row {
+    name: &'static str,
+    label: String,
+    summary: &'static str,
+    /// Trained parameters without head on each backbone, or why the method does not fit.
+    trained: Vec<Result<i64, String>>,
+    /// Why it cannot be merged, where it cannot.
+    unmergeable: Option<&'static str>,
+    inference_cost: &'static str,
+    source: &'static str,
+    options: Value,
+}
+
+pub(crate) fn methods(arguments: &Arguments) -> Result<()> {
+    let layouts = COUNTED_ON
+        .iter()
+        .map(|(_, name)| Ok(registry::find(name)?.architecture.layout(name)))
+        .collect::<Result<Vec<_>, Error>>()?;
+    let rows = REGISTRY.iter().map(|entry| row(entry, &layouts)).collect::<Result<Vec<_>, Error>>()?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+    } else if arguments.markdown {
+        print!("{}", document(&rows));
+    } else {
+        println!("{}", table(&rows));
+    }
+    Ok(())
+}
+
+fn row(entry: &Entry, layouts: &[Layout]) -> Result<Row, Error> {
+    let method = methods::find(entry.name, Map::new())?;
+    let count = |layout| match method.trainables(layout) {
+        Ok(specs) => Ok(specs.iter().map(TrainableSpec::count).sum()),
+        Err(error) => Err(error.to_string()),
+    };
+    Ok(Row {
+        name: entry.name,
+        label: method.label(),
+        summary: entry.summary,
+        trained: layouts.iter().map(count).collect(),
+        unmergeable: method.unmergeable(),
+        inference_cost: entry.inference_cost,
+        source: entry.source,
+        options: method.options(),
+    })
+}
+
+impl Row {
+    fn cells(&self) -> Vec<String> {
+        let trained = self.trained.iter().map(|count| match count {
+            Ok(count) => with_commas(*count),
+            Err(_) => "does not fit".into(),
+        });
+        let mergeable = if self.unmergeable.is_some() { "no" } else { "yes" };
+        [self.label.clone(), format!("`{}`", self.name)]
+            .into_iter()
+            .chain(trained)
+            .chain([mergeable.into(), self.inference_cost.into(), self.source.into()])
+            .collect()
+    }
+}
+
+fn headers() -> Vec<&'static str> {
+    let counted = COUNTED_ON.iter().map(|(label, _)| *label);
+    ["method", "name"]
+        .into_iter()
+        .chain(counted)
+        .chain(["mergeable", "extra cost at inference", "source"])
+        .collect()
+}
+
+fn table(rows: &[Row]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(headers());
+    table.add_rows(rows.iter().map(Row::cells));
+    table
+}
+
+fn document(rows: &[Row]) -> String {
+    let mut text = String::from(
+        "# Methods\n\nMade by `san methods --markdown` from the registry (`crates/san-core/src/methods/mod.rs`); a test \
+         keeps it so.\nTrained parameters are counted without head, with each method's default options.\n\n",
+    );
+    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    text += &line(&headers().iter().map(ToString::to_string).collect::<Vec<_>>());
+    text += &format!("|---|---|{}---|---|---|\n", "---:|".repeat(COUNTED_ON.len()));
+    rows.iter().for_each(|row| text += &line(&row.cells()));
+    text += "\n## What each trains, and its options with their defaults\n\n";
+    for row in rows {
+        text += &format!("- **{}** (`{}`): {}.", row.label, row.name, row.summary);
+        if let Some(reason) = row.unmergeable {
+            text += &format!(" It cannot be merged: {reason}.");
+        }
+        if row.options.as_object().is_some_and(|options| !options.is_empty()) {
+            text += &format!(" `{}`", row.options);
+        }
+        text.push('\n');
+    }
+    for (index, (label, _)) in COUNTED_ON.iter().enumerate() {
+        for row in rows {
+            if let Err(reason) = &row.trained[index] {
+                text += &format!("- {} on {label}: {reason}.\n", row.label);
+            }
+        }
+    }
+    text
+}
+
+/// 83712 as `83,712`.
+fn with_commas(number: i64) -> String {
+    let digits = number.to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    groups.join(",")
+}
