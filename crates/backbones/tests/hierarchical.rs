@@ -74,3 +74,29 @@ fn an_image_size_that_does_not_fit_is_refused_with_the_reason() {
     assert!(refused("convnext_base.fb_in22k", 100).contains("multiple"));
     assert!(registry::find(swin).unwrap().architecture.at_image_size(448).is_ok());
 }
+
+#[test]
+fn models_of_full_size_equal_timms() {
+    let (Some(_), Some(python)) = (std::env::var_os("SAN_FULL_SIZE"), std::env::var_os("SAN_PYTHON")) else {
+        println!("skipped: SAN_FULL_SIZE and SAN_PYTHON are not both set");
+        return;
+    };
+    for name in ["swin_base_patch4_window7_224.ms_in22k", "convnext_base.fb_in22k"] {
+        let folder = tempfile::tempdir().unwrap();
+        let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/full_size_model.py");
+        let made = std::process::Command::new(&python).arg(script).arg(name).arg(folder.path()).status();
+        assert!(made.unwrap().success());
+        let architecture = registry::find(name).unwrap().architecture;
+        let layout = architecture.layout(name);
+        let file = folder.path().join("model.safetensors");
+        let weights = backbones::weights::read(&file, &*architecture, &layout).unwrap().weights;
+        let expected = san_core::weights::TensorFile::read(&folder.path().join("expected.safetensors"));
+        let expected = expected.unwrap().tensors;
+        let attachment = san_core::Attachment::default();
+        let model = architecture.build(&san_core::attachment::Scope::new(&weights, &attachment)).unwrap();
+        let features = tch::no_grad(|| model.features(&expected["input"]));
+        let difference = f64::try_from((features - &expected["features"]).abs().max()).unwrap();
+        println!("{name}: largest difference {difference:.1e}");
+        assert!(difference < 1e-4, "{name}: {difference:.1e}");
+    }
+}

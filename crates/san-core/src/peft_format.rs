@@ -20,7 +20,7 @@ const CONFIG_FILE: &str = "adapter_config.json";
 const TENSOR_FILE: &str = "adapter_model.safetensors";
 const ROOT: &str = "base_model.model.";
 
-/// What a method has in peft: entries of the configuration and tensors, by name behind [`ROOT`] or, for
+/// What a method has in peft: entries of the configuration and tensors, by name behind `base_model.model.` or, for
 /// those of the model as a whole, behind `base_model.`.
 #[derive(Debug, Default)]
 pub struct PeftForm {
