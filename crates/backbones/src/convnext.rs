@@ -6,10 +6,11 @@
 
 use san_core::attachment::Scope;
 use san_core::branch::Branch;
-use san_core::layout::{Anteriors, BranchKind, Layout, Role, SiteSpec};
+use san_core::init::Init;
+use san_core::layout::{BranchKind, Layout, Role, SiteSpec};
 use san_core::parameter::{Parameter, scale};
 use san_core::site::{Norm, Site};
-use san_core::trainables::Init;
+use san_core::wiring::Anteriors;
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;

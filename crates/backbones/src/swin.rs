@@ -7,10 +7,11 @@
 
 use san_core::attachment::Scope;
 use san_core::branch::Branch;
-use san_core::layout::{Anteriors, BranchKind, ChannelMap, Layout, Role, SiteSpec};
+use san_core::init::Init;
+use san_core::layout::{BranchKind, Layout, Role, SiteSpec};
 use san_core::parameter::Parameter;
 use san_core::site::{Norm, Site};
-use san_core::trainables::Init;
+use san_core::wiring::{Anteriors, ChannelMap};
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};

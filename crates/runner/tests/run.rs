@@ -87,16 +87,25 @@ fn a_killed_run_goes_on_with_the_cells_that_are_not_done() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Starts a run and ends it by `signal` after a while.
-fn interrupted(bench: &Bench, arguments: &[&str], milliseconds: u64, signal: &str) -> Option<i32> {
+/// Starts a run, waits until it has saved the state of a cell, and ends it by `signal` so long behind.
+fn interrupted(bench: &Bench, arguments: &[&str], milliseconds: u64, signal: &str) {
+    let started = std::time::SystemTime::now();
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
-        .args(["run", "vtab.yaml"])
+        .args(["run", "vtab.yaml", "--checkpoint-every", "0"])
         .args(arguments)
         .current_dir(bench.folder.path())
         .stdout(std::process::Stdio::null())
         .stderr(std::process::Stdio::null())
         .spawn()
         .unwrap();
+    let saved = || {
+        let fresh =
+            |path: &PathBuf| path.metadata().and_then(|data| data.modified()).is_ok_and(|at| at > started);
+        checkpoints(bench).iter().any(fresh)
+    };
+    while !saved() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
     std::thread::sleep(std::time::Duration::from_millis(milliseconds));
     let id = child.id().to_string();
     let workers = std::process::Command::new("pgrep").args(["-P", &id]).output().unwrap();
@@ -105,12 +114,13 @@ fn interrupted(bench: &Bench, arguments: &[&str], milliseconds: u64, signal: &st
         let workers = String::from_utf8_lossy(&workers.stdout).into_owned();
         let _ = std::process::Command::new("kill").arg(signal).args(workers.split_whitespace()).status();
     }
-    child.wait().unwrap().code()
+    let code = child.wait().unwrap().code();
+    assert!([None, Some(0), Some(75)].contains(&code), "{code:?}");
 }
 
 /// Two cells long enough to be met in their middle.
 fn long() -> Bench {
-    Bench::new(&DRAWN.replace("epochs: 2", "epochs: 150").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
+    Bench::new(&DRAWN.replace("epochs: 2", "epochs: 90").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
 }
 
 fn checkpoints(bench: &Bench) -> Vec<PathBuf> {
@@ -125,11 +135,10 @@ fn a_cell_goes_on_in_its_middle_bit_for_bit_after_kill_and_after_sigterm() {
     let whole = long();
     done(&whole, &[&["run", "vtab.yaml"][..], &arguments].concat());
     let broken = long();
-    let every_step = [&arguments[..], &["--checkpoint-every", "0"]].concat();
     let mut met = 0;
-    for (number, milliseconds) in (0..12).map(|number| (number, 400 + 37 * number)) {
+    for (number, milliseconds) in (0..8).map(|number| (number, 1 + 13 * number)) {
         let signal = if number % 3 == 2 { "-TERM" } else { "-KILL" };
-        interrupted(&broken, &every_step, milliseconds, signal);
+        interrupted(&broken, &arguments, milliseconds, signal);
         met += checkpoints(&broken).len();
     }
     assert!(met > 0, "no cell was met in its middle");
@@ -147,17 +156,8 @@ fn a_damaged_checkpoint_is_set_aside_and_the_cell_starts_anew() {
     done(&whole, &arguments);
     for damage in ["cut", "flipped"] {
         let bench = long();
-        let mut milliseconds = 250;
-        while checkpoints(&bench).is_empty() {
-            interrupted(
-                &bench,
-                &["--methods", "san", "--seeds", "1", "--checkpoint-every", "0"],
-                milliseconds,
-                "-KILL",
-            );
-            assert!(bench.cells().is_empty(), "the cell ended before it was met");
-            milliseconds += 30;
-        }
+        interrupted(&bench, &["--methods", "san", "--seeds", "1"], 20, "-KILL");
+        assert!(bench.cells().is_empty(), "the cell ended before it was met");
         let path = &checkpoints(&bench)[0];
         let mut bytes = std::fs::read(path).unwrap();
         let middle = bytes.len() / 2;

@@ -5,7 +5,8 @@
 
 use tch::Tensor;
 
-use crate::trainables::Init;
+use crate::init::Init;
+use crate::wiring::Anteriors;
 
 /// What a projection is for; a method's selector speaks of roles, never of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
@@ -35,123 +36,6 @@ pub enum Role {
     Up,
     /// Last linear of an MLP.
     Down,
-}
-
-/// How a scaling vector of one site is read by another of other width.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ChannelMap {
-    /// Channel by channel.
-    Identity,
-    /// The channels `start..start + length`.
-    Slice {
-        /// First channel.
-        start: i64,
-        /// Number of channels.
-        length: i64,
-    },
-    /// The whole vector so many times, one behind the other.
-    Tile {
-        /// How often.
-        times: i64,
-    },
-    /// Linear interpolation to the reader's width (first on first, last on last channel).
-    Interpolate,
-}
-
-impl ChannelMap {
-    /// What a reader of `width` channels sees of `vector` `[K, channels]`: `[K, width]`.
-    pub fn read(self, vector: &Tensor, width: i64) -> Tensor {
-        match self {
-            Self::Identity => vector.shallow_clone(),
-            Self::Slice { start, length } => vector.narrow(1, start, length),
-            Self::Tile { times } => vector.repeat([1, times]),
-            Self::Interpolate => vector.unsqueeze(1).upsample_linear1d([width], true, None).squeeze_dim(1),
-        }
-    }
-}
-
-impl std::fmt::Display for ChannelMap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Identity => write!(f, "channel by channel"),
-            Self::Slice { start, length } => write!(f, "channels {start}..{}", start + length),
-            Self::Tile { times } => write!(f, "tiled {times} times"),
-            Self::Interpolate => write!(f, "interpolated"),
-        }
-    }
-}
-
-/// The site whose scaling vector reaches another site's input, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Anterior {
-    /// Name of the site before.
-    pub site: String,
-    /// How its channels are read.
-    pub map: ChannelMap,
-}
-
-/// Which anterior sites SAN propagates from (facts: san.md sections 2 and 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wiring {
-    /// As the authors' public code has it.
-    #[default]
-    Authors,
-    /// The same, and the output of attention reads the fused projection's scales, interpolated.
-    AuthorsResize,
-    /// Every site reads the site that feeds it; this project's own reading.
-    Full,
-}
-
-/// A site's anterior under each wiring.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Anteriors {
-    /// Under [`Wiring::Authors`].
-    pub authors: Option<Anterior>,
-    /// Under [`Wiring::AuthorsResize`].
-    pub resized: Option<Anterior>,
-    /// Under [`Wiring::Full`].
-    pub full: Option<Anterior>,
-}
-
-impl Anteriors {
-    /// The same anterior, channel by channel, under every wiring.
-    pub fn always(site: impl Into<String>) -> Self {
-        Self::mapped(site, ChannelMap::Identity)
-    }
-
-    /// The same anterior under every wiring.
-    pub fn mapped(site: impl Into<String>, map: ChannelMap) -> Self {
-        let anterior = Some(Anterior { site: site.into(), map });
-        Self { authors: anterior.clone(), resized: anterior.clone(), full: anterior }
-    }
-
-    /// The output of attention: nothing as the authors have it, the fused projection's scales
-    /// interpolated, or those of the values.
-    pub fn attention_output(qkv: &str, width: i64) -> Self {
-        let read = |map| Some(Anterior { site: qkv.into(), map });
-        Self {
-            authors: None,
-            resized: read(ChannelMap::Interpolate),
-            full: read(ChannelMap::Slice { start: 2 * width, length: width }),
-        }
-    }
-
-    /// The first projection of a block: the one before the blocks as the authors have it, or the
-    /// one just before.
-    pub fn block_input(entry: &str, before: &str) -> Self {
-        let read = |site: &str| Some(Anterior { site: site.into(), map: ChannelMap::Identity });
-        Self { authors: read(entry), resized: read(entry), full: read(before) }
-    }
-
-    /// The anterior under `wiring`.
-    pub fn under(&self, wiring: Wiring) -> Option<&Anterior> {
-        match wiring {
-            Wiring::Authors => self.authors.as_ref(),
-            Wiring::AuthorsResize => self.resized.as_ref(),
-            Wiring::Full => self.full.as_ref(),
-        }
-    }
 }
 
 /// Rows of a fused projection that have a role of their own.

@@ -18,6 +18,7 @@ pub mod attachment;
 pub mod branch;
 pub mod error;
 pub mod files;
+pub mod init;
 pub mod layout;
 pub mod merge;
 pub mod methods;
@@ -29,6 +30,7 @@ pub mod schedule;
 pub mod site;
 pub mod trainables;
 pub mod weights;
+pub mod wiring;
 
 pub use attachment::Attachment;
 pub use error::Error;

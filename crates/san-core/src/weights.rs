@@ -11,7 +11,8 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use tch::{Device, Kind, Tensor};
 
 use crate::files::write_atomically;
-use crate::trainables::{Group, TrainableSpec, initial};
+use crate::init::initial;
+use crate::trainables::{Group, TrainableSpec};
 use crate::{Error, Layout};
 
 /// Named tensors that no gradient reaches.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use san_core::adapter_file::{self, AdapterHeader};
-use san_core::trainables::{Group, Init, TrainableSpec};
+use san_core::init::Init;
+use san_core::trainables::{Group, TrainableSpec};
 use san_core::weights::{TensorFile, write_tensors};
 use san_core::{Error, Layout, Trainables, Weights};
 use tch::{Device, Kind, Tensor};

@@ -3,9 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
+use san_core::init::Init;
 use san_core::optimiser::{AdamW, AdamWSettings};
 use san_core::schedule::Cosine;
-use san_core::trainables::{Group, Init, TrainableSpec};
+use san_core::trainables::{Group, TrainableSpec};
 use san_core::weights::TensorFile;
 use san_core::{Trainables, Weights};
 use tch::{Device, no_grad};

@@ -6,7 +6,8 @@ use anyhow::{Result, bail};
 use backbones::registry;
 use comfy_table::{Table, presets};
 use report::figure::{WiredSite, draw_wiring};
-use san_core::layout::{ChannelMap, Layout, SiteSpec, Wiring};
+use san_core::layout::{Layout, SiteSpec};
+use san_core::wiring::{ChannelMap, Wiring};
 
 /// Options of `san wiring`.
 #[derive(Debug, clap::Args)]

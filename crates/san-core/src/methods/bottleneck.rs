@@ -12,9 +12,10 @@ use tch::Tensor;
 
 use super::{Method, bad_option};
 use crate::branch::Bottleneck;
+use crate::init::Init;
 use crate::layout::{BranchKind, BranchSpec};
 use crate::parameter::{Parameter, linear};
-use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::trainables::{Group, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
 const UNMERGEABLE: &str = "a bottleneck has a nonlinearity that no weight of the backbone stands for";

@@ -16,10 +16,11 @@ use super::host::{Host, Scaling};
 use super::lora::{Lora, Updated, peft_form};
 use super::low_rank::{LowRank, RowNorms};
 use super::targets::{Target, Targets};
+use crate::init::{FrozenRows, Init};
 use crate::layout::SiteSpec;
 use crate::peft_format::PeftForm;
 use crate::site::{Adapter, Merged, rescale};
-use crate::trainables::{FrozenRows, Group, Init, TrainableSpec, Trainables};
+use crate::trainables::{Group, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

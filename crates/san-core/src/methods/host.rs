@@ -13,9 +13,9 @@ use serde_json::Value;
 use tch::Tensor;
 
 use super::Method;
-use crate::layout::{ChannelMap, Wiring};
 use crate::site::{Adapter, Merged};
 use crate::trainables::{TrainableSpec, Trainables};
+use crate::wiring::{ChannelMap, Wiring};
 use crate::{Attachment, Error, Layout, Weights};
 
 /// By how much a method scales the rows of a projection: `[K, outputs]`, 1 at the start.

@@ -11,10 +11,11 @@ use tch::Tensor;
 
 use super::targets::{self, Target};
 use super::{Method, bad_option};
+use crate::init::Init;
 use crate::layout::{Role, SiteSpec};
 use crate::peft_format::{PeftForm, check_linear};
 use crate::site::{Adapter, Merged, rescale};
-use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::trainables::{Group, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

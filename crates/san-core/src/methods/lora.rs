@@ -16,9 +16,10 @@ use super::host::{Host, Scaling};
 use super::low_rank::{Block, LowRank, RowNorms};
 use super::targets::{Target, Targeted, Targets};
 use super::{Method, bad_option};
+use crate::init::{Factor, FrozenRows, Init};
 use crate::layout::SiteSpec;
 use crate::peft_format::{PeftForm, check_linear};
-use crate::trainables::{Factor, FrozenRows, Group, Init, TrainableSpec, Trainables};
+use crate::trainables::{Group, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -14,10 +14,12 @@ use tch::Tensor;
 
 use super::Method;
 use super::whole::{from_frozen, norm_tensors};
-use crate::layout::{Anterior, ChannelMap, SiteSpec, Wiring};
+use crate::init::Init;
+use crate::layout::SiteSpec;
 use crate::parameter;
 use crate::site::{Adapter, Merged, rescale};
-use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::wiring::{Anterior, ChannelMap, Wiring};
 use crate::{Attachment, Error, Layout, Weights};
 
 /// Which of its two roles a gamma plays.

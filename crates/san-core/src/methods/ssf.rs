@@ -13,9 +13,10 @@ use tch::Tensor;
 
 use super::Method;
 use super::host::{Host, Scaling};
+use crate::init::Init;
 use crate::layout::SiteSpec;
 use crate::site::{Adapter, Merged, NormAffine, rescale};
-use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::trainables::{Group, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
 const DEVIATION: f64 = 0.02;

@@ -13,10 +13,11 @@ use tch::Tensor;
 
 use super::targets::{Targeted, Targets};
 use super::{Method, bad_option};
+use crate::init::Init;
 use crate::parameter::scale;
 use crate::peft_format::{PeftForm, check_linear};
 use crate::site::{Adapter, Merged};
-use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::trainables::{Group, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
 /// Name of the constant A.

@@ -11,8 +11,9 @@ use serde_json::Value;
 
 use super::{Method, bad_option};
 use crate::branch::Prompts;
+use crate::init::Init;
 use crate::layout::{Role, SequenceSpec};
-use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::trainables::{Group, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

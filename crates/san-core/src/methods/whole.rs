@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::Method;
-use crate::trainables::{Group, Init, TrainableSpec, Trainables};
+use crate::init::Init;
+use crate::trainables::{Group, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
 /// Linear probe: the head alone.

@@ -1,0 +1,158 @@
+//! How a tensor starts: by a draw that is a function of (seed, name) alone, or from the frozen weights.
+
+use rand_distr::{Distribution, StandardNormal, Uniform};
+use tch::{Device, Kind, Tensor};
+
+use crate::trainables::TrainableSpec;
+use crate::{Error, Weights, random};
+
+/// How a tensor starts.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Init {
+    /// All zero.
+    Zeros,
+    /// All one.
+    Ones,
+    /// Normal with this mean and standard deviation.
+    Normal {
+        /// Mean.
+        mean: f64,
+        /// Standard deviation.
+        deviation: f64,
+    },
+    /// Normal around 0, redrawn beyond +-2 (the defaults of timm's `trunc_normal_`).
+    TruncatedNormal {
+        /// Standard deviation.
+        deviation: f64,
+    },
+    /// Uniform in +-1/sqrt(inputs): torch's `kaiming_uniform_` with a = sqrt(5), its default.
+    KaimingUniform {
+        /// Number of inputs of the projection.
+        inputs: i64,
+    },
+    /// Uniform in +-bound.
+    Uniform {
+        /// Largest value.
+        bound: f64,
+    },
+    /// A copy of the frozen tensor of this name.
+    Frozen(String),
+    /// The norm of each of these rows of a frozen weight, read as `[outputs, inputs]`.
+    RowNorms(FrozenRows),
+    /// One of the two factors of the best approximation of these rows by a product of this rank.
+    Principal {
+        /// What is approximated.
+        rows: FrozenRows,
+        /// Rank of the product.
+        rank: i64,
+        /// Which factor.
+        factor: Factor,
+        /// What it is multiplied by.
+        scale: f64,
+    },
+}
+
+/// Rows of a frozen weight that is read as `[outputs, inputs]`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrozenRows {
+    /// Name of the weight.
+    pub weight: String,
+    /// First row.
+    pub start: i64,
+    /// Number of rows.
+    pub length: i64,
+}
+
+/// A factor of U sqrt(S) * sqrt(S) V^T, both of the first singular values alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Factor {
+    /// U sqrt(S), `[rows, rank]`.
+    Left,
+    /// sqrt(S) V^T, `[rank, inputs]`.
+    Right,
+}
+
+impl FrozenRows {
+    /// `[length, inputs]`.
+    ///
+    /// # Errors
+    /// When there is no such weight.
+    pub fn of(&self, weights: &Weights) -> Result<Tensor, Error> {
+        let weight = weights.get(&self.weight)?.f_flatten(1, -1)?;
+        Ok(weight.f_narrow(0, self.start, self.length)?)
+    }
+}
+
+/// One run's tensor at its start, f32, on the CPU; a function of (seed, name) alone.
+///
+/// # Errors
+/// When a frozen tensor to copy is missing or of another shape.
+pub fn initial(spec: &TrainableSpec, seed: u64, weights: &Weights) -> Result<Tensor, Error> {
+    let shape = spec.shape.as_slice();
+    let mut generator = random::generator(seed, &spec.name);
+    let count = spec.count();
+    let mut draw = |one: &mut dyn FnMut(&mut rand_chacha::ChaCha8Rng) -> f64| {
+        #[allow(clippy::cast_possible_truncation)]
+        let values: Vec<f32> = (0..count).map(|_| one(&mut generator) as f32).collect();
+        Tensor::from_slice(&values).f_view(shape)
+    };
+    let options = (Kind::Float, Device::Cpu);
+    Ok(match &spec.init {
+        Init::Zeros => Tensor::f_zeros(shape, options)?,
+        Init::Ones => Tensor::f_ones(shape, options)?,
+        Init::Normal { mean, deviation } => draw(&mut |random| mean + deviation * standard_normal(random))?,
+        Init::TruncatedNormal { deviation } => draw(&mut |random| {
+            loop {
+                let value = deviation * standard_normal(random);
+                if value.abs() <= 2.0 {
+                    break value;
+                }
+            }
+        })?,
+        #[allow(clippy::cast_precision_loss)]
+        Init::KaimingUniform { inputs } => {
+            let uniform = symmetric(1.0 / (*inputs as f64).sqrt(), &spec.name)?;
+            draw(&mut |random| uniform.sample(random))?
+        }
+        Init::Uniform { bound } => {
+            let uniform = symmetric(*bound, &spec.name)?;
+            draw(&mut |random| uniform.sample(random))?
+        }
+        Init::RowNorms(rows) => on_cpu(&rows.of(weights)?)?.f_norm_scalaropt_dim(2, [1], false)?,
+        Init::Principal { rows, rank, factor, scale } => {
+            let (u, s, v) = on_cpu(&rows.of(weights)?)?.f_svd(true, true)?;
+            let root = s.f_narrow(0, 0, *rank)?.f_sqrt()?.f_mul_scalar(*scale)?;
+            match factor {
+                Factor::Left => u.f_narrow(1, 0, *rank)?.f_mul(&root)?,
+                Factor::Right => v.f_narrow(1, 0, *rank)?.f_mul(&root)?.f_transpose(0, 1)?.f_contiguous()?,
+            }
+        }
+        Init::Frozen(name) => {
+            let frozen = weights.get(name)?;
+            if frozen.size() != shape {
+                return Err(Error::WrongShape {
+                    name: name.clone(),
+                    place: "the frozen weights".into(),
+                    found: frozen.size(),
+                    expected: shape.to_vec(),
+                });
+            }
+            on_cpu(frozen)?
+        }
+    })
+}
+
+fn on_cpu(tensor: &Tensor) -> Result<Tensor, Error> {
+    Ok(tensor.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?)
+}
+
+fn symmetric(bound: f64, name: &str) -> Result<Uniform<f64>, Error> {
+    Uniform::new(-bound, bound).map_err(|_| Error::BadOption {
+        method: name.into(),
+        reason: "a projection needs at least one input".into(),
+    })
+}
+
+fn standard_normal(random: &mut rand_chacha::ChaCha8Rng) -> f64 {
+    StandardNormal.sample(random)
+}
