@@ -11,6 +11,7 @@ Every file is safetensors, f32, with the network's settings as JSON under the me
 - san_<mode>_<wiring>.safetensors (metadata also `mode`, `wiring`): `trained.<site>.gamma`, `logits`,
   `grad.<site>.gamma`, `grad.<norm>.{weight,bias}`, `grad.head.{weight,bias}`. A gamma without effect has gradient 0.
 - san_<extra>.safetensors: the same with the option `ltd_ltp`, `shift` or `detach`, wiring authors_resize.
+- san_on_<swin or convnext>.safetensors: `trained.<site>.gamma`, and `<mode>_<wiring>.{logits,grad.<site>.gamma}`.
 - <timm name>.json: names and shapes of the published checkpoint, without head.
 - methods.safetensors (metadata also `lora` = {"rank","alpha"}): for method in lora, ssf: `<method>.trained.*`,
   `<method>.logits`, `<method>.grad.*` (trained tensors and head).
@@ -79,6 +80,24 @@ def write_hierarchical(name, settings, seed):
     tensors |= {f"weights.{k}": v for k, v in model.state_dict().items()}
     tensors |= gradients(tensors, dict(model.named_parameters()))
     save(name, tensors, {"config": settings})
+    write_hierarchical_san(name, model, settings, tensors, generator)
+
+
+def write_hierarchical_san(name, model, settings, tensors, generator):
+    """`<mode>_<wiring>.{logits,grad.*}` and `trained.*` of SAN on a Swin or a ConvNeXt."""
+    weights = {k: v.detach() for k, v in model.state_dict().items()}
+    shapes = {f"{site}.gamma": weights[f"{site}.weight"].shape[:1] for site in hierarchical.sites(settings)}
+    gammas = {key: vit.uniform(shape, generator) for key, shape in shapes.items()}
+    found = {f"trained.{key}": gamma for key, gamma in gammas.items()}
+    wirings = methods.SAN_WIRINGS if settings["architecture"] == "swin" else ("full",)
+    for mode in methods.SAN_MODES:
+        for wiring in wirings:
+            trained = {key: gamma.clone().requires_grad_() for key, gamma in gammas.items()}
+            changed = hierarchical.with_san(weights, trained, settings, mode, wiring)
+            logits = torch.func.functional_call(model, changed, tensors["input"])
+            outcome = {"logits": logits} | gradients({"logits": logits, "probe": tensors["probe"]}, trained)
+            found |= {f"{mode}_{wiring}.{key}": value for key, value in outcome.items()}
+    save(f"san_on_{name}", found, {"config": settings})
 
 
 def write_published_layout(name):

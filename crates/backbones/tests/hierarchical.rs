@@ -46,6 +46,30 @@ fn a_convnext_without_layer_scale_equals_timm() {
 }
 
 #[test]
+fn san_equals_timms_network_with_scaled_weights_in_every_mode_and_wiring() {
+    for name in ["swin_shifted", "swin_padded", "convnext_small_stem", "convnext_no_layer_scale"] {
+        let base = Fixture::read(name);
+        let fixture = Fixture::read(&format!("san_on_{name}"));
+        let wirings: &[&str] =
+            if name.starts_with("swin") { &["authors", "authors_resize", "full"] } else { &["full"] };
+        for mode in ["both", "nt", "sp"] {
+            for wiring in wirings {
+                let san = method("san", json!({"mode": mode, "wiring": wiring}));
+                let ours = tuned(&*base.config, &base, &*san, &[fixture.under("trained.")]);
+                let case = format!("{mode}_{wiring}");
+                let logits = fixture.get(&format!("{case}.logits"));
+                assert_close(&case, &ours.model.forward(base.get("input")), logits, TOLERANCE);
+                let gradients = ours.gradients(base.get("input"), base.get("probe"));
+                for (key, gradient) in fixture.under(&format!("{case}.grad.")) {
+                    let scale = f64::try_from(gradient.abs().max()).unwrap().max(1.0);
+                    assert_close(&format!("{case} {key}"), &gradients[&key], &gradient, TOLERANCE * scale);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn every_layout_is_that_of_the_published_checkpoint() {
     for name in [
         "vit_base_patch16_224.augreg_in21k",
