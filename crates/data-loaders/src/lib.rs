@@ -20,4 +20,7 @@ pub use error::DataError;
 pub use image_set::{ImageSet, Split, SplitCounts};
 pub use pretrain::PretrainSet;
 pub use protocol::{Filter, ImageProtocol, Normalisation, Resize};
-pub use registry::{DatasetEntry, Group, Metric, Suite, dataset, datasets, parse_dataset};
+pub use registry::{
+    ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
+    PoolCounts, Suite, catalogue, dataset, datasets, parse_dataset,
+};

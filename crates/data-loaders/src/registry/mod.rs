@@ -4,76 +4,22 @@
 //! sweep resolves names here first, and `image_set` opens or draws what the entry describes. Adding a set is adding its
 //! file and one line in the list below; a test compares the list with the folder.
 
-use serde::{Deserialize, Serialize};
+mod catalogue;
+mod entry;
+
 use std::sync::OnceLock;
 
-use crate::draw::MiniTask;
+pub use catalogue::catalogue;
+pub use entry::{
+    ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
+    PoolCounts, Suite,
+};
+
 use crate::error::DataError;
-use crate::image_set::SplitCounts;
-
-/// The benchmark that a set belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Suite {
-    /// The Visual Task Adaptation Benchmark with 1,000 training images a task (VTAB-1k).
-    Vtab,
-}
-
-/// One of VTAB's three groups (Zhai et al. 2019, section 2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Group {
-    /// Photographs of things and places.
-    Natural,
-    /// Images of special equipment: microscopes, satellites.
-    Specialized,
-    /// Questions about the structure of a scene.
-    Structured,
-}
-
-/// How predictions are scored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// Share of samples whose most probable class is the label.
-    Accuracy,
-}
-
-/// One data set, as described by `datasets/<name>.yaml`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DatasetEntry {
-    /// The identifier: name of the YAML file and of the folder on disk.
-    pub name: String,
-    /// The name that tables print.
-    pub title: String,
-    /// The benchmark.
-    pub suite: Suite,
-    /// Whether the set is one of the benchmark's own; stand-ins are not and stay out of its columns and averages.
-    pub official: bool,
-    /// The group within the benchmark.
-    pub group: Group,
-    /// Position of the column in a table, unique within the suite.
-    pub order: u32,
-    /// Number of classes; labels lie in `0..classes`.
-    pub classes: u32,
-    /// The score.
-    pub metric: Metric,
-    /// Terms of use, in short.
-    pub licence: String,
-    /// The publication to cite.
-    pub citation: String,
-    /// Sizes of the published splits; none for a set whose lists are our own.
-    #[serde(default)]
-    pub splits: Option<SplitCounts>,
-    /// The generator that draws `mini/<name>`.
-    #[serde(default)]
-    pub mini: Option<MiniTask>,
-}
 
 macro_rules! embedded {
     ($($name:literal),* $(,)?) => {
-        &[$((concat!($name, ".yaml"), include_str!(concat!("../../../datasets/", $name, ".yaml")))),*]
+        &[$((concat!($name, ".yaml"), include_str!(concat!("../../../../datasets/", $name, ".yaml")))),*]
     };
 }
 
@@ -101,9 +47,16 @@ const FILES: &[(&str, &str)] = embedded![
     "dtd10",
     "rsscn7",
     "mednist",
+    "cub_200_2011",
+    "nabirds",
+    "oxford_flowers",
+    "stanford_dogs",
+    "stanford_cars",
+    "gic_cifar100",
+    "imagenet1k",
 ];
 
-/// Every registered set, in table order.
+/// Every registered set, suite by suite, in table order.
 ///
 /// # Errors
 /// [`DataError::Registry`] if an embedded file is not a valid entry; the tests exclude it for a released program.
@@ -143,6 +96,12 @@ pub fn parse_dataset(file: &str, text: &str) -> Result<DatasetEntry, DataError> 
     if entry.classes < 2 {
         return Err(fault(format!("a set needs two classes or more, this one has {}", entry.classes)));
     }
+    if let ClassNames::Listed(names) = &entry.class_names
+        && names.len() != entry.classes as usize
+    {
+        return Err(fault(format!("{} class names for {} classes", names.len(), entry.classes)));
+    }
+    entry.sources.iter().try_for_each(|source| source.check().map_err(&fault))?;
     Ok(entry)
 }
 
@@ -151,6 +110,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    fn official(suite: Suite) -> Vec<&'static DatasetEntry> {
+        datasets().unwrap().iter().filter(|entry| entry.official && entry.suite == suite).collect()
+    }
 
     #[test]
     fn every_file_of_the_folder_is_embedded() {
@@ -168,23 +131,73 @@ mod tests {
     fn names_and_orders_are_unique() {
         let entries = datasets().unwrap();
         assert_eq!(entries.iter().map(|entry| &entry.name).collect::<BTreeSet<_>>().len(), entries.len());
-        assert_eq!(entries.iter().map(|entry| entry.order).collect::<BTreeSet<_>>().len(), entries.len());
-        assert!(entries.is_sorted_by_key(|entry| entry.order));
+        assert!(entries.iter().map(|entry| (entry.suite, entry.order)).is_sorted_by(|one, next| one < next));
     }
 
     #[test]
     fn vtab_has_nineteen_official_sets_in_groups_of_seven_four_and_eight() {
-        let official: Vec<_> = datasets().unwrap().iter().filter(|entry| entry.official).collect();
+        let official: Vec<_> = official(Suite::Vtab);
         let count = |group| official.iter().filter(|entry| entry.group == group).count();
         assert_eq!((count(Group::Natural), count(Group::Specialized), count(Group::Structured)), (7, 4, 8));
         assert!(official.iter().all(|entry| entry.mini.is_some() && entry.splits.is_some()));
     }
 
     #[test]
+    fn the_paper_counts_twenty_five_sets() {
+        let sizes = [Suite::Vtab, Suite::Fgvc, Suite::Gic].map(|suite| official(suite).len());
+        assert_eq!(sizes, [19, 5, 1]);
+    }
+
+    #[test]
     fn class_counts_are_those_of_the_benchmark() {
-        let expected = [100, 102, 47, 102, 37, 10, 397, 2, 10, 45, 5, 8, 6, 6, 4, 16, 16, 18, 9, 10, 7, 6];
+        let expected = [
+            100, 102, 47, 102, 37, 10, 397, 2, 10, 45, 5, 8, 6, 6, 4, 16, 16, 18, 9, 10, 7, 6, 200, 555, 102,
+            120, 196, 100, 1000,
+        ];
         let classes: Vec<u32> = datasets().unwrap().iter().map(|entry| entry.classes).collect();
         assert_eq!(classes, expected);
+    }
+
+    #[test]
+    fn the_parts_of_a_set_come_out_of_the_original_without_remainder() {
+        for entry in datasets().unwrap().iter().filter(|entry| entry.suite != Suite::Vtab) {
+            let (Some(splits), Some(original)) = (entry.splits, &entry.original) else { continue };
+            assert_eq!(
+                splits.train + splits.val,
+                original.counts.train + original.counts.val,
+                "{}",
+                entry.name
+            );
+            assert_eq!(splits.test, original.counts.test, "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn a_set_can_be_had_or_says_how() {
+        for entry in datasets().unwrap() {
+            assert!(!entry.sources.is_empty() || entry.manual.is_some(), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn a_checksum_that_is_none_is_refused() {
+        let text = FILES[0].1.replace("sha256: 58", "sha256: 5");
+        let message = parse_dataset("cifar100.yaml", &text).unwrap_err().to_string();
+        assert!(message.contains("sha256") && message.contains("64"), "{message}");
+    }
+
+    #[test]
+    fn a_wrong_number_of_class_names_is_refused() {
+        let (file, text) = FILES.iter().find(|(file, _)| *file == "eurosat.yaml").unwrap();
+        let message = parse_dataset(file, &text.replace("[AnnualCrop, ", "[")).unwrap_err().to_string();
+        assert!(message.contains("9 class names for 10 classes"), "{message}");
+    }
+
+    #[test]
+    fn the_document_of_the_sets_is_the_registry() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../DATASETS.md");
+        let committed = std::fs::read_to_string(path).unwrap();
+        assert_eq!(committed, catalogue(datasets().unwrap()), "san datasets --markdown > DATASETS.md");
     }
 
     #[test]

@@ -1,0 +1,71 @@
+//! The registry as a document: `DATASETS.md` is what [`catalogue`] returns, a test compares them.
+
+use super::entry::{ClassNames, DatasetEntry, Download, Metric};
+
+const HEAD: &str = "\
+# Data sets
+
+Written by `san datasets --markdown > DATASETS.md` from `datasets/*.yaml`. Sizes of the parts are train / val / test; a
+set in italics is none of its benchmark's own and stays out of averages. A download without a checksum is one whose
+publisher gives none that we could look up.
+";
+
+/// The document in Markdown: a table of the sets, then terms, citation and downloads of each.
+pub fn catalogue(entries: &[DatasetEntry]) -> String {
+    let mut text = format!(
+        "{HEAD}\n| set | suite | group | classes | parts | metric | original format read | licence |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    );
+    for entry in entries {
+        text += &row(entry);
+    }
+    for entry in entries {
+        text += &section(entry);
+    }
+    text
+}
+
+fn row(entry: &DatasetEntry) -> String {
+    let name = if entry.official { format!("`{}`", entry.name) } else { format!("*`{}`*", entry.name) };
+    let parts = entry
+        .splits
+        .map_or_else(|| "own lists".to_owned(), |n| format!("{} / {} / {}", n.train, n.val, n.test));
+    let Metric::Accuracy = entry.metric;
+    let group = format!("{:?}", entry.group).to_lowercase().replace("finegrained", "fine-grained");
+    let original = if entry.original.is_some() { "yes" } else { "no" };
+    format!(
+        "| {name} | {} | {group} | {} | {parts} | top-1 accuracy | {original} | {} |\n",
+        entry.suite.name(),
+        entry.classes,
+        entry.licence,
+    )
+}
+
+fn section(entry: &DatasetEntry) -> String {
+    let mut text = format!("\n## {} (`{}`)\n\n{}.\n\n", entry.title, entry.name, entry.citation);
+    let classes = match &entry.class_names {
+        ClassNames::Listed(names) => names.join(", "),
+        ClassNames::Rule(rule) => rule.clone(),
+    };
+    text += &format!("- Classes: {classes}.\n");
+    let noted =
+        [("Metric", &entry.metric_note), ("Terms to accept", &entry.terms), ("By hand", &entry.manual)];
+    for (title, note) in noted {
+        if let Some(note) = note {
+            text += &format!("- {title}: {note}.\n");
+        }
+    }
+    for source in &entry.sources {
+        text += &format!("- Download: <{}>{}\n", source.url, identity(source));
+    }
+    text
+}
+
+fn identity(source: &Download) -> String {
+    let size = source.size.map_or_else(|| "size not published".to_owned(), |size| format!("{size} bytes"));
+    match (&source.sha256, &source.md5) {
+        (Some(hash), _) => format!(", {size}, SHA-256 `{hash}`"),
+        (None, Some(hash)) => format!(", {size}, MD5 `{hash}`"),
+        (None, None) => format!(", {size}, no checksum"),
+    }
+}

@@ -1,0 +1,259 @@
+//! What one file of `datasets/` says: the types behind the registry.
+
+use serde::{Deserialize, Serialize};
+
+use crate::draw::{MiniTask, SpriteFactor};
+use crate::image_set::SplitCounts;
+
+/// The benchmark that a set belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Suite {
+    /// The Visual Task Adaptation Benchmark with 1,000 training images a task (VTAB-1k).
+    Vtab,
+    /// Five sets of fine-grained classes, in the splits of VPT (Jia et al. 2022).
+    Fgvc,
+    /// General image classification: CIFAR-100 whole, and ImageNet-1k by choice.
+    Gic,
+}
+
+impl Suite {
+    /// The name in files and commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vtab => "vtab",
+            Self::Fgvc => "fgvc",
+            Self::Gic => "gic",
+        }
+    }
+}
+
+/// A group of sets over which a mean is taken: VTAB's three (Zhai et al. 2019, section 2), and one for each other suite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Group {
+    /// Photographs of things and places.
+    Natural,
+    /// Images of special equipment: microscopes, satellites.
+    Specialized,
+    /// Questions about the structure of a scene.
+    Structured,
+    /// Classes that differ in small parts (FGVC).
+    FineGrained,
+    /// Everyday classes (GIC).
+    General,
+}
+
+/// How predictions are scored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// Share of samples whose most probable class is the label.
+    Accuracy,
+}
+
+/// One data set, as described by `datasets/<name>.yaml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetEntry {
+    /// The identifier: name of the YAML file and of the folder on disk.
+    pub name: String,
+    /// The name that tables print.
+    pub title: String,
+    /// The benchmark.
+    pub suite: Suite,
+    /// Whether the set is one of the benchmark's own; stand-ins are not and stay out of its columns and averages.
+    pub official: bool,
+    /// The group within the benchmark.
+    pub group: Group,
+    /// Position of the column in a table, unique within the suite.
+    pub order: u32,
+    /// Name of its folder on disk, where that is not `name`: two suites may read one folder.
+    #[serde(default)]
+    pub folder: Option<String>,
+    /// Number of classes; labels lie in `0..classes`.
+    pub classes: u32,
+    /// What the labels mean.
+    pub class_names: ClassNames,
+    /// The score.
+    pub metric: Metric,
+    /// Where the set is usually scored otherwise.
+    #[serde(default)]
+    pub metric_note: Option<String>,
+    /// Terms of use, in short.
+    pub licence: String,
+    /// Terms that have to be accepted before a download.
+    #[serde(default)]
+    pub terms: Option<String>,
+    /// The publication to cite.
+    pub citation: String,
+    /// Sizes of the published splits; none for a set whose lists are our own.
+    #[serde(default)]
+    pub splits: Option<SplitCounts>,
+    /// How its authors distribute it, where this program reads that.
+    #[serde(default)]
+    pub original: Option<Original>,
+    /// What can be downloaded; empty where a person has to.
+    #[serde(default)]
+    pub sources: Vec<Download>,
+    /// What a person has to do besides, or instead.
+    #[serde(default)]
+    pub manual: Option<String>,
+    /// The generator that draws `mini/<name>`.
+    #[serde(default)]
+    pub mini: Option<MiniTask>,
+}
+
+impl DatasetEntry {
+    /// Name of the folder on disk.
+    pub fn folder(&self) -> &str {
+        self.folder.as_deref().unwrap_or(&self.name)
+    }
+}
+
+/// The names of the classes in the order of their labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ClassNames {
+    /// One for each label.
+    Listed(Vec<String>),
+    /// Where the names stand, for long lists.
+    Rule(String),
+}
+
+/// A file to download.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Download {
+    /// The official address.
+    pub url: String,
+    /// Bytes, where published.
+    #[serde(default)]
+    pub size: Option<u64>,
+    /// Hexadecimal, where published.
+    #[serde(default)]
+    pub sha256: Option<String>,
+    /// Hexadecimal, where published; checked only in the absence of a SHA-256.
+    #[serde(default)]
+    pub md5: Option<String>,
+}
+
+impl Download {
+    /// Name of the file: the last part of the address.
+    pub fn file_name(&self) -> &str {
+        self.url.rsplit('/').next().unwrap_or(&self.url)
+    }
+
+    /// What is wrong with the entry, if anything.
+    pub(super) fn check(&self) -> Result<(), String> {
+        let hashes = [("sha256", &self.sha256, 64), ("md5", &self.md5, 32)];
+        for (name, hash, digits) in hashes {
+            let Some(hash) = hash else { continue };
+            let valid = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+            if hash.len() != digits || !hash.bytes().all(valid) {
+                return Err(format!("`{hash}` is no {name}: {digits} lower-case hexadecimal digits"));
+            }
+        }
+        let name = self.file_name();
+        if name.is_empty() || name == ".." || name.contains(['?', '\\']) {
+            return Err(format!("`{}` does not end with a file name", self.url));
+        }
+        Ok(())
+    }
+}
+
+/// The original distribution of a set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Original {
+    /// How it is read.
+    #[serde(flatten)]
+    pub format: OriginalFormat,
+    /// Images that it holds, by the parts that its authors made.
+    pub counts: PoolCounts,
+}
+
+/// Images in the authors' own parts; everything is in `train` where they made none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PoolCounts {
+    /// Images to train on.
+    pub train: usize,
+    /// Images to choose by.
+    #[serde(default)]
+    pub val: usize,
+    /// Images to test on.
+    #[serde(default)]
+    pub test: usize,
+}
+
+/// The files that authors distribute, each with what this program needs to know besides.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "format", rename_all = "snake_case")]
+pub enum OriginalFormat {
+    /// CIFAR-100, the binary or the Python version.
+    Cifar,
+    /// One folder a class, no parts.
+    ClassFolders {
+        /// The folder that holds them, as the archive names it.
+        folder: String,
+    },
+    /// Describable Textures: `labels/{train,val,test}1.txt`.
+    Dtd,
+    /// SUN397: `ClassName.txt` and `Training_01.txt`, `Testing_01.txt`.
+    Sun397,
+    /// SVHN, cropped digits: `{train,test}_32x32.mat`.
+    Svhn,
+    /// Oxford 102 Flowers: `imagelabels.mat`, `setid.mat`.
+    Flowers,
+    /// Oxford-IIIT Pet: `annotations/{trainval,test}.txt`.
+    Pets,
+    /// PatchCamelyon: `camelyonpatch_level_2_split_*_{x,y}.h5`.
+    PatchCamelyon,
+    /// Diabetic Retinopathy Detection: `trainLabels.csv`, `retinopathy_solution.csv`.
+    Retinopathy,
+    /// CLEVR 1.0: `scenes/CLEVR_{train,val}_scenes.json`.
+    Clevr {
+        /// What is asked of a scene.
+        question: ClevrQuestion,
+    },
+    /// KITTI 2D objects: `training/label_2/*.txt`; the question is VTAB's, the distance of the closest vehicle.
+    Kitti,
+    /// dSprites: one `.npz`.
+    Dsprites {
+        /// The factor to predict.
+        factor: SpriteFactor,
+    },
+    /// Small NORB: `smallnorb-*-{dat,cat,info}.mat`.
+    SmallNorb {
+        /// The factor to predict.
+        factor: NorbFactor,
+    },
+    /// CUB-200-2011: `images.txt`, `image_class_labels.txt`, `train_test_split.txt`.
+    Cub,
+    /// NABirds: the same files, with other names of images and sparse class ids.
+    Nabirds,
+    /// Stanford Dogs: `train_list.mat`, `test_list.mat`.
+    StanfordDogs,
+    /// Stanford Cars: `cars_train_annos.mat`, `cars_test_annos_withlabels.mat`.
+    StanfordCars,
+}
+
+/// What VTAB asks of a CLEVR scene.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClevrQuestion {
+    /// The number of objects, 3 to 10.
+    Count,
+    /// The depth of the closest object, in six bins.
+    Distance,
+}
+
+/// What VTAB asks of a Small NORB image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NorbFactor {
+    /// One of 18 directions.
+    Azimuth,
+    /// One of 9 heights of the camera.
+    Elevation,
+}
