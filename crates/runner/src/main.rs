@@ -27,6 +27,8 @@ enum Command {
     Report(commands::report::Arguments),
     /// Write a cell's adapter into plain weights that timm loads.
     Merge(commands::merge::Arguments),
+    /// Every data set: classes, sizes of its splits, licence; downloads with --markdown.
+    Datasets(commands::datasets::Arguments),
     /// Write a cell's adapter in the format of Hugging Face's peft.
     Export(commands::exchange::ExportArguments),
     /// Read an adapter that Hugging Face's peft saved.
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => commands::run::status(&arguments),
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Merge(arguments) => commands::merge::merge(&arguments),
+        Command::Datasets(arguments) => commands::datasets::list(&arguments),
         Command::Export(arguments) => commands::exchange::export(&arguments),
         Command::Import(arguments) => commands::exchange::import(&arguments),
         Command::Methods(arguments) => commands::methods::methods(&arguments),

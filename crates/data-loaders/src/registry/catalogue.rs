@@ -13,8 +13,8 @@ publisher gives none that we could look up.
 /// The document in Markdown: a table of the sets, then terms, citation and downloads of each.
 pub fn catalogue(entries: &[DatasetEntry]) -> String {
     let mut text = format!(
-        "{HEAD}\n| set | suite | group | classes | parts | metric | original format read | licence |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "{HEAD}\n| set | suite | group | classes | parts | metric | licence |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n"
     );
     for entry in entries {
         text += &row(entry);
@@ -32,9 +32,8 @@ fn row(entry: &DatasetEntry) -> String {
         .map_or_else(|| "own lists".to_owned(), |n| format!("{} / {} / {}", n.train, n.val, n.test));
     let Metric::Accuracy = entry.metric;
     let group = format!("{:?}", entry.group).to_lowercase().replace("finegrained", "fine-grained");
-    let original = if entry.original.is_some() { "yes" } else { "no" };
     format!(
-        "| {name} | {} | {group} | {} | {parts} | top-1 accuracy | {original} | {} |\n",
+        "| {name} | {} | {group} | {} | {parts} | top-1 accuracy | {} |\n",
         entry.suite.name(),
         entry.classes,
         entry.licence,

@@ -90,7 +90,7 @@ pub struct DatasetEntry {
     /// Sizes of the published splits; none for a set whose lists are our own.
     #[serde(default)]
     pub splits: Option<SplitCounts>,
-    /// How its authors distribute it, where this program reads that.
+    /// How its authors distribute it.
     #[serde(default)]
     pub original: Option<Original>,
     /// What can be downloaded; empty where a person has to.

@@ -1,0 +1,42 @@
+//! `san datasets`: the registry of data sets.
+
+use anyhow::Result;
+use comfy_table::{Table, presets};
+use data_loaders::{catalogue, datasets};
+
+/// Options of `san datasets`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  san datasets\n  san datasets --markdown > DATASETS.md\n  san datasets --json"
+)]
+pub(crate) struct Arguments {
+    /// Print the document DATASETS.md instead.
+    #[arg(long)]
+    markdown: bool,
+    /// Print a JSON array of the whole entries instead.
+    #[arg(long, conflicts_with = "markdown")]
+    json: bool,
+}
+
+pub(crate) fn list(arguments: &Arguments) -> Result<()> {
+    let entries = datasets()?;
+    if arguments.json {
+        println!("{}", serde_json::to_string_pretty(entries)?);
+    } else if arguments.markdown {
+        print!("{}", catalogue(entries));
+    } else {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING);
+        table.set_header(["set", "suite", "classes", "train / val / test", "licence"]);
+        for entry in entries {
+            let sizes = entry.splits.map_or_else(
+                || "own lists".to_owned(),
+                |sizes| format!("{} / {} / {}", sizes.train, sizes.val, sizes.test),
+            );
+            let classes = entry.classes.to_string();
+            table.add_row([&entry.name, entry.suite.name(), &classes, &sizes, &entry.licence]);
+        }
+        println!("{table}");
+    }
+    Ok(())
+}
