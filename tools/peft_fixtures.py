@@ -1,7 +1,7 @@
 """Writes what the crate `backbones` compares LoRA, DoRA, IA3 and VeRA with: adapters as peft saves them, and what the
 adapted network of san_base.safetensors gives.
 
-    python tools/peft_fixtures.py              # rewrites crates/backbones/tests/fixtures/peft/*
+    PYTHONHASHSEED=0 python tools/peft_fixtures.py    # rewrites crates/backbones/tests/fixtures/peft/*
 
 For each case a folder as `save_pretrained` makes it, and beside it `<case>.safetensors`: `logits` [2,5] of the input in
 san_base.safetensors, and `grad.<our name>`: the gradient of (logits * probe).sum() for the adapter's tensors.
@@ -62,6 +62,7 @@ def main():
 
 
 def write(name, config):
+    torch.manual_seed(11)  # peft draws its own start by the global generator
     generator = torch.Generator().manual_seed(11)
     model, images, probe = base()
     config.modules_to_save = ["head"]
