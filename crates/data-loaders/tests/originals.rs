@@ -143,9 +143,9 @@ fn copy(from: &Path, to: &Path) {
         let file = file.unwrap();
         let target = to.join(file.file_name());
         if file.path().is_dir() {
-            copy(&file.path(), &target)
+            copy(&file.path(), &target);
         } else {
-            drop(fs::copy(file.path(), target).unwrap())
+            fs::copy(file.path(), target).unwrap();
         }
     }
 }

@@ -170,10 +170,12 @@ impl Machine<'_> {
             _ => {
                 let [length] = cursor.array()?;
                 cursor.take(usize::from(length))?;
-                return Ok(self.push(Value::Opaque));
+                self.push(Value::Opaque);
+                return Ok(());
             }
         };
-        Ok(self.push(Value::Integer(value)))
+        self.push(Value::Integer(value));
+        Ok(())
     }
 
     fn text(&mut self, length: usize, cursor: &mut Cursor<'_>) -> Result<(), String> {
@@ -195,9 +197,10 @@ impl Machine<'_> {
     fn append(&mut self, code: u8) -> Result<(), String> {
         let items = if code == b'a' { vec![self.pop()?] } else { self.since_mark()? };
         match self.stack.last().map(|list| &mut self.values[*list]) {
-            Some(Value::Sequence(list)) => Ok(list.extend(items)),
-            _ => Err("there is no list to append to".into()),
+            Some(Value::Sequence(list)) => list.extend(items),
+            _ => return Err("there is no list to append to".into()),
         }
+        Ok(())
     }
 
     fn set_items(&mut self, code: u8) -> Result<(), String> {
@@ -210,10 +213,11 @@ impl Machine<'_> {
         let (pairs, rest) = items.as_chunks::<2>();
         match self.stack.last().map(|place| &mut self.values[*place]) {
             Some(Value::Dictionary(entries)) if rest.is_empty() => {
-                Ok(entries.extend(pairs.iter().map(|[key, value]| (*key, *value))))
+                entries.extend(pairs.iter().map(|[key, value]| (*key, *value)));
             }
-            _ => Err("there is no dictionary to fill".into()),
+            _ => return Err("there is no dictionary to fill".into()),
         }
+        Ok(())
     }
 
     fn remember(&mut self, code: u8, cursor: &mut Cursor<'_>) -> Result<(), String> {

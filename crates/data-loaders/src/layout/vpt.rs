@@ -138,9 +138,11 @@ impl List {
     fn lines(&self) -> Vec<usize> {
         let (mut position, mut line) = (0, 1);
         let place = |(image, _): &(String, u64)| {
-            let found = self.text[position..].find(&format!("\"{image}\"")).unwrap_or(0);
-            line += self.text[position..position + found].matches('\n').count();
-            position += found;
+            let quoted = format!("\"{image}\"");
+            if let Some(found) = self.text[position..].find(&quoted) {
+                line += self.text[position..position + found].matches('\n').count();
+                position += found + quoted.len();
+            }
             line
         };
         self.pairs.iter().map(place).collect()

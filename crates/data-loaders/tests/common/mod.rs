@@ -26,3 +26,25 @@ pub(crate) fn images_of(set: &ImageSet, split: Split, side: u32) -> Vec<Vec<u8>>
     let image = |planes: &[f32]| (0..3 * area).map(|n| byte(planes[n % 3 * area + n / 3])).collect();
     pixels.chunks(3 * area).map(image).collect()
 }
+
+/// Writes an image of one grey, 8 x 8; its format is told by the ending. The level must be a multiple of ten.
+pub(crate) fn write_grey(path: &Path, level: u8) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    image::RgbImage::from_pixel(8, 8, image::Rgb([level; 3])).save(path).unwrap();
+}
+
+/// The greys of a split, to the nearest ten, with their labels, in order of grey.
+pub(crate) fn greys_of(set: &ImageSet, split: Split) -> Vec<(u8, u32)> {
+    let images = images_of(set, split, 8);
+    let grey = |image: &Vec<u8>| ((u16::from(image[0]) + 5) / 10 * 10) as u8;
+    let mut pairs: Vec<(u8, u32)> = images.iter().map(grey).zip(set.labels(split).iter().copied()).collect();
+    pairs.sort();
+    pairs
+}
+
+/// Writes a text below a folder, making the folders on the way.
+pub(crate) fn write_text(root: &Path, name: &str, text: &str) {
+    let path = root.join(name);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, text).unwrap();
+}
