@@ -4,7 +4,7 @@
 //! a budget; a batch is then a lookup and a normalisation. Work is spread by rayon, results never depend on it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::RgbImage;
@@ -62,7 +62,7 @@ pub struct SplitCounts {
 /// Where the images come from.
 enum Source {
     /// Images on disk, by part.
-    Stored { parts: [Vec<Sample>; 3], seeded: bool },
+    Stored { parts: [Vec<Sample>; 3], seeded: bool, folder: PathBuf },
     /// Drawn pictures, by part: RGB bytes of `image_size` x `image_size`, channels together.
     Drawn { image_size: u32, pictures: [Vec<Vec<u8>>; 3] },
 }
@@ -92,7 +92,7 @@ impl ImageSet {
     pub fn open(entry: &DatasetEntry, root: &Path) -> Result<Self, DataError> {
         let opened = layout::open(entry, root)?;
         let labels = opened.parts.each_ref().map(|part| part.iter().map(|sample| sample.label).collect());
-        let source = Source::Stored { parts: opened.parts, seeded: opened.seeded };
+        let source = Source::Stored { parts: opened.parts, seeded: opened.seeded, folder: opened.folder };
         Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source, opened.checksum))
     }
 
@@ -193,7 +193,7 @@ impl ImageSet {
         self.len(split) == 0
     }
 
-    /// blake3 (hex): of the lists and files on disk, or of the drawn pixels and labels.
+    /// blake3 (hex): of the manifest of a set on disk ([`crate::verify`] writes it), or of the drawn pixels and labels.
     pub fn checksum(&self) -> &str {
         &self.checksum
     }
@@ -251,6 +251,14 @@ impl ImageSet {
             pixels.truncate(start);
         }
         result
+    }
+
+    /// The samples of a set on disk, by part, and its folder.
+    pub(crate) fn stored(&self) -> Option<(&[Vec<Sample>; 3], &Path)> {
+        match &self.source {
+            Source::Stored { parts, folder, .. } => Some((parts, folder)),
+            Source::Drawn { .. } => None,
+        }
     }
 
     fn part_len(&self, part: Part) -> usize {
@@ -325,12 +333,8 @@ impl ImageSet {
         match &self.source {
             Source::Stored { parts, .. } => {
                 let sample = &parts[part as usize][index];
-                match sample.place.content().map_err(|fault| sample.error(&self.name, fault))? {
-                    Content::Pixels(picture) => Ok(picture),
-                    Content::Encoded(bytes) => check_pixels(&bytes)
-                        .and_then(|()| transform::decode(&bytes))
-                        .map_err(|reason| self.bad_image(part, index, reason)),
-                }
+                let content = sample.place.content().map_err(|fault| sample.error(&self.name, fault))?;
+                decode(content).map_err(|reason| self.bad_image(part, index, reason))
             }
             Source::Drawn { image_size, pictures } => {
                 let bytes = pictures[part as usize][index].clone();
@@ -346,6 +350,14 @@ impl ImageSet {
             Source::Drawn { .. } => format!("{part:?} {index}").into(),
         };
         DataError::BadImage { set: self.name.clone(), path, reason }
+    }
+}
+
+/// The picture that stored content is, refused before it is decoded if it claims more pixels than any set has.
+pub(crate) fn decode(content: Content) -> Result<RgbImage, String> {
+    match content {
+        Content::Pixels(picture) => Ok(picture),
+        Content::Encoded(bytes) => check_pixels(&bytes).and_then(|()| transform::decode(&bytes)),
     }
 }
 

@@ -4,7 +4,7 @@
 //! for what its authors distribute and `formats` for the containers; `split` draws the parts that nobody published;
 //! `draw` draws the `mini/<set>` stand-ins; `image_set` puts all behind one interface, [`ImageSet`], which the runner reads through a
 //! `protocol` ([`ImageProtocol`]) applied by `transform`. `pretrain` is the endless stream that the bundled backbones
-//! learn from. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
+//! learn from; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod draw;
@@ -12,6 +12,7 @@ mod error;
 mod formats;
 mod image_set;
 mod layout;
+mod manifest;
 mod original;
 mod pretrain;
 mod protocol;
@@ -19,6 +20,7 @@ mod registry;
 mod sample;
 mod split;
 mod transform;
+mod verify;
 
 pub use draw::{MiniTask, Portrayal, SceneQuestion, SpriteFactor, Surface, TissueQuestion};
 pub use error::DataError;
@@ -30,3 +32,4 @@ pub use registry::{
     ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
     PoolCounts, Suite, catalogue, dataset, datasets, parse_dataset,
 };
+pub use verify::{Duplicate, Verification, verify};

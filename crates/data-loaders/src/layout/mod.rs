@@ -10,10 +10,11 @@ mod vpt;
 mod vtab;
 
 use std::collections::HashMap;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DataError;
+use crate::manifest::{Manifest, PARTS};
 use crate::original;
 use crate::registry::{DatasetEntry, OriginalFormat, Suite};
 use crate::sample::{Place, Records, Sample, content_hashes};
@@ -53,7 +54,9 @@ pub(crate) struct Opened {
     pub(crate) parts: Pools,
     /// Whether a part was drawn here.
     pub(crate) seeded: bool,
-    /// blake3 (hex) over lists or labels and the stored content of every sample.
+    /// The folder of the set.
+    pub(crate) folder: PathBuf,
+    /// blake3 (hex) of the manifest.
     pub(crate) checksum: String,
 }
 
@@ -63,24 +66,29 @@ pub(crate) fn open(entry: &DatasetEntry, root: &Path) -> Result<Opened, DataErro
     if !folder.is_dir() {
         return Err(DataError::MissingFolder { set: entry.name.clone(), path: folder });
     }
-    if vtab::is_here(&folder) {
-        let (parts, texts) = vtab::read(entry, &folder)?;
-        return seal(entry, parts, texts, false);
-    }
-    if vpt::is_here(&folder) {
-        let parts = vpt::read(entry, &folder)?;
-        let texts = label_texts(&parts);
-        return seal(entry, parts, texts, false);
-    }
-    let pools = match original::read(entry, &folder)? {
-        Some(pools) => pools,
-        None if class_folders::is_here(&folder) => class_folders::read(entry, &folder)?,
-        None if tables::is_here(&folder) => tables::read(entry, &folder)?,
-        None => return Err(unknown(entry, &folder)),
+    let (parts, seeded) = if vtab::is_here(&folder) {
+        (vtab::read(entry, &folder)?, false)
+    } else if vpt::is_here(&folder) {
+        (vpt::read(entry, &folder)?, false)
+    } else {
+        let pools = match original::read(entry, &folder)? {
+            Some(pools) => pools,
+            None if class_folders::is_here(&folder) => class_folders::read(entry, &folder)?,
+            None if tables::is_here(&folder) => tables::read(entry, &folder)?,
+            None => return Err(unknown(entry, &folder)),
+        };
+        (split::draw_parts(entry, pools), true)
     };
-    let parts = split::draw_parts(entry, pools);
-    let texts = label_texts(&parts);
-    seal(entry, parts, texts, true)
+    check_distinct(entry, &parts)?;
+    prepare(entry, &parts)?;
+    let mut manifest = Manifest::new(&folder);
+    for (part, name) in parts.iter().zip(PARTS) {
+        for (sample, hash) in part.iter().zip(content_hashes(&entry.name, part)?) {
+            manifest.add(name, sample, hash);
+        }
+    }
+    let checksum = manifest.checksum();
+    Ok(Opened { parts, seeded, folder, checksum })
 }
 
 fn unknown(entry: &DatasetEntry, folder: &Path) -> DataError {
@@ -92,25 +100,6 @@ fn unknown(entry: &DatasetEntry, folder: &Path) -> DataError {
     });
     let original = marker.unwrap_or_default();
     DataError::UnknownLayout { set: entry.name.clone(), path: folder.to_owned(), original }
-}
-
-/// What stands for the lists in a checksum where there are none.
-fn label_texts(parts: &Pools) -> [Vec<u8>; 3] {
-    parts.each_ref().map(|part| part.iter().flat_map(|sample| sample.label.to_le_bytes()).collect())
-}
-
-/// Refuses repetitions, reads ahead what has to be, and hashes everything.
-fn seal(entry: &DatasetEntry, parts: Pools, texts: [Vec<u8>; 3], seeded: bool) -> Result<Opened, DataError> {
-    check_distinct(entry, &parts)?;
-    prepare(entry, &parts)?;
-    let mut hasher = blake3::Hasher::new();
-    for (text, part) in texts.iter().zip(&parts) {
-        hasher.update(&(text.len() as u64).to_le_bytes()).update(text);
-        for hash in content_hashes(&entry.name, part)? {
-            hasher.update(hash.as_bytes());
-        }
-    }
-    Ok(Opened { parts, seeded, checksum: hasher.finalize().to_hex().to_string() })
 }
 
 /// No file may be in two parts, nor twice in one.

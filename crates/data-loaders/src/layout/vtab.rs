@@ -32,13 +32,12 @@ pub(super) fn is_here(folder: &Path) -> bool {
     LISTS.iter().chain([&UNION]).any(|name| folder.join(name).is_file())
 }
 
-/// Reads and checks the lists; the samples of train, val and test, and the texts that name them.
-pub(super) fn read(entry: &DatasetEntry, folder: &Path) -> Result<(Pools, [Vec<u8>; 3]), DataError> {
+/// Reads and checks the lists.
+pub(super) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Pools, DataError> {
     let list = |name: &str| List::read(&entry.name, folder, name);
     let lists = [list(LISTS[0])?, list(LISTS[1])?, list(LISTS[2])?];
     check_union(&lists, &list(UNION)?)?;
-    let parts = [lists[0].samples(entry)?, lists[1].samples(entry)?, lists[2].samples(entry)?];
-    Ok((parts, lists.map(|list| list.text.into_bytes())))
+    Ok([lists[0].samples(entry)?, lists[1].samples(entry)?, lists[2].samples(entry)?])
 }
 
 /// The fourth list must be the first followed by the second: "train + val" has one meaning.
