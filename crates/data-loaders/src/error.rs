@@ -20,6 +20,15 @@ pub enum DataError {
     /// The folder of the set is not there.
     #[error("{set}: the folder {} does not exist", path.display())]
     MissingFolder { set: String, path: PathBuf },
+    /// The folder holds nothing that is known.
+    #[error("{set}: {} holds no layout that is read: VTAB-1k lists (train800.txt ...), VPT lists (train.json ...), class folders (train/<class>/, test/<class>/), Parquet tables (*train*.parquet ...){original}", path.display())]
+    UnknownLayout { set: String, path: PathBuf, original: String },
+    /// A file is not what its format says.
+    #[error("{set}: {}: {reason}", path.display())]
+    BadFile { set: String, path: PathBuf, reason: String },
+    /// A line, or an entry, of a list is wrong.
+    #[error("{set}: {}:{line}: {reason}", path.display())]
+    BadLine { set: String, path: PathBuf, line: usize, reason: String },
     /// A split list is not there.
     #[error("{set}: the split list {} does not exist", path.display())]
     MissingList { set: String, path: PathBuf },

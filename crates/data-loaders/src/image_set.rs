@@ -4,8 +4,7 @@
 //! a budget; a batch is then a lookup and a normalisation. Work is spread by rayon, results never depend on it.
 
 use std::collections::HashMap;
-use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::RgbImage;
@@ -14,9 +13,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::draw::Part;
 use crate::error::DataError;
+use crate::layout::{self, SplitOrigin};
 use crate::protocol::{Filter, ImageProtocol};
 use crate::registry::DatasetEntry;
-use crate::{transform, vtab};
+use crate::sample::{Content, Sample, check_pixels};
+use crate::transform;
 
 /// Bytes of decoded and resized images that one set may keep.
 const CACHE_BYTES: usize = 1 << 30;
@@ -60,8 +61,8 @@ pub struct SplitCounts {
 
 /// Where the images come from.
 enum Source {
-    /// Files on disk, by part.
-    Files([Vec<vtab::Row>; 3]),
+    /// Images on disk, by part.
+    Stored { parts: [Vec<Sample>; 3], seeded: bool, folder: PathBuf },
     /// Drawn pictures, by part: RGB bytes of `image_size` x `image_size`, channels together.
     Drawn { image_size: u32, pictures: [Vec<Vec<u8>>; 3] },
 }
@@ -83,16 +84,16 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
-    /// Opens the set on disk in `<root>/<name>`, the VTAB-1k layout, and checks its lists and the presence of its files.
+    /// Opens the set on disk in `<root>/<folder of the entry>`, whatever its layout, and checks lists and files.
     ///
     /// # Errors
     /// What is wrong with the folder, with the set, file and line: see [`DataError`]. Images are decoded later, by
     /// [`ImageSet::check_images`] or [`ImageSet::read`].
     pub fn open(entry: &DatasetEntry, root: &Path) -> Result<Self, DataError> {
-        let folder = vtab::open(entry, root)?;
-        let labels = folder.parts.each_ref().map(|rows| rows.iter().map(|row| row.label).collect());
-        let source = Source::Files(folder.parts);
-        Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source, folder.checksum))
+        let opened = layout::open(entry, root)?;
+        let labels = opened.parts.each_ref().map(|part| part.iter().map(|sample| sample.label).collect());
+        let source = Source::Stored { parts: opened.parts, seeded: opened.seeded, folder: opened.folder };
+        Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source, opened.checksum))
     }
 
     /// Draws the stand-in `mini/<name>` of a set, `image_size` pixels wide; the same arguments give the same set.
@@ -149,14 +150,27 @@ impl ImageSet {
         matches!(self.source, Source::Drawn { .. })
     }
 
+    /// Where the division into parts comes from; its label belongs into every output.
+    pub fn split_origin(&self) -> SplitOrigin {
+        let seeded = match &self.source {
+            Source::Drawn { .. } => return SplitOrigin::Drawn,
+            Source::Stored { seeded, .. } => *seeded,
+        };
+        match self.entry.splits {
+            _ if seeded => SplitOrigin::Seeded,
+            Some(published) if published == self.counts() => SplitOrigin::Published,
+            _ => SplitOrigin::OwnLists,
+        }
+    }
+
     /// Whether this is a real set whose parts have the published sizes; otherwise its lists are someone's own.
     pub fn has_official_split_sizes(&self) -> bool {
-        let counts = SplitCounts {
-            train: self.len(Split::Train),
-            val: self.len(Split::Val),
-            test: self.len(Split::Test),
-        };
-        !self.is_drawn() && self.entry.splits == Some(counts)
+        self.split_origin() == SplitOrigin::Published
+    }
+
+    /// Numbers of images in the three parts.
+    pub fn counts(&self) -> SplitCounts {
+        SplitCounts { train: self.len(Split::Train), val: self.len(Split::Val), test: self.len(Split::Test) }
     }
 
     /// The labels of a split, each below [`ImageSet::classes`].
@@ -179,7 +193,7 @@ impl ImageSet {
         self.len(split) == 0
     }
 
-    /// blake3 (hex): of the lists and files on disk, or of the drawn pixels and labels.
+    /// blake3 (hex): of the manifest of a set on disk ([`crate::verify`] writes it), or of the drawn pixels and labels.
     pub fn checksum(&self) -> &str {
         &self.checksum
     }
@@ -237,6 +251,14 @@ impl ImageSet {
             pixels.truncate(start);
         }
         result
+    }
+
+    /// The samples of a set on disk, by part, and its folder.
+    pub(crate) fn stored(&self) -> Option<(&[Vec<Sample>; 3], &Path)> {
+        match &self.source {
+            Source::Stored { parts, folder, .. } => Some((parts, folder)),
+            Source::Drawn { .. } => None,
+        }
     }
 
     fn part_len(&self, part: Part) -> usize {
@@ -309,11 +331,10 @@ impl ImageSet {
     /// An image as it is, before any resizing.
     fn picture(&self, part: Part, index: usize) -> Result<RgbImage, DataError> {
         match &self.source {
-            Source::Files(parts) => {
-                let path = &parts[part as usize][index].path;
-                let read = |source| DataError::Read { set: self.name.clone(), path: path.clone(), source };
-                let bytes = fs::read(path).map_err(read)?;
-                transform::decode(&bytes).map_err(|reason| self.bad_image(part, index, reason))
+            Source::Stored { parts, .. } => {
+                let sample = &parts[part as usize][index];
+                let content = sample.place.content().map_err(|fault| sample.error(&self.name, fault))?;
+                decode(content).map_err(|reason| self.bad_image(part, index, reason))
             }
             Source::Drawn { image_size, pictures } => {
                 let bytes = pictures[part as usize][index].clone();
@@ -325,10 +346,18 @@ impl ImageSet {
 
     fn bad_image(&self, part: Part, index: usize, reason: String) -> DataError {
         let path = match &self.source {
-            Source::Files(parts) => parts[part as usize][index].path.clone(),
+            Source::Stored { parts, .. } => parts[part as usize][index].place.path(),
             Source::Drawn { .. } => format!("{part:?} {index}").into(),
         };
         DataError::BadImage { set: self.name.clone(), path, reason }
+    }
+}
+
+/// The picture that stored content is, refused before it is decoded if it claims more pixels than any set has.
+pub(crate) fn decode(content: Content) -> Result<RgbImage, String> {
+    match content {
+        Content::Pixels(picture) => Ok(picture),
+        Content::Encoded(bytes) => check_pixels(&bytes).and_then(|()| transform::decode(&bytes)),
     }
 }
 

@@ -1,26 +1,35 @@
 //! The data side of the project: which sets exist, where their images come from, and how they become batches.
 //!
-//! `registry` holds the typed entries of `datasets/*.yaml`; `vtab` reads the on-disk layout; `draw` draws the
-//! `mini/<set>` stand-ins; `image_set` puts both behind one interface, [`ImageSet`], which the runner reads through a
+//! `registry` holds the typed entries of `datasets/*.yaml`; `layout` reads what lies in a set's folder, with `original`
+//! for what its authors distribute and `formats` for the containers; `split` draws the parts that nobody published;
+//! `draw` draws the `mini/<set>` stand-ins; `image_set` puts all behind one interface, [`ImageSet`], which the runner reads through a
 //! `protocol` ([`ImageProtocol`]) applied by `transform`. `pretrain` is the endless stream that the bundled backbones
-//! learn from. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
+//! learn from; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod draw;
 mod error;
+mod formats;
 mod image_set;
+mod layout;
+mod manifest;
+mod original;
 mod pretrain;
 mod protocol;
 mod registry;
+mod sample;
+mod split;
 mod transform;
-mod vtab;
+mod verify;
 
 pub use draw::{MiniTask, Portrayal, SceneQuestion, SpriteFactor, Surface, TissueQuestion};
 pub use error::DataError;
 pub use image_set::{ImageSet, Split, SplitCounts};
+pub use layout::SplitOrigin;
 pub use pretrain::PretrainSet;
 pub use protocol::{Filter, ImageProtocol, Normalisation, Resize};
 pub use registry::{
     ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
     PoolCounts, Suite, catalogue, dataset, datasets, parse_dataset,
 };
+pub use verify::{Duplicate, Verification, verify};

@@ -1,0 +1,145 @@
+//! Sets with MATLAB files: the pixels of SVHN, and the lists of Oxford Flowers, Stanford Dogs and Stanford Cars.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::Folder;
+use crate::error::DataError;
+use crate::formats::mat5::{self, Mat};
+use crate::formats::raw::{HeldRecords, Order, Shape};
+use crate::sample::{Records, Sample};
+use crate::split::Pools;
+
+/// The variables of one MAT-file.
+struct Variables<'a> {
+    folder: &'a Folder<'a>,
+    path: PathBuf,
+    variables: Vec<(String, Mat)>,
+}
+
+impl<'a> Variables<'a> {
+    fn read(folder: &'a Folder, name: &str) -> Result<Self, DataError> {
+        let path = folder.find(name)?;
+        let variables =
+            mat5::parse(&folder.bytes(&path)?).map_err(|reason| folder.bad_file(&path, reason))?;
+        Ok(Self { folder, path, variables })
+    }
+
+    fn bad(&self, reason: String) -> DataError {
+        self.folder.bad_file(&self.path, reason)
+    }
+
+    fn get(&self, name: &str) -> Result<&Mat, DataError> {
+        let found = self.variables.iter().find(|(other, _)| other == name);
+        found.map(|(_, value)| value).ok_or_else(|| self.bad(format!("it has no variable `{name}`")))
+    }
+
+    fn integers(&self, name: &str) -> Result<Vec<i64>, DataError> {
+        let numbers =
+            self.get(name)?.numbers().ok_or_else(|| self.bad(format!("`{name}` is no array of numbers")))?;
+        Ok(numbers.into_iter().map(|number| number as i64).collect())
+    }
+
+    /// Images and labels as samples, counted from 1 in messages.
+    fn samples(&self, images: Vec<PathBuf>, labels: &[i64], first: i64) -> Result<Vec<Sample>, DataError> {
+        if images.len() != labels.len() {
+            return Err(self.bad(format!("{} images have {} labels", images.len(), labels.len())));
+        }
+        let list: Arc<Path> = self.path.as_path().into();
+        let sample = |((image, label), row): ((PathBuf, &i64), usize)| {
+            Ok(self.folder.listed(image, self.folder.label(*label, first, &self.path, row)?, &list, row))
+        };
+        images.into_iter().zip(labels).zip(1..).map(sample).collect()
+    }
+}
+
+/// `{train,test}_32x32.mat`: `X` of 32 x 32 x 3 x images, `y` with 10 for the digit 0.
+pub(super) fn svhn(folder: &Folder) -> Result<Pools, DataError> {
+    let part = |name: &str| {
+        let mut file = Variables::read(folder, name)?;
+        let labels = file.integers("y")?;
+        let index = file.variables.iter().position(|(name, _)| name == "X");
+        let pixels = index.map(|index| file.variables.swap_remove(index).1);
+        let Some(Mat::Bytes { dims, values }) = pixels else {
+            return Err(file.bad("it has no array of bytes `X`".into()));
+        };
+        let &[height, width, 3, count] = dims.as_slice() else {
+            return Err(file.bad(format!("`X` has the dimensions {dims:?}, not [height, width, 3, images]")));
+        };
+        if labels.len() != count {
+            return Err(file.bad(format!("{count} images have {} labels", labels.len())));
+        }
+        let labels = labels.iter().zip(1..).map(|(digit, row)| folder.label(digit % 10, 0, &file.path, row));
+        let labels = labels.collect::<Result<Vec<_>, _>>()?;
+        let shape = Shape { height, width, channels: 3, order: Order::ColumnMajor, scale: 1 };
+        let records: Arc<dyn Records> =
+            Arc::new(HeldRecords { path: file.path.clone(), bytes: values, shape });
+        Ok(Sample::records(&records, labels))
+    };
+    Ok([part("train_32x32.mat")?, Vec::new(), part("test_32x32.mat")?])
+}
+
+/// `imagelabels.mat` gives the class of every image, from 1; `setid.mat` the numbers of the images of each part.
+pub(super) fn flowers(folder: &Folder) -> Result<Pools, DataError> {
+    let labels = Variables::read(folder, "imagelabels.mat")?.integers("labels")?;
+    let parts = Variables::read(folder, "setid.mat")?;
+    let images = folder.find("jpg")?;
+    let part = |name: &str| {
+        let numbers = parts.integers(name)?;
+        let label = |number: &i64| {
+            let index = usize::try_from(*number).ok().and_then(|number| number.checked_sub(1));
+            let label = index.and_then(|index| labels.get(index)).copied();
+            label.ok_or_else(|| parts.bad(format!("`{name}` names image {number}, which has no label")))
+        };
+        let classes = numbers.iter().map(label).collect::<Result<Vec<_>, _>>()?;
+        let files = numbers.iter().map(|number| images.join(format!("image_{number:05}.jpg"))).collect();
+        parts.samples(files, &classes, 1)
+    };
+    Ok([part("trnid")?, part("valid")?, part("tstid")?])
+}
+
+/// `{train,test}_list.mat`: `file_list`, a cell of paths below `Images/`, and `labels`, from 1.
+pub(super) fn stanford_dogs(folder: &Folder) -> Result<Pools, DataError> {
+    let images = folder.find("Images")?;
+    let part = |name: &str| {
+        let file = Variables::read(folder, name)?;
+        let Mat::Cell(cells) = file.get("file_list")? else {
+            return Err(file.bad("`file_list` is no cell array".into()));
+        };
+        let paths = texts(&file, cells, "file_list", &images)?;
+        file.samples(paths, &file.integers("labels")?, 1)
+    };
+    Ok([part("train_list.mat")?, Vec::new(), part("test_list.mat")?])
+}
+
+/// `annotations`, a structure with `fname` and `class` (from 1) for each image in `cars_train/` or `cars_test/`.
+pub(super) fn stanford_cars(folder: &Folder) -> Result<Pools, DataError> {
+    let part = |name: &str, images: &str| {
+        let file = Variables::read(folder, name)?;
+        let images = folder.find(images)?;
+        let annotations = file.get("annotations")?;
+        let field = |name: &str| {
+            annotations.field(name).ok_or_else(|| file.bad(format!("`annotations` has no field `{name}`")))
+        };
+        let paths = texts(&file, field("fname")?, "fname", &images)?;
+        let class = |class: &Mat| class.numbers().and_then(|numbers| numbers.first().copied());
+        let classes: Option<Vec<i64>> =
+            field("class")?.iter().map(|mat| class(mat).map(|class| class as i64)).collect();
+        file.samples(paths, &classes.ok_or_else(|| file.bad("a `class` is no number".into()))?, 1)
+    };
+    Ok([
+        part("cars_train_annos.mat", "cars_train")?,
+        Vec::new(),
+        part("cars_test_annos_withlabels.mat", "cars_test")?,
+    ])
+}
+
+/// The texts of an array of arrays, as paths in a folder.
+fn texts(file: &Variables, cells: &[Mat], name: &str, images: &Path) -> Result<Vec<PathBuf>, DataError> {
+    let path = |(cell, row): (&Mat, usize)| {
+        let text =
+            cell.text().ok_or_else(|| file.bad(format!("`{name}` has a row, no. {row}, that is no text")))?;
+        file.folder.inside(images, text, &file.path, row)
+    };
+    cells.iter().zip(1..).map(path).collect()
+}

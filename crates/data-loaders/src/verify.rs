@@ -1,0 +1,153 @@
+//! A look at every image of a set before anything is trained on it: what cannot be decoded, what occurs twice, what is
+//! not as many as the registry says. Opening a set has checked lists, labels and presence already.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use crate::error::DataError;
+use crate::image_set::{ImageSet, SplitCounts, decode};
+use crate::layout::SplitOrigin;
+use crate::manifest::{Manifest, PARTS};
+use crate::registry::DatasetEntry;
+use crate::sample::{Fault, Sample};
+
+/// Duplicates and faults that a summary spells out.
+const TOLD: usize = 10;
+
+/// What was found in a set.
+#[derive(Debug)]
+pub struct Verification {
+    /// Name of the set.
+    pub set: String,
+    /// Where its parts come from.
+    pub origin: SplitOrigin,
+    /// The words for that in outputs.
+    pub origin_label: &'static str,
+    /// Images in the parts.
+    pub counts: SplitCounts,
+    /// What the registry says.
+    pub published: Option<SplitCounts>,
+    /// Images that cannot be used.
+    pub faults: Vec<DataError>,
+    /// Pairs of samples with the same content.
+    pub duplicates: Vec<Duplicate>,
+    /// A line for each sample: blake3 of its content, part, label, place.
+    pub manifest: String,
+    /// blake3 (hex) of the manifest; results carry it.
+    pub checksum: String,
+}
+
+/// Two samples with the same content; the first of its kind and a later one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// Their parts.
+    pub parts: [&'static str; 2],
+    /// Their places.
+    pub images: [String; 2],
+    /// Their labels.
+    pub labels: [u32; 2],
+}
+
+impl Verification {
+    /// Whether every image can be used; duplicates and other sizes are told, not condemned.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Duplicates of which one is tested on and the other is not.
+    pub fn leaks(&self) -> impl Iterator<Item = &Duplicate> {
+        self.duplicates.iter().filter(|pair| pair.parts.iter().filter(|part| **part == "test").count() == 1)
+    }
+}
+
+/// Opens the set under `root`, decodes every image and compares it with the registry.
+///
+/// # Errors
+/// What keeps the set from being opened: see [`DataError`]. Images that cannot be decoded are in
+/// [`Verification::faults`], all of them.
+pub fn verify(entry: &DatasetEntry, root: &Path) -> Result<Verification, DataError> {
+    let set = ImageSet::open(entry, root)?;
+    let Some((parts, folder)) = set.stored() else {
+        return Err(DataError::MissingFolder { set: entry.name.clone(), path: root.to_owned() });
+    };
+    let (mut manifest, mut faults, mut seen) = (Manifest::new(folder), Vec::new(), Seen::default());
+    for (samples, part) in parts.iter().zip(PARTS) {
+        let looks: Vec<_> = samples.par_iter().map(|sample| look(&entry.name, sample)).collect();
+        for (sample, result) in samples.iter().zip(looks) {
+            let (hash, fault) = result?;
+            manifest.add(part, sample, hash);
+            seen.add(part, sample, hash);
+            faults.extend(fault);
+        }
+    }
+    Ok(Verification {
+        set: entry.name.clone(),
+        origin: set.split_origin(),
+        origin_label: set.split_origin().label(entry.suite),
+        counts: set.counts(),
+        published: entry.splits,
+        faults,
+        duplicates: seen.duplicates,
+        checksum: manifest.checksum(),
+        manifest: manifest.into_text(),
+    })
+}
+
+/// The hash of a sample's content, and what is wrong with it.
+fn look(set: &str, sample: &Sample) -> Result<(blake3::Hash, Option<DataError>), DataError> {
+    let content = sample.place.content().map_err(|fault| sample.error(set, fault))?;
+    let hash = content.hash();
+    let fault = decode(content).err().map(|reason| sample.error(set, Fault::Bad(reason)));
+    Ok((hash, fault))
+}
+
+/// The first sample of each content, and the pairs that later ones make with it.
+#[derive(Default)]
+struct Seen<'a> {
+    first: HashMap<blake3::Hash, (&'static str, &'a Sample)>,
+    duplicates: Vec<Duplicate>,
+}
+
+impl<'a> Seen<'a> {
+    fn add(&mut self, part: &'static str, sample: &'a Sample, hash: blake3::Hash) {
+        let (other_part, other) = *self.first.entry(hash).or_insert((part, sample));
+        if !std::ptr::eq(other, sample) {
+            self.duplicates.push(Duplicate {
+                parts: [other_part, part],
+                images: [other.place.to_string(), sample.place.to_string()],
+                labels: [other.label, sample.label],
+            });
+        }
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SplitCounts { train, val, test } = self.counts;
+        writeln!(formatter, "{}: {train} / {val} / {test} images ({})", self.set, self.origin_label)?;
+        if let Some(published) = self.published.filter(|published| *published != self.counts) {
+            let SplitCounts { train, val, test } = published;
+            writeln!(formatter, "  the registry says {train} / {val} / {test}")?;
+        }
+        writeln!(formatter, "  data checksum {}", self.checksum)?;
+        for fault in self.faults.iter().take(TOLD) {
+            writeln!(formatter, "  fault: {fault}")?;
+        }
+        if self.faults.len() > TOLD {
+            writeln!(formatter, "  and {} more faults", self.faults.len() - TOLD)?;
+        }
+        if !self.duplicates.is_empty() {
+            let leaks = self.leaks().count();
+            let total = self.duplicates.len();
+            writeln!(formatter, "  {total} images occur again, {leaks} of them in test and elsewhere")?;
+        }
+        for Duplicate { parts, images, labels } in self.duplicates.iter().take(TOLD) {
+            let [one, other] = [0, 1].map(|n| format!("{} ({}, label {})", images[n], parts[n], labels[n]));
+            writeln!(formatter, "  the same image: {one} and {other}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,193 @@
+//! What authors distribute, read back: tiny true copies made by the authors' own libraries (tools/original_fixtures.py)
+//! give the right pixels under the right labels in the right parts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+
+use common::{fixtures, images_of};
+use data_loaders::{DatasetEntry, ImageSet, Split, SplitOrigin, dataset};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+#[derive(Debug, Clone, Deserialize)]
+struct Expected {
+    part: String,
+    label: u32,
+    sha256: Option<String>,
+    grey: Option<u8>,
+}
+
+impl Expected {
+    /// What identifies the image.
+    fn key(&self) -> String {
+        self.sha256.clone().unwrap_or_else(|| format!("grey {}", self.grey.unwrap()))
+    }
+}
+
+fn expected(name: &str) -> Vec<Expected> {
+    let text = fs::read_to_string(fixtures("originals").join("expected.json")).unwrap();
+    let mut all: HashMap<String, Vec<Expected>> = serde_json::from_str(&text).unwrap();
+    all.remove(name).unwrap()
+}
+
+fn entry(set: &str, folder: &str) -> DatasetEntry {
+    DatasetEntry { folder: Some(folder.to_owned()), ..dataset(set).unwrap().clone() }
+}
+
+/// Reads a fixture at its own size and compares every image with what is expected of it.
+fn check(set: &str, folder: &str, expectation: &str, side: u32) -> ImageSet {
+    let set = ImageSet::open(&entry(set, folder), &fixtures("originals")).unwrap();
+    let expected = expected(expectation);
+    let by_key: HashMap<String, &Expected> = expected.iter().map(|image| (image.key(), image)).collect();
+    assert_eq!(by_key.len(), expected.len(), "the fixture's images differ");
+    let has = |part: &str| expected.iter().any(|image| image.part == part);
+    let mut found = 0;
+    for split in [Split::Train, Split::Val, Split::Test] {
+        for (image, label) in images_of(&set, split, side).iter().zip(set.labels(split)) {
+            let sha256: String = Sha256::digest(image).iter().map(|byte| format!("{byte:02x}")).collect();
+            // A JPEG of one grey is known by it, to the nearest ten.
+            let grey = format!("grey {}", (u32::from(image[0]) + 5) / 10 * 10);
+            let expected = by_key.get(&sha256).or_else(|| by_key.get(&grey)).expect("the pixels are known");
+            assert_eq!(*label, expected.label);
+            let allowed = match split {
+                Split::Train => "train",
+                Split::Val if !has("val") && set.entry().name.starts_with("smallnorb") => "test",
+                Split::Val if !has("val") => "train",
+                Split::Test if !has("test") => "train",
+                Split::Val => "val",
+                _ => "test",
+            };
+            assert_eq!(expected.part, allowed);
+            found += 1;
+        }
+    }
+    assert_eq!(found, expected.len(), "every image is in some part");
+    assert_eq!(set.split_origin(), SplitOrigin::Seeded);
+    set
+}
+
+#[test]
+fn cifar_is_read_from_the_binary_version() {
+    let set = check("gic_cifar100", "cifar_binary", "cifar_binary", 32);
+    assert_eq!((set.len(Split::Train), set.len(Split::Val), set.len(Split::Test)), (5, 1, 4));
+    assert_eq!(set.split_origin().label(set.entry().suite), "gic-style");
+}
+
+#[test]
+fn cifar_is_read_from_the_python_version() {
+    let set = check("cifar100", "cifar_python", "cifar_python", 32);
+    assert_eq!(set.split_origin().label(set.entry().suite), "vtab1k-style");
+}
+
+#[test]
+fn svhn_is_read_from_compressed_and_plain_matrices() {
+    check("svhn", "svhn", "svhn", 32);
+}
+
+#[test]
+fn flowers_are_divided_by_setid_in_both_suites() {
+    check("oxford_flowers102", "flowers", "flowers", 8);
+    check("oxford_flowers", "flowers", "flowers", 8);
+}
+
+#[test]
+fn dogs_are_read_from_cells_of_paths() {
+    let set = check("stanford_dogs", "stanford_dogs", "stanford_dogs", 8);
+    assert_eq!((set.len(Split::Train), set.len(Split::Val)), (9, 1));
+}
+
+#[test]
+fn cars_are_read_from_structures_of_annotations() {
+    check("stanford_cars", "stanford_cars", "stanford_cars", 8);
+}
+
+#[test]
+fn patch_camelyon_is_read_from_hdf5_chunks_with_and_without_shuffle() {
+    check("patch_camelyon", "patch_camelyon", "patch_camelyon", 96);
+}
+
+#[test]
+fn dsprites_labels_are_vtabs_bins_of_either_factor() {
+    check("dsprites_location", "dsprites", "dsprites_location", 64);
+    check("dsprites_orientation", "dsprites", "dsprites_orientation", 64);
+}
+
+#[test]
+fn small_norb_gives_the_left_image_and_halves_the_testing_part() {
+    let set = check("smallnorb_azimuth", "smallnorb", "smallnorb_azimuth", 24);
+    assert_eq!((set.len(Split::Val), set.len(Split::Test)), (4, 4));
+    check("smallnorb_elevation", "smallnorb", "smallnorb_elevation", 24);
+}
+
+#[test]
+fn image_tables_of_the_hub_are_read_over_shards_and_row_groups() {
+    check("gic_cifar100", "tables", "tables", 20);
+}
+
+/// Copies a fixture, lets `damage` change it and opens it; the message.
+fn message_after(set: &str, folder: &str, damage: impl FnOnce(&Path)) -> String {
+    let root = tempfile::tempdir().unwrap();
+    copy(&fixtures("originals").join(folder), &root.path().join(folder));
+    damage(&root.path().join(folder));
+    let opened = ImageSet::open(&entry(set, folder), root.path());
+    opened.and_then(|set| set.check_images()).expect_err("the damage is found").to_string()
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let target = to.join(file.file_name());
+        if file.path().is_dir() {
+            copy(&file.path(), &target);
+        } else {
+            fs::copy(file.path(), target).unwrap();
+        }
+    }
+}
+
+fn cut(path: &Path) {
+    let bytes = fs::read(path).unwrap();
+    fs::write(path, &bytes[..bytes.len() * 2 / 3]).unwrap();
+}
+
+#[test]
+fn a_container_that_is_cut_short_is_named() {
+    for (set, folder, file) in [
+        ("gic_cifar100", "cifar_binary", "cifar-100-binary/test.bin"),
+        ("gic_cifar100", "cifar_python", "cifar-100-python/test"),
+        ("svhn", "svhn", "test_32x32.mat"),
+        ("svhn", "svhn", "train_32x32.mat"),
+        ("oxford_flowers", "flowers", "setid.mat"),
+        ("patch_camelyon", "patch_camelyon", "camelyonpatch_level_2_split_test_x.h5"),
+        ("dsprites_location", "dsprites", "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"),
+        ("smallnorb_azimuth", "smallnorb", "smallnorb-5x01235x9x18x6x2x96x96-testing-info.mat"),
+        ("smallnorb_azimuth", "smallnorb", "smallnorb-5x01235x9x18x6x2x96x96-testing-dat.mat"),
+        ("gic_cifar100", "tables", "data/test-00000-of-00001.parquet"),
+    ] {
+        let message = message_after(set, folder, |root| cut(&root.join(file)));
+        assert!(message.starts_with(&format!("{set}: ")) && message.contains(file), "{message}");
+    }
+}
+
+#[test]
+fn a_missing_part_and_an_unknown_folder_are_named() {
+    let message = message_after("svhn", "svhn", |root| fs::remove_file(root.join("test_32x32.mat")).unwrap());
+    assert!(message.contains("test_32x32.mat") && message.contains("does not exist"), "{message}");
+    let message =
+        message_after("svhn", "svhn", |root| fs::remove_file(root.join("train_32x32.mat")).unwrap());
+    assert!(message.contains("holds no layout") && message.contains("train_32x32.mat"), "{message}");
+}
+
+#[test]
+fn a_pickle_that_would_run_something_is_not_run() {
+    let attack = b"\x80\x02}(U\x0bfine_labelscos\nsystem\nU\x04trueRU\x04data]u.";
+    let message = message_after("gic_cifar100", "cifar_python", |root| {
+        fs::write(root.join("cifar-100-python/train"), attack).unwrap();
+    });
+    assert!(message.contains("no `fine_labels` of the right kind"), "{message}");
+}
