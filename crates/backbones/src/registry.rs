@@ -17,7 +17,7 @@ pub enum Origin {
 /// Made by `san pretrain vit_micro`.
 const VIT_MICRO: &[u8] = include_bytes!("../../../assets/vit_micro.safetensors");
 
-/// Made by `san pretrain swin_micro --steps 8000`.
+/// Made by `san pretrain swin_micro --steps 16000`.
 const SWIN_MICRO: &[u8] = include_bytes!("../../../assets/swin_micro.safetensors");
 /// Made by `san pretrain convnext_micro`.
 const CONVNEXT_MICRO: &[u8] = include_bytes!("../../../assets/convnext_micro.safetensors");
