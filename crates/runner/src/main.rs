@@ -1,11 +1,15 @@
 //! `san`: the one program behind every recipe of the justfile.
 
+// Commands print by `output`: `println!` panics where the reader of a pipe has gone.
+#![warn(clippy::print_stdout)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use runner::error::{EXIT_CODES, exit_code};
 
 mod commands;
+mod output;
 
 /// Compares parameter-efficient fine-tuning methods, and can be trusted.
 #[derive(Debug, Parser)]

@@ -197,3 +197,26 @@ fn a_method_that_does_not_fit_a_backbone_is_refused_at_planning_with_the_reason(
         assert!(said.contains(reason), "{said}");
     }
 }
+
+/// `san datasets --markdown` with this standard output.
+fn print_to(output: std::process::Stdio) -> std::process::Child {
+    std::process::Command::new(env!("CARGO_BIN_EXE_san"))
+        .args(["datasets", "--markdown"])
+        .stdout(output)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
+    let mut child = print_to(std::process::Stdio::piped());
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let output = print_to(full.into()).wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("standard output"), "{text}");
+}

@@ -4,6 +4,8 @@ use anyhow::Result;
 use comfy_table::{Table, presets};
 use data_loaders::{catalogue, datasets};
 
+use crate::output;
+
 /// Options of `san datasets`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -21,9 +23,9 @@ pub(crate) struct Arguments {
 pub(crate) fn list(arguments: &Arguments) -> Result<()> {
     let entries = datasets()?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(entries)?);
+        output::line(format_args!("{}", serde_json::to_string_pretty(entries)?))?;
     } else if arguments.markdown {
-        print!("{}", catalogue(entries));
+        output::text(format_args!("{}", catalogue(entries)))?;
     } else {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
@@ -36,7 +38,7 @@ pub(crate) fn list(arguments: &Arguments) -> Result<()> {
             let classes = entry.classes.to_string();
             table.add_row([&entry.name, entry.suite.name(), &classes, &sizes, &entry.licence]);
         }
-        println!("{table}");
+        output::line(format_args!("{table}"))?;
     }
     Ok(())
 }

@@ -12,6 +12,8 @@ use tch::{Device, no_grad};
 
 use super::tuned::Tuned;
 
+use crate::output;
+
 /// Options of `san export`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  san export results/runs/vtab/embedded/<cell> --output peft_adapter")]
@@ -26,7 +28,12 @@ pub(crate) struct ExportArguments {
 pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
     let Tuned { cell, backbone, method, trainables, .. } = Tuned::open(&arguments.cell)?;
     peft_format::export(&arguments.output, &*method, &backbone.layout, &backbone.weights, &trainables, 0)?;
-    println!("{}: {} for {}", arguments.output.display(), method.label(), cell.set_label());
+    output::line(format_args!(
+        "{}: {} for {}",
+        arguments.output.display(),
+        method.label(),
+        cell.set_label()
+    ))?;
     Ok(())
 }
 
@@ -78,6 +85,11 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
         classes,
     };
     adapter_file::write(&arguments.output, &header, &trainables)?;
-    println!("{}: {} on {}", arguments.output.display(), method.label(), arguments.backbone);
+    output::line(format_args!(
+        "{}: {} on {}",
+        arguments.output.display(),
+        method.label(),
+        arguments.backbone
+    ))?;
     Ok(())
 }

@@ -9,6 +9,8 @@ use tch::Kind;
 
 use super::tuned::Tuned;
 
+use crate::output;
+
 /// Options of `san merge`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  san merge results/runs/vtab/embedded/<cell> --output merged.safetensors")]
@@ -26,6 +28,11 @@ pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
     let mut config = backbone.architecture.published_config();
     config["num_classes"] = classes.into();
     write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;
-    println!("{}: {} for {}", arguments.output.display(), method.label(), cell.set_label());
+    output::line(format_args!(
+        "{}: {} for {}",
+        arguments.output.display(),
+        method.label(),
+        cell.set_label()
+    ))?;
     Ok(())
 }

@@ -9,6 +9,8 @@ use san_core::{Error, Layout};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::output;
+
 /// The backbones that parameters are counted on, by their names in the table's head.
 const COUNTED_ON: [(&str, &str); 3] = [
     ("ViT-B/16", "vit_base_patch16_224.augreg_in21k"),
@@ -52,11 +54,11 @@ pub(crate) fn methods(arguments: &Arguments) -> Result<()> {
         .collect::<Result<Vec<_>, Error>>()?;
     let rows = REGISTRY.iter().map(|entry| row(entry, &layouts)).collect::<Result<Vec<_>, Error>>()?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        output::line(format_args!("{}", serde_json::to_string_pretty(&rows)?))?;
     } else if arguments.markdown {
-        print!("{}", document(&rows));
+        output::text(format_args!("{}", document(&rows)))?;
     } else {
-        println!("{}", table(&rows));
+        output::line(format_args!("{}", table(&rows)))?;
     }
     Ok(())
 }

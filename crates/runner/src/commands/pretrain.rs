@@ -6,6 +6,8 @@ use anyhow::Result;
 use runner::pretrain::{Settings, pretrain as train};
 use runner::signals::StopFlag;
 
+use crate::output;
+
 /// Options of `san pretrain`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  san pretrain vit_micro --output assets/vit_micro.safetensors")]
@@ -45,6 +47,10 @@ pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
         seed: arguments.seed,
     };
     let accuracy = train(&settings, &arguments.output, &stop)?;
-    println!("{}: {:.1} % on images it was not trained on", arguments.output.display(), 100.0 * accuracy);
+    output::line(format_args!(
+        "{}: {:.1} % on images it was not trained on",
+        arguments.output.display(),
+        100.0 * accuracy
+    ))?;
     Ok(())
 }

@@ -9,6 +9,8 @@ use report::export::{Exporter, Terminal};
 use report::{Comparison, Request};
 use runner::error::RunError;
 
+use crate::output;
+
 /// Options of `san report`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  san report vtab\n  san report vtab --figures\n  san report vtab --json")]
@@ -33,7 +35,10 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
     let Arguments { experiment, results, .. } = arguments;
     let profile = arguments.profile.as_deref();
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&comparisons(results, experiment, profile)?)?);
+        output::line(format_args!(
+            "{}",
+            serde_json::to_string_pretty(&comparisons(results, experiment, profile)?)?
+        ))?;
         return Ok(());
     }
     if !arguments.figures {
@@ -41,7 +46,7 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
     }
     for comparison in comparisons(results, experiment, profile)? {
         let folder = results.join("figures").join(experiment).join(&comparison.profile);
-        announce("figure", &report::draw_figures(&comparison, &folder)?);
+        announce("figure", &report::draw_figures(&comparison, &folder)?)?;
     }
     Ok(())
 }
@@ -49,12 +54,12 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
 /// Prints the tables of an experiment and writes them under `<results>/tables`.
 pub(crate) fn compare(results: &Path, experiment: &str, profile: Option<&str>) -> Result<()> {
     for comparison in comparisons(results, experiment, profile)? {
-        println!("{}", terminal().export(&comparison.table())?);
+        output::line(format_args!("{}", terminal().export(&comparison.table())?))?;
         if let Some(published) = report::published::table(&comparison)? {
-            println!("{}", terminal().export(&published)?);
+            output::line(format_args!("{}", terminal().export(&published)?))?;
         }
         let folder = results.join("tables").join(experiment).join(&comparison.profile);
-        announce("table", &report::write_tables(&comparison, &folder)?);
+        announce("table", &report::write_tables(&comparison, &folder)?)?;
     }
     Ok(())
 }
@@ -67,10 +72,11 @@ fn terminal() -> Terminal {
     Terminal { width: table.width().filter(|_| styled).map_or(160, usize::from), styled }
 }
 
-fn announce(what: &str, paths: &[PathBuf]) {
+fn announce(what: &str, paths: &[PathBuf]) -> Result<()> {
     for path in paths {
-        println!("{what}: {}", path.display());
+        output::line(format_args!("{what}: {}", path.display()))?;
     }
+    Ok(())
 }
 
 /// One comparison for each profile and backbone.

@@ -13,6 +13,8 @@ use runner::plan::{Plan, Selection, Store};
 use runner::pool::Pool;
 use runner::signals::StopFlag;
 
+use crate::output;
+
 /// Options of `san plan`, `san run` and `san status`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  san run vtab\n  san run vtab --methods linear,san --seeds 1\n  \
@@ -92,13 +94,13 @@ impl Arguments {
 
 pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
-    print!("{}", plan.describe(&store));
+    output::text(format_args!("{}", plan.describe(&store)))?;
     Ok(())
 }
 
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
-    println!("{}", plan.summary(&store));
+    output::line(format_args!("{}", plan.summary(&store)))?;
     Ok(())
 }
 
@@ -106,7 +108,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install()?;
     let pool = arguments.pool()?;
     let (plan, store) = arguments.resolve(true)?;
-    println!("{}", plan.describe(&store));
+    output::line(format_args!("{}", plan.describe(&store)))?;
     create_folder(&store.folder)?;
     pool.run("tuning on val", &plan.tune, &store, &stop)?;
     let cells = plan.final_cells(&store)?;

@@ -9,6 +9,8 @@ use report::figure::{WiredSite, draw_wiring};
 use san_core::layout::{Layout, SiteSpec};
 use san_core::wiring::{ChannelMap, Wiring};
 
+use crate::output;
+
 /// Options of `san wiring`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  san wiring swin_micro\n  \
@@ -32,9 +34,9 @@ pub(crate) fn wiring(arguments: &Arguments) -> Result<()> {
     let layout = entry.architecture.layout(entry.name);
     let wiring: Wiring = serde_json::from_value(arguments.wiring.clone().into())?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&rows(&layout, wiring))?);
+        output::line(format_args!("{}", serde_json::to_string_pretty(&rows(&layout, wiring))?))?;
     } else {
-        println!("{}", table(&layout, wiring));
+        output::line(format_args!("{}", table(&layout, wiring)))?;
     }
     if let Some(folder) = &arguments.figure {
         let title = format!("{}, wiring `{}`", entry.name, arguments.wiring);
