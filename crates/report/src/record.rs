@@ -145,6 +145,46 @@ pub struct Metrics {
     pub loss_history: Vec<f64>,
     /// Steps of the optimiser that were taken.
     pub steps: u64,
+    /// The best accuracy of any epoch on the test split: the peers' convention, which is optimistic. It is
+    /// shown beside [`Metrics::accuracy`] and nothing is chosen by it; none where it was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub test_selected: Option<f64>,
+    /// Share of the generated texts in which no answer was found (such a text counts as wrong).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_answer: Option<f64>,
+    /// Mean loss on a neutral text before and after tuning, where forgetting is measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forgetting: Option<Forgetting>,
+    /// Where a model that was trained once is read on several sets: what each gave. [`Metrics::accuracy`] and
+    /// [`Metrics::no_answer`] are then the unweighted means over them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evaluations: Vec<Evaluation>,
+}
+
+/// Mean loss, in nats a token, on a fixed text that no set contains.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Forgetting {
+    /// Of the frozen model.
+    pub before: f64,
+    /// Of the tuned model.
+    pub after: f64,
+}
+
+/// What a model that was trained once gave on one of several sets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evaluation {
+    /// The set that was read; `train` counts the rows of the training mixture.
+    pub dataset: Dataset,
+    /// Accuracy in [0, 1].
+    pub accuracy: f64,
+    /// Share of the texts in which no answer was found; none where every reading gives an answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_answer: Option<f64>,
+    /// Further numbers of this set by name, in [0, 1] (precision, recall, f1, yes-ratio, ...).
+    #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
+    pub further: std::collections::BTreeMap<String, f64>,
 }
 
 /// What the cell cost.

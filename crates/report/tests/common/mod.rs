@@ -56,6 +56,10 @@ pub(crate) fn record(
             merge_difference: None,
             loss_history: vec![1.0, 0.5],
             steps: 160,
+            test_selected: None,
+            no_answer: None,
+            forgetting: None,
+            evaluations: Vec::new(),
         },
         cost: Cost {
             train_seconds: 2.0 + seed as f64,
