@@ -30,6 +30,10 @@ plan suite profile="embedded" *arguments: setup
 status suite="vtab" profile="embedded" *arguments: setup
     @{{san_program}} status {{suite}} --profile {{profile}} {{arguments}}
 
+# Look at every image of a set or a suite under SAN_DATA: damage, duplicates, counts; a manifest
+verify name *arguments: setup
+    @{{san_program}} verify {{name}} {{arguments}}
+
 # Measure the speed of a training step of each method
 bench *arguments: libtorch
     cargo bench --package backbones --profile dev --bench train_step {{arguments}}

@@ -32,4 +32,4 @@ pub use registry::{
     ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
     PoolCounts, Suite, catalogue, dataset, datasets, parse_dataset,
 };
-pub use verify::{Duplicate, Verification, verify};
+pub use verify::{Duplicate, Verification, verify, verify_watched};

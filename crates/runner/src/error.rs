@@ -23,6 +23,12 @@ pub enum RunError {
         /// Where it was searched, and what to do.
         reason: String,
     },
+    /// Data sets were looked at, and some cannot be used.
+    #[error("{} cannot be used: its faults are above", sets.join(", "))]
+    Unsound {
+        /// Their names.
+        sets: Vec<String>,
+    },
     /// The results folder cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -69,7 +75,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
             RunError::Experiment { .. } => 3,
-            RunError::Missing { .. } => 4,
+            RunError::Missing { .. } | RunError::Unsound { .. } => 4,
             RunError::Write { .. } => 6,
             RunError::Interrupted => 75,
             RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),

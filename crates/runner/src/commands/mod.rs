@@ -7,6 +7,8 @@ pub(crate) mod methods;
 pub(crate) mod pretrain;
 pub(crate) mod report;
 pub(crate) mod run;
+mod sets;
 mod tuned;
+pub(crate) mod verify;
 pub(crate) mod wiring;
 pub(crate) mod worker;
