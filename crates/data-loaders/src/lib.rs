@@ -22,7 +22,7 @@ mod split;
 mod transform;
 mod verify;
 
-pub use draw::{MiniTask, Portrayal, SceneQuestion, SpriteFactor, Surface, TissueQuestion};
+pub use draw::{MiniTask, Portrayal, SceneQuestion, SpecimenKind, SpriteFactor, Surface, TissueQuestion};
 pub use error::DataError;
 pub use image_set::{ImageSet, Split, SplitCounts};
 pub use layout::SplitOrigin;

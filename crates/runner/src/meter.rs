@@ -14,6 +14,7 @@ const LINE_EVERY: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Images,
+    #[allow(dead_code, reason = "downloads are counted in it")]
     Bytes,
 }
 
