@@ -30,6 +30,10 @@ plan suite profile="embedded" *arguments: setup
 status suite="vtab" profile="embedded" *arguments: setup
     @{{san_program}} status {{suite}} --profile {{profile}} {{arguments}}
 
+# Load a set or a suite into SAN_DATA; --dry-run prints files, sizes and terms
+fetch name *arguments: setup
+    @{{san_program}} fetch {{name}} {{arguments}}
+
 # Look at every image of a set or a suite under SAN_DATA: damage, duplicates, counts; a manifest
 verify name *arguments: setup
     @{{san_program}} verify {{name}} {{arguments}}

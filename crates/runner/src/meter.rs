@@ -14,7 +14,6 @@ const LINE_EVERY: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
     Images,
-    #[allow(dead_code, reason = "downloads are counted in it")]
     Bytes,
 }
 
@@ -24,11 +23,14 @@ pub(crate) struct Meter {
     unit: Unit,
     bar: ProgressBar,
     started: Instant,
+    /// What was done before it started.
+    before: u64,
     last_line: Mutex<Instant>,
 }
 
 impl Meter {
-    pub(crate) fn new(title: String, unit: Unit) -> Self {
+    /// A meter of something of which `before` is done already.
+    pub(crate) fn new(title: String, unit: Unit, before: u64) -> Self {
         let counts = match unit {
             Unit::Images => "{pos}/{len} images",
             Unit::Bytes => "{bytes}/{total_bytes}, {bytes_per_sec}",
@@ -41,7 +43,9 @@ impl Meter {
         }
         bar.set_prefix(title.clone());
         let now = Instant::now();
-        Self { title, unit, bar, started: now, last_line: Mutex::new(now) }
+        bar.set_position(before);
+        bar.reset_eta();
+        Self { title, unit, bar, started: now, before, last_line: Mutex::new(now) }
     }
 
     /// So much of so much is done; from any thread.
@@ -54,7 +58,8 @@ impl Meter {
         let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
         if last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
-            eprintln!("{}: {}", self.title, sentence(self.unit, done, total, self.started.elapsed()));
+            let new = done.saturating_sub(self.before);
+            eprintln!("{}: {}", self.title, sentence(self.unit, done, new, total, self.started.elapsed()));
         }
     }
 }
@@ -65,17 +70,17 @@ impl Drop for Meter {
     }
 }
 
-/// `1,000 of 5,000 images, about 4 minutes left`; the time left follows from the time gone.
+/// `1,000 of 5,000 images, about 4 minutes left`; the time left follows from the time that the `new` ones took.
 #[allow(clippy::cast_precision_loss)]
-fn sentence(unit: Unit, done: u64, total: u64, gone: Duration) -> String {
+fn sentence(unit: Unit, done: u64, new: u64, total: u64, gone: Duration) -> String {
     let counts = match unit {
         Unit::Images => format!("{done} of {total} images"),
         Unit::Bytes => format!("{} of {}", HumanBytes(done), HumanBytes(total)),
     };
-    if done >= total {
+    if done >= total || new == 0 {
         return counts;
     }
-    let left = gone.mul_f64((total - done) as f64 / done as f64);
+    let left = gone.mul_f64((total - done) as f64 / new as f64);
     format!("{counts}, about {} left", HumanDuration(left))
 }
 
@@ -85,8 +90,10 @@ mod tests {
 
     #[test]
     fn the_time_left_is_in_proportion() {
-        let said = sentence(Unit::Images, 100, 400, Duration::from_secs(40));
+        let said = sentence(Unit::Images, 100, 100, 400, Duration::from_secs(40));
         assert_eq!(said, "100 of 400 images, about 2 minutes left");
-        assert_eq!(sentence(Unit::Bytes, 2048, 2048, Duration::from_secs(1)), "2.00 KiB of 2.00 KiB");
+        let said = sentence(Unit::Images, 300, 50, 400, Duration::from_secs(40));
+        assert_eq!(said, "300 of 400 images, about 80 seconds left");
+        assert_eq!(sentence(Unit::Bytes, 2048, 1, 2048, Duration::from_secs(1)), "2.00 KiB of 2.00 KiB");
     }
 }

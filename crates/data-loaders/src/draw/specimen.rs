@@ -290,7 +290,7 @@ impl Car {
 
     fn shell(&self, local: Vec2, paint: Vec3, glass: Vec3) -> Option<Vec3> {
         if local.x.abs() < 1.0 && (-0.12..0.3).contains(&local.y) {
-            let lamp = local.x > 0.88 && local.y < 0.03 || local.x < -0.9 && local.y < 0.03;
+            let lamp = (local.x > 0.88 || local.x < -0.9) && local.y < 0.03;
             return Some(if lamp { Vec3::new(1.0, 0.9, 0.6) } else { paint });
         }
         let share = (-0.12 - local.y) / 0.38;

@@ -17,21 +17,17 @@ const CHUNK: usize = 1 << 18;
 
 /// Compares a file with what the registry says of it.
 pub(super) fn check(set: &str, path: &Path, source: &Download, watch: &mut Watch) -> Result<(), FetchError> {
+    let mismatch = |reason| Err(FetchError::Mismatch { set: set.to_owned(), path: path.to_owned(), reason });
     let found = reading(set, path, path.metadata())?.len();
     if let Some(expected) = source.size.filter(|expected| *expected != found) {
-        let (set, path) = (set.to_owned(), path.to_owned());
-        return Err(FetchError::Size { set, path, expected, found, note: "" });
+        return mismatch(format!("{found} bytes, not the {expected} of the registry"));
     }
     let (algorithm, expected, found) = match (&source.sha256, &source.md5) {
         (Some(expected), _) => ("sha256", expected, digest::<Sha256>(set, path, found, watch)?),
         (None, Some(expected)) => ("md5", expected, digest::<Md5>(set, path, found, watch)?),
         (None, None) => return Ok(()),
     };
-    if *expected == found {
-        return Ok(());
-    }
-    let (set, path, expected) = (set.to_owned(), path.to_owned(), expected.clone());
-    Err(FetchError::Checksum { set, path, algorithm, expected, found, note: "" })
+    if *expected == found { Ok(()) } else { mismatch(format!("its {algorithm} is {found}, not {expected}")) }
 }
 
 /// The checksum of a file, hexadecimal.

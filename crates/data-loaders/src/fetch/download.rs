@@ -190,9 +190,8 @@ impl Load<'_> {
         if let (Some(found), Some(expected)) = (total, source.size)
             && found != expected
         {
-            let (set, path) = (set.to_owned(), self.job.url.into());
-            let note = "; the server's file is another one";
-            return Err(Trouble::Final(FetchError::Size { set, path, expected, found, note }));
+            let reason = format!("the server's file has {found} bytes, not the {expected} of the registry");
+            return Err(Trouble::Final(self.fault(reason)));
         }
         let origin = Origin { url: self.job.url.to_owned(), validator: validator(response.headers()) };
         let text = writing(set, &self.note, serde_json::to_vec(&origin).map_err(Into::into))?;
@@ -240,15 +239,14 @@ impl Load<'_> {
     /// Checks the whole file and gives it its name; a wrong one is set aside, so that the next attempt starts anew.
     fn accept(&self, watch: &mut Watch) -> Result<(), FetchError> {
         let Job { set, source, path, .. } = *self.job;
-        if let Err(mut error) = check::check(set, &self.part, source, watch) {
-            if let FetchError::Checksum { note, path: place, .. }
-            | FetchError::Size { note, path: place, .. } = &mut error
-            {
+        match check::check(set, &self.part, source, watch) {
+            Err(FetchError::Mismatch { reason, .. }) => {
                 let rejected = with_ending(path, ".rejected");
                 writing(set, &rejected, fs::rename(&self.part, &rejected))?;
-                (*note, *place) = ("; it is set aside, the next attempt starts anew", rejected);
+                let reason = format!("{reason}; it is set aside, the next attempt starts anew");
+                return Err(FetchError::Mismatch { set: set.to_owned(), path: rejected, reason });
             }
-            return Err(error);
+            checked => checked?,
         }
         writing(set, path, fs::rename(&self.part, path))?;
         // The note served its purpose; one that stays is overwritten by the next download.

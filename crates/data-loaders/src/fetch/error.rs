@@ -23,19 +23,9 @@ pub enum FetchError {
     /// The server did not give the file.
     #[error("{set}: {url}: {reason}")]
     Download { set: String, url: String, reason: String },
-    /// A file has another size than the registry says.
-    #[error("{set}: {}: {found} bytes, not the {expected} of the registry{note}", path.display())]
-    Size { set: String, path: PathBuf, expected: u64, found: u64, note: &'static str },
-    /// A file has another checksum than the registry says.
-    #[error("{set}: {}: its {algorithm} is {found}, not {expected}{note}", path.display())]
-    Checksum {
-        set: String,
-        path: PathBuf,
-        algorithm: &'static str,
-        expected: String,
-        found: String,
-        note: &'static str,
-    },
+    /// A file is not the one that the registry describes, by its size or its checksum.
+    #[error("{set}: {}: {reason}", path.display())]
+    Mismatch { set: String, path: PathBuf, reason: String },
     /// An archive, or one entry of it, is refused.
     #[error("{set}: {}: {reason}", path.display())]
     Archive { set: String, path: PathBuf, reason: String },

@@ -2,6 +2,7 @@
 
 pub(crate) mod datasets;
 pub(crate) mod exchange;
+pub(crate) mod fetch;
 pub(crate) mod merge;
 pub(crate) mod methods;
 pub(crate) mod pretrain;

@@ -64,7 +64,7 @@ pub(crate) fn verify(arguments: &Arguments) -> Result<()> {
     let (entries, absent) = present(named, &root)?;
     let mut findings = Vec::new();
     for entry in entries {
-        let meter = Meter::new(format!("verify {}", entry.name), Unit::Images);
+        let meter = Meter::new(format!("verify {}", entry.name), Unit::Images, 0);
         let looked = verify_watched(entry, &root, &|done, total| meter.show(done as u64, total as u64));
         drop(meter);
         let finding = match looked {
