@@ -59,6 +59,20 @@ test: libtorch
     fi
     cargo test --workspace --doc
 
+# Feed every reader of lists, headers and archives with broken bytes for so many seconds, by libFuzzer
+fuzz seconds="60" *arguments:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd fuzz
+    # What `cargo fuzz` sets, but for the address sanitiser, which needs a nightly compiler. With a target named, only
+    # the program is built so, not the build scripts.
+    export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+        -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
+    mkdir -p corpus/readers artifacts
+    SEEDS=corpus/readers cargo run --release --target "$(rustc -vV | sed -n 's/^host: //p')" --bin readers -- \
+        corpus/readers -max_total_time={{seconds}} -artifact_prefix=artifacts/ -timeout=20 -rss_limit_mb=2048 {{arguments}}
+
 # Check the format, the lints and the documentation, warnings denied
 lint: libtorch && doc
     cargo fmt --all --check

@@ -16,6 +16,9 @@ mod layout;
 mod manifest;
 mod original;
 mod pretrain;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod probe;
 mod protocol;
 mod registry;
 mod sample;

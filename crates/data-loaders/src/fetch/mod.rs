@@ -16,6 +16,8 @@ use std::time::Duration;
 
 pub use error::FetchError;
 pub use unpack::Limits;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use unpack::unpack;
 
 use crate::registry::{DatasetEntry, Download};
 

@@ -69,7 +69,7 @@ impl Kind {
 
 /// Unpacks the file called `name` into `folder`, and archives that it holds near its top; one that is no archive is
 /// copied.
-pub(super) fn unpack(
+pub(crate) fn unpack(
     set: &str,
     path: &Path,
     name: &str,
