@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use data_loaders::DataError;
+use data_loaders::{DataError, FetchError};
 
 /// An error of planning and running.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,18 @@ pub enum RunError {
         what: String,
         /// Where it was searched, and what to do.
         reason: String,
+    },
+    /// Data sets were looked at, and some cannot be used.
+    #[error("{} cannot be used: its faults are above", sets.join(", "))]
+    Unsound {
+        /// Their names.
+        sets: Vec<String>,
+    },
+    /// Some sets of a suite could not be fetched.
+    #[error("{} could not be fetched: the reasons are above; the same command goes on", sets.join(", "))]
+    Unfetched {
+        /// Their names.
+        sets: Vec<String>,
     },
     /// The results folder cannot be written.
     #[error("cannot write {path}: {source}")]
@@ -58,6 +70,7 @@ Exit codes:
   6   results cannot be written (read-only folder, full disk)
   7   records cannot be read or drawn
   8   libtorch failed
+  9   a download failed, was refused, or needs terms to be accepted
   75  stopped by a signal; run again to go on";
 
 /// The exit code for an error: that of the first cause whose kind is known.
@@ -69,8 +82,9 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
             RunError::Experiment { .. } => 3,
-            RunError::Missing { .. } => 4,
+            RunError::Missing { .. } | RunError::Unsound { .. } => 4,
             RunError::Write { .. } => 6,
+            RunError::Unfetched { .. } => 9,
             RunError::Interrupted => 75,
             RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),
         });
@@ -88,6 +102,9 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             E::Torch(_) => 8,
             _ => 5,
         });
+    }
+    if let Some(error) = cause.downcast_ref::<FetchError>() {
+        return Some(if matches!(error, FetchError::Write { .. }) { 6 } else { 9 });
     }
     if cause.is::<DataError>() {
         return Some(4);
