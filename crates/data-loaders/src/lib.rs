@@ -21,6 +21,7 @@ mod sample;
 mod split;
 mod transform;
 mod verify;
+pub mod vl;
 
 pub use draw::{MiniTask, Portrayal, SceneQuestion, SpriteFactor, Surface, TissueQuestion};
 pub use error::DataError;
