@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::Result;
 use report::load::{PLAN_FILE, PlannedCells};
 use runner::cell::Cell;
+use runner::claim;
 use runner::context::Context;
 use runner::device;
 use runner::experiment::Experiment;
+use runner::failure;
 use runner::files::{create_folder, write_json};
 use runner::plan::{Plan, Selection, Store};
 use runner::pool::Pool;
@@ -114,6 +116,13 @@ pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
     output::line(format_args!("{}", plan.summary(&store)))?;
+    for beat in claim::running(&store) {
+        let claim::Beat { label, host, process, done, total } = beat;
+        output::line(format_args!("running: {label}, step {done} of {total} ({host}, process {process})"))?;
+    }
+    for failure in failure::all(&store) {
+        output::line(format_args!("given up: {}: {}", failure.label, failure.reason))?;
+    }
     Ok(())
 }
 
