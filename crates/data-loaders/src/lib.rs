@@ -4,7 +4,7 @@
 //! for what its authors distribute and `formats` for the containers; `split` draws the parts that nobody published;
 //! `draw` draws the `mini/<set>` stand-ins; `image_set` puts all behind one interface, [`ImageSet`], which the runner reads through a
 //! `protocol` ([`ImageProtocol`]) applied by `transform`. `pretrain` is the endless stream that the bundled backbones
-//! learn from; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
+//! learn from; `text` is the side of sets in words; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod draw;
@@ -19,6 +19,7 @@ mod protocol;
 mod registry;
 mod sample;
 mod split;
+pub mod text;
 mod transform;
 mod verify;
 
@@ -30,6 +31,6 @@ pub use pretrain::PretrainSet;
 pub use protocol::{Filter, ImageProtocol, Normalisation, Resize};
 pub use registry::{
     ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
-    PoolCounts, Suite, catalogue, dataset, datasets, parse_dataset,
+    PoolCounts, Suite, TextEntry, catalogue, dataset, datasets, parse_dataset,
 };
 pub use verify::{Duplicate, Verification, verify};
