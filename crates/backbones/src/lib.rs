@@ -8,6 +8,7 @@
 
 pub mod classifier;
 pub mod convnext;
+pub mod gguf;
 pub mod registry;
 pub mod swin;
 pub mod vit;
