@@ -15,6 +15,7 @@ pub mod llama;
 pub mod registry;
 pub mod rope;
 pub mod swin;
+pub mod tokenizer;
 pub mod vit;
 pub mod weights;
 
