@@ -251,15 +251,17 @@ impl Context {
         let (checkpoint, tokenizer, neutral) = match registry::bundled_language(published) {
             Some((config, files)) => {
                 let path = |ending| PathBuf::from(format!("assets/{published}.{ending}"));
-                let checkpoint = weights::parse_language(files.weights, &path("safetensors"), config, target)?;
+                let checkpoint =
+                    weights::parse_language(files.weights, &path("safetensors"), config, target)?;
                 let tokenizer = Tokenizer::parse(files.vocabulary, &path("tokenizer.json"))?;
                 // What is neutral in the small language: passages that no pre-training drew.
                 let passages = TextStream::new(NEUTRAL_SEED);
-                let neutral: Vec<String> = (0..NEUTRAL_PASSAGES).map(|index| passages.passage(index)).collect();
+                let neutral: Vec<String> =
+                    (0..NEUTRAL_PASSAGES).map(|index| passages.passage(index)).collect();
                 (checkpoint, tokenizer, neutral.join("\n"))
             }
             None => {
-                let path = self.language_files(published)?;
+                let path = self.language_folder(published)?;
                 (weights::language(&path, target)?, Tokenizer::read(&path)?, NEUTRAL.to_owned())
             }
         };
@@ -285,15 +287,12 @@ impl Context {
         })
     }
 
-    /// The folder of a published language model, or the GGUF file in it.
-    fn language_files(&self, name: &str) -> Result<PathBuf, san_core::Error> {
+    fn language_folder(&self, name: &str) -> Result<PathBuf, san_core::Error> {
         let missing = |place: String| san_core::Error::MissingWeights { backbone: name.into(), place };
         let root =
             self.weights_root.as_deref().ok_or_else(|| missing("SAN_WEIGHTS, which is not set".into()))?;
         let folder = root.join(name);
-        let files = std::fs::read_dir(&folder).map_err(|_| missing(display(&folder)))?;
-        let mut paths = files.flatten().map(|file| file.path());
-        Ok(paths.find(|path| path.extension().is_some_and(|ending| ending == "gguf")).unwrap_or(folder))
+        if folder.is_dir() { Ok(folder) } else { Err(missing(display(&folder))) }
     }
 
     fn weights_file(&self, name: &str) -> Result<PathBuf, san_core::Error> {
