@@ -11,6 +11,7 @@ pub mod convnext;
 pub mod gguf;
 pub mod registry;
 pub mod swin;
+pub mod tokenizer;
 pub mod vit;
 pub mod weights;
 
