@@ -11,16 +11,8 @@ use backbones::tokenizer::Tokenizer;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-const SETS: [&str; 8] = [
-    "boolq",
-    "piqa",
-    "social_i_qa",
-    "hellaswag",
-    "winogrande",
-    "ARC-Easy",
-    "ARC-Challenge",
-    "openbookqa",
-];
+const SETS: [&str; 8] =
+    ["boolq", "piqa", "social_i_qa", "hellaswag", "winogrande", "ARC-Easy", "ARC-Challenge", "openbookqa"];
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer").join(name)
@@ -115,7 +107,8 @@ fn tok512_gives_the_ids_of_llama2c_and_tells_the_story_of_greedy_json() {
     assert_eq!(tokenizer.vocabulary_size(), 512);
     compare("stories260K", &tokenizer);
     let greedy: Value = serde_json::from_slice(&fs::read(folder.join("greedy.json")).unwrap()).unwrap();
-    let ids: Vec<u32> = greedy["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    let ids: Vec<u32> =
+        greedy["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
     assert_eq!(tokenizer.decode(&ids).unwrap().trim(), greedy["text"].as_str().unwrap().trim());
 }
 
