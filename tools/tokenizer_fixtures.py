@@ -37,6 +37,9 @@ HARD = [
     "a\u2581b",
     "                ### Response:\n                the correct answer is answer3",
 ]
+# Texts on which the reference is not a tokenizer of transformers' kind: it does not find marks that a text spells out,
+# and llama2.c knows no sign for a blank.
+UNLIKE = {"unigram": [8], "stories260K": [8, 9]}
 
 
 def generated(count):
@@ -143,7 +146,7 @@ def main():
     result = {"hard": HARD, "vocabularies": {}}
     for name, encode in encoders.items():
         result["vocabularies"][name] = {
-            "hard": [encode(text) for text in HARD],
+            "hard": [None if number in UNLIKE.get(name, ()) else encode(text) for number, text in enumerate(HARD)],
             "rows": "".join(digest(encode(text)) for text in texts),
         }
         print(name, len(encode(texts[0])))

@@ -68,6 +68,9 @@ fn compare(name: &str, tokenizer: &Tokenizer) {
     let expected = &ids["vocabularies"][name];
     for (text, expected) in ids["hard"].as_array().unwrap().iter().zip(expected["hard"].as_array().unwrap()) {
         let text = text.as_str().unwrap();
+        if expected.is_null() {
+            continue;
+        }
         assert_eq!(serde_json::json!(tokenizer.encode(text).unwrap()), *expected, "{name}: {text:?}");
     }
     let Some(texts) = real_texts() else { return };
