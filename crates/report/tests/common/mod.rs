@@ -59,6 +59,7 @@ pub(crate) fn record(
             test_selected: None,
             no_answer: None,
             forgetting: None,
+            truncation: None,
             evaluations: Vec::new(),
         },
         cost: Cost {

@@ -260,6 +260,7 @@ impl<'a> Run<'a> {
                 test_selected: None,
                 no_answer: None,
                 forgetting: None,
+                truncation: None,
                 evaluations: Vec::new(),
             },
             training: progress.training + self.feature_time,
