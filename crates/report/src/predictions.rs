@@ -81,9 +81,8 @@ fn from_parquet(path: &Path) -> Result<[Vec<i32>; 3], String> {
             let mut pages = get_typed_column_reader::<Int32Type>(pages);
             // A column that may be empty tells so by levels; the reader asks room for them.
             let mut levels = (column.max_def_level() > 0).then(Vec::new);
-            let (records, found, _) = pages
-                .read_records(rows, levels.as_mut(), None, values)
-                .map_err(|error| error.to_string())?;
+            let (records, found, _) =
+                pages.read_records(rows, levels.as_mut(), None, values).map_err(|error| error.to_string())?;
             if records != rows || found != rows {
                 return Err(format!("its column `{name}` lacks values"));
             }

@@ -64,9 +64,8 @@ fn wilcoxons_test_rejects_at_its_level() {
 
 #[test]
 fn mcnemars_tests_reject_at_most_at_their_level() {
-    let exact = rejections(4, DATA_SETS, |draws| {
-        statistics::mcnemar_exact(draws.discordant(80)).unwrap().p_value
-    });
+    let exact =
+        rejections(4, DATA_SETS, |draws| statistics::mcnemar_exact(draws.discordant(80)).unwrap().p_value);
     let corrected = rejections(5, DATA_SETS, |draws| {
         statistics::mcnemar_corrected(draws.discordant(80)).unwrap().p_value
     });
