@@ -7,6 +7,8 @@ pub(crate) mod methods;
 pub(crate) mod pretrain;
 pub(crate) mod report;
 pub(crate) mod run;
+mod slurm;
+pub(crate) mod task;
 mod tuned;
 pub(crate) mod wiring;
 pub(crate) mod worker;
