@@ -112,11 +112,12 @@ fn logs(bench: &Bench) -> String {
     paths.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect()
 }
 
-/// The lines of a table, without the commit and the folder.
-fn table(text: &str) -> Vec<&str> {
-    text.lines()
-        .filter(|line| line.contains('%') || line.contains("SAN") || line.contains("Linear"))
-        .collect()
+/// The rows of the table that was written, without times and memory.
+fn table(bench: &Bench) -> Vec<String> {
+    let path = bench.path("results/tables/vtab/embedded/vtab-embedded-vit_micro.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let rows = text.lines().filter(|line| line.starts_with('|'));
+    rows.map(|row| row.split('|').take(8).collect::<Vec<_>>().join("|")).collect()
 }
 
 #[test]
@@ -125,7 +126,7 @@ fn a_run_on_slurm_equals_the_local_run() {
         return;
     }
     let local = Bench::new(DRAWN);
-    let printed = done(&local, &["run", "vtab.yaml"]);
+    done(&local, &["run", "vtab.yaml"]);
     let bench = Bench::new(DRAWN);
     let submitted = done(&bench, &SLURM);
     assert!(submitted.contains("tune, tasks: 2") && submitted.contains("final, tasks: 4"), "{submitted}");
@@ -134,14 +135,11 @@ fn a_run_on_slurm_equals_the_local_run() {
     let status = until_the_queue_is_empty(&bench);
     assert!(status.contains("7 completed"), "{status}{}", logs(&bench));
     assert_eq!(adapters(&local), adapters(&bench));
-    let said = logs(&bench);
-    let rows = table(&printed);
-    assert!(!rows.is_empty());
-    let (_, last) = said.rsplit_once("profile embedded").unwrap();
-    let last = &said[said.len() - last.len() - "profile embedded".len()..];
-    for row in rows.iter().filter(|row| !row.contains("profile")) {
-        assert!(last.contains(row), "{row} is not in {last}");
-    }
+    assert_eq!(table(&local), table(&bench));
+    assert!(
+        logs(&bench).contains("SAN does not beat") || logs(&bench).contains("SAN - "),
+        "the last job prints it"
+    );
 }
 
 #[test]
@@ -181,6 +179,9 @@ fn a_task_that_is_warned_or_requeued_goes_on_and_a_cancelled_one_is_submitted_ag
         std::thread::sleep(Duration::from_millis(100));
     }
     slurm("scancel", &[&format!("{job}_1")]);
+    // Slurm waits two minutes before it starts a job that was queued again.
+    std::thread::sleep(Duration::from_secs(3));
+    slurm("scontrol", &["update", &format!("JobId={job}_0"), "StartTime=now"]);
     until_the_queue_is_empty(&bench);
     assert_eq!(bench.cells().len(), 1, "the warned task went on by itself: {}", logs(&bench));
     let again = done(&bench, &arguments);

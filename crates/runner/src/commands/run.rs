@@ -67,7 +67,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "results")]
     pub(super) results: PathBuf,
     #[command(flatten)]
-    pub(super) slurm: slurm::Arguments,
+    pub(super) slurm: slurm::Cluster,
 }
 
 impl Arguments {

@@ -22,7 +22,7 @@ enum Place {
 /// Options of a run on a cluster.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "On a cluster")]
-pub(super) struct Arguments {
+pub(super) struct Cluster {
     /// Run on this machine, or as Slurm's job arrays.
     #[arg(long, value_enum, default_value = "here")]
     on: Place,
@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     further: Vec<String>,
 }
 
-impl Arguments {
+impl Cluster {
     pub(super) fn is_meant(&self) -> bool {
         self.on == Place::Slurm
     }

@@ -14,6 +14,8 @@ use runner::slurm::{Part, Submission};
 use runner::worker::{Settings, Worker};
 use runner::{device, failure, tuning};
 
+use crate::output;
+
 /// Options of `san task`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -37,6 +39,7 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     let cells = submission.cells(arguments.part, arguments.index)?;
     for cell in &cells {
         failure::forget(&store, &cell.name())?;
+        output::line(format_args!("cell {}: {}", cell.name(), cell.label()))?;
     }
     tch::set_num_threads(i32::try_from(submission.threads)?);
     let mut context = Context::new(device::resolve(&submission.device)?);
@@ -45,7 +48,7 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
         checkpoint_every: Duration::try_from_secs_f64(submission.checkpoint_every)?,
         wait_for_others: false,
     };
-    Worker::new(&store, &mut context, settings, &stop).work(&cells, &mut std::io::stdout())
+    Worker::new(&store, &mut context, settings, &stop).work(&cells, &mut std::io::sink())
 }
 
 /// Says which cells make up the table, and prints it.
