@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::draw::Part;
 use crate::error::DataError;
 use crate::layout::{self, SplitOrigin};
-use crate::protocol::{Filter, ImageProtocol};
+use crate::protocol::{Filter, ImageProtocol, Resize};
 use crate::registry::DatasetEntry;
 use crate::sample::{Content, Sample, check_pixels};
 use crate::transform;
@@ -68,7 +68,7 @@ enum Source {
 }
 
 /// Resized images of one part, back to back, by what decides their bytes.
-type Cache = HashMap<(Part, u32, Filter), Arc<Vec<u8>>>;
+type Cache = HashMap<(Part, u32, Resize, Filter), Arc<Vec<u8>>>;
 
 /// A data set ready to be read.
 pub struct ImageSet {
@@ -290,7 +290,7 @@ impl ImageSet {
 
     /// The resized bytes of a whole part, made on first use; none if they would exceed the budget.
     fn kept(&self, part: Part, protocol: &ImageProtocol) -> Result<Option<Arc<Vec<u8>>>, DataError> {
-        let key = (part, protocol.image_size, protocol.filter);
+        let key = (part, protocol.image_size, protocol.resize, protocol.filter);
         if let Some(bytes) = self.cache().get(&key) {
             return Ok(Some(Arc::clone(bytes)));
         }
@@ -321,6 +321,7 @@ impl ImageSet {
     fn resized(&self, part: Part, index: usize, protocol: &ImageProtocol) -> Result<Vec<u8>, DataError> {
         if let Source::Drawn { image_size, pictures } = &self.source
             && *image_size == protocol.image_size
+            && protocol.resize == Resize::Plain
         {
             return Ok(pictures[part as usize][index].clone());
         }
@@ -357,7 +358,7 @@ impl ImageSet {
 pub(crate) fn decode(content: Content) -> Result<RgbImage, String> {
     match content {
         Content::Pixels(picture) => Ok(picture),
-        Content::Encoded(bytes) => check_pixels(&bytes).and_then(|()| transform::decode(&bytes)),
+        Content::Encoded(bytes) => check_pixels(&bytes).and_then(|()| crate::decode::decode(&bytes)),
     }
 }
 

@@ -7,6 +7,7 @@
 //! learn from; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod decode;
 mod draw;
 mod error;
 mod formats;
@@ -27,7 +28,7 @@ pub use error::DataError;
 pub use image_set::{ImageSet, Split, SplitCounts};
 pub use layout::SplitOrigin;
 pub use pretrain::PretrainSet;
-pub use protocol::{Filter, ImageProtocol, Normalisation, Resize};
+pub use protocol::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
 pub use registry::{
     ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
     PoolCounts, Suite, catalogue, dataset, datasets, parse_dataset,

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::error::DataError;
 
 /// The most pixels that an image may have; the largest of the known sets has 18 million.
-const MOST_PIXELS: u64 = 1 << 26;
+pub(crate) const MOST_PIXELS: u64 = 1 << 26;
 
 /// A labelled image.
 #[derive(Clone)]
