@@ -7,6 +7,7 @@
 //! learn from; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+mod augment;
 mod decode;
 mod draw;
 mod error;
@@ -23,6 +24,7 @@ mod split;
 mod transform;
 mod verify;
 
+pub use augment::{Augmentation, Interpolation, Mix, RandAugment, Rectangle, mix_pixels, soft_targets};
 pub use draw::{MiniTask, Portrayal, SceneQuestion, SpriteFactor, Surface, TissueQuestion};
 pub use error::DataError;
 pub use image_set::{ImageSet, Split, SplitCounts};

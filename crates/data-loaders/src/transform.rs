@@ -6,6 +6,7 @@ use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use image::RgbImage;
 
+use crate::augment::Part;
 use crate::error::DataError;
 use crate::protocol::{Filter, ImageProtocol, Resize};
 use crate::sample::MOST_PIXELS;
@@ -27,6 +28,12 @@ pub(crate) fn resize(image: &RgbImage, protocol: &ImageProtocol) -> Result<Vec<u
         }
     };
     scale(image, window, protocol.image_size, protocol.filter)
+}
+
+/// A part of an image as a square of `side`, as if nothing were around the part.
+pub(crate) fn resize_part(image: &RgbImage, part: Part, side: u32, filter: Filter) -> Result<Vec<u8>, String> {
+    let cut = image::imageops::crop_imm(image, part.left, part.top, part.width, part.height).to_image();
+    scale(&cut, Window::whole(&cut), side, filter)
 }
 
 /// A rectangle of an image in pixels and parts of them; it lies within the image.
