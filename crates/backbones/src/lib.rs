@@ -9,11 +9,13 @@
 pub mod classifier;
 pub mod convnext;
 pub mod generate;
+pub mod gguf;
 pub mod language;
 pub mod llama;
 pub mod registry;
 pub mod rope;
 pub mod swin;
+pub mod tokenizer;
 pub mod vit;
 pub mod weights;
 

@@ -99,7 +99,10 @@ impl Sample {
                 DataError::MissingImage { set, path: list.to_path_buf(), line: *line, image: path }
             }
             (Fault::Read(source), _) => DataError::Read { set, path, source },
-            (Fault::Bad(reason), _) => DataError::BadImage { set, path, reason },
+            (Fault::Bad(reason), Some(Listed { list, line })) => {
+                DataError::BadListedImage { set, path: list.to_path_buf(), line: *line, image: path, reason }
+            }
+            (Fault::Bad(reason), None) => DataError::BadImage { set, path, reason },
         }
     }
 }

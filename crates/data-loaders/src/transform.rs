@@ -31,7 +31,12 @@ pub(crate) fn resize(image: &RgbImage, protocol: &ImageProtocol) -> Result<Vec<u
 }
 
 /// A part of an image as a square of `side`, as if nothing were around the part.
-pub(crate) fn resize_part(image: &RgbImage, part: Part, side: u32, filter: Filter) -> Result<Vec<u8>, String> {
+pub(crate) fn resize_part(
+    image: &RgbImage,
+    part: Part,
+    side: u32,
+    filter: Filter,
+) -> Result<Vec<u8>, String> {
     let cut = image::imageops::crop_imm(image, part.left, part.top, part.width, part.height).to_image();
     scale(&cut, Window::whole(&cut), side, filter)
 }

@@ -176,12 +176,17 @@ mod tests {
             (0..4000).map(|step| Mix::draw(&recipe, 32, &mut Stream::new("mix", &[step]))).collect();
         let cut = draws.iter().filter(|mix| matches!(mix, Mix::Cutmix(_))).count();
         assert!((1880..2120).contains(&cut), "{cut}");
-        let shares: Vec<f64> =
-            draws.iter().filter_map(|mix| if let Mix::Mixup(share) = mix { Some(*share) } else { None }).collect();
+        let shares: Vec<f64> = draws
+            .iter()
+            .filter_map(|mix| if let Mix::Mixup(share) = mix { Some(*share) } else { None })
+            .collect();
         let mean = shares.iter().sum::<f64>() / shares.len() as f64;
         let variance = shares.iter().map(|share| (share - mean).powi(2)).sum::<f64>() / shares.len() as f64;
         // Of beta(a, a): 1/2 and 1 / (4 (2a + 1)).
         assert!((mean - 0.5).abs() < 0.02 && (variance - 1.0 / 10.4).abs() < 0.006, "{mean} {variance}");
-        assert_eq!(Mix::draw(&Augmentation { mixup: 0.0, cutmix: 0.0, ..recipe }, 32, &mut Stream::new("mix", &[0])), Mix::None);
+        assert_eq!(
+            Mix::draw(&Augmentation { mixup: 0.0, cutmix: 0.0, ..recipe }, 32, &mut Stream::new("mix", &[0])),
+            Mix::None
+        );
     }
 }

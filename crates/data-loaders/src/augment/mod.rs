@@ -205,7 +205,9 @@ mod tests {
         let changed = read(r#"{"mixup": 0.0, "rand_augment": null}"#).unwrap();
         assert_eq!(changed, Augmentation { mixup: 0.0, rand_augment: None, ..Augmentation::default() });
         assert!(read(r#"{"mixxup": 0.0}"#).is_err());
-        assert!(Augmentation { erasing: 1.5, ..Augmentation::default() }.check().unwrap_err().contains("erasing"));
+        assert!(
+            Augmentation { erasing: 1.5, ..Augmentation::default() }.check().unwrap_err().contains("erasing")
+        );
         assert!(Augmentation { scale: (0.0, 1.0), ..Augmentation::default() }.check().is_err());
         assert!(Augmentation::default().check().is_ok());
     }

@@ -107,11 +107,17 @@ impl Operation {
             }
             Self::Solarize => {
                 let threshold = manner.threshold();
-                levels::map(&mut image, |level| if u32::from(level) < threshold { level } else { 255 - level });
+                levels::map(
+                    &mut image,
+                    |level| if u32::from(level) < threshold { level } else { 255 - level },
+                );
             }
             Self::SolarizeAdd => {
                 let added = ((manner.share() * 110.0) as u8).min(128);
-                levels::map(&mut image, |level| if level < 128 { level.saturating_add(added) } else { level });
+                levels::map(
+                    &mut image,
+                    |level| if level < 128 { level.saturating_add(added) } else { level },
+                );
             }
             Self::Color => enhance::colour(&mut image, manner.factor()),
             Self::Contrast => enhance::contrast(&mut image, manner.factor()),
