@@ -90,10 +90,7 @@ fn a_damaged_image_is_an_error_in_its_place_and_the_last_word() {
     let set = Arc::new(ImageSet::open(dataset("svhn").unwrap(), root.path()).unwrap());
     std::fs::write(root.path().join("svhn/test/4/0.png"), b"no image").unwrap();
     let steps = (0..10).map(|index| BatchStep { epoch: 0, step: index as u64, indices: vec![index] });
-    let whole = Normalisation::None;
-    // Images of 1 GiB together are not kept, so each is read when it is wanted.
-    let protocol = ImageProtocol { image_size: 4096, normalisation: whole, ..PROTOCOL };
-    let recipe = LoaderRecipe { split: Split::Test, protocol, augmentation: None, threads: 4 };
+    let recipe = LoaderRecipe { split: Split::Test, protocol: PROTOCOL, augmentation: None, threads: 4 };
     let read: Vec<_> = Loader::start(set, recipe, steps).unwrap().collect();
     assert_eq!(read.len(), 5);
     assert!(read[..4].iter().all(Result::is_ok));
