@@ -23,6 +23,9 @@ struct Entry {
     value: Option<f64>,
 }
 
+/// A column that only some records can fill: its title, its value, its digits.
+type OptionalColumn = (&'static str, fn(&Row) -> Option<f64>, usize);
+
 impl Entry {
     /// A text without rank.
     fn plain(text: String, value: Option<f64>) -> Self {
@@ -143,8 +146,8 @@ impl Comparison {
     }
 
     /// Columns that are shown where any method has them: header, value and decimals.
-    fn optional(&self) -> impl Iterator<Item = (&'static str, fn(&Row) -> Option<f64>, usize)> {
-        let columns: [(&str, fn(&Row) -> Option<f64>, usize); 4] = [
+    fn optional(&self) -> impl Iterator<Item = OptionalColumn> {
+        let columns: [OptionalColumn; 4] = [
             ("test-selected", |row| row.test_selected.map(|selected| selected.accuracy), 1),
             ("optimism", |row| row.test_selected.map(|selected| selected.optimism), 2),
             ("no answer %", |row| row.no_answer, 1),

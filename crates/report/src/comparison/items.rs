@@ -61,7 +61,7 @@ impl ItemAnswers {
         let read = |stored: &Stored| {
             let folder = stored.path.parent().unwrap_or(&stored.path);
             let key = (stored.record.method.label.clone(), stored.record.dataset.name.clone());
-            Ok(predictions::read(folder)?.map(|answers| (key, answers)))
+            Ok::<_, ReportError>(predictions::read(folder)?.map(|answers| (key, answers)))
         };
         let answers = of_seed.filter_map(|stored| read(stored).transpose()).collect::<Result<_, _>>()?;
         Ok(Self { seed, answers })

@@ -96,7 +96,7 @@ impl Objective for Task<'_> {
         // Padding on the right: what comes before it never looks at it, so that no mask is needed.
         let batch = PaddedBatch::new(rows, 0, PaddingSide::Right);
         let columns = batch.columns;
-        let is_predicted = |place: &usize| place % columns > 0 && batch.labels[*place] != MASKED;
+        let is_predicted = |place: &usize| !place.is_multiple_of(columns) && batch.labels[*place] != MASKED;
         let behind = |place: usize| (place - place / columns - 1) as i64;
         let places: Vec<i64> = (0..batch.labels.len()).filter(is_predicted).map(behind).collect();
         let tokens = Tensor::f_from_slice(&batch.tokens)?.f_view([batch.rows as i64, columns as i64])?;
