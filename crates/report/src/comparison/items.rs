@@ -58,12 +58,13 @@ impl ItemAnswers {
         let of_seed = records.par_iter().filter(|stored| {
             stored.record.seed == seed && stored.record.metrics.accuracy.is_some() && !stored.is_part
         });
-        let read = |stored: &Stored| {
+        let read = |stored: &Stored| -> Result<_, ReportError> {
             let folder = stored.path.parent().unwrap_or(&stored.path);
             let key = (stored.record.method.label.clone(), stored.record.dataset.name.clone());
             Ok::<_, ReportError>(predictions::read(folder)?.map(|answers| (key, answers)))
         };
-        let answers = of_seed.filter_map(|stored| read(stored).transpose()).collect::<Result<_, _>>()?;
+        let answers =
+            of_seed.filter_map(|stored| read(stored).transpose()).collect::<Result<_, ReportError>>()?;
         Ok(Self { seed, answers })
     }
 
