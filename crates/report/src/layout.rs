@@ -50,6 +50,11 @@ impl Comparison {
         self.groups.len() > 1
     }
 
+    /// Whether there is anything to average: a suite of one set has its mean in the set's own column.
+    fn has_sets(&self) -> bool {
+        self.datasets.len() > 1
+    }
+
     fn columns(&self) -> Vec<Column> {
         let column = |group: &str, header: String| Column { group: group.into(), header };
         let mut columns = Vec::new();
@@ -60,8 +65,10 @@ impl Comparison {
                 columns.push(column(&group.name, format!("{} mean", group.name)));
             }
         }
-        columns.push(column("averages", format!("mean of {} sets", self.datasets.len())));
-        columns.push(column("averages", "SE (sets)".into()));
+        if self.has_sets() {
+            columns.push(column("averages", format!("mean of {} sets", self.datasets.len())));
+            columns.push(column("averages", "SE (sets)".into()));
+        }
         if self.has_groups() {
             columns.push(column("averages", format!("mean of {} group means", self.groups.len())));
             columns.push(column("averages", "SE (groups)".into()));
@@ -87,7 +94,9 @@ impl Comparison {
                 entries.push(average_entry(group_mean));
             }
         }
-        entries.extend([average_entry(&row.mean_of_sets), error_entry(&row.mean_of_sets)]);
+        if self.has_sets() {
+            entries.extend([average_entry(&row.mean_of_sets), error_entry(&row.mean_of_sets)]);
+        }
         if self.has_groups() {
             entries.extend([average_entry(&row.mean_of_groups), error_entry(&row.mean_of_groups)]);
         }

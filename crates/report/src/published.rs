@@ -95,6 +95,11 @@ pub fn table(comparison: &Comparison) -> Result<Option<Table>, ReportError> {
     }))
 }
 
+/// A suite of one group has no means of groups beside the mean of its sets.
+fn grouped(comparison: &Comparison) -> bool {
+    comparison.groups.len() > 1
+}
+
 fn columns(comparison: &Comparison) -> Vec<Column> {
     let sets = comparison
         .datasets
@@ -103,6 +108,7 @@ fn columns(comparison: &Comparison) -> Vec<Column> {
     let groups = comparison
         .groups
         .iter()
+        .filter(|_| grouped(comparison))
         .map(|group| Column { group: "averages".into(), header: format!("{} mean", group.name) });
     let rest = [
         ("averages", "mean of sets"),
@@ -110,6 +116,7 @@ fn columns(comparison: &Comparison) -> Vec<Column> {
         ("origin", "source"),
         ("origin", "kind"),
     ];
+    let rest = rest.into_iter().filter(|(_, header)| grouped(comparison) || *header != "mean of groups");
     let rest = rest.map(|(group, header)| Column { group: group.into(), header: header.into() });
     sets.chain(groups).chain(rest).collect()
 }
@@ -133,8 +140,12 @@ fn cells(comparison: &Comparison, values: &BTreeMap<String, f64>) -> Vec<TableCe
     let computed = groups.iter().copied().collect::<Option<Vec<f64>>>().and_then(|groups| mean(&groups));
     let mean_of_groups = values.get("mean_of_groups").copied().or(computed);
     let sets = all.iter().map(|set| values.get(&set.name).copied());
-    sets.chain(groups)
-        .chain([mean_of_sets, mean_of_groups])
+    let means = if grouped(comparison) {
+        groups.into_iter().chain([mean_of_sets, mean_of_groups]).collect()
+    } else {
+        vec![mean_of_sets]
+    };
+    sets.chain(means)
         .map(|value| TableCell::from(value.map_or("-".into(), |value| format!("{value:.1}"))))
         .collect()
 }
