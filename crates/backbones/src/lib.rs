@@ -8,7 +8,11 @@
 
 pub mod classifier;
 pub mod convnext;
+pub mod generate;
+pub mod language;
+pub mod llama;
 pub mod registry;
+pub mod rope;
 pub mod swin;
 pub mod vit;
 pub mod weights;

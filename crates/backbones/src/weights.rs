@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use san_core::layout::HeadSpec;
 use san_core::weights::TensorFile;
 use san_core::{Error, Layout, Weights};
 
@@ -46,8 +47,8 @@ fn from_file(
     layout: &Layout,
 ) -> Result<Checkpoint, Error> {
     let mut weights = Weights::new(file.tensors);
-    for part in ["weight", "bias"] {
-        weights.remove(&format!("{}.{part}", layout.head));
+    for name in layout.head.iter().flat_map(HeadSpec::tensors) {
+        weights.remove(&name);
     }
     let weights = architecture.fit(weights)?;
     weights.check(layout, &path.display().to_string())?;

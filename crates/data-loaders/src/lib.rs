@@ -25,6 +25,7 @@ mod sample;
 mod split;
 mod transform;
 mod verify;
+pub mod vl;
 
 pub use draw::{MiniTask, Portrayal, SceneQuestion, SpecimenKind, SpriteFactor, Surface, TissueQuestion};
 pub use error::DataError;

@@ -79,7 +79,7 @@ pub enum OneOrMany {
 
 /// How one run is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "WrittenProtocol", into = "WrittenProtocol")]
 pub struct Protocol {
     /// Passes over the training images.
     pub epochs: u64,
@@ -88,14 +88,52 @@ pub struct Protocol {
     /// Images a step.
     pub batch_size: usize,
     /// AdamW's decoupled weight decay of matrices.
-    #[serde(default)]
     pub weight_decay: f64,
     /// Stochastic depth: the probability, below 1, that the last block's branches are left out of a
     /// training pass; it grows linearly from the first block's 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub drop_path: f64,
-    /// How an image becomes a tensor.
-    pub image: ImageProtocol,
+    /// What the model reads, and how it becomes tensors.
+    pub input: Input,
+}
+
+/// What a model reads, and how it becomes tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Images to classify.
+    Image(ImageProtocol),
+}
+
+/// [`Protocol`] as files have it: the input is a field of its kind's name.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenProtocol {
+    epochs: u64,
+    warmup_epochs: u64,
+    batch_size: usize,
+    #[serde(default)]
+    weight_decay: f64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    drop_path: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<ImageProtocol>,
+}
+
+impl TryFrom<WrittenProtocol> for Protocol {
+    type Error = String;
+
+    fn try_from(written: WrittenProtocol) -> Result<Self, String> {
+        let WrittenProtocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image } = written;
+        let input = image.map(Input::Image).ok_or("the protocol has no `image`")?;
+        Ok(Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, input })
+    }
+}
+
+impl From<Protocol> for WrittenProtocol {
+    fn from(protocol: Protocol) -> Self {
+        let Protocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, input } = protocol;
+        let Input::Image(image) = input;
+        Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image: Some(image) }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
@@ -127,6 +165,12 @@ impl Experiment {
 }
 
 impl Profile {
+    /// How images become tensors.
+    pub fn image(&self) -> &ImageProtocol {
+        let Input::Image(image) = &self.protocol.input;
+        image
+    }
+
     /// What the types cannot say.
     fn check(&self) -> Result<(), String> {
         let empty = [

@@ -19,4 +19,5 @@ pub mod plan;
 pub mod pool;
 pub mod pretrain;
 pub mod signals;
+pub mod training;
 pub mod worker;

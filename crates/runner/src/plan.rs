@@ -124,7 +124,7 @@ impl Plan {
         for set in &profile.sets {
             plan.add_set(&profile, dataset(set)?, context)?;
             if check_images {
-                context.set(set, &profile.data, profile.protocol.image.image_size)?.check_images()?;
+                context.set(set, &profile.data, profile.image().image_size)?.check_images()?;
             }
         }
         plan.refuse_twins().map_err(wrong)?;
@@ -147,7 +147,7 @@ impl Plan {
     }
 
     fn count_parameters(&mut self, profile: &Profile, backbone: &str, context: &mut Context) -> Result<()> {
-        let loaded = context.backbone(backbone, profile.protocol.image.image_size)?;
+        let loaded = context.backbone(backbone, profile.image().image_size)?;
         for (spec, row) in profile.methods.iter().zip(&mut self.methods) {
             let method = methods::find(&spec.method, spec.options.clone())?;
             let trained: i64 = method.trainables(&loaded.layout)?.iter().map(TrainableSpec::count).sum();
@@ -158,7 +158,7 @@ impl Plan {
     }
 
     fn add_set(&mut self, profile: &Profile, entry: &DatasetEntry, context: &mut Context) -> Result<()> {
-        let size = profile.protocol.image.image_size;
+        let size = profile.image().image_size;
         let set = context.set(&entry.name, &profile.data, size)?;
         let data_checksum = set.checksum().to_owned();
         for backbone in &profile.backbones {

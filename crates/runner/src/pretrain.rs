@@ -13,6 +13,7 @@ use backbones::Classifier;
 use backbones::registry::{self, Entry};
 use data_loaders::PretrainSet;
 use indicatif::{ProgressBar, ProgressStyle};
+use san_core::layout::HeadSpec;
 use san_core::merge::merge;
 use san_core::methods;
 use san_core::optimiser::{AdamW, AdamWSettings};
@@ -84,8 +85,8 @@ pub fn pretrain(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<f
     })?;
     let accuracy = held_out_accuracy(&stream, &model, size);
     let mut merged = merge(&layout, &start, &attachment, &trainables, 0)?;
-    for part in ["weight", "bias"] {
-        merged.remove(&format!("{}.{part}", layout.head));
+    for name in layout.head.iter().flat_map(HeadSpec::tensors) {
+        merged.remove(&name);
     }
     write(&entry, settings, accuracy, &merged, output)?;
     Ok(accuracy)

@@ -11,7 +11,6 @@ use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
-use data_loaders::dataset;
 use report::record::{self, RECORD_FILE, Record};
 use serde::{Deserialize, Serialize};
 
@@ -20,10 +19,11 @@ use crate::checkpoint::{self, CheckpointFile};
 use crate::context::Context;
 use crate::device;
 use crate::error::RunError;
-use crate::execute::{Outcome, execute, splits};
+use crate::execute::{Outcome, execute};
 use crate::files::{create_folder, publish_folder, write_json, writing};
 use crate::plan::Store;
 use crate::signals::StopFlag;
+use crate::training::Session;
 
 /// What a worker tells the pool, one JSON object a line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,16 +132,15 @@ impl<'a> Worker<'a> {
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<()> {
         let checkpoint = CheckpointFile::new(&self.store.folder, name, self.checkpoint_every);
-        let outcome = execute(cell, self.context, scratch, self.stop, &checkpoint, progress)?;
+        let mut session = Session { stop: self.stop, checkpoint: &checkpoint, progress };
+        let outcome = execute(cell, self.context, scratch, &mut session)?;
         write_json(&scratch.join("cell.json"), cell)?;
         write_json(&scratch.join(RECORD_FILE), &self.record(cell, name, outcome)?)?;
         publish_folder(scratch, &self.store.cell(name))?;
         Ok(checkpoint.remove()?)
     }
 
-    fn record(&mut self, cell: &Cell, name: &str, outcome: Outcome) -> Result<Record> {
-        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
-        let backbone = self.context.backbone(&cell.backbone, cell.protocol.image.image_size)?;
+    fn record(&self, cell: &Cell, name: &str, outcome: Outcome) -> Result<Record> {
         let mut protocol = serde_json::to_value(&cell.protocol)?;
         protocol["learning_rate"] = cell.learning_rate.into();
         protocol["chosen_from"] = cell.chosen_from.clone().into();
@@ -154,7 +153,7 @@ impl<'a> Worker<'a> {
             profile: cell.profile.clone(),
             stage: cell.stage,
             state: outcome.state,
-            dataset: self.dataset_of(cell)?,
+            dataset: outcome.dataset,
             backbone: record::Backbone {
                 name: cell.backbone.clone(),
                 checksum: cell.weights_checksum.clone(),
@@ -166,11 +165,7 @@ impl<'a> Worker<'a> {
             },
             seed: cell.seed,
             protocol,
-            parameters: record::Parameters {
-                backbone: unsigned(backbone.layout.parameters()),
-                trainable: unsigned(outcome.trained.0),
-                head: unsigned(outcome.trained.1),
-            },
+            parameters: outcome.parameters,
             metrics: outcome.metrics,
             cost: record::Cost {
                 train_seconds: outcome.training.as_secs_f64(),
@@ -180,22 +175,6 @@ impl<'a> Worker<'a> {
                 adapter_bytes: outcome.adapter_bytes,
             },
             provenance: self.provenance(),
-        })
-    }
-
-    fn dataset_of(&mut self, cell: &Cell) -> Result<record::Dataset> {
-        let entry = dataset(&cell.set)?;
-        let set = self.context.set(&cell.set, &cell.data, cell.protocol.image.image_size)?;
-        let (train, test) = splits(cell.stage);
-        let count = |split| u32::try_from(set.len(split)).unwrap_or(u32::MAX);
-        Ok(record::Dataset {
-            name: cell.set_label(),
-            group: serde_json::to_value(entry.group)?.as_str().unwrap_or_default().to_owned(),
-            order: entry.order,
-            classes: set.classes(),
-            train: count(train),
-            test: count(test),
-            checksum: cell.data_checksum.clone(),
         })
     }
 

@@ -58,11 +58,16 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
     let backbone = Context::new(Device::Cpu).backbone(&arguments.backbone, u32::try_from(size)?)?;
     let (layout, weights) = (&backbone.layout, &backbone.weights);
     let read = peft_format::import(&arguments.adapter, layout)?;
-    let head = format!("{}.bias", layout.head);
-    let classes = read.tensors.get(&head).map(|bias| bias.size()[0]).ok_or_else(|| RunError::Missing {
-        what: format!("the head `{head}`"),
-        reason: format!("{} was saved without `modules_to_save`", arguments.adapter.display()),
-    })?;
+    let classes = match &layout.head {
+        None => 0,
+        Some(head) => {
+            let [_, bias] = head.tensors();
+            read.tensors.get(&bias).map(|bias| bias.size()[0]).ok_or_else(|| RunError::Missing {
+                what: format!("the head `{}`", head.name),
+                reason: format!("{} was saved without `modules_to_save`", arguments.adapter.display()),
+            })?
+        }
+    };
     let method = methods::find(&read.method, read.options)?;
     let (trainables, _) = methods::prepare(&*method, layout, weights, classes, &[0], Device::Cpu)?;
     for (name, tensor) in &read.tensors {

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use runner::cell::Cell;
 use runner::context::{Context, LoadedBackbone};
 use runner::error::RunError;
+use runner::experiment::Input;
 use san_core::methods::{self, Method};
 use san_core::{Attachment, Trainables, adapter_file};
 use tch::Device;
@@ -31,7 +32,8 @@ impl Tuned {
         })?;
         let cell: Cell =
             serde_json::from_slice(&text).with_context(|| format!("{} describes no cell", path.display()))?;
-        let backbone = Context::new(Device::Cpu).backbone(&cell.backbone, cell.protocol.image.image_size)?;
+        let Input::Image(image) = &cell.protocol.input;
+        let backbone = Context::new(Device::Cpu).backbone(&cell.backbone, image.image_size)?;
         let method = cell.method()?;
         let adapter = folder.join(report::record::ADAPTER_FILE);
         let classes = adapter_file::read_header(&adapter)?.classes;
