@@ -9,6 +9,7 @@
 pub mod classifier;
 pub mod convnext;
 pub mod generate;
+pub mod gguf;
 pub mod language;
 pub mod llama;
 pub mod registry;

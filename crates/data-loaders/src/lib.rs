@@ -4,7 +4,9 @@
 //! for what its authors distribute and `formats` for the containers; `split` draws the parts that nobody published;
 //! `draw` draws the `mini/<set>` stand-ins; `image_set` puts all behind one interface, [`ImageSet`], which the runner reads through a
 //! `protocol` ([`ImageProtocol`]) applied by `transform`. `pretrain` is the endless stream that the bundled backbones
-//! learn from; `fetch` brings sets from servers and archives into folders; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
+//! learn from; `text` is the side of sets in words, `vl` that of images and words; `fetch` brings sets from servers and
+//! archives into folders; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model
+//! or libtorch: pixels leave as plain `f32` in NCHW order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod draw;
@@ -23,6 +25,7 @@ mod protocol;
 mod registry;
 mod sample;
 mod split;
+pub mod text;
 mod transform;
 mod verify;
 pub mod vl;
@@ -39,6 +42,6 @@ pub use pretrain::PretrainSet;
 pub use protocol::{Filter, ImageProtocol, Normalisation, Resize};
 pub use registry::{
     ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
-    PoolCounts, Suite, catalogue, dataset, datasets, parse_dataset,
+    PoolCounts, Suite, TextEntry, catalogue, dataset, datasets, parse_dataset,
 };
 pub use verify::{Duplicate, Verification, verify, verify_watched};

@@ -60,6 +60,11 @@ impl Cell {
         methods::find(&self.method, self.options.clone())
     }
 
+    /// The cell for a reader.
+    pub fn label(&self) -> String {
+        format!("{} {} seed {} lr {}", self.set_label(), self.method, self.seed, self.learning_rate)
+    }
+
     /// The set's name in every output: `mini/<set>` where it is drawn.
     pub fn set_label(&self) -> String {
         match self.data {

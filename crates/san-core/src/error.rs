@@ -51,6 +51,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A GGUF file is cut short, or not what it should be.
+    #[error("{path} is not a usable GGUF file: {reason}")]
+    MalformedGguf {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A pickle was given as weights.
     #[error(
         "{path} is a Python pickle, which can run code when opened; convert it once with: \

@@ -54,6 +54,8 @@ impl SplitOrigin {
             (_, Suite::Fgvc) => "vpt-style",
             (Self::Published, Suite::Gic) => "gic",
             (_, Suite::Gic) => "gic-style",
+            (Self::Published, Suite::Commonsense) => "llm-adapters",
+            (_, Suite::Commonsense) => "llm-adapters-style",
         }
     }
 }

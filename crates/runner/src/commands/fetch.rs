@@ -12,7 +12,7 @@ use data_loaders::{
 };
 use indicatif::HumanBytes;
 use runner::error::RunError;
-use runner::signals::StopFlag;
+use runner::signals::{RUNNER_DEADLINE, StopFlag};
 
 use super::sets::{self, Named};
 use crate::meter::{Meter, Unit};
@@ -79,7 +79,7 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
     if let Some(error) = entries.iter().find_map(|entry| unaccepted(entry, arguments)) {
         return Err(error.into());
     }
-    let stop = StopFlag::install()?;
+    let stop = StopFlag::install(RUNNER_DEADLINE)?;
     let mut failed = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
         let request = places.request(entry);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use runner::pretrain::{Settings, pretrain as train};
-use runner::signals::StopFlag;
+use runner::signals::{RUNNER_DEADLINE, StopFlag};
 
 use crate::output;
 
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
-    let stop = StopFlag::install()?;
+    let stop = StopFlag::install(RUNNER_DEADLINE)?;
     // One thread trains, the other draws: more would wait for one another.
     tch::set_num_threads(1);
     let settings = Settings {
