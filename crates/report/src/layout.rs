@@ -67,6 +67,11 @@ impl Comparison {
         self.groups.len() > 1
     }
 
+    /// Whether there is anything to average: a suite of one set has its mean in the set's own column.
+    fn has_sets(&self) -> bool {
+        self.datasets.len() > 1
+    }
+
     fn columns(&self) -> Vec<Column> {
         let column = |group: &str, header: String| Column { group: group.into(), header };
         let mut columns = Vec::new();
@@ -77,8 +82,10 @@ impl Comparison {
                 columns.push(column(&group.name, format!("{} mean", group.name)));
             }
         }
-        columns.push(column("averages", format!("mean of {} sets", self.datasets.len())));
-        columns.push(column("averages", "95 % interval (sets)".into()));
+        if self.has_sets() {
+            columns.push(column("averages", format!("mean of {} sets", self.datasets.len())));
+            columns.push(column("averages", "95 % interval (sets)".into()));
+        }
         if self.has_groups() {
             columns.push(column("averages", format!("mean of {} group means", self.groups.len())));
             columns.push(column("averages", "95 % interval (groups)".into()));
@@ -110,11 +117,13 @@ impl Comparison {
                 entries.push(average_entry(group_mean));
             }
         }
-        let mut mean_of_sets = average_entry(&row.mean_of_sets);
-        if self.is_not_different_from_best(row) {
-            mean_of_sets.text.push(NOT_DIFFERENT);
+        if self.has_sets() {
+            let mut mean_of_sets = average_entry(&row.mean_of_sets);
+            if self.is_not_different_from_best(row) {
+                mean_of_sets.text.push(NOT_DIFFERENT);
+            }
+            entries.extend([mean_of_sets, interval_entry(&row.mean_of_sets)]);
         }
-        entries.extend([mean_of_sets, interval_entry(&row.mean_of_sets)]);
         if self.has_groups() {
             entries.extend([average_entry(&row.mean_of_groups), interval_entry(&row.mean_of_groups)]);
         }

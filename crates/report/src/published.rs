@@ -159,9 +159,18 @@ fn our_values(comparison: &Comparison, row: &Row) -> Vec<Option<f64>> {
     let sets =
         row.cells.iter().map(|cell| cell.spread.filter(|_| cell.is_complete()).map(|spread| spread.mean));
     debug_assert_eq!(row.cells.len(), comparison.datasets.len());
-    sets.chain(row.group_means.iter().map(average))
-        .chain([average(&row.mean_of_sets), average(&row.mean_of_groups)])
-        .collect()
+    let means = if grouped(comparison) {
+        let both = [average(&row.mean_of_sets), average(&row.mean_of_groups)];
+        row.group_means.iter().map(average).chain(both).collect()
+    } else {
+        vec![average(&row.mean_of_sets)]
+    };
+    sets.chain(means).collect()
+}
+
+/// A suite of one group has no means of groups beside the mean of its sets.
+fn grouped(comparison: &Comparison) -> bool {
+    comparison.groups.len() > 1
 }
 
 fn columns(comparison: &Comparison) -> Vec<Column> {
@@ -172,6 +181,7 @@ fn columns(comparison: &Comparison) -> Vec<Column> {
     let groups = comparison
         .groups
         .iter()
+        .filter(|_| grouped(comparison))
         .map(|group| Column { group: "averages".into(), header: format!("{} mean", group.name) });
     let rest = [
         ("averages", "mean of sets"),
@@ -179,6 +189,7 @@ fn columns(comparison: &Comparison) -> Vec<Column> {
         ("origin", "source"),
         ("origin", "kind"),
     ];
+    let rest = rest.into_iter().filter(|(_, header)| grouped(comparison) || *header != "mean of groups");
     let rest = rest.map(|(group, header)| Column { group: group.into(), header: header.into() });
     sets.chain(groups).chain(rest).collect()
 }
@@ -202,8 +213,12 @@ fn cells(comparison: &Comparison, values: &BTreeMap<String, f64>) -> Vec<TableCe
     let computed = groups.iter().copied().collect::<Option<Vec<f64>>>().and_then(|groups| mean(&groups));
     let mean_of_groups = values.get("mean_of_groups").copied().or(computed);
     let sets = all.iter().map(|set| values.get(&set.name).copied());
-    sets.chain(groups)
-        .chain([mean_of_sets, mean_of_groups])
+    let means = if grouped(comparison) {
+        groups.into_iter().chain([mean_of_sets, mean_of_groups]).collect()
+    } else {
+        vec![mean_of_sets]
+    };
+    sets.chain(means)
         .map(|value| {
             let text = value.map_or("-".into(), |value| format!("{value:.1}"));
             TableCell { value, ..TableCell::from(text) }

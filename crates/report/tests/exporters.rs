@@ -71,6 +71,21 @@ fn no_terminal_is_overrun_and_no_column_lost() {
 }
 
 #[test]
+fn a_suite_of_one_group_has_one_average_and_one_of_one_set_has_none() {
+    let headers = |sets: &[(&str, &str)]| -> Vec<String> {
+        let cells = METHODS.iter().flat_map(|method| (0..sets.len()).map(move |set| (*method, set)));
+        let records = cells.map(|(method, set)| stored(record(method, set, sets, 0, Some(50.0)))).collect();
+        let table = comparisons(records).unwrap()[0].table();
+        assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()));
+        table.columns.into_iter().map(|column| column.header).collect()
+    };
+    let fgvc = headers(&[("mini/cub", "fine_grained"), ("mini/cars", "fine_grained")]);
+    assert_eq!(fgvc[..5], ["mini/cub", "mini/cars", "mean of 2 sets", "SE (sets)", "trained parameters"]);
+    let gic = headers(&[("mini/cifar100", "general")]);
+    assert_eq!(gic[..2], ["mini/cifar100", "trained parameters"]);
+}
+
+#[test]
 fn latex_escapes_its_special_characters() {
     let mut table = table();
     table.rows[0].label = r"a_b & 50% #1 {x} $y$ ~^\".into();

@@ -69,4 +69,6 @@ fn a_suite_tells_what_is_absent_and_looks_at_all_that_is_there() {
 fn a_name_that_is_neither_set_nor_suite_is_answered_with_the_nearest() {
     let said = refusal(&verify(&Bench::on_files("vit_micro"), "mednits", &[]), DATA);
     assert!(said.contains("`mednits`") && said.contains("`mednist`"), "{said}");
+    let said = refusal(&verify(&Bench::on_files("vit_micro"), "boolq", &[]), DATA);
+    assert!(said.contains("suite of text"), "{said}");
 }

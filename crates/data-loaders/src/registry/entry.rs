@@ -33,7 +33,10 @@ impl Suite {
 
     /// The folder of its sets under the folder of all data, by this project's custom.
     pub fn folder(self) -> std::path::PathBuf {
-        std::path::Path::new("vision").join(self.name())
+        match self {
+            Self::Vtab | Self::Fgvc | Self::Gic => std::path::Path::new("vision").join(self.name()),
+            Self::Commonsense => self.name().into(),
+        }
     }
 }
 

@@ -33,6 +33,21 @@ impl Named {
     }
 }
 
+/// Refuses a suite of text, whose rows are no images.
+///
+/// # Errors
+/// With the reason.
+pub(super) fn want_images(suite: Suite) -> Result<()> {
+    if suite != Suite::Commonsense {
+        return Ok(());
+    }
+    Err(RunError::Missing {
+        what: "an image to look at".into(),
+        reason: format!("{} is a suite of text; its rows are checked whenever a set is opened", suite.name()),
+    }
+    .into())
+}
+
 /// The folder that holds the folders of a suite's sets: the one given, or the usual one under `SAN_DATA`.
 pub(super) fn root(given: Option<&Path>, suite: Suite) -> Result<PathBuf> {
     if let Some(given) = given {

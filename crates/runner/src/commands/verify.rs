@@ -60,6 +60,7 @@ struct Finding {
 
 pub(crate) fn verify(arguments: &Arguments) -> Result<()> {
     let named = Named::find(&arguments.name)?;
+    sets::want_images(named.suite())?;
     let root = sets::root(arguments.data.as_deref(), named.suite())?;
     let (entries, absent) = present(named, &root)?;
     let mut findings = Vec::new();
