@@ -6,6 +6,8 @@
 //! Layout: little endian; "GGUF", version (2 or 3), number of tensors, number of entries, entries, tensor
 //! directory, padding to the alignment, data.
 
+mod blocks;
+mod llama;
 mod types;
 
 use std::collections::BTreeMap;
@@ -15,7 +17,10 @@ use std::path::{Path, PathBuf};
 
 use san_core::Error;
 
+pub use blocks::dequantise;
 pub use types::{TensorType, Value};
+
+pub(crate) use llama::read as read_llama;
 
 /// Data starts at a multiple of this many bytes, unless `general.alignment` says otherwise.
 const ALIGNMENT: u64 = 32;

@@ -56,6 +56,9 @@ pub enum DataError {
     /// An image cannot be decoded, or is cut short.
     #[error("{set}: the image {} cannot be decoded: {reason}", path.display())]
     BadImage { set: String, path: PathBuf, reason: String },
+    /// An image that a list names cannot be decoded, or is cut short.
+    #[error("{set}: {}:{line}: the image {} cannot be decoded: {reason}", path.display(), image.display())]
+    BadListedImage { set: String, path: PathBuf, line: usize, image: PathBuf, reason: String },
     /// The operating system refused to read a file.
     #[error("{set}: cannot read {}: {source}", path.display())]
     Read { set: String, path: PathBuf, source: std::io::Error },

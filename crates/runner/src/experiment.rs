@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use data_loaders::{ImageProtocol, SplitCounts};
+use backbones::generate::Decoding;
+use data_loaders::text::{BatchLimits, ExampleProtocol, TextSource};
+use data_loaders::{Augmentation, ImageProtocol, SplitCounts};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -52,6 +54,13 @@ pub enum DataSource {
     Drawn(SplitCounts),
     /// Files in this folder under `SAN_DATA`.
     Files(String),
+    /// Rows in this folder under `SAN_DATA`.
+    Rows {
+        /// The folder.
+        folder: String,
+        /// The training file, and which of its rows are chosen by.
+        source: TextSource,
+    },
 }
 
 /// A method with its options and learning rates.
@@ -79,7 +88,7 @@ pub enum OneOrMany {
 
 /// How one run is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "WrittenProtocol", into = "WrittenProtocol")]
 pub struct Protocol {
     /// Passes over the training images.
     pub epochs: u64,
@@ -88,14 +97,130 @@ pub struct Protocol {
     /// Images a step.
     pub batch_size: usize,
     /// AdamW's decoupled weight decay of matrices.
-    #[serde(default)]
     pub weight_decay: f64,
     /// Stochastic depth: the probability, below 1, that the last block's branches are left out of a
     /// training pass; it grows linearly from the first block's 0.
-    #[serde(default, skip_serializing_if = "is_zero")]
     pub drop_path: f64,
-    /// How an image becomes a tensor.
-    pub image: ImageProtocol,
+    /// Random changes of training images; none where it is left out.
+    pub augmentation: Option<Augmentation>,
+    /// What the model reads, and how it becomes tensors.
+    pub input: Input,
+}
+
+/// What a model reads, and how it becomes tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Input {
+    /// Images to classify.
+    Image(ImageProtocol),
+    /// Rows of instruction and answer; one model learns from those of all sets.
+    Text(TextProtocol),
+}
+
+/// How a language model is tuned and read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextProtocol {
+    /// How a row becomes tokens.
+    pub examples: ExampleProtocol,
+    /// Most tokens of a training batch, padding included; no bound where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<usize>,
+    /// Steps of linear warm-up; the rate then falls linearly.
+    pub warmup_steps: u64,
+    /// How an answer is read.
+    pub reading: Reading,
+    /// Most tokens of an answer.
+    pub new_tokens: i64,
+    /// What bounds a batch of an evaluation.
+    pub evaluation: BatchLimits,
+}
+
+impl TextProtocol {
+    /// What bounds a training batch of so many rows.
+    pub fn batch_limits(&self, rows: usize) -> BatchLimits {
+        BatchLimits { sequences: rows, tokens: self.batch_tokens }
+    }
+}
+
+/// How an answer is read from a language model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// In the likeliest text, token by token.
+    Greedy,
+    /// In the likeliest of the texts that a search follows, so many at a time.
+    Beams(i64),
+    /// The likeliest of the answers that the question offers.
+    Likelihood,
+}
+
+impl Reading {
+    /// How a text is made; none where none is.
+    pub fn decoding(self) -> Option<Decoding> {
+        match self {
+            Self::Greedy => Some(Decoding::Greedy),
+            Self::Beams(beams) => Some(Decoding::Beams(beams)),
+            Self::Likelihood => None,
+        }
+    }
+}
+
+/// [`Protocol`] as files have it: the input is a field of its kind's name.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenProtocol {
+    epochs: u64,
+    #[serde(default)]
+    warmup_epochs: u64,
+    batch_size: usize,
+    #[serde(default)]
+    weight_decay: f64,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    drop_path: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    augmentation: Option<Augmentation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<ImageProtocol>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "serde_yaml::with::singleton_map_recursive"
+    )]
+    text: Option<TextProtocol>,
+}
+
+impl TryFrom<WrittenProtocol> for Protocol {
+    type Error = String;
+
+    fn try_from(written: WrittenProtocol) -> Result<Self, String> {
+        let WrittenProtocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, .. } = written;
+        let WrittenProtocol { augmentation, image, text, .. } = written;
+        let input = match (image, text) {
+            (Some(image), None) => Input::Image(image),
+            (None, Some(text)) => Input::Text(text),
+            (None, None) => return Err("the protocol has neither `image` nor `text`".into()),
+            (Some(_), Some(_)) => return Err("the protocol has both `image` and `text`".into()),
+        };
+        if let Some(augmentation) = &augmentation {
+            augmentation.check().map_err(|reason| format!("augmentation: {reason}"))?;
+            if !matches!(input, Input::Image(_)) {
+                return Err("`augmentation` is for images".into());
+            }
+        }
+        Ok(Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, augmentation, input })
+    }
+}
+
+impl From<Protocol> for WrittenProtocol {
+    fn from(protocol: Protocol) -> Self {
+        let Protocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, augmentation, input } =
+            protocol;
+        let (image, text) = match input {
+            Input::Image(image) => (Some(image), None),
+            Input::Text(text) => (None, Some(text)),
+        };
+        Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, augmentation, image, text }
+    }
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for

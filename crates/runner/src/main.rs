@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use runner::error::{EXIT_CODES, exit_code};
 
 mod commands;
+mod meter;
 mod output;
 
 /// Compares parameter-efficient fine-tuning methods, and can be trusted.
@@ -33,6 +34,10 @@ enum Command {
     Merge(commands::merge::Arguments),
     /// Every data set: classes, sizes of its splits, licence; downloads with --markdown.
     Datasets(commands::datasets::Arguments),
+    /// Load a set or a suite: from its official addresses, a mirror or a local archive.
+    Fetch(commands::fetch::Arguments),
+    /// Look at every image of a set or suite: damage, duplicates, counts; writes a manifest.
+    Verify(commands::verify::Arguments),
     /// Write a cell's adapter in the format of Hugging Face's peft.
     Export(commands::exchange::ExportArguments),
     /// Read an adapter that Hugging Face's peft saved.
@@ -43,6 +48,9 @@ enum Command {
     Wiring(commands::wiring::Arguments),
     /// Train a bundled backbone from nothing on drawn images.
     Pretrain(commands::pretrain::Arguments),
+    /// A task of a Slurm job array, as its script calls it.
+    #[command(hide = true)]
+    Task(commands::task::Arguments),
     /// One worker of a pool; its assignment comes on standard input.
     #[command(hide = true)]
     Worker,
@@ -56,11 +64,14 @@ fn main() -> ExitCode {
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Merge(arguments) => commands::merge::merge(&arguments),
         Command::Datasets(arguments) => commands::datasets::list(&arguments),
+        Command::Fetch(arguments) => commands::fetch::fetch(&arguments),
+        Command::Verify(arguments) => commands::verify::verify(&arguments),
         Command::Export(arguments) => commands::exchange::export(&arguments),
         Command::Import(arguments) => commands::exchange::import(&arguments),
         Command::Methods(arguments) => commands::methods::methods(&arguments),
         Command::Wiring(arguments) => commands::wiring::wiring(&arguments),
         Command::Pretrain(arguments) => commands::pretrain::pretrain(&arguments),
+        Command::Task(arguments) => commands::task::task(&arguments),
         Command::Worker => commands::worker::worker(),
     };
     match result {

@@ -30,6 +30,11 @@ impl Suite {
             Self::Commonsense => "commonsense",
         }
     }
+
+    /// The folder of its sets under the folder of all data, by this project's custom.
+    pub fn folder(self) -> std::path::PathBuf {
+        std::path::Path::new("vision").join(self.name())
+    }
 }
 
 /// A group of sets over which a mean is taken: VTAB's three (Zhai et al. 2019, section 2), and one for each other suite.

@@ -1,0 +1,429 @@
+//! Cells of images: a classifier over a tuned backbone.
+
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use backbones::Classifier;
+use data_loaders::{BatchStep, ImageProtocol, ImageSet, Loader, LoaderRecipe, Split};
+use report::record::{Dataset, Metrics, State};
+use san_core::Attachment;
+use san_core::adapter_file::{self, AdapterHeader};
+use san_core::branch::Pass;
+use san_core::merge::merge;
+use san_core::methods::{self, Method};
+use san_core::random::permutation;
+use san_core::schedule::Cosine;
+use tch::{Device, Kind, Reduction, Tensor, no_grad};
+
+use super::{Outcome, parameters, splits};
+use crate::cell::Cell;
+use crate::context::{Context, Features, LoadedBackbone};
+use crate::files::write_atomically;
+use crate::signals::StopFlag;
+use crate::training::{Learner, Objective, Place, Session};
+
+/// Images in one forward pass of an evaluation.
+const EVALUATION_BATCH: usize = 256;
+/// Images in one forward pass that computes features: few, to stop soon after a signal.
+const FEATURE_BATCH: usize = 64;
+
+/// Images on which merged and unmerged scores are compared.
+const MERGE_CHECK: usize = 32;
+
+/// See [`super::execute`].
+pub(super) fn execute(
+    cell: &Cell,
+    image: &ImageProtocol,
+    context: &mut Context,
+    folder: &Path,
+    session: &mut Session<'_>,
+) -> Result<Outcome> {
+    let mut run = session.stop.interruptible(|| Run::prepare(cell, image, context))?;
+    run.learner.restore(session.checkpoint)?;
+    match run.carry_out(context, folder, session) {
+        Ok((state, predictions, adapter_bytes)) => run.into_outcome(state, predictions, adapter_bytes),
+        Err(error) => {
+            run.learner.keep(&error, &run.task, session.checkpoint)?;
+            Err(error)
+        }
+    }
+}
+
+/// A cell in memory.
+struct Run<'a> {
+    cell: &'a Cell,
+    method: Box<dyn Method>,
+    backbone: Rc<LoadedBackbone>,
+    learner: Learner,
+    task: Task<'a>,
+    test_inputs: Inputs,
+    merge_difference: Option<f64>,
+    /// Time of the forward passes that made features of the training images.
+    feature_time: Duration,
+    evaluation: Duration,
+}
+
+/// What is learnt from: images, or their features, and classes.
+struct Task<'a> {
+    cell: &'a Cell,
+    attachment: Attachment,
+    model: Classifier,
+    inputs: Inputs,
+    /// What makes the batches of images, and the step whose batch comes next.
+    loader: Option<(Loader, u64)>,
+}
+
+/// What the scores of a batch should be.
+enum Targets {
+    /// Classes `[n]`.
+    Classes(Tensor),
+    /// The share of each class, `[n, classes]`.
+    Shares(Tensor),
+}
+
+impl Targets {
+    fn loss(&self, scores: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Classes(classes) => scores.cross_entropy_for_logits(classes),
+            Self::Shares(shares) => {
+                scores.f_cross_entropy_loss(shares, None::<Tensor>, Reduction::Mean, -100, 0.0)?
+            }
+        })
+    }
+}
+
+impl Objective for Task<'_> {
+    type Batch = (Tensor, Targets);
+
+    fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
+        steps(self.cell, self.inputs.len(), epoch)
+    }
+
+    fn batch(&mut self, examples: &[usize], place: Place) -> Result<Self::Batch> {
+        if self.inputs.features.is_some() {
+            let (inputs, labels) = self.inputs.batch(examples)?;
+            return Ok((inputs, Targets::Classes(labels)));
+        }
+        let start = Instant::now();
+        let batch = self.loaded(place)?;
+        let device = self.inputs.device;
+        let size = i64::from(self.inputs.protocol.image_size);
+        let images = Tensor::from_slice(&batch.pixels).f_view([-1, 3, size, size])?.f_to_device(device)?;
+        let targets = if let Some(shares) = &batch.targets {
+            let count = i64::try_from(batch.labels.len())?;
+            Targets::Shares(Tensor::from_slice(shares).f_view([count, -1])?.f_to_device(device)?)
+        } else {
+            let labels: Vec<i64> = batch.labels.iter().map(|&label| i64::from(label)).collect();
+            Targets::Classes(Tensor::from_slice(&labels).f_to_device(device)?)
+        };
+        self.inputs.reading += start.elapsed();
+        Ok((images, targets))
+    }
+
+    fn loss(&self, (inputs, targets): &Self::Batch, place: Place) -> Result<Tensor> {
+        let depth = &self.attachment.stochastic_depth;
+        let rate = self.cell.protocol.drop_path;
+        depth.set(Some(Pass { rate, seeds: vec![self.cell.seed], step: place.step }));
+        let loss = targets.loss(&self.inputs.scores(&self.model, inputs));
+        depth.set(None);
+        loss
+    }
+
+    /// The time that the steps waited for their data; what was made meanwhile costs nothing here.
+    fn reading(&self) -> Duration {
+        self.inputs.reading
+    }
+}
+
+/// The images of each step of an epoch.
+fn steps(cell: &Cell, images: usize, epoch: u64) -> Vec<Vec<usize>> {
+    let order = permutation(cell.seed, &format!("order of epoch {epoch}"), images);
+    order.chunks(cell.protocol.batch_size).map(<[usize]>::to_vec).collect()
+}
+
+impl Task<'_> {
+    /// The batch of a step, made ahead where the last one was that of the step before.
+    fn loaded(&mut self, place: Place) -> Result<data_loaders::Batch> {
+        let mut loader = match self.loader.take() {
+            Some((loader, next)) if next == place.step => loader,
+            _ => self.start_loader(place)?,
+        };
+        let batch = loader.next().context("the loader has no batch left")??;
+        self.loader = Some((loader, place.step + 1));
+        Ok(batch)
+    }
+
+    /// A loader of all steps from a place on.
+    fn start_loader(&self, place: Place) -> Result<Loader> {
+        let Inputs { set, split, protocol, .. } = &self.inputs;
+        let augmentation = self.cell.protocol.augmentation.map(|augmentation| (augmentation, self.cell.seed));
+        let recipe = LoaderRecipe { split: *split, protocol: *protocol, augmentation, threads: 0 };
+        let (cell, images) = (self.cell.clone(), self.inputs.len());
+        let steps_per_epoch = images.div_ceil(cell.protocol.batch_size) as u64;
+        let done = usize::try_from(place.step - place.epoch * steps_per_epoch)?;
+        let all = (place.epoch..cell.protocol.epochs).flat_map(move |epoch| {
+            let numbered = (epoch * steps_per_epoch..).zip(steps(&cell, images, epoch));
+            numbered.map(move |(step, indices)| BatchStep { epoch, step, indices })
+        });
+        Ok(Loader::start(Arc::clone(set), recipe, all.skip(done))?)
+    }
+}
+
+impl<'a> Run<'a> {
+    fn prepare(cell: &'a Cell, image: &ImageProtocol, context: &mut Context) -> Result<Self> {
+        let size = image.image_size;
+        let set = context.set(&cell.set, &cell.data, size)?;
+        let backbone = context.backbone(&cell.backbone, size)?;
+        let method = cell.method()?;
+        let LoadedBackbone { architecture, layout, weights, .. } = &*backbone;
+        let device = context.device();
+        let classes = i64::from(set.classes());
+        let (trainables, attachment) =
+            methods::prepare(&*method, layout, weights, classes, &[cell.seed], device)?;
+        let model = Classifier::new(&**architecture, layout, weights, &attachment, &trainables)?;
+        let (train, test) = splits(cell.stage);
+        let inputs = |split| Inputs::new(set.clone(), split, *image, device);
+        Ok(Self {
+            task: Task { cell, attachment, model, inputs: inputs(train), loader: None },
+            test_inputs: inputs(test),
+            cell,
+            method,
+            backbone,
+            learner: Learner::new(trainables, cell.protocol.weight_decay)?,
+            merge_difference: None,
+            feature_time: Duration::ZERO,
+            evaluation: Duration::ZERO,
+        })
+    }
+
+    /// Everything from the first batch to the last file.
+    fn carry_out(
+        &mut self,
+        context: &mut Context,
+        folder: &Path,
+        session: &mut Session<'_>,
+    ) -> Result<(State, Option<Vec<i64>>, u64)> {
+        // Features of images that change from epoch to epoch cannot be computed once.
+        if self.method.features_are_frozen() && self.cell.protocol.augmentation.is_none() {
+            let model = &self.task.model;
+            self.feature_time += self.task.inputs.become_features(self.cell, context, model, session.stop)?;
+            self.evaluation += self.test_inputs.become_features(self.cell, context, model, session.stop)?;
+        }
+        let rate = self.schedule();
+        let epochs = self.cell.protocol.epochs;
+        let state = self.learner.train(&mut self.task, epochs, &|step| rate.rate(step), session)?;
+        let predictions = match state {
+            State::Finished => Some(self.evaluate(session.stop)?),
+            State::Diverged => None,
+        };
+        if let Some(predictions) = &predictions {
+            write_atomically(&folder.join("predictions.csv"), self.table(predictions).as_bytes())?;
+        }
+        let adapter_bytes = self.write_adapter(folder)?;
+        Ok((state, predictions, adapter_bytes))
+    }
+
+    fn schedule(&self) -> Cosine {
+        let protocol = &self.cell.protocol;
+        let steps_per_epoch = self.task.inputs.len().div_ceil(protocol.batch_size) as u64;
+        Cosine {
+            base: self.cell.learning_rate,
+            warmup_start: self.cell.learning_rate * 0.1,
+            warmup_steps: protocol.warmup_epochs * steps_per_epoch,
+            floor: 1e-8,
+            steps: protocol.epochs * steps_per_epoch,
+        }
+    }
+
+    /// The predicted class of every image of the split, the last partial batch included.
+    fn evaluate(&mut self, stop: &StopFlag) -> Result<Vec<i64>> {
+        let plain = self.merged()?;
+        let indices: Vec<usize> = (0..self.test_inputs.len()).collect();
+        let mut predictions = Vec::with_capacity(indices.len());
+        for (number, batch) in indices.chunks(EVALUATION_BATCH).enumerate() {
+            stop.check()?;
+            let (inputs, _) = self.test_inputs.batch(batch)?;
+            let start = Instant::now();
+            let scores = no_grad(|| self.test_inputs.scores(&self.task.model, &inputs));
+            predictions.extend(Vec::<i64>::try_from(scores.f_argmax(1, false)?.f_to_device(Device::Cpu)?)?);
+            self.evaluation += start.elapsed();
+            if let (0, Some(plain)) = (number, &plain) {
+                let few = &batch[..batch.len().min(MERGE_CHECK)];
+                let images = self.test_inputs.images(few)?;
+                let difference = no_grad(|| plain.forward(&images) - scores.narrow(0, 0, few.len() as i64));
+                self.merge_difference = Some(f64::try_from(difference.abs().max())?);
+            }
+        }
+        Ok(predictions)
+    }
+
+    /// The model of merged weights, where the method can be merged.
+    fn merged(&self) -> Result<Option<Classifier>> {
+        if self.method.unmergeable().is_some() {
+            return Ok(None);
+        }
+        let LoadedBackbone { architecture, layout, weights, .. } = &*self.backbone;
+        let merged = merge(layout, weights, &self.task.attachment, &self.learner.trainables, 0)?;
+        Ok(Some(Classifier::merged(&**architecture, layout, &merged)?))
+    }
+
+    fn table(&self, predictions: &[i64]) -> String {
+        let rows = self.test_inputs.labels().iter().zip(predictions).enumerate();
+        let row =
+            |(index, (label, predicted)): (usize, (&u32, &i64))| format!("{index},{label},{predicted}\n");
+        std::iter::once("index,label,predicted\n".to_owned()).chain(rows.map(row)).collect()
+    }
+
+    fn write_adapter(&self, folder: &Path) -> Result<u64> {
+        let header = AdapterHeader {
+            method: self.cell.method.clone(),
+            options: self.method.options(),
+            backbone: self.cell.backbone.clone(),
+            base_checksum: self.backbone.checksum.clone(),
+            classes: i64::from(self.test_inputs.set.classes()),
+        };
+        Ok(adapter_file::write(
+            &folder.join(report::record::ADAPTER_FILE),
+            &header,
+            &self.learner.trainables,
+        )?)
+    }
+
+    fn dataset(&self) -> Result<Dataset> {
+        let entry = self.test_inputs.set.entry();
+        let count = |inputs: &Inputs| u32::try_from(inputs.len()).unwrap_or(u32::MAX);
+        Ok(Dataset {
+            name: self.cell.set_label(),
+            group: serde_json::to_value(entry.group)?.as_str().unwrap_or_default().to_owned(),
+            order: entry.order,
+            classes: self.test_inputs.set.classes(),
+            train: count(&self.task.inputs),
+            test: count(&self.test_inputs),
+            checksum: self.cell.data_checksum.clone(),
+        })
+    }
+
+    fn into_outcome(
+        self,
+        state: State,
+        predictions: Option<Vec<i64>>,
+        adapter_bytes: u64,
+    ) -> Result<Outcome> {
+        #[allow(clippy::cast_precision_loss)]
+        let accuracy = predictions.map(|predictions| {
+            let pairs = self.test_inputs.labels().iter().zip(&predictions);
+            let right = pairs.filter(|(label, predicted)| i64::from(**label) == **predicted).count();
+            right as f64 / predictions.len() as f64
+        });
+        let dataset = self.dataset()?;
+        let progress = self.learner.progress;
+        Ok(Outcome {
+            state,
+            dataset,
+            parameters: parameters(&self.backbone.layout, &self.learner.trainables),
+            metrics: Metrics {
+                accuracy,
+                train_loss: progress.losses.last().copied(),
+                merge_difference: self.merge_difference,
+                loss_history: progress.losses,
+                steps: progress.steps,
+                test_selected: None,
+                no_answer: None,
+                forgetting: None,
+                truncation: None,
+                evaluations: Vec::new(),
+            },
+            training: progress.training + self.feature_time,
+            evaluation: self.evaluation,
+            reading: progress.reading + self.task.inputs.reading + self.test_inputs.reading,
+            adapter_bytes,
+        })
+    }
+}
+
+/// The inputs of one split: images, or features where nothing before the head learns.
+struct Inputs {
+    set: Arc<ImageSet>,
+    split: Split,
+    protocol: ImageProtocol,
+    device: Device,
+    features: Option<Tensor>,
+    reading: Duration,
+}
+
+impl Inputs {
+    fn new(set: Arc<ImageSet>, split: Split, protocol: ImageProtocol, device: Device) -> Self {
+        Self { set, split, protocol, device, features: None, reading: Duration::ZERO }
+    }
+
+    fn labels(&self) -> &[u32] {
+        self.set.labels(self.split)
+    }
+
+    fn len(&self) -> usize {
+        self.set.len(self.split)
+    }
+
+    /// Images `[n, 3, size, size]`, or features `[n, features]`, and labels `[n]`.
+    fn batch(&mut self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
+        let all = self.labels();
+        let labels: Vec<i64> = indices.iter().map(|&index| i64::from(all[index])).collect();
+        let labels = Tensor::from_slice(&labels).f_to_device(self.device)?;
+        let inputs = match &self.features {
+            Some(features) => {
+                let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
+                features.f_index_select(0, &Tensor::from_slice(&rows).f_to_device(self.device)?)?
+            }
+            None => self.images(indices)?,
+        };
+        Ok((inputs, labels))
+    }
+
+    fn images(&mut self, indices: &[usize]) -> Result<Tensor> {
+        let start = Instant::now();
+        let size = i64::from(self.protocol.image_size);
+        let mut pixels = Vec::new();
+        self.set.read(self.split, indices, &self.protocol, &mut pixels)?;
+        let images = Tensor::from_slice(&pixels).f_view([-1, 3, size, size])?.f_to_device(self.device)?;
+        self.reading += start.elapsed();
+        Ok(images)
+    }
+
+    /// Replaces the images by what the head reads of them, computed once for all cells that share them;
+    /// returns the time that the computation took then.
+    fn become_features(
+        &mut self,
+        cell: &Cell,
+        context: &mut Context,
+        model: &Classifier,
+        stop: &StopFlag,
+    ) -> Result<Duration> {
+        let key =
+            format!("{} {} {:?} {:?}", cell.data_checksum, cell.weights_checksum, self.split, self.protocol);
+        if let Some(known) = context.features(&key) {
+            self.features = Some(known.tensor.shallow_clone());
+            self.reading += known.reading;
+            return Ok(known.computing);
+        }
+        let indices: Vec<usize> = (0..self.len()).collect();
+        let mut parts = Vec::new();
+        let start = Instant::now();
+        for batch in indices.chunks(FEATURE_BATCH) {
+            stop.check()?;
+            let images = self.images(batch)?;
+            parts.push(no_grad(|| model.features(&images)));
+        }
+        let tensor = Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?;
+        self.features = Some(tensor.shallow_clone());
+        let computing = start.elapsed().saturating_sub(self.reading);
+        context.remember_features(key, Features { tensor, computing, reading: self.reading });
+        Ok(computing)
+    }
+
+    fn scores(&self, model: &Classifier, inputs: &Tensor) -> Tensor {
+        if self.features.is_some() { model.head(inputs) } else { model.forward(inputs) }
+    }
+}
