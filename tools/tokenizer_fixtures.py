@@ -33,13 +33,14 @@ HARD = [
     "a line\n\n\tand a tab \n",
     "na\u00efve caf\u00e9, \u65e5\u672c\u8a9e \U0001f642",
     "12345 and 3.14, it's 7up",
-    "<s>inside</s> and <unk> or <|im_start|>user<|im_end|>",
+    "<s>inside</s>and<unk>or <|im_start|>user<|im_end|>",
     "a\u2581b",
     "                ### Response:\n                the correct answer is answer3",
 ]
-# Texts on which the reference is not a tokenizer of transformers' kind: it does not find marks that a text spells out,
-# and llama2.c knows no sign for a blank.
-UNLIKE = {"unigram": [8], "stories260K": [8, 9]}
+# Texts on which a reference is no reference. SentencePiece and llama2.c do not find marks that a text spells out, and
+# llama2.c knows no sign for a blank. Before a text that begins with a blank transformers 5 puts no other one, while
+# SentencePiece and the published tokenizer.json of LLaMA do, as the models were trained.
+UNLIKE = {"bpe": [1, 3, 4, 10], "bpe by sentencepiece": [8], "unigram": [8], "stories260K": [8, 9]}
 
 
 def generated(count):
@@ -64,11 +65,11 @@ def llama(path):
     """transformers' tokenizer of the SentencePiece model, with the blank before the text of the published models."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tokenizer.model").write_bytes(path.read_bytes())
-        tokenizer = LlamaTokenizer.from_pretrained(folder, legacy=True)
+        tokenizer = LlamaTokenizer.from_pretrained(folder, legacy=True, add_bos_token=True)
     return lambda text: tokenizer(text)["input_ids"]
 
 
-def unigram(path):
+def by_sentencepiece(path):
     model = sentencepiece.SentencePieceProcessor(model_file=str(path))
     return lambda text: [model.bos_id()] + model.encode(text)
 
@@ -133,7 +134,8 @@ def main():
         train(kind, sentences)
     encoders = {
         "bpe": llama(FOLDER / "bpe.model"),
-        "unigram": unigram(FOLDER / "unigram.model"),
+        "bpe by sentencepiece": by_sentencepiece(FOLDER / "bpe.model"),
+        "unigram": by_sentencepiece(FOLDER / "unigram.model"),
         "llama_micro": bundled(ROOT / "assets/llama_micro.tokenizer.json"),
         "stories260K": stories(Path(os.environ["SAN_WEIGHTS"]) / "stories260K/tok512.bin"),
     }

@@ -84,10 +84,11 @@ fn compare(name: &str, tokenizer: &Tokenizer) {
 }
 
 #[test]
-fn sentencepiece_bpe_gives_the_ids_of_transformers_llama() {
+fn sentencepiece_bpe_gives_the_ids_of_transformers_llama_and_of_sentencepiece() {
     let tokenizer = Tokenizer::read(&fixture("bpe.model")).unwrap();
     assert_eq!((tokenizer.begin(), tokenizer.end(), tokenizer.pad()), (Some(1), Some(2), 0));
     compare("bpe", &tokenizer);
+    compare("bpe by sentencepiece", &tokenizer);
 }
 
 #[test]

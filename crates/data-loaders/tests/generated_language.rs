@@ -16,11 +16,19 @@ fn sets() -> Vec<TextSet> {
     sets
 }
 
-/// The question of a row without the order of its options.
-fn question(row: &Row) -> Vec<String> {
-    let mut words: Vec<String> = row.instruction.split_whitespace().map(str::to_owned).collect();
-    words.sort();
-    words.into_iter().filter(|word| !word.ends_with(':')).collect()
+/// The question of a row, and its options in the order of the alphabet.
+fn question(row: &Row) -> (String, Vec<String>) {
+    let (body, _) = row.instruction.split_once("Answer format: ").unwrap();
+    let (lead, list) = body.split_once("\n\n").unwrap();
+    let mut options: Vec<String> = Vec::new();
+    for word in list.split_whitespace() {
+        match options.last_mut() {
+            Some(option) if !word.ends_with(':') => option.push_str(word),
+            _ => options.push(String::new()),
+        }
+    }
+    options.sort();
+    (lead.to_owned(), options)
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Mostly sentences that state facts; some questions with a short answer, and some lists with a choice made by number.
 //! The wrapper of the tasks never occurs, nor does any answer in their format, so a model that only read the stream
-//! gives no answer there. A questions that a val or test row may ask does not occur either: see `mod.rs`.
+//! gives no answer there. A question that a val or test row may ask does not occur either: see `mod.rs`.
 
 use super::question::{Question, Task};
 use super::world::{FEELINGS, OPPOSITES, PEOPLE, SCRIPTS, THINGS, USES};
