@@ -22,7 +22,7 @@ const SWIN_MICRO: &[u8] = include_bytes!("../../../assets/swin_micro.safetensors
 /// Made by `san pretrain convnext_micro`.
 const CONVNEXT_MICRO: &[u8] = include_bytes!("../../../assets/convnext_micro.safetensors");
 
-/// Made by `san pretrain llama_micro`, its vocabulary with it.
+/// Made by `san pretrain llama_micro`; its vocabulary by tools/micro_tokenizer.py.
 const LLAMA_MICRO: BundledLanguage = BundledLanguage {
     weights: include_bytes!("../../../assets/llama_micro.safetensors"),
     vocabulary: include_bytes!("../../../assets/llama_micro.tokenizer.json"),
@@ -48,7 +48,7 @@ fn llama_micro() -> llama::Config {
         num_key_value_heads: Some(2),
         max_position_embeddings: 512,
         tie_word_embeddings: true,
-        ..llama::Config::new(96, 256, 4, 4, 768)
+        ..llama::Config::new(96, 256, 4, 4, 1002)
     }
 }
 

@@ -72,7 +72,9 @@ fn no_method_but_full_fine_tuning_builds_a_weight_in_a_step() {
     assert!(temporary > 0.9 * SMALLEST_WEIGHT, "a temporary would not be seen: {temporary:.2} MB");
     let architecture = vit::Config::new(32, 16, WIDTH, 1, 12);
     let weights = Weights::random(&architecture.layout("wide"), 0).unwrap();
-    for entry in REGISTRY {
+    let layout = architecture.layout("wide");
+    let fits = |name| methods::find(name, Map::new()).unwrap().trainables(&layout).is_ok();
+    for entry in REGISTRY.iter().filter(|entry| fits(entry.name)) {
         let growth = growth(entry.name, &architecture, &weights);
         println!("{:12} {growth:8.2} MB (smallest weight {SMALLEST_WEIGHT:.2} MB)", entry.name);
         assert_eq!(growth > SMALLEST_WEIGHT, entry.name == "fft", "{}: {growth:.2} MB", entry.name);

@@ -11,7 +11,6 @@ mod gguf;
 mod pieces;
 mod scored;
 mod sentencepiece;
-mod train;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -19,7 +18,6 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 pub use error::TokenizerError;
-pub use train::train;
 
 use crate::gguf::Header;
 

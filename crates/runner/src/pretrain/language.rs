@@ -1,14 +1,14 @@
-//! Trains a bundled language model, and its vocabulary before it.
+//! Trains a bundled language model over its bundled vocabulary (tools/micro_tokenizer.py).
 
 use std::path::Path;
 
 use anyhow::Result;
 use backbones::language::LanguageArchitecture;
 use backbones::llama;
-use backbones::tokenizer::{self, Tokenizer};
+use backbones::registry::BundledLanguage;
+use backbones::tokenizer::Tokenizer;
 use data_loaders::text::TextStream;
 use san_core::attachment::Scope;
-use san_core::files::write_atomically;
 use san_core::merge::merge;
 use san_core::weights::write_tensors;
 use san_core::{Weights, methods};
@@ -19,26 +19,22 @@ use crate::signals::StopFlag;
 
 /// Tokens of a row of a batch.
 const ROW: usize = 96;
-/// Passages that the vocabulary is made of.
-const VOCABULARY_PASSAGES: u64 = 20_000;
 /// Rows of the last reading, from passages that no step draws.
 const HELD_OUT: usize = 256;
 /// The seed of the stream that they come from.
 const HELD_OUT_SEED: u64 = u64::MAX;
 
-/// Trains and writes the weights as f16, and beside them the vocabulary as `<name>.tokenizer.json`.
+/// Trains and writes the weights as f16.
 pub(super) fn pretrain(
     settings: &Settings,
     architecture: &llama::Config,
+    files: BundledLanguage,
     output: &Path,
     stop: &StopFlag,
 ) -> Result<String> {
     let stream = TextStream::new(settings.seed);
-    let passages = (0..VOCABULARY_PASSAGES).map(|index| stream.passage(index));
-    let vocabulary = tokenizer::train(passages, usize::try_from(architecture.vocab_size)?)?;
-    let path = output.with_extension("tokenizer.json");
-    let tokenizer = Tokenizer::parse(vocabulary.as_bytes(), &path)?;
     let name = settings.backbone.as_str();
+    let tokenizer = Tokenizer::parse(files.vocabulary, Path::new(&format!("assets/{name}.tokenizer.json")))?;
     let layout = architecture.layout(name);
     let start = Weights::random(&layout, settings.seed)?;
     let method = methods::find("fft", serde_json::Map::new())?;
@@ -65,7 +61,6 @@ pub(super) fn pretrain(
         "held_out_loss": held_out,
     });
     write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;
-    write_atomically(&path, vocabulary.as_bytes())?;
     Ok(format!("{held_out:.3} nats a token on text it was not trained on"))
 }
 

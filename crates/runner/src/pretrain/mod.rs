@@ -58,7 +58,7 @@ struct Batch {
 /// When the backbone is unknown, the loss is not finite, the file cannot be written, or a signal came.
 pub fn pretrain(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<String> {
     match registry::bundled_language(&settings.backbone) {
-        Some((architecture, _)) => language::pretrain(settings, &architecture, output, stop),
+        Some((architecture, files)) => language::pretrain(settings, &architecture, files, output, stop),
         None => pretrain_images(settings, output, stop),
     }
 }
