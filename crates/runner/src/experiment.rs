@@ -2,7 +2,8 @@
 //!
 //! A profile names data, backbones, methods, seeds and a protocol. A method's learning rate is a
 //! number, which is used as it is, or a list, which is tuned: each is trained on `train` and read on
-//! `val`, for each set apart, and the best is then trained on `train` + `val`.
+//! `val`, for each set apart, and the best is then trained on `train` + `val`. A `search` tunes more than
+//! the rate. Every method has the same number of settings to choose from, unless the file says otherwise.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::RunError;
+use crate::search::Search;
 
 /// A sweep.
 #[derive(Debug, Clone, Deserialize)]
@@ -40,6 +42,9 @@ pub struct Profile {
     pub methods: Vec<MethodSpec>,
     /// One run for each.
     pub seeds: Vec<u64>,
+    /// Whether methods may be tuned over different numbers of settings, which favours those with more.
+    #[serde(default)]
+    pub unequal_budgets: bool,
     /// How one run is made.
     pub protocol: Protocol,
 }
@@ -60,11 +65,15 @@ pub enum DataSource {
 pub struct MethodSpec {
     /// Name in the registry of methods.
     pub method: String,
-    /// One rate, or several to tune over.
+    /// One rate, or several to tune over; may be left to `search`.
+    #[serde(default)]
     pub learning_rate: OneOrMany,
     /// The method's own options.
     #[serde(default)]
     pub options: Map<String, Value>,
+    /// What else is tuned, or how.
+    #[serde(default)]
+    pub search: Option<Search>,
 }
 
 /// A number, or a list of them to choose from on `val`.
@@ -92,6 +101,11 @@ pub struct Protocol {
     /// Stochastic depth: the probability, below 1, that the last block's branches are left out of a
     /// training pass; it grows linearly from the first block's 0.
     pub drop_path: f64,
+    /// Whether the test split is read after each epoch, for the peers' test-selected number beside the
+    /// table's; nothing is chosen by it.
+    pub test_selected: bool,
+    /// Whether a SAN model is also read after each epoch with its parts alone: neuron, synapse, head.
+    pub readings: bool,
     /// What the model reads, and how it becomes tensors.
     pub input: Input,
 }
@@ -114,6 +128,10 @@ struct WrittenProtocol {
     weight_decay: f64,
     #[serde(default, skip_serializing_if = "is_zero")]
     drop_path: f64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    test_selected: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    readings: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     image: Option<ImageProtocol>,
 }
@@ -122,17 +140,53 @@ impl TryFrom<WrittenProtocol> for Protocol {
     type Error = String;
 
     fn try_from(written: WrittenProtocol) -> Result<Self, String> {
-        let WrittenProtocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image } = written;
+        let WrittenProtocol {
+            epochs,
+            warmup_epochs,
+            batch_size,
+            weight_decay,
+            drop_path,
+            test_selected,
+            readings,
+            image,
+        } = written;
         let input = image.map(Input::Image).ok_or("the protocol has no `image`")?;
-        Ok(Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, input })
+        Ok(Self {
+            epochs,
+            warmup_epochs,
+            batch_size,
+            weight_decay,
+            drop_path,
+            test_selected,
+            readings,
+            input,
+        })
     }
 }
 
 impl From<Protocol> for WrittenProtocol {
     fn from(protocol: Protocol) -> Self {
-        let Protocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, input } = protocol;
+        let Protocol {
+            epochs,
+            warmup_epochs,
+            batch_size,
+            weight_decay,
+            drop_path,
+            test_selected,
+            readings,
+            input,
+        } = protocol;
         let Input::Image(image) = input;
-        Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image: Some(image) }
+        Self {
+            epochs,
+            warmup_epochs,
+            batch_size,
+            weight_decay,
+            drop_path,
+            test_selected,
+            readings,
+            image: Some(image),
+        }
     }
 }
 
@@ -197,13 +251,25 @@ impl Profile {
         if protocol.warmup_epochs >= protocol.epochs {
             return Err("`warmup_epochs` must be below `epochs`".into());
         }
+        let mut budgets = Vec::new();
         for spec in &self.methods {
-            let rates = spec.learning_rate.all();
-            if rates.is_empty() || rates.iter().any(|rate| !rate.is_finite() || *rate <= 0.0) {
-                return Err(format!("method `{}`: learning rates must be above 0", spec.method));
-            }
+            budgets.push((spec.trials(protocol)?.len(), &spec.method));
         }
-        Ok(())
+        match (budgets.iter().min(), budgets.iter().max()) {
+            (Some((least, poor)), Some((most, rich))) if least < most && !self.unequal_budgets => {
+                Err(format!(
+                    "`{poor}` has {least} and `{rich}` {most} settings to choose from: give each method the same \
+                 tuning budget, or say `unequal_budgets: true`"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
     }
 }
 
