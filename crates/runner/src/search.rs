@@ -199,7 +199,7 @@ fn trial(axes: &[Named<'_>], values: &[Value], protocol: &Protocol) -> Result<Tr
     if !(learning_rate.is_finite() && learning_rate > 0.0) {
         return Err("learning rates must be above 0".into());
     }
-    if !(weight_decay.is_finite() && weight_decay >= 0.0) || !(0.0..1.0).contains(&drop_path) {
+    if !(weight_decay.is_finite() && weight_decay >= 0.0 && (0.0..1.0).contains(&drop_path)) {
         return Err("`weight_decay` must be 0 or more, `drop_path` 0 or more and below 1".into());
     }
     Ok(trial)

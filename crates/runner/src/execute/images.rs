@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use backbones::Classifier;
 use data_loaders::{ImageProtocol, ImageSet, Split};
-use report::record::{Dataset, Metrics, State};
+use report::record::{Dataset, Metrics, Stage, State};
 use san_core::adapter_file::{self, AdapterHeader};
 use san_core::branch::Pass;
 use san_core::merge::merge;
@@ -286,7 +286,7 @@ impl<'a> Run<'a> {
                 merge_difference: self.merge_difference,
                 loss_history: progress.losses,
                 steps: progress.steps,
-                test_selected: progress.test_selected.filter(|_| self.cell.protocol.test_selected),
+                test_selected: progress.test_selected.filter(|_| self.cell.stage == Stage::Final),
                 no_answer: None,
                 forgetting: None,
                 evaluations: Vec::new(),
