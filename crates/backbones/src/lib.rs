@@ -6,14 +6,17 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod checkpointing;
 pub mod classifier;
 pub mod convnext;
 pub mod generate;
+pub mod gguf;
 pub mod language;
 pub mod llama;
 pub mod registry;
 pub mod rope;
 pub mod swin;
+pub mod tokenizer;
 pub mod vit;
 pub mod weights;
 

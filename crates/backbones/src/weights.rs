@@ -1,10 +1,21 @@
 //! Checkpoints read strictly against a layout.
+//!
+//! Those of image models are small and read whole; [`language`] reads tensor by tensor.
+
+mod config;
+mod language;
+mod pass;
+mod shards;
 
 use std::path::Path;
 
 use san_core::layout::HeadSpec;
 use san_core::weights::TensorFile;
 use san_core::{Error, Layout, Weights};
+
+pub(crate) use language::{Collected, check_config};
+pub use language::{LanguageCheckpoint, Target, language, parse_language};
+pub(crate) use pass::Pass;
 
 use crate::Architecture;
 

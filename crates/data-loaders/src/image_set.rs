@@ -4,19 +4,21 @@
 //! a budget; a batch is then a lookup and a normalisation. Work is spread by rayon, results never depend on it.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::augment::Augmentation;
 use crate::draw::Part;
+use crate::draw::stream::Stream;
 use crate::error::DataError;
 use crate::layout::{self, SplitOrigin};
-use crate::protocol::{Filter, ImageProtocol};
+use crate::protocol::{Filter, ImageProtocol, Resize};
 use crate::registry::DatasetEntry;
-use crate::sample::{Content, Sample, check_pixels};
+use crate::sample::{Content, Fault, Sample, check_pixels};
 use crate::transform;
 
 /// Bytes of decoded and resized images that one set may keep.
@@ -62,13 +64,16 @@ pub struct SplitCounts {
 /// Where the images come from.
 enum Source {
     /// Images on disk, by part.
-    Stored { parts: [Vec<Sample>; 3], seeded: bool, folder: PathBuf },
+    Stored { parts: [Vec<Sample>; 3], seeded: bool },
     /// Drawn pictures, by part: RGB bytes of `image_size` x `image_size`, channels together.
     Drawn { image_size: u32, pictures: [Vec<Vec<u8>>; 3] },
 }
 
-/// Resized images of one part, back to back, by what decides their bytes.
-type Cache = HashMap<(Part, u32, Filter), Arc<Vec<u8>>>;
+/// The resized images of one part, each kept when it was first read.
+type Kept = Arc<[OnceLock<Vec<u8>>]>;
+
+/// The kept images by what decides their bytes.
+type Cache = HashMap<(Part, u32, Resize, Filter), Kept>;
 
 /// A data set ready to be read.
 pub struct ImageSet {
@@ -92,7 +97,7 @@ impl ImageSet {
     pub fn open(entry: &DatasetEntry, root: &Path) -> Result<Self, DataError> {
         let opened = layout::open(entry, root)?;
         let labels = opened.parts.each_ref().map(|part| part.iter().map(|sample| sample.label).collect());
-        let source = Source::Stored { parts: opened.parts, seeded: opened.seeded, folder: opened.folder };
+        let source = Source::Stored { parts: opened.parts, seeded: opened.seeded };
         Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source, opened.checksum))
     }
 
@@ -152,14 +157,9 @@ impl ImageSet {
 
     /// Where the division into parts comes from; its label belongs into every output.
     pub fn split_origin(&self) -> SplitOrigin {
-        let seeded = match &self.source {
-            Source::Drawn { .. } => return SplitOrigin::Drawn,
-            Source::Stored { seeded, .. } => *seeded,
-        };
-        match self.entry.splits {
-            _ if seeded => SplitOrigin::Seeded,
-            Some(published) if published == self.counts() => SplitOrigin::Published,
-            _ => SplitOrigin::OwnLists,
+        match &self.source {
+            Source::Drawn { .. } => SplitOrigin::Drawn,
+            Source::Stored { seeded, .. } => SplitOrigin::of(&self.entry, *seeded, self.counts()),
         }
     }
 
@@ -226,11 +226,11 @@ impl ImageSet {
     ) -> Result<(), DataError> {
         transform::check_size(protocol.image_size)?;
         let places = indices.iter().map(|index| self.locate(split, *index)).collect::<Result<Vec<_>, _>>()?;
-        let sample = sample_bytes(protocol);
+        let sample = sample_bytes(protocol.image_size);
         let mut kept = [None, None, None];
         for part in [Part::Train, Part::Val, Part::Test] {
             if places.iter().any(|(other, _)| *other == part) {
-                kept[part as usize] = self.kept(part, protocol)?;
+                kept[part as usize] = self.kept(part, protocol);
             }
         }
         let start = pixels.len();
@@ -239,9 +239,16 @@ impl ImageSet {
             .par_chunks_exact_mut(sample)
             .zip(&places)
             .map(|(planes, (part, index))| {
-                match &kept[*part as usize] {
-                    Some(bytes) => transform::normalise(&bytes[index * sample..][..sample], protocol, planes),
-                    None => transform::normalise(&self.resized(*part, *index, protocol)?, protocol, planes),
+                let place = kept[*part as usize].as_ref().map(|kept| &kept[*index]);
+                if let Some(bytes) = place.and_then(OnceLock::get) {
+                    transform::normalise(bytes, protocol, planes);
+                    return Ok(());
+                }
+                let bytes = self.resized(*part, *index, protocol)?;
+                transform::normalise(&bytes, protocol, planes);
+                if let Some(place) = place {
+                    // Where another thread was faster, its bytes are the same.
+                    drop(place.set(bytes));
                 }
                 Ok(())
             })
@@ -253,12 +260,34 @@ impl ImageSet {
         result
     }
 
-    /// The samples of a set on disk, by part, and its folder.
-    pub(crate) fn stored(&self) -> Option<(&[Vec<Sample>; 3], &Path)> {
-        match &self.source {
-            Source::Stored { parts, folder, .. } => Some((parts, folder)),
-            Source::Drawn { .. } => None,
-        }
+    /// Writes the images at `indices` of a split, each changed at random, as f32 in NCHW order:
+    /// `[indices, 3, side, side]`. An image is a function of (seed, epoch, index) besides the set and the protocol.
+    ///
+    /// # Errors
+    /// As [`ImageSet::read`]; of several faults, that of the first image is told.
+    pub fn read_augmented(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+        augmentation: &Augmentation,
+        (seed, epoch): (u64, u64),
+    ) -> Result<Vec<f32>, DataError> {
+        transform::check_size(protocol.image_size)?;
+        let places = indices.iter().map(|index| self.locate(split, *index)).collect::<Result<Vec<_>, _>>()?;
+        let sample = sample_bytes(protocol.image_size);
+        let mut pixels = vec![0.0; sample * places.len()];
+        let images = pixels.par_chunks_exact_mut(sample).zip(&places).zip(indices);
+        let results: Vec<Result<(), DataError>> = images
+            .map(|((planes, (part, place)), index)| {
+                let stream = &mut Stream::new("augmentation", &[seed, epoch, *index as u64]);
+                let picture = self.picture(*part, *place)?;
+                let changed = augmentation.apply(&picture, protocol, stream, planes);
+                changed.map_err(|reason| self.bad_image(*part, *place, reason))
+            })
+            .collect();
+        results.into_iter().collect::<Result<(), _>>()?;
+        Ok(pixels)
     }
 
     fn part_len(&self, part: Part) -> usize {
@@ -288,32 +317,24 @@ impl ImageSet {
         })
     }
 
-    /// The resized bytes of a whole part, made on first use; none if they would exceed the budget.
-    fn kept(&self, part: Part, protocol: &ImageProtocol) -> Result<Option<Arc<Vec<u8>>>, DataError> {
-        let key = (part, protocol.image_size, protocol.filter);
-        if let Some(bytes) = self.cache().get(&key) {
-            return Ok(Some(Arc::clone(bytes)));
+    /// The places where the resized bytes of a part are kept; none if they would exceed the budget.
+    fn kept(&self, part: Part, protocol: &ImageProtocol) -> Option<Kept> {
+        let key = (part, protocol.image_size, protocol.resize, protocol.filter);
+        let mut cache = self.cache();
+        if let Some(kept) = cache.get(&key) {
+            return Some(Arc::clone(kept));
         }
-        let sample = sample_bytes(protocol);
-        let held: usize = self.cache().values().map(|bytes| bytes.len()).sum();
-        if held + sample * self.part_len(part) > CACHE_BYTES {
-            return Ok(None);
+        let bytes = |(part, image_size): (Part, u32)| self.part_len(part) * sample_bytes(image_size);
+        let held: usize = cache.keys().map(|(part, image_size, ..)| bytes((*part, *image_size))).sum();
+        if held + bytes((part, protocol.image_size)) > CACHE_BYTES {
+            return None;
         }
-        // Not under the lock: a rayon worker that waits in here may take up another reader's task and want it too.
-        let images: Vec<_> = (0..self.part_len(part))
-            .into_par_iter()
-            .map(|index| self.resized(part, index, protocol))
-            .collect();
-        let mut bytes = Vec::with_capacity(sample * images.len());
-        for image in images {
-            bytes.extend(image?);
-        }
-        let bytes = Arc::new(bytes);
-        self.cache().insert(key, Arc::clone(&bytes));
-        Ok(Some(bytes))
+        let kept: Kept = (0..self.part_len(part)).map(|_| OnceLock::new()).collect();
+        cache.insert(key, Arc::clone(&kept));
+        Some(kept)
     }
 
-    /// The cache holds finished entries only, so a panic elsewhere leaves it valid.
+    /// An entry is whole when it is inserted, so a panic elsewhere leaves the cache valid.
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -321,6 +342,7 @@ impl ImageSet {
     fn resized(&self, part: Part, index: usize, protocol: &ImageProtocol) -> Result<Vec<u8>, DataError> {
         if let Source::Drawn { image_size, pictures } = &self.source
             && *image_size == protocol.image_size
+            && protocol.resize == Resize::Plain
         {
             return Ok(pictures[part as usize][index].clone());
         }
@@ -345,11 +367,13 @@ impl ImageSet {
     }
 
     fn bad_image(&self, part: Part, index: usize, reason: String) -> DataError {
-        let path = match &self.source {
-            Source::Stored { parts, .. } => parts[part as usize][index].place.path(),
-            Source::Drawn { .. } => format!("{part:?} {index}").into(),
-        };
-        DataError::BadImage { set: self.name.clone(), path, reason }
+        match &self.source {
+            Source::Stored { parts, .. } => parts[part as usize][index].error(&self.name, Fault::Bad(reason)),
+            Source::Drawn { .. } => {
+                let path = format!("{part:?} {index}").into();
+                DataError::BadImage { set: self.name.clone(), path, reason }
+            }
+        }
     }
 }
 
@@ -357,13 +381,13 @@ impl ImageSet {
 pub(crate) fn decode(content: Content) -> Result<RgbImage, String> {
     match content {
         Content::Pixels(picture) => Ok(picture),
-        Content::Encoded(bytes) => check_pixels(&bytes).and_then(|()| transform::decode(&bytes)),
+        Content::Encoded(bytes) => check_pixels(&bytes).and_then(|()| crate::decode::decode(&bytes)),
     }
 }
 
 /// Values (and bytes) of one input image.
-fn sample_bytes(protocol: &ImageProtocol) -> usize {
-    3 * protocol.image_size as usize * protocol.image_size as usize
+fn sample_bytes(image_size: u32) -> usize {
+    3 * image_size as usize * image_size as usize
 }
 
 fn checksum_of_pictures(name: &str, labels: &[Vec<u32>; 3], pictures: &[Vec<Vec<u8>>; 3]) -> String {

@@ -63,11 +63,26 @@ fn no_terminal_is_overrun_and_no_column_lost() {
         let text = Terminal { width, styled: false }.export(&table).unwrap();
         let longest = text.lines().map(|line| line.chars().count()).max().unwrap();
         assert!(longest <= width, "{longest} characters in a terminal of {width}");
-        let blocks = text.lines().filter(|line| line.contains("method")).count();
+        let blocks = text.lines().filter(|line| line.trim_start().starts_with("method")).count();
         let cells = text.lines().filter(|line| line.contains("LoRA (r 4)  ")).count();
         assert_eq!(blocks, cells);
         assert_eq!(text.matches("elevation_").count(), 19);
     }
+}
+
+#[test]
+fn a_suite_of_one_group_has_one_average_and_one_of_one_set_has_none() {
+    let headers = |sets: &[(&str, &str)]| -> Vec<String> {
+        let cells = METHODS.iter().flat_map(|method| (0..sets.len()).map(move |set| (*method, set)));
+        let records = cells.map(|(method, set)| stored(record(method, set, sets, 0, Some(50.0)))).collect();
+        let table = comparisons(records).unwrap()[0].table();
+        assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()));
+        table.columns.into_iter().map(|column| column.header).collect()
+    };
+    let fgvc = headers(&[("mini/cub", "fine_grained"), ("mini/cars", "fine_grained")]);
+    assert_eq!(fgvc[..5], ["mini/cub", "mini/cars", "mean of 2 sets", "SE (sets)", "trained parameters"]);
+    let gic = headers(&[("mini/cifar100", "general")]);
+    assert_eq!(gic[..2], ["mini/cifar100", "trained parameters"]);
 }
 
 #[test]

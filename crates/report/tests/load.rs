@@ -79,7 +79,7 @@ fn tables_are_written_whole_and_the_tidy_file_has_a_line_a_record() {
         ["md", "tex", "csv"]
             .map(|ending| format!("{name}.{ending}"))
             .into_iter()
-            .chain([format!("{name}-cells.csv")])
+            .chain(["-cells.csv", ".html", "-cells.parquet"].map(|ending| format!("{name}{ending}")))
             .collect::<Vec<_>>()
     );
     let tidy = std::fs::read_to_string(&written[3]).unwrap();

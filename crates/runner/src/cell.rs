@@ -23,6 +23,9 @@ pub struct Cell {
     pub stage: Stage,
     /// Name in the registry of data sets.
     pub set: String,
+    /// The sets that a language model is read on, once it is tuned; empty where it is `set` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<String>,
     /// Where its images come from.
     pub data: DataSource,
     /// Checksum of the images and labels.
@@ -101,7 +104,7 @@ impl Cell {
     pub fn set_label(&self) -> String {
         match self.data {
             DataSource::Drawn(_) => format!("mini/{}", self.set),
-            DataSource::Files(_) => self.set.clone(),
+            DataSource::Files(_) | DataSource::Rows { .. } => self.set.clone(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use data_loaders::DataError;
+use data_loaders::{DataError, FetchError};
 
 /// An error of planning and running.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +22,18 @@ pub enum RunError {
         what: String,
         /// Where it was searched, and what to do.
         reason: String,
+    },
+    /// Data sets were looked at, and some cannot be used.
+    #[error("{} cannot be used: its faults are above", sets.join(", "))]
+    Unsound {
+        /// Their names.
+        sets: Vec<String>,
+    },
+    /// Some sets of a suite could not be fetched.
+    #[error("{} could not be fetched: the reasons are above; the same command goes on", sets.join(", "))]
+    Unfetched {
+        /// Their names.
+        sets: Vec<String>,
     },
     /// The results folder cannot be written.
     #[error("cannot write {path}: {source}")]
@@ -88,14 +100,15 @@ Exit codes:
   6   results cannot be written (read-only folder, full disk)
   7   records cannot be read or drawn
   8   libtorch failed
-  9   a cell was given up: it ended its worker again and again, or needs more memory than there is
-  10  Slurm is not there, or refuses
+  9   a download failed, was refused, or needs terms to be accepted
+  10  a cell was given up: it ended its worker again and again, or needs more memory than there is
+  11  Slurm is not there, or refuses
   75  stopped by a signal; run again to go on";
 
 /// Exit code where results cannot be written.
 pub const WRITE: u8 = 6;
 /// Exit code where a cell was given up.
-pub const GAVE_UP: u8 = 9;
+pub const GAVE_UP: u8 = 10;
 /// Exit code where a signal asked to stop.
 pub const INTERRUPTED: u8 = 75;
 
@@ -108,12 +121,13 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
             RunError::Experiment { .. } => 3,
-            RunError::Missing { .. } => 4,
+            RunError::Missing { .. } | RunError::Unsound { .. } => 4,
             RunError::Write { .. } => WRITE,
+            RunError::Unfetched { .. } => 9,
             RunError::Interrupted => INTERRUPTED,
             RunError::GaveUp { code, .. } => *code,
             RunError::Memory { .. } => GAVE_UP,
-            RunError::Slurm { .. } => 10,
+            RunError::Slurm { .. } => 11,
             RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),
         });
     }
@@ -130,6 +144,9 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             E::Torch(_) => 8,
             _ => 5,
         });
+    }
+    if let Some(error) = cause.downcast_ref::<FetchError>() {
+        return Some(if matches!(error, FetchError::Write { .. }) { 6 } else { 9 });
     }
     if cause.is::<DataError>() {
         return Some(4);

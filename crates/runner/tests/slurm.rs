@@ -60,7 +60,7 @@ fn a_cluster_that_is_not_there_is_named() {
         .env("PATH", bench.folder.path())
         .output()
         .unwrap();
-    let text = refusal(&output, 10);
+    let text = refusal(&output, 11);
     assert!(text.contains("squeue"), "{text}");
 }
 
@@ -130,7 +130,7 @@ fn a_run_on_slurm_equals_the_local_run() {
     let bench = Bench::new(DRAWN);
     let submitted = done(&bench, &SLURM);
     assert!(submitted.contains("tune, tasks: 2") && submitted.contains("final, tasks: 4"), "{submitted}");
-    let text = refusal(&bench.run(&SLURM), 10);
+    let text = refusal(&bench.run(&SLURM), 11);
     assert!(text.contains("are in the queue"), "a second submission: {text}");
     let status = until_the_queue_is_empty(&bench);
     assert!(status.contains("7 completed"), "{status}{}", logs(&bench));

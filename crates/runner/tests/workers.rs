@@ -97,7 +97,7 @@ fn a_cell_that_ends_its_worker_again_and_again_is_given_up_and_the_others_run() 
         signal(&worker[0], "-KILL");
         until("its end", || !workers_of(&child).contains(&worker[0]));
     }
-    assert_eq!(child.wait().unwrap().code(), Some(9), "{}", said(&bench));
+    assert_eq!(child.wait().unwrap().code(), Some(10), "{}", said(&bench));
     assert!(given_up() && said(&bench).contains("it has ended 3 workers"), "{}", said(&bench));
     assert_eq!(bench.cells().len(), 1, "the other cell ran");
     let status = done(&bench, &["status", "vtab.yaml", "--methods", "san"]);
@@ -121,7 +121,7 @@ fn a_worker_that_hangs_is_told_and_replaced() {
 #[test]
 fn the_memory_of_a_pool_limits_its_workers_and_refuses_what_cannot_fit() {
     let bench = Bench::new(DRAWN);
-    let text = refusal(&bench.run(&["run", "vtab.yaml", "--memory", "50MB"]), 9);
+    let text = refusal(&bench.run(&["run", "vtab.yaml", "--memory", "50MB"]), 10);
     assert!(text.contains("a worker needs about 400 MB") && text.contains("50 MB"), "{text}");
     let output = bench.run(&["run", "vtab.yaml", "--workers", "2", "--memory", "700MB"]);
     let text = refusal(&output, 0);
@@ -129,7 +129,7 @@ fn the_memory_of_a_pool_limits_its_workers_and_refuses_what_cannot_fit() {
     // Now the need is measured, and what is measured is believed.
     let more = DRAWN.replace("seeds: [0, 1]", "seeds: [0, 1, 2]");
     std::fs::write(bench.path("vtab.yaml"), more).unwrap();
-    let text = refusal(&bench.run(&["run", "vtab.yaml", "--memory", "50MB"]), 9);
+    let text = refusal(&bench.run(&["run", "vtab.yaml", "--memory", "50MB"]), 10);
     assert!(text.contains("the largest peak of"), "{text}");
 }
 
@@ -139,7 +139,7 @@ fn a_worker_that_grows_beyond_the_memory_ends_and_its_cell_is_given_up() {
     let text = DRAWN.replace("train: 24", "train: 900").replace("batch_size: 16", "batch_size: 900");
     let bench = Bench::new(&text.replace("[1.0e-3, 1.0e-2]", "1.0e-3").replace("epochs: 2", "epochs: 9"));
     let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1", "--memory", "401MB"];
-    let text = refusal(&bench.run(&arguments), 9);
+    let text = refusal(&bench.run(&arguments), 10);
     assert!(text.contains("is the memory for all workers"), "{text}");
 }
 

@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::Error;
 use crate::layout::Projection;
@@ -52,6 +52,13 @@ impl Site {
         adapter: Option<Rc<dyn Adapter>>,
     ) -> Self {
         Self { projection, weight, bias, adapter }
+    }
+
+    /// Type of the weight, which the product is computed in.
+    pub fn kind(&self) -> Kind {
+        match &self.weight {
+            Parameter::Frozen(weight) | Parameter::Trained(weight) => weight.kind(),
+        }
     }
 
     /// See [`Adapter::input_scale`].
@@ -143,17 +150,18 @@ impl Norm {
     }
 
     fn scaled(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
-        let mut weight = self.weight.stacked();
-        let mut bias = self.bias.as_ref().map(Parameter::stacked);
+        let (mut weight, mut bias) = (self.weight.stacked(), self.bias.as_ref().map(Parameter::stacked));
+        // Never in place: the tensors are the frozen ones themselves.
         if let Some(NormAffine { scale, shift }) = self.affine.as_deref() {
-            weight = weight * scale;
+            weight = &weight * scale;
+            bias = bias.map(|bias| bias * scale);
             bias = match (bias, shift) {
-                (Some(bias), Some(shift)) => Some(bias * scale + shift),
-                (bias, _) => bias.map(|bias| bias * scale),
+                (Some(bias), Some(shift)) => Some(bias + shift),
+                (bias, _) => bias,
             };
         }
         if let Some(p) = p {
-            weight = weight * p;
+            weight = &weight * p;
             bias = bias.map(|bias| bias * p);
         }
         let weight = Parameter::Trained(weight);

@@ -26,8 +26,8 @@ pub(crate) struct ExportArguments {
 }
 
 pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
-    let Tuned { cell, backbone, method, trainables, .. } = Tuned::open(&arguments.cell)?;
-    peft_format::export(&arguments.output, &*method, &backbone.layout, &backbone.weights, &trainables, 0)?;
+    let Tuned { cell, layout, weights, method, trainables, .. } = Tuned::open(&arguments.cell)?;
+    peft_format::export(&arguments.output, &*method, &layout, &weights, &trainables, 0)?;
     output::line(format_args!(
         "{}: {} for {}",
         arguments.output.display(),

@@ -46,11 +46,7 @@ pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
         weight_decay: arguments.weight_decay,
         seed: arguments.seed,
     };
-    let accuracy = train(&settings, &arguments.output, &stop)?;
-    output::line(format_args!(
-        "{}: {:.1} % on images it was not trained on",
-        arguments.output.display(),
-        100.0 * accuracy
-    ))?;
+    let reached = train(&settings, &arguments.output, &stop)?;
+    output::line(format_args!("{}: {reached}", arguments.output.display()))?;
     Ok(())
 }

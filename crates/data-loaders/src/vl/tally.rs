@@ -1,0 +1,165 @@
+//! Judged answers of one set put together: the mean score, the no-answer rate, and POPE's five numbers for each part.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::{Judgement, Key};
+
+/// Answers of yes or no, yes being the positive class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct YesNoCounts {
+    /// Said yes, is yes.
+    pub true_yes: usize,
+    /// Said yes, is no.
+    pub false_yes: usize,
+    /// Said no, is no.
+    pub true_no: usize,
+    /// Said no, is yes.
+    pub false_no: usize,
+}
+
+impl YesNoCounts {
+    fn add(&mut self, right: bool, said: bool) {
+        let count = match (right, said) {
+            (true, true) => &mut self.true_yes,
+            (false, true) => &mut self.false_yes,
+            (false, false) => &mut self.true_no,
+            (true, false) => &mut self.false_no,
+        };
+        *count += 1;
+    }
+
+    fn all(&self) -> usize {
+        self.true_yes + self.false_yes + self.true_no + self.false_no
+    }
+
+    /// Share of right answers.
+    pub fn accuracy(&self) -> f64 {
+        ratio(self.true_yes + self.true_no, self.all())
+    }
+
+    /// Share of right ones among answers of yes; 0 where there is none.
+    pub fn precision(&self) -> f64 {
+        ratio(self.true_yes, self.true_yes + self.false_yes)
+    }
+
+    /// Share of answers of yes where yes is right.
+    pub fn recall(&self) -> f64 {
+        ratio(self.true_yes, self.true_yes + self.false_no)
+    }
+
+    /// Harmonic mean of precision and recall.
+    pub fn f1(&self) -> f64 {
+        ratio(2 * self.true_yes, 2 * self.true_yes + self.false_yes + self.false_no)
+    }
+
+    /// Share of answers of yes.
+    pub fn yes_ratio(&self) -> f64 {
+        ratio(self.true_yes + self.false_yes, self.all())
+    }
+}
+
+fn ratio(part: usize, whole: usize) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// The answers of one set.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Tally {
+    answers: usize,
+    unanswered: usize,
+    withheld: usize,
+    total: f64,
+    parts: BTreeMap<String, YesNoCounts>,
+}
+
+impl Tally {
+    /// Adds a judged answer; `part` names the part of the set (POPE's `random`, `popular` and `adversarial`).
+    pub fn add(&mut self, key: &Key, part: &str, judged: &Judgement) {
+        self.answers += 1;
+        self.unanswered += usize::from(!judged.answered);
+        match judged.score {
+            Some(score) => self.total += score,
+            None => self.withheld += 1,
+        }
+        if let Key::YesNo(right) = key {
+            self.parts.entry(part.to_owned()).or_default().add(*right, judged.answer == "yes");
+        }
+    }
+
+    /// The set's own number in 0..=1: the mean F1 over the parts of questions of yes and no, the mean score elsewhere.
+    /// None while there is nothing to score, and as long as one answer is with a server.
+    pub fn score(&self) -> Option<f64> {
+        if self.withheld > 0 || self.answers == 0 {
+            None
+        } else if self.parts.is_empty() {
+            Some(self.total / self.answers as f64)
+        } else {
+            Some(self.parts.values().map(YesNoCounts::f1).sum::<f64>() / self.parts.len() as f64)
+        }
+    }
+
+    /// Share of texts without an answer of the form that was asked for.
+    pub fn no_answer_rate(&self) -> f64 {
+        ratio(self.unanswered, self.answers)
+    }
+
+    /// Answers whose score only a server can give.
+    pub fn pending(&self) -> usize {
+        self.withheld
+    }
+
+    /// The counts of each part, by its name; empty unless the questions are of yes and no.
+    pub fn parts(&self) -> &BTreeMap<String, YesNoCounts> {
+        &self.parts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally(answers: &[(bool, &str, &str)]) -> Tally {
+        let mut tally = Tally::default();
+        for (right, part, text) in answers {
+            let key = Key::YesNo(*right);
+            tally.add(&key, part, &key.judge(text));
+        }
+        tally
+    }
+
+    #[test]
+    fn pope_has_five_numbers_a_part_and_its_score_is_the_mean_f1() {
+        let random = [(true, "random", "Yes"), (true, "random", "No"), (false, "random", "Yes, a dog")];
+        let popular =
+            [(true, "popular", "yes"), (false, "popular", "There is not."), (false, "popular", "no")];
+        let tally = tally(&[random, popular].concat());
+        let counts = tally.parts()["random"];
+        assert_eq!(counts, YesNoCounts { true_yes: 1, false_yes: 1, true_no: 0, false_no: 1 });
+        let near = |one: f64, other: f64| assert!((one - other).abs() < 1e-12, "{one} {other}");
+        near(counts.accuracy(), 1.0 / 3.0);
+        near(counts.precision(), 0.5);
+        near(counts.recall(), 0.5);
+        near(counts.f1(), 0.5);
+        near(counts.yes_ratio(), 2.0 / 3.0);
+        near(tally.score().unwrap(), 0.75);
+    }
+
+    #[test]
+    fn one_withheld_answer_keeps_the_whole_number_back() {
+        let mut tally = Tally::default();
+        let known = Key::Exact("cat".into());
+        tally.add(&known, "", &known.judge("Cat."));
+        assert_eq!(tally.score(), Some(1.0));
+        tally.add(&Key::Withheld, "", &Key::Withheld.judge(""));
+        assert_eq!((tally.score(), tally.pending()), (None, 1));
+        assert!((tally.no_answer_rate() - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn nobody_says_yes_gives_zeros_and_no_division() {
+        let counts = tally(&[(true, "", "no"), (false, "", "no")]).parts()[""];
+        assert!(counts.precision().abs() + counts.f1().abs() + counts.yes_ratio().abs() < 1e-12);
+    }
+}
