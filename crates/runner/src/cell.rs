@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 pub use report::record::Stage;
 
 use crate::experiment::{DataSource, Protocol};
+use crate::search::Trial;
 
 /// One training run, resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,6 +42,12 @@ pub struct Cell {
     pub learning_rate: f64,
     /// The rates that it was chosen from on `val`; empty where it was fixed.
     pub chosen_from: Vec<f64>,
+    /// The settings that were chosen from, where more than rates was tuned.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub searched: Vec<Trial>,
+    /// Name of the row in a table, where the method's own would differ between the row's cells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row: Option<String>,
     /// Seed of initialisation and sampling.
     pub seed: u64,
     /// Everything else about the run.
@@ -61,6 +68,31 @@ impl Cell {
     /// When the method or an option is unknown.
     pub fn method(&self) -> Result<Box<dyn Method>, san_core::Error> {
         methods::find(&self.method, self.options.clone())
+    }
+
+    /// Name of the row in a table.
+    ///
+    /// # Errors
+    /// When the method or an option is unknown.
+    pub fn row_label(&self) -> Result<String, san_core::Error> {
+        match &self.row {
+            Some(row) => Ok(row.clone()),
+            None => Ok(self.method()?.label()),
+        }
+    }
+
+    /// How many settings its own was chosen from; 1 where it was fixed.
+    pub fn budget(&self) -> usize {
+        self.chosen_from.len().max(self.searched.len()).max(1)
+    }
+
+    /// The cell with other settings.
+    pub fn with(&self, trial: &Trial) -> Self {
+        let mut cell = self.clone();
+        cell.learning_rate = trial.learning_rate;
+        cell.protocol.weight_decay = trial.weight_decay;
+        cell.protocol.drop_path = trial.drop_path;
+        cell
     }
 
     /// The cell for a reader.

@@ -18,6 +18,7 @@ use tch::{Kind, Tensor, no_grad};
 
 use crate::error::RunError;
 use crate::files::{create_folder, writing};
+use crate::run_log::{Logged, RunLog};
 
 /// Folder of checkpoints in a store.
 pub const FOLDER: &str = ".checkpoints";
@@ -36,6 +37,12 @@ pub struct Progress {
     pub training: Duration,
     /// Time of waiting for data.
     pub reading: Duration,
+    /// The best accuracy of any epoch on the test split, where it is looked at.
+    #[serde(default)]
+    pub test_selected: Option<f64>,
+    /// How much of the logs belongs to this state.
+    #[serde(default)]
+    pub logged: Logged,
 }
 
 /// Where a cell's checkpoint lies, and how often one is written.
@@ -59,6 +66,14 @@ impl CheckpointFile {
     pub fn new(folder: &Path, cell: &str, every: Duration) -> Self {
         let path = folder.join(FOLDER).join(format!("{cell}.safetensors"));
         Self { path, cell: cell.into(), every }
+    }
+
+    /// The logs that go with it.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn log(&self) -> Result<RunLog, RunError> {
+        RunLog::create(self.path.with_extension(""))
     }
 
     /// How often one is written.
@@ -121,6 +136,9 @@ impl CheckpointFile {
         if found != header.contents {
             return Err("its contents do not have the checksum that it names".into());
         }
+        if !header.progress.logged.is_held_by(&self.path.with_extension("")) {
+            return Err("the logs beside it are not those that it goes with".into());
+        }
         Ok((header.progress, tensors))
     }
 
@@ -129,7 +147,10 @@ impl CheckpointFile {
     /// # Errors
     /// When the folder cannot be written.
     pub fn remove(&self) -> Result<(), RunError> {
-        if self.path.exists() { writing(&self.path, std::fs::remove_file(&self.path)) } else { Ok(()) }
+        if self.path.exists() {
+            writing(&self.path, std::fs::remove_file(&self.path))?;
+        }
+        RunLog::remove(&self.path.with_extension(""))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A profile names data, backbones, methods, seeds and a protocol. A method's learning rate is a
 //! number, which is used as it is, or a list, which is tuned: each is trained on `train` and read on
-//! `val`, for each set apart, and the best is then trained on `train` + `val`.
+//! `val`, for each set apart, and the best is then trained on `train` + `val`. A `search` tunes more than
+//! the rate. Every method has the same number of settings to choose from, unless the file says otherwise.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::RunError;
+use crate::search::Search;
 
 /// A sweep.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,6 +44,9 @@ pub struct Profile {
     pub methods: Vec<MethodSpec>,
     /// One run for each.
     pub seeds: Vec<u64>,
+    /// Whether methods may be tuned over different numbers of settings, which favours those with more.
+    #[serde(default)]
+    pub unequal_budgets: bool,
     /// How one run is made.
     pub protocol: Protocol,
 }
@@ -69,11 +74,15 @@ pub enum DataSource {
 pub struct MethodSpec {
     /// Name in the registry of methods.
     pub method: String,
-    /// One rate, or several to tune over.
+    /// One rate, or several to tune over; may be left to `search`.
+    #[serde(default)]
     pub learning_rate: OneOrMany,
     /// The method's own options.
     #[serde(default)]
     pub options: Map<String, Value>,
+    /// What else is tuned, or how.
+    #[serde(default)]
+    pub search: Option<Search>,
 }
 
 /// A number, or a list of them to choose from on `val`.
@@ -101,6 +110,11 @@ pub struct Protocol {
     /// Stochastic depth: the probability, below 1, that the last block's branches are left out of a
     /// training pass; it grows linearly from the first block's 0.
     pub drop_path: f64,
+    /// Whether the test split is read after each epoch, for the peers' test-selected number beside the
+    /// table's; nothing is chosen by it.
+    pub test_selected: bool,
+    /// Whether a SAN model is also read after each epoch with its parts alone: neuron, synapse, head.
+    pub readings: bool,
     /// Random changes of training images; none where it is left out.
     pub augmentation: Option<Augmentation>,
     /// What the model reads, and how it becomes tensors.
@@ -177,6 +191,10 @@ struct WrittenProtocol {
     weight_decay: f64,
     #[serde(default, skip_serializing_if = "is_zero")]
     drop_path: f64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    test_selected: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    readings: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     augmentation: Option<Augmentation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -194,7 +212,7 @@ impl TryFrom<WrittenProtocol> for Protocol {
 
     fn try_from(written: WrittenProtocol) -> Result<Self, String> {
         let WrittenProtocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, .. } = written;
-        let WrittenProtocol { augmentation, image, text, .. } = written;
+        let WrittenProtocol { test_selected, readings, augmentation, image, text, .. } = written;
         let input = match (image, text) {
             (Some(image), None) => Input::Image(image),
             (None, Some(text)) => Input::Text(text),
@@ -207,19 +225,49 @@ impl TryFrom<WrittenProtocol> for Protocol {
                 return Err("`augmentation` is for images".into());
             }
         }
-        Ok(Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, augmentation, input })
+        Ok(Self {
+            epochs,
+            warmup_epochs,
+            batch_size,
+            weight_decay,
+            drop_path,
+            test_selected,
+            readings,
+            augmentation,
+            input,
+        })
     }
 }
 
 impl From<Protocol> for WrittenProtocol {
     fn from(protocol: Protocol) -> Self {
-        let Protocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, augmentation, input } =
-            protocol;
+        let Protocol {
+            epochs,
+            warmup_epochs,
+            batch_size,
+            weight_decay,
+            drop_path,
+            test_selected,
+            readings,
+            augmentation,
+            input,
+        } = protocol;
         let (image, text) = match input {
             Input::Image(image) => (Some(image), None),
             Input::Text(text) => (None, Some(text)),
         };
-        Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, augmentation, image, text }
+        Self {
+            epochs,
+            warmup_epochs,
+            batch_size,
+            weight_decay,
+            drop_path,
+            test_selected,
+            readings,
+            augmentation,
+            image,
+            text,
+        }
     }
 }
 
@@ -278,13 +326,25 @@ impl Profile {
         if protocol.warmup_epochs >= protocol.epochs {
             return Err("`warmup_epochs` must be below `epochs`".into());
         }
+        let mut budgets = Vec::new();
         for spec in &self.methods {
-            let rates = spec.learning_rate.all();
-            if rates.is_empty() || rates.iter().any(|rate| !rate.is_finite() || *rate <= 0.0) {
-                return Err(format!("method `{}`: learning rates must be above 0", spec.method));
-            }
+            budgets.push((spec.trials(protocol)?.len(), &spec.method));
         }
-        Ok(())
+        match (budgets.iter().min(), budgets.iter().max()) {
+            (Some((least, poor)), Some((most, rich))) if least < most && !self.unequal_budgets => {
+                Err(format!(
+                    "`{poor}` has {least} and `{rich}` {most} settings to choose from: give each method the same \
+                 tuning budget, or say `unequal_budgets: true`"
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
     }
 }
 

@@ -13,11 +13,13 @@ use data_loaders::{DatasetEntry, ImageProtocol, Split, dataset};
 use report::record::{RECORD_FILE, Stage};
 use san_core::methods;
 use san_core::trainables::TrainableSpec;
+use serde_json::{Map, Value};
 
 use crate::cell::Cell;
 use crate::context::Context;
 use crate::error::RunError;
 use crate::experiment::{DataSource, Experiment, Input, MethodSpec, Profile};
+use crate::search::Trial;
 use crate::tuning::{FinalCell, choose_all};
 
 /// Restrictions and changes from the command line.
@@ -108,7 +110,7 @@ impl Plan {
             tune: Vec::new(),
             finals: Vec::new(),
             sets: Vec::new(),
-            methods: profile.methods.iter().map(|spec| vec![spec.method.clone()]).collect(),
+            methods: profile.methods.iter().map(|spec| vec![spec.method.clone(), String::new()]).collect(),
             backbones: profile.backbones.clone(),
             seeds: profile.seeds.len(),
         };
@@ -134,7 +136,7 @@ impl Plan {
     fn refuse_twins(&self) -> Result<(), String> {
         let mut places = BTreeSet::new();
         for FinalCell { cell, .. } in &self.finals {
-            let label = cell.method().map_err(|error| error.to_string())?.label();
+            let label = cell.row_label().map_err(|error| error.to_string())?;
             let place =
                 format!("set {}, backbone {}, method {label}, seed {}", cell.set, cell.backbone, cell.seed);
             if places.contains(&place) {
@@ -150,11 +152,19 @@ impl Plan {
             Input::Image(image) => context.backbone(backbone, image.image_size)?.layout.clone(),
             Input::Text(_) => context.language(backbone)?.layout.clone(),
         };
-        for (spec, row) in profile.methods.iter().zip(&mut self.methods) {
-            let method = methods::find(&spec.method, spec.options.clone())?;
-            let trained: i64 = method.trainables(&layout)?.iter().map(TrainableSpec::count).sum();
-            row[0] = method.label();
-            row.push(trained.to_string());
+        for (spec, columns) in profile.methods.iter().zip(&mut self.methods) {
+            let trials = spec.trials(&profile.protocol).map_err(anyhow::Error::msg)?;
+            let mut counts = BTreeSet::new();
+            for trial in &trials {
+                let method = methods::find(&spec.method, resolved_options(spec, trial)?)?;
+                let trained: i64 = method.trainables(&layout)?.iter().map(TrainableSpec::count).sum();
+                counts.insert(trained);
+            }
+            let label = methods::find(&spec.method, spec.options.clone())?.label();
+            columns[0] = row(spec)?.unwrap_or(label);
+            columns[1] = if trials.len() > 1 { trials.len().to_string() } else { "fixed".into() };
+            let counts: Vec<String> = counts.iter().map(i64::to_string).collect();
+            columns.push(counts.join(" or "));
         }
         Ok(())
     }
@@ -171,8 +181,8 @@ impl Plan {
             let weights_checksum = context.language(backbone)?.checksum.clone();
             for spec in &profile.methods {
                 let cell =
-                    self.base(profile, spec, &self.suite, &data_checksum, backbone, &weights_checksum)?;
-                self.add_cells(&Cell { sets: profile.sets.clone(), ..cell }, spec, &profile.seeds);
+                    self.base(profile, spec, &self.suite, &data_checksum, backbone, &weights_checksum);
+                self.add_cells(&Cell { sets: profile.sets.clone(), ..cell }, spec, profile)?;
             }
         }
         for set in &sets {
@@ -184,7 +194,7 @@ impl Plan {
         Ok(())
     }
 
-    /// A cell of a method, before its rate and seed are chosen.
+    /// A cell of a method, before its options, rate and seed are filled in.
     fn base(
         &self,
         profile: &Profile,
@@ -193,8 +203,8 @@ impl Plan {
         data_checksum: &str,
         backbone: &str,
         weights_checksum: &str,
-    ) -> Result<Cell> {
-        Ok(Cell {
+    ) -> Cell {
+        Cell {
             experiment: self.experiment.clone(),
             suite: self.suite.clone(),
             profile: self.profile.clone(),
@@ -206,12 +216,14 @@ impl Plan {
             backbone: backbone.to_owned(),
             weights_checksum: weights_checksum.to_owned(),
             method: spec.method.clone(),
-            options: resolved_options(spec)?,
-            learning_rate: spec.learning_rate.all()[0],
+            options: Map::new(),
+            learning_rate: 0.0,
             chosen_from: Vec::new(),
+            searched: Vec::new(),
+            row: None,
             seed: profile.seeds[0],
             protocol: profile.protocol.clone(),
-        })
+        }
     }
 
     fn add_set(
@@ -228,8 +240,8 @@ impl Plan {
             let weights_checksum = context.backbone(backbone, size)?.checksum.clone();
             for spec in &profile.methods {
                 let base =
-                    self.base(profile, spec, &entry.name, &data_checksum, backbone, &weights_checksum)?;
-                self.add_cells(&base, spec, &profile.seeds);
+                    self.base(profile, spec, &entry.name, &data_checksum, backbone, &weights_checksum);
+                self.add_cells(&base, spec, profile)?;
             }
         }
         let label = match profile.data {
@@ -241,21 +253,29 @@ impl Plan {
         Ok(())
     }
 
-    fn add_cells(&mut self, base: &Cell, spec: &MethodSpec, seeds: &[u64]) {
-        let rates = spec.learning_rate.all();
-        let tuned = rates.len() > 1;
-        let first = self.tune.len();
-        self.tune.extend(rates.iter().filter(|_| tuned).map(|&learning_rate| Cell {
-            stage: Stage::Tune,
-            learning_rate,
-            ..base.clone()
-        }));
-        let candidates = first..self.tune.len();
-        let chosen_from = if tuned { rates.to_vec() } else { Vec::new() };
-        for &seed in seeds {
-            let cell = Cell { seed, chosen_from: chosen_from.clone(), ..base.clone() };
-            self.finals.push(FinalCell { cell, candidates: candidates.clone() });
+    fn add_cells(&mut self, base: &Cell, spec: &MethodSpec, profile: &Profile) -> Result<()> {
+        let trials = spec.trials(&profile.protocol).map_err(anyhow::Error::msg)?;
+        let mut cells = Vec::with_capacity(trials.len());
+        for trial in &trials {
+            cells.push(Cell { options: resolved_options(spec, trial)?, ..base.with(trial) });
         }
+        let tuned = trials.len() > 1;
+        let first = self.tune.len();
+        if tuned {
+            self.tune.extend(cells.iter().map(|cell| Cell { stage: Stage::Tune, ..cell.clone() }));
+        }
+        let mut cell = cells.swap_remove(0);
+        cell.row = row(spec)?;
+        match &spec.search {
+            _ if !tuned => {}
+            None => cell.chosen_from = trials.iter().map(|trial| trial.learning_rate).collect(),
+            Some(_) => cell.searched = trials,
+        }
+        for &seed in &profile.seeds {
+            let candidates = first..self.tune.len();
+            self.finals.push(FinalCell { cell: Cell { seed, ..cell.clone() }, candidates });
+        }
+        Ok(())
     }
 
     /// The cells of the table, with the rates that the first stage chose.
@@ -291,6 +311,18 @@ impl Plan {
         }
     }
 
+    /// Whether the methods are tuned alike, for a reader.
+    fn budget(&self) -> String {
+        let budgets: BTreeSet<usize> = self.finals.iter().map(|row| row.cell.budget()).collect();
+        match (budgets.first(), budgets.last()) {
+            (Some(1), Some(1)) | (None, _) | (_, None) => "nothing is tuned: every setting is fixed".into(),
+            (Some(least), Some(most)) if least == most => {
+                format!("every method is tuned alike: the best of {most} settings on val, for each set apart")
+            }
+            (Some(least), Some(most)) => format!("UNEQUAL tuning budgets: {least} to {most} settings"),
+        }
+    }
+
     /// What will run, for a reader.
     pub fn describe(&self, store: &Store) -> String {
         let mut text = self.summary(store);
@@ -301,17 +333,29 @@ impl Plan {
         let mut methods = Table::new();
         methods.load_preset(presets::NOTHING);
         let counts = self.backbones.iter().map(|name| format!("trained in {name}"));
-        methods.set_header(std::iter::once("method".to_owned()).chain(counts)).add_rows(&self.methods);
-        text += &format!("{sets}\n\n{methods}\n");
+        let first = ["method".to_owned(), "settings tried".to_owned()];
+        methods.set_header(first.into_iter().chain(counts)).add_rows(&self.methods);
+        text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
         text
     }
 }
 
-/// The options of a method with its defaults filled in, so that the hash does not depend on which of
-/// them the file spells out.
-fn resolved_options(spec: &MethodSpec) -> Result<serde_json::Map<String, serde_json::Value>> {
-    let options = methods::find(&spec.method, spec.options.clone())?.options();
+/// The options of a trial with the method's defaults filled in, so that the hash does not depend on which
+/// of them the file spells out.
+fn resolved_options(spec: &MethodSpec, trial: &Trial) -> Result<Map<String, Value>> {
+    let given = spec.options.clone().into_iter().chain(trial.options.clone()).collect();
+    let options = methods::find(&spec.method, given)?.options();
     Ok(options.as_object().cloned().unwrap_or_default())
+}
+
+/// The name of a row whose options are tuned for each set apart.
+fn row(spec: &MethodSpec) -> Result<Option<String>> {
+    let searched = spec.searched_options();
+    if searched.is_empty() {
+        return Ok(None);
+    }
+    let label = methods::find(&spec.method, spec.options.clone())?.label();
+    Ok(Some(format!("{label}, tuned {}", searched.join(", "))))
 }
 
 impl Selection {

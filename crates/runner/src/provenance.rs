@@ -43,6 +43,10 @@ impl Recorder {
         let mut protocol = serde_json::to_value(&cell.protocol)?;
         protocol["learning_rate"] = cell.learning_rate.into();
         protocol["chosen_from"] = cell.chosen_from.clone().into();
+        protocol["tuning_budget"] = cell.budget().into();
+        if !cell.searched.is_empty() {
+            protocol["searched"] = serde_json::to_value(&cell.searched)?;
+        }
         let method = cell.method()?;
         Ok(Record {
             schema: record::SCHEMA,
@@ -59,7 +63,7 @@ impl Recorder {
             },
             method: record::Method {
                 name: cell.method.clone(),
-                label: method.label(),
+                label: cell.row_label()?,
                 config: method.options(),
             },
             seed: cell.seed,

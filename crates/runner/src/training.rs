@@ -4,6 +4,7 @@
 //! learns. All draws are functions of (seed, epoch, step), so that a training goes on from a
 //! checkpoint bit for bit.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,6 +15,7 @@ use tch::Tensor;
 
 use crate::checkpoint::{CheckpointFile, Progress};
 use crate::error::RunError;
+use crate::run_log::{EpochLine, EpochReading, RunLog, StepLine};
 use crate::signals::StopFlag;
 
 /// A place in a training.
@@ -45,6 +47,15 @@ pub trait Objective {
     /// When libtorch fails.
     fn loss(&self, batch: &Self::Batch, place: Place) -> Result<Tensor>;
 
+    /// What is read of the model after an epoch, for the log alone; nothing as a rule.
+    ///
+    /// # Errors
+    /// When data cannot be read, or a signal asked to stop.
+    fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochReading> {
+        let _ = stop;
+        Ok(EpochReading::default())
+    }
+
     /// Time that [`Objective::batch`] took so far.
     fn reading(&self) -> Duration;
 }
@@ -67,6 +78,7 @@ pub struct Learner {
     optimiser: AdamW,
     /// How far.
     pub progress: Progress,
+    log: Option<RunLog>,
 }
 
 impl Learner {
@@ -77,7 +89,7 @@ impl Learner {
     pub fn new(trainables: Trainables, weight_decay: f64) -> Result<Self> {
         let settings = AdamWSettings { weight_decay, ..AdamWSettings::default() };
         let optimiser = AdamW::new(&trainables, settings)?;
-        Ok(Self { trainables, optimiser, progress: Progress::default() })
+        Ok(Self { trainables, optimiser, progress: Progress::default(), log: None })
     }
 
     /// Goes on from a checkpoint, where there is one.
@@ -88,7 +100,18 @@ impl Learner {
         if let Some(progress) = checkpoint.restore(&self.trainables, &mut self.optimiser)? {
             self.progress = progress;
         }
+        let mut log = checkpoint.log()?;
+        log.go_on_from(&self.progress.logged)?;
+        self.log = Some(log);
         Ok(())
+    }
+
+    /// Moves the logs of a training that has ended into the cell's folder.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn publish_log(&mut self, folder: &Path) -> Result<()> {
+        Ok(self.log.take().map_or(Ok(()), |log| log.publish(folder))?)
     }
 
     /// Trains `epochs` epochs with the learning rate `rate` of a step.
@@ -119,32 +142,46 @@ impl Learner {
                 let place = Place { epoch, step: self.progress.steps };
                 let batch = objective.batch(examples, place)?;
                 let start = Instant::now();
-                let Some(loss) = self.step(objective, &batch, place, rate(place.step))? else {
+                let learning_rate = rate(place.step);
+                let Some((loss, gradient_norm)) = self.step(objective, &batch, place, learning_rate)? else {
                     return Ok(State::Diverged);
                 };
                 self.progress.training += start.elapsed();
                 self.progress.steps += 1;
+                if let Some(log) = &mut self.log {
+                    log.step(&StepLine { step: self.progress.steps, loss, gradient_norm, learning_rate })?;
+                }
                 #[allow(clippy::cast_precision_loss)]
                 {
                     self.progress.sum += loss * examples.len() as f64;
                 }
                 (session.progress)(self.progress.steps, total);
             }
+            let reading = objective.after_epoch(session.stop)?;
             #[allow(clippy::cast_precision_loss)]
-            self.progress.losses.push(self.progress.sum / examples as f64);
+            let train_loss = self.progress.sum / examples as f64;
+            if let Some(log) = &mut self.log {
+                log.epoch(&EpochLine { epoch: epoch + 1, train_loss, reading })?;
+            }
+            // NaN-free: an accuracy is a share.
+            self.progress.test_selected = match (self.progress.test_selected, reading.test_accuracy) {
+                (Some(best), Some(now)) => Some(best.max(now)),
+                (best, now) => best.or(now),
+            };
+            self.progress.losses.push(train_loss);
             self.progress.sum = 0.0;
         }
         Ok(State::Finished)
     }
 
-    /// One step; none, and no change, where loss or gradient is not finite.
+    /// One step: loss and norm of the gradient; none, and no change, where one of them is not finite.
     fn step<O: Objective>(
         &mut self,
         objective: &O,
         batch: &O::Batch,
         place: Place,
         rate: f64,
-    ) -> Result<Option<f64>> {
+    ) -> Result<Option<(f64, f64)>> {
         let loss = objective.loss(batch, place)?;
         let gradient = self.trainables.gradient(&loss)?;
         let value = f64::try_from(&loss)?;
@@ -153,7 +190,7 @@ impl Learner {
             return Ok(None);
         }
         self.optimiser.step(&self.trainables, &gradient, rate)?;
-        Ok(Some(value))
+        Ok(Some((value, norm)))
     }
 
     /// After an error: what was trained is kept if that is possible, where a signal came or a disk
@@ -162,7 +199,7 @@ impl Learner {
     /// # Errors
     /// When the checkpoint cannot be written.
     pub fn keep(
-        &self,
+        &mut self,
         error: &anyhow::Error,
         objective: &impl Objective,
         checkpoint: &CheckpointFile,
@@ -174,7 +211,10 @@ impl Learner {
         }
     }
 
-    fn save(&self, objective: &impl Objective, checkpoint: &CheckpointFile) -> Result<()> {
+    fn save(&mut self, objective: &impl Objective, checkpoint: &CheckpointFile) -> Result<()> {
+        if let Some(log) = &mut self.log {
+            self.progress.logged = log.flush()?;
+        }
         let mut progress = self.progress.clone();
         progress.reading += objective.reading();
         checkpoint.save(&progress, &self.trainables, &self.optimiser)

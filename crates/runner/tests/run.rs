@@ -5,7 +5,7 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Bench, DRAWN, adapters, done};
+use common::{Bench, DRAWN, adapters, done, is_checkpoint};
 use report::record::{Record, Stage};
 
 #[test]
@@ -111,7 +111,7 @@ fn long() -> Bench {
 fn checkpoints(bench: &Bench) -> Vec<PathBuf> {
     let folder = bench.path("results/runs/vtab/embedded/.checkpoints");
     let paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
-    paths.filter(|path| !path.file_name().unwrap().to_str().unwrap().starts_with('.')).collect()
+    paths.filter(|path| is_checkpoint(path)).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Bench, DRAWN, adapters, done, refusal};
+use common::{Bench, DRAWN, adapters, done, is_checkpoint, refusal};
 
 const SLURM: [&str; 6] = ["run", "vtab.yaml", "--on", "slurm", "--time", "10"];
 
@@ -157,7 +157,8 @@ fn a_task_that_is_warned_or_requeued_goes_on_and_a_cancelled_one_is_submitted_ag
     let job = submitted.split("job ").nth(1).unwrap().split(':').next().unwrap().to_owned();
     let checkpoints = || {
         let folder = bench.path("results/runs/vtab/embedded/.checkpoints");
-        std::fs::read_dir(folder).into_iter().flatten().flatten().count()
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.filter(|entry| is_checkpoint(&entry.path())).count()
     };
     let saved = || {
         let start = Instant::now();

@@ -6,7 +6,7 @@ mod common;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Bench, DRAWN, adapters, done, refusal};
+use common::{Bench, DRAWN, adapters, done, is_checkpoint, refusal};
 
 /// Two cells of one method, long enough to be met in their middle.
 fn long() -> Bench {
@@ -58,7 +58,9 @@ fn handles_sigterm(child: &Child) -> bool {
 
 fn checkpoints(bench: &Bench) -> usize {
     let folder = bench.path("results/runs/vtab/embedded/.checkpoints");
-    std::fs::read_dir(folder).into_iter().flatten().flatten().count()
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // `.<name>.<process>` is a half, `<cell>.steps.jsonl` a log.
+    entries.filter(|entry| is_checkpoint(&entry.path())).count()
 }
 
 #[test]
@@ -201,8 +203,9 @@ fn a_signal_in_the_evaluation_keeps_the_whole_training() {
 /// Steps in the one checkpoint of a bench.
 fn steps_saved(bench: &Bench) -> u64 {
     let folder = bench.path("results/runs/vtab/embedded/.checkpoints");
-    let Some(entry) = std::fs::read_dir(folder).into_iter().flatten().flatten().next() else { return 0 };
-    let Ok(file) = san_core::weights::TensorFile::read(&entry.path()) else { return 0 };
+    let mut paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let Some(path) = paths.find(|path| is_checkpoint(path)) else { return 0 };
+    let Ok(file) = san_core::weights::TensorFile::read(&path) else { return 0 };
     let header: serde_json::Value = serde_json::from_str(&file.metadata["san_checkpoint"]).unwrap();
     header["progress"]["steps"].as_u64().unwrap()
 }

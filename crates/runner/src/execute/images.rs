@@ -8,20 +8,21 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use backbones::Classifier;
 use data_loaders::{BatchStep, ImageProtocol, ImageSet, Loader, LoaderRecipe, Split};
-use report::record::{Dataset, Metrics, State};
-use san_core::Attachment;
+use report::record::{Dataset, Metrics, Stage, State};
 use san_core::adapter_file::{self, AdapterHeader};
 use san_core::branch::Pass;
 use san_core::merge::merge;
 use san_core::methods::{self, Method};
 use san_core::random::permutation;
 use san_core::schedule::Cosine;
+use san_core::{Attachment, Trainables};
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use super::{Outcome, parameters, splits};
 use crate::cell::Cell;
 use crate::context::{Context, Features, LoadedBackbone};
-use crate::files::write_atomically;
+use crate::predictions;
+use crate::run_log::{EpochReading, PartAccuracies};
 use crate::signals::StopFlag;
 use crate::training::{Learner, Objective, Place, Session};
 
@@ -59,21 +60,30 @@ struct Run<'a> {
     backbone: Rc<LoadedBackbone>,
     learner: Learner,
     task: Task<'a>,
-    test_inputs: Inputs,
     merge_difference: Option<f64>,
     /// Time of the forward passes that made features of the training images.
     feature_time: Duration,
-    evaluation: Duration,
 }
 
-/// What is learnt from: images, or their features, and classes.
+/// What is learnt from, images, or their features, and classes, and what is read.
 struct Task<'a> {
     cell: &'a Cell,
     attachment: Attachment,
     model: Classifier,
     inputs: Inputs,
+    test_inputs: Inputs,
     /// What makes the batches of images, and the step whose batch comes next.
     loader: Option<(Loader, u64)>,
+    /// Models over the same trained tensors that are read after each epoch, where the protocol asks.
+    readings: Option<Readings>,
+    evaluation: Duration,
+}
+
+/// One trained SAN, read in parts.
+struct Readings {
+    nt: Classifier,
+    sp: Classifier,
+    head: Classifier,
 }
 
 /// What the scores of a batch should be.
@@ -132,6 +142,23 @@ impl Objective for Task<'_> {
         loss
     }
 
+    fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochReading> {
+        let protocol = &self.cell.protocol;
+        let mut reading = EpochReading::default();
+        if protocol.test_selected || self.readings.is_some() {
+            let predictions = predict(&self.model, &mut self.test_inputs, &mut self.evaluation, stop)?;
+            reading.test_accuracy = Some(self.test_inputs.accuracy(&predictions));
+        }
+        if let Some(Readings { nt, sp, head }) = &self.readings {
+            let mut read = |model| -> Result<f64> {
+                let predictions = predict(model, &mut self.test_inputs, &mut self.evaluation, stop)?;
+                Ok(self.test_inputs.accuracy(&predictions))
+            };
+            reading.readings = Some(PartAccuracies { nt: read(nt)?, sp: read(sp)?, head: read(head)? });
+        }
+        Ok(reading)
+    }
+
     /// The time that the steps waited for their data; what was made meanwhile costs nothing here.
     fn reading(&self) -> Duration {
         self.inputs.reading
@@ -172,6 +199,26 @@ impl Task<'_> {
     }
 }
 
+/// The predicted class of every image of the split, the last partial batch included.
+fn predict(
+    model: &Classifier,
+    inputs: &mut Inputs,
+    time: &mut Duration,
+    stop: &StopFlag,
+) -> Result<Vec<i64>> {
+    let indices: Vec<usize> = (0..inputs.len()).collect();
+    let mut predictions = Vec::with_capacity(indices.len());
+    for batch in indices.chunks(EVALUATION_BATCH) {
+        stop.check()?;
+        let (images, _) = inputs.batch(batch)?;
+        let start = Instant::now();
+        let scores = no_grad(|| inputs.scores(model, &images));
+        predictions.extend(Vec::<i64>::try_from(scores.f_argmax(1, false)?.f_to_device(Device::Cpu)?)?);
+        *time += start.elapsed();
+    }
+    Ok(predictions)
+}
+
 impl<'a> Run<'a> {
     fn prepare(cell: &'a Cell, image: &ImageProtocol, context: &mut Context) -> Result<Self> {
         let size = image.image_size;
@@ -186,16 +233,17 @@ impl<'a> Run<'a> {
         let model = Classifier::new(&**architecture, layout, weights, &attachment, &trainables)?;
         let (train, test) = splits(cell.stage);
         let inputs = |split| Inputs::new(set.clone(), split, *image, device);
+        let readings = readings(cell, &*method, &backbone, &trainables)?;
+        let (inputs, test_inputs) = (inputs(train), inputs(test));
+        let evaluation = Duration::ZERO;
         Ok(Self {
-            task: Task { cell, attachment, model, inputs: inputs(train), loader: None },
-            test_inputs: inputs(test),
+            task: Task { cell, attachment, model, inputs, test_inputs, loader: None, readings, evaluation },
             cell,
             method,
             backbone,
             learner: Learner::new(trainables, cell.protocol.weight_decay)?,
             merge_difference: None,
             feature_time: Duration::ZERO,
-            evaluation: Duration::ZERO,
         })
     }
 
@@ -208,9 +256,9 @@ impl<'a> Run<'a> {
     ) -> Result<(State, Option<Vec<i64>>, u64)> {
         // Features of images that change from epoch to epoch cannot be computed once.
         if self.method.features_are_frozen() && self.cell.protocol.augmentation.is_none() {
-            let model = &self.task.model;
-            self.feature_time += self.task.inputs.become_features(self.cell, context, model, session.stop)?;
-            self.evaluation += self.test_inputs.become_features(self.cell, context, model, session.stop)?;
+            let Task { model, inputs, test_inputs, evaluation, .. } = &mut self.task;
+            self.feature_time += inputs.become_features(self.cell, context, model, session.stop)?;
+            *evaluation += test_inputs.become_features(self.cell, context, model, session.stop)?;
         }
         let rate = self.schedule();
         let epochs = self.cell.protocol.epochs;
@@ -220,9 +268,10 @@ impl<'a> Run<'a> {
             State::Diverged => None,
         };
         if let Some(predictions) = &predictions {
-            write_atomically(&folder.join("predictions.csv"), self.table(predictions).as_bytes())?;
+            predictions::write(folder, self.task.test_inputs.labels(), predictions)?;
         }
         let adapter_bytes = self.write_adapter(folder)?;
+        self.learner.publish_log(folder)?;
         Ok((state, predictions, adapter_bytes))
     }
 
@@ -238,26 +287,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The predicted class of every image of the split, the last partial batch included.
+    /// The predicted classes; merged weights are compared on the way.
     fn evaluate(&mut self, stop: &StopFlag) -> Result<Vec<i64>> {
         let plain = self.merged()?;
-        let indices: Vec<usize> = (0..self.test_inputs.len()).collect();
-        let mut predictions = Vec::with_capacity(indices.len());
-        for (number, batch) in indices.chunks(EVALUATION_BATCH).enumerate() {
-            stop.check()?;
-            let (inputs, _) = self.test_inputs.batch(batch)?;
-            let start = Instant::now();
-            let scores = no_grad(|| self.test_inputs.scores(&self.task.model, &inputs));
-            predictions.extend(Vec::<i64>::try_from(scores.f_argmax(1, false)?.f_to_device(Device::Cpu)?)?);
-            self.evaluation += start.elapsed();
-            if let (0, Some(plain)) = (number, &plain) {
-                let few = &batch[..batch.len().min(MERGE_CHECK)];
-                let images = self.test_inputs.images(few)?;
-                let difference = no_grad(|| plain.forward(&images) - scores.narrow(0, 0, few.len() as i64));
-                self.merge_difference = Some(f64::try_from(difference.abs().max())?);
-            }
+        let Task { model, test_inputs, evaluation, .. } = &mut self.task;
+        if let Some(plain) = &plain {
+            let few: Vec<usize> = (0..test_inputs.len().min(MERGE_CHECK)).collect();
+            let (inputs, _) = test_inputs.batch(&few)?;
+            let images = test_inputs.images(&few)?;
+            let difference = no_grad(|| plain.forward(&images) - test_inputs.scores(model, &inputs));
+            self.merge_difference = Some(f64::try_from(difference.abs().max())?);
         }
-        Ok(predictions)
+        predict(model, test_inputs, evaluation, stop)
     }
 
     /// The model of merged weights, where the method can be merged.
@@ -270,20 +311,13 @@ impl<'a> Run<'a> {
         Ok(Some(Classifier::merged(&**architecture, layout, &merged)?))
     }
 
-    fn table(&self, predictions: &[i64]) -> String {
-        let rows = self.test_inputs.labels().iter().zip(predictions).enumerate();
-        let row =
-            |(index, (label, predicted)): (usize, (&u32, &i64))| format!("{index},{label},{predicted}\n");
-        std::iter::once("index,label,predicted\n".to_owned()).chain(rows.map(row)).collect()
-    }
-
     fn write_adapter(&self, folder: &Path) -> Result<u64> {
         let header = AdapterHeader {
             method: self.cell.method.clone(),
             options: self.method.options(),
             backbone: self.cell.backbone.clone(),
             base_checksum: self.backbone.checksum.clone(),
-            classes: i64::from(self.test_inputs.set.classes()),
+            classes: i64::from(self.task.test_inputs.set.classes()),
         };
         Ok(adapter_file::write(
             &folder.join(report::record::ADAPTER_FILE),
@@ -293,15 +327,15 @@ impl<'a> Run<'a> {
     }
 
     fn dataset(&self) -> Result<Dataset> {
-        let entry = self.test_inputs.set.entry();
+        let entry = self.task.test_inputs.set.entry();
         let count = |inputs: &Inputs| u32::try_from(inputs.len()).unwrap_or(u32::MAX);
         Ok(Dataset {
             name: self.cell.set_label(),
             group: serde_json::to_value(entry.group)?.as_str().unwrap_or_default().to_owned(),
             order: entry.order,
-            classes: self.test_inputs.set.classes(),
+            classes: self.task.test_inputs.set.classes(),
             train: count(&self.task.inputs),
-            test: count(&self.test_inputs),
+            test: count(&self.task.test_inputs),
             checksum: self.cell.data_checksum.clone(),
         })
     }
@@ -312,12 +346,7 @@ impl<'a> Run<'a> {
         predictions: Option<Vec<i64>>,
         adapter_bytes: u64,
     ) -> Result<Outcome> {
-        #[allow(clippy::cast_precision_loss)]
-        let accuracy = predictions.map(|predictions| {
-            let pairs = self.test_inputs.labels().iter().zip(&predictions);
-            let right = pairs.filter(|(label, predicted)| i64::from(**label) == **predicted).count();
-            right as f64 / predictions.len() as f64
-        });
+        let accuracy = predictions.map(|predictions| self.task.test_inputs.accuracy(&predictions));
         let dataset = self.dataset()?;
         let progress = self.learner.progress;
         Ok(Outcome {
@@ -330,18 +359,45 @@ impl<'a> Run<'a> {
                 merge_difference: self.merge_difference,
                 loss_history: progress.losses,
                 steps: progress.steps,
-                test_selected: None,
+                test_selected: progress.test_selected.filter(|_| self.cell.stage == Stage::Final),
                 no_answer: None,
                 forgetting: None,
                 truncation: None,
                 evaluations: Vec::new(),
             },
             training: progress.training + self.feature_time,
-            evaluation: self.evaluation,
-            reading: progress.reading + self.task.inputs.reading + self.test_inputs.reading,
+            evaluation: self.task.evaluation,
+            reading: progress.reading + self.task.inputs.reading + self.task.test_inputs.reading,
             adapter_bytes,
         })
     }
+}
+
+/// The models of [`Readings`], where the protocol asks and the method is SAN in both modes.
+fn readings(
+    cell: &Cell,
+    method: &dyn Method,
+    backbone: &LoadedBackbone,
+    trainables: &Trainables,
+) -> Result<Option<Readings>> {
+    let serde_json::Value::Object(options) = method.options() else { return Ok(None) };
+    if !cell.protocol.readings || cell.method != "san" || options["mode"] != "both" {
+        return Ok(None);
+    }
+    let LoadedBackbone { architecture, layout, weights, .. } = backbone;
+    let classifier =
+        |attachment: &Attachment| Classifier::new(&**architecture, layout, weights, attachment, trainables);
+    let in_mode = |mode: &str| -> Result<Classifier> {
+        let mut options = options.clone();
+        options.insert("mode".into(), mode.into());
+        if mode == "nt" {
+            // What acts on p alone has no meaning there.
+            options.insert("ltd_ltp".into(), false.into());
+            options.insert("detach".into(), false.into());
+        }
+        Ok(classifier(&methods::find("san", options)?.attach(layout, weights, trainables)?)?)
+    };
+    Ok(Some(Readings { nt: in_mode("nt")?, sp: in_mode("sp")?, head: classifier(&Attachment::default())? }))
 }
 
 /// The inputs of one split: images, or features where nothing before the head learns.
@@ -361,6 +417,14 @@ impl Inputs {
 
     fn labels(&self) -> &[u32] {
         self.set.labels(self.split)
+    }
+
+    /// Share of the labels that are predicted.
+    #[allow(clippy::cast_precision_loss)]
+    fn accuracy(&self, predictions: &[i64]) -> f64 {
+        let pairs = self.labels().iter().zip(predictions);
+        let right = pairs.filter(|(label, predicted)| i64::from(**label) == **predicted).count();
+        right as f64 / predictions.len() as f64
     }
 
     fn len(&self) -> usize {

@@ -40,7 +40,7 @@ pub(super) fn execute(
     folder: &Path,
     session: &mut Session<'_>,
 ) -> Result<Outcome> {
-    let mut run = Run::prepare(cell, text, context)?;
+    let mut run = session.stop.interruptible(|| Run::prepare(cell, text, context))?;
     run.learner.restore(session.checkpoint)?;
     match run.carry_out(folder, session) {
         Ok((state, evaluations, adapter_bytes)) => run.into_outcome(state, evaluations, adapter_bytes),
@@ -179,6 +179,7 @@ impl<'a> Run<'a> {
         };
         let path = folder.join(report::record::ADAPTER_FILE);
         let adapter_bytes = adapter_file::write(&path, &header, &self.learner.trainables)?;
+        self.learner.publish_log(folder)?;
         Ok((state, evaluations, adapter_bytes))
     }
 

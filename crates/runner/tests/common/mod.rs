@@ -24,6 +24,7 @@ profiles:
       - {method: linear, learning_rate: 1.0e-2}
       - {method: san, learning_rate: [1.0e-3, 1.0e-2]}
     seeds: [0, 1]
+    unequal_budgets: true
     protocol:
       epochs: 2
       warmup_epochs: 1
@@ -106,12 +107,18 @@ pub fn done(bench: &Bench, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What cells trained and predicted.
-pub fn adapters(bench: &Bench) -> Vec<(PathBuf, Vec<u8>, String)> {
+/// What cells trained and predicted, and the course of their training.
+pub fn adapters(bench: &Bench) -> Vec<(PathBuf, Vec<Vec<u8>>)> {
+    let files = ["adapter.safetensors", "predictions.parquet", "steps.jsonl", "epochs.jsonl"];
     let read = |cell: PathBuf| {
-        let adapter = std::fs::read(cell.join("adapter.safetensors")).unwrap();
-        let predictions = std::fs::read_to_string(cell.join("predictions.csv")).unwrap();
-        (cell.file_name().unwrap().into(), adapter, predictions)
+        let contents = files.map(|file| std::fs::read(cell.join(file)).unwrap()).to_vec();
+        (cell.file_name().unwrap().into(), contents)
     };
     bench.cells().into_iter().map(read).collect()
+}
+
+/// Whether this is a whole checkpoint, and neither a half (`.<name>`) nor a log.
+pub fn is_checkpoint(path: &Path) -> bool {
+    let name = path.file_name().unwrap().to_str().unwrap();
+    name.ends_with(".safetensors") && !name.starts_with('.')
 }
