@@ -1,6 +1,6 @@
 //! Vision and language: conversations and questions about images, their prompts, and the scoring of free answers.
 //!
-//! `benchmark` (with `table`) reads the seven sets that LLaVA-1.5 is read on and `local` three small ones; both give a
+//! `benchmark` (with `table`) reads the seven sets that LLaVA-1.5 is read on and `local` three small ones, `mini` draws seven; all give a
 //! [`Question`] with its prompt and its [`Key`]. `conversation` reads LLaVA's training files. `template` makes either
 //! into one text whose answers alone are trained on, `picture` an image into the tower's input. `normalise`, `judge` and
 //! `tally` are the benchmarks' own rules of scoring; `submission` writes what their servers read.
@@ -9,6 +9,7 @@ mod benchmark;
 mod conversation;
 mod judge;
 mod local;
+mod mini;
 mod normalise;
 mod picture;
 mod question;
@@ -24,6 +25,7 @@ pub use conversation::{
 };
 pub use judge::{Judgement, Key, option_letter, vqa_accuracy};
 pub use local::{SmallPart, SmallSet};
+pub use mini::{CaptionStream, MiniQuestions};
 pub use normalise::{evalai_answer, vqa_answer};
 pub use picture::{Picture, PictureProtocol, Square};
 pub use question::{OPTION_LETTER, Question, SHORT_ANSWER, UNANSWERABLE};
