@@ -40,7 +40,7 @@ fn most_frequent(train: &[Question]) -> impl Fn(&Question) -> String {
 #[test]
 fn a_model_that_does_not_look_is_left_with_the_prior() {
     let expected = [
-        (Benchmark::Vqav2, 0.40),
+        (Benchmark::Vqav2, 0.43),
         (Benchmark::Gqa, 0.40),
         (Benchmark::Vizwiz, 0.40),
         (Benchmark::ScienceqaImg, 0.35),
