@@ -30,6 +30,14 @@ plan suite profile="embedded" *arguments: setup
 status suite="vtab" profile="embedded" *arguments: setup
     @{{san_program}} status {{suite}} --profile {{profile}} {{arguments}}
 
+# Load a set or a suite into SAN_DATA; --dry-run prints files, sizes and terms
+fetch name *arguments: setup
+    @{{san_program}} fetch {{name}} {{arguments}}
+
+# Look at every image of a set or a suite under SAN_DATA: damage, duplicates, counts; a manifest
+verify name *arguments: setup
+    @{{san_program}} verify {{name}} {{arguments}}
+
 # Measure the speed of a training step of each method
 bench *arguments: libtorch
     cargo bench --package backbones --profile dev --bench train_step {{arguments}}
@@ -50,6 +58,20 @@ test: libtorch
         cargo test --workspace --lib --bins --tests
     fi
     cargo test --workspace --doc
+
+# Feed every reader of lists, headers and archives with broken bytes for so many seconds, by libFuzzer
+fuzz seconds="60" *arguments:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd fuzz
+    # What `cargo fuzz` sets, but for the address sanitiser, which needs a nightly compiler. With a target named, only
+    # the program is built so, not the build scripts.
+    export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+        -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+        -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
+    mkdir -p corpus/readers artifacts
+    SEEDS=corpus/readers cargo run --release --target "$(rustc -vV | sed -n 's/^host: //p')" --bin readers -- \
+        corpus/readers -max_total_time={{seconds}} -artifact_prefix=artifacts/ -timeout=20 -rss_limit_mb=2048 {{arguments}}
 
 # Check the format, the lints and the documentation, warnings denied
 lint: libtorch && doc

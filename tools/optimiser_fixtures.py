@@ -13,6 +13,7 @@ import pathlib
 
 import torch
 from timm.scheduler import CosineLRScheduler
+from transformers import get_linear_schedule_with_warmup
 
 import fixture_file
 
@@ -61,6 +62,7 @@ def write_schedules():
         settings = dict(t_initial=t_initial, lr_min=1e-8, warmup_t=10, warmup_lr_init=1e-7, warmup_prefix=prefix)
         schedules.append({"lr": 1e-3} | settings | {"learning_rates": cosine(1e-3, 100, settings)})
     (FIXTURES / "schedule.json").write_text(json.dumps(schedules, indent=1) + "\n")
+    (FIXTURES / "linear_schedule.json").write_text(json.dumps(linear(2e-4, warmup=10, steps=60)) + "\n")
 
 
 def cosine(rate, steps, settings):
@@ -72,6 +74,18 @@ def cosine(rate, steps, settings):
         scheduler.step_update(update)
         rates.append(optimiser.param_groups[0]["lr"])
     return rates
+
+
+def linear(rate, warmup, steps):
+    """The learning rate that transformers' linear schedule uses in each of the updates 0 .. steps."""
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=rate)
+    scheduler = get_linear_schedule_with_warmup(optimiser, warmup, steps)
+    rates = []
+    for _ in range(steps + 1):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        scheduler.step()
+    return {"lr": rate, "warmup": warmup, "steps": steps, "learning_rates": rates}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 //! A backbone with a trained linear head.
 
 use san_core::attachment::Scope;
+use san_core::layout::HeadSpec;
 use san_core::parameter::{Parameter, linear};
 use san_core::{Attachment, Error, Layout, Trainables, Weights};
 use tch::Tensor;
@@ -27,10 +28,11 @@ impl Classifier {
         attachment: &Attachment,
         trainables: &Trainables,
     ) -> Result<Self, Error> {
+        let [weight, bias] = head_tensors(layout)?;
         Ok(Self {
             backbone: architecture.build(&Scope::new(weights, attachment))?,
-            weight: Parameter::Trained(trainables.get(&format!("{}.weight", layout.head))?),
-            bias: Parameter::Trained(trainables.get(&format!("{}.bias", layout.head))?),
+            weight: Parameter::Trained(trainables.get(&weight)?),
+            bias: Parameter::Trained(trainables.get(&bias)?),
         })
     }
 
@@ -43,11 +45,12 @@ impl Classifier {
         layout: &Layout,
         weights: &Weights,
     ) -> Result<Self, Error> {
-        let frozen = |part| weights.get(&format!("{}.{part}", layout.head)).map(Tensor::shallow_clone);
+        let [weight, bias] = head_tensors(layout)?;
+        let frozen = |name: &str| weights.get(name).map(Tensor::shallow_clone);
         Ok(Self {
             backbone: architecture.build(&Scope::new(weights, &Attachment::default()))?,
-            weight: Parameter::Frozen(frozen("weight")?),
-            bias: Parameter::Frozen(frozen("bias")?),
+            weight: Parameter::Frozen(frozen(&weight)?),
+            bias: Parameter::Frozen(frozen(&bias)?),
         })
     }
 
@@ -65,4 +68,12 @@ impl Classifier {
     pub fn head(&self, features: &Tensor) -> Tensor {
         linear(features, &self.weight, Some(&self.bias))
     }
+}
+
+fn head_tensors(layout: &Layout) -> Result<[String; 2], Error> {
+    let missing = || Error::MissingTensor {
+        name: "head".into(),
+        place: format!("{}, which is no image classifier", layout.backbone),
+    };
+    layout.head.as_ref().map(HeadSpec::tensors).ok_or_else(missing)
 }

@@ -305,16 +305,10 @@ impl Block {
     /// Heads attending over the normalised tokens, `[batch, tokens, dim]`.
     fn attend(&self, x: &Tensor) -> Tensor {
         let [batch, tokens, dim] = x.size()[..] else { unreachable!("tokens have three dimensions") };
-        // The norm is taken once, unless a method scales the inputs of the three apart.
-        let sites = self.queries_keys_values.each_ref();
-        let shared = sites.iter().all(|site| site.input_scale().is_none()).then(|| self.norm1.forward(x));
-        let [q, k, v] = sites.map(|site| {
-            let y = match &shared {
-                Some(normal) => site.project(normal),
-                None => self.norm1.then(x, site),
-            };
-            y.reshape([batch, tokens, self.heads, dim / self.heads]).transpose(1, 2)
-        });
+        let [q, k, v] = self
+            .norm1
+            .then_each(x, self.queries_keys_values.each_ref())
+            .map(|y| y.reshape([batch, tokens, self.heads, dim / self.heads]).transpose(1, 2));
         let y = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, false, None, false);
         y.transpose(1, 2).reshape([batch, tokens, dim])
     }

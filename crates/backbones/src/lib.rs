@@ -9,8 +9,14 @@
 pub mod classifier;
 pub mod clip;
 pub mod convnext;
+pub mod generate;
+pub mod gguf;
+pub mod language;
+pub mod llama;
 pub mod registry;
+pub mod rope;
 pub mod swin;
+pub mod tokenizer;
 pub mod vit;
 pub mod weights;
 

@@ -3,7 +3,7 @@
 use san_core::Error;
 use san_core::error::did_you_mean;
 
-use crate::{Architecture, convnext, swin, vit};
+use crate::{Architecture, convnext, llama, swin, vit};
 
 /// Where a configuration's weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,36 @@ const VIT_MICRO: &[u8] = include_bytes!("../../../assets/vit_micro.safetensors")
 const SWIN_MICRO: &[u8] = include_bytes!("../../../assets/swin_micro.safetensors");
 /// Made by `san pretrain convnext_micro`.
 const CONVNEXT_MICRO: &[u8] = include_bytes!("../../../assets/convnext_micro.safetensors");
+
+/// Made by `san pretrain llama_micro`, its vocabulary with it.
+const LLAMA_MICRO: BundledLanguage = BundledLanguage {
+    weights: include_bytes!("../../../assets/llama_micro.safetensors"),
+    vocabulary: include_bytes!("../../../assets/llama_micro.tokenizer.json"),
+};
+
+/// The files of a language model that is part of the program.
+#[derive(Debug, Clone, Copy)]
+pub struct BundledLanguage {
+    /// Weights, safetensors.
+    pub weights: &'static [u8],
+    /// Vocabulary, `tokenizer.json`.
+    pub vocabulary: &'static [u8],
+}
+
+/// The bundled language model of that name, and its files.
+pub fn bundled_language(name: &str) -> Option<(llama::Config, BundledLanguage)> {
+    (name == "llama_micro").then(|| (llama_micro(), LLAMA_MICRO))
+}
+
+/// The bundled LLaMA: grouped heads, the output embedding tied.
+fn llama_micro() -> llama::Config {
+    llama::Config {
+        num_key_value_heads: Some(2),
+        max_position_embeddings: 512,
+        tie_word_embeddings: true,
+        ..llama::Config::new(96, 256, 4, 4, 768)
+    }
+}
 
 /// A named model.
 #[derive(Debug)]

@@ -1,9 +1,21 @@
 //! Checkpoints read strictly against a layout.
+//!
+//! Those of image models are small and read whole; [`language`] reads tensor by tensor.
+
+mod config;
+mod language;
+mod pass;
+mod shards;
 
 use std::path::Path;
 
+use san_core::layout::HeadSpec;
 use san_core::weights::TensorFile;
 use san_core::{Error, Layout, Weights};
+
+pub(crate) use language::{Collected, check_config};
+pub use language::{LanguageCheckpoint, Target, language, parse_language};
+pub(crate) use pass::Pass;
 
 use crate::Architecture;
 
@@ -46,8 +58,8 @@ fn from_file(
     layout: &Layout,
 ) -> Result<Checkpoint, Error> {
     let mut weights = Weights::new(file.tensors);
-    for part in ["weight", "bias"] {
-        weights.remove(&format!("{}.{part}", layout.head));
+    for name in layout.head.iter().flat_map(HeadSpec::tensors) {
+        weights.remove(&name);
     }
     let weights = architecture.fit(weights)?;
     weights.check(layout, &path.display().to_string())?;

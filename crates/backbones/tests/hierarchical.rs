@@ -13,7 +13,7 @@ const TOLERANCE: f64 = 1e-4;
 
 fn equals_timm(name: &str) {
     let fixture = Fixture::read(name);
-    let ours = tuned(&*fixture.config, &fixture, &*method("fft", json!({})), &[BTreeMap::new()]);
+    let ours = tuned(&fixture.config, &fixture, &*method("fft", json!({})), &[BTreeMap::new()]);
     let input = fixture.get("input");
     assert_close("features", &ours.model.features(input), fixture.get("features"), TOLERANCE);
     assert_close("logits", &ours.model.forward(input), fixture.get("logits"), TOLERANCE);
@@ -55,7 +55,7 @@ fn san_equals_timms_network_with_scaled_weights_in_every_mode_and_wiring() {
         for mode in ["both", "nt", "sp"] {
             for wiring in wirings {
                 let san = method("san", json!({"mode": mode, "wiring": wiring}));
-                let ours = tuned(&*base.config, &base, &*san, &[fixture.under("trained.")]);
+                let ours = tuned(&base.config, &base, &*san, &[fixture.under("trained.")]);
                 let case = format!("{mode}_{wiring}");
                 let logits = fixture.get(&format!("{case}.logits"));
                 assert_close(&case, &ours.model.forward(base.get("input")), logits, TOLERANCE);

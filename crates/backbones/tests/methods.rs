@@ -25,7 +25,7 @@ fn compare(ours: &Tuned, base: &Fixture, logits: &Tensor, gradients: &BTreeMap<S
 }
 
 fn merges(ours: &Tuned, base: &Fixture) {
-    let config = &*base.config;
+    let config = base.config.image();
     let merged = merge(&ours.layout, &ours.weights, &ours.attachment, &ours.trainables, 0).unwrap();
     let plain = Classifier::merged(config, &ours.layout, &merged).unwrap();
     let input = base.get("input");
@@ -39,7 +39,7 @@ fn san_equals_the_papers_formula_in_every_mode_and_wiring_and_merges() {
         for wiring in ["authors", "authors_resize", "full"] {
             let fixture = Fixture::read(&format!("san_{mode}_{wiring}"));
             let san = method("san", json!({"mode": mode, "wiring": wiring}));
-            let ours = tuned(&*base.config, &base, &*san, &[fixture.under("trained.")]);
+            let ours = tuned(&base.config, &base, &*san, &[fixture.under("trained.")]);
             compare(&ours, &base, fixture.get("logits"), &fixture.under("grad."));
             merges(&ours, &base);
         }
@@ -52,7 +52,7 @@ fn sans_options_equal_their_formulas_and_merge() {
     for extra in ["ltd_ltp", "shift", "detach"] {
         let fixture = Fixture::read(&format!("san_{extra}"));
         let san = method("san", json!({"wiring": "authors_resize", extra: true}));
-        let ours = tuned(&*base.config, &base, &*san, &[fixture.under("trained.")]);
+        let ours = tuned(&base.config, &base, &*san, &[fixture.under("trained.")]);
         compare(&ours, &base, fixture.get("logits"), &fixture.under("grad."));
         merges(&ours, &base);
     }
@@ -62,7 +62,7 @@ fn equals_reference(name: &str, options: Value) {
     let base = Fixture::read("san_base");
     let fixture = Fixture::read("methods");
     let method = method(name, options);
-    let ours = tuned(&*base.config, &base, &*method, &[fixture.under(&format!("{name}.trained."))]);
+    let ours = tuned(&base.config, &base, &*method, &[fixture.under(&format!("{name}.trained."))]);
     compare(&ours, &base, fixture.get(&format!("{name}.logits")), &fixture.under(&format!("{name}.grad.")));
     merges(&ours, &base);
 }
@@ -81,7 +81,7 @@ fn ssf_equals_its_formula_and_merges() {
 fn full_and_linear_merge() {
     let base = Fixture::read("san_base");
     for name in ["fft", "linear"] {
-        merges(&tuned(&*base.config, &base, &*method(name, json!({})), &[BTreeMap::new()]), &base);
+        merges(&tuned(&base.config, &base, &*method(name, json!({})), &[BTreeMap::new()]), &base);
     }
 }
 
@@ -89,7 +89,7 @@ fn full_and_linear_merge() {
 fn every_method_but_ssf_starts_as_the_frozen_model() {
     let base = Fixture::read("san_base");
     for name in ["linear", "fft", "lora", "san"] {
-        let ours = tuned(&*base.config, &base, &*method(name, json!({})), &[BTreeMap::new()]);
+        let ours = tuned(&base.config, &base, &*method(name, json!({})), &[BTreeMap::new()]);
         assert_close(name, &ours.model.forward(base.get("input")), base.get("logits"), TOLERANCE);
     }
 }

@@ -27,7 +27,7 @@ fn imported(base: &Fixture, case: &str) -> (Box<dyn san_core::methods::Method>, 
     let method = method(&read.method, Value::Object(read.options));
     let (constants, trained): (BTreeMap<_, _>, BTreeMap<_, _>) =
         read.tensors.into_iter().partition(|(name, _)| name.starts_with("vera."));
-    let ours = tuned(&*base.config, base, &*method, &[trained]);
+    let ours = tuned(&base.config, base, &*method, &[trained]);
     for (name, tensor) in &constants {
         no_grad(|| ours.trainables.constant(name).unwrap().copy_(tensor));
     }
@@ -85,12 +85,12 @@ fn pissa_starts_with_pefts_factors() {
     let base = Fixture::read("san_base");
     let theirs = TensorFile::read(&folder("pissa.safetensors")).unwrap().tensors;
     let options = json!({"rank": 3, "alpha": 6.0, "targets": ["qkv", "up"], "init": "pissa"});
-    let ours = tuned(&*base.config, &base, &*method("lora", options), &[BTreeMap::new()]);
+    let ours = tuned(&base.config, &base, &*method("lora", options), &[BTreeMap::new()]);
     assert_eq!(theirs.len(), 6);
     for (site, update) in &theirs {
         let get = |what: &str| ours.trainables.get(&format!("{site}.{what}")).unwrap().get(0);
-        // The factors' signs are free; their product is not.
-        assert_close(site, &(get("lora_b").matmul(&get("lora_a")) * 2.0), update, 1e-5);
+        // The factors' signs are free; their product is not. Its last digits depend on the processor.
+        assert_close(site, &(get("lora_b").matmul(&get("lora_a")) * 2.0), update, 1e-4);
     }
 }
 
@@ -104,7 +104,7 @@ fn parts_of_a_fused_projection_are_exported_as_the_whole_with_the_same_effect() 
         ("ia3", json!({})),
     ] {
         let method = method(name, options);
-        let ours = tuned(&*base.config, &base, &*method, &[BTreeMap::new()]);
+        let ours = tuned(&base.config, &base, &*method, &[BTreeMap::new()]);
         let noise = ours.trainables.values().randn_like() * 0.1;
         no_grad(|| ours.trainables.values().shallow_clone().f_add_(&noise).map(drop)).unwrap();
         let written = tempfile::tempdir().unwrap();
@@ -117,7 +117,7 @@ fn parts_of_a_fused_projection_are_exported_as_the_whole_with_the_same_effect() 
         }
         let read = import(written.path(), &ours.layout).unwrap();
         let again = common::method(&read.method, Value::Object(read.options));
-        let other = tuned(&*base.config, &base, &*again, &[read.tensors]);
+        let other = tuned(&base.config, &base, &*again, &[read.tensors]);
         let input = base.get("input");
         assert_close(name, &other.model.forward(input), &ours.model.forward(input), 1e-4);
         loads_in_peft(&base, &ours, written.path());
@@ -148,7 +148,7 @@ fn what_peft_cannot_say_is_refused_with_the_reason() {
         ("lora", json!({"rank": 2, "targets": ["patch_embed"]}), "convolution"),
     ] {
         let method = method(name, options);
-        let ours = tuned(&*base.config, &base, &*method, &[BTreeMap::new()]);
+        let ours = tuned(&base.config, &base, &*method, &[BTreeMap::new()]);
         let error = export(written.path(), &*method, &ours.layout, &ours.weights, &ours.trainables, 0);
         assert!(matches!(&error, Err(Error::Unexportable { .. })));
         assert!(error.unwrap_err().to_string().contains(reason));

@@ -11,7 +11,7 @@ use serde_json::json;
 const TOLERANCE: f64 = 1e-4;
 
 fn fully_tuned(fixture: &Fixture) -> Tuned {
-    tuned(&*fixture.config, fixture, &*method("fft", json!({})), &[BTreeMap::new()])
+    tuned(&fixture.config, fixture, &*method("fft", json!({})), &[BTreeMap::new()])
 }
 
 fn equals_timm(name: &str) {
@@ -32,7 +32,7 @@ fn equals_timm(name: &str) {
             assert_eq!(key, "pos_embed");
             let stored = fixture.get("weights.pos_embed").detach().set_requires_grad(true);
             let one = san_core::Weights::new([(key.clone(), stored.shallow_clone())].into());
-            let resampled = fixture.config.fit(one).unwrap();
+            let resampled = fixture.config.image().fit(one).unwrap();
             (resampled.get(key).unwrap() * gradient).sum(None).backward();
             assert_close(key, &stored.grad(), expected, TOLERANCE);
         }
@@ -64,7 +64,7 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
     let fixture = Fixture::read("vit_class_token");
     for name in ["linear", "fft", "lora", "ssf", "san"] {
         let method = method(name, json!({}));
-        let stacked = tuned(&*fixture.config, &fixture, &*method, &[BTreeMap::new(), BTreeMap::new()]);
+        let stacked = tuned(&fixture.config, &fixture, &*method, &[BTreeMap::new(), BTreeMap::new()]);
         // Two different runs: the second one's trained tensors are moved.
         let _ = tch::no_grad(|| stacked.trainables.values().get(1).f_mul_scalar_(1.1).unwrap());
         let rows = |run: i64| -> BTreeMap<_, _> {
@@ -78,7 +78,7 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
         let together = stacked.model.forward(&twice);
         let gradient = stacked.trainables.gradient(&together.square().sum(None)).unwrap();
         for run in 0..2 {
-            let mut alone = tuned(&*fixture.config, &fixture, &*method, &[rows(run)]);
+            let mut alone = tuned(&fixture.config, &fixture, &*method, &[rows(run)]);
             // `tuned` sets the fixture's head; this run has its own.
             tch::no_grad(|| {
                 alone

@@ -56,9 +56,18 @@ pub enum DataError {
     /// An image cannot be decoded, or is cut short.
     #[error("{set}: the image {} cannot be decoded: {reason}", path.display())]
     BadImage { set: String, path: PathBuf, reason: String },
+    /// An image that a list names cannot be decoded, or is cut short.
+    #[error("{set}: {}:{line}: the image {} cannot be decoded: {reason}", path.display(), image.display())]
+    BadListedImage { set: String, path: PathBuf, line: usize, image: PathBuf, reason: String },
     /// The operating system refused to read a file.
     #[error("{set}: cannot read {}: {source}", path.display())]
     Read { set: String, path: PathBuf, source: std::io::Error },
+    /// A row of a file of text is wrong; rows count from 1.
+    #[error("{set}: {}: row {row}: {reason}", path.display())]
+    BadRow { set: String, path: PathBuf, row: usize, reason: String },
+    /// A set of images where one of text is wanted.
+    #[error("{set}: this set holds images, not text")]
+    NotText { set: String },
     /// A sample index is not in the split.
     #[error("{set}: sample {index} was asked of the {split} split, which has {len}")]
     IndexOutOfRange { set: String, split: &'static str, index: usize, len: usize },

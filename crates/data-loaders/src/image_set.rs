@@ -4,7 +4,7 @@
 //! a budget; a batch is then a lookup and a normalisation. Work is spread by rayon, results never depend on it.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use image::RgbImage;
@@ -16,7 +16,7 @@ use crate::error::DataError;
 use crate::layout::{self, SplitOrigin};
 use crate::protocol::{Filter, ImageProtocol};
 use crate::registry::DatasetEntry;
-use crate::sample::{Content, Sample, check_pixels};
+use crate::sample::{Content, Fault, Sample, check_pixels};
 use crate::transform;
 
 /// Bytes of decoded and resized images that one set may keep.
@@ -62,7 +62,7 @@ pub struct SplitCounts {
 /// Where the images come from.
 enum Source {
     /// Images on disk, by part.
-    Stored { parts: [Vec<Sample>; 3], seeded: bool, folder: PathBuf },
+    Stored { parts: [Vec<Sample>; 3], seeded: bool },
     /// Drawn pictures, by part: RGB bytes of `image_size` x `image_size`, channels together.
     Drawn { image_size: u32, pictures: [Vec<Vec<u8>>; 3] },
 }
@@ -92,7 +92,7 @@ impl ImageSet {
     pub fn open(entry: &DatasetEntry, root: &Path) -> Result<Self, DataError> {
         let opened = layout::open(entry, root)?;
         let labels = opened.parts.each_ref().map(|part| part.iter().map(|sample| sample.label).collect());
-        let source = Source::Stored { parts: opened.parts, seeded: opened.seeded, folder: opened.folder };
+        let source = Source::Stored { parts: opened.parts, seeded: opened.seeded };
         Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source, opened.checksum))
     }
 
@@ -152,14 +152,9 @@ impl ImageSet {
 
     /// Where the division into parts comes from; its label belongs into every output.
     pub fn split_origin(&self) -> SplitOrigin {
-        let seeded = match &self.source {
-            Source::Drawn { .. } => return SplitOrigin::Drawn,
-            Source::Stored { seeded, .. } => *seeded,
-        };
-        match self.entry.splits {
-            _ if seeded => SplitOrigin::Seeded,
-            Some(published) if published == self.counts() => SplitOrigin::Published,
-            _ => SplitOrigin::OwnLists,
+        match &self.source {
+            Source::Drawn { .. } => SplitOrigin::Drawn,
+            Source::Stored { seeded, .. } => SplitOrigin::of(&self.entry, *seeded, self.counts()),
         }
     }
 
@@ -253,14 +248,6 @@ impl ImageSet {
         result
     }
 
-    /// The samples of a set on disk, by part, and its folder.
-    pub(crate) fn stored(&self) -> Option<(&[Vec<Sample>; 3], &Path)> {
-        match &self.source {
-            Source::Stored { parts, folder, .. } => Some((parts, folder)),
-            Source::Drawn { .. } => None,
-        }
-    }
-
     fn part_len(&self, part: Part) -> usize {
         match part {
             Part::Train => self.train,
@@ -345,11 +332,13 @@ impl ImageSet {
     }
 
     fn bad_image(&self, part: Part, index: usize, reason: String) -> DataError {
-        let path = match &self.source {
-            Source::Stored { parts, .. } => parts[part as usize][index].place.path(),
-            Source::Drawn { .. } => format!("{part:?} {index}").into(),
-        };
-        DataError::BadImage { set: self.name.clone(), path, reason }
+        match &self.source {
+            Source::Stored { parts, .. } => parts[part as usize][index].error(&self.name, Fault::Bad(reason)),
+            Source::Drawn { .. } => {
+                let path = format!("{part:?} {index}").into();
+                DataError::BadImage { set: self.name.clone(), path, reason }
+            }
+        }
     }
 }
 

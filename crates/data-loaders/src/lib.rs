@@ -4,33 +4,44 @@
 //! for what its authors distribute and `formats` for the containers; `split` draws the parts that nobody published;
 //! `draw` draws the `mini/<set>` stand-ins; `image_set` puts all behind one interface, [`ImageSet`], which the runner reads through a
 //! `protocol` ([`ImageProtocol`]) applied by `transform`. `pretrain` is the endless stream that the bundled backbones
-//! learn from; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model or libtorch: pixels leave as plain `f32` in NCHW order.
+//! learn from; `text` is the side of sets in words, `vl` that of images and words; `fetch` brings sets from servers and
+//! archives into folders; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model
+//! or libtorch: pixels leave as plain `f32` in NCHW order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod draw;
 mod error;
+mod fetch;
 mod formats;
 mod image_set;
 mod layout;
 mod manifest;
 mod original;
 mod pretrain;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod probe;
 mod protocol;
 mod registry;
 mod sample;
 mod split;
+pub mod text;
 mod transform;
 mod verify;
 pub mod vl;
 
-pub use draw::{MiniTask, Portrayal, SceneQuestion, SpriteFactor, Surface, TissueQuestion};
+pub use draw::{MiniTask, Portrayal, SceneQuestion, SpecimenKind, SpriteFactor, Surface, TissueQuestion};
 pub use error::DataError;
+pub use fetch::{
+    FetchError, FetchEvent, FetchRequest, Fetched, Limits, Mirror, Patience, PlannedFile, Step, Watch, fetch,
+    planned_files, remove_downloads,
+};
 pub use image_set::{ImageSet, Split, SplitCounts};
 pub use layout::SplitOrigin;
 pub use pretrain::PretrainSet;
 pub use protocol::{Filter, ImageProtocol, Normalisation, Resize};
 pub use registry::{
     ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
-    PoolCounts, Suite, catalogue, dataset, datasets, parse_dataset,
+    PoolCounts, Suite, TextEntry, catalogue, dataset, datasets, parse_dataset,
 };
-pub use verify::{Duplicate, Verification, verify};
+pub use verify::{Duplicate, Verification, verify, verify_watched};

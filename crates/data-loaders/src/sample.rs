@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::error::DataError;
 
 /// The most pixels that an image may have; the largest of the known sets has 18 million.
-const MOST_PIXELS: u64 = 1 << 26;
+pub(crate) const MOST_PIXELS: u64 = 1 << 26;
 
 /// A labelled image.
 #[derive(Clone)]
@@ -99,7 +99,10 @@ impl Sample {
                 DataError::MissingImage { set, path: list.to_path_buf(), line: *line, image: path }
             }
             (Fault::Read(source), _) => DataError::Read { set, path, source },
-            (Fault::Bad(reason), _) => DataError::BadImage { set, path, reason },
+            (Fault::Bad(reason), Some(Listed { list, line })) => {
+                DataError::BadListedImage { set, path: list.to_path_buf(), line: *line, image: path, reason }
+            }
+            (Fault::Bad(reason), None) => DataError::BadImage { set, path, reason },
         }
     }
 }

@@ -1,15 +1,19 @@
-//! A look at every image of a set before anything is trained on it: what cannot be decoded, what occurs twice, what is
-//! not as many as the registry says. Opening a set has checked lists, labels and presence already.
+//! A look at every image of a set before anything is trained on it: what is missing, what cannot be decoded, what occurs
+//! twice, what is not as many as the registry says. Reading the lists has checked paths and labels already.
+//!
+//! Each file is read once; its hash goes into the manifest, its pixels are looked at and dropped.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::error::DataError;
-use crate::image_set::{ImageSet, SplitCounts, decode};
-use crate::layout::SplitOrigin;
+use crate::image_set::{SplitCounts, decode};
+use crate::layout::{self, Listing, SplitOrigin};
 use crate::manifest::{Manifest, PARTS};
 use crate::registry::DatasetEntry;
 use crate::sample::{Fault, Sample};
@@ -30,18 +34,18 @@ pub struct Verification {
     pub counts: SplitCounts,
     /// What the registry says.
     pub published: Option<SplitCounts>,
-    /// Images that cannot be used.
+    /// Images that are missing or cannot be used.
     pub faults: Vec<DataError>,
     /// Pairs of samples with the same content.
     pub duplicates: Vec<Duplicate>,
-    /// A line for each sample: blake3 of its content, part, label, place.
+    /// A line for each sample that could be read: blake3 of its content, part, label, place.
     pub manifest: String,
     /// blake3 (hex) of the manifest; results carry it.
     pub checksum: String,
 }
 
 /// Two samples with the same content; the first of its kind and a later one.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Duplicate {
     /// Their parts.
     pub parts: [&'static str; 2],
@@ -66,28 +70,46 @@ impl Verification {
 /// Opens the set under `root`, decodes every image and compares it with the registry.
 ///
 /// # Errors
-/// What keeps the set from being opened: see [`DataError`]. Images that cannot be decoded are in
+/// What is wrong with its lists: see [`DataError`]. Images that are missing or cannot be decoded are in
 /// [`Verification::faults`], all of them.
 pub fn verify(entry: &DatasetEntry, root: &Path) -> Result<Verification, DataError> {
-    let set = ImageSet::open(entry, root)?;
-    let Some((parts, folder)) = set.stored() else {
-        return Err(DataError::MissingFolder { set: entry.name.clone(), path: root.to_owned() });
-    };
-    let (mut manifest, mut faults, mut seen) = (Manifest::new(folder), Vec::new(), Seen::default());
+    verify_watched(entry, root, &|_, _| ())
+}
+
+/// As [`verify`]; `watch` is told, from many threads, how many images have been looked at and how many there are.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_watched(
+    entry: &DatasetEntry,
+    root: &Path,
+    watch: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Verification, DataError> {
+    let Listing { parts, seeded, folder } = layout::list(entry, root)?;
+    let (mut manifest, mut faults, mut seen) = (Manifest::new(&folder), Vec::new(), Seen::default());
+    let (done, total) = (AtomicUsize::new(0), parts.iter().map(Vec::len).sum());
     for (samples, part) in parts.iter().zip(PARTS) {
-        let looks: Vec<_> = samples.par_iter().map(|sample| look(&entry.name, sample)).collect();
-        for (sample, result) in samples.iter().zip(looks) {
-            let (hash, fault) = result?;
-            manifest.add(part, sample, hash);
-            seen.add(part, sample, hash);
+        let looks = samples.par_iter().map(|sample| {
+            let look = look(&entry.name, sample);
+            watch(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            look
+        });
+        for (sample, (hash, fault)) in samples.iter().zip(looks.collect::<Vec<_>>()) {
+            if let Some(hash) = hash {
+                manifest.add(part, sample, hash);
+                seen.add(part, sample, hash);
+            }
             faults.extend(fault);
         }
     }
+    let [train, val, test] = parts.each_ref().map(Vec::len);
+    let counts = SplitCounts { train, val, test };
+    let origin = SplitOrigin::of(entry, seeded, counts);
     Ok(Verification {
         set: entry.name.clone(),
-        origin: set.split_origin(),
-        origin_label: set.split_origin().label(entry.suite),
-        counts: set.counts(),
+        origin,
+        origin_label: origin.label(entry.suite),
+        counts,
         published: entry.splits,
         faults,
         duplicates: seen.duplicates,
@@ -96,12 +118,15 @@ pub fn verify(entry: &DatasetEntry, root: &Path) -> Result<Verification, DataErr
     })
 }
 
-/// The hash of a sample's content, and what is wrong with it.
-fn look(set: &str, sample: &Sample) -> Result<(blake3::Hash, Option<DataError>), DataError> {
-    let content = sample.place.content().map_err(|fault| sample.error(set, fault))?;
+/// The hash of a sample's content, if it could be read, and what is wrong with it.
+fn look(set: &str, sample: &Sample) -> (Option<blake3::Hash>, Option<DataError>) {
+    let content = match sample.place.content() {
+        Ok(content) => content,
+        Err(fault) => return (None, Some(sample.error(set, fault))),
+    };
     let hash = content.hash();
     let fault = decode(content).err().map(|reason| sample.error(set, Fault::Bad(reason)));
-    Ok((hash, fault))
+    (Some(hash), fault)
 }
 
 /// The first sample of each content, and the pairs that later ones make with it.

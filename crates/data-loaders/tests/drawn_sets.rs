@@ -81,6 +81,11 @@ fn real_class_counts_are_kept_where_the_definition_is() {
     for entry in tasks() {
         let drawn = entry.mini.unwrap().classes();
         let natural_or_aerial = [
+            "cub_200_2011",
+            "nabirds",
+            "oxford_flowers",
+            "stanford_dogs",
+            "stanford_cars",
             "cifar100",
             "gic_cifar100",
             "caltech101",

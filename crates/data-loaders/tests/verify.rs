@@ -5,9 +5,10 @@ mod common;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{fixtures, write_grey, write_text};
-use data_loaders::{DatasetEntry, ImageSet, Verification, dataset, verify};
+use data_loaders::{DatasetEntry, ImageSet, Verification, dataset, verify, verify_watched};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -71,15 +72,15 @@ fn every_image_that_cannot_be_decoded_is_named_not_only_the_first() {
     let found = look(root.path());
     let messages: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
     assert!(!found.is_sound() && messages.len() == 3, "{messages:?}");
-    for (message, (file, reason)) in
-        messages.iter().zip([("3.jpg", "cut short"), ("5.png", "not an image"), ("6.png", "not an image")])
-    {
-        assert!(
-            message.starts_with("svhn: ") && message.contains(file) && message.contains(reason),
-            "{message}"
-        );
+    for (message, (line, file, reason)) in messages.iter().zip([
+        ("train800.txt:4: ", "3.jpg", "cut short"),
+        ("val200.txt:2: ", "5.png", "not an image"),
+        ("test.txt:1: ", "6.png", "not an image"),
+    ]) {
+        assert!(message.starts_with("svhn: ") && message.contains(line), "{message}");
+        assert!(message.contains(file) && message.contains(reason), "{message}");
     }
-    assert!(found.to_string().contains("fault: svhn: the image"), "{found}");
+    assert!(found.to_string().contains("fault: svhn: "), "{found}");
 }
 
 /// A PNG of a few bytes whose header claims 10,000 x 10,000 pixels.
@@ -106,7 +107,8 @@ fn an_image_of_a_hundred_megapixels_is_refused_by_its_header() {
     fs::write(folder.join("images/8.png"), bomb()).unwrap();
     let found = look(root.path());
     let message = found.faults[0].to_string();
-    assert!(message.contains("8.png") && message.contains("claims 10000 x 10000 pixels"), "{message}");
+    assert!(message.contains("test.txt:3: ") && message.contains("8.png"), "{message}");
+    assert!(message.contains("claims 10000 x 10000 pixels"), "{message}");
 }
 
 #[test]
@@ -119,8 +121,25 @@ fn a_label_that_is_a_word_a_repeated_path_and_a_missing_file_are_named_with_thei
     write_text(&folder, "test.txt", &list.replace("8.png 8", "6.png 6"));
     assert!(refused(entry, root.path()).contains("test.txt:3: the image"));
     write_text(&folder, "test.txt", &list);
-    fs::remove_file(folder.join("images/6.png")).unwrap();
-    assert!(refused(entry, root.path()).contains("test.txt:1: the image"));
+    for missing in ["6.png", "8.png"] {
+        fs::remove_file(folder.join("images").join(missing)).unwrap();
+    }
+    let messages: Vec<String> = look(root.path()).faults.iter().map(ToString::to_string).collect();
+    assert!(messages[0].contains("test.txt:1: the image") && messages[0].contains("6.png does not exist"));
+    assert!(messages[1].contains("test.txt:3: the image") && messages.len() == 2, "{messages:?}");
+}
+
+#[test]
+fn a_watcher_sees_every_image_go_by() {
+    let (root, _) = folder();
+    let (calls, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let watch = |done: usize, total: usize| {
+        assert_eq!(total, 9);
+        calls.fetch_add(1, Ordering::Relaxed);
+        last.fetch_max(done, Ordering::Relaxed);
+    };
+    verify_watched(dataset("svhn").unwrap(), root.path(), &watch).unwrap();
+    assert_eq!((calls.into_inner(), last.into_inner()), (9, 9));
 }
 
 #[test]

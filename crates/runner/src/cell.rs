@@ -22,6 +22,9 @@ pub struct Cell {
     pub stage: Stage,
     /// Name in the registry of data sets.
     pub set: String,
+    /// The sets that a language model is read on, once it is tuned; empty where it is `set` alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sets: Vec<String>,
     /// Where its images come from.
     pub data: DataSource,
     /// Checksum of the images and labels.
@@ -60,11 +63,16 @@ impl Cell {
         methods::find(&self.method, self.options.clone())
     }
 
+    /// The cell for a reader.
+    pub fn label(&self) -> String {
+        format!("{} {} seed {} lr {}", self.set_label(), self.method, self.seed, self.learning_rate)
+    }
+
     /// The set's name in every output: `mini/<set>` where it is drawn.
     pub fn set_label(&self) -> String {
         match self.data {
             DataSource::Drawn(_) => format!("mini/{}", self.set),
-            DataSource::Files(_) => self.set.clone(),
+            DataSource::Files(_) | DataSource::Rows { .. } => self.set.clone(),
         }
     }
 }

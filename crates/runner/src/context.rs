@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use backbones::Architecture;
+use backbones::language::LanguageArchitecture;
 use backbones::registry::{self, Origin};
-use backbones::weights::{self, Checkpoint};
+use backbones::tokenizer::Tokenizer;
+use backbones::weights::{self, Checkpoint, LanguageCheckpoint, Target};
+use data_loaders::text::{TextSet, TextStream};
 use data_loaders::{ImageSet, dataset};
 use san_core::{Layout, Weights};
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::error::RunError;
 use crate::experiment::DataSource;
@@ -20,6 +23,12 @@ use crate::experiment::DataSource;
 const RANDOM_WEIGHTS_SEED: u64 = 0;
 /// What marks one.
 const RANDOM: &str = "@random";
+/// A text that no set contains.
+const NEUTRAL: &str = include_str!("../../../assets/neutral.txt");
+/// The seed of what stands for it in the small language.
+const NEUTRAL_SEED: u64 = u64::MAX - 1;
+/// Passages of it.
+const NEUTRAL_PASSAGES: u64 = 24;
 
 /// A backbone with its frozen weights.
 #[derive(Debug)]
@@ -32,6 +41,44 @@ pub struct LoadedBackbone {
     pub weights: Weights,
     /// blake3 of the file, or `random:<seed>`.
     pub checksum: String,
+}
+
+/// A language model with its frozen weights and its vocabulary.
+#[derive(Debug)]
+pub struct LoadedLanguageModel {
+    /// The configuration.
+    pub architecture: Box<dyn LanguageArchitecture>,
+    /// Tensors, sites and norms.
+    pub layout: Layout,
+    /// The frozen weights, on the device.
+    pub weights: Weights,
+    /// Its vocabulary.
+    pub tokenizer: Tokenizer,
+    /// The token that ends a text.
+    pub end: u32,
+    /// A text that no set contains, on which forgetting is measured.
+    pub neutral: String,
+    /// blake3 of the files.
+    pub checksum: String,
+}
+
+impl LoadedLanguageModel {
+    /// Tokens of a text, with those that the model wants around it.
+    ///
+    /// # Errors
+    /// When the text cannot be encoded.
+    pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
+        Ok(self.tokenizer.encode(text)?.into_iter().map(i64::from).collect())
+    }
+
+    /// The text of tokens.
+    ///
+    /// # Errors
+    /// When they are no text.
+    pub fn decode(&self, tokens: &[i64]) -> Result<String> {
+        let tokens = tokens.iter().map(|&token| u32::try_from(token)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.tokenizer.decode(&tokens)?)
+    }
 }
 
 /// What a frozen backbone makes of one split.
@@ -51,6 +98,8 @@ pub struct Context {
     data_root: Option<PathBuf>,
     weights_root: Option<PathBuf>,
     sets: HashMap<String, Rc<ImageSet>>,
+    texts: Option<(String, Vec<Rc<TextSet>>)>,
+    language: Option<(String, Rc<LoadedLanguageModel>)>,
     backbones: HashMap<(String, u32), Rc<LoadedBackbone>>,
     features: HashMap<String, Features>,
 }
@@ -64,6 +113,8 @@ impl Context {
             data_root: root("SAN_DATA"),
             weights_root: root("SAN_WEIGHTS"),
             sets: HashMap::new(),
+            texts: None,
+            language: None,
             backbones: HashMap::new(),
             features: HashMap::new(),
         }
@@ -86,13 +137,8 @@ impl Context {
         let entry = dataset(name)?;
         let set = match source {
             DataSource::Drawn(counts) => ImageSet::draw(entry, *counts, image_size)?,
-            DataSource::Files(folder) => {
-                let root = self.data_root.as_ref().ok_or_else(|| RunError::Missing {
-                    what: format!("data set `{name}`"),
-                    reason: "set SAN_DATA to the folder that holds the data".into(),
-                })?;
-                ImageSet::open(entry, &root.join(folder))?
-            }
+            DataSource::Files(folder) => ImageSet::open(entry, &self.data_folder(name)?.join(folder))?,
+            DataSource::Rows { .. } => bail!("`{name}` holds images: `data` must be `drawn` or `files`"),
         };
         if self.sets.len() >= 2 {
             self.sets.clear();
@@ -101,6 +147,54 @@ impl Context {
         let set = Rc::new(set);
         self.sets.insert(key, set.clone());
         Ok(set)
+    }
+
+    /// Opens or writes the sets of a suite, in the order of `names`; the last suite stays open.
+    ///
+    /// # Errors
+    /// When a set is unknown, its folder is missing, or a row is wrong.
+    pub fn texts(&mut self, names: &[String], source: &DataSource) -> Result<Vec<Rc<TextSet>>> {
+        let key = format!("{names:?} {source:?}");
+        if let Some((known, sets)) = &self.texts
+            && *known == key
+        {
+            return Ok(sets.clone());
+        }
+        let open = |name: &String| -> Result<Rc<TextSet>> {
+            let entry = dataset(name)?;
+            Ok(Rc::new(match source {
+                DataSource::Drawn(counts) => TextSet::draw(entry, *counts)?,
+                DataSource::Rows { folder, source } => {
+                    TextSet::open(entry, &self.data_folder(name)?.join(folder), source)?
+                }
+                DataSource::Files(_) => bail!("`{name}` holds rows: `data` must be `drawn` or `rows`"),
+            }))
+        };
+        let sets = names.iter().map(open).collect::<Result<Vec<_>>>()?;
+        self.texts = Some((key, sets.clone()));
+        Ok(sets)
+    }
+
+    fn data_folder(&self, set: &str) -> Result<&Path, RunError> {
+        self.data_root.as_deref().ok_or_else(|| RunError::Missing {
+            what: format!("data set `{set}`"),
+            reason: "set SAN_DATA to the folder that holds the data".into(),
+        })
+    }
+
+    /// A language model with its weights on the device; the last one stays loaded.
+    ///
+    /// # Errors
+    /// When it is unknown, or its files are missing or do not fit.
+    pub fn language(&mut self, name: &str) -> Result<Rc<LoadedLanguageModel>> {
+        if let Some((known, model)) = &self.language
+            && known == name
+        {
+            return Ok(model.clone());
+        }
+        let model = Rc::new(self.load_language(name)?);
+        self.language = Some((name.to_owned(), model.clone()));
+        Ok(model)
     }
 
     /// Features that another cell computed.
@@ -149,6 +243,56 @@ impl Context {
         let weights =
             checkpoint.weights.to_device(self.device).context("moving the weights to the device")?;
         Ok(LoadedBackbone { architecture, layout, weights, checksum: checkpoint.checksum })
+    }
+
+    fn load_language(&self, name: &str) -> Result<LoadedLanguageModel> {
+        let published = name.strip_suffix(RANDOM).unwrap_or(name);
+        let target = Target { kind: Kind::Float, device: self.device };
+        let (checkpoint, tokenizer, neutral) = match registry::bundled_language(published) {
+            Some((config, files)) => {
+                let path = |ending| PathBuf::from(format!("assets/{published}.{ending}"));
+                let checkpoint =
+                    weights::parse_language(files.weights, &path("safetensors"), config, target)?;
+                let tokenizer = Tokenizer::parse(files.vocabulary, &path("tokenizer.json"))?;
+                // What is neutral in the small language: passages that no pre-training drew.
+                let passages = TextStream::new(NEUTRAL_SEED);
+                let neutral: Vec<String> =
+                    (0..NEUTRAL_PASSAGES).map(|index| passages.passage(index)).collect();
+                (checkpoint, tokenizer, neutral.join("\n"))
+            }
+            None => {
+                let path = self.language_folder(published)?;
+                (weights::language(&path, target)?, Tokenizer::read(&path)?, NEUTRAL.to_owned())
+            }
+        };
+        let LanguageCheckpoint { config, mut weights, checksum } = checkpoint;
+        let layout = config.layout(name);
+        let mut checksum = format!("{checksum}+{}", tokenizer.checksum());
+        if name.ends_with(RANDOM) {
+            weights = Weights::random(&layout, RANDOM_WEIGHTS_SEED)?.to_device(self.device)?;
+            checksum = format!("random:{RANDOM_WEIGHTS_SEED}+{}", tokenizer.checksum());
+        }
+        let end = tokenizer.end().ok_or_else(|| RunError::Missing {
+            what: format!("the token that ends a text of `{name}`"),
+            reason: "its vocabulary names none".into(),
+        })?;
+        Ok(LoadedLanguageModel {
+            architecture: Box::new(config),
+            layout,
+            weights,
+            tokenizer,
+            end,
+            neutral,
+            checksum,
+        })
+    }
+
+    fn language_folder(&self, name: &str) -> Result<PathBuf, san_core::Error> {
+        let missing = |place: String| san_core::Error::MissingWeights { backbone: name.into(), place };
+        let root =
+            self.weights_root.as_deref().ok_or_else(|| missing("SAN_WEIGHTS, which is not set".into()))?;
+        let folder = root.join(name);
+        if folder.is_dir() { Ok(folder) } else { Err(missing(display(&folder))) }
     }
 
     fn weights_file(&self, name: &str) -> Result<PathBuf, san_core::Error> {

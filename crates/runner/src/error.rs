@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use data_loaders::DataError;
+use data_loaders::{DataError, FetchError};
 
 /// An error of planning and running.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +23,18 @@ pub enum RunError {
         /// Where it was searched, and what to do.
         reason: String,
     },
+    /// Data sets were looked at, and some cannot be used.
+    #[error("{} cannot be used: its faults are above", sets.join(", "))]
+    Unsound {
+        /// Their names.
+        sets: Vec<String>,
+    },
+    /// Some sets of a suite could not be fetched.
+    #[error("{} could not be fetched: the reasons are above; the same command goes on", sets.join(", "))]
+    Unfetched {
+        /// Their names.
+        sets: Vec<String>,
+    },
     /// The results folder cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -34,6 +46,30 @@ pub enum RunError {
     /// A signal asked to stop; nothing is lost.
     #[error("stopped by a signal; the same command goes on with the cells that are not done")]
     Interrupted,
+    /// Cells were given up; everything else is done.
+    #[error("{given_up} of {cells} cells were given up; the first, {label}: {reason}")]
+    GaveUp {
+        /// How many were given up.
+        given_up: usize,
+        /// How many there are.
+        cells: usize,
+        /// The first of them, for a reader.
+        label: String,
+        /// What happened to it.
+        reason: String,
+        /// Exit code of what happened.
+        code: u8,
+    },
+    /// The memory does not suffice for one worker.
+    #[error("a worker needs about {need}, and {budget} is the memory for all of them; {source_of_need}")]
+    Memory {
+        /// What one needs.
+        need: String,
+        /// What there is.
+        budget: String,
+        /// How the need is known.
+        source_of_need: String,
+    },
     /// A worker ended with an error, which it has printed.
     #[error("{failed} of {workers} workers failed; their messages are above")]
     Workers {
@@ -58,7 +94,16 @@ Exit codes:
   6   results cannot be written (read-only folder, full disk)
   7   records cannot be read or drawn
   8   libtorch failed
+  9   a download failed, was refused, or needs terms to be accepted
+  10  a cell was given up: it ended its worker again and again, or needs more memory than there is
   75  stopped by a signal; run again to go on";
+
+/// Exit code where results cannot be written.
+pub const WRITE: u8 = 6;
+/// Exit code where a cell was given up.
+pub const GAVE_UP: u8 = 10;
+/// Exit code where a signal asked to stop.
+pub const INTERRUPTED: u8 = 75;
 
 /// The exit code for an error: that of the first cause whose kind is known.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
@@ -69,9 +114,12 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
             RunError::Experiment { .. } => 3,
-            RunError::Missing { .. } => 4,
-            RunError::Write { .. } => 6,
-            RunError::Interrupted => 75,
+            RunError::Missing { .. } | RunError::Unsound { .. } => 4,
+            RunError::Write { .. } => WRITE,
+            RunError::Unfetched { .. } => 9,
+            RunError::Interrupted => INTERRUPTED,
+            RunError::GaveUp { code, .. } => *code,
+            RunError::Memory { .. } => GAVE_UP,
             RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),
         });
     }
@@ -84,10 +132,13 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             | E::ImageSize { .. }
             | E::Unexportable { .. }
             | E::Unfit { .. } => 3,
-            E::File { action: "write", .. } => 6,
+            E::File { action: "write", .. } => WRITE,
             E::Torch(_) => 8,
             _ => 5,
         });
+    }
+    if let Some(error) = cause.downcast_ref::<FetchError>() {
+        return Some(if matches!(error, FetchError::Write { .. }) { 6 } else { 9 });
     }
     if cause.is::<DataError>() {
         return Some(4);

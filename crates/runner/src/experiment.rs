@@ -7,6 +7,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use backbones::generate::Decoding;
+use data_loaders::text::{BatchLimits, ExampleProtocol, TextSource};
 use data_loaders::{ImageProtocol, SplitCounts};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -52,6 +54,13 @@ pub enum DataSource {
     Drawn(SplitCounts),
     /// Files in this folder under `SAN_DATA`.
     Files(String),
+    /// Rows in this folder under `SAN_DATA`.
+    Rows {
+        /// The folder.
+        folder: String,
+        /// The training file, and which of its rows are chosen by.
+        source: TextSource,
+    },
 }
 
 /// A method with its options and learning rates.
@@ -101,6 +110,57 @@ pub struct Protocol {
 pub enum Input {
     /// Images to classify.
     Image(ImageProtocol),
+    /// Rows of instruction and answer; one model learns from those of all sets.
+    Text(TextProtocol),
+}
+
+/// How a language model is tuned and read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextProtocol {
+    /// How a row becomes tokens.
+    pub examples: ExampleProtocol,
+    /// Most tokens of a training batch, padding included; no bound where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_tokens: Option<usize>,
+    /// Steps of linear warm-up; the rate then falls linearly.
+    pub warmup_steps: u64,
+    /// How an answer is read.
+    pub reading: Reading,
+    /// Most tokens of an answer.
+    pub new_tokens: i64,
+    /// What bounds a batch of an evaluation.
+    pub evaluation: BatchLimits,
+}
+
+impl TextProtocol {
+    /// What bounds a training batch of so many rows.
+    pub fn batch_limits(&self, rows: usize) -> BatchLimits {
+        BatchLimits { sequences: rows, tokens: self.batch_tokens }
+    }
+}
+
+/// How an answer is read from a language model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reading {
+    /// In the likeliest text, token by token.
+    Greedy,
+    /// In the likeliest of the texts that a search follows, so many at a time.
+    Beams(i64),
+    /// The likeliest of the answers that the question offers.
+    Likelihood,
+}
+
+impl Reading {
+    /// How a text is made; none where none is.
+    pub fn decoding(self) -> Option<Decoding> {
+        match self {
+            Self::Greedy => Some(Decoding::Greedy),
+            Self::Beams(beams) => Some(Decoding::Beams(beams)),
+            Self::Likelihood => None,
+        }
+    }
 }
 
 /// [`Protocol`] as files have it: the input is a field of its kind's name.
@@ -108,6 +168,7 @@ pub enum Input {
 #[serde(deny_unknown_fields)]
 struct WrittenProtocol {
     epochs: u64,
+    #[serde(default)]
     warmup_epochs: u64,
     batch_size: usize,
     #[serde(default)]
@@ -116,14 +177,26 @@ struct WrittenProtocol {
     drop_path: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     image: Option<ImageProtocol>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "serde_yaml::with::singleton_map_recursive"
+    )]
+    text: Option<TextProtocol>,
 }
 
 impl TryFrom<WrittenProtocol> for Protocol {
     type Error = String;
 
     fn try_from(written: WrittenProtocol) -> Result<Self, String> {
-        let WrittenProtocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image } = written;
-        let input = image.map(Input::Image).ok_or("the protocol has no `image`")?;
+        let WrittenProtocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image, text } =
+            written;
+        let input = match (image, text) {
+            (Some(image), None) => Input::Image(image),
+            (None, Some(text)) => Input::Text(text),
+            (None, None) => return Err("the protocol has neither `image` nor `text`".into()),
+            (Some(_), Some(_)) => return Err("the protocol has both `image` and `text`".into()),
+        };
         Ok(Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, input })
     }
 }
@@ -131,8 +204,11 @@ impl TryFrom<WrittenProtocol> for Protocol {
 impl From<Protocol> for WrittenProtocol {
     fn from(protocol: Protocol) -> Self {
         let Protocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, input } = protocol;
-        let Input::Image(image) = input;
-        Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image: Some(image) }
+        let (image, text) = match input {
+            Input::Image(image) => (Some(image), None),
+            Input::Text(text) => (None, Some(text)),
+        };
+        Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image, text }
     }
 }
 
@@ -165,12 +241,6 @@ impl Experiment {
 }
 
 impl Profile {
-    /// How images become tensors.
-    pub fn image(&self) -> &ImageProtocol {
-        let Input::Image(image) = &self.protocol.input;
-        image
-    }
-
     /// What the types cannot say.
     fn check(&self) -> Result<(), String> {
         let empty = [

@@ -1,7 +1,7 @@
 //! Files that are whole or not there, and folders that appear in one step.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -49,4 +49,14 @@ pub fn publish_folder(scratch: &Path, target: &Path) -> Result<(), RunError> {
         File::open(target.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
     };
     writing(target, rename())
+}
+
+/// What lies in a folder; nothing where there is none.
+pub fn entries(folder: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
+}
+
+/// The last part of a path.
+pub fn file_name(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }

@@ -7,17 +7,23 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
+pub mod budget;
 pub mod cell;
 pub mod checkpoint;
+pub mod claim;
 pub mod context;
 pub mod device;
+pub(crate) mod display;
 pub mod error;
 pub mod execute;
 pub mod experiment;
+pub mod failure;
 pub mod files;
 pub mod plan;
 pub mod pool;
 pub mod pretrain;
+pub mod provenance;
 pub mod signals;
+pub(crate) mod team;
 pub mod training;
 pub mod worker;

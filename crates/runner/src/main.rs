@@ -9,6 +9,7 @@ use clap::{Parser, Subcommand};
 use runner::error::{EXIT_CODES, exit_code};
 
 mod commands;
+mod meter;
 mod output;
 
 /// Compares parameter-efficient fine-tuning methods, and can be trusted.
@@ -33,6 +34,10 @@ enum Command {
     Merge(commands::merge::Arguments),
     /// Every data set: classes, sizes of its splits, licence; downloads with --markdown.
     Datasets(commands::datasets::Arguments),
+    /// Load a set or a suite: from its official addresses, a mirror or a local archive.
+    Fetch(commands::fetch::Arguments),
+    /// Look at every image of a set or suite: damage, duplicates, counts; writes a manifest.
+    Verify(commands::verify::Arguments),
     /// Write a cell's adapter in the format of Hugging Face's peft.
     Export(commands::exchange::ExportArguments),
     /// Read an adapter that Hugging Face's peft saved.
@@ -56,6 +61,8 @@ fn main() -> ExitCode {
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Merge(arguments) => commands::merge::merge(&arguments),
         Command::Datasets(arguments) => commands::datasets::list(&arguments),
+        Command::Fetch(arguments) => commands::fetch::fetch(&arguments),
+        Command::Verify(arguments) => commands::verify::verify(&arguments),
         Command::Export(arguments) => commands::exchange::export(&arguments),
         Command::Import(arguments) => commands::exchange::import(&arguments),
         Command::Methods(arguments) => commands::methods::methods(&arguments),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
-use data_loaders::{DatasetEntry, Split, dataset};
+use data_loaders::{DatasetEntry, ImageProtocol, Split, dataset};
 use report::record::{RECORD_FILE, Record, Stage, State};
 use san_core::methods;
 use san_core::trainables::TrainableSpec;
@@ -17,7 +17,7 @@ use san_core::trainables::TrainableSpec;
 use crate::cell::Cell;
 use crate::context::Context;
 use crate::error::RunError;
-use crate::experiment::{DataSource, Experiment, MethodSpec, Profile};
+use crate::experiment::{DataSource, Experiment, Input, MethodSpec, Profile};
 
 /// Restrictions and changes from the command line.
 #[derive(Debug, Clone, Default)]
@@ -121,11 +121,16 @@ impl Plan {
         for backbone in &profile.backbones {
             plan.count_parameters(&profile, backbone, context)?;
         }
-        for set in &profile.sets {
-            plan.add_set(&profile, dataset(set)?, context)?;
-            if check_images {
-                context.set(set, &profile.data, profile.image().image_size)?.check_images()?;
+        match &profile.protocol.input {
+            Input::Image(image) => {
+                for set in &profile.sets {
+                    plan.add_set(&profile, image, dataset(set)?, context)?;
+                    if check_images {
+                        context.set(set, &profile.data, image.image_size)?.check_images()?;
+                    }
+                }
             }
+            Input::Text(_) => plan.add_mixture(&profile, context)?,
         }
         plan.refuse_twins().map_err(wrong)?;
         Ok(plan)
@@ -147,46 +152,95 @@ impl Plan {
     }
 
     fn count_parameters(&mut self, profile: &Profile, backbone: &str, context: &mut Context) -> Result<()> {
-        let loaded = context.backbone(backbone, profile.image().image_size)?;
+        let layout = match &profile.protocol.input {
+            Input::Image(image) => context.backbone(backbone, image.image_size)?.layout.clone(),
+            Input::Text(_) => context.language(backbone)?.layout.clone(),
+        };
         for (spec, row) in profile.methods.iter().zip(&mut self.methods) {
             let method = methods::find(&spec.method, spec.options.clone())?;
-            let trained: i64 = method.trainables(&loaded.layout)?.iter().map(TrainableSpec::count).sum();
+            let trained: i64 = method.trainables(&layout)?.iter().map(TrainableSpec::count).sum();
             row[0] = method.label();
             row.push(trained.to_string());
         }
         Ok(())
     }
 
-    fn add_set(&mut self, profile: &Profile, entry: &DatasetEntry, context: &mut Context) -> Result<()> {
-        let size = profile.image().image_size;
+    /// One model learns from the rows of all sets, and is read on each.
+    fn add_mixture(&mut self, profile: &Profile, context: &mut Context) -> Result<()> {
+        let sets = context.texts(&profile.sets, &profile.data)?;
+        let mut hasher = blake3::Hasher::new();
+        sets.iter().for_each(|set| {
+            hasher.update(set.checksum().as_bytes());
+        });
+        let data_checksum = hasher.finalize().to_hex().to_string();
+        for backbone in &profile.backbones {
+            let weights_checksum = context.language(backbone)?.checksum.clone();
+            for spec in &profile.methods {
+                let cell =
+                    self.base(profile, spec, &self.suite, &data_checksum, backbone, &weights_checksum)?;
+                self.add_cells(&Cell { sets: profile.sets.clone(), ..cell }, spec, &profile.seeds);
+            }
+        }
+        for set in &sets {
+            let counts = set.counts();
+            let row = [counts.train + counts.val, counts.test].map(|count| count.to_string());
+            let [train, test] = row;
+            self.sets.push([set.name().to_owned(), train, test, set.entry().classes.to_string()]);
+        }
+        Ok(())
+    }
+
+    /// A cell of a method, before its rate and seed are chosen.
+    fn base(
+        &self,
+        profile: &Profile,
+        spec: &MethodSpec,
+        set: &str,
+        data_checksum: &str,
+        backbone: &str,
+        weights_checksum: &str,
+    ) -> Result<Cell> {
+        Ok(Cell {
+            experiment: self.experiment.clone(),
+            suite: self.suite.clone(),
+            profile: self.profile.clone(),
+            stage: Stage::Final,
+            set: set.to_owned(),
+            sets: Vec::new(),
+            data: profile.data.clone(),
+            data_checksum: data_checksum.to_owned(),
+            backbone: backbone.to_owned(),
+            weights_checksum: weights_checksum.to_owned(),
+            method: spec.method.clone(),
+            options: resolved_options(spec)?,
+            learning_rate: spec.learning_rate.all()[0],
+            chosen_from: Vec::new(),
+            seed: profile.seeds[0],
+            protocol: profile.protocol.clone(),
+        })
+    }
+
+    fn add_set(
+        &mut self,
+        profile: &Profile,
+        image: &ImageProtocol,
+        entry: &DatasetEntry,
+        context: &mut Context,
+    ) -> Result<()> {
+        let size = image.image_size;
         let set = context.set(&entry.name, &profile.data, size)?;
         let data_checksum = set.checksum().to_owned();
         for backbone in &profile.backbones {
             let weights_checksum = context.backbone(backbone, size)?.checksum.clone();
             for spec in &profile.methods {
-                let base = Cell {
-                    experiment: self.experiment.clone(),
-                    suite: self.suite.clone(),
-                    profile: self.profile.clone(),
-                    stage: Stage::Final,
-                    set: entry.name.clone(),
-                    data: profile.data.clone(),
-                    data_checksum: data_checksum.clone(),
-                    backbone: backbone.clone(),
-                    weights_checksum: weights_checksum.clone(),
-                    method: spec.method.clone(),
-                    options: resolved_options(spec)?,
-                    learning_rate: spec.learning_rate.all()[0],
-                    chosen_from: Vec::new(),
-                    seed: profile.seeds[0],
-                    protocol: profile.protocol.clone(),
-                };
+                let base =
+                    self.base(profile, spec, &entry.name, &data_checksum, backbone, &weights_checksum)?;
                 self.add_cells(&base, spec, &profile.seeds);
             }
         }
         let label = match profile.data {
             DataSource::Drawn(_) => format!("mini/{}", entry.name),
-            DataSource::Files(_) => entry.name.clone(),
+            DataSource::Files(_) | DataSource::Rows { .. } => entry.name.clone(),
         };
         let count = |split| set.len(split).to_string();
         self.sets.push([label, count(Split::TrainVal), count(Split::Test), set.classes().to_string()]);

@@ -1,40 +1,91 @@
 //! A signal asks, the loops answer: the flag is polled at every step.
+//!
+//! SIGTERM, SIGINT and SIGUSR1 (Slurm's warning before the end of a job) ask alike. Where there is
+//! nothing to save yet, as in opening data, the answer is an exit at once; and a loop whose step takes
+//! longer than the deadline is left behind, for its last saved state is on disk.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::error::RunError;
 
-/// Whether SIGTERM or SIGINT came.
+/// Exit code of a process that a signal stopped and that the same command goes on with.
+pub const RESUMABLE: i32 = 75;
+
+/// How long a worker takes at most from a signal to its end.
+pub const WORKER_DEADLINE: Duration = Duration::from_secs(8);
+/// How long the process that waits for workers takes at most.
+pub const RUNNER_DEADLINE: Duration = Duration::from_millis(9500);
+
+/// How often the flag is looked at for the deadline.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// Whether a signal asked to stop, and how often somebody looked.
 #[derive(Debug, Clone, Default)]
-pub struct StopFlag(Arc<AtomicBool>);
+pub struct StopFlag {
+    asked: Arc<AtomicBool>,
+    nothing_to_save: Arc<AtomicBool>,
+    beats: Arc<AtomicU64>,
+    installed: bool,
+}
 
 impl StopFlag {
-    /// Listens; a second signal exits at once, with the resumable code.
+    /// Listens; a second signal exits at once, and so does a first one that is not answered within
+    /// `deadline`, both with [`RESUMABLE`].
     ///
     /// # Errors
     /// When the operating system refuses a handler.
-    pub fn install() -> io::Result<Self> {
-        let flag = Self::default();
-        for signal in [SIGTERM, SIGINT] {
-            // In this order: the shutdown looks at the flag before this very signal sets it.
-            signal_hook::flag::register_conditional_shutdown(signal, 75, flag.0.clone())?;
-            signal_hook::flag::register(signal, flag.0.clone())?;
+    pub fn install(deadline: Duration) -> io::Result<Self> {
+        let flag = Self { installed: true, ..Self::default() };
+        for signal in [SIGTERM, SIGINT, SIGUSR1] {
+            // In this order: the shutdowns look at the flags before this very signal sets one.
+            for at_once in [&flag.asked, &flag.nothing_to_save] {
+                signal_hook::flag::register_conditional_shutdown(signal, RESUMABLE, at_once.clone())?;
+            }
+            signal_hook::flag::register(signal, flag.asked.clone())?;
         }
+        let asked = flag.asked.clone();
+        std::thread::spawn(move || {
+            while !asked.load(Ordering::Relaxed) {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            std::thread::sleep(deadline);
+            eprintln!("san: one step takes longer than the time to stop in; the last saved state stays");
+            // Without destructors: libtorch is at work in another thread.
+            signal_hook::low_level::exit(RESUMABLE);
+        });
         Ok(flag)
+    }
+
+    /// Does what holds nothing worth saving: a signal meanwhile exits at once.
+    pub fn interruptible<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.nothing_to_save.store(true, Ordering::SeqCst);
+        if self.installed && self.is_set() {
+            // The signal came just before.
+            signal_hook::low_level::exit(RESUMABLE);
+        }
+        let result = work();
+        self.nothing_to_save.store(false, Ordering::SeqCst);
+        result
     }
 
     /// Asks to stop, as a signal would.
     pub fn set(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked.store(true, Ordering::Relaxed);
     }
 
     /// Whether to stop.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// How often [`StopFlag::check`] was called: it grows as long as the loops go round.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
     }
 
     /// An error where a signal came.
@@ -42,6 +93,7 @@ impl StopFlag {
     /// # Errors
     /// [`RunError::Interrupted`].
     pub fn check(&self) -> Result<(), RunError> {
+        self.beats.fetch_add(1, Ordering::Relaxed);
         if self.is_set() { Err(RunError::Interrupted) } else { Ok(()) }
     }
 }

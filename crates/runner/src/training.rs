@@ -30,8 +30,7 @@ pub trait Objective {
     /// What a step computes with.
     type Batch;
 
-    /// The examples of each step of an epoch; a function of the seed and the epoch, each epoch as
-    /// many steps as the others.
+    /// The examples of each step of an epoch; a function of the seed and the epoch.
     fn steps(&self, epoch: u64) -> Vec<Vec<usize>>;
 
     /// Reads the examples of a step.
@@ -104,11 +103,13 @@ impl Learner {
         session: &mut Session<'_>,
     ) -> Result<State> {
         let mut saved = Instant::now();
+        let counts: Vec<u64> = (0..epochs).map(|epoch| objective.steps(epoch).len() as u64).collect();
+        let total: u64 = counts.iter().sum();
         for epoch in self.progress.losses.len() as u64..epochs {
             let steps = objective.steps(epoch);
             let examples: usize = steps.iter().map(Vec::len).sum();
-            let steps_per_epoch = steps.len() as u64;
-            let done = usize::try_from(self.progress.steps - epoch * steps_per_epoch)?;
+            let before: u64 = counts.iter().take(usize::try_from(epoch)?).sum();
+            let done = usize::try_from(self.progress.steps - before)?;
             for examples in steps.iter().skip(done) {
                 session.stop.check()?;
                 if saved.elapsed() >= session.checkpoint.every() {
@@ -127,7 +128,7 @@ impl Learner {
                 {
                     self.progress.sum += loss * examples.len() as f64;
                 }
-                (session.progress)(self.progress.steps, epochs * steps_per_epoch);
+                (session.progress)(self.progress.steps, total);
             }
             #[allow(clippy::cast_precision_loss)]
             self.progress.losses.push(self.progress.sum / examples as f64);

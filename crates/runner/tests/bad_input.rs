@@ -32,10 +32,79 @@ fn a_missing_folder_is_named() {
 #[test]
 fn a_truncated_jpeg_is_named_before_anything_is_trained() {
     let bench = Bench::on_files("vit_micro");
-    let path = bench.path("data/mednist/images/13.jpg");
-    let bytes = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &bytes[..bytes.len() / 2]).unwrap();
+    cut(&bench.path("data/mednist/images/13.jpg"));
     refused(&bench, DATA, &["mednist", "13.jpg"]);
+}
+
+/// The header of a bitmap that claims 10,000 x 10,000 pixels, and nothing behind it.
+fn bomb() -> Vec<u8> {
+    let mut bytes = b"BM".to_vec();
+    let size = 10_000_u32;
+    for number in [54 + 3 * size * size, 0, 54, 40, size, size, 24 << 16 | 1, 0, 0, 0, 0, 0, 0] {
+        bytes.extend(number.to_le_bytes());
+    }
+    bytes
+}
+
+#[test]
+fn every_kind_of_damage_is_named_with_set_file_and_line_before_anything_is_trained() {
+    type Harm = fn(&std::path::Path);
+    let harms: [(&str, Harm, [&str; 2]); 7] = [
+        (
+            "half an image",
+            |image| cut(image),
+            ["test.txt:2: ", "13.jpg cannot be decoded: the JPEG data is cut short"],
+        ),
+        (
+            "an empty image",
+            |image| std::fs::write(image, "").unwrap(),
+            ["test.txt:2: ", "13.jpg cannot be decoded"],
+        ),
+        (
+            "a text that calls itself an image",
+            |image| std::fs::write(image, "text").unwrap(),
+            ["test.txt:2: ", "13.jpg"],
+        ),
+        (
+            "an image of 100 megapixels",
+            |image| std::fs::write(image, bomb()).unwrap(),
+            ["test.txt:2: ", "claims 10000 x 10000 pixels"],
+        ),
+        (
+            "a missing image",
+            |image| std::fs::remove_file(image).unwrap(),
+            ["test.txt:2: ", "13.jpg does not exist"],
+        ),
+        (
+            "a word for a label",
+            |image| relist(image, "13.jpg 1", "13.jpg one"),
+            ["test.txt:2: ", "13.jpg one"],
+        ),
+        (
+            "an image that is listed twice",
+            |image| relist(image, "13.jpg 1", "12.jpg 0"),
+            ["test.txt:2: ", "listed already, in"],
+        ),
+    ];
+    for (what, harm, culprits) in harms {
+        println!("{what}");
+        let bench = Bench::on_files("vit_micro");
+        harm(&bench.path("data/mednist/images/13.jpg"));
+        refused(&bench, DATA, &["mednist: ", culprits[0], culprits[1]]);
+    }
+}
+
+fn cut(path: &std::path::Path) {
+    let bytes = std::fs::read(path).unwrap();
+    std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+}
+
+/// Changes the list of test images beside the folder of an image.
+fn relist(image: &std::path::Path, old: &str, new: &str) {
+    let list = image.parent().unwrap().with_file_name("test.txt");
+    let text = std::fs::read_to_string(&list).unwrap();
+    assert!(text.contains(old));
+    std::fs::write(list, text.replace(old, new)).unwrap();
 }
 
 #[test]

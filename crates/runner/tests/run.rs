@@ -5,23 +5,8 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Bench, DRAWN};
+use common::{Bench, DRAWN, adapters, done};
 use report::record::{Record, Stage};
-
-fn done(bench: &Bench, arguments: &[&str]) -> String {
-    let output = bench.run(arguments);
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn adapters(bench: &Bench) -> Vec<(PathBuf, Vec<u8>, String)> {
-    let read = |cell: PathBuf| {
-        let adapter = std::fs::read(cell.join("adapter.safetensors")).unwrap();
-        let predictions = std::fs::read_to_string(cell.join("predictions.csv")).unwrap();
-        (cell.file_name().unwrap().into(), adapter, predictions)
-    };
-    bench.cells().into_iter().map(read).collect()
-}
 
 #[test]
 fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {

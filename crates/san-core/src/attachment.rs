@@ -85,7 +85,17 @@ impl<'a> Scope<'a> {
     pub fn norm(&self, name: &str, epsilon: f64) -> Result<Norm, Error> {
         let scope = self.at(name);
         let affine = self.attachment.norms.get(&scope.path).cloned();
-        Ok(Norm::new(scope.parameter("weight")?, scope.parameter("bias")?, epsilon, affine))
+        Ok(Norm::layer(scope.parameter("weight")?, scope.parameter("bias")?, epsilon, affine))
+    }
+
+    /// An RMS norm.
+    ///
+    /// # Errors
+    /// When its weight is missing.
+    pub fn rms_norm(&self, name: &str, epsilon: f64) -> Result<Norm, Error> {
+        let scope = self.at(name);
+        let affine = self.attachment.norms.get(&scope.path).cloned();
+        Ok(Norm::rms(scope.parameter("weight")?, epsilon, affine))
     }
 
     /// A site, as the model's layout has it; its name is a full path.

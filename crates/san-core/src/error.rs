@@ -51,6 +51,32 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A GGUF file is cut short, or not what it should be.
+    #[error("{path} is not a usable GGUF file: {reason}")]
+    MalformedGguf {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A published configuration cannot be built.
+    #[error("{path} is no configuration that can be built: {reason}")]
+    Configuration {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A part of the weights is not there.
+    #[error("{shard} is missing, in which {index} has `{tensor}`")]
+    MissingShard {
+        /// The file that is missing.
+        shard: PathBuf,
+        /// The list of files.
+        index: PathBuf,
+        /// A tensor in it.
+        tensor: String,
+    },
     /// A pickle was given as weights.
     #[error(
         "{path} is a Python pickle, which can run code when opened; convert it once with: \

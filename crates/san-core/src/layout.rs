@@ -195,13 +195,31 @@ pub struct SequenceSpec {
     pub width: i64,
 }
 
-/// A layer norm with parameters `<name>.weight` and `<name>.bias`.
+/// A norm with parameters `<name>.weight` and, in a layer norm, `<name>.bias`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NormSpec {
     /// Path of the norm.
     pub name: String,
     /// Number of channels.
     pub width: i64,
+    /// Whether it has a bias; an RMS norm has none.
+    pub bias: bool,
+}
+
+/// A classification head that every task trains for itself: `<name>.weight` and `<name>.bias`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeadSpec {
+    /// Path of the head, for example `head`.
+    pub name: String,
+    /// Length of the feature vector that it reads.
+    pub features: i64,
+}
+
+impl HeadSpec {
+    /// Names of its tensors.
+    pub fn tensors(&self) -> [String; 2] {
+        ["weight", "bias"].map(|part| format!("{}.{part}", self.name))
+    }
 }
 
 /// One tensor of the published checkpoint.
@@ -230,15 +248,18 @@ pub struct Layout {
     pub branches: Vec<BranchSpec>,
     /// Every block that reads one sequence of tokens; empty where attention is local or absent.
     pub sequences: Vec<SequenceSpec>,
-    /// Path of the classification head, for example `head`.
-    pub head: String,
-    /// Length of the feature vector that the head reads.
-    pub features: i64,
+    /// The classification head; a language model has none, its output embedding is frozen like the rest.
+    pub head: Option<HeadSpec>,
 }
 
 impl Layout {
-    /// An empty layout.
+    /// An empty layout of a model under a classification head.
     pub fn new(backbone: impl Into<String>, head: impl Into<String>, features: i64) -> Self {
+        Self { head: Some(HeadSpec { name: head.into(), features }), ..Self::headless(backbone) }
+    }
+
+    /// An empty layout of a model without a classification head.
+    pub fn headless(backbone: impl Into<String>) -> Self {
         Self {
             backbone: backbone.into(),
             tensors: Vec::new(),
@@ -246,8 +267,7 @@ impl Layout {
             norms: Vec::new(),
             branches: Vec::new(),
             sequences: Vec::new(),
-            head: head.into(),
-            features,
+            head: None,
         }
     }
 
@@ -256,12 +276,19 @@ impl Layout {
         self.tensors.push(TensorSpec { name: name.into(), shape: shape.to_vec(), init });
     }
 
-    /// Adds a norm.
+    /// Adds a layer norm.
     pub fn norm(&mut self, name: impl Into<String>, width: i64) {
         let name = name.into();
         self.tensor(format!("{name}.weight"), &[width], Init::Ones);
         self.tensor(format!("{name}.bias"), &[width], Init::Zeros);
-        self.norms.push(NormSpec { name, width });
+        self.norms.push(NormSpec { name, width, bias: true });
+    }
+
+    /// Adds an RMS norm.
+    pub fn rms_norm(&mut self, name: impl Into<String>, width: i64) {
+        let name = name.into();
+        self.tensor(format!("{name}.weight"), &[width], Init::Ones);
+        self.norms.push(NormSpec { name, width, bias: false });
     }
 
     /// Adds a site.

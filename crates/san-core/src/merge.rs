@@ -6,9 +6,10 @@
 
 use tch::Tensor;
 
+use crate::layout::HeadSpec;
 use crate::{Attachment, Error, Layout, Trainables, Weights};
 
-/// The weights, head included, that do alone what run `run` of the stack does.
+/// The weights, a classification head included, that do alone what run `run` of the stack does.
 ///
 /// # Errors
 /// When a method cannot be merged, or the head is not among the trained tensors.
@@ -50,14 +51,15 @@ pub fn merge(
             }
         }
         for (name, affine) in &attachment.norms {
-            let (scale, shift) = (affine.scale.f_get(run)?, affine.shift.f_get(run)?);
+            let scale = affine.scale.f_get(run)?;
             let weight = merged.get(&format!("{name}.weight"))? * &scale;
-            let bias = merged.get(&format!("{name}.bias"))? * &scale + shift;
             merged.insert(format!("{name}.weight"), weight);
-            merged.insert(format!("{name}.bias"), bias);
+            if let Some(shift) = &affine.shift {
+                let bias = merged.get(&format!("{name}.bias"))? * &scale + shift.f_get(run)?;
+                merged.insert(format!("{name}.bias"), bias);
+            }
         }
-        for part in ["weight", "bias"] {
-            let name = format!("{}.{part}", layout.head);
+        for name in layout.head.iter().flat_map(HeadSpec::tensors) {
             merged.insert(&name, trainables.get(&name)?.f_get(run)?.f_detach()?);
         }
         Ok(merged)

@@ -149,3 +149,12 @@ pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, epsilon: f64
         }
     }
 }
+
+/// RMS norm over the last dimension: x / sqrt(mean(x^2) + epsilon), times the weight of one run or of each run.
+pub fn rms_norm(x: &Tensor, weight: &Parameter, epsilon: f64) -> Tensor {
+    let width = *x.size().last().unwrap_or(&1);
+    match weight.single() {
+        Some(weight) => x.rms_norm([width], Some(weight), epsilon),
+        None => scale(&x.rms_norm([width], None::<Tensor>, epsilon), &weight.stacked()),
+    }
+}

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
 use crate::files::write_atomically;
-use crate::layout::{Projection, SiteSpec};
+use crate::layout::{HeadSpec, Projection, SiteSpec};
 use crate::methods::Method;
 use crate::weights::{TensorFile, write_tensors};
 use crate::{Error, Layout, Trainables, Weights};
@@ -69,8 +69,7 @@ pub fn export(
 ) -> Result<(), Error> {
     let form = method.to_peft(layout, weights, trainables, run)?;
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
-    for part in ["weight", "bias"] {
-        let name = format!("{}.{part}", layout.head);
+    for name in layout.head.iter().flat_map(HeadSpec::tensors) {
         tensors.insert(format!("{ROOT}{name}"), trainables.get(&name)?.f_get(run)?);
     }
     tensors.extend(form.modules.into_iter().map(|(name, tensor)| (format!("{ROOT}{name}"), tensor)));
@@ -79,7 +78,7 @@ pub fn export(
         "task_type": null,
         "base_model_name_or_path": null,
         "inference_mode": true,
-        "modules_to_save": [layout.head],
+        "modules_to_save": layout.head.iter().map(|head| &head.name).collect::<Vec<_>>(),
     });
     form.config.into_iter().for_each(|(name, value)| config[name] = value);
     let text = serde_json::to_string_pretty(&config).unwrap_or_default();
@@ -104,11 +103,9 @@ pub fn import(folder: &Path, layout: &Layout) -> Result<Imported, Error> {
     let config: Map<String, Value> =
         serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
     let mut files = Files { config, tensors: TensorFile::read(&folder.join(TENSOR_FILE))?.tensors };
-    let head = ["weight", "bias"].map(|part| format!("{}.{part}", layout.head));
-    let head: Vec<_> = head
-        .into_iter()
-        .filter_map(|name| Some((files.tensors.remove(&format!("{ROOT}{name}"))?, name)))
-        .collect();
+    let head = layout.head.iter().flat_map(HeadSpec::tensors);
+    let head: Vec<_> =
+        head.filter_map(|name| Some((files.tensors.remove(&format!("{ROOT}{name}"))?, name))).collect();
     let kind = files.config.get("peft_type").and_then(Value::as_str).unwrap_or_default().to_owned();
     let imported = match kind.as_str() {
         "LORA" => files.lora(layout),

@@ -35,3 +35,26 @@ impl Cosine {
         self.floor + 0.5 * (self.base - self.floor) * (1.0 + (PI * part).cos())
     }
 }
+
+/// Linear warm-up from 0, then linearly down to 0, as transformers' `get_linear_schedule_with_warmup`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Linear {
+    /// Rate at the top.
+    pub base: f64,
+    /// Steps of warm-up.
+    pub warmup_steps: u64,
+    /// All steps, warm-up included.
+    pub steps: u64,
+}
+
+impl Linear {
+    /// The rate of step `step`, from 0.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn rate(&self, step: u64) -> f64 {
+        if step < self.warmup_steps {
+            return self.base * step as f64 / self.warmup_steps as f64;
+        }
+        let length = self.steps.saturating_sub(self.warmup_steps).max(1) as f64;
+        self.base * (self.steps.saturating_sub(step) as f64 / length)
+    }
+}

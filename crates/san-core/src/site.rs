@@ -9,7 +9,7 @@ use tch::Tensor;
 
 use crate::Error;
 use crate::layout::Projection;
-use crate::parameter::{Parameter, depthwise, layer_norm, linear, patches, scale, shift};
+use crate::parameter::{Parameter, depthwise, layer_norm, linear, patches, rms_norm, scale, shift};
 
 /// What a method does at one projection y = W x + b.
 pub trait Adapter: std::fmt::Debug {
@@ -92,23 +92,28 @@ impl Site {
 pub struct NormAffine {
     /// Factor.
     pub scale: Tensor,
-    /// Addend.
-    pub shift: Tensor,
+    /// Addend; none behind a norm without bias.
+    pub shift: Option<Tensor>,
 }
 
-/// A layer norm over the last dimension.
+/// A norm over the last dimension: a layer norm, or without bias an RMS norm (arXiv 1910.07467).
 #[derive(Debug)]
 pub struct Norm {
     weight: Parameter,
-    bias: Parameter,
+    bias: Option<Parameter>,
     epsilon: f64,
     affine: Option<Rc<NormAffine>>,
 }
 
 impl Norm {
-    /// Weight and bias `[channels]`; `affine` is what a method put behind.
-    pub fn new(weight: Parameter, bias: Parameter, epsilon: f64, affine: Option<Rc<NormAffine>>) -> Self {
-        Self { weight, bias, epsilon, affine }
+    /// A layer norm with weight and bias `[channels]`; `affine` is what a method put behind.
+    pub fn layer(weight: Parameter, bias: Parameter, epsilon: f64, affine: Option<Rc<NormAffine>>) -> Self {
+        Self { weight, bias: Some(bias), epsilon, affine }
+    }
+
+    /// An RMS norm with weight `[channels]`.
+    pub fn rms(weight: Parameter, epsilon: f64, affine: Option<Rc<NormAffine>>) -> Self {
+        Self { weight, bias: None, epsilon, affine }
     }
 
     /// The normalised input, `[K * batch, ..., channels]`.
@@ -122,22 +127,41 @@ impl Norm {
         site.project(&self.forward_for(x, site))
     }
 
+    /// As [`Norm::then`] for several sites that read the same norm, which is computed once where no
+    /// site scales its input.
+    pub fn then_each<const N: usize>(&self, x: &Tensor, sites: [&Site; N]) -> [Tensor; N] {
+        if sites.iter().all(|site| site.input_scale().is_none()) {
+            let x = self.forward(x);
+            return sites.map(|site| site.project(&x));
+        }
+        sites.map(|site| self.then(x, site))
+    }
+
     /// The normalised input, which carries the site's input scale already; [`Site::project`] goes on.
     pub fn forward_for(&self, x: &Tensor, site: &Site) -> Tensor {
         self.scaled(x, site.input_scale().as_ref())
     }
 
     fn scaled(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
-        let (weight, bias) = (self.weight.stacked(), self.bias.stacked());
-        let (weight, bias) = match self.affine.as_deref() {
-            Some(NormAffine { scale, shift }) => (weight * scale, bias * scale + shift),
-            None => (weight, bias),
-        };
-        let (weight, bias) = match p {
-            Some(p) => (weight * p, bias * p),
-            None => (weight, bias),
-        };
-        layer_norm(x, &Parameter::Trained(weight), &Parameter::Trained(bias), self.epsilon)
+        let (mut weight, mut bias) = (self.weight.stacked(), self.bias.as_ref().map(Parameter::stacked));
+        // Never in place: the tensors are the frozen ones themselves.
+        if let Some(NormAffine { scale, shift }) = self.affine.as_deref() {
+            weight = &weight * scale;
+            bias = bias.map(|bias| bias * scale);
+            bias = match (bias, shift) {
+                (Some(bias), Some(shift)) => Some(bias + shift),
+                (bias, _) => bias,
+            };
+        }
+        if let Some(p) = p {
+            weight = &weight * p;
+            bias = bias.map(|bias| bias * p);
+        }
+        let weight = Parameter::Trained(weight);
+        match bias {
+            Some(bias) => layer_norm(x, &weight, &Parameter::Trained(bias), self.epsilon),
+            None => rms_norm(x, &weight, self.epsilon),
+        }
     }
 }
 

@@ -49,17 +49,14 @@ impl TrainableSpec {
     }
 }
 
-/// The head of a classifier: `<head>.weight` `[classes, features]` and `<head>.bias` `[classes]`.
+/// The head of a classifier, weight `[classes, features]` and bias `[classes]`; nothing for a model without.
 pub fn head_specs(layout: &crate::Layout, classes: i64) -> Vec<TrainableSpec> {
-    let spec = |what: &str, shape: Vec<i64>, init| TrainableSpec {
-        name: format!("{}.{what}", layout.head),
-        shape,
-        init,
-        group: Group::Head,
-    };
+    let Some(head) = &layout.head else { return Vec::new() };
+    let spec = |name, shape: Vec<i64>, init| TrainableSpec { name, shape, init, group: Group::Head };
+    let [weight, bias] = head.tensors();
     vec![
-        spec("weight", vec![classes, layout.features], Init::TruncatedNormal { deviation: 0.02 }),
-        spec("bias", vec![classes], Init::Zeros),
+        spec(weight, vec![classes, head.features], Init::TruncatedNormal { deviation: 0.02 }),
+        spec(bias, vec![classes], Init::Zeros),
     ]
 }
 

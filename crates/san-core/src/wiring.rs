@@ -24,6 +24,14 @@ pub enum ChannelMap {
     },
     /// Linear interpolation to the reader's width (first on first, last on last channel).
     Interpolate,
+    /// The channels of each head so many times, one behind the other: what query heads see of the
+    /// value head that their group shares.
+    RepeatHeads {
+        /// Channels of a head.
+        head: i64,
+        /// Query heads of a group.
+        times: i64,
+    },
 }
 
 impl ChannelMap {
@@ -33,6 +41,10 @@ impl ChannelMap {
             Self::Identity => vector.shallow_clone(),
             Self::Slice { start, length } => vector.narrow(1, start, length),
             Self::Tile { times } => vector.repeat([1, times]),
+            Self::RepeatHeads { head, times } => {
+                let stack = vector.size()[0];
+                vector.reshape([stack, -1, 1, head]).repeat([1, 1, times, 1]).reshape([stack, width])
+            }
             Self::Interpolate => vector.unsqueeze(1).upsample_linear1d([width], true, None).squeeze_dim(1),
         }
     }
@@ -45,6 +57,7 @@ impl std::fmt::Display for ChannelMap {
             Self::Slice { start, length } => write!(f, "channels {start}..{}", start + length),
             Self::Tile { times } => write!(f, "tiled {times} times"),
             Self::Interpolate => write!(f, "interpolated"),
+            Self::RepeatHeads { times, .. } => write!(f, "each head {times} times"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use san_core::init::Init;
 use san_core::optimiser::{AdamW, AdamWSettings};
-use san_core::schedule::Cosine;
+use san_core::schedule::{Cosine, Linear};
 use san_core::trainables::{Group, TrainableSpec};
 use san_core::weights::TensorFile;
 use san_core::{Trainables, Weights};
@@ -80,5 +80,20 @@ fn the_schedule_equals_timms_cosine_with_warm_up_prefix() {
     for (step, rate) in case["learning_rates"].as_array().unwrap().iter().enumerate() {
         let (ours, theirs) = (schedule.rate(step as u64), rate.as_f64().unwrap());
         assert!((ours - theirs).abs() < 1e-12, "step {step}: {ours} {theirs}");
+    }
+}
+
+#[test]
+fn the_linear_schedule_equals_transformers() {
+    let text = std::fs::read_to_string(fixture("linear_schedule.json")).unwrap();
+    let case: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let schedule = Linear {
+        base: case["lr"].as_f64().unwrap(),
+        warmup_steps: case["warmup"].as_u64().unwrap(),
+        steps: case["steps"].as_u64().unwrap(),
+    };
+    for (step, rate) in case["learning_rates"].as_array().unwrap().iter().enumerate() {
+        let (ours, theirs) = (schedule.rate(step as u64), rate.as_f64().unwrap());
+        assert!((ours - theirs).abs() < 1e-15, "step {step}: {ours} {theirs}");
     }
 }

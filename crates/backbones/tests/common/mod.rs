@@ -12,15 +12,90 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use backbones::{Architecture, Classifier, convnext, swin, vit};
+use backbones::language::{LanguageArchitecture, LanguageModel};
+use backbones::{Architecture, Classifier, convnext, llama, swin, vit};
+use san_core::attachment::Scope;
+use san_core::layout::HeadSpec;
 use san_core::methods::{self, Method};
 use san_core::weights::TensorFile;
 use san_core::{Attachment, Layout, Trainables, Weights};
 use serde_json::Value;
-use tch::{Device, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// What a fixture configures.
+pub enum Configured {
+    Image(Box<dyn Architecture>),
+    Language(llama::Config),
+}
+
+impl Configured {
+    pub fn layout(&self, name: &str) -> Layout {
+        match self {
+            Self::Image(config) => config.layout(name),
+            Self::Language(config) => config.layout(name),
+        }
+    }
+
+    pub fn image(&self) -> &dyn Architecture {
+        match self {
+            Self::Image(config) => &**config,
+            Self::Language(_) => panic!("a language model"),
+        }
+    }
+
+    /// A model of trained tensors.
+    pub fn model(
+        &self,
+        layout: &Layout,
+        weights: &Weights,
+        attachment: &Attachment,
+        trainables: &Trainables,
+    ) -> Model {
+        match self {
+            Self::Image(config) => Model::Classifier(
+                Classifier::new(&**config, layout, weights, attachment, trainables).unwrap(),
+            ),
+            Self::Language(config) => {
+                Model::Language(config.build(&Scope::new(weights, attachment)).unwrap())
+            }
+        }
+    }
+
+    /// A model of plain weights.
+    pub fn merged(&self, layout: &Layout, weights: &Weights) -> Model {
+        match self {
+            Self::Image(config) => Model::Classifier(Classifier::merged(&**config, layout, weights).unwrap()),
+            Self::Language(config) => {
+                Model::Language(config.build(&Scope::new(weights, &Attachment::default())).unwrap())
+            }
+        }
+    }
+}
+
+/// What scores an input, class by class or token by token.
+pub enum Model {
+    Classifier(Classifier),
+    Language(Box<dyn LanguageModel>),
+}
+
+impl Model {
+    pub fn forward(&self, input: &Tensor) -> Tensor {
+        match self {
+            Self::Classifier(model) => model.forward(input),
+            Self::Language(model) => model.forward(&input.to_kind(Kind::Int64), None),
+        }
+    }
+
+    pub fn features(&self, input: &Tensor) -> Tensor {
+        match self {
+            Self::Classifier(model) => model.features(input),
+            Self::Language(_) => panic!("a language model"),
+        }
+    }
+}
 
 pub struct Fixture {
-    pub config: Box<dyn Architecture>,
+    pub config: Configured,
     pub settings: Value,
     pub file: TensorFile,
 }
@@ -47,7 +122,10 @@ impl Fixture {
 }
 
 /// The fixture's settings without what is not an argument of the model.
-fn config_of(settings: &Value) -> Box<dyn Architecture> {
+fn config_of(settings: &Value) -> Configured {
+    if settings.get("vocab_size").is_some() {
+        return Configured::Language(serde_json::from_value(settings.clone()).unwrap());
+    }
     let mut arguments = settings.as_object().unwrap().clone();
     let size = arguments.remove("input_size").filter(|size| !size.is_null());
     arguments.remove("num_classes");
@@ -56,12 +134,12 @@ fn config_of(settings: &Value) -> Box<dyn Architecture> {
     }
     let architecture = arguments.remove("architecture").unwrap();
     let arguments = Value::Object(arguments);
-    match architecture.as_str().unwrap() {
+    Configured::Image(match architecture.as_str().unwrap() {
         "vit" => Box::new(serde_json::from_value::<vit::Config>(arguments).unwrap()),
         "swin" => Box::new(serde_json::from_value::<swin::Config>(arguments).unwrap()),
         "convnext" => Box::new(serde_json::from_value::<convnext::Config>(arguments).unwrap()),
         other => panic!("no architecture {other}"),
-    }
+    })
 }
 
 pub struct Tuned {
@@ -69,12 +147,12 @@ pub struct Tuned {
     pub weights: Weights,
     pub trainables: Trainables,
     pub attachment: Attachment,
-    pub model: Classifier,
+    pub model: Model,
 }
 
 /// A model with `method`, whose trained tensors are set to `values` (one map for each run).
 pub fn tuned(
-    config: &dyn Architecture,
+    config: &Configured,
     base: &Fixture,
     method: &dyn Method,
     values: &[BTreeMap<String, Tensor>],
@@ -83,15 +161,14 @@ pub fn tuned(
     tch::set_num_threads(1);
     let layout = config.layout("test");
     let mut all = base.under("weights.");
-    let head: BTreeMap<_, _> = ["weight", "bias"]
-        .map(|part| format!("{}.{part}", layout.head))
-        .map(|name| {
-            let tensor = all.remove(&name).unwrap();
-            (name, tensor)
-        })
-        .into();
-    let classes = head[&format!("{}.bias", layout.head)].size()[0];
-    let weights = config.fit(Weights::new(all)).unwrap();
+    let head_names = layout.head.as_ref().map(HeadSpec::tensors);
+    let head: BTreeMap<_, _> =
+        head_names.into_iter().flatten().map(|name| (name.clone(), all.remove(&name).unwrap())).collect();
+    let classes = head.values().map(|tensor| tensor.size()[0]).next().unwrap_or(0);
+    let weights = match config {
+        Configured::Image(config) => config.fit(Weights::new(all)).unwrap(),
+        Configured::Language(_) => Weights::new(all),
+    };
     weights.check(&layout, "the fixture").unwrap();
     let seeds: Vec<u64> = (0..values.len() as u64).collect();
     let (trainables, attachment) =
@@ -103,7 +180,7 @@ pub fn tuned(
             no_grad(|| target.detach().copy_(value));
         }
     }
-    let model = Classifier::new(config, &layout, &weights, &attachment, &trainables).unwrap();
+    let model = config.model(&layout, &weights, &attachment, &trainables);
     Tuned { layout, weights, trainables, attachment, model }
 }
 

@@ -1,9 +1,9 @@
-//! The drawn stand-ins: every `mini/<set>` is one of six generators with a parameter, chosen in `datasets/<set>.yaml`.
+//! The drawn stand-ins: every `mini/<set>` is one of seven generators with a parameter, chosen in `datasets/<set>.yaml`.
 //!
 //! An image is a function of (task, split, index) and nothing else, so images may be drawn on any thread in any order.
-//! Six generators answer to `MiniTask`: `composition`, `texture` (with `land`), `glyph`, `tissue`, `sprite`, and
-//! `scene`, whose ray caster (`scene`, `solid`) is set by `tabletop`, `turntable`, `maze` and `road`. `figures` is what the questions of
-//! vision and language are about. Below them lie
+//! Seven generators answer to `MiniTask`: `composition`, `specimen`, `texture` (with `land`), `glyph`, `tissue`,
+//! `sprite`, and `scene`, whose ray caster (`scene`, `solid`) is set by `tabletop`, `turntable`, `maze` and `road`.
+//! `figures` is what the questions of vision and language are about. Below them lie
 //! `stream` (randomness), `raster` (pixels), `outline`, `paint` and `noise`.
 
 mod composition;
@@ -18,6 +18,7 @@ pub(crate) mod raster;
 mod road;
 pub(crate) mod scene;
 pub(crate) mod solid;
+mod specimen;
 mod sprite;
 pub(crate) mod stream;
 mod tabletop;
@@ -27,6 +28,7 @@ mod turntable;
 
 pub use composition::Portrayal;
 use serde::{Deserialize, Serialize};
+pub use specimen::SpecimenKind;
 pub use sprite::SpriteFactor;
 use stream::Stream;
 pub use texture::Surface;
@@ -40,6 +42,11 @@ pub enum MiniTask {
     Composition {
         /// What they are.
         portrayal: Portrayal,
+    },
+    /// Individuals of one kind, whose classes differ in small parts.
+    Specimen {
+        /// Which kind.
+        kind: SpecimenKind,
     },
     /// Surfaces without an object.
     Texture {
@@ -96,6 +103,7 @@ impl MiniTask {
     pub fn classes(self) -> u32 {
         match self {
             Self::Composition { portrayal } => portrayal.classes(),
+            Self::Specimen { kind } => kind.classes(),
             Self::Texture { surface } => surface.classes(),
             Self::Glyph {} => glyph::CLASSES,
             Self::Tissue { question } => question.classes(),
@@ -141,6 +149,7 @@ impl MiniTask {
         let stream = &mut Stream::new(name, &[part as u64, index as u64, 1]);
         match self {
             Self::Composition { portrayal } => portrayal.draw(case, image_size, stream),
+            Self::Specimen { kind } => kind.draw(case, image_size, stream),
             Self::Texture { surface } => surface.draw(case, image_size, stream),
             Self::Glyph {} => glyph::draw(case, image_size, stream),
             Self::Tissue { question } => question.draw(case, image_size, stream),

@@ -35,7 +35,7 @@ impl Hdf5Records {
             ));
         };
         let (height, width) = (height as usize, width as usize);
-        let shape = Shape { height, width, channels: 3, order: Order::Interleaved, scale: 1 };
+        let shape = Shape { height, width, channels: 3, order: Order::Interleaved, scale: 1 }.checked()?;
         Ok(Self { path, dataset, shape })
     }
 

@@ -7,8 +7,10 @@ use flate2::read::ZlibDecoder;
 
 use super::Cursor;
 
-/// Bytes that one compressed variable may unpack to; SVHN's largest has 1.6 GB.
-const LARGEST: u64 = 4 << 30;
+/// How many times its size a compressed variable may unpack to, besides a start; pixels hardly shrink.
+const LARGEST_RATIO: u64 = 100;
+/// That start: labels may shrink a hundredfold and more.
+const LARGEST_START: u64 = 64 << 20;
 /// Cells in cells; the sets have two levels.
 const DEEPEST: usize = 16;
 
@@ -104,11 +106,12 @@ fn element<'a>(cursor: &mut Cursor<'a>) -> Result<(u32, &'a [u8]), String> {
 }
 
 fn unpack(content: &[u8]) -> Result<Vec<u8>, String> {
+    let largest = LARGEST_RATIO * content.len() as u64 + LARGEST_START;
     let mut unpacked = Vec::new();
-    let mut decoder = ZlibDecoder::new(content).take(LARGEST + 1);
+    let mut decoder = ZlibDecoder::new(content).take(largest + 1);
     decoder.read_to_end(&mut unpacked).map_err(|error| format!("a compressed variable: {error}"))?;
-    if unpacked.len() as u64 > LARGEST {
-        return Err(format!("a variable unpacks to more than {LARGEST} bytes"));
+    if unpacked.len() as u64 > largest {
+        return Err(format!("a variable unpacks to more than {largest} bytes"));
     }
     Ok(unpacked)
 }
@@ -156,7 +159,7 @@ fn matrices(cursor: &mut Cursor<'_>, count: usize, depth: usize) -> Result<Vec<M
 fn structure(cursor: &mut Cursor<'_>, count: usize, depth: usize) -> Result<Mat, String> {
     let width = numbers(element(cursor)?)?.first().copied().unwrap_or(0.0) as usize;
     let (_, names) = element(cursor)?;
-    if width == 0 || !names.len().is_multiple_of(width) {
+    if width == 0 || names.is_empty() || !names.len().is_multiple_of(width) {
         return Err("the field names of a structure are broken".into());
     }
     let name = |bytes: &[u8]| {

@@ -96,7 +96,8 @@ impl NpzRecords {
         if kind != "|u1" {
             return Err(format!("{member}: its values are `{kind}`, not `|u1`"));
         }
-        let shape = Shape { height, width, channels: 1, order: super::raw::Order::Interleaved, scale };
+        let shape =
+            Shape { height, width, channels: 1, order: super::raw::Order::Interleaved, scale }.checked()?;
         Ok(Self { path, member, shape, count, held: Mutex::default() })
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 
-use crate::sample::{Content, Records};
+use crate::sample::{Content, MOST_PIXELS, Records};
 
 /// How the bytes of one image lie.
 #[derive(Debug, Clone, Copy)]
@@ -32,6 +32,16 @@ pub(crate) enum Order {
 }
 
 impl Shape {
+    /// The shape, if it is one that an image can have: sizes come from files.
+    pub(crate) fn checked(self) -> Result<Self, String> {
+        let Self { height, width, .. } = self;
+        let pixels = (height as u64).checked_mul(width as u64);
+        match pixels.filter(|pixels| (1..=MOST_PIXELS).contains(pixels)) {
+            Some(_) => Ok(self),
+            None => Err(format!("its images claim {width} x {height} pixels")),
+        }
+    }
+
     /// Bytes of one image.
     pub(crate) fn len(&self) -> usize {
         self.height * self.width * self.channels
@@ -65,6 +75,20 @@ pub(crate) struct FixedRecords {
     /// From one to the next.
     pub(crate) stride: u64,
     pub(crate) shape: Shape,
+}
+
+impl FixedRecords {
+    /// These records, if the file holds `count` of them.
+    pub(crate) fn checked(self, count: usize) -> Result<Self, String> {
+        let Self { offset, stride, shape, .. } = &self;
+        let last = (count as u64).saturating_sub(1).checked_mul(*stride);
+        let end = last.and_then(|last| last.checked_add(offset + shape.len() as u64));
+        let size = self.path.metadata().map_err(|error| error.to_string())?.len();
+        match end {
+            Some(end) if count == 0 || end <= size => Ok(self),
+            _ => Err(format!("its {size} bytes do not hold {count} images; is it cut short?")),
+        }
+    }
 }
 
 impl Records for FixedRecords {

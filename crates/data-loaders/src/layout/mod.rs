@@ -14,6 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DataError;
+use crate::image_set::SplitCounts;
 use crate::manifest::{Manifest, PARTS};
 use crate::original;
 use crate::registry::{DatasetEntry, OriginalFormat, Suite};
@@ -34,6 +35,15 @@ pub enum SplitOrigin {
 }
 
 impl SplitOrigin {
+    /// The origin of parts of these sizes of a set on disk.
+    pub(crate) fn of(entry: &DatasetEntry, seeded: bool, counts: SplitCounts) -> Self {
+        match entry.splits {
+            _ if seeded => Self::Seeded,
+            Some(published) if published == counts => Self::Published,
+            _ => Self::OwnLists,
+        }
+    }
+
     /// The words for outputs: `vtab1k` is said of the benchmark's own lists only, all else is `vtab1k-style`.
     pub fn label(self, suite: Suite) -> &'static str {
         match (self, suite) {
@@ -44,6 +54,8 @@ impl SplitOrigin {
             (_, Suite::Fgvc) => "vpt-style",
             (Self::Published, Suite::Gic) => "gic",
             (_, Suite::Gic) => "gic-style",
+            (Self::Published, Suite::Commonsense) => "llm-adapters",
+            (_, Suite::Commonsense) => "llm-adapters-style",
         }
     }
 }
@@ -54,14 +66,35 @@ pub(crate) struct Opened {
     pub(crate) parts: Pools,
     /// Whether a part was drawn here.
     pub(crate) seeded: bool,
-    /// The folder of the set.
-    pub(crate) folder: PathBuf,
     /// blake3 (hex) of the manifest.
     pub(crate) checksum: String,
 }
 
+/// A set on disk whose lists are read and whose images are not.
+pub(crate) struct Listing {
+    /// Samples of train, val and test.
+    pub(crate) parts: Pools,
+    /// Whether a part was drawn here.
+    pub(crate) seeded: bool,
+    /// The folder of the set.
+    pub(crate) folder: PathBuf,
+}
+
 /// Opens the set in its folder under `root`, whatever its layout.
 pub(crate) fn open(entry: &DatasetEntry, root: &Path) -> Result<Opened, DataError> {
+    let Listing { parts, seeded, folder } = list(entry, root)?;
+    let mut manifest = Manifest::new(&folder);
+    for (part, name) in parts.iter().zip(PARTS) {
+        for (sample, hash) in part.iter().zip(content_hashes(&entry.name, part)?) {
+            manifest.add(name, sample, hash);
+        }
+    }
+    let checksum = manifest.checksum();
+    Ok(Opened { parts, seeded, checksum })
+}
+
+/// Reads and checks the lists of the set in its folder under `root`, whatever its layout.
+pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataError> {
     let folder = root.join(entry.folder());
     if !folder.is_dir() {
         return Err(DataError::MissingFolder { set: entry.name.clone(), path: folder });
@@ -81,14 +114,7 @@ pub(crate) fn open(entry: &DatasetEntry, root: &Path) -> Result<Opened, DataErro
     };
     check_distinct(entry, &parts)?;
     prepare(entry, &parts)?;
-    let mut manifest = Manifest::new(&folder);
-    for (part, name) in parts.iter().zip(PARTS) {
-        for (sample, hash) in part.iter().zip(content_hashes(&entry.name, part)?) {
-            manifest.add(name, sample, hash);
-        }
-    }
-    let checksum = manifest.checksum();
-    Ok(Opened { parts, seeded, folder, checksum })
+    Ok(Listing { parts, seeded, folder })
 }
 
 fn unknown(entry: &DatasetEntry, folder: &Path) -> DataError {

@@ -118,9 +118,12 @@ fn norb_part(folder: &Folder, name: &str, factor: NorbFactor) -> Result<Vec<Samp
             NorbFactor::Azimuth => i64::from(azimuth / 2),
         })
         .collect();
-    let shape = Shape { height, width, channels: 1, order: Order::Interleaved, scale: 1 };
-    let (offset, stride) = (header.offset as u64, 2 * shape.len() as u64);
-    samples(folder, FixedRecords { path, offset, stride, shape }, &labels)
+    let shape = Shape { height, width, channels: 1, order: Order::Interleaved, scale: 1 }.checked();
+    let records = shape.and_then(|shape| {
+        let (offset, stride) = (header.offset as u64, 2 * shape.len() as u64);
+        FixedRecords { path: path.clone(), offset, stride, shape }.checked(count)
+    });
+    samples(folder, records.map_err(|reason| folder.bad_file(&path, reason))?, &labels)
 }
 
 fn beginning(folder: &Folder, path: &Path) -> Result<Vec<u8>, DataError> {

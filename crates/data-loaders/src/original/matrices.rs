@@ -71,7 +71,8 @@ pub(super) fn svhn(folder: &Folder) -> Result<Pools, DataError> {
         }
         let labels = labels.iter().zip(1..).map(|(digit, row)| folder.label(digit % 10, 0, &file.path, row));
         let labels = labels.collect::<Result<Vec<_>, _>>()?;
-        let shape = Shape { height, width, channels: 3, order: Order::ColumnMajor, scale: 1 };
+        let shape = Shape { height, width, channels: 3, order: Order::ColumnMajor, scale: 1 }.checked();
+        let shape = shape.map_err(|reason| file.bad(reason))?;
         let records: Arc<dyn Records> =
             Arc::new(HeldRecords { path: file.path.clone(), bytes: values, shape });
         Ok(Sample::records(&records, labels))

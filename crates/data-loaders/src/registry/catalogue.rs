@@ -29,11 +29,14 @@ fn row(entry: &DatasetEntry) -> String {
     let name = if entry.official { format!("`{}`", entry.name) } else { format!("*`{}`*", entry.name) };
     let parts = entry
         .splits
-        .map_or_else(|| "own lists".to_owned(), |n| format!("{} / {} / {}", n.train, n.val, n.test));
+        .map(|n| format!("{} / {} / {}", n.train, n.val, n.test))
+        .or_else(|| entry.text.map(|text| format!("shared / shared / {}", text.test_rows)))
+        .unwrap_or_else(|| "own lists".to_owned());
     let Metric::Accuracy = entry.metric;
+    let metric = if entry.text.is_some() { "accuracy of the answer" } else { "top-1 accuracy" };
     let group = format!("{:?}", entry.group).to_lowercase().replace("finegrained", "fine-grained");
     format!(
-        "| {name} | {} | {group} | {} | {parts} | top-1 accuracy | {} |\n",
+        "| {name} | {} | {group} | {} | {parts} | {metric} | {} |\n",
         entry.suite.name(),
         entry.classes,
         entry.licence,

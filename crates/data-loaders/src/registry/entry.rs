@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::draw::{MiniTask, SpriteFactor};
 use crate::image_set::SplitCounts;
+use crate::text::AnswerFormat;
 
 /// The benchmark that a set belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -15,6 +16,8 @@ pub enum Suite {
     Fgvc,
     /// General image classification: CIFAR-100 whole, and ImageNet-1k by choice.
     Gic,
+    /// Eight sets of questions with options, in the prompts of LLM-Adapters (Hu et al. 2023).
+    Commonsense,
 }
 
 impl Suite {
@@ -24,7 +27,13 @@ impl Suite {
             Self::Vtab => "vtab",
             Self::Fgvc => "fgvc",
             Self::Gic => "gic",
+            Self::Commonsense => "commonsense",
         }
+    }
+
+    /// The folder of its sets under the folder of all data, by this project's custom.
+    pub fn folder(self) -> std::path::PathBuf {
+        std::path::Path::new("vision").join(self.name())
     }
 }
 
@@ -42,6 +51,8 @@ pub enum Group {
     FineGrained,
     /// Everyday classes (GIC).
     General,
+    /// Everyday knowledge, in words.
+    Commonsense,
 }
 
 /// How predictions are scored.
@@ -102,6 +113,9 @@ pub struct DatasetEntry {
     /// The generator that draws `mini/<name>`.
     #[serde(default)]
     pub mini: Option<MiniTask>,
+    /// What only sets of text have, and all of them.
+    #[serde(default)]
+    pub text: Option<TextEntry>,
 }
 
 impl DatasetEntry {
@@ -109,6 +123,16 @@ impl DatasetEntry {
     pub fn folder(&self) -> &str {
         self.folder.as_deref().unwrap_or(&self.name)
     }
+}
+
+/// What a set of text has besides: its parts are rows of instruction and answer, its classes the possible answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextEntry {
+    /// The words that answer its questions.
+    pub answers: AnswerFormat,
+    /// Rows of the published test; training rows come from a file that all sets of the suite share.
+    pub test_rows: usize,
 }
 
 /// The names of the classes in the order of their labels.

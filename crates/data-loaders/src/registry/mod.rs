@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 pub use catalogue::catalogue;
 pub use entry::{
     ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
-    PoolCounts, Suite,
+    PoolCounts, Suite, TextEntry,
 };
 
 use crate::error::DataError;
@@ -54,6 +54,14 @@ const FILES: &[(&str, &str)] = embedded![
     "stanford_cars",
     "gic_cifar100",
     "imagenet1k",
+    "boolq",
+    "piqa",
+    "siqa",
+    "hellaswag",
+    "winogrande",
+    "arc_easy",
+    "arc_challenge",
+    "openbookqa",
 ];
 
 /// Every registered set, suite by suite, in table order.
@@ -100,6 +108,11 @@ pub fn parse_dataset(file: &str, text: &str) -> Result<DatasetEntry, DataError> 
         && names.len() != entry.classes as usize
     {
         return Err(fault(format!("{} class names for {} classes", names.len(), entry.classes)));
+    }
+    if (entry.suite == Suite::Commonsense) != entry.text.is_some() {
+        return Err(fault(
+            "`text` belongs to the sets of the suite commonsense, and to each of them".to_owned(),
+        ));
     }
     entry.sources.iter().try_for_each(|source| source.check().map_err(&fault))?;
     Ok(entry)
@@ -149,10 +162,31 @@ mod tests {
     }
 
     #[test]
+    fn eight_sets_ask_for_an_answer_in_words_and_a_class_is_an_answer() {
+        let entries = official(Suite::Commonsense);
+        assert_eq!(entries.len(), 8);
+        for entry in entries {
+            let text = entry.text.unwrap();
+            let answers: Vec<String> =
+                text.answers.options().take(entry.classes as usize).map(str::to_owned).collect();
+            assert_eq!(entry.class_names, ClassNames::Listed(answers), "{}", entry.name);
+        }
+    }
+
+    #[test]
+    fn a_text_set_without_its_answers_is_refused() {
+        let (file, text) = FILES.iter().find(|(file, _)| *file == "piqa.yaml").unwrap();
+        let text: String =
+            text.lines().filter(|line| !line.starts_with("text:")).collect::<Vec<_>>().join("\n");
+        let message = parse_dataset(file, &text).unwrap_err().to_string();
+        assert!(message.contains("`text`"), "{message}");
+    }
+
+    #[test]
     fn class_counts_are_those_of_the_benchmark() {
         let expected = [
             100, 102, 47, 102, 37, 10, 397, 2, 10, 45, 5, 8, 6, 6, 4, 16, 16, 18, 9, 10, 7, 6, 200, 555, 102,
-            120, 196, 100, 1000,
+            120, 196, 100, 1000, 2, 2, 3, 4, 2, 5, 5, 4,
         ];
         let classes: Vec<u32> = datasets().unwrap().iter().map(|entry| entry.classes).collect();
         assert_eq!(classes, expected);

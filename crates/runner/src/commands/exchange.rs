@@ -26,8 +26,8 @@ pub(crate) struct ExportArguments {
 }
 
 pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
-    let Tuned { cell, backbone, method, trainables, .. } = Tuned::open(&arguments.cell)?;
-    peft_format::export(&arguments.output, &*method, &backbone.layout, &backbone.weights, &trainables, 0)?;
+    let Tuned { cell, layout, weights, method, trainables, .. } = Tuned::open(&arguments.cell)?;
+    peft_format::export(&arguments.output, &*method, &layout, &weights, &trainables, 0)?;
     output::line(format_args!(
         "{}: {} for {}",
         arguments.output.display(),
@@ -58,11 +58,16 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
     let backbone = Context::new(Device::Cpu).backbone(&arguments.backbone, u32::try_from(size)?)?;
     let (layout, weights) = (&backbone.layout, &backbone.weights);
     let read = peft_format::import(&arguments.adapter, layout)?;
-    let head = format!("{}.bias", layout.head);
-    let classes = read.tensors.get(&head).map(|bias| bias.size()[0]).ok_or_else(|| RunError::Missing {
-        what: format!("the head `{head}`"),
-        reason: format!("{} was saved without `modules_to_save`", arguments.adapter.display()),
-    })?;
+    let classes = match &layout.head {
+        None => 0,
+        Some(head) => {
+            let [_, bias] = head.tensors();
+            read.tensors.get(&bias).map(|bias| bias.size()[0]).ok_or_else(|| RunError::Missing {
+                what: format!("the head `{}`", head.name),
+                reason: format!("{} was saved without `modules_to_save`", arguments.adapter.display()),
+            })?
+        }
+    };
     let method = methods::find(&read.method, read.options)?;
     let (trainables, _) = methods::prepare(&*method, layout, weights, classes, &[0], Device::Cpu)?;
     for (name, tensor) in &read.tensors {

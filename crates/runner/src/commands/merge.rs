@@ -23,10 +23,12 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
-    let Tuned { cell, backbone, method, trainables, attachment, classes } = Tuned::open(&arguments.cell)?;
-    let merged = merge::merge(&backbone.layout, &backbone.weights, &attachment, &trainables, 0)?;
-    let mut config = backbone.architecture.published_config();
-    config["num_classes"] = classes.into();
+    let Tuned { cell, layout, weights, mut config, method, trainables, attachment, classes } =
+        Tuned::open(&arguments.cell)?;
+    let merged = merge::merge(&layout, &weights, &attachment, &trainables, 0)?;
+    if layout.head.is_some() {
+        config["num_classes"] = classes.into();
+    }
     write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;
     output::line(format_args!(
         "{}: {} for {}",

@@ -2,11 +2,14 @@
 
 pub(crate) mod datasets;
 pub(crate) mod exchange;
+pub(crate) mod fetch;
 pub(crate) mod merge;
 pub(crate) mod methods;
 pub(crate) mod pretrain;
 pub(crate) mod report;
 pub(crate) mod run;
+mod sets;
 mod tuned;
+pub(crate) mod verify;
 pub(crate) mod wiring;
 pub(crate) mod worker;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use runner::pretrain::{Settings, pretrain as train};
-use runner::signals::StopFlag;
+use runner::signals::{RUNNER_DEADLINE, StopFlag};
 
 use crate::output;
 
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
-    let stop = StopFlag::install()?;
+    let stop = StopFlag::install(RUNNER_DEADLINE)?;
     // One thread trains, the other draws: more would wait for one another.
     tch::set_num_threads(1);
     let settings = Settings {
@@ -46,11 +46,7 @@ pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
         weight_decay: arguments.weight_decay,
         seed: arguments.seed,
     };
-    let accuracy = train(&settings, &arguments.output, &stop)?;
-    output::line(format_args!(
-        "{}: {:.1} % on images it was not trained on",
-        arguments.output.display(),
-        100.0 * accuracy
-    ))?;
+    let reached = train(&settings, &arguments.output, &stop)?;
+    output::line(format_args!("{}: {reached}", arguments.output.display()))?;
     Ok(())
 }

@@ -1,17 +1,20 @@
 //! `san plan`, `san run` and `san status`: the same arguments, ever more of the way.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use report::load::{PLAN_FILE, PlannedCells};
 use runner::cell::Cell;
+use runner::claim;
 use runner::context::Context;
 use runner::device;
 use runner::experiment::Experiment;
+use runner::failure;
 use runner::files::{create_folder, write_json};
 use runner::plan::{Plan, Selection, Store};
 use runner::pool::Pool;
-use runner::signals::StopFlag;
+use runner::signals::{RUNNER_DEADLINE, StopFlag};
 
 use crate::output;
 
@@ -46,6 +49,13 @@ pub(crate) struct Arguments {
     /// Compute threads of each worker.
     #[arg(long, default_value_t = 1)]
     threads: u32,
+    /// Memory for all workers together, as 6GB: fewer are started where it does not suffice, and none may go
+    /// beyond it.
+    #[arg(long, value_name = "SIZE", value_parser = runner::budget::parse)]
+    memory: Option<u64>,
+    /// Replace a worker that has stood still for so long.
+    #[arg(long, default_value_t = 1800.0, value_name = "SECONDS")]
+    hung_after: f64,
     /// Save the state of a cell in training every so many seconds.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
     checkpoint_every: f64,
@@ -85,11 +95,16 @@ impl Arguments {
         Ok(Pool {
             workers: self.workers.unwrap_or(usual),
             threads: self.threads.max(1),
-            checkpoint_every: std::time::Duration::try_from_secs_f64(self.checkpoint_every)
-                .map_err(|error| anyhow::anyhow!("--checkpoint-every: {error}"))?,
+            memory: self.memory,
+            checkpoint_every: seconds("--checkpoint-every", self.checkpoint_every)?,
+            hung_after: seconds("--hung-after", self.hung_after)?,
             device: if device == tch::Device::Cpu { "cpu" } else { "cuda" }.into(),
         })
     }
+}
+
+fn seconds(option: &str, number: f64) -> Result<Duration> {
+    Duration::try_from_secs_f64(number).map_err(|error| anyhow::anyhow!("{option}: {error}"))
 }
 
 pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
@@ -101,13 +116,20 @@ pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
     output::line(format_args!("{}", plan.summary(&store)))?;
+    for beat in claim::running(&store) {
+        let claim::Beat { label, host, process, done, total } = beat;
+        output::line(format_args!("running: {label}, step {done} of {total} ({host}, process {process})"))?;
+    }
+    for failure in failure::all(&store) {
+        output::line(format_args!("given up: {}: {}", failure.label, failure.reason))?;
+    }
     Ok(())
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
-    let stop = StopFlag::install()?;
+    let stop = StopFlag::install(RUNNER_DEADLINE)?;
     let pool = arguments.pool()?;
-    let (plan, store) = arguments.resolve(true)?;
+    let (plan, store) = stop.interruptible(|| arguments.resolve(true))?;
     output::line(format_args!("{}", plan.describe(&store)))?;
     create_folder(&store.folder)?;
     pool.run("tuning on val", &plan.tune, &store, &stop)?;

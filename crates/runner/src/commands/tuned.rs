@@ -1,21 +1,23 @@
 //! A cell that is done, opened again: backbone, method and trained tensors.
 
 use std::path::Path;
-use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use runner::cell::Cell;
-use runner::context::{Context, LoadedBackbone};
+use runner::context::{Context, LoadedBackbone, LoadedLanguageModel};
 use runner::error::RunError;
 use runner::experiment::Input;
 use san_core::methods::{self, Method};
-use san_core::{Attachment, Trainables, adapter_file};
+use san_core::{Attachment, Layout, Trainables, Weights, adapter_file};
 use tch::Device;
 
 /// What a cell trained.
 pub(super) struct Tuned {
     pub(super) cell: Cell,
-    pub(super) backbone: Rc<LoadedBackbone>,
+    pub(super) layout: Layout,
+    pub(super) weights: Weights,
+    /// The backbone's configuration in its publisher's terms.
+    pub(super) config: serde_json::Value,
     pub(super) method: Box<dyn Method>,
     pub(super) trainables: Trainables,
     pub(super) attachment: Attachment,
@@ -32,20 +34,25 @@ impl Tuned {
         })?;
         let cell: Cell =
             serde_json::from_slice(&text).with_context(|| format!("{} describes no cell", path.display()))?;
-        let Input::Image(image) = &cell.protocol.input;
-        let backbone = Context::new(Device::Cpu).backbone(&cell.backbone, image.image_size)?;
+        let mut context = Context::new(Device::Cpu);
+        let (layout, weights, config, checksum) = match &cell.protocol.input {
+            Input::Image(image) => {
+                let LoadedBackbone { architecture, layout, weights, checksum } =
+                    &*context.backbone(&cell.backbone, image.image_size)?;
+                (layout.clone(), weights.shallow_clone(), architecture.published_config(), checksum.clone())
+            }
+            Input::Text(_) => {
+                let LoadedLanguageModel { architecture, layout, weights, checksum, .. } =
+                    &*context.language(&cell.backbone)?;
+                (layout.clone(), weights.shallow_clone(), architecture.published_config(), checksum.clone())
+            }
+        };
         let method = cell.method()?;
         let adapter = folder.join(report::record::ADAPTER_FILE);
         let classes = adapter_file::read_header(&adapter)?.classes;
-        let (trainables, attachment) = methods::prepare(
-            &*method,
-            &backbone.layout,
-            &backbone.weights,
-            classes,
-            &[cell.seed],
-            Device::Cpu,
-        )?;
-        adapter_file::read_into(&adapter, &backbone.checksum, &trainables)?;
-        Ok(Self { cell, backbone, method, trainables, attachment, classes })
+        let (trainables, attachment) =
+            methods::prepare(&*method, &layout, &weights, classes, &[cell.seed], Device::Cpu)?;
+        adapter_file::read_into(&adapter, &checksum, &trainables)?;
+        Ok(Self { cell, layout, weights, config, method, trainables, attachment, classes })
     }
 }

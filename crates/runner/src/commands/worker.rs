@@ -1,22 +1,39 @@
 //! `san worker`: what the pool starts.
 
 use std::io::stdout;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use runner::context::Context;
 use runner::device;
 use runner::plan::Store;
 use runner::pool::Assignment;
-use runner::signals::StopFlag;
-use runner::worker::Worker;
+use runner::signals::{StopFlag, WORKER_DEADLINE};
+use runner::worker::{Message, Settings, Worker, tell};
+
+/// How often a worker tells that it lives.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) fn worker() -> Result<()> {
-    let stop = StopFlag::install()?;
+    let stop = StopFlag::install(WORKER_DEADLINE)?;
     let assignment: Assignment =
         serde_json::from_reader(std::io::stdin()).context("reading the assignment of a worker")?;
     tch::set_num_threads(i32::try_from(assignment.threads)?);
+    beat(&stop);
     let mut context = Context::new(device::resolve(&assignment.device)?);
     let store = Store { folder: assignment.folder };
     let Assignment { cells, threads, checkpoint_every, .. } = assignment;
-    Worker::new(&store, &mut context, threads, checkpoint_every, &stop).work(&cells, &mut stdout())
+    let settings = Settings { threads, checkpoint_every, wait_for_others: true };
+    Worker::new(&store, &mut context, settings, &stop).work(&cells, &mut stdout())
+}
+
+/// Tells how often the loops have gone round, beside them; a pool that has gone is noticed by it too.
+fn beat(stop: &StopFlag) {
+    let stop = stop.clone();
+    std::thread::spawn(move || {
+        while tell(&mut stdout(), &Message::Beat { beats: stop.beats() }).is_ok() {
+            std::thread::sleep(BEAT_EVERY);
+        }
+        stop.set();
+    });
 }

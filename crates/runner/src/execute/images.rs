@@ -40,7 +40,7 @@ pub(super) fn execute(
     folder: &Path,
     session: &mut Session<'_>,
 ) -> Result<Outcome> {
-    let mut run = Run::prepare(cell, image, context)?;
+    let mut run = session.stop.interruptible(|| Run::prepare(cell, image, context))?;
     run.learner.restore(session.checkpoint)?;
     match run.carry_out(context, folder, session) {
         Ok((state, predictions, adapter_bytes)) => run.into_outcome(state, predictions, adapter_bytes),

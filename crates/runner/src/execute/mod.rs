@@ -5,6 +5,7 @@
 //! training itself is in `training`; what is particular to a kind of data lies beside this file.
 
 mod images;
+mod language;
 
 use std::path::Path;
 use std::time::Duration;
@@ -62,6 +63,7 @@ pub fn execute(
 ) -> Result<Outcome> {
     match &cell.protocol.input {
         Input::Image(image) => images::execute(cell, image, context, folder, session),
+        Input::Text(text) => language::execute(cell, text, context, folder, session),
     }
 }
 

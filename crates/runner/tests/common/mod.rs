@@ -97,3 +97,21 @@ pub fn refusal(output: &Output, code: i32) -> String {
     assert!(!text.contains("panicked"), "{text}");
     text
 }
+
+/// Runs and wants success; standard output.
+#[track_caller]
+pub fn done(bench: &Bench, arguments: &[&str]) -> String {
+    let output = bench.run(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What cells trained and predicted.
+pub fn adapters(bench: &Bench) -> Vec<(PathBuf, Vec<u8>, String)> {
+    let read = |cell: PathBuf| {
+        let adapter = std::fs::read(cell.join("adapter.safetensors")).unwrap();
+        let predictions = std::fs::read_to_string(cell.join("predictions.csv")).unwrap();
+        (cell.file_name().unwrap().into(), adapter, predictions)
+    };
+    bench.cells().into_iter().map(read).collect()
+}

@@ -108,6 +108,13 @@ pub struct Entry {
 /// Every method.
 pub const REGISTRY: &[Entry] = &[
     Entry {
+        name: "frozen",
+        summary: "nothing: a language model as it is",
+        inference_cost: "none",
+        source: "zero-shot reading",
+        parse: parse::<whole::Frozen>,
+    },
+    Entry {
         name: "linear",
         summary: "the head alone, on frozen features",
         inference_cost: "none",
@@ -261,6 +268,11 @@ pub fn prepare(
         .with_constants(&method.constants(layout)?, weights)?;
     let attachment = method.attach(layout, weights, &trainables)?;
     Ok((trainables, attachment))
+}
+
+/// A method does not fit a backbone.
+fn unfit(method: &dyn Method, layout: &Layout, reason: &str) -> Error {
+    Error::Unfit { method: method.name().into(), backbone: layout.backbone.clone(), reason: reason.into() }
 }
 
 /// An option's value is out of the question.

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Method;
 use super::whole::{from_frozen, norm_tensors};
+use super::{Method, unfit};
 use crate::trainables::{TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
 
@@ -27,6 +27,9 @@ impl Method for BitFit {
     }
 
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        if biases(layout).next().is_none() {
+            return Err(unfit(self, layout, "it has no bias"));
+        }
         Ok(specs(biases(layout)))
     }
 
@@ -65,7 +68,7 @@ impl Method for Norms {
 /// Names and lengths of the biases.
 fn biases(layout: &Layout) -> impl Iterator<Item = (String, i64)> {
     let sites = layout.sites.iter().filter(|site| site.bias).map(|site| (&site.name, site.outputs));
-    let norms = layout.norms.iter().map(|norm| (&norm.name, norm.width));
+    let norms = layout.norms.iter().filter(|norm| norm.bias).map(|norm| (&norm.name, norm.width));
     sites.chain(norms).map(|(name, length)| (format!("{name}.bias"), length))
 }
 

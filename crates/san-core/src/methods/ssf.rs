@@ -1,7 +1,7 @@
 //! SSF: a scale and a shift behind every projection and every norm (arXiv 2210.08823).
 //!
-//! A projection without bias gets no shift, for no weight of the checkpoint could hold it (Swin's
-//! reductions; the paper has one there). As published, scales start from N(1, 0.02) and shifts from N(0, 0.02): the model is not quite the
+//! A projection or norm without bias gets no shift, for no weight of the checkpoint could hold it (Swin's
+//! reductions, all of LLaMA; the paper has one there). As published, scales start from N(1, 0.02) and shifts from N(0, 0.02): the model is not quite the
 //! frozen one at the first step. Names: `<site or norm>.ssf_scale` and `.ssf_shift`.
 
 use std::collections::BTreeMap;
@@ -46,7 +46,7 @@ impl Method for Ssf {
             group: Group::Method,
         };
         let sites = layout.sites.iter().map(|site| (&site.name, site.outputs, site.bias));
-        let norms = layout.norms.iter().map(|norm| (&norm.name, norm.width, true));
+        let norms = layout.norms.iter().map(|norm| (&norm.name, norm.width, norm.bias));
         let pair = |(name, width, shifted): (&String, i64, bool)| {
             let scale = spec(name, "ssf_scale", width, 1.0);
             std::iter::once(scale).chain(shifted.then(|| spec(name, "ssf_shift", width, 0.0)))
@@ -63,7 +63,8 @@ impl Method for Ssf {
             attachment.sites.insert(site.name.clone(), Rc::new(ScaleShift { scale, shift }));
         }
         for norm in &layout.norms {
-            let (scale, shift) = (get(&norm.name, "ssf_scale")?, get(&norm.name, "ssf_shift")?);
+            let scale = get(&norm.name, "ssf_scale")?;
+            let shift = norm.bias.then(|| get(&norm.name, "ssf_shift")).transpose()?;
             let affine = NormAffine { scale, shift };
             attachment.norms.insert(norm.name.clone(), Rc::new(affine));
         }

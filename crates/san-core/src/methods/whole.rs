@@ -1,12 +1,43 @@
-//! The two ends of the scale: nothing but the head, and everything.
+//! The ends of the scale: nothing, nothing but the head, and everything.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::Method;
+use super::{Method, unfit};
 use crate::init::Init;
+use crate::layout::NormSpec;
 use crate::trainables::{Group, TrainableSpec, Trainables};
 use crate::{Attachment, Error, Layout, Weights};
+
+/// The model as it is, where it can answer without a trained head.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Frozen {}
+
+impl Method for Frozen {
+    fn name(&self) -> &'static str {
+        "frozen"
+    }
+
+    fn label(&self) -> String {
+        "Zero-shot".into()
+    }
+
+    fn options(&self) -> Value {
+        json!({})
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        match layout.head {
+            None => Ok(Vec::new()),
+            Some(_) => Err(unfit(self, layout, "it answers by a head, which must be trained")),
+        }
+    }
+
+    fn attach(&self, _: &Layout, _: &Weights, _: &Trainables) -> Result<Attachment, Error> {
+        Ok(Attachment::default())
+    }
+}
 
 /// Linear probe: the head alone.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -26,8 +57,11 @@ impl Method for Linear {
         json!({})
     }
 
-    fn trainables(&self, _: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        Ok(Vec::new())
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        match layout.head {
+            Some(_) => Ok(Vec::new()),
+            None => Err(unfit(self, layout, "it has no head to train; `frozen` reads it as it is")),
+        }
     }
 
     fn attach(&self, _: &Layout, _: &Weights, _: &Trainables) -> Result<Attachment, Error> {
@@ -80,11 +114,12 @@ pub(super) fn from_frozen(name: &str, shape: &[i64]) -> TrainableSpec {
     }
 }
 
-/// Names and lengths of every norm's weight and bias.
+/// Names and lengths of every norm's weight and, where it has one, bias.
 pub(super) fn norm_tensors(layout: &Layout) -> impl Iterator<Item = (String, i64)> {
-    let both = |norm: &crate::layout::NormSpec| {
-        let width = norm.width;
-        [(format!("{}.weight", norm.name), width), (format!("{}.bias", norm.name), width)]
+    let tensors = |norm: &NormSpec| {
+        let parts = [Some("weight"), norm.bias.then_some("bias")];
+        let (name, width) = (norm.name.clone(), norm.width);
+        parts.into_iter().flatten().map(move |part| (format!("{name}.{part}"), width))
     };
-    layout.norms.iter().flat_map(both)
+    layout.norms.iter().flat_map(tensors)
 }

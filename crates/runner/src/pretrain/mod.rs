@@ -1,18 +1,21 @@
-//! Trains a bundled backbone from nothing on drawn images.
+//! Trains a bundled backbone from nothing, on drawn images or on written text.
 //!
-//! The images come from the endless stream of `data_loaders::PretrainSet`, whose classes are none of
-//! the `mini/` tasks'. One thread draws ahead while the other trains; the result is a function of the
-//! seed and the settings.
+//! Both come from endless streams: `data_loaders::PretrainSet`, whose classes are none of the `mini/` tasks', and
+//! `data_loaders::text::TextStream`, which never speaks in their wording (`language`). One thread draws ahead while
+//! the other trains; the result is a function of the seed and the settings.
+
+mod language;
 
 use std::path::Path;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use backbones::Classifier;
-use backbones::registry::{self, Entry};
+use backbones::registry;
 use data_loaders::PretrainSet;
 use indicatif::{ProgressBar, ProgressStyle};
+use san_core::layout::HeadSpec;
 use san_core::merge::merge;
 use san_core::methods;
 use san_core::optimiser::{AdamW, AdamWSettings};
@@ -49,11 +52,18 @@ struct Batch {
     labels: Vec<u32>,
 }
 
-/// Trains and writes the weights as f16; returns the accuracy on images never trained on.
+/// Trains and writes the weights as f16; returns what was reached, for a reader.
 ///
 /// # Errors
 /// When the backbone is unknown, the loss is not finite, the file cannot be written, or a signal came.
-pub fn pretrain(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<f64> {
+pub fn pretrain(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<String> {
+    match registry::bundled_language(&settings.backbone) {
+        Some((architecture, _)) => language::pretrain(settings, &architecture, output, stop),
+        None => pretrain_images(settings, output, stop),
+    }
+}
+
+fn pretrain_images(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<String> {
     let entry = registry::find(&settings.backbone)?;
     let size = entry.architecture.image_size();
     let stream = PretrainSet::new(settings.seed, u32::try_from(size)?);
@@ -69,26 +79,26 @@ pub fn pretrain(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<f
         Device::Cpu,
     )?;
     let model = Classifier::new(&*entry.architecture, &layout, &start, &attachment, &trainables)?;
-    std::thread::scope(|scope| {
-        let (sender, batches) = sync_channel(8);
-        let stream = &stream;
-        scope.spawn(move || {
-            for step in 0..settings.steps {
-                let first = HELD_OUT as u64 + step * settings.batch_size as u64;
-                if sender.send(draw(stream, first, settings.batch_size)).is_err() {
-                    break; // the training ended early
-                }
-            }
-        });
-        train(settings, &model, &trainables, size, &batches, stop)
-    })?;
+    let draw_step =
+        |step: u64| draw(&stream, HELD_OUT as u64 + step * settings.batch_size as u64, settings.batch_size);
+    let loss = |batch: &Batch| {
+        let (images, labels) = tensors(batch, size);
+        model.forward(&images).cross_entropy_for_logits(&labels)
+    };
+    train(settings, &trainables, draw_step, loss, stop)?;
     let accuracy = held_out_accuracy(&stream, &model, size);
     let mut merged = merge(&layout, &start, &attachment, &trainables, 0)?;
-    for part in ["weight", "bias"] {
-        merged.remove(&format!("{}.{part}", layout.head));
+    for name in layout.head.iter().flat_map(HeadSpec::tensors) {
+        merged.remove(&name);
     }
-    write(&entry, settings, accuracy, &merged, output)?;
-    Ok(accuracy)
+    let config = serde_json::json!({
+        "architecture": entry.name,
+        "model_args": entry.architecture.published_config(),
+        "pretraining": settings,
+        "held_out_accuracy": accuracy,
+    });
+    write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;
+    Ok(format!("{:.1} % on images it was not trained on", 100.0 * accuracy))
 }
 
 fn draw(stream: &PretrainSet, first: u64, count: usize) -> Batch {
@@ -97,12 +107,12 @@ fn draw(stream: &PretrainSet, first: u64, count: usize) -> Batch {
     batch
 }
 
-fn train(
+/// Trains on what `draw` makes for each step, a few steps ahead in a thread of its own.
+fn train<B: Send>(
     settings: &Settings,
-    model: &Classifier,
     trainables: &Trainables,
-    size: i64,
-    batches: &Receiver<Batch>,
+    draw: impl Fn(u64) -> B + Send,
+    loss: impl Fn(&B) -> Tensor,
     stop: &StopFlag,
 ) -> Result<()> {
     let schedule = Cosine {
@@ -117,26 +127,37 @@ fn train(
     let bar = ProgressBar::new(settings.steps);
     bar.set_style(ProgressStyle::with_template("{bar:30} {pos}/{len} steps, {eta} left, {msg}")?);
     let started = Instant::now();
-    for (step, batch) in batches.iter().enumerate() {
-        stop.check()?;
-        let (images, labels) = tensors(&batch, size);
-        let loss = model.forward(&images).cross_entropy_for_logits(&labels);
-        let gradient = trainables.gradient(&loss)?;
-        let value = f64::try_from(&loss)?;
-        if !value.is_finite() {
-            bail!("the loss is not finite at step {step}; try a lower --learning-rate");
+    let (sender, batches) = sync_channel(8);
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for step in 0..settings.steps {
+                if sender.send(draw(step)).is_err() {
+                    break; // the training ended early
+                }
+            }
+        });
+        // Owned here, so that an early end closes the channel and the other thread with it.
+        let batches = batches;
+        for (step, batch) in batches.iter().enumerate() {
+            stop.check()?;
+            let loss = loss(&batch);
+            let gradient = trainables.gradient(&loss)?;
+            let value = f64::try_from(&loss)?;
+            if !value.is_finite() {
+                bail!("the loss is not finite at step {step}; try a lower --learning-rate");
+            }
+            optimiser.step(trainables, &gradient, schedule.rate(step as u64))?;
+            bar.inc(1);
+            if step % 50 == 0 {
+                bar.set_message(format!("loss {value:.3}"));
+            }
+            if bar.is_hidden() && step % 1000 == 0 {
+                eprintln!("step {step}: loss {value:.3}, {:.0} s", started.elapsed().as_secs_f64());
+            }
         }
-        optimiser.step(trainables, &gradient, schedule.rate(step as u64))?;
-        bar.inc(1);
-        if step % 50 == 0 {
-            bar.set_message(format!("loss {value:.3}"));
-        }
-        if bar.is_hidden() && step % 1000 == 0 {
-            eprintln!("step {step}: loss {value:.3}, {:.0} s", started.elapsed().as_secs_f64());
-        }
-    }
-    bar.finish_and_clear();
-    Ok(())
+        bar.finish_and_clear();
+        Ok(())
+    })
 }
 
 /// Images `[n, 3, size, size]` in -1..=1, and labels.
@@ -150,15 +171,4 @@ fn held_out_accuracy(stream: &PretrainSet, model: &Classifier, size: i64) -> f64
     let (images, labels) = tensors(&draw(stream, 0, HELD_OUT), size);
     let right = no_grad(|| model.forward(&images).argmax(1, false).eq_tensor(&labels));
     right.to_kind(Kind::Double).mean(None).double_value(&[])
-}
-
-fn write(entry: &Entry, settings: &Settings, accuracy: f64, weights: &Weights, output: &Path) -> Result<()> {
-    let config = serde_json::json!({
-        "architecture": entry.name,
-        "model_args": entry.architecture.published_config(),
-        "pretraining": settings,
-        "held_out_accuracy": accuracy,
-    });
-    write_tensors(output, weights.iter(), ("config", config.to_string()), Kind::Half)?;
-    Ok(())
 }

@@ -1,0 +1,334 @@
+//! The header of a GGUF file: its metadata and its directory of tensors.
+//!
+//! GGUF is the one file format that carries weights, configuration and tokenizer together; the readers
+//! of each take what is theirs from a [`Header`]. A file may be cut short or hostile, so no length in it
+//! is believed: nothing is allocated beyond what the file can hold, and every tensor must lie within it.
+//! Layout: little endian; "GGUF", version (2 or 3), number of tensors, number of entries, entries, tensor
+//! directory, padding to the alignment, data.
+
+mod blocks;
+mod llama;
+mod types;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use san_core::Error;
+
+pub use blocks::dequantise;
+pub use types::{TensorType, Value};
+
+pub(crate) use llama::read as read_llama;
+
+/// Data starts at a multiple of this many bytes, unless `general.alignment` says otherwise.
+const ALIGNMENT: u64 = 32;
+/// The format's own limit of dimensions.
+const DIMENSIONS: u32 = 4;
+/// Arrays within arrays are not written by anyone; a hostile file could nest them without end.
+const DEPTH: u32 = 4;
+/// The format's own limit of a name's length, bytes; names of entries may be longer than those of tensors.
+const NAME_LENGTH: u64 = 65_535;
+
+/// A tensor as the directory has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TensorInfo {
+    /// Name, for example `blk.0.attn_q.weight`.
+    pub name: String,
+    /// Shape in row order (the file has it reversed).
+    pub shape: Vec<i64>,
+    /// How the elements are stored.
+    pub kind: TensorType,
+    /// First byte, from the start of the file.
+    pub start: u64,
+    /// Number of bytes.
+    pub bytes: u64,
+}
+
+/// Everything before the data.
+#[derive(Debug, Clone)]
+pub struct Header {
+    /// The file, for messages.
+    pub path: PathBuf,
+    /// Entries by key, for example `general.architecture`.
+    pub metadata: BTreeMap<String, Value>,
+    /// Tensors by name.
+    pub tensors: BTreeMap<String, TensorInfo>,
+}
+
+impl Header {
+    /// Reads the header of a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is cut short anywhere (in the data too), or is not GGUF 2 or 3.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::File { action: "read", path: path.into(), source };
+        let file = File::open(path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        Self::parse(BufReader::new(file), length, path)
+    }
+
+    /// As [`Header::read`], from the first bytes of a file of `length` bytes; `path` is for messages.
+    ///
+    /// # Errors
+    /// As [`Header::read`].
+    pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Self, Error> {
+        let mut reader = Reader { source, length, position: 0 };
+        reader.header(path).map_err(|problem| match problem {
+            Problem::Io(source) => Error::File { action: "read", path: path.into(), source },
+            Problem::Format(reason) => Error::MalformedGguf { path: path.into(), reason },
+        })
+    }
+
+    /// An error about this file.
+    pub fn malformed(&self, reason: impl Into<String>) -> Error {
+        Error::MalformedGguf { path: self.path.clone(), reason: reason.into() }
+    }
+
+    /// The entry of that key.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn get(&self, key: &str) -> Result<&Value, Error> {
+        self.metadata.get(key).ok_or_else(|| self.malformed(format!("it has no entry `{key}`")))
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// When there is no such entry, or it is no text.
+    pub fn text(&self, key: &str) -> Result<&str, Error> {
+        self.get(key)?.as_text().ok_or_else(|| self.wrong(key, "a text"))
+    }
+
+    /// A whole number that is not negative, of any width.
+    ///
+    /// # Errors
+    /// When there is no such entry, or it is no such number.
+    pub fn unsigned(&self, key: &str) -> Result<u64, Error> {
+        self.get(key)?.as_unsigned().ok_or_else(|| self.wrong(key, "a whole number from 0 on"))
+    }
+
+    /// A number of any type.
+    ///
+    /// # Errors
+    /// When there is no such entry, or it is no number.
+    pub fn number(&self, key: &str) -> Result<f64, Error> {
+        self.get(key)?.as_number().ok_or_else(|| self.wrong(key, "a number"))
+    }
+
+    /// A truth value.
+    ///
+    /// # Errors
+    /// When there is no such entry, or it is no truth value.
+    pub fn flag(&self, key: &str) -> Result<bool, Error> {
+        self.get(key)?.as_flag().ok_or_else(|| self.wrong(key, "true or false"))
+    }
+
+    /// An array of texts.
+    ///
+    /// # Errors
+    /// When there is no such entry, or it is no array of texts.
+    pub fn texts(&self, key: &str) -> Result<Vec<&str>, Error> {
+        let array = self.get(key)?.as_array();
+        let texts = array.and_then(|values| values.iter().map(Value::as_text).collect());
+        texts.ok_or_else(|| self.wrong(key, "an array of texts"))
+    }
+
+    /// An array of numbers.
+    ///
+    /// # Errors
+    /// When there is no such entry, or it is no array of numbers.
+    pub fn numbers(&self, key: &str) -> Result<Vec<f64>, Error> {
+        let array = self.get(key)?.as_array();
+        let numbers = array.and_then(|values| values.iter().map(Value::as_number).collect());
+        numbers.ok_or_else(|| self.wrong(key, "an array of numbers"))
+    }
+
+    fn wrong(&self, key: &str, expected: &str) -> Error {
+        self.malformed(format!("entry `{key}` is not {expected}"))
+    }
+}
+
+/// What stops the parser.
+enum Problem {
+    Io(std::io::Error),
+    Format(String),
+}
+
+impl From<String> for Problem {
+    fn from(reason: String) -> Self {
+        Self::Format(reason)
+    }
+}
+
+/// A source of known length.
+struct Reader<R> {
+    source: R,
+    length: u64,
+    position: u64,
+}
+
+impl<R: Read> Reader<R> {
+    fn header(&mut self, path: &Path) -> Result<Header, Problem> {
+        if self.array::<4>().map_err(|_| "it does not start with `GGUF`".to_owned())? != *b"GGUF" {
+            return Err("it does not start with `GGUF`".to_owned().into());
+        }
+        match self.u32()? {
+            2 | 3 => {}
+            other => return Err(format!("its version is {other}; 2 and 3 can be read").into()),
+        }
+        let (tensors, entries) = (self.u64()?, self.u64()?);
+        let mut metadata = BTreeMap::new();
+        for _ in 0..entries {
+            let key = self.text(NAME_LENGTH)?;
+            let code = self.u32()?;
+            let value = self.value(code, DEPTH)?;
+            if metadata.insert(key.clone(), value).is_some() {
+                return Err(format!("entry `{key}` is there twice").into());
+            }
+        }
+        let mut directory = Vec::new();
+        for _ in 0..tensors {
+            directory.push(self.tensor_info()?);
+        }
+        let tensors = self.placed(directory, alignment(&metadata)?)?;
+        Ok(Header { path: path.into(), metadata, tensors })
+    }
+
+    /// A tensor whose start still counts from the start of the data.
+    fn tensor_info(&mut self) -> Result<TensorInfo, Problem> {
+        let name = self.text(NAME_LENGTH)?;
+        let dimensions = self.u32()?;
+        if dimensions > DIMENSIONS {
+            return Err(format!("tensor `{name}` has {dimensions} dimensions").into());
+        }
+        let mut shape = Vec::new();
+        for _ in 0..dimensions {
+            let size =
+                i64::try_from(self.u64()?).map_err(|_| format!("the shape of `{name}` is too large"))?;
+            shape.insert(0, size);
+        }
+        let code = self.u32()?;
+        let kind = TensorType::from_code(code)
+            .ok_or_else(|| format!("tensor `{name}` has type {code}, which cannot be read"))?;
+        let bytes = kind.bytes(&shape).map_err(|reason| format!("tensor `{name}` {reason}"))?;
+        Ok(TensorInfo { name, shape, kind, start: self.u64()?, bytes })
+    }
+
+    /// The directory by name, its starts counted from the start of the file.
+    fn placed(
+        &self,
+        directory: Vec<TensorInfo>,
+        alignment: u64,
+    ) -> Result<BTreeMap<String, TensorInfo>, Problem> {
+        let data = self.position.next_multiple_of(alignment);
+        let mut tensors = BTreeMap::new();
+        for mut tensor in directory {
+            let start = data.checked_add(tensor.start).filter(|start| start % alignment == 0);
+            let start = start
+                .ok_or_else(|| format!("tensor `{}` starts at no multiple of {alignment}", tensor.name))?;
+            if start.checked_add(tensor.bytes).is_none_or(|end| end > self.length) {
+                return Err(format!(
+                    "it is cut short: tensor `{}` of {} bytes starts at {start}, the file has {}",
+                    tensor.name, tensor.bytes, self.length
+                )
+                .into());
+            }
+            tensor.start = start;
+            if let Some(other) = tensors.insert(tensor.name.clone(), tensor) {
+                return Err(format!("tensor `{}` is there twice", other.name).into());
+            }
+        }
+        Ok(tensors)
+    }
+
+    fn value(&mut self, code: u32, depth: u32) -> Result<Value, Problem> {
+        Ok(match code {
+            0 => Value::U8(u8::from_le_bytes(self.array()?)),
+            1 => Value::I8(i8::from_le_bytes(self.array()?)),
+            2 => Value::U16(u16::from_le_bytes(self.array()?)),
+            3 => Value::I16(i16::from_le_bytes(self.array()?)),
+            4 => Value::U32(self.u32()?),
+            5 => Value::I32(i32::from_le_bytes(self.array()?)),
+            6 => Value::F32(f32::from_le_bytes(self.array()?)),
+            7 => match self.array::<1>()? {
+                [0] => Value::Bool(false),
+                [1] => Value::Bool(true),
+                [other] => return Err(format!("a truth value is {other}").into()),
+            },
+            8 => Value::Text(self.text(self.length)?),
+            9 if depth == 0 => return Err("its arrays are nested too deeply".to_owned().into()),
+            9 => {
+                let (code, count) = (self.u32()?, self.u64()?);
+                // Grown as the elements come: the count alone must not reserve memory.
+                let mut values = Vec::new();
+                for _ in 0..count {
+                    values.push(self.value(code, depth - 1)?);
+                }
+                Value::Array(values)
+            }
+            10 => Value::U64(self.u64()?),
+            11 => Value::I64(i64::from_le_bytes(self.array()?)),
+            12 => Value::F64(f64::from_le_bytes(self.array()?)),
+            other => return Err(format!("an entry has type {other}, which does not exist").into()),
+        })
+    }
+
+    fn text(&mut self, limit: u64) -> Result<String, Problem> {
+        let length = self.u64()?;
+        if length > limit {
+            return Err(format!("a text at byte {} claims {length} bytes", self.position).into());
+        }
+        self.claim(length)?;
+        let mut bytes = Vec::new();
+        (&mut self.source).take(length).read_to_end(&mut bytes).map_err(Problem::Io)?;
+        if bytes.len() as u64 != length {
+            return Err(self.cut());
+        }
+        String::from_utf8(bytes)
+            .map_err(|_| format!("a text before byte {} is not UTF-8", self.position).into())
+    }
+
+    fn u32(&mut self) -> Result<u32, Problem> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, Problem> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
+        self.claim(N as u64)?;
+        let mut bytes = [0; N];
+        self.source.read_exact(&mut bytes).map_err(|error| match error.kind() {
+            std::io::ErrorKind::UnexpectedEof => self.cut(),
+            _ => Problem::Io(error),
+        })?;
+        Ok(bytes)
+    }
+
+    /// Counts `length` bytes as read, if there are so many.
+    fn claim(&mut self, length: u64) -> Result<(), Problem> {
+        match self.position.checked_add(length).filter(|&end| end <= self.length) {
+            Some(end) => self.position = end,
+            None => return Err(self.cut()),
+        }
+        Ok(())
+    }
+
+    fn cut(&self) -> Problem {
+        format!("it is cut short in its header, at byte {} of {}", self.position, self.length).into()
+    }
+}
+
+fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, Problem> {
+    let Some(value) = metadata.get("general.alignment") else { return Ok(ALIGNMENT) };
+    let alignment =
+        value.as_unsigned().filter(|alignment| alignment.is_power_of_two() && *alignment <= 1 << 20);
+    alignment.ok_or_else(|| "`general.alignment` is no power of two".to_owned().into())
+}
+
+#[cfg(test)]
+mod tests;

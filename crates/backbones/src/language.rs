@@ -1,0 +1,129 @@
+//! Language models: what runs and scores them, whatever their architecture.
+
+use san_core::attachment::Scope;
+use san_core::{Error, Layout};
+use tch::{Kind, Tensor};
+
+/// A configured language model, before any weight is there.
+pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
+    /// Tensors, sites and norms; `name` is for messages.
+    fn layout(&self, name: &str) -> Layout;
+
+    /// Number of tokens that it knows.
+    fn vocabulary(&self) -> i64;
+
+    /// Tokens that it can read at once.
+    fn context(&self) -> i64;
+
+    /// The model.
+    ///
+    /// # Errors
+    /// When a tensor is missing.
+    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn LanguageModel>, Error>;
+
+    /// The configuration in the terms of its publisher, for files that others read.
+    fn published_config(&self) -> serde_json::Value;
+}
+
+/// A model that predicts the next token.
+pub trait LanguageModel: std::fmt::Debug {
+    /// What tokens `[K * batch, length]` enter the first block as: `[K * batch, length, channels]`.
+    fn embed(&self, tokens: &Tensor) -> Tensor;
+
+    /// What the last block makes of them, normalised, `[K * batch, length, channels]`.
+    ///
+    /// `valid` `[K * batch, tokens before + length]` is false at padding, which may stand on either
+    /// side; none where there is none. With a cache the sequence goes on behind the tokens that it
+    /// holds, and is held too.
+    fn hidden(&self, embedded: &Tensor, valid: Option<&Tensor>, cache: Option<&mut Cache>) -> Tensor;
+
+    /// Scores `[..., vocabulary]` of the next token.
+    fn scores(&self, hidden: &Tensor) -> Tensor;
+
+    /// Scores `[K * batch, length, vocabulary]` of the token behind each of `tokens`.
+    fn forward(&self, tokens: &Tensor, valid: Option<&Tensor>) -> Tensor {
+        self.scores(&self.hidden(&self.embed(tokens), valid, None))
+    }
+}
+
+/// Keys and values of the tokens that a model has read, so that they are not computed again.
+#[derive(Debug, Default)]
+pub struct Cache {
+    layers: Vec<(Tensor, Tensor)>,
+    /// Tokens held.
+    length: i64,
+    /// Tokens that there is room for.
+    room: i64,
+}
+
+impl Cache {
+    /// Room for so many tokens.
+    pub fn new(room: i64) -> Self {
+        Self { layers: Vec::new(), length: 0, room }
+    }
+
+    /// Tokens held.
+    pub fn length(&self) -> i64 {
+        self.length
+    }
+
+    /// Adds keys and values `[batch, heads, tokens, width]` of a layer; all that are held are returned.
+    pub fn extend(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
+        let [batch, heads, tokens, width] = keys.size()[..] else {
+            unreachable!("keys have four dimensions")
+        };
+        if layer == self.layers.len() {
+            let empty = || Tensor::empty([batch, heads, self.room, width], (keys.kind(), keys.device()));
+            self.layers.push((empty(), empty()));
+        }
+        let (held_keys, held_values) = &self.layers[layer];
+        let held = |all: &Tensor, new: &Tensor| {
+            all.narrow(2, self.length, tokens).copy_(new);
+            all.narrow(2, 0, self.length + tokens)
+        };
+        (held(held_keys, keys), held(held_values, values))
+    }
+
+    /// Says that every layer has got `tokens` more.
+    pub fn advance(&mut self, tokens: i64) {
+        self.length += tokens;
+    }
+
+    /// Keeps the rows `rows` `[n]` of the batch, in that order; a row may be named more than once.
+    pub fn select(&mut self, rows: &Tensor) {
+        for (keys, values) in &mut self.layers {
+            *keys = keys.index_select(0, rows);
+            *values = values.index_select(0, rows);
+        }
+    }
+}
+
+/// Positions of `length` tokens behind `before` others, `[batch or 1, length]`: padding is not counted.
+pub(crate) fn positions(valid: Option<&Tensor>, before: i64, length: i64, device: tch::Device) -> Tensor {
+    match valid {
+        None => crate::rope::consecutive(before, length, device),
+        Some(valid) => {
+            let counted = valid.to_kind(Kind::Int64).cumsum(1, Kind::Int64) - 1;
+            counted.narrow(1, before, length).clamp_min(0)
+        }
+    }
+}
+
+/// What each of `length` tokens behind `before` others may look at, `[batch or 1, 1, length, before + length]`;
+/// none where the plain causal rule of the attention itself says it.
+pub(crate) fn mask(valid: Option<&Tensor>, before: i64, length: i64, device: tch::Device) -> Option<Tensor> {
+    if valid.is_none() && (before == 0 || length == 1) {
+        return None;
+    }
+    let causal = Tensor::ones([length, before + length], (Kind::Bool, device)).tril(before);
+    let causal = causal.unsqueeze(0).unsqueeze(0);
+    Some(match valid {
+        None => causal,
+        // A padding token sees itself: a row that may look at nothing would be not a number.
+        Some(valid) => {
+            let itself = Tensor::eye_m(length, before + length, (Kind::Bool, device));
+            let itself = if before == 0 { itself } else { itself.roll([before], [1]) };
+            causal.logical_and(&valid.unsqueeze(1).unsqueeze(1)).logical_or(&itself)
+        }
+    })
+}

@@ -1,0 +1,149 @@
+//! The document that a `tokenizer.json` is, made from a vocabulary that came in another form.
+
+use serde_json::{Map, Value, json};
+
+use super::Marks;
+use super::pieces::{Piece, PieceKind, merges};
+
+/// What SentencePiece writes for a blank.
+pub(super) const BLANK: &str = "\u{2581}";
+
+/// How pieces are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    /// Pairs are merged, the best first (LLaMA).
+    Bpe,
+    /// The likeliest way to cut a text.
+    Unigram,
+}
+
+/// A byte-level vocabulary (GPT-2's kind): tokens in the byte alphabet, merges in order.
+pub(super) struct ByteLevel<'a> {
+    /// Tokens, by id, with what they are.
+    pub(super) tokens: Vec<(&'a str, PieceKind)>,
+    /// Pairs, the best first.
+    pub(super) merges: Vec<(&'a str, &'a str)>,
+    /// How a text is cut before any merge.
+    pub(super) pre_tokenizer: Value,
+    /// Whether a word that is a token is taken whole, whatever the merges.
+    pub(super) ignore_merges: bool,
+}
+
+/// The document of scored pieces with LLaMA's rules: a blank before the text, blanks as U+2581, bytes for what has no
+/// piece. With `begin`, that token comes before each text.
+///
+/// # Errors
+/// When there is no piece for unknown characters, or no piece at all; a clause.
+pub(super) fn of_pieces(
+    pieces: &[Piece],
+    algorithm: Algorithm,
+    prefix: bool,
+    begin: Option<u32>,
+) -> Result<Value, String> {
+    let unknown = pieces.iter().position(|piece| piece.kind == PieceKind::Unknown);
+    let unknown = unknown.ok_or("it has no piece for unknown characters")?;
+    let byte_fallback = pieces.iter().filter(|piece| piece.kind == PieceKind::Byte).count() == 256;
+    let model = match algorithm {
+        Algorithm::Bpe => {
+            let vocab: Map<String, Value> =
+                pieces.iter().zip(0_u32..).map(|(piece, id)| (piece.text.clone(), id.into())).collect();
+            if vocab.len() != pieces.len() {
+                return Err(format!(
+                    "{} of its {} pieces repeat others",
+                    pieces.len() - vocab.len(),
+                    pieces.len()
+                ));
+            }
+            json!({"type": "BPE", "unk_token": pieces[unknown].text, "fuse_unk": true, "byte_fallback": byte_fallback,
+                "vocab": vocab, "merges": merges(pieces)})
+        }
+        Algorithm::Unigram => {
+            let vocab: Vec<_> = pieces.iter().map(|piece| (&piece.text, piece.score)).collect();
+            json!({"type": "Unigram", "unk_id": unknown, "byte_fallback": byte_fallback, "vocab": vocab})
+        }
+    };
+    let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": BLANK});
+    let mut normalizers = vec![replace];
+    let mut decoders = vec![
+        json!({"type": "Replace", "pattern": {"String": BLANK}, "content": " "}),
+        json!({"type": "ByteFallback"}),
+        json!({"type": "Fuse"}),
+    ];
+    if prefix {
+        normalizers.insert(0, json!({"type": "Prepend", "prepend": BLANK}));
+        decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
+    }
+    let tokens = pieces.iter().map(|piece| (piece.text.as_str(), piece.kind));
+    Ok(json!({
+        "version": "1.0",
+        "added_tokens": added(tokens),
+        "normalizer": {"type": "Sequence", "normalizers": normalizers},
+        "pre_tokenizer": null,
+        "post_processor": post_processor(begin.and_then(|id| Some((id, pieces.get(id as usize)?.text.as_str())))),
+        "decoder": {"type": "Sequence", "decoders": decoders},
+        "model": model,
+    }))
+}
+
+/// The document of a byte-level vocabulary. With `begin`, that token comes before each text.
+///
+/// # Errors
+/// When a token occurs twice; a clause.
+pub(super) fn of_bytes(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result<Value, String> {
+    let ByteLevel { tokens, merges, pre_tokenizer, ignore_merges } = vocabulary;
+    let vocab: Map<String, Value> =
+        tokens.iter().zip(0_u32..).map(|((token, _), id)| ((*token).to_owned(), id.into())).collect();
+    if vocab.len() != tokens.len() {
+        return Err(format!("{} of its {} tokens repeat others", tokens.len() - vocab.len(), tokens.len()));
+    }
+    Ok(json!({
+        "version": "1.0",
+        "added_tokens": added(tokens.iter().copied()),
+        "normalizer": null,
+        "pre_tokenizer": pre_tokenizer,
+        "post_processor": post_processor(begin.and_then(|id| Some((id, tokens.get(id as usize)?.0)))),
+        "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "model": {"type": "BPE", "fuse_unk": false, "byte_fallback": false, "ignore_merges": ignore_merges,
+            "vocab": vocab, "merges": merges},
+    }))
+}
+
+/// Tokens that are found in a text before anything else is done to it.
+fn added<'a>(tokens: impl Iterator<Item = (&'a str, PieceKind)>) -> Vec<Value> {
+    let entry = |((text, kind), id): ((&str, PieceKind), u32)| {
+        let special = matches!(kind, PieceKind::Control | PieceKind::Unknown);
+        (special || kind == PieceKind::UserDefined).then(|| {
+            json!({"id": id, "content": text, "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": special})
+        })
+    };
+    tokens.zip(0..).filter_map(entry).collect()
+}
+
+/// Puts a token before each text.
+fn post_processor(begin: Option<(u32, &str)>) -> Value {
+    let Some((id, token)) = begin else { return Value::Null };
+    let mark = |text| json!({"SpecialToken": {"id": token, "type_id": text}});
+    let text = |name, text| json!({"Sequence": {"id": name, "type_id": text}});
+    json!({"type": "TemplateProcessing", "single": [mark(0), text("A", 0)],
+        "pair": [mark(0), text("A", 0), mark(1), text("B", 1)],
+        "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}}})
+}
+
+/// The marks of a `tokenizer.json`, which does not name them itself: by its `tokenizer_config.json`, else the first of
+/// the usual spellings that it has.
+pub(super) fn marks(config: Option<&Value>, id: impl Fn(&str) -> Option<u32>) -> Marks {
+    let named = |key: &str| {
+        let entry = config?.get(key)?;
+        id(entry.as_str().or_else(|| entry.get("content")?.as_str())?)
+    };
+    let usual = |tokens: &[&str]| match config {
+        Some(_) => None,
+        None => tokens.iter().find_map(|token| id(token)),
+    };
+    Marks {
+        begin: named("bos_token").or_else(|| usual(&["<s>", "<|begin_of_text|>"])),
+        end: named("eos_token").or_else(|| usual(&["</s>", "<|end_of_text|>", "<|endoftext|>"])),
+        pad: named("pad_token").or_else(|| usual(&["<pad>"])),
+    }
+}

@@ -1,0 +1,24 @@
+//! What can be wrong with a vocabulary.
+
+use std::path::PathBuf;
+
+/// A fault of a tokenizer's files, or of a text that it cannot encode.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "every field is named in the message of its variant")]
+pub enum TokenizerError {
+    /// The operating system refused to read a file.
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// A folder holds none of the known files.
+    #[error("{} holds no vocabulary: none of tokenizer.json, tokenizer.model, one .gguf, tok512.bin", path.display())]
+    NoVocabulary { path: PathBuf },
+    /// A file is not what its name says, or of a kind that is not read.
+    #[error("{} is no usable vocabulary: {reason}", path.display())]
+    Malformed { path: PathBuf, reason: String },
+    /// The header of a GGUF file cannot be used.
+    #[error(transparent)]
+    Gguf(#[from] san_core::Error),
+    /// A text has no tokens, or tokens no text.
+    #[error("{} cannot {action}: {reason}", path.display())]
+    Use { path: PathBuf, action: &'static str, reason: String },
+}

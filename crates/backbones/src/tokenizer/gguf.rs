@@ -1,0 +1,93 @@
+//! The vocabulary in the metadata of a GGUF file (`tokenizer.ggml.*`): scored pieces (`llama`) or bytes with merges
+//! (`gpt2`), the latter with one of a few named ways to cut a text.
+
+use serde_json::{Value, json};
+
+use super::document::{Algorithm, ByteLevel, of_bytes, of_pieces};
+use super::pieces::{Piece, PieceKind};
+use super::{Marks, TokenizerError};
+use crate::gguf::Header;
+
+/// How LLaMA 3 cuts a text.
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// The document and the marks.
+pub(super) fn document(header: &Header) -> Result<(Value, Marks), TokenizerError> {
+    let tokens = header.texts("tokenizer.ggml.tokens")?;
+    let kinds = kinds(header, tokens.len())?;
+    let mark = |name: &str| {
+        let id = header.unsigned(&format!("tokenizer.ggml.{name}_token_id")).ok()?;
+        u32::try_from(id).ok().filter(|id| (*id as usize) < tokens.len())
+    };
+    let marks = Marks { begin: mark("bos"), end: mark("eos"), pad: mark("padding") };
+    let model = header.text("tokenizer.ggml.model")?;
+    // Absent flags mean what the models of the kind do: LLaMA's have a start token and a blank before the text.
+    let flag = |name: &str| header.flag(&format!("tokenizer.ggml.{name}")).unwrap_or(model == "llama");
+    let begin = marks.begin.filter(|_| flag("add_bos_token"));
+    let document = match model {
+        "llama" => {
+            let scores = header.numbers("tokenizer.ggml.scores")?;
+            if scores.len() != tokens.len() {
+                return Err(wrong(header, format!("{} scores for {} tokens", scores.len(), tokens.len())));
+            }
+            let pieces = tokens.iter().zip(scores).zip(kinds);
+            let pieces: Vec<Piece> =
+                pieces.map(|((text, score), kind)| Piece { text: (*text).to_owned(), score, kind }).collect();
+            of_pieces(&pieces, Algorithm::Bpe, flag("add_space_prefix"), begin)
+        }
+        "gpt2" => {
+            let (pre_tokenizer, ignore_merges) = cut(header)?;
+            let merges = header.texts("tokenizer.ggml.merges")?;
+            let pair = |merge: &&'_ str| merge.split_once(' ').is_none();
+            if let Some(place) = merges.iter().position(|merge| pair(&merge.as_ref())) {
+                return Err(wrong(header, format!("merge {place} is no pair of tokens")));
+            }
+            let merges = merges.iter().filter_map(|merge| merge.split_once(' ')).collect();
+            let tokens = tokens.into_iter().zip(kinds).collect();
+            of_bytes(&ByteLevel { tokens, merges, pre_tokenizer, ignore_merges }, begin)
+        }
+        other => Err(format!("its vocabulary is of the kind `{other}`; `llama` and `gpt2` are read")),
+    };
+    Ok((document.map_err(|reason| wrong(header, reason))?, marks))
+}
+
+/// What each token is; without a list, text.
+fn kinds(header: &Header, count: usize) -> Result<Vec<PieceKind>, TokenizerError> {
+    let key = "tokenizer.ggml.token_type";
+    if !header.metadata.contains_key(key) {
+        return Ok(vec![PieceKind::Normal; count]);
+    }
+    let numbers = header.numbers(key)?;
+    let kinds: Option<Vec<_>> = numbers.iter().map(|number| PieceKind::of(*number as u64)).collect();
+    let kinds = kinds.filter(|kinds| kinds.len() == count);
+    kinds.ok_or_else(|| wrong(header, format!("`{key}` does not give each of {count} tokens a known type")))
+}
+
+/// How a text is cut before merging, and whether whole words come before merges.
+fn cut(header: &Header) -> Result<(Value, bool), TokenizerError> {
+    let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
+    let after =
+        |first: Value, use_regex| json!({"type": "Sequence", "pretokenizers": [first, bytes(use_regex)]});
+    // The key is younger than the format: files without it are of GPT-2's kind.
+    let name = if header.metadata.contains_key("tokenizer.ggml.pre") {
+        header.text("tokenizer.ggml.pre")?
+    } else {
+        "gpt-2"
+    };
+    Ok(match name {
+        "gpt-2" | "default" => (bytes(true), false),
+        "smollm" => (after(json!({"type": "Digits", "individual_digits": true}), true), false),
+        "llama-bpe" | "llama3" => {
+            let split = json!({"type": "Split", "pattern": {"Regex": LLAMA3}, "behavior": "Isolated", "invert": false});
+            (after(split, false), true)
+        }
+        other => {
+            let known = "gpt-2, smollm and llama-bpe are";
+            return Err(wrong(header, format!("its way to cut a text, `{other}`, is unknown; {known} read")));
+        }
+    })
+}
+
+fn wrong(header: &Header, reason: String) -> TokenizerError {
+    TokenizerError::Gguf(header.malformed(reason))
+}

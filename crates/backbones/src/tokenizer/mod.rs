@@ -1,0 +1,195 @@
+//! A model's vocabulary: from text to token ids and back, whatever file it comes in.
+//!
+//! Four kinds of file are read: `tokenizer.json`, SentencePiece's `tokenizer.model`, the metadata of a GGUF file, and
+//! the `tok512.bin` of small story models. Each but the first is turned into the document that a `tokenizer.json` would
+//! be (`document`), so that one implementation, the crate `tokenizers`, does all encoding: `sentencepiece`, `gguf` and
+//! `scored` only read.
+
+mod document;
+mod error;
+mod gguf;
+mod pieces;
+mod scored;
+mod sentencepiece;
+mod train;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+pub use error::TokenizerError;
+pub use train::train;
+
+use crate::gguf::Header;
+
+/// What a model calls the ends of a text; ids.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Marks {
+    begin: Option<u32>,
+    end: Option<u32>,
+    pad: Option<u32>,
+}
+
+/// A vocabulary with its rules.
+#[derive(Debug, Clone)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    marks: Marks,
+    path: PathBuf,
+    checksum: String,
+}
+
+impl Tokenizer {
+    /// Reads the vocabulary of a model's folder, or of a file, by its name: `tokenizer.json` (beside it
+    /// `tokenizer_config.json`, if there is one), `*.model`, `*.gguf`, `*.bin`.
+    ///
+    /// # Errors
+    /// When there is none, or it is broken or of an unknown kind; the message names the file.
+    pub fn read(path: &Path) -> Result<Self, TokenizerError> {
+        if path.is_dir() {
+            return Self::read(&vocabulary_of(path)?);
+        }
+        if path.extension().is_some_and(|extension| extension == "gguf") {
+            return Self::of_gguf(&Header::read(path)?);
+        }
+        let bytes = read(path)?;
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("json") => {
+                let config = path.with_file_name("tokenizer_config.json");
+                let config = if config.is_file() { Some(json(&read(&config)?, &config)?) } else { None };
+                Self::from_json(&bytes, path, config.as_ref())
+            }
+            Some("model") => Self::of_document(path, &bytes, sentencepiece::parse(&bytes)),
+            _ => Self::of_document(path, &bytes, scored::parse(&bytes)),
+        }
+    }
+
+    /// As [`Tokenizer::read`], from the bytes of a `tokenizer.json`; `path` is for messages.
+    ///
+    /// # Errors
+    /// When they are no such document.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, TokenizerError> {
+        Self::from_json(bytes, path, None)
+    }
+
+    /// The vocabulary in the metadata of a GGUF file.
+    ///
+    /// # Errors
+    /// When it is incomplete, or of a kind that is not read.
+    pub fn of_gguf(header: &Header) -> Result<Self, TokenizerError> {
+        let (document, marks) = gguf::document(header)?;
+        let bytes = document.to_string().into_bytes();
+        Self::of_document(&header.path, &bytes, Ok((document, marks)))
+    }
+
+    /// Ids of a text, with the tokens that the model wants around it (LLaMA: the start token).
+    ///
+    /// # Errors
+    /// When the text cannot be encoded, by a vocabulary without a token for unknown characters.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.ids(text, true)
+    }
+
+    /// Ids of a text and of nothing else.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_bare(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        self.ids(text, false)
+    }
+
+    /// The text of ids; special tokens (start, end, padding) have none.
+    ///
+    /// # Errors
+    /// When the ids are no text.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        self.inner.decode(ids, true).map_err(|error| self.fault("decode", &error))
+    }
+
+    /// The token before a text, where the model has one.
+    pub fn begin(&self) -> Option<u32> {
+        self.marks.begin
+    }
+
+    /// The token behind a text, where the model has one.
+    pub fn end(&self) -> Option<u32> {
+        self.marks.end
+    }
+
+    /// The token that fills up shorter texts: the model's, or 0 as LLaMA's recipes have it.
+    pub fn pad(&self) -> u32 {
+        self.marks.pad.unwrap_or(0)
+    }
+
+    /// Number of tokens, special ones included.
+    pub fn vocabulary_size(&self) -> usize {
+        self.inner.get_vocab_size(true)
+    }
+
+    /// blake3 (hex) of the file, or of the vocabulary in it.
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+
+    fn from_json(bytes: &[u8], path: &Path, config: Option<&Value>) -> Result<Self, TokenizerError> {
+        let inner =
+            tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| malformed(path, error.to_string()))?;
+        let marks = document::marks(config, |token| inner.token_to_id(token));
+        Ok(Self { inner, marks, path: path.to_owned(), checksum: checksum(bytes) })
+    }
+
+    fn of_document(
+        path: &Path,
+        bytes: &[u8],
+        document: Result<(Value, Marks), String>,
+    ) -> Result<Self, TokenizerError> {
+        let (document, marks) = document.map_err(|reason| malformed(path, reason))?;
+        let inner = tokenizers::Tokenizer::from_bytes(document.to_string())
+            .map_err(|error| malformed(path, error.to_string()))?;
+        Ok(Self { inner, marks, path: path.to_owned(), checksum: checksum(bytes) })
+    }
+
+    fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoding =
+            self.inner.encode_fast(text, special).map_err(|error| self.fault("encode a text", &error))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    fn fault(&self, action: &'static str, error: &tokenizers::Error) -> TokenizerError {
+        TokenizerError::Use { path: self.path.clone(), action, reason: error.to_string() }
+    }
+}
+
+/// The file with the vocabulary of a model's folder.
+fn vocabulary_of(folder: &Path) -> Result<PathBuf, TokenizerError> {
+    let known = ["tokenizer.json", "tokenizer.model", "tok512.bin"].map(|name| folder.join(name));
+    if let Some(path) = known.into_iter().find(|path| path.is_file()) {
+        return Ok(path);
+    }
+    let files =
+        fs::read_dir(folder).map_err(|source| TokenizerError::Read { path: folder.into(), source })?;
+    let paths = files.filter_map(|file| file.ok().map(|file| file.path()));
+    let mut ggufs: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "gguf")).collect();
+    match (ggufs.pop(), ggufs.is_empty()) {
+        (Some(path), true) => Ok(path),
+        _ => Err(TokenizerError::NoVocabulary { path: folder.into() }),
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
+    fs::read(path).map_err(|source| TokenizerError::Read { path: path.into(), source })
+}
+
+fn json(bytes: &[u8], path: &Path) -> Result<Value, TokenizerError> {
+    serde_json::from_slice(bytes).map_err(|error| malformed(path, error.to_string()))
+}
+
+fn malformed(path: &Path, reason: String) -> TokenizerError {
+    TokenizerError::Malformed { path: path.into(), reason }
+}
+
+fn checksum(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}

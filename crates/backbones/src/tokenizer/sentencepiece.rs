@@ -1,0 +1,176 @@
+//! SentencePiece's `tokenizer.model`: a protocol buffer of pieces with scores, read field by field.
+//!
+//! Only what decides ids is read: the pieces, the algorithm, the ids of the marks and the normalisation. Everything is
+//! checked before use; a cut or foreign file is an error, not a vocabulary.
+
+use serde_json::Value;
+
+use super::Marks;
+use super::document::{Algorithm, of_pieces};
+use super::pieces::{Piece, PieceKind};
+
+/// Reads the model; the reason of a failure is a clause.
+pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
+    let model = Model::read(bytes)?;
+    if model.pieces.is_empty() {
+        return Err("it holds no piece".to_owned());
+    }
+    let algorithm = match model.algorithm {
+        1 => Algorithm::Unigram,
+        2 => Algorithm::Bpe,
+        other => {
+            return Err(format!(
+                "its pieces are put together by algorithm {other}; 1 (unigram) and 2 (BPE) are read"
+            ));
+        }
+    };
+    if model.has_charsmap || model.squeezes_blanks {
+        return Err(
+            "its normalisation changes texts; LLaMA's, which leaves them as they are, is read".to_owned()
+        );
+    }
+    let known = |id: i64| u32::try_from(id).ok().filter(|id| (*id as usize) < model.pieces.len());
+    let marks = Marks { begin: known(model.begin), end: known(model.end), pad: known(model.pad) };
+    Ok((of_pieces(&model.pieces, algorithm, model.prefix, marks.begin)?, marks))
+}
+
+/// What is read of the file, with the format's own defaults.
+struct Model {
+    pieces: Vec<Piece>,
+    algorithm: u64,
+    begin: i64,
+    end: i64,
+    pad: i64,
+    prefix: bool,
+    squeezes_blanks: bool,
+    has_charsmap: bool,
+}
+
+impl Model {
+    fn read(bytes: &[u8]) -> Result<Self, String> {
+        let mut model = Self {
+            pieces: Vec::new(),
+            algorithm: 1,
+            begin: 1,
+            end: 2,
+            pad: -1,
+            prefix: true,
+            squeezes_blanks: true,
+            has_charsmap: false,
+        };
+        for field in fields(bytes) {
+            match field? {
+                (1, Wire::Bytes(bytes)) => {
+                    let piece =
+                        piece(bytes).map_err(|reason| format!("piece {}: {reason}", model.pieces.len()))?;
+                    model.pieces.push(piece);
+                }
+                (2, Wire::Bytes(bytes)) => model.trainer(bytes)?,
+                (3, Wire::Bytes(bytes)) => model.normalizer(bytes)?,
+                _ => {}
+            }
+        }
+        Ok(model)
+    }
+
+    fn trainer(&mut self, bytes: &[u8]) -> Result<(), String> {
+        for field in fields(bytes) {
+            match field? {
+                (3, Wire::Number(value)) => self.algorithm = value,
+                (41, Wire::Number(value)) => self.begin = signed(value),
+                (42, Wire::Number(value)) => self.end = signed(value),
+                (43, Wire::Number(value)) => self.pad = signed(value),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn normalizer(&mut self, bytes: &[u8]) -> Result<(), String> {
+        for field in fields(bytes) {
+            match field? {
+                (2, Wire::Bytes(charsmap)) => self.has_charsmap = !charsmap.is_empty(),
+                (3, Wire::Number(value)) => self.prefix = value != 0,
+                (4, Wire::Number(value)) => self.squeezes_blanks = value != 0,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A negative number is written as its two's complement of 64 bits.
+fn signed(value: u64) -> i64 {
+    i64::from_ne_bytes(value.to_ne_bytes())
+}
+
+fn piece(bytes: &[u8]) -> Result<Piece, String> {
+    let (mut text, mut score, mut kind) = (None, 0.0, PieceKind::Normal);
+    for field in fields(bytes) {
+        match field? {
+            (1, Wire::Bytes(bytes)) => {
+                text = Some(std::str::from_utf8(bytes).map_err(|_| "its text is no UTF-8")?.to_owned());
+            }
+            (2, Wire::Fixed32(bits)) => score = f64::from(f32::from_bits(bits)),
+            (3, Wire::Number(value)) => {
+                kind = PieceKind::of(value).ok_or_else(|| format!("its kind {value} is unknown"))?;
+            }
+            _ => {}
+        }
+    }
+    match text {
+        Some(text) if !text.is_empty() && score.is_finite() => Ok(Piece { text, score, kind }),
+        _ => Err("it has no text, or a score that is no number".to_owned()),
+    }
+}
+
+/// A value of a protocol buffer.
+enum Wire<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+    Fixed32(u32),
+    Fixed64,
+}
+
+/// The fields of a message, in order, with their numbers; after an error there are no more.
+fn fields(bytes: &[u8]) -> impl Iterator<Item = Result<(u64, Wire<'_>), String>> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let field = field(&mut rest);
+        if field.is_none() {
+            rest = &[];
+        }
+        Some(field.ok_or_else(|| "it is cut short, or no SentencePiece model".to_owned()))
+    })
+}
+
+fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Wire<'a>)> {
+    let key = varint(rest)?;
+    let value = match key & 7 {
+        0 => Wire::Number(varint(rest)?),
+        1 => rest.split_off(..8).map(|_| Wire::Fixed64)?,
+        2 => {
+            let length = usize::try_from(varint(rest)?).ok()?;
+            Wire::Bytes(rest.split_off(..length)?)
+        }
+        5 => Wire::Fixed32(u32::from_le_bytes(rest.split_off(..4)?.try_into().ok()?)),
+        _ => return None,
+    };
+    (key >> 3 != 0).then_some((key >> 3, value))
+}
+
+/// A number of seven bits a byte, at most ten bytes long.
+fn varint(rest: &mut &[u8]) -> Option<u64> {
+    let mut value = 0_u64;
+    for shift in (0..70).step_by(7) {
+        let byte = *rest.split_off_first()?;
+        value |= u64::from(byte & 127).checked_shl(shift).unwrap_or(0);
+        if byte < 128 {
+            return Some(value);
+        }
+    }
+    None
+}

@@ -1,0 +1,94 @@
+//! `config.json` of a published LLaMA, checked: what would change the architecture and is not known here
+//! is refused, the rest is left alone.
+
+use std::path::Path;
+
+use san_core::Error;
+use serde_json::Value;
+
+use crate::llama::Config;
+
+/// Fields that change what the model computes, and the only values that are built.
+const FIXED: [(&str, &[Value]); 5] = [
+    ("attention_bias", &[Value::Null, Value::Bool(false)]),
+    ("mlp_bias", &[Value::Null, Value::Bool(false)]),
+    ("quantization_config", &[Value::Null]),
+    ("sliding_window", &[Value::Null]),
+    ("partial_rotary_factor", &[Value::Null]),
+];
+
+/// Reads a configuration.
+pub(super) fn read(path: &Path) -> Result<Config, Error> {
+    let text = std::fs::read(path);
+    let text = text.map_err(|source| Error::File { action: "read", path: path.into(), source })?;
+    parse(&text).map_err(|reason| Error::Configuration { path: path.into(), reason })
+}
+
+fn parse(text: &[u8]) -> Result<Config, String> {
+    let mut published: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    for (field, usual) in [("model_type", "llama"), ("hidden_act", "silu")] {
+        match published.get(field) {
+            None => {}
+            Some(value) if value == usual => {}
+            Some(other) => return Err(format!("`{field}` is {other}; `{usual}` is built")),
+        }
+    }
+    for (field, allowed) in FIXED {
+        let value = published.get(field).unwrap_or(&Value::Null);
+        if !allowed.contains(value) {
+            return Err(format!("`{field}` is {value}, which is not built"));
+        }
+    }
+    modernise(&mut published);
+    let config: Config = serde_json::from_value(published).map_err(|error| error.to_string())?;
+    check(&config).map(|()| config)
+}
+
+/// Rotary fields as transformers wrote them before and after the form that [`Config`] has: `type` for
+/// `rope_type`, and all of them in one `rope_parameters`.
+fn modernise(published: &mut Value) {
+    if let Some(parameters) = published.get("rope_parameters").filter(|value| value.is_object()).cloned() {
+        if let Some(theta) = parameters.get("rope_theta") {
+            published["rope_theta"] = theta.clone();
+        }
+        published["rope_scaling"] = parameters;
+    }
+    if let Some(scaling) = published.get_mut("rope_scaling").and_then(Value::as_object_mut) {
+        scaling.remove("rope_theta");
+        if let Some(kind) = scaling.remove("type") {
+            scaling.entry("rope_type").or_insert(kind);
+        }
+    }
+}
+
+/// Sizes that fit together; also for configurations of other files than `config.json`.
+pub(crate) fn check(config: &Config) -> Result<(), String> {
+    let key_heads = config.num_key_value_heads.unwrap_or(config.num_attention_heads);
+    let sizes = [
+        ("hidden_size", config.hidden_size),
+        ("intermediate_size", config.intermediate_size),
+        ("num_hidden_layers", config.num_hidden_layers),
+        ("num_attention_heads", config.num_attention_heads),
+        ("num_key_value_heads", key_heads),
+        ("vocab_size", config.vocab_size),
+        ("max_position_embeddings", config.max_position_embeddings),
+    ];
+    // Far above any model, and low enough that no product of two overflows.
+    if let Some((field, value)) = sizes.iter().find(|(_, value)| !(1..1 << 28).contains(value)) {
+        return Err(format!("`{field}` is {value}"));
+    }
+    if config.num_attention_heads % key_heads != 0 {
+        return Err(format!(
+            "{key_heads} key heads do not divide {} query heads",
+            config.num_attention_heads
+        ));
+    }
+    if config.head_dim.is_none() && config.hidden_size % config.num_attention_heads != 0 {
+        return Err("`num_attention_heads` does not divide `hidden_size`".into());
+    }
+    let width = config.head_width();
+    if width < 2 || width % 2 != 0 || width > 1 << 16 {
+        return Err(format!("heads of {width} channels cannot be turned in pairs"));
+    }
+    Ok(())
+}

@@ -1,0 +1,243 @@
+//! Published language models read from their files: safetensors in one or several pieces, and GGUF.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use backbones::generate::{Decoding, Limits, Prompts, generate};
+use backbones::gguf::{TensorType, dequantise};
+use backbones::language::{LanguageArchitecture, LanguageModel};
+use backbones::weights::{LanguageCheckpoint, Target, language};
+use common::assert_close;
+use san_core::attachment::Scope;
+use san_core::weights::{TensorFile, write_tensors};
+use san_core::{Attachment, Error};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor, no_grad};
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
+}
+
+fn model(checkpoint: &LanguageCheckpoint) -> Box<dyn LanguageModel> {
+    tch::set_num_threads(1);
+    checkpoint.config.build(&Scope::new(&checkpoint.weights, &Attachment::default())).unwrap()
+}
+
+/// The small model of the fixtures, written as a publisher would.
+struct Published {
+    folder: tempfile::TempDir,
+    config: Value,
+    file: TensorFile,
+}
+
+impl Published {
+    fn new() -> Self {
+        let file = TensorFile::read(&fixture("llama_grouped.safetensors")).unwrap();
+        let mut config: Value = serde_json::from_str(&file.metadata["config"]).unwrap();
+        config["model_type"] = "llama".into();
+        config["torch_dtype"] = "float16".into();
+        Self { folder: tempfile::tempdir().unwrap(), config, file }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn weights(&self) -> BTreeMap<&str, &Tensor> {
+        let tensors = self.file.tensors.iter();
+        tensors.filter_map(|(name, tensor)| Some((name.strip_prefix("weights.")?, tensor))).collect()
+    }
+
+    fn write_config(&self) {
+        fs::write(self.path("config.json"), self.config.to_string()).unwrap();
+    }
+
+    /// Every other tensor in the one or the other of two files.
+    fn write_shards(&self) {
+        self.write_config();
+        let mut map = BTreeMap::new();
+        for part in 0..2 {
+            let file = format!("model-0000{}-of-00002.safetensors", part + 1);
+            let tensors: Vec<_> = self.weights().into_iter().skip(part).step_by(2).collect();
+            map.extend(tensors.iter().map(|(name, _)| ((*name).to_owned(), file.clone())));
+            write_tensors(&self.path(&file), tensors, ("format", "pt".into()), Kind::Float).unwrap();
+        }
+        let index = json!({"metadata": {"total_size": 0}, "weight_map": map});
+        fs::write(self.path("model.safetensors.index.json"), index.to_string()).unwrap();
+    }
+
+    fn write_single(&self) {
+        self.write_config();
+        let path = self.path("model.safetensors");
+        write_tensors(&path, self.weights(), ("format", "pt".into()), Kind::Float).unwrap();
+    }
+
+    fn read(&self) -> Result<LanguageCheckpoint, Error> {
+        language(self.folder.path(), Target::default())
+    }
+
+    #[track_caller]
+    fn refused(&self, reasons: &[&str]) {
+        let message = self.read().unwrap_err().to_string();
+        assert!(reasons.iter().all(|reason| message.contains(reason)), "{message}");
+        assert!(
+            !message.contains('\n') && message.contains(self.folder.path().to_str().unwrap()),
+            "{message}"
+        );
+    }
+
+    #[track_caller]
+    fn scores_as_stored(&self, checkpoint: &LanguageCheckpoint) {
+        let tokens = self.file.tensors["input"].to_kind(Kind::Int64);
+        let scores = no_grad(|| model(checkpoint).forward(&tokens, None));
+        assert_close("scores", &scores, &self.file.tensors["logits"], 1e-4);
+    }
+}
+
+#[test]
+fn one_file_several_files_and_gguf_give_one_model() {
+    let (single, shards) = (Published::new(), Published::new());
+    single.write_single();
+    shards.write_shards();
+    let read = single.read().unwrap();
+    assert_eq!(read.checksum, single_checksum(&single.path("model.safetensors")));
+    single.scores_as_stored(&read);
+    shards.scores_as_stored(&shards.read().unwrap());
+    let gguf = language(&fixture("llama_grouped.gguf"), Target::default()).unwrap();
+    assert_eq!(gguf.config, read.config);
+    assert_eq!(gguf.checksum, single_checksum(&fixture("llama_grouped.gguf")));
+    single.scores_as_stored(&gguf);
+}
+
+fn single_checksum(path: &Path) -> String {
+    blake3::hash(&fs::read(path).unwrap()).to_hex().to_string()
+}
+
+#[test]
+fn matrices_are_cast_to_the_compute_type_and_norms_are_not() {
+    let target = Target { kind: Kind::BFloat16, device: Device::Cpu };
+    let read = language(&fixture("llama_grouped.gguf"), target).unwrap();
+    for (name, tensor) in read.weights.iter() {
+        let expected = if name.contains("norm") { Kind::Float } else { Kind::BFloat16 };
+        assert_eq!(tensor.kind(), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_missing_or_broken_file_is_one_sentence() {
+    let published = Published::new();
+    published.refused(&["model.safetensors", "missing"]);
+    fs::write(published.path("pytorch_model.bin"), b"PK\x03\x04").unwrap();
+    published.refused(&["pytorch_model.bin", "pickle"]);
+    published.write_shards();
+    fs::remove_file(published.path("model-00002-of-00002.safetensors")).unwrap();
+    published.refused(&["model-00002-of-00002.safetensors is missing", "index.json"]);
+    published.write_shards();
+    let shard = published.path("model-00001-of-00002.safetensors");
+    let bytes = fs::read(&shard).unwrap();
+    for length in [0, 5, 100, bytes.len() - 1] {
+        fs::write(&shard, &bytes[..length]).unwrap();
+        published.refused(&["model-00001-of-00002.safetensors is not a usable"]);
+    }
+    fs::write(&shard, u64::MAX.to_le_bytes()).unwrap();
+    published.refused(&["its header claims"]);
+    let index = json!({"weight_map": {"model.norm.weight": "../model-00001-of-00002.safetensors"}});
+    fs::write(published.path("model.safetensors.index.json"), index.to_string()).unwrap();
+    published.refused(&["is no file beside it"]);
+    published.write_single();
+    fs::remove_file(published.path("config.json")).unwrap();
+    published.refused(&["cannot read", "config.json"]);
+}
+
+#[test]
+fn a_configuration_that_is_not_built_is_refused_by_its_field() {
+    let mut published = Published::new();
+    published.write_single();
+    let right = published.config.clone();
+    for (field, value, reason) in [
+        ("model_type", json!("mistral"), "`model_type` is \"mistral\""),
+        ("hidden_act", json!("gelu"), "hidden_act"),
+        ("attention_bias", json!(true), "attention_bias"),
+        ("mlp_bias", json!(true), "mlp_bias"),
+        ("rope_scaling", json!({"type": "linear", "factor": 2.0}), "linear"),
+        ("num_key_value_heads", json!(3), "do not divide"),
+        ("num_hidden_layers", json!(-1), "num_hidden_layers"),
+        ("vocab_size", json!(i64::MAX), "vocab_size"),
+        ("head_dim", json!(5), "pairs"),
+        ("hidden_size", json!("wide"), "wide"),
+    ] {
+        published.config = right.clone();
+        published.config[field] = value;
+        published.write_config();
+        published.refused(&["config.json is no configuration", reason]);
+    }
+    // What transformers writes since version 5 is read as what it wrote before.
+    published.config = right;
+    published.config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 500.0});
+    published.write_config();
+    assert!((published.read().unwrap().config.rope_theta - 500.0).abs() < 1e-9);
+    published.config["vocab_size"] = 12.into();
+    published.write_config();
+    published.refused(&["has shape [11, 24]; the model needs [12, 24]"]);
+}
+
+#[test]
+fn a_gguf_file_cut_anywhere_is_refused_by_name() {
+    let whole = fs::read(fixture("llama_grouped.gguf")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("cut.gguf");
+    for length in (0..whole.len()).step_by(997).chain([whole.len() - 1]) {
+        fs::write(&path, &whole[..length]).unwrap();
+        let message = language(&path, Target::default()).unwrap_err().to_string();
+        assert!(message.contains("cut.gguf is not a usable GGUF file"), "{length}: {message}");
+    }
+}
+
+#[test]
+fn quantised_blocks_are_what_the_reference_makes_of_them() {
+    let file = TensorFile::read(&fixture("gguf_blocks.safetensors")).unwrap();
+    let kinds = [TensorType::Q8_0, TensorType::Q4_0, TensorType::Q4_1, TensorType::Q4_K, TensorType::Q6_K];
+    for kind in kinds {
+        let stored = |what: &str| Vec::<f32>::try_from(&file.tensors[&format!("{kind:?}.{what}")]).unwrap();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let bytes: Vec<u8> = stored("bytes").iter().map(|&byte| byte as u8).collect();
+        let (found, expected) = (dequantise(kind, &bytes), stored("values"));
+        assert_eq!(found.len(), expected.len(), "{kind:?}");
+        let scale = expected.iter().fold(1.0f32, |scale, value| scale.max(value.abs()));
+        let close = |(found, expected): (&f32, &f32)| (found - expected).abs() <= 1e-6 * scale;
+        assert!(found.iter().zip(&expected).all(close), "{kind:?}");
+    }
+    assert_eq!(dequantise(TensorType::F32, &1.5f32.to_le_bytes()), [1.5]);
+    assert_eq!(dequantise(TensorType::F16, &[0x00, 0xc0]), [-2.0]);
+    assert_eq!(dequantise(TensorType::BF16, &[0xc0, 0x3f]), [1.5]);
+}
+
+/// A folder or file under `SAN_WEIGHTS`, if it is there.
+fn real(name: &str) -> Option<PathBuf> {
+    let found = std::env::var_os("SAN_WEIGHTS").map(|root| Path::new(&root).join(name));
+    let found = found.filter(|path| path.exists());
+    if found.is_none() {
+        eprintln!("skipped: {name} is not under SAN_WEIGHTS");
+    }
+    found
+}
+
+fn answer(checkpoint: &LanguageCheckpoint, prompt: &[i64], new_tokens: i64) -> Vec<i64> {
+    let model = model(checkpoint);
+    let prompts = Prompts::of_tokens(&*model, &[prompt.to_vec()], Device::Cpu).unwrap();
+    let limits = Limits { ends: vec![2], new_tokens };
+    generate(&*model, &prompts, Decoding::Greedy, &limits).unwrap().remove(0)
+}
+
+#[test]
+fn stories260k_tells_its_stored_story_token_for_token() {
+    let Some(folder) = real("stories260K") else { return };
+    let stored: Value = serde_json::from_slice(&fs::read(folder.join("greedy.json")).unwrap()).unwrap();
+    let ids: Vec<i64> = serde_json::from_value(stored["ids"].clone()).unwrap();
+    let read = language(&folder, Target::default()).unwrap();
+    assert_eq!(answer(&read, &ids[..1], ids.len() as i64 - 1), ids[1..]);
+}

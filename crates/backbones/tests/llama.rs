@@ -1,0 +1,172 @@
+//! LLaMA against transformers: scores, gradients and generated tokens, for the same weights.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use backbones::generate::{Continuation, Decoding, Limits, Prompts, generate, likelihoods};
+use backbones::language::{Cache, LanguageArchitecture, LanguageModel};
+use backbones::llama;
+use common::{assert_close, method};
+use san_core::attachment::{Attachment, Scope};
+use san_core::methods;
+use san_core::weights::TensorFile;
+use san_core::{Trainables, Weights};
+use serde_json::json;
+use tch::{Device, Kind, Tensor, no_grad};
+
+const CASES: [&str; 3] = ["llama_plain", "llama_grouped_tied", "llama3_scaled"];
+const TOLERANCE: f64 = 1e-4;
+
+struct Case {
+    config: llama::Config,
+    file: TensorFile,
+    weights: Weights,
+}
+
+impl Case {
+    fn read(name: &str) -> Self {
+        tch::set_num_threads(1);
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let file = TensorFile::read(&folder.join(format!("{name}.safetensors"))).unwrap();
+        let config: llama::Config = serde_json::from_str(&file.metadata["config"]).unwrap();
+        let weights = under(&file, "weights.");
+        let weights = Weights::new(weights);
+        weights.check(&config.layout(name), name).unwrap();
+        Self { config, file, weights }
+    }
+
+    fn get(&self, name: &str) -> &Tensor {
+        self.file.tensors.get(name).unwrap_or_else(|| panic!("no {name} in the fixture"))
+    }
+
+    fn integers(&self, name: &str) -> Tensor {
+        self.get(name).to_kind(Kind::Int64)
+    }
+
+    fn model(&self) -> Box<dyn LanguageModel> {
+        self.config.build(&Scope::new(&self.weights, &Attachment::default())).unwrap()
+    }
+
+    /// The padded tokens without padding.
+    fn prompts(&self) -> Vec<Vec<i64>> {
+        let (tokens, valid) = (self.integers("padded.tokens"), self.get("padded.valid"));
+        let row = |row: i64| {
+            let valid = Vec::<f32>::try_from(valid.get(row)).unwrap();
+            let tokens = Vec::<i64>::try_from(tokens.get(row)).unwrap();
+            tokens.into_iter().zip(valid).filter(|(_, valid)| *valid > 0.0).map(|(token, _)| token).collect()
+        };
+        (0..tokens.size()[0]).map(row).collect()
+    }
+}
+
+fn under(file: &TensorFile, prefix: &str) -> BTreeMap<String, Tensor> {
+    let strip =
+        |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.copy()));
+    file.tensors.iter().filter_map(strip).collect()
+}
+
+#[test]
+fn scores_and_every_gradient_equal_transformers() {
+    for name in CASES {
+        let case = Case::read(name);
+        let (layout, method) = (case.config.layout(name), method("fft", json!({})));
+        let (trainables, attachment): (Trainables, Attachment) =
+            methods::prepare(&*method, &layout, &case.weights, 0, &[0], Device::Cpu).unwrap();
+        let model = case.config.build(&Scope::new(&case.weights, &attachment)).unwrap();
+        let scores = model.forward(&case.integers("tokens"), None);
+        assert_close(name, &scores, case.get("scores"), TOLERANCE);
+        let flat = trainables.gradient(&(scores * case.get("probe")).sum(None)).unwrap();
+        let expected = under(&case.file, "grad.");
+        let mut offset = 0;
+        for (spec, _) in trainables.iter() {
+            let ours = flat.get(0).narrow(0, offset, spec.count()).view(spec.shape.as_slice());
+            let scale = f64::try_from(expected[&spec.name].abs().max()).unwrap().max(1.0);
+            assert_close(&spec.name, &ours, &expected[&spec.name], TOLERANCE * scale);
+            offset += spec.count();
+        }
+        assert_eq!(expected.len(), trainables.iter().count());
+    }
+}
+
+#[test]
+fn left_padding_changes_no_score() {
+    for name in CASES {
+        let case = Case::read(name);
+        let valid = case.get("padded.valid").to_kind(Kind::Bool);
+        let scores = no_grad(|| case.model().forward(&case.integers("padded.tokens"), Some(&valid)));
+        let seen = valid.unsqueeze(-1);
+        assert_close(name, &(scores * &seen), &(case.get("padded.scores") * &seen), TOLERANCE);
+    }
+}
+
+fn limits() -> Limits {
+    Limits { ends: vec![1], new_tokens: 12 }
+}
+
+/// A stored row up to its end token.
+fn up_to_the_end(row: &Tensor) -> Vec<i64> {
+    let tokens = Vec::<i64>::try_from(row).unwrap();
+    tokens.into_iter().take_while(|token| !limits().ends.contains(token)).collect()
+}
+
+#[test]
+fn greedy_and_beam_search_choose_transformers_tokens_at_every_batch_size() {
+    for name in CASES {
+        let case = Case::read(name);
+        let model = case.model();
+        for (key, decoding) in [("greedy", Decoding::Greedy), ("beams", Decoding::Beams(4))] {
+            let expected = case.integers(key);
+            for size in [1, 2, 3] {
+                let mut answers = Vec::new();
+                for some in case.prompts().chunks(size) {
+                    let prompts = Prompts::of_tokens(&*model, some, Device::Cpu).unwrap();
+                    answers.extend(generate(&*model, &prompts, decoding, &limits()).unwrap());
+                }
+                for (row, answer) in answers.iter().enumerate() {
+                    let expected = up_to_the_end(&expected.get(row as i64));
+                    assert_eq!(*answer, expected, "{name}, {key}, batches of {size}, row {row}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_cache_changes_no_score_whatever_the_pieces() {
+    let case = Case::read("llama_grouped_tied");
+    let (model, tokens) = (case.model(), case.integers("tokens"));
+    no_grad(|| {
+        let whole = model.forward(&tokens, None);
+        for pieces in [[1; 9].as_slice(), &[4, 5], &[3, 1, 5]] {
+            let mut cache = Cache::new(9);
+            let mut from = 0;
+            for &count in pieces {
+                let piece = model.embed(&tokens.narrow(1, from, count));
+                let scores = model.scores(&model.hidden(&piece, None, Some(&mut cache)));
+                assert_close("piece", &scores, &whole.narrow(1, from, count), 1e-5);
+                from += count;
+            }
+        }
+    });
+}
+
+#[test]
+fn a_likelihood_is_the_sum_over_the_continuations_tokens() {
+    let case = Case::read("llama_plain");
+    let model = case.model();
+    let tokens = case.integers("tokens");
+    let rows: Vec<Vec<i64>> = (0..2).map(|row| Vec::<i64>::try_from(tokens.get(row)).unwrap()).collect();
+    let split = |row: &[i64], at: usize| Continuation { prompt: row[..at].into(), text: row[at..].into() };
+    let asked = [split(&rows[0], 4), split(&rows[1][..6], 5), split(&rows[1], 1)];
+    let together = likelihoods(&*model, &asked, Device::Cpu).unwrap();
+    let logarithms = case.get("scores").log_softmax(-1, Kind::Float);
+    for (found, (row, from, to)) in together.iter().zip([(0, 4, 9), (1, 5, 6), (1, 1, 9)]) {
+        let expected: f64 = (from..to)
+            .map(|place| logarithms.double_value(&[row, place - 1, rows[row as usize][place as usize]]))
+            .sum();
+        assert!((found - expected).abs() < 1e-3, "{found} {expected}");
+    }
+}

@@ -1,0 +1,51 @@
+//! Whether a file is the published one: by its size and its SHA-256, or its MD5 where only that is published.
+
+use std::fs::File;
+use std::io::Read;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use md5::Md5;
+use sha2::{Digest, Sha256};
+
+use super::error::reading;
+use super::{FetchError, FetchEvent, Step, Watch};
+use crate::registry::Download;
+
+/// Bytes read at once.
+const CHUNK: usize = 1 << 18;
+
+/// Compares a file with what the registry says of it.
+pub(super) fn check(set: &str, path: &Path, source: &Download, watch: &mut Watch) -> Result<(), FetchError> {
+    let mismatch = |reason| Err(FetchError::Mismatch { set: set.to_owned(), path: path.to_owned(), reason });
+    let found = reading(set, path, path.metadata())?.len();
+    if let Some(expected) = source.size.filter(|expected| *expected != found) {
+        return mismatch(format!("{found} bytes, not the {expected} of the registry"));
+    }
+    let (algorithm, expected, found) = match (&source.sha256, &source.md5) {
+        (Some(expected), _) => ("sha256", expected, digest::<Sha256>(set, path, found, watch)?),
+        (None, Some(expected)) => ("md5", expected, digest::<Md5>(set, path, found, watch)?),
+        (None, None) => return Ok(()),
+    };
+    if *expected == found { Ok(()) } else { mismatch(format!("its {algorithm} is {found}, not {expected}")) }
+}
+
+/// The checksum of a file, hexadecimal.
+fn digest<D: Digest>(set: &str, path: &Path, size: u64, watch: &mut Watch) -> Result<String, FetchError> {
+    let mut file = reading(set, path, File::open(path))?;
+    let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
+    let (mut hasher, mut chunk, mut done) = (D::new(), vec![0; CHUNK], 0);
+    loop {
+        let count = reading(set, path, file.read(&mut chunk))?;
+        if count == 0 {
+            break;
+        }
+        hasher.update(&chunk[..count]);
+        done += count as u64;
+        let news = FetchEvent::Progress { step: Step::Check, file: &name, done, total: Some(size) };
+        if watch(&news) == ControlFlow::Break(()) {
+            return Err(FetchError::Stopped { set: set.to_owned() });
+        }
+    }
+    Ok(hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

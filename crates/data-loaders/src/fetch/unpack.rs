@@ -1,0 +1,339 @@
+//! Archives into a folder, trusting none: nothing is written outside the folder, no link and no device is made, and what
+//! unpacks to far more than its size is refused before the disk is full.
+
+use std::cell::Cell;
+use std::fs::{self, File};
+use std::io::{self, BufReader, Read, Write};
+use std::ops::ControlFlow;
+use std::path::{Component, Path, PathBuf};
+
+use flate2::read::MultiGzDecoder;
+use tar::EntryType;
+use zip::ZipArchive;
+
+use super::error::{reading, writing};
+use super::{FetchError, FetchEvent, Step, Watch};
+
+/// Bytes copied at once.
+const CHUNK: usize = 1 << 17;
+/// Folders in folders.
+const DEEPEST: usize = 32;
+/// How far below the top archives in an archive are looked for: Caltech-101 has one.
+const NESTED: usize = 2;
+
+/// What an archive may unpack to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Files and folders.
+    pub entries: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+impl Limits {
+    /// Far above any honest archive of this size and far below a bomb: images hardly shrink, label files may 300-fold.
+    pub fn of_archive(size: u64) -> Self {
+        Self { entries: 5_000_000, bytes: size.saturating_mul(100).saturating_add(64 << 20) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Zip,
+    Tar,
+    TarGz,
+    /// One compressed file.
+    Gz,
+    /// No archive.
+    File,
+}
+
+impl Kind {
+    /// By the ending; an `.npz` is a zip, but its readers want it as it is.
+    fn of(name: &str) -> Self {
+        let name = name.to_ascii_lowercase();
+        let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
+        match () {
+            () if ends(&[".tar.gz", ".tgz"]) => Self::TarGz,
+            () if ends(&[".tar"]) => Self::Tar,
+            () if ends(&[".zip"]) => Self::Zip,
+            () if ends(&[".gz"]) => Self::Gz,
+            () => Self::File,
+        }
+    }
+
+    fn holds_many(self) -> bool {
+        matches!(self, Self::Zip | Self::Tar | Self::TarGz)
+    }
+}
+
+/// Unpacks the file called `name` into `folder`, and archives that it holds near its top; one that is no archive is
+/// copied.
+pub(crate) fn unpack(
+    set: &str,
+    path: &Path,
+    name: &str,
+    folder: &Path,
+    limits: Option<Limits>,
+    watch: &mut Watch,
+) -> Result<(), FetchError> {
+    let size = reading(set, path, path.metadata())?.len();
+    let limits = limits.unwrap_or_else(|| Limits::of_archive(size));
+    let budget = Budget { bytes: Cell::new(limits.bytes), entries: Cell::new(limits.entries), limits };
+    let mut archive = Archive { set, path, name, size, budget: &budget, watch };
+    archive.unpack(folder)?;
+    if Kind::of(name).holds_many() {
+        for nested in archives_in(folder, NESTED) {
+            let size = reading(set, &nested, nested.metadata())?.len();
+            let name = nested.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let mut archive =
+                Archive { set, path: &nested, name: &name, size, budget: &budget, watch: archive.watch };
+            archive.unpack(nested.parent().unwrap_or(folder))?;
+            writing(set, &nested, fs::remove_file(&nested))?;
+        }
+    }
+    Ok(())
+}
+
+/// Archives in a folder, down to a depth, in order of their names.
+fn archives_in(folder: &Path, depth: usize) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut found = Vec::new();
+    for path in entries {
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if path.is_dir() && depth > 0 {
+            found.extend(archives_in(&path, depth - 1));
+        } else if path.is_file() && Kind::of(&name).holds_many() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+/// What may still be unpacked; shared by an archive and those in it.
+struct Budget {
+    bytes: Cell<u64>,
+    entries: Cell<u64>,
+    limits: Limits,
+}
+
+impl Budget {
+    fn take_bytes(&self, count: u64) -> Result<(), String> {
+        let left = self.bytes.get().checked_sub(count);
+        self.bytes.set(left.ok_or_else(|| format!("it unpacks to more than {} bytes", self.limits.bytes))?);
+        Ok(())
+    }
+
+    fn take_entry(&self) -> Result<(), String> {
+        let left = self.entries.get().checked_sub(1);
+        self.entries.set(left.ok_or_else(|| format!("it has more than {} entries", self.limits.entries))?);
+        Ok(())
+    }
+}
+
+/// A stream that ends with an error where the budget does.
+struct Limited<'a, R> {
+    inner: R,
+    budget: &'a Budget,
+}
+
+impl<R: Read> Read for Limited<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.budget.take_bytes(count as u64).map_err(io::Error::other)?;
+        Ok(count)
+    }
+}
+
+/// A file that counts what has been read of it.
+struct Counted<'a> {
+    inner: File,
+    read: &'a Cell<u64>,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.read.set(self.read.get() + count as u64);
+        Ok(count)
+    }
+}
+
+struct Archive<'a, 'w> {
+    set: &'a str,
+    path: &'a Path,
+    name: &'a str,
+    size: u64,
+    budget: &'a Budget,
+    watch: &'a mut Watch<'w>,
+}
+
+impl Archive<'_, '_> {
+    fn refuse(&self, reason: String) -> FetchError {
+        FetchError::Archive { set: self.set.to_owned(), path: self.path.to_owned(), reason }
+    }
+
+    fn refuse_entry(&self, number: usize, name: &str, reason: &str) -> FetchError {
+        self.refuse(format!("entry {number}, `{}`: {reason}", name.escape_debug()))
+    }
+
+    fn progress(&mut self, done: u64) -> Result<(), FetchError> {
+        let (file, total) = (self.name, Some(self.size));
+        match (self.watch)(&FetchEvent::Progress {
+            step: Step::Unpack,
+            file,
+            done: done.min(self.size),
+            total,
+        }) {
+            ControlFlow::Continue(()) => Ok(()),
+            ControlFlow::Break(()) => Err(FetchError::Stopped { set: self.set.to_owned() }),
+        }
+    }
+
+    fn unpack(&mut self, folder: &Path) -> Result<(), FetchError> {
+        let file = reading(self.set, self.path, File::open(self.path))?;
+        let read = Cell::new(0);
+        let counted = BufReader::with_capacity(CHUNK, Counted { inner: file, read: &read });
+        match Kind::of(self.name) {
+            Kind::Zip => self.unpack_zip(folder),
+            Kind::Tar => self.unpack_tar(counted, &read, folder),
+            Kind::TarGz => self.unpack_tar(MultiGzDecoder::new(counted), &read, folder),
+            Kind::Gz => {
+                let name = self.name.rsplit_once('.').map_or(self.name, |(stem, _)| stem);
+                let target = folder.join(name);
+                self.write(&mut MultiGzDecoder::new(counted), 1, name, &target, &read)
+            }
+            Kind::File => {
+                let (name, target) = (self.name, folder.join(self.name));
+                let mut counted = counted;
+                self.write(&mut counted, 1, name, &target, &read)
+            }
+        }
+    }
+
+    fn unpack_tar(&mut self, stream: impl Read, read: &Cell<u64>, folder: &Path) -> Result<(), FetchError> {
+        // The stream is limited, not the files: headers and long names are part of a bomb, too.
+        let mut archive = tar::Archive::new(Limited { inner: stream, budget: self.budget });
+        let entries = archive.entries().map_err(|error| self.refuse(error.to_string()))?;
+        for (entry, number) in entries.zip(1..) {
+            let mut entry = entry.map_err(|error| self.refuse(format!("entry {number}: {error}")))?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let kind = entry.header().entry_type();
+            if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader) {
+                continue;
+            }
+            self.budget.take_entry().map_err(|reason| self.refuse(reason))?;
+            let target = self.target(folder, number, &name)?;
+            match kind {
+                EntryType::Directory => writing(self.set, &target, fs::create_dir_all(&target))?,
+                EntryType::Regular | EntryType::Continuous => {
+                    let size = entry.size();
+                    let written = self.write_counted(&mut entry, number, &name, &target, read)?;
+                    if written != size {
+                        return Err(self.refuse_entry(number, &name, "it is cut short"));
+                    }
+                }
+                EntryType::Symlink | EntryType::Link => {
+                    return Err(self.refuse_entry(number, &name, "it is a link; none is made"));
+                }
+                _ => return Err(self.refuse_entry(number, &name, "it is neither a file nor a folder")),
+            }
+        }
+        // To the end, where the checksum of a compressed stream stands.
+        let rest = io::copy(&mut archive.into_inner(), &mut io::sink());
+        rest.map(drop).map_err(|error| self.refuse(error.to_string()))
+    }
+
+    fn unpack_zip(&mut self, folder: &Path) -> Result<(), FetchError> {
+        let file = reading(self.set, self.path, File::open(self.path))?;
+        let mut archive = ZipArchive::new(BufReader::with_capacity(CHUNK, file))
+            .map_err(|error| self.refuse(error.to_string()))?;
+        let done = Cell::new(0);
+        for index in 0..archive.len() {
+            let number = index + 1;
+            self.budget.take_entry().map_err(|reason| self.refuse(reason))?;
+            let opened = archive.by_index(index);
+            let entry = opened.map_err(|error| self.refuse(format!("entry {number}: {error}")))?;
+            let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
+            let target = self.target(folder, number, &name)?;
+            // The kind of file in the mode that Unix systems store; 0 where another system made the archive.
+            match entry.unix_mode().unwrap_or(0) & 0o170_000 {
+                0o120_000 => return Err(self.refuse_entry(number, &name, "it is a link; none is made")),
+                0 | 0o040_000 | 0o100_000 => {}
+                _ => return Err(self.refuse_entry(number, &name, "it is neither a file nor a folder")),
+            }
+            let packed = entry.compressed_size();
+            if entry.is_dir() {
+                writing(self.set, &target, fs::create_dir_all(&target))?;
+            } else {
+                let mut limited = Limited { inner: entry, budget: self.budget };
+                self.write_counted(&mut limited, number, &name, &target, &done)?;
+            }
+            done.set(done.get() + packed);
+        }
+        Ok(())
+    }
+
+    /// Writes one file that is all of a stream, within the budget.
+    fn write(
+        &mut self,
+        stream: &mut dyn Read,
+        number: usize,
+        name: &str,
+        target: &Path,
+        read: &Cell<u64>,
+    ) -> Result<(), FetchError> {
+        let mut limited = Limited { inner: stream, budget: self.budget };
+        self.write_counted(&mut limited, number, name, target, read).map(drop)
+    }
+
+    /// Writes one file; its bytes.
+    fn write_counted(
+        &mut self,
+        stream: &mut dyn Read,
+        number: usize,
+        name: &str,
+        target: &Path,
+        read: &Cell<u64>,
+    ) -> Result<u64, FetchError> {
+        if let Some(parent) = target.parent() {
+            writing(self.set, parent, fs::create_dir_all(parent))?;
+        }
+        let mut file = writing(self.set, target, File::create(target))?;
+        let (mut chunk, mut written) = (vec![0; CHUNK], 0);
+        loop {
+            let count = stream.read(&mut chunk);
+            let count = count.map_err(|error| self.refuse_entry(number, name, &error.to_string()))?;
+            if count == 0 {
+                return Ok(written);
+            }
+            writing(self.set, target, file.write_all(&chunk[..count]))?;
+            written += count as u64;
+            self.progress(read.get())?;
+        }
+    }
+
+    /// Where an entry goes, if it stays in the folder.
+    fn target(&self, folder: &Path, number: usize, name: &str) -> Result<PathBuf, FetchError> {
+        let mut target = folder.to_owned();
+        for (component, depth) in Path::new(name).components().zip(1..) {
+            match component {
+                Component::Normal(_) if depth > DEEPEST => {
+                    return Err(self.refuse_entry(number, name, "its path is too deep"));
+                }
+                Component::Normal(part) if part.to_string_lossy().contains(['\\', '\0']) => {
+                    return Err(self.refuse_entry(
+                        number,
+                        name,
+                        "its path has a character that none should have",
+                    ));
+                }
+                Component::Normal(part) => target.push(part),
+                Component::CurDir => {}
+                _ => return Err(self.refuse_entry(number, name, "its path leaves the folder")),
+            }
+        }
+        Ok(target)
+    }
+}

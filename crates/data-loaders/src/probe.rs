@@ -1,0 +1,483 @@
+//! Bytes that nobody has checked, into every reader of lists, headers and archives: whatever they are, a reader returns.
+//!
+//! The property tests below and the fuzz target (`fuzz/`) feed the same readers. Most read from a folder, so a tiny
+//! sound set lies ready for each, in memory where the system has a disk there, and one file of it is replaced.
+
+use std::fs;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use crate::fetch::{self, Limits};
+use crate::formats::pickle::Pickle;
+use crate::formats::{mat5, norb, npz};
+use crate::layout;
+use crate::registry::{DatasetEntry, dataset, parse_dataset};
+use crate::sample::check_pixels;
+
+/// Images whose content is read after the lists.
+const LOOKED_AT: usize = 3;
+
+/// Where the other files of a set come from.
+enum Tree {
+    /// A fixture of the tests, by its folder.
+    Fixture(&'static str),
+    /// Paths and texts.
+    Texts(&'static [(&'static str, &'static str)]),
+}
+
+/// A file of a set on disk that is replaced.
+struct Case {
+    set: &'static str,
+    /// None for the set's own number.
+    classes: Option<u32>,
+    file: &'static str,
+    tree: Tree,
+}
+
+const fn fixture(set: &'static str, folder: &'static str, file: &'static str) -> Case {
+    Case { set, classes: None, file, tree: Tree::Fixture(folder) }
+}
+
+const fn texts(
+    set: &'static str,
+    classes: u32,
+    file: &'static str,
+    tree: &'static [(&'static str, &'static str)],
+) -> Case {
+    Case { set, classes: Some(classes), file, tree: Tree::Texts(tree) }
+}
+
+const VTAB: &[(&str, &str)] = &[
+    ("train800.txt", "images/0.png 0\nimages/1.png 1\n"),
+    ("val200.txt", "images/2.png 1\n"),
+    ("train800val200.txt", "images/0.png 0\nimages/1.png 1\nimages/2.png 1\n"),
+    ("test.txt", "images/3.png 0\nimages/4.png 1\n"),
+];
+const VPT: &[(&str, &str)] = &[
+    ("train.json", "{\"a/0.jpg\": 3,\n\"a/1.jpg\": 8}\n"),
+    ("val.json", "{\"a/2.jpg\": 8}"),
+    ("test.json", "{\"a/3.jpg\": 3,\n \"a/4.jpg\": 8}"),
+];
+const DTD: &[(&str, &str)] = &[
+    ("images/banded/b0.jpg", ""),
+    ("images/woven/w0.jpg", ""),
+    ("labels/train1.txt", "banded/b0.jpg\nwoven/w0.jpg\n"),
+    ("labels/val1.txt", "banded/b1.jpg\n"),
+    ("labels/test1.txt", "woven/w1.jpg\n"),
+];
+const SUN: &[(&str, &str)] = &[
+    ("a/abbey/x1.jpg", ""),
+    ("ClassName.txt", "/a/abbey\n/b/bar\n"),
+    ("Training_01.txt", "/b/bar/x3.jpg\n/a/abbey/x1.jpg\n"),
+    ("Testing_01.txt", "/b/bar/x4.jpg\n"),
+];
+const PETS: &[(&str, &str)] = &[
+    ("images/x.jpg", ""),
+    ("annotations/trainval.txt", "Abyssinian_100 1 1 1\nbeagle_1 2 2 1\n"),
+    ("annotations/test.txt", "beagle_2 2 2 1\n"),
+];
+const BIRDS: &[(&str, &str)] = &[
+    ("images/x.jpg", ""),
+    ("images.txt", "1 001.A/0.jpg\n2 002.B/1.jpg\n3 002.B/2.jpg\n"),
+    ("image_class_labels.txt", "1 1\n2 2\n3 2\n"),
+    ("train_test_split.txt", "1 1\n2 0\n3 1\n"),
+];
+const RETINOPATHY: &[(&str, &str)] = &[
+    ("train/x.jpeg", ""),
+    ("test/x.jpeg", ""),
+    ("trainLabels.csv", "image,level\n10_left,0\n10_right,4\n"),
+    ("retinopathy_solution.csv", "image,level,Usage\n1_left,2,Private\n1_right,3,Public\n"),
+];
+const KITTI: &[(&str, &str)] = &[
+    ("training/image_2/000000.png", ""),
+    (
+        "training/label_2/000000.txt",
+        "Car 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 46.70 -1.59\n",
+    ),
+];
+const CLEVR: &[(&str, &str)] = &[
+    ("images/train/x.png", ""),
+    ("images/val/x.png", ""),
+    (
+        "scenes/CLEVR_train_scenes.json",
+        r#"{"scenes": [{"image_filename": "x.png", "objects": [{"pixel_coords": [1, 2, 11.5]},
+            {"pixel_coords": [1, 2, 9.1]}, {"pixel_coords": [1, 2, 8.0]}]}]}"#,
+    ),
+    (
+        "scenes/CLEVR_val_scenes.json",
+        r#"{"scenes": [{"image_filename": "x.png", "objects": [{"pixel_coords": [0, 0, 1]},
+            {"pixel_coords": [0, 0, 1]}, {"pixel_coords": [0, 0, 1]}]}]}"#,
+    ),
+];
+
+/// The files that readers read.
+const CASES: &[Case] = &[
+    texts("svhn", 2, "test.txt", VTAB),
+    texts("svhn", 2, "train800val200.txt", VTAB),
+    texts("stanford_cars", 2, "train.json", VPT),
+    texts("stanford_cars", 2, "test.json", VPT),
+    texts("dtd", 2, "labels/train1.txt", DTD),
+    texts("sun397", 2, "ClassName.txt", SUN),
+    texts("sun397", 2, "Training_01.txt", SUN),
+    texts("oxford_iiit_pet", 2, "annotations/trainval.txt", PETS),
+    texts("cub_200_2011", 2, "images.txt", BIRDS),
+    texts("cub_200_2011", 2, "image_class_labels.txt", BIRDS),
+    texts("nabirds", 2, "train_test_split.txt", BIRDS),
+    texts("diabetic_retinopathy", 5, "trainLabels.csv", RETINOPATHY),
+    texts("diabetic_retinopathy", 5, "retinopathy_solution.csv", RETINOPATHY),
+    texts("kitti_distance", 4, "training/label_2/000000.txt", KITTI),
+    texts("clevr_count", 8, "scenes/CLEVR_train_scenes.json", CLEVR),
+    texts("clevr_distance", 6, "scenes/CLEVR_train_scenes.json", CLEVR),
+    fixture("svhn", "svhn", "test_32x32.mat"),
+    fixture("oxford_flowers", "flowers", "imagelabels.mat"),
+    fixture("oxford_flowers", "flowers", "setid.mat"),
+    fixture("stanford_dogs", "stanford_dogs", "train_list.mat"),
+    fixture("stanford_cars", "stanford_cars", "devkit/cars_train_annos.mat"),
+    fixture("gic_cifar100", "cifar_binary", "cifar-100-binary/test.bin"),
+    fixture("gic_cifar100", "cifar_python", "cifar-100-python/test"),
+    fixture("gic_cifar100", "tables", "data/train-00000-of-00002.parquet"),
+    fixture("patch_camelyon", "patch_camelyon", "camelyonpatch_level_2_split_test_y.h5"),
+    fixture("patch_camelyon", "patch_camelyon", "camelyonpatch_level_2_split_test_x.h5"),
+    fixture("dsprites_location", "dsprites", "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"),
+    fixture("smallnorb_azimuth", "smallnorb", "smallnorb-5x01235x9x18x6x2x96x96-testing-dat.mat"),
+    fixture("smallnorb_elevation", "smallnorb", "smallnorb-5x01235x9x18x6x2x96x96-testing-info.mat"),
+];
+
+/// Readers of bytes, with sound ones; the answer is whether the bytes were accepted.
+type Plain = (&'static str, fn(&[u8]) -> bool, fn() -> Vec<u8>);
+
+const PLAIN: &[Plain] = &[
+    ("a MAT-file", |bytes| mat5::parse(bytes).is_ok(), || stored("flowers/setid.mat")),
+    ("a pickle", pickle, || stored("cifar_python/cifar-100-python/test")),
+    ("an npy header", |mut bytes| npz::header(&mut bytes).is_ok(), npy),
+    ("a NORB header", |bytes| norb::header(bytes).is_ok(), || NORB.to_vec()),
+    ("a NORB matrix", |bytes| norb::integers(bytes).is_ok(), || NORB.to_vec()),
+    (
+        "the header of an image",
+        |bytes| check_pixels(bytes).is_ok(),
+        || stored("stanford_cars/cars_test/00001.jpg"),
+    ),
+    ("a registry entry", registry_entry, || include_bytes!("../../../datasets/svhn.yaml").to_vec()),
+];
+
+/// Archives, by the names that tell their kinds.
+const ARCHIVES: [&str; 4] = ["a.tar", "a.tar.gz", "a.zip", "a.gz"];
+
+/// Two by two integers of 32 bits, the third size a filler.
+const NORB: &[u8] = b"\x54\x4C\x3D\x1E\x02\0\0\0\x02\0\0\0\x01\0\0\0\x01\0\0\0\x07\0\0\0\x09\0\0\0";
+
+fn npy() -> Vec<u8> {
+    let text = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 64, 64), }      \n";
+    let mut bytes = b"\x93NUMPY\x01\0".to_vec();
+    bytes.extend((text.len() as u16).to_le_bytes());
+    bytes.extend(text.as_bytes());
+    bytes
+}
+
+fn pickle(bytes: &[u8]) -> bool {
+    let Ok(pickle) = Pickle::parse(bytes) else { return false };
+    pickle.integers("fine_labels").is_some() && pickle.array("data").is_some()
+}
+
+fn registry_entry(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(|text| parse_dataset("svhn.yaml", text).is_ok())
+}
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/originals")
+}
+
+fn stored(name: &str) -> Vec<u8> {
+    fs::read(fixtures().join(name)).unwrap_or_default()
+}
+
+/// The sets, ready to have a file replaced; they are removed in the end.
+pub struct Probe {
+    root: PathBuf,
+}
+
+impl Probe {
+    /// Lays the sets out.
+    ///
+    /// # Errors
+    /// When they cannot be written, or the fixtures of the tests are not there.
+    pub fn new() -> io::Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let thread = format!("{:?}", std::thread::current().id());
+        let digits: String = thread.chars().filter(char::is_ascii_digit).collect();
+        let probe = Self { root: base.join(format!("probe-{}-{digits}", std::process::id())) };
+        for (index, case) in CASES.iter().enumerate() {
+            let folder = probe.root.join(index.to_string());
+            match case.tree {
+                Tree::Fixture(name) => copy(&fixtures().join(name), &folder)?,
+                Tree::Texts(files) => {
+                    files.iter().try_for_each(|(name, text)| write(&folder.join(name), text))?
+                }
+            }
+        }
+        Ok(probe)
+    }
+
+    /// Number of readers.
+    pub fn readers(&self) -> usize {
+        CASES.len() + PLAIN.len() + ARCHIVES.len()
+    }
+
+    /// What a reader reads.
+    pub fn name(&self, reader: usize) -> String {
+        match self.kind(reader) {
+            Kind::Case(case) => format!("{} of {}", case.file, case.set),
+            Kind::Plain((name, ..)) => (*name).to_owned(),
+            Kind::Archive(name) => name.to_owned(),
+        }
+    }
+
+    /// Bytes that a reader accepts.
+    ///
+    /// # Errors
+    /// When a fixture cannot be read.
+    pub fn sound(&self, reader: usize) -> io::Result<Vec<u8>> {
+        match self.kind(reader) {
+            Kind::Case(Case { file, tree: Tree::Fixture(folder), .. }) => {
+                fs::read(fixtures().join(folder).join(file))
+            }
+            Kind::Case(Case { file, tree: Tree::Texts(files), .. }) => {
+                let found = files.iter().find(|(name, _)| name == file);
+                Ok(found.map(|(_, text)| text.as_bytes().to_vec()).unwrap_or_default())
+            }
+            Kind::Plain((_, _, sound)) => Ok(sound()),
+            Kind::Archive(name) => archive(name),
+        }
+    }
+
+    /// Lets a reader read; whether it accepted the bytes.
+    ///
+    /// # Errors
+    /// When the bytes cannot be written.
+    pub fn feed(&self, reader: usize, bytes: &[u8]) -> io::Result<bool> {
+        match self.kind(reader) {
+            Kind::Plain((_, read, _)) => Ok(read(bytes)),
+            Kind::Archive(name) => self.unpack(name, bytes),
+            Kind::Case(case) => {
+                let folder = reader.to_string();
+                fs::write(self.root.join(&folder).join(case.file), bytes)?;
+                let Ok(entry) = dataset(case.set) else { return Ok(false) };
+                let classes = case.classes.unwrap_or(entry.classes);
+                let entry = DatasetEntry { folder: Some(folder), classes, ..entry.clone() };
+                let Ok(listing) = layout::list(&entry, &self.root) else { return Ok(false) };
+                for sample in listing.parts.iter().flat_map(|part| part.iter().take(LOOKED_AT)) {
+                    // Many of the images are not there; those in containers are.
+                    let _ = sample.place.content();
+                }
+                Ok(true)
+            }
+        }
+    }
+
+    fn unpack(&self, name: &str, bytes: &[u8]) -> io::Result<bool> {
+        let (path, folder) = (self.root.join(name), self.root.join("unpacked"));
+        fs::write(&path, bytes)?;
+        fs::create_dir_all(&folder)?;
+        let limits = Some(Limits { entries: 64, bytes: 1 << 20 });
+        let unpacked =
+            fetch::unpack("probe", &path, name, &folder, limits, &mut |_| ControlFlow::Continue(()));
+        fs::remove_dir_all(&folder)?;
+        Ok(unpacked.is_ok())
+    }
+
+    fn kind(&self, reader: usize) -> Kind {
+        let plain = reader.checked_sub(CASES.len());
+        match (CASES.get(reader), plain.and_then(|index| PLAIN.get(index))) {
+            (Some(case), _) => Kind::Case(case),
+            (None, Some(plain)) => Kind::Plain(plain),
+            (None, None) => {
+                Kind::Archive(ARCHIVES[reader.saturating_sub(CASES.len() + PLAIN.len()) % ARCHIVES.len()])
+            }
+        }
+    }
+}
+
+enum Kind {
+    Case(&'static Case),
+    Plain(&'static Plain),
+    Archive(&'static str),
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.root);
+    }
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    fs::create_dir_all(path.parent().unwrap_or(path))?;
+    fs::write(path, text)
+}
+
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for file in fs::read_dir(from)? {
+        let file = file?;
+        let target = to.join(file.file_name());
+        if file.path().is_dir() {
+            copy(&file.path(), &target)?
+        } else {
+            fs::copy(file.path(), target).map(drop)?
+        }
+    }
+    Ok(())
+}
+
+/// An archive of one file.
+fn archive(name: &str) -> io::Result<Vec<u8>> {
+    use flate2::{Compression, write::GzEncoder};
+    use std::io::Write;
+    let mut tar = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_ustar();
+    header.set_size(4);
+    header.set_mode(0o644);
+    tar.append_data(&mut header, "folder/file", &b"text"[..])?;
+    let tar = tar.into_inner()?;
+    match name {
+        "a.tar" => Ok(tar),
+        "a.zip" => {
+            let mut zip = zip::ZipWriter::new(io::Cursor::new(Vec::new()));
+            zip.start_file("folder/file", zip::write::SimpleFileOptions::default())?;
+            zip.write_all(b"text")?;
+            Ok(zip.finish()?.into_inner())
+        }
+        _ => {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+            encoder.write_all(&tar)?;
+            encoder.finish()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+
+    /// A change to sound bytes of the kind that disks, networks and people make.
+    #[derive(Debug, Clone)]
+    enum Damage {
+        Cut(Index),
+        Flip(Index, u8),
+        Write(Index, Vec<u8>),
+        Insert(Index, Vec<u8>),
+        Remove(Index, u8),
+        Repeat(Index, u8),
+    }
+
+    fn damage() -> impl Strategy<Value = Damage> {
+        let some = || prop::collection::vec(any::<u8>(), 1..9);
+        // Numbers that break sums and products.
+        let edges = prop::sample::select(vec![
+            vec![0xFF; 4],
+            vec![0xFF; 8],
+            vec![0; 4],
+            vec![0, 0, 0, 0x80],
+            vec![0xFF, 0xFF, 0xFF, 0x7F],
+            b"-1".to_vec(),
+            b"99999999999999999999".to_vec(),
+            b"nan".to_vec(),
+            b"../".to_vec(),
+            "\u{feff}é".into(),
+        ]);
+        prop_oneof![
+            any::<Index>().prop_map(Damage::Cut),
+            (any::<Index>(), 1_u8..).prop_map(|(at, with)| Damage::Flip(at, with)),
+            (any::<Index>(), prop_oneof![some(), edges.clone()])
+                .prop_map(|(at, with)| Damage::Write(at, with)),
+            (any::<Index>(), prop_oneof![some(), edges]).prop_map(|(at, with)| Damage::Insert(at, with)),
+            (any::<Index>(), 1_u8..40).prop_map(|(at, count)| Damage::Remove(at, count)),
+            (any::<Index>(), 1_u8..40).prop_map(|(at, count)| Damage::Repeat(at, count)),
+        ]
+    }
+
+    fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
+        let place = |at: &Index| at.index(bytes.len() + 1);
+        let range = |at: &Index, count: u8| place(at)..(place(at) + usize::from(count)).min(bytes.len());
+        match damage {
+            Damage::Cut(at) => bytes.truncate(place(at)),
+            Damage::Flip(at, with) => {
+                let at = place(at);
+                bytes.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= with);
+            }
+            Damage::Write(at, with) => {
+                let at = place(at);
+                bytes.iter_mut().skip(at).zip(with).for_each(|(byte, with)| *byte = *with);
+            }
+            Damage::Insert(at, with) => drop(bytes.splice(place(at)..place(at), with.iter().copied())),
+            Damage::Remove(at, count) => drop(bytes.drain(range(at, *count))),
+            Damage::Repeat(at, count) => {
+                let piece = bytes[range(at, *count)].to_vec();
+                drop(bytes.splice(place(at)..place(at), piece));
+            }
+        }
+    }
+
+    #[test]
+    fn every_reader_accepts_what_is_sound_and_survives_nothing() {
+        let probe = Probe::new().unwrap();
+        for reader in 0..probe.readers() {
+            let name = probe.name(reader);
+            assert!(probe.feed(reader, &probe.sound(reader).unwrap()).unwrap(), "{name}");
+            probe.feed(reader, b"").unwrap();
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_reader_panics_on_sound_files_that_were_damaged(all in prop::collection::vec(damage(), 1..4)) {
+            let probe = Probe::new().unwrap();
+            for reader in 0..probe.readers() {
+                let mut bytes = probe.sound(reader).unwrap();
+                all.iter().for_each(|damage| apply(damage, &mut bytes));
+                probe.feed(reader, &bytes).unwrap();
+            }
+        }
+
+        #[test]
+        fn no_reader_panics_on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let probe = Probe::new().unwrap();
+            for reader in 0..probe.readers() {
+                probe.feed(reader, &bytes).unwrap();
+            }
+        }
+
+        #[test]
+        fn no_reader_of_lists_panics_on_any_text(text in "([a-z0-9/.\"{}\\[\\]:,é -]{0,12}[ \t\n]?){0,20}") {
+            let probe = Probe::new().unwrap();
+            for reader in 0..probe.readers() {
+                probe.feed(reader, text.as_bytes()).unwrap();
+            }
+        }
+
+        #[test]
+        fn a_list_is_read_back_and_a_bad_line_is_named(labels in prop::collection::vec(0_u32..2, 1..40), bad in any::<Index>()) {
+            let probe = Probe::new().unwrap();
+            let line = |(index, label)| format!("images/t{index}.png {label}");
+            let mut lines: Vec<String> = labels.iter().enumerate().map(line).collect();
+            let entry = DatasetEntry { folder: Some("0".into()), classes: 2, ..dataset("svhn").unwrap().clone() };
+            let list = |lines: &[String]| {
+                fs::write(probe.root.join("0/test.txt"), lines.join("\n")).unwrap();
+                layout::list(&entry, &probe.root)
+            };
+            let found: Vec<u32> = list(&lines).ok().unwrap().parts[2].iter().map(|sample| sample.label).collect();
+            prop_assert_eq!(&found, &labels);
+            let bad = bad.index(lines.len());
+            lines[bad] += "x";
+            let message = list(&lines).err().unwrap().to_string();
+            let place = format!("test.txt:{}: ", bad + 1);
+            prop_assert!(message.contains(&place), "{}", message);
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! From a row and a tokenizer to token ids with labels: what is cut off, what is trained on, and how often answers are
+//! lost to the cut.
+//!
+//! As LLM-Adapters does it: the whole text is encoded and cut on the right to the length of the protocol; the end token
+//! is appended where there is room. The loss is on prompt and answer, or (`train_on_inputs` off) on what lies behind
+//! the prompt, whose length is that of the prompt encoded alone.
+
+use serde::{Deserialize, Serialize};
+
+use super::prompt::{training_prompt, training_text};
+use super::row::Row;
+
+/// The label of a token that no loss is taken of.
+pub const MASKED: i64 = -100;
+
+/// How rows become examples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExampleProtocol {
+    /// The most tokens of an example, the end token included; 256 as published.
+    pub cutoff: usize,
+    /// Whether the loss is on the prompt too, as published.
+    pub train_on_inputs: bool,
+    /// Whether a row that is too long loses tokens of its prompt, from the middle of it, and keeps its answer; published
+    /// is to cut on the right, which loses the answer.
+    pub keep_answer: bool,
+}
+
+impl Default for ExampleProtocol {
+    /// As published.
+    fn default() -> Self {
+        Self { cutoff: 256, train_on_inputs: true, keep_answer: false }
+    }
+}
+
+/// Token ids and what is to be predicted of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    /// Token ids, the start token first where the tokenizer has one.
+    pub tokens: Vec<u32>,
+    /// Of each token its own id, or [`MASKED`]; a model shifts them by one.
+    pub labels: Vec<i64>,
+}
+
+/// What the cut cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Truncation {
+    /// Rows in all.
+    pub rows: usize,
+    /// Rows longer than the cut.
+    pub truncated: usize,
+    /// Of these, rows whose answer is cut, wholly or in part.
+    pub answers_lost: usize,
+}
+
+/// Encodes rows; `encode` gives the ids of a text with the start token, without an end token.
+///
+/// # Errors
+/// The first error of `encode`.
+pub fn examples<E>(
+    rows: &[Row],
+    protocol: &ExampleProtocol,
+    end: u32,
+    mut encode: impl FnMut(&str) -> Result<Vec<u32>, E>,
+) -> Result<(Vec<Example>, Truncation), E> {
+    let mut cost = Truncation { rows: rows.len(), ..Truncation::default() };
+    let mut examples = Vec::with_capacity(rows.len());
+    for row in rows {
+        let tokens = encode(&training_text(row))?;
+        let prompt = encode(&training_prompt(row))?.len().min(tokens.len());
+        examples.push(example(tokens, prompt, protocol, end, &mut cost));
+    }
+    Ok((examples, cost))
+}
+
+/// One example; `prompt` is the number of tokens before the answer.
+fn example(
+    mut tokens: Vec<u32>,
+    mut prompt: usize,
+    protocol: &ExampleProtocol,
+    end: u32,
+    cost: &mut Truncation,
+) -> Example {
+    let cutoff = protocol.cutoff;
+    // A kept answer keeps its end token as well.
+    let room = if protocol.keep_answer { cutoff.saturating_sub(1) } else { cutoff };
+    if tokens.len() > room {
+        let excess = tokens.len() - room;
+        cost.truncated += 1;
+        if protocol.keep_answer && excess < prompt {
+            // The wrapper's two ends and the question's start stay; the start token with them.
+            let from = ((prompt - excess) / 2).max(1).min(prompt - excess);
+            tokens.drain(from..from + excess);
+            prompt -= excess;
+        } else {
+            cost.answers_lost += 1;
+            tokens.truncate(cutoff);
+        }
+    }
+    if tokens.len() < cutoff && tokens.last() != Some(&end) {
+        tokens.push(end);
+    }
+    let masked = if protocol.train_on_inputs { 0 } else { prompt.min(tokens.len()) };
+    let labels = tokens.iter().enumerate();
+    let labels =
+        labels.map(|(place, token)| if place < masked { MASKED } else { i64::from(*token) }).collect();
+    Example { tokens, labels }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const END: u32 = 2;
+
+    /// Start token, then a token a byte, by the position of the byte's last occurrence in an alphabet.
+    fn encode(text: &str) -> Result<Vec<u32>, std::convert::Infallible> {
+        Ok(std::iter::once(1).chain(text.bytes().map(|byte| u32::from(byte) + 3)).collect())
+    }
+
+    fn row() -> Row {
+        Row::new("Is it?\n\nAnswer format: true/false".into(), "true")
+    }
+
+    fn one(protocol: ExampleProtocol) -> (Example, Truncation) {
+        let (mut examples, cost) = examples(&[row()], &protocol, END, encode).unwrap();
+        (examples.remove(0), cost)
+    }
+
+    fn lengths() -> (usize, usize) {
+        (encode(&training_prompt(&row())).unwrap().len(), encode(&training_text(&row())).unwrap().len())
+    }
+
+    #[test]
+    fn a_short_row_ends_with_the_end_token_and_is_trained_on_whole() {
+        let (_, whole) = lengths();
+        let (example, cost) = one(ExampleProtocol { cutoff: 1000, ..ExampleProtocol::default() });
+        assert_eq!((example.tokens.len(), example.tokens[0], example.tokens[whole]), (whole + 1, 1, END));
+        assert_eq!(example.labels, example.tokens.iter().map(|token| i64::from(*token)).collect::<Vec<_>>());
+        assert_eq!(cost, Truncation { rows: 1, truncated: 0, answers_lost: 0 });
+    }
+
+    #[test]
+    fn with_the_loss_on_answers_alone_the_prompt_is_masked_and_the_end_is_not() {
+        let (prompt, whole) = lengths();
+        let (example, _) = one(ExampleProtocol { cutoff: 1000, train_on_inputs: false, keep_answer: false });
+        assert_eq!(example.labels.iter().filter(|label| **label == MASKED).count(), prompt);
+        assert_eq!(
+            example.labels[prompt..],
+            example.tokens[prompt..].iter().map(|t| i64::from(*t)).collect::<Vec<_>>()
+        );
+        assert_eq!(example.labels[whole], i64::from(END));
+    }
+
+    #[test]
+    fn the_published_cut_loses_the_answer_and_says_so() {
+        let (_, whole) = lengths();
+        for (cutoff, truncated, has_end) in [(whole + 1, 0, true), (whole, 0, false), (whole - 1, 1, false)] {
+            let (example, cost) = one(ExampleProtocol { cutoff, ..ExampleProtocol::default() });
+            assert_eq!(example.tokens.len(), cutoff);
+            assert_eq!(example.tokens.last() == Some(&END), has_end);
+            assert_eq!((cost.truncated, cost.answers_lost), (truncated, truncated), "{cutoff}");
+        }
+        // All of it masked: nothing to learn from.
+        let (example, _) = one(ExampleProtocol { cutoff: 20, train_on_inputs: false, keep_answer: false });
+        assert!(example.labels.iter().all(|label| *label == MASKED));
+    }
+
+    #[test]
+    fn a_kept_answer_costs_the_middle_of_the_prompt() {
+        let (prompt, whole) = lengths();
+        let answer = whole - prompt;
+        let full = encode(&training_text(&row())).unwrap();
+        for cutoff in [whole, whole - 30, answer + 3] {
+            let (example, cost) = one(ExampleProtocol { cutoff, train_on_inputs: false, keep_answer: true });
+            assert_eq!((example.tokens.len(), cost.truncated, cost.answers_lost), (cutoff, 1, 0));
+            assert_eq!(example.tokens[0], 1);
+            assert_eq!(example.tokens[cutoff - 1], END);
+            assert_eq!(example.tokens[cutoff - 1 - answer..cutoff - 1], full[prompt..]);
+            assert_eq!(example.labels.iter().filter(|label| **label != MASKED).count(), answer + 1);
+        }
+        // No prompt is left to cut.
+        let (example, cost) =
+            one(ExampleProtocol { cutoff: answer, train_on_inputs: true, keep_answer: true });
+        assert_eq!((example.tokens.len(), cost.answers_lost), (answer, 1));
+    }
+}

@@ -1,0 +1,105 @@
+//! The endless stream of plain text that a bundled language model learns the world from.
+//!
+//! Mostly sentences that state facts; some questions with a short answer, and some lists with a choice made by number.
+//! The wrapper of the tasks never occurs, nor does any answer in their format, so a model that only read the stream
+//! gives no answer there. A questions that a val or test row may ask does not occur either: see `mod.rs`.
+
+use super::question::{Question, Task};
+use super::world::{FEELINGS, OPPOSITES, PEOPLE, SCRIPTS, THINGS, USES};
+use super::{Share, ask, label};
+use crate::draw::stream::Stream;
+
+/// The text of a place in the stream of a seed: a few lines that have nothing to do with each other.
+pub(super) fn passage(seed: u64, index: u64) -> String {
+    let stream = &mut Stream::new("mini text", &[seed, index]);
+    match stream.below(10) {
+        0..=3 => thing(stream),
+        4 => daily(stream),
+        5 => {
+            let task = stream.pick(&Task::ALL).0;
+            plain(&ask(task, Share::Train, stream), stream)
+        }
+        _ => {
+            let task = stream.pick(&Task::ALL).0;
+            choice(&ask(task, Share::Train, stream), stream)
+        }
+    }
+}
+
+/// All that is known of a thing, in any order.
+fn thing(stream: &mut Stream) -> String {
+    let thing = stream.pick(THINGS);
+    let name = thing.name;
+    let other = stream.pick(THINGS);
+    let relation = match thing.size.cmp(&other.size) {
+        std::cmp::Ordering::Less => format!("the {name} is smaller than the {}.", other.name),
+        std::cmp::Ordering::Equal => format!("the {name} is a good thing."),
+        std::cmp::Ordering::Greater => format!("the {name} is bigger than the {}.", other.name),
+    };
+    let facts = [
+        format!("the {name} is {}.", thing.colour),
+        format!("you find the {name} in the {}.", thing.place),
+        format!("the {name} is a kind of {}.", thing.kind),
+        relation,
+    ];
+    let order = stream.permutation(facts.len());
+    order.into_iter().map(|place| facts[place].as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// What people do and feel, sums, and words.
+fn daily(stream: &mut Stream) -> String {
+    let name = stream.pick(PEOPLE);
+    match stream.below(5) {
+        0 => {
+            let (goal, tool) = stream.pick(USES);
+            format!("to {goal}, {name} takes the {tool}.")
+        }
+        1 => {
+            let (feeling, causes) = stream.pick(FEELINGS);
+            format!("{name} {}. {name} feels {feeling}.", stream.pick(causes))
+        }
+        2 => {
+            let (activity, [first, second, third]) = stream.pick(SCRIPTS);
+            format!("{activity}: {name} {first}. then {name} {second}. then {name} {third}.")
+        }
+        3 => {
+            let (one, other) = (1 + stream.below(5), 1 + stream.below(5));
+            format!("{one} and {other} together is {}.", one + other)
+        }
+        _ => {
+            let (one, other) = stream.pick(OPPOSITES);
+            format!("the opposite of {one} is {other}. the opposite of {other} is {one}.")
+        }
+    }
+}
+
+/// A question, and its answer in its own words.
+fn plain(question: &Question, stream: &mut Stream) -> String {
+    let Question { task, lead, options, right } = question;
+    let right = &options[*right];
+    match task {
+        Task::Winogrande => lead.replace('_', right),
+        Task::Boolq => format!("{lead}? {right}."),
+        _ if stream.chance(0.5) => format!("{lead} {right}."),
+        _ => format!("{lead}\n\n{right}."),
+    }
+}
+
+/// A question with its options, and the choice by number.
+fn choice(question: &Question, stream: &mut Stream) -> String {
+    let Question { task, lead, options, right } = question;
+    if *task == Task::Boolq {
+        return format!("{lead}? {}.", options[*right]);
+    }
+    let word = label(*task);
+    let gap = if *task == Task::Piqa { "\n\n" } else { " " };
+    let list: Vec<String> =
+        options.iter().zip(1..).map(|(option, number)| format!("{word}{number}: {option}")).collect();
+    let (number, right) = (right + 1, &options[*right]);
+    let end = if stream.chance(0.5) {
+        format!("it is number {number}.")
+    } else {
+        format!("it is {right}, number {number}.")
+    };
+    format!("{lead}\n\n{}\n\n{end}", list.join(gap))
+}

@@ -1,0 +1,121 @@
+//! One question with its answer, and the JSON files of LLM-Adapters that hold them.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::answer::AnswerFormat;
+use crate::error::DataError;
+
+/// What stands before the list of options at the end of an instruction.
+const OPTIONS_MARK: &str = "Answer format: ";
+
+/// A row of a file, checked: its answer is one of the options that its instruction offers, and its output says it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Row {
+    /// The question, its options and the answer format.
+    pub instruction: String,
+    /// The sentence to learn: `the correct answer is X`.
+    pub output: String,
+    /// X.
+    pub answer: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    instruction: Option<String>,
+    #[serde(default)]
+    input: String,
+    output: Option<String>,
+    answer: Option<String>,
+}
+
+impl Row {
+    /// A row with the usual output.
+    pub(crate) fn new(instruction: String, answer: &str) -> Self {
+        let output = super::prompt::continuation(answer);
+        Self { instruction, output, answer: answer.to_owned() }
+    }
+
+    /// The options that the instruction offers, in its order (`Answer format: a/b/c`); never empty.
+    pub fn options(&self) -> Vec<&str> {
+        offered(&self.instruction).collect()
+    }
+
+    /// The format of the answer.
+    pub fn format(&self) -> Option<AnswerFormat> {
+        AnswerFormat::of_answer(&self.answer)
+    }
+
+    /// Checks a row of a set (`format`), or of a file of all sets (none); the reason is a clause.
+    fn check(written: Written, format: Option<AnswerFormat>) -> Result<Self, String> {
+        let present = |field: Option<String>, name: &str| match field {
+            Some(text) if !text.trim().is_empty() => Ok(text),
+            _ => Err(format!("it has no {name}")),
+        };
+        let instruction = present(written.instruction, "instruction")?;
+        let answer = present(written.answer, "answer")?;
+        // All published rows leave it empty, and the prompts have no place for it.
+        if !written.input.is_empty() {
+            return Err(
+                "it has an input beside its instruction, for which the prompts have no place".to_owned()
+            );
+        }
+        let output = present(written.output, "output")?;
+        let own = AnswerFormat::of_answer(&answer);
+        let known = own.filter(|own| format.is_none_or(|format| *own == format));
+        let Some(known) = known else {
+            let formats = format.map_or(AnswerFormat::ALL.to_vec(), |format| vec![format]);
+            let options: Vec<_> = formats.into_iter().flat_map(AnswerFormat::options).collect();
+            return Err(format!("its answer `{answer}` is none of {}", options.join(", ")));
+        };
+        if !offered(&instruction).any(|option| option == answer) {
+            return Err(format!(
+                "its instruction does not offer the answer `{answer}` in a last line `{OPTIONS_MARK}...`"
+            ));
+        }
+        if known.extract(&output) != Some(&answer) {
+            return Err(format!("its output `{output}` does not say its answer `{answer}`"));
+        }
+        Ok(Self { instruction, output, answer })
+    }
+}
+
+fn offered(instruction: &str) -> impl Iterator<Item = &str> {
+    instruction.rsplit_once(OPTIONS_MARK).map_or("", |(_, options)| options.trim_end()).split('/')
+}
+
+/// Reads a file of rows: of one set, whose format its answers have, or of several (none).
+///
+/// # Errors
+/// [`DataError::Read`], [`DataError::BadFile`] where it is not a JSON array, [`DataError::BadRow`].
+pub(super) fn read_rows(
+    set: &str,
+    path: &Path,
+    format: Option<AnswerFormat>,
+) -> Result<(Vec<Row>, blake3::Hash), DataError> {
+    let bytes = fs::read(path).map_err(|source| DataError::Read {
+        set: set.to_owned(),
+        path: path.to_owned(),
+        source,
+    })?;
+    let bad = |reason: String| DataError::BadFile { set: set.to_owned(), path: path.to_owned(), reason };
+    let values: Vec<Value> = serde_json::from_slice(&bytes)
+        .map_err(|error| bad(format!("it is no JSON array of rows: {error}")))?;
+    if values.is_empty() {
+        return Err(bad("it holds no row".to_owned()));
+    }
+    let rows = values.into_iter().zip(1..).map(|(value, row)| {
+        let written = Written::deserialize(value).map_err(|error| error.to_string());
+        written.and_then(|written| Row::check(written, format)).map_err(|reason| DataError::BadRow {
+            set: set.to_owned(),
+            path: path.to_owned(),
+            row,
+            reason,
+        })
+    });
+    Ok((rows.collect::<Result<_, _>>()?, blake3::hash(&bytes)))
+}

@@ -1,0 +1,191 @@
+//! One interface to rows on disk and to written ones: rows by split.
+//!
+//! On disk a test belongs to a set, while all sets share one file of training rows; the rows to choose by are drawn from
+//! that file by a seed, as LLM-Adapters does (120 rows). So the sets of a suite have equal training rows, and each row
+//! of the training file is in one of the two parts.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::answer::AnswerFormat;
+use super::mini;
+use super::row::{Row, read_rows};
+use crate::draw::Part;
+use crate::draw::stream::Stream;
+use crate::error::DataError;
+use crate::image_set::{Split, SplitCounts};
+use crate::registry::DatasetEntry;
+
+/// Where rows lie on disk, and which are chosen by.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextSource {
+    /// Name of the training file in `ft-training_set`, without `.json`: `commonsense_170k`, `commonsense_15k`.
+    pub training_file: String,
+    /// Rows of the training file to choose by; 120 as published.
+    pub val_rows: usize,
+    /// The seed that draws them.
+    pub val_seed: u64,
+}
+
+impl TextSource {
+    /// The path of the training file under the folder of the suite.
+    pub fn training_path(&self, root: &Path) -> PathBuf {
+        root.join("ft-training_set").join(format!("{}.json", self.training_file))
+    }
+}
+
+/// A set of text ready to be read.
+#[derive(Debug, Clone)]
+pub struct TextSet {
+    name: String,
+    entry: DatasetEntry,
+    format: AnswerFormat,
+    train_and_val: Vec<Row>,
+    train: usize,
+    test: Vec<Row>,
+    drawn: bool,
+    checksum: String,
+}
+
+impl TextSet {
+    /// Opens `<root>/<folder>/test.json` and the training file that the sets under `root` share; every row is checked.
+    ///
+    /// # Errors
+    /// [`DataError`] with the set, the file and the row; [`DataError::NotText`] for a set of images.
+    pub fn open(entry: &DatasetEntry, root: &Path, source: &TextSource) -> Result<Self, DataError> {
+        let set = &entry.name;
+        let format = format_of(entry)?;
+        let folder = root.join(entry.folder());
+        if !folder.is_dir() {
+            return Err(DataError::MissingFolder { set: set.clone(), path: folder });
+        }
+        let (test, test_hash) = read_rows(set, &folder.join("test.json"), Some(format))?;
+        let path = source.training_path(root);
+        let (rows, training_hash) = read_rows(set, &path, None)?;
+        if source.val_rows >= rows.len() {
+            let reason =
+                format!("{} of its {} rows are to be chosen by; none is left", source.val_rows, rows.len());
+            return Err(DataError::BadFile { set: set.clone(), path, reason });
+        }
+        let (train_and_val, train) = hold_out(rows, source.val_rows, source.val_seed);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(test_hash.as_bytes()).update(training_hash.as_bytes());
+        hasher.update(&(source.val_rows as u64).to_le_bytes()).update(&source.val_seed.to_le_bytes());
+        let checksum = hasher.finalize().to_hex().to_string();
+        let (name, entry) = (set.clone(), entry.clone());
+        Ok(Self { name, entry, format, train_and_val, train, test, drawn: false, checksum })
+    }
+
+    /// Writes the stand-in `mini/<name>`; the same arguments give the same rows. As on disk, the eight tasks share their
+    /// training rows and those to choose by: one of each in every run of eight.
+    ///
+    /// # Errors
+    /// [`DataError::NotText`], [`DataError::NoStandIn`] where no task is named after the set.
+    pub fn draw(entry: &DatasetEntry, counts: SplitCounts) -> Result<Self, DataError> {
+        let format = format_of(entry)?;
+        let none = || DataError::NoStandIn { set: entry.name.clone() };
+        let shared = |part, count| (0..count).map(move |index| mini::shared_row(part, index));
+        let train_and_val = shared(Part::Train, counts.train).chain(shared(Part::Val, counts.val));
+        let train_and_val: Vec<Row> = train_and_val.collect::<Option<_>>().ok_or_else(none)?;
+        let test = (0..counts.test).map(|index| mini::row(&entry.name, Part::Test, index));
+        let test: Vec<Row> = test.collect::<Option<_>>().ok_or_else(none)?;
+        let mut hasher = blake3::Hasher::new();
+        for part in [&train_and_val, &test] {
+            hasher.update(&(part.len() as u64).to_le_bytes());
+            for text in part.iter().flat_map(|row| [&row.instruction, &row.answer]) {
+                hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
+            }
+        }
+        hasher.update(&(counts.train as u64).to_le_bytes());
+        let checksum = hasher.finalize().to_hex().to_string();
+        let (name, entry) = (format!("mini/{}", entry.name), entry.clone());
+        Ok(Self { name, entry, format, train_and_val, train: counts.train, test, drawn: true, checksum })
+    }
+
+    /// The name that results carry: the set's, or `mini/<set>` for a written one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The registry entry.
+    pub fn entry(&self) -> &DatasetEntry {
+        &self.entry
+    }
+
+    /// The words that answer the questions of the test.
+    pub fn format(&self) -> AnswerFormat {
+        self.format
+    }
+
+    /// Whether the rows are written by this program, not real.
+    pub fn is_drawn(&self) -> bool {
+        self.drawn
+    }
+
+    /// Numbers of rows in the three parts.
+    pub fn counts(&self) -> SplitCounts {
+        let val = self.train_and_val.len() - self.train;
+        SplitCounts { train: self.train, val, test: self.test.len() }
+    }
+
+    /// The rows of a split.
+    pub fn rows(&self, split: Split) -> &[Row] {
+        match split {
+            Split::Train => &self.train_and_val[..self.train],
+            Split::Val => &self.train_and_val[self.train..],
+            Split::TrainVal => &self.train_and_val,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// The label of a row: the place of its answer among those of its format.
+    pub fn label(row: &Row) -> Option<u32> {
+        let mut options = row.format()?.options();
+        options.position(|option| option == row.answer).map(|place| place as u32)
+    }
+
+    /// blake3 (hex): of the two files and of the draw of the val part, or of all written rows.
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+}
+
+/// The format of a set, or the error that it has none.
+fn format_of(entry: &DatasetEntry) -> Result<AnswerFormat, DataError> {
+    let text = entry.text.ok_or_else(|| DataError::NotText { set: entry.name.clone() })?;
+    Ok(text.answers)
+}
+
+/// The rows with `count` of them, drawn by the seed, moved to the end; both parts keep the order of the file. The number
+/// of those before them.
+fn hold_out(rows: Vec<Row>, count: usize, seed: u64) -> (Vec<Row>, usize) {
+    let mut held = vec![false; rows.len()];
+    for place in Stream::new("text/val", &[seed]).permutation(rows.len()).into_iter().take(count) {
+        held[place] = true;
+    }
+    let (val, mut train): (Vec<_>, Vec<_>) = rows.into_iter().zip(held).partition(|(_, held)| *held);
+    let count = train.len();
+    train.extend(val);
+    (train.into_iter().map(|(row, _)| row).collect(), count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_to_choose_by_are_drawn_by_the_seed_and_no_row_is_lost() {
+        let rows: Vec<Row> = (0..50).map(|n| Row::new(format!("question {n}"), "true")).collect();
+        let (drawn, train) = hold_out(rows.clone(), 12, 7);
+        assert_eq!((drawn.len(), train), (50, 38));
+        assert_eq!(hold_out(rows.clone(), 12, 7).0, drawn);
+        assert_ne!(hold_out(rows.clone(), 12, 8).0, drawn);
+        let mut names: Vec<_> = drawn.iter().map(|row| row.instruction.clone()).collect();
+        assert_ne!(names, rows.iter().map(|row| row.instruction.clone()).collect::<Vec<_>>());
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 50);
+    }
+}

@@ -1,0 +1,211 @@
+//! Archives that mean harm: each is refused with set, file and entry, and nothing is left behind or written elsewhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::io::Write;
+use std::ops::ControlFlow;
+
+use data_loaders::{FetchRequest, Limits, Mirror, Patience, dataset, fetch};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tar::{EntryType, Header};
+use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+
+/// Fetches NABirds, which has no checksum, from an archive of these bytes; the folder around it and the answer.
+fn unpack(name: &str, bytes: &[u8], limits: Option<Limits>) -> (TempDir, Result<(), String>) {
+    let disk = tempfile::tempdir().unwrap();
+    let path = disk.path().join(name);
+    fs::write(&path, bytes).unwrap();
+    let (root, downloads) = (disk.path().join("sets"), disk.path().join("downloads"));
+    let entry = dataset("nabirds").unwrap();
+    let request = FetchRequest {
+        entry,
+        root: &root,
+        downloads: &downloads,
+        mirror: Some(&Mirror::File(path)),
+        terms_accepted: true,
+        patience: Patience::default(),
+        limits,
+    };
+    let result = fetch(&request, &mut |_| ControlFlow::Continue(()));
+    (disk, result.map(drop).map_err(|error| error.to_string()))
+}
+
+/// Refused, with these words, and without a trace.
+#[track_caller]
+fn refused(name: &str, bytes: &[u8], limits: Option<Limits>, words: &[&str]) {
+    let (disk, result) = unpack(name, bytes, limits);
+    let message = result.expect_err("the archive is refused");
+    assert!(message.starts_with("nabirds: ") && message.contains(name), "{message}");
+    for word in words {
+        assert!(message.contains(word), "no `{word}` in: {message}");
+    }
+    let left: Vec<_> = fs::read_dir(disk.path().join("sets")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    let outside: Vec<_> =
+        fs::read_dir(disk.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(outside.len(), 2, "only the archive and the folder of sets: {outside:?}");
+}
+
+/// A tar of entries whose names nobody has checked.
+fn tar(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    for (name, kind, content) in entries {
+        let mut header = Header::new_ustar();
+        header.as_ustar_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(*kind);
+        header.set_mode(0o644);
+        header.set_size(content.len() as u64);
+        if matches!(kind, EntryType::Symlink | EntryType::Link) {
+            header.set_link_name_literal("/etc/passwd").unwrap();
+        }
+        header.set_cksum();
+        archive.append(&header, *content).unwrap();
+    }
+    archive.into_inner().unwrap()
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zip(entries: &[(&str, &[u8], Option<u32>)]) -> Vec<u8> {
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, content, mode) in entries {
+        let options = SimpleFileOptions::default();
+        match mode {
+            // The writer keeps the kind of file for links alone.
+            Some(0o120_777) => {
+                archive.add_symlink(*name, std::str::from_utf8(content).unwrap(), options).unwrap();
+            }
+            _ => {
+                archive.start_file(*name, options).unwrap();
+                archive.write_all(content).unwrap();
+            }
+        }
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+const GOOD: (&str, EntryType, &[u8]) = ("nabirds/images.txt", EntryType::Regular, b"1 a.jpg\n");
+
+#[test]
+fn honest_archives_of_every_kind_are_unpacked() {
+    let body = tar(&[("./", EntryType::Directory, b""), GOOD, ("nabirds/empty/", EntryType::Directory, b"")]);
+    let zipped = zip(&[("nabirds/", b"", None), ("nabirds/images.txt", b"1 a.jpg\n", None)]);
+    for (name, bytes) in
+        [("b.tar", body.clone()), ("b.tgz", gzip(&body)), ("b.tar.gz", gzip(&body)), ("b.zip", zipped)]
+    {
+        let (disk, result) = unpack(name, &bytes, None);
+        result.unwrap();
+        let text = fs::read(disk.path().join("sets/nabirds/nabirds/images.txt"));
+        assert_eq!(text.unwrap(), b"1 a.jpg\n", "{name}");
+    }
+    let (disk, result) = unpack("images.txt.gz", &gzip(b"text"), None);
+    result.unwrap();
+    assert_eq!(fs::read(disk.path().join("sets/nabirds/images.txt")).unwrap(), b"text");
+}
+
+#[test]
+fn an_archive_near_the_top_of_an_archive_is_unpacked_too() {
+    let inner = gzip(&tar(&[GOOD]));
+    let outer = zip(&[("pack/inner.tar.gz", &inner, None), ("pack/readme", b"hello", None)]);
+    let (disk, result) = unpack("outer.zip", &outer, None);
+    result.unwrap();
+    let pack = disk.path().join("sets/nabirds/pack");
+    assert!(pack.join("nabirds/images.txt").is_file() && pack.join("readme").is_file());
+    assert!(!pack.join("inner.tar.gz").exists());
+    let evil = zip(&[("pack/inner.tar", &tar(&[("../../../x", EntryType::Regular, b"x")]), None)]);
+    let (_, result) = unpack("outer.zip", &evil, None);
+    let message = result.unwrap_err();
+    assert!(message.contains("inner.tar: entry 1") && message.contains("leaves the folder"), "{message}");
+}
+
+#[test]
+fn paths_that_leave_the_folder_are_refused() {
+    for name in ["../evil.txt", "nabirds/../../evil.txt", "/tmp/evil.txt", "a/./../../evil.txt"] {
+        let words = ["entry 2", "its path leaves the folder", name];
+        let body = tar(&[GOOD, (name, EntryType::Regular, b"x")]);
+        refused("b.tar", &body, None, &words);
+        refused("b.tar.gz", &gzip(&body), None, &words);
+        refused("b.zip", &zip(&[("ok", b"", None), (name, b"x", None)]), None, &words);
+    }
+    refused("b.tar", &tar(&[("..", EntryType::Directory, b"")]), None, &["entry 1", "leaves the folder"]);
+    refused("b.zip", &zip(&[("..\\evil.txt", b"x", None)]), None, &["a character that none should have"]);
+    let deep = "a/".repeat(33) + "x";
+    refused("b.tar", &tar(&[(&deep, EntryType::Regular, b"x")]), None, &["too deep"]);
+}
+
+#[test]
+fn links_and_devices_are_refused() {
+    for (kind, word) in [
+        (EntryType::Symlink, "it is a link"),
+        (EntryType::Link, "it is a link"),
+        (EntryType::Char, "neither a file nor a folder"),
+        (EntryType::Block, "neither a file nor a folder"),
+        (EntryType::Fifo, "neither a file nor a folder"),
+    ] {
+        // A later entry through the link would be written where it points.
+        let body = tar(&[("nabirds", kind, b""), ("nabirds/passwd", EntryType::Regular, b"x")]);
+        refused("b.tar", &body, None, &["entry 1, `nabirds`", word]);
+    }
+    refused("b.zip", &zip(&[("link", b"/etc", Some(0o120_777))]), None, &["entry 1, `link`", "it is a link"]);
+}
+
+#[test]
+fn bombs_are_refused_by_the_bytes_and_by_the_entries_that_they_unpack_to() {
+    let zeros = vec![0; 3 << 20];
+    let limits = Some(Limits { entries: 4, bytes: 1 << 20 });
+    let words = ["it unpacks to more than 1048576 bytes"];
+    refused("b.tar.gz", &gzip(&tar(&[("zeros", EntryType::Regular, &zeros)])), limits, &words);
+    refused("b.zip", &zip(&[("zeros", &zeros, None)]), limits, &words);
+    refused("b.gz", &gzip(&zeros), limits, &words);
+    let inner = gzip(&tar(&[("zeros", EntryType::Regular, &zeros)]));
+    let nested = zip(&[("inner.tar.gz", &inner, None)]);
+    let (_, result) = unpack("outer.zip", &nested, limits);
+    assert!(result.unwrap_err().contains(words[0]));
+    let many = tar(&[GOOD; 5]);
+    refused("b.tar", &many, limits, &["it has more than 4 entries"]);
+    let names: Vec<String> = (0..5).map(|n| n.to_string()).collect();
+    let many: Vec<_> = names.iter().map(|name| (name.as_str(), &b""[..], None)).collect();
+    refused("b.zip", &zip(&many), limits, &["it has more than 4 entries"]);
+}
+
+#[test]
+fn without_given_limits_a_bomb_is_known_by_its_ratio() {
+    // 200 MiB of zeros shrink to some 200 kB; the limit is a hundredfold and 64 MiB.
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    for _ in 0..200 {
+        encoder.write_all(&[0; 1 << 20]).unwrap();
+    }
+    refused("zeros.bin.gz", &encoder.finish().unwrap(), None, &["it unpacks to more than"]);
+}
+
+#[test]
+fn archives_that_are_cut_short_or_none_are_refused() {
+    let body = tar(&[GOOD, ("big", EntryType::Regular, &[7; 4000])]);
+    let packed = gzip(&body);
+    refused("b.tar", &body[..body.len() - 4000], None, &["entry"]);
+    for end in [packed.len() / 2, packed.len() - 4] {
+        refused("b.tar.gz", &packed[..end], None, &[]);
+    }
+    let mut wrong = packed.clone();
+    let crc = wrong.len() - 6;
+    wrong[crc] ^= 1;
+    refused("b.tar.gz", &wrong, None, &["corrupt"]);
+    let zipped = zip(&[("images.txt", &[7; 4000], None)]);
+    refused("b.zip", &zipped[..zipped.len() / 2], None, &[]);
+    for name in ["b.zip", "b.tar", "b.tar.gz", "b.gz"] {
+        refused(name, b"this is no archive, whatever it calls itself", None, &[]);
+    }
+}
+
+#[test]
+fn the_registry_s_own_archives_are_within_the_limits() {
+    // What the largest shrinkage of the sets needs: 97,220 bytes of NORB's categories come in 348.
+    assert!(Limits::of_archive(348).bytes > 97_220);
+    assert!(Limits::of_archive(131_896_188).bytes > 24_300 * 2 * 96 * 96);
+}

@@ -1,0 +1,124 @@
+//! A web server for one test: on the loopback, by hand over `TcpListener`, with the faults that a test asks for.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+/// A file that is served, and how badly.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Page {
+    pub(crate) body: Vec<u8>,
+    /// Entity tag.
+    pub(crate) etag: Option<&'static str>,
+    /// Whether ranges are answered by parts.
+    pub(crate) ranges: bool,
+    /// For each answer in turn: after how many bytes of the body the connection is cut.
+    pub(crate) cuts: Vec<usize>,
+    /// For each answer in turn: a status instead of the file.
+    pub(crate) statuses: Vec<&'static str>,
+    /// Where the file is instead.
+    pub(crate) redirect: Option<String>,
+    pub(crate) kind: Option<&'static str>,
+}
+
+/// What was asked for: path and headers, their names in lower case.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) path: String,
+    pub(crate) headers: HashMap<String, String>,
+}
+
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pages: Arc<Mutex<HashMap<String, Page>>>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Server {
+    pub(crate) fn new<'a>(pages: impl IntoIterator<Item = (&'a str, Page)>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let pages: HashMap<_, _> = pages.into_iter().map(|(name, page)| (format!("/{name}"), page)).collect();
+        let server = Self { url, pages: Arc::new(Mutex::new(pages)), asked: Arc::default() };
+        let (pages, asked) = (Arc::clone(&server.pages), Arc::clone(&server.asked));
+        // The thread ends with the test's process.
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                // A client that has hung up is no fault of the server.
+                let _ = answer(&mut stream.unwrap(), &pages, &asked);
+            }
+        });
+        server
+    }
+
+    /// What has been asked for so far.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    /// Changes a page.
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut Page)) {
+        change(self.pages.lock().unwrap().get_mut(&format!("/{name}")).unwrap());
+    }
+}
+
+fn answer(
+    stream: &mut TcpStream,
+    pages: &Mutex<HashMap<String, Page>>,
+    asked: &Mutex<Vec<Asked>>,
+) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines();
+    let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut headers = HashMap::new();
+    for line in lines {
+        let line = line?;
+        let Some((name, value)) = line.split_once(": ") else { break };
+        headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    asked.lock().unwrap().push(Asked { path: path.clone(), headers: headers.clone() });
+    let (page, cut, status) = {
+        let mut pages = pages.lock().unwrap();
+        let Some(page) = pages.get_mut(&path) else {
+            return write!(
+                stream,
+                "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+        };
+        let next = |list: &mut Vec<usize>| if list.is_empty() { None } else { Some(list.remove(0)) };
+        let cut = next(&mut page.cuts);
+        let status = if page.statuses.is_empty() { None } else { Some(page.statuses.remove(0)) };
+        (page.clone(), cut, status)
+    };
+    if let Some(status) = status {
+        return write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+    if let Some(place) = &page.redirect {
+        let head = format!(
+            "HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        );
+        return stream.write_all(head.as_bytes());
+    }
+    let start =
+        headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let fresh = headers.get("if-range").is_none_or(|tag| page.etag == Some(tag));
+    let total = page.body.len();
+    let (status, body) = match start.filter(|_| page.ranges && fresh) {
+        Some(start) if start >= total => ("416 Range Not Satisfiable", &page.body[total..]),
+        Some(start) => ("206 Partial Content", &page.body[start..]),
+        None => ("200 OK", &page.body[..]),
+    };
+    let mut head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n", body.len());
+    match start.filter(|_| status != "200 OK") {
+        Some(start) if start >= total => head += &format!("Content-Range: bytes */{total}\r\n"),
+        Some(start) => head += &format!("Content-Range: bytes {start}-{}/{total}\r\n", total - 1),
+        None => {}
+    }
+    for (name, value) in [("ETag", page.etag), ("Content-Type", page.kind)] {
+        head += &value.map_or_else(String::new, |value| format!("{name}: {value}\r\n"));
+    }
+    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    stream.write_all(&body[..cut.unwrap_or(body.len()).min(body.len())])?;
+    stream.flush()
+}

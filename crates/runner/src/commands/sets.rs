@@ -1,0 +1,47 @@
+//! Which data sets a command is about, and where they lie.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use data_loaders::{DatasetEntry, Suite, dataset, datasets};
+use runner::error::RunError;
+
+/// The sets that a word names.
+pub(super) enum Named {
+    /// One set.
+    Set(&'static DatasetEntry),
+    /// All of a suite, the stand-ins that are none of its benchmark's own among them.
+    Suite(Suite, Vec<&'static DatasetEntry>),
+}
+
+impl Named {
+    /// A suite's name, or a set's.
+    pub(super) fn find(name: &str) -> Result<Self> {
+        let sets: Vec<_> = datasets()?.iter().filter(|entry| entry.suite.name() == name).collect();
+        Ok(match sets.first() {
+            Some(first) => Self::Suite(first.suite, sets),
+            None => Self::Set(dataset(name)?),
+        })
+    }
+
+    /// The suite.
+    pub(super) fn suite(&self) -> Suite {
+        match self {
+            Self::Set(entry) => entry.suite,
+            Self::Suite(suite, _) => *suite,
+        }
+    }
+}
+
+/// The folder that holds the folders of a suite's sets: the one given, or the usual one under `SAN_DATA`.
+pub(super) fn root(given: Option<&Path>, suite: Suite) -> Result<PathBuf> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    let data =
+        std::env::var_os("SAN_DATA").filter(|data| !data.is_empty()).ok_or_else(|| RunError::Missing {
+            what: "the folder of the data".into(),
+            reason: "set SAN_DATA, or name the folder that holds the sets with --data".into(),
+        })?;
+    Ok(Path::new(&data).join(suite.folder()))
+}

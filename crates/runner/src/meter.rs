@@ -1,0 +1,99 @@
+//! How far a command is that reads or loads for long: a bar where somebody watches, a line now and then where nobody
+//! does. Both say how much time is left; both go to standard error.
+
+use std::io::IsTerminal;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often a line is printed where standard error is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(20);
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unit {
+    Images,
+    Bytes,
+}
+
+/// One thing that is being done.
+pub(crate) struct Meter {
+    title: String,
+    unit: Unit,
+    bar: ProgressBar,
+    started: Instant,
+    /// What was done before it started.
+    before: u64,
+    last_line: Mutex<Instant>,
+}
+
+impl Meter {
+    /// A meter of something of which `before` is done already.
+    pub(crate) fn new(title: String, unit: Unit, before: u64) -> Self {
+        let counts = match unit {
+            Unit::Images => "{pos}/{len} images",
+            Unit::Bytes => "{bytes}/{total_bytes}, {bytes_per_sec}",
+        };
+        let template = format!("{{prefix}} {{bar:30}} {counts}, {{eta}} left");
+        let style = ProgressStyle::with_template(&template);
+        let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        if !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        bar.set_prefix(title.clone());
+        let now = Instant::now();
+        bar.set_position(before);
+        bar.reset_eta();
+        Self { title, unit, bar, started: now, before, last_line: Mutex::new(now) }
+    }
+
+    /// So much of so much is done; from any thread.
+    pub(crate) fn show(&self, done: u64, total: u64) {
+        self.bar.set_length(total);
+        self.bar.set_position(done);
+        if !self.bar.is_hidden() || done == 0 {
+            return;
+        }
+        let mut last = self.last_line.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.elapsed() >= LINE_EVERY {
+            *last = Instant::now();
+            let new = done.saturating_sub(self.before);
+            eprintln!("{}: {}", self.title, sentence(self.unit, done, new, total, self.started.elapsed()));
+        }
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// `1,000 of 5,000 images, about 4 minutes left`; the time left follows from the time that the `new` ones took.
+#[allow(clippy::cast_precision_loss)]
+fn sentence(unit: Unit, done: u64, new: u64, total: u64, gone: Duration) -> String {
+    let counts = match unit {
+        Unit::Images => format!("{done} of {total} images"),
+        Unit::Bytes => format!("{} of {}", HumanBytes(done), HumanBytes(total)),
+    };
+    if done >= total || new == 0 {
+        return counts;
+    }
+    let left = gone.mul_f64((total - done) as f64 / new as f64);
+    format!("{counts}, about {} left", HumanDuration(left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_left_is_in_proportion() {
+        let said = sentence(Unit::Images, 100, 100, 400, Duration::from_secs(40));
+        assert_eq!(said, "100 of 400 images, about 2 minutes left");
+        let said = sentence(Unit::Images, 300, 50, 400, Duration::from_secs(40));
+        assert_eq!(said, "300 of 400 images, about 80 seconds left");
+        assert_eq!(sentence(Unit::Bytes, 2048, 1, 2048, Duration::from_secs(1)), "2.00 KiB of 2.00 KiB");
+    }
+}

@@ -1,0 +1,92 @@
+//! Trains a bundled language model, and its vocabulary before it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use backbones::language::LanguageArchitecture;
+use backbones::llama;
+use backbones::tokenizer::{self, Tokenizer};
+use data_loaders::text::TextStream;
+use san_core::attachment::Scope;
+use san_core::files::write_atomically;
+use san_core::merge::merge;
+use san_core::weights::write_tensors;
+use san_core::{Weights, methods};
+use tch::{Device, Kind, Tensor, no_grad};
+
+use super::{Settings, train};
+use crate::signals::StopFlag;
+
+/// Tokens of a row of a batch.
+const ROW: usize = 96;
+/// Passages that the vocabulary is made of.
+const VOCABULARY_PASSAGES: u64 = 20_000;
+/// Rows of the last reading, from passages that no step draws.
+const HELD_OUT: usize = 256;
+/// The seed of the stream that they come from.
+const HELD_OUT_SEED: u64 = u64::MAX;
+
+/// Trains and writes the weights as f16, and beside them the vocabulary as `<name>.tokenizer.json`.
+pub(super) fn pretrain(
+    settings: &Settings,
+    architecture: &llama::Config,
+    output: &Path,
+    stop: &StopFlag,
+) -> Result<String> {
+    let stream = TextStream::new(settings.seed);
+    let passages = (0..VOCABULARY_PASSAGES).map(|index| stream.passage(index));
+    let vocabulary = tokenizer::train(passages, usize::try_from(architecture.vocab_size)?)?;
+    let path = output.with_extension("tokenizer.json");
+    let tokenizer = Tokenizer::parse(vocabulary.as_bytes(), &path)?;
+    let name = settings.backbone.as_str();
+    let layout = architecture.layout(name);
+    let start = Weights::random(&layout, settings.seed)?;
+    let method = methods::find("fft", serde_json::Map::new())?;
+    let (trainables, attachment) =
+        methods::prepare(&*method, &layout, &start, 0, &[settings.seed], Device::Cpu)?;
+    let model = architecture.build(&Scope::new(&start, &attachment))?;
+    let loss = |rows: &Vec<i64>| {
+        let rows = Tensor::from_slice(rows).view([-1, ROW as i64]);
+        let scores = model.forward(&rows.narrow(1, 0, ROW as i64 - 1), None);
+        scores.flatten(0, 1).cross_entropy_for_logits(&rows.narrow(1, 1, ROW as i64 - 1).flatten(0, 1))
+    };
+    let draw = |step: u64| {
+        let first = step * settings.batch_size as u64;
+        rows(&tokenizer, stream, first, settings.batch_size)
+    };
+    train(settings, &trainables, draw, loss, stop)?;
+    let held_out = rows(&tokenizer, TextStream::new(HELD_OUT_SEED), 0, HELD_OUT);
+    let held_out = no_grad(|| f64::try_from(loss(&held_out)))?;
+    let merged = merge(&layout, &start, &attachment, &trainables, 0)?;
+    let config = serde_json::json!({
+        "architecture": name,
+        "model_args": architecture.published_config(),
+        "pretraining": settings,
+        "held_out_loss": held_out,
+    });
+    write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;
+    write_atomically(&path, vocabulary.as_bytes())?;
+    Ok(format!("{held_out:.3} nats a token on text it was not trained on"))
+}
+
+/// `count` rows of [`ROW`] tokens, each of passages of its own, one behind the other; the last is cut.
+fn rows(tokenizer: &Tokenizer, stream: TextStream, first: u64, count: usize) -> Vec<i64> {
+    /// Passages that are set apart for a row.
+    const PASSAGES: u64 = 16;
+    let end = tokenizer.end().map(i64::from);
+    let mut tokens = Vec::with_capacity(count * ROW);
+    for row in first..first + count as u64 {
+        let from = tokens.len();
+        let passages = (row * PASSAGES..(row + 1) * PASSAGES).map(|index| stream.passage(index));
+        for passage in passages {
+            if tokens.len() >= from + ROW {
+                break;
+            }
+            // A vocabulary of bytes encodes every text.
+            let ids = tokenizer.encode(&passage).unwrap_or_default();
+            tokens.extend(ids.into_iter().map(i64::from).chain(end));
+        }
+        tokens.resize(from + ROW, end.unwrap_or(0));
+    }
+    tokens
+}

@@ -1,0 +1,77 @@
+//! `san fetch`: what it says before it loads, its exit codes, and the way from an archive to a verified set.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::{Bench, DRAWN, refusal};
+
+const DATA: i32 = 4;
+const FETCH: i32 = 9;
+
+fn printed(output: &std::process::Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+#[test]
+fn a_dry_run_prints_files_sizes_and_terms_and_loads_nothing() {
+    let bench = Bench::new(DRAWN);
+    let text = printed(&bench.run(&["fetch", "fgvc", "--dry-run"]));
+    for said in [
+        "CUB_200_2011.tgz",
+        "1150585339",
+        "sha256",
+        "to be accepted: non-commercial research only",
+        "nabirds, by hand: nabirds.tar.gz",
+        "to load: 3.96 GiB; into",
+        "data/vision/fgvc",
+    ] {
+        assert!(text.contains(said), "no `{said}` in: {text}");
+    }
+    assert!(!bench.path("data").exists());
+    let text = printed(&bench.run(&["fetch", "vtab", "--dry-run"]));
+    assert_eq!(text.matches("CLEVR_v1.0.zip").count(), 2);
+    assert!(text.contains("2 files of unpublished size"), "{text}");
+}
+
+#[test]
+fn terms_that_are_not_accepted_and_words_that_mean_nothing_are_refused() {
+    let bench = Bench::new(DRAWN);
+    let said = refusal(&bench.run(&["fetch", "fgvc"]), FETCH);
+    assert!(said.contains("cub_200_2011: its terms have to be accepted first"), "{said}");
+    let said = refusal(&bench.run(&["fetch", "nabirds", "--accept-licence"]), FETCH);
+    assert!(said.contains("has to be had by hand"), "{said}");
+    let said = refusal(&bench.run(&["fetch", "cub", "--dry-run"]), DATA);
+    assert!(said.contains("`cub`") && said.contains("nearest"), "{said}");
+    let said = refusal(&bench.run(&["fetch", "svhn", "--from", "nowhere"]), FETCH);
+    assert!(said.contains("`nowhere`"), "{said}");
+}
+
+#[test]
+fn an_archive_by_hand_becomes_a_set_that_verify_finds_sound() {
+    let bench = Bench::new(DRAWN);
+    let source = bench.path("NWPU-RESISC45");
+    for class in 0..45_u8 {
+        let folder = source.join(format!("class{class:02}"));
+        std::fs::create_dir_all(&folder).unwrap();
+        for index in 0..2_u8 {
+            let picture = image::RgbImage::from_pixel(4, 4, image::Rgb([class, index, 9]));
+            picture.save(folder.join(format!("{index}.png"))).unwrap();
+        }
+    }
+    let packed = std::process::Command::new("tar")
+        .args(["-czf", "resisc45.tar.gz", "NWPU-RESISC45"])
+        .current_dir(bench.folder.path())
+        .status();
+    if !packed.is_ok_and(|status| status.success()) {
+        println!("skipped: there is no tar");
+        return;
+    }
+    let text = printed(&bench.run(&["fetch", "resisc45", "--from", "resisc45.tar.gz", "--data", "sets"]));
+    assert!(text.contains("resisc45: is in sets/resisc45; `san verify resisc45`"), "{text}");
+    let text = printed(&bench.run(&["verify", "resisc45", "--data", "sets"]));
+    assert!(text.contains("(vtab1k-style)") && !text.contains("fault"), "{text}");
+    assert!(bench.path("resisc45.tar.gz").is_file() && !bench.path("sets/downloads").exists());
+    let again = printed(&bench.run(&["fetch", "resisc45", "--from", "resisc45.tar.gz", "--data", "sets"]));
+    assert!(again.contains("was fetched before"), "{again}");
+}

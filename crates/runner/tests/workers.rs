@@ -1,0 +1,228 @@
+//! Workers that die, hang or are too large, and signals at every part of a run.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use common::{Bench, DRAWN, adapters, done, refusal};
+
+/// Two cells of one method, long enough to be met in their middle.
+fn long() -> Bench {
+    Bench::new(&DRAWN.replace("epochs: 2", "epochs: 60").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
+}
+
+const SAN: [&str; 6] = ["run", "vtab.yaml", "--methods", "san", "--checkpoint-every", "0.05"];
+
+/// The program in the background, its standard error in a file of the bench.
+fn start(bench: &Bench, arguments: &[&str]) -> Child {
+    Command::new(env!("CARGO_BIN_EXE_san"))
+        .args(arguments)
+        .current_dir(bench.folder.path())
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(bench.path("said")).unwrap())
+        .spawn()
+        .unwrap()
+}
+
+fn said(bench: &Bench) -> String {
+    std::fs::read_to_string(bench.path("said")).unwrap()
+}
+
+fn workers_of(child: &Child) -> Vec<String> {
+    let output = Command::new("pgrep").args(["-P", &child.id().to_string()]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap().split_whitespace().map(str::to_owned).collect()
+}
+
+fn signal(process: &str, signal: &str) {
+    let _ = Command::new("kill").args([signal, process]).stderr(Stdio::null()).status();
+}
+
+/// Waits for something; panics when it takes a minute.
+#[track_caller]
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is() {
+        assert!(start.elapsed() < Duration::from_secs(60), "waited for {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether a process has come so far that it listens.
+fn handles_sigterm(child: &Child) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    mask.is_some_and(|mask| u64::from_str_radix(mask.trim(), 16).unwrap() >> 14 & 1 == 1)
+}
+
+fn checkpoints(bench: &Bench) -> usize {
+    let folder = bench.path("results/runs/vtab/embedded/.checkpoints");
+    std::fs::read_dir(folder).into_iter().flatten().flatten().count()
+}
+
+#[test]
+fn a_killed_worker_is_replaced_and_its_cell_goes_on() {
+    let whole = long();
+    done(&whole, &SAN);
+    let bench = long();
+    let mut child = start(&bench, &[&SAN[..], &["--workers", "2"]].concat());
+    until("a saved state", || checkpoints(&bench) > 0);
+    signal(&workers_of(&child)[0], "-KILL");
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&bench));
+    assert!(said(&bench).contains("was ended by signal 9; another goes on"), "{}", said(&bench));
+    assert_eq!(adapters(&whole), adapters(&bench));
+}
+
+#[test]
+fn a_cell_that_ends_its_worker_again_and_again_is_given_up_and_the_others_run() {
+    let bench = long();
+    let arguments = [&SAN[..], &["--workers", "1"]].concat();
+    let mut child = start(&bench, &arguments);
+    let given_up = || said(&bench).contains("is given up");
+    let locks = bench.path("results/runs/vtab/embedded/.locks");
+    let at_a_cell = |process: &str| {
+        let texts = std::fs::read_dir(&locks).into_iter().flatten().flatten();
+        let mut texts = texts.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+        texts.any(|text| text.contains(&format!("\"process\":{process},")))
+    };
+    for _ in 0..3 {
+        let mut worker = Vec::new();
+        until("a worker at its cell", || {
+            worker = workers_of(&child);
+            worker.first().is_some_and(|process| at_a_cell(process))
+        });
+        signal(&worker[0], "-KILL");
+        until("its end", || !workers_of(&child).contains(&worker[0]));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(10), "{}", said(&bench));
+    assert!(given_up() && said(&bench).contains("it has ended 3 workers"), "{}", said(&bench));
+    assert_eq!(bench.cells().len(), 1, "the other cell ran");
+    let status = done(&bench, &["status", "vtab.yaml", "--methods", "san"]);
+    assert!(status.contains("given up") && status.contains("signal 9"), "{status}");
+    done(&bench, &arguments);
+    assert_eq!(bench.cells().len(), 2, "the next run tries it again");
+    assert!(!done(&bench, &["status", "vtab.yaml"]).contains("given up"));
+}
+
+#[test]
+fn a_worker_that_hangs_is_told_and_replaced() {
+    let bench = long();
+    let mut child = start(&bench, &[&SAN[..], &["--workers", "1", "--hung-after", "3"]].concat());
+    until("a saved state", || checkpoints(&bench) > 0);
+    signal(&workers_of(&child)[0], "-STOP");
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&bench));
+    assert!(said(&bench).contains("has stood still for 3 s and is ended"), "{}", said(&bench));
+    assert_eq!(bench.cells().len(), 2);
+}
+
+#[test]
+fn the_memory_of_a_pool_limits_its_workers_and_refuses_what_cannot_fit() {
+    let bench = Bench::new(DRAWN);
+    let text = refusal(&bench.run(&["run", "vtab.yaml", "--memory", "50MB"]), 10);
+    assert!(text.contains("a worker needs about 400 MB") && text.contains("50 MB"), "{text}");
+    let output = bench.run(&["run", "vtab.yaml", "--workers", "2", "--memory", "700MB"]);
+    let text = refusal(&output, 0);
+    assert!(text.contains("1 of 2 workers") && text.contains("assumed"), "{text}");
+    // Now the need is measured, and what is measured is believed.
+    let more = DRAWN.replace("seeds: [0, 1]", "seeds: [0, 1, 2]");
+    std::fs::write(bench.path("vtab.yaml"), more).unwrap();
+    let text = refusal(&bench.run(&["run", "vtab.yaml", "--memory", "50MB"]), 10);
+    assert!(text.contains("the largest peak of"), "{text}");
+}
+
+#[test]
+fn a_worker_that_grows_beyond_the_memory_ends_and_its_cell_is_given_up() {
+    // 400 MB are assumed; steps of so many images need more than the 401 MB that are granted.
+    let text = DRAWN.replace("train: 24", "train: 900").replace("batch_size: 16", "batch_size: 900");
+    let bench = Bench::new(&text.replace("[1.0e-3, 1.0e-2]", "1.0e-3").replace("epochs: 2", "epochs: 9"));
+    let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1", "--memory", "401MB"];
+    let text = refusal(&bench.run(&arguments), 10);
+    assert!(text.contains("is the memory for all workers"), "{text}");
+}
+
+/// A run is met by a signal and ends with the resumable code in time.
+#[track_caller]
+fn stopped(child: &mut Child, by: &str) {
+    let start = Instant::now();
+    signal(&child.id().to_string(), by);
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+}
+
+#[test]
+fn every_signal_stops_a_training_which_goes_on() {
+    let bench = long();
+    for by in ["-TERM", "-INT", "-USR1"] {
+        let mut child = start(&bench, &SAN);
+        until("a saved state", || checkpoints(&bench) > 0 && !workers_of(&child).is_empty());
+        stopped(&mut child, by);
+    }
+    let whole = long();
+    done(&whole, &SAN);
+    done(&bench, &SAN);
+    assert_eq!(adapters(&whole), adapters(&bench));
+}
+
+#[test]
+fn a_signal_in_the_preparation_of_data_stops_and_the_run_goes_on() {
+    let text = DRAWN.replace("train: 24, val: 12, test: 30", "train: 24, val: 12, test: 3000");
+    let bench = Bench::new(&text);
+    let arguments = ["run", "vtab.yaml", "--methods", "linear", "--seeds", "1"];
+    let mut child = start(&bench, &arguments);
+    until("its handlers", || handles_sigterm(&child));
+    stopped(&mut child, "-TERM");
+    // And in the worker's preparation, once it holds its cell.
+    let mut child = start(&bench, &arguments);
+    let locks = bench.path("results/runs/vtab/embedded/.locks");
+    until("a claim", || std::fs::read_dir(&locks).is_ok_and(|mut entries| entries.next().is_some()));
+    stopped(&mut child, "-TERM");
+    assert!(bench.cells().is_empty());
+    done(&bench, &arguments);
+}
+
+#[test]
+fn a_signal_in_the_evaluation_keeps_the_whole_training() {
+    let text = DRAWN.replace("test: 30", "test: 3000").replace("[1.0e-3, 1.0e-2]", "1.0e-3");
+    let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1", "--checkpoint-every", "0"];
+    let bench = Bench::new(&text);
+    let mut child = start(&bench, &arguments);
+    until("the training's end", || steps_saved(&bench) >= 5);
+    std::thread::sleep(Duration::from_millis(200));
+    stopped(&mut child, "-TERM");
+    assert!(bench.cells().is_empty(), "the evaluation was over before it was met");
+    assert_eq!(steps_saved(&bench), 6, "the last step is saved");
+    done(&bench, &arguments);
+    let whole = Bench::new(&text);
+    done(&whole, &arguments);
+    assert_eq!(adapters(&whole), adapters(&bench));
+}
+
+/// Steps in the one checkpoint of a bench.
+fn steps_saved(bench: &Bench) -> u64 {
+    let folder = bench.path("results/runs/vtab/embedded/.checkpoints");
+    let Some(entry) = std::fs::read_dir(folder).into_iter().flatten().flatten().next() else { return 0 };
+    let Ok(file) = san_core::weights::TensorFile::read(&entry.path()) else { return 0 };
+    let header: serde_json::Value = serde_json::from_str(&file.metadata["san_checkpoint"]).unwrap();
+    header["progress"]["steps"].as_u64().unwrap()
+}
+
+#[test]
+fn a_worker_that_does_not_answer_is_left_behind_and_a_second_signal_does_not_wait() {
+    let bench = long();
+    for second in [false, true] {
+        let mut child = start(&bench, &[&SAN[..], &["--workers", "1"]].concat());
+        until("a saved state", || checkpoints(&bench) > 0 && !workers_of(&child).is_empty());
+        let worker = workers_of(&child).remove(0);
+        signal(&worker, "-STOP");
+        let start = Instant::now();
+        if second {
+            signal(&child.id().to_string(), "-TERM");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+        stopped(&mut child, "-TERM");
+        assert!(!second || start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        signal(&worker, "-KILL");
+    }
+    done(&bench, &SAN);
+}

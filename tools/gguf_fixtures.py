@@ -1,0 +1,93 @@
+"""Writes the files that the reader of GGUF is compared with.
+
+    python tools/gguf_fixtures.py            # rewrites crates/backbones/tests/fixtures/{gguf_*,*.gguf}
+
+- gguf_blocks.safetensors: for each quantised type `<type>.bytes` (random blocks, a number from 0 to 255 a byte) and
+  `<type>.values`, what the reference implementation (`gguf.quants`) makes of them.
+- llama_grouped.gguf: the weights of llama_grouped.safetensors, rows of q and k permuted as llama.cpp's converter does.
+"""
+
+import json
+import pathlib
+
+import gguf
+import numpy
+import torch
+from gguf import GGMLQuantizationType as Type
+from safetensors import safe_open
+
+import fixture_file
+
+FIXTURES = pathlib.Path(__file__).parent.parent / "crates/backbones/tests/fixtures"
+BLOCKS = 3
+# Where a block has its f16 numbers; any other byte may be anything.
+HALVES = {Type.Q8_0: [0], Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q4_K: [0, 2], Type.Q6_K: [208]}
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "post_attention_layernorm": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+}
+
+
+def main():
+    random = numpy.random.default_rng(0)
+    tensors = {}
+    for kind, places in HALVES.items():
+        _, size = gguf.GGML_QUANT_SIZES[kind]
+        blocks = random.integers(0, 256, (BLOCKS, size), dtype=numpy.uint8)
+        for place in places:
+            numbers = random.normal(size=(BLOCKS, 1)).astype(numpy.float16)
+            blocks[:, place : place + 2] = numbers.view(numpy.uint8)
+        values = gguf.quants.dequantize(blocks.reshape(1, -1), kind)
+        tensors[f"{kind.name}.bytes"] = torch.from_numpy(blocks.astype(numpy.float32).reshape(-1))
+        tensors[f"{kind.name}.values"] = torch.from_numpy(values.reshape(-1).copy())
+    fixture_file.write(FIXTURES / "gguf_blocks.safetensors", tensors, {"config": "{}"})
+    write_llama()
+
+
+def write_llama():
+    with safe_open(FIXTURES / "llama_grouped.safetensors", "pt") as source:
+        config = json.loads(source.metadata()["config"])
+        weights = {key[8:]: source.get_tensor(key).numpy() for key in source.keys() if key.startswith("weights.")}
+    writer = gguf.GGUFWriter(FIXTURES / "llama_grouped.gguf", "llama")
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    for key, tensor in weights.items():
+        heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(key.split(".")[-2])
+        writer.add_tensor(renamed(key), permuted(tensor, config[heads]) if heads else tensor)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def renamed(key):
+    name = key.removesuffix(".weight")
+    if name.startswith("model.layers."):
+        block, name = name.removeprefix("model.layers.").split(".", 1)
+        return f"blk.{block}.{NAMES[name]}.weight"
+    return f"{NAMES[name]}.weight"
+
+
+def permuted(tensor, heads):
+    """Rows of halves to rows of neighbouring pairs."""
+    rows, inputs = tensor.shape
+    return numpy.ascontiguousarray(tensor.reshape(heads, 2, rows // heads // 2, inputs).swapaxes(1, 2).reshape(rows, inputs))
+
+
+if __name__ == "__main__":
+    main()
