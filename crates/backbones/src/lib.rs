@@ -13,6 +13,7 @@ pub mod generate;
 pub mod gguf;
 pub mod language;
 pub mod llama;
+pub mod llava;
 pub mod registry;
 pub mod rope;
 pub mod swin;
