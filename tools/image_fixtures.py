@@ -1,10 +1,12 @@
 """Makes the images that tests/pil_parity.rs compares with PIL: sources in several modes and PIL's own results.
 
 Run: python tools/image_fixtures.py (needs pillow and numpy; made with pillow 13.0.0).
-Writes crates/data-loaders/tests/fixtures/pil/: `<case>.png` is a source, `<case>.<filter>.<side>.png` what PIL's
+Writes crates/data-loaders/tests/fixtures/pil/: `<case>.png` or `.jpg` is a source, `<case>.<filter>.<side>.png` what PIL's
 convert("RGB").resize((side, side), filter) makes of it.
 """
 
+import struct
+import zlib
 from pathlib import Path
 
 import numpy
@@ -37,12 +39,54 @@ def sources():
     yield "bilevel", Image.fromarray(scene(40, 33, 1)[..., 0] > 127)
 
 
-def main():
-    FOLDER.mkdir(parents=True, exist_ok=True)
+def smooth(width, height, channels):
+    """No edges, so that two JPEG decoders differ little."""
+    y, x = numpy.mgrid[:height, :width]
+    planes = [120 + 80 * numpy.sin(x / (9 + 2 * c) + y / (11 - c)) for c in range(channels)]
+    return numpy.stack(planes, -1).astype(numpy.uint8)
+
+
+def png_of_16_bits(width, height, channels):
+    """Written by hand: PIL has no such mode in colour."""
+    kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
+    low = numpy.random.default_rng(channels).integers(0, 256, (height, width, channels))
+    # Grey of 16 bits is cut off at 255, so most of it is that dark.
+    values = scene(width, height, channels).astype(int) * (1 if channels == 1 else 256) + low
+    rows = values.astype(">u2").reshape(height, -1)
+    chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    header = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def write_sources():
+    """Writes the sources; the path of each."""
     for name, image in sources():
         options = {"transparency": 3} if image.mode == "P" else {}
         path = FOLDER / f"{name}.png"
         image.save(path, optimize=True, **options)
+        yield path
+    for channels, name in enumerate(("grey16", "grey_alpha16", "rgb16", "alpha16"), 1):
+        path = FOLDER / f"{name}.png"
+        path.write_bytes(png_of_16_bits(21, 17, channels))
+        yield path
+    path = FOLDER / "cmyk.jpg"
+    Image.fromarray(smooth(48, 40, 4), mode="CMYK").save(path, quality=97)
+    yield path
+    path = FOLDER / "grey_jpeg.jpg"
+    Image.fromarray(smooth(48, 40, 1)[..., 0]).save(path, quality=97)
+    yield path
+    path = FOLDER / "rotated.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # "turn by 90 degrees", which torchvision's loader does not do
+    Image.fromarray(smooth(48, 30, 3)).save(path, quality=97, exif=exif)
+    yield path
+
+
+def main():
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for path in write_sources():
+        name = path.stem
         for label, resampling in FILTERS.items():
             for side in (24, 32, 50):
                 converted = Image.open(path).convert("RGB").resize((side, side), resampling)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import scipy
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
 TARGET = Path(__file__).parent.parent / "crates/report/tests/fixtures/statistics.json"
@@ -42,6 +43,68 @@ def pairs(name, first, second, wilcoxon_method):
     }
 
 
+def discordant(wins, losses):
+    """McNemar's tests of one table; only its discordant counts matter."""
+    table = [[10, wins], [losses, 10]]
+    exact, corrected = mcnemar(table, exact=True), mcnemar(table, exact=False, correction=True)
+    return {
+        "wins": wins,
+        "losses": losses,
+        "exact": {"statistic": exact.statistic, "p_value": exact.pvalue},
+        "corrected": {"statistic": corrected.statistic, "p_value": corrected.pvalue},
+    }
+
+
+class SplitMix64:
+    """The generator of the bootstrap's draws, repeated here so that they are the same."""
+
+    def __init__(self, seed):
+        self.state = seed
+
+    def below(self, bound):
+        mask = (1 << 64) - 1
+        self.state = (self.state + 0x9E3779B97F4A7C15) & mask
+        mixed = self.state
+        mixed = ((mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9) & mask
+        mixed = ((mixed ^ (mixed >> 27)) * 0x94D049BB133111EB) & mask
+        mixed ^= mixed >> 31
+        return (mixed * bound) >> 64
+
+
+def bootstrap(strata, resamples, seed):
+    """Percentiles by numpy, over resamples of every stratum."""
+    draws = SplitMix64(seed)
+    means = []
+    for _ in range(resamples):
+        means.append(np.mean([np.mean([stratum[draws.below(len(stratum))] for _ in stratum]) for stratum in strata]))
+    means = np.array(means)
+    share = (min(np.sum(means <= 0), np.sum(means >= 0)) + 1) / (resamples + 1)
+    return {
+        "strata": strata,
+        "resamples": resamples,
+        "seed": seed,
+        "mean": np.mean([np.mean(stratum) for stratum in strata]),
+        "interval_95": np.percentile(means, [2.5, 97.5]).tolist(),
+        "p_value": min(1.0, 2 * share),
+    }
+
+
+def ranking(name, blocks):
+    """Ranks (1 for the highest), Friedman's test and Nemenyi's critical difference at 0.05."""
+    ranks = np.array([stats.rankdata(-np.array(block)) for block in blocks])
+    test = stats.friedmanchisquare(*np.array(blocks).T)
+    count, methods = ranks.shape
+    range_quantile = stats.studentized_range.ppf(0.95, methods, np.inf)
+    return {
+        "name": name,
+        "blocks": blocks,
+        "average_ranks": ranks.mean(axis=0).tolist(),
+        "statistic": test.statistic,
+        "p_value": test.pvalue,
+        "critical_difference": range_quantile / np.sqrt(2) * np.sqrt(methods * (methods + 1) / (6 * count)),
+    }
+
+
 def main():
     draw = np.random.default_rng(0)
     first = lambda count: np.round(draw.normal(70, 5, count), 6).tolist()
@@ -64,6 +127,15 @@ def main():
             pairs("ten pairs with ties and a zero", ten_a, ten_b, enumerate_all),
             pairs("sixty pairs", sixty, shifted(sixty, 0.2), "approx"),
             pairs("ninety pairs with ties and zeros", rounded(ninety), rounded(shifted(ninety, 0.3)), "approx"),
+        ],
+        "mcnemar": [discordant(*counts) for counts in [(0, 1), (3, 10), (7, 7), (60, 41), (900, 1010), (5200, 4900)]],
+        "bootstrap": [
+            bootstrap([np.round(draw.normal(0.3, 1, 12), 3).tolist(), [0.0, 1.0, -1.0, 1.0, 0.0]], 200, 1),
+            bootstrap([[1.0, 0.0, -1.0, -1.0, 0.0, 0.0, -1.0]], 101, 7),
+        ],
+        "rankings": [
+            ranking("three methods", np.round(draw.normal(70, 5, (6, 3)), 3).tolist()),
+            ranking("sixteen methods with ties", np.round(draw.normal(70, 3, (19, 16)), 0).tolist()),
         ],
         "holm": {"p_values": p_values, "corrected": multipletests(p_values, method="holm")[1].tolist()},
     }

@@ -81,6 +81,8 @@ struct Reader<'a> {
     model: &'a dyn LanguageModel,
     cache: Cache,
     valid: Tensor,
+    /// Whether any prompt has padding; without, the attention's own causal rule is enough, and faster.
+    padded: bool,
     /// Scores `[rows, vocabulary]` of the token behind the last one.
     scores: Tensor,
 }
@@ -89,12 +91,11 @@ impl<'a> Reader<'a> {
     fn new(model: &'a dyn LanguageModel, prompts: &Prompts, limits: &Limits) -> Self {
         let length = prompts.valid.size()[1];
         let mut cache = Cache::new(length + limits.new_tokens);
-        // Without padding the attention's own causal rule is enough, and faster.
         let padded = i64::try_from(prompts.valid.logical_not().any()).unwrap_or(1) != 0;
         let valid = padded.then_some(&prompts.valid);
         let hidden = model.hidden(&prompts.embedded, valid, Some(&mut cache));
         let scores = model.scores(&hidden.narrow(1, length - 1, 1)).squeeze_dim(1);
-        Self { model, cache, valid: prompts.valid.shallow_clone(), scores }
+        Self { model, cache, valid: prompts.valid.shallow_clone(), padded, scores }
     }
 
     fn rows(&self) -> i64 {
@@ -107,7 +108,8 @@ impl<'a> Reader<'a> {
         let tokens = Tensor::f_from_slice(tokens)?.f_to_device(device)?.f_unsqueeze(1)?;
         self.valid = Tensor::f_cat(&[&self.valid, &tokens.f_ones_like()?.f_to_kind(Kind::Bool)?], 1)?;
         let embedded = self.model.embed(&tokens);
-        let hidden = self.model.hidden(&embedded, Some(&self.valid), Some(&mut self.cache));
+        let valid = self.padded.then_some(&self.valid);
+        let hidden = self.model.hidden(&embedded, valid, Some(&mut self.cache));
         self.scores = self.model.scores(&hidden).f_squeeze_dim(1)?;
         Ok(())
     }

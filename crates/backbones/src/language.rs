@@ -25,6 +25,9 @@ pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
     fn published_config(&self) -> serde_json::Value;
 }
 
+/// A part of a forward pass, from activations to activations of the same shape.
+pub type Stage<'a> = Box<dyn Fn(&Tensor) -> Tensor + 'a>;
+
 /// A model that predicts the next token.
 pub trait LanguageModel: std::fmt::Debug {
     /// What tokens `[K * batch, length]` enter the first block as: `[K * batch, length, channels]`.
@@ -36,6 +39,10 @@ pub trait LanguageModel: std::fmt::Debug {
     /// side; none where there is none. With a cache the sequence goes on behind the tokens that it
     /// holds, and is held too.
     fn hidden(&self, embedded: &Tensor, valid: Option<&Tensor>, cache: Option<&mut Cache>) -> Tensor;
+
+    /// The same as stages to be run one behind the other, from what enters the first block to what
+    /// [`LanguageModel::hidden`] gives; `embedded` is read for its shape, type and device alone.
+    fn stages(&self, embedded: &Tensor, valid: Option<&Tensor>) -> Vec<Stage<'_>>;
 
     /// Scores `[..., vocabulary]` of the next token.
     fn scores(&self, hidden: &Tensor) -> Tensor;

@@ -6,6 +6,8 @@
 //! o, o to gate and up, up to down, down to the next block's q, k and v; under the authors' wiring, which
 //! is published for ViT alone, what stands before attention's output and before a block reads nothing.
 
+use std::rc::Rc;
+
 use san_core::Error;
 use san_core::attachment::Scope;
 use san_core::branch::Branch;
@@ -15,9 +17,9 @@ use san_core::parameter::{Parameter, linear};
 use san_core::site::{Norm, Site};
 use san_core::wiring::{Anterior, Anteriors, ChannelMap};
 use serde::{Deserialize, Serialize};
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
-use crate::language::{Cache, LanguageArchitecture, LanguageModel, mask, positions};
+use crate::language::{Cache, LanguageArchitecture, LanguageModel, Stage, mask, positions};
 use crate::rope::{Rope, Scaling, turn};
 
 /// Fields of a published `config.json` that decide the architecture; others are left alone.
@@ -215,10 +217,30 @@ impl Llama {
     }
 }
 
+impl Llama {
+    fn place(&self, embedded: &Tensor, valid: Option<&Tensor>, before: i64) -> Place {
+        let (length, device) = (embedded.size()[1], embedded.device());
+        Place {
+            turns: self.rope.turns(&positions(valid, before, length, device), embedded.kind()),
+            mask: mask(valid, before, length, device),
+            causal: before == 0 && valid.is_none(),
+        }
+    }
+}
+
+/// Half precision made f32: what stands between products is never narrower.
+fn widened(x: &Tensor) -> Tensor {
+    if narrow(x.kind()) { x.to_kind(Kind::Float) } else { x.shallow_clone() }
+}
+
+fn narrow(kind: Kind) -> bool {
+    matches!(kind, Kind::Half | Kind::BFloat16)
+}
+
 impl LanguageModel for Llama {
     fn embed(&self, tokens: &Tensor) -> Tensor {
         match self.embedding.single() {
-            Some(table) => Tensor::embedding(&table, tokens, -1, false, false),
+            Some(table) => widened(&Tensor::embedding(&table, tokens, -1, false, false)),
             None => {
                 // Run by run: each has a table of its own.
                 let tables = self.embedding.stacked();
@@ -234,22 +256,28 @@ impl LanguageModel for Llama {
     }
 
     fn hidden(&self, embedded: &Tensor, valid: Option<&Tensor>, mut cache: Option<&mut Cache>) -> Tensor {
-        let (length, device) = (embedded.size()[1], embedded.device());
         let before = cache.as_ref().map_or(0, |cache| cache.length());
-        let place = Place {
-            turns: self.rope.turns(&positions(valid, before, length, device), embedded.kind()),
-            mask: mask(valid, before, length, device),
-            causal: before == 0 && valid.is_none(),
-        };
+        let place = self.place(embedded, valid, before);
         let blocks = self.blocks.iter().enumerate();
         let x = blocks.fold(embedded.shallow_clone(), |x, (layer, block)| {
             let cache = cache.as_deref_mut().map(|cache| (layer, cache));
             block.forward(&x, &place, cache)
         });
         if let Some(cache) = cache {
-            cache.advance(length);
+            cache.advance(embedded.size()[1]);
         }
         self.norm.forward(&x)
+    }
+
+    fn stages(&self, embedded: &Tensor, valid: Option<&Tensor>) -> Vec<Stage<'_>> {
+        let place = Rc::new(self.place(embedded, valid, 0));
+        let blocks = self.blocks.iter().map(|block| {
+            let place = place.clone();
+            let stage: Stage<'_> = Box::new(move |x: &Tensor| block.forward(x, &place, None));
+            stage
+        });
+        let norm: Stage<'_> = Box::new(|x: &Tensor| self.norm.forward(x));
+        blocks.chain(std::iter::once(norm)).collect()
     }
 
     fn scores(&self, hidden: &Tensor) -> Tensor {
@@ -317,6 +345,9 @@ impl Block {
         let q = turn(&split(q, self.heads), &place.turns);
         let k = turn(&split(k, self.key_heads), &place.turns);
         let v = split(v, self.key_heads);
+        let (outer, inner) = (x.kind(), self.q.kind());
+        // Attention is two products more; keys and values are held in the narrow type too.
+        let [q, k, v] = if narrow(inner) { [q, k, v].map(|x| x.to_kind(inner)) } else { [q, k, v] };
         let (k, v) = match cache {
             Some((layer, cache)) => cache.extend(layer, &k, &v),
             None => (k, v),
@@ -324,6 +355,6 @@ impl Block {
         let grouped = self.heads != self.key_heads;
         let mask = place.mask.as_ref();
         let y = Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, place.causal, None, grouped);
-        y.transpose(1, 2).reshape([batch, tokens, -1])
+        y.transpose(1, 2).reshape([batch, tokens, -1]).to_kind(outer)
     }
 }

@@ -241,3 +241,14 @@ fn stories260k_tells_its_stored_story_token_for_token() {
     let read = language(&folder, Target::default()).unwrap();
     assert_eq!(answer(&read, &ids[..1], ids.len() as i64 - 1), ids[1..]);
 }
+
+#[test]
+fn smollm2_from_its_gguf_file_names_the_capital_of_france_as_transformers_does() {
+    let Some(path) = real("SmolLM2-135M-Instruct") else { return };
+    let read = language(&path, Target::default()).unwrap();
+    assert_eq!((read.config.num_hidden_layers, read.config.num_key_value_heads), (30, Some(3)));
+    assert!((read.config.rms_norm_eps - 1e-5).abs() < 1e-12 && read.config.tie_word_embeddings);
+    // "The capital of France is" and " Paris.\n\nThe answer is: 2", by transformers 5.24 from the same file.
+    let prompt = [504, 3575, 282, 4649, 314];
+    assert_eq!(answer(&read, &prompt, 10), [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34]);
+}

@@ -124,6 +124,40 @@ fn parts_of_a_fused_projection_are_exported_as_the_whole_with_the_same_effect() 
     }
 }
 
+#[test]
+fn an_adapter_of_a_language_model_has_pefts_names_and_comes_back() {
+    let base = Fixture::read("llama_grouped");
+    for (name, options) in [
+        ("lora", json!({"rank": 2, "targets": ["q", "v", "up"]})),
+        ("dora", json!({"rank": 2, "targets": ["q", "k", "v", "up", "down"]})),
+        ("ia3", json!({})),
+    ] {
+        let method = method(name, options);
+        let ours = tuned(&base.config, &base, &*method, &[BTreeMap::new()]);
+        let noise = ours.trainables.values().randn_like() * 0.1;
+        no_grad(|| ours.trainables.values().shallow_clone().f_add_(&noise).map(drop)).unwrap();
+        let written = tempfile::tempdir().unwrap();
+        export(written.path(), &*method, &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
+        let tensors = TensorFile::read(&written.path().join("adapter_model.safetensors")).unwrap().tensors;
+        let block = "base_model.model.model.layers.1";
+        let expected = match name {
+            "lora" => vec!["self_attn.v_proj.lora_A.weight", "mlp.up_proj.lora_B.weight"],
+            "dora" => vec!["self_attn.k_proj.lora_magnitude_vector", "mlp.down_proj.lora_A.weight"],
+            _ => vec!["self_attn.k_proj.ia3_l", "mlp.down_proj.ia3_l"],
+        };
+        for name in expected {
+            assert!(tensors.contains_key(&format!("{block}.{name}")), "{name}: {:?}", tensors.keys());
+        }
+        assert!(tensors.keys().all(|name| name.starts_with("base_model.model.model.layers.")));
+        let read = import(written.path(), &ours.layout).unwrap();
+        let again = common::method(&read.method, Value::Object(read.options));
+        let other = tuned(&base.config, &base, &*again, &[read.tensors]);
+        let input = base.get("input");
+        assert_close(name, &other.model.forward(input), &ours.model.forward(input), 1e-5);
+        loads_in_peft(&base, &ours, written.path());
+    }
+}
+
 /// peft itself, where there is one: `SAN_PYTHON` names a Python with tools/requirements.txt.
 fn loads_in_peft(base: &Fixture, ours: &Tuned, adapter: &Path) {
     let Some(python) = std::env::var_os("SAN_PYTHON") else {
@@ -132,7 +166,11 @@ fn loads_in_peft(base: &Fixture, ours: &Tuned, adapter: &Path) {
     };
     let logits = ours.model.forward(base.get("input"));
     let expected = adapter.join("expected.safetensors");
-    write_tensors(&expected, [("logits", &logits)], ("format", "pt".into()), Kind::Float).unwrap();
+    let mut tensors = vec![("logits", &logits)];
+    if matches!(base.config, common::Configured::Language(_)) {
+        tensors.push(("tokens", base.get("input")));
+    }
+    write_tensors(&expected, tensors, ("format", "pt".into()), Kind::Float).unwrap();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/check_peft.py");
     let output = std::process::Command::new(python).arg(script).arg(adapter).arg(&expected).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -5,16 +5,18 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use image::RgbImage;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::augment::Augmentation;
 use crate::draw::Part;
+use crate::draw::stream::Stream;
 use crate::error::DataError;
 use crate::layout::{self, SplitOrigin};
-use crate::protocol::{Filter, ImageProtocol};
+use crate::protocol::{Filter, ImageProtocol, Resize};
 use crate::registry::DatasetEntry;
 use crate::sample::{Content, Fault, Sample, check_pixels};
 use crate::transform;
@@ -67,8 +69,11 @@ enum Source {
     Drawn { image_size: u32, pictures: [Vec<Vec<u8>>; 3] },
 }
 
-/// Resized images of one part, back to back, by what decides their bytes.
-type Cache = HashMap<(Part, u32, Filter), Arc<Vec<u8>>>;
+/// The resized images of one part, each kept when it was first read.
+type Kept = Arc<[OnceLock<Vec<u8>>]>;
+
+/// The kept images by what decides their bytes.
+type Cache = HashMap<(Part, u32, Resize, Filter), Kept>;
 
 /// A data set ready to be read.
 pub struct ImageSet {
@@ -221,11 +226,11 @@ impl ImageSet {
     ) -> Result<(), DataError> {
         transform::check_size(protocol.image_size)?;
         let places = indices.iter().map(|index| self.locate(split, *index)).collect::<Result<Vec<_>, _>>()?;
-        let sample = sample_bytes(protocol);
+        let sample = sample_bytes(protocol.image_size);
         let mut kept = [None, None, None];
         for part in [Part::Train, Part::Val, Part::Test] {
             if places.iter().any(|(other, _)| *other == part) {
-                kept[part as usize] = self.kept(part, protocol)?;
+                kept[part as usize] = self.kept(part, protocol);
             }
         }
         let start = pixels.len();
@@ -234,9 +239,16 @@ impl ImageSet {
             .par_chunks_exact_mut(sample)
             .zip(&places)
             .map(|(planes, (part, index))| {
-                match &kept[*part as usize] {
-                    Some(bytes) => transform::normalise(&bytes[index * sample..][..sample], protocol, planes),
-                    None => transform::normalise(&self.resized(*part, *index, protocol)?, protocol, planes),
+                let place = kept[*part as usize].as_ref().map(|kept| &kept[*index]);
+                if let Some(bytes) = place.and_then(OnceLock::get) {
+                    transform::normalise(bytes, protocol, planes);
+                    return Ok(());
+                }
+                let bytes = self.resized(*part, *index, protocol)?;
+                transform::normalise(&bytes, protocol, planes);
+                if let Some(place) = place {
+                    // Where another thread was faster, its bytes are the same.
+                    drop(place.set(bytes));
                 }
                 Ok(())
             })
@@ -246,6 +258,36 @@ impl ImageSet {
             pixels.truncate(start);
         }
         result
+    }
+
+    /// Writes the images at `indices` of a split, each changed at random, as f32 in NCHW order:
+    /// `[indices, 3, side, side]`. An image is a function of (seed, epoch, index) besides the set and the protocol.
+    ///
+    /// # Errors
+    /// As [`ImageSet::read`]; of several faults, that of the first image is told.
+    pub fn read_augmented(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+        augmentation: &Augmentation,
+        (seed, epoch): (u64, u64),
+    ) -> Result<Vec<f32>, DataError> {
+        transform::check_size(protocol.image_size)?;
+        let places = indices.iter().map(|index| self.locate(split, *index)).collect::<Result<Vec<_>, _>>()?;
+        let sample = sample_bytes(protocol.image_size);
+        let mut pixels = vec![0.0; sample * places.len()];
+        let images = pixels.par_chunks_exact_mut(sample).zip(&places).zip(indices);
+        let results: Vec<Result<(), DataError>> = images
+            .map(|((planes, (part, place)), index)| {
+                let stream = &mut Stream::new("augmentation", &[seed, epoch, *index as u64]);
+                let picture = self.picture(*part, *place)?;
+                let changed = augmentation.apply(&picture, protocol, stream, planes);
+                changed.map_err(|reason| self.bad_image(*part, *place, reason))
+            })
+            .collect();
+        results.into_iter().collect::<Result<(), _>>()?;
+        Ok(pixels)
     }
 
     fn part_len(&self, part: Part) -> usize {
@@ -275,32 +317,24 @@ impl ImageSet {
         })
     }
 
-    /// The resized bytes of a whole part, made on first use; none if they would exceed the budget.
-    fn kept(&self, part: Part, protocol: &ImageProtocol) -> Result<Option<Arc<Vec<u8>>>, DataError> {
-        let key = (part, protocol.image_size, protocol.filter);
-        if let Some(bytes) = self.cache().get(&key) {
-            return Ok(Some(Arc::clone(bytes)));
+    /// The places where the resized bytes of a part are kept; none if they would exceed the budget.
+    fn kept(&self, part: Part, protocol: &ImageProtocol) -> Option<Kept> {
+        let key = (part, protocol.image_size, protocol.resize, protocol.filter);
+        let mut cache = self.cache();
+        if let Some(kept) = cache.get(&key) {
+            return Some(Arc::clone(kept));
         }
-        let sample = sample_bytes(protocol);
-        let held: usize = self.cache().values().map(|bytes| bytes.len()).sum();
-        if held + sample * self.part_len(part) > CACHE_BYTES {
-            return Ok(None);
+        let bytes = |(part, image_size): (Part, u32)| self.part_len(part) * sample_bytes(image_size);
+        let held: usize = cache.keys().map(|(part, image_size, ..)| bytes((*part, *image_size))).sum();
+        if held + bytes((part, protocol.image_size)) > CACHE_BYTES {
+            return None;
         }
-        // Not under the lock: a rayon worker that waits in here may take up another reader's task and want it too.
-        let images: Vec<_> = (0..self.part_len(part))
-            .into_par_iter()
-            .map(|index| self.resized(part, index, protocol))
-            .collect();
-        let mut bytes = Vec::with_capacity(sample * images.len());
-        for image in images {
-            bytes.extend(image?);
-        }
-        let bytes = Arc::new(bytes);
-        self.cache().insert(key, Arc::clone(&bytes));
-        Ok(Some(bytes))
+        let kept: Kept = (0..self.part_len(part)).map(|_| OnceLock::new()).collect();
+        cache.insert(key, Arc::clone(&kept));
+        Some(kept)
     }
 
-    /// The cache holds finished entries only, so a panic elsewhere leaves it valid.
+    /// An entry is whole when it is inserted, so a panic elsewhere leaves the cache valid.
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -308,6 +342,7 @@ impl ImageSet {
     fn resized(&self, part: Part, index: usize, protocol: &ImageProtocol) -> Result<Vec<u8>, DataError> {
         if let Source::Drawn { image_size, pictures } = &self.source
             && *image_size == protocol.image_size
+            && protocol.resize == Resize::Plain
         {
             return Ok(pictures[part as usize][index].clone());
         }
@@ -346,13 +381,13 @@ impl ImageSet {
 pub(crate) fn decode(content: Content) -> Result<RgbImage, String> {
     match content {
         Content::Pixels(picture) => Ok(picture),
-        Content::Encoded(bytes) => check_pixels(&bytes).and_then(|()| transform::decode(&bytes)),
+        Content::Encoded(bytes) => check_pixels(&bytes).and_then(|()| crate::decode::decode(&bytes)),
     }
 }
 
 /// Values (and bytes) of one input image.
-fn sample_bytes(protocol: &ImageProtocol) -> usize {
-    3 * protocol.image_size as usize * protocol.image_size as usize
+fn sample_bytes(image_size: u32) -> usize {
+    3 * image_size as usize * image_size as usize
 }
 
 fn checksum_of_pictures(name: &str, labels: &[Vec<u32>; 3], pictures: &[Vec<Vec<u8>>; 3]) -> String {

@@ -12,6 +12,7 @@ pub struct ImageProtocol {
     /// Side of the square input, in pixels.
     pub image_size: u32,
     /// How the image is brought to that size.
+    #[serde(with = "serde_yaml::with::singleton_map")]
     pub resize: Resize,
     /// The interpolation kernel.
     pub filter: Filter,
@@ -21,10 +22,54 @@ pub struct ImageProtocol {
 
 /// How an image is brought to the input size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Resize {
     /// Straight to a square, the aspect ratio not kept: the convention of VTAB (Zhai et al. 2019, section 3).
     Plain,
+    /// The shorter side to `image_size / crop_pct`, then the central square: timm's evaluation, with `crop_pct` as in
+    /// the weights' configuration.
+    TimmEval {
+        /// What the central square keeps of the shorter side.
+        crop_pct: CropShare,
+    },
+}
+
+/// A share of a side, in thousandths: above 0 and at most 1. Files have it as a number, 0.875.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct CropShare(u16);
+
+impl CropShare {
+    /// The shorter side that an image is resized to before its square of `image_size` is cut; timm's rule, rounded
+    /// down.
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at most 2^32 - 1 / 0.001, saturating"
+    )]
+    pub fn scale_size(self, image_size: u32) -> u32 {
+        (f64::from(image_size) / f64::from(self)).floor() as u32
+    }
+}
+
+impl TryFrom<f64> for CropShare {
+    type Error = String;
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked before")]
+    fn try_from(share: f64) -> Result<Self, String> {
+        let thousandths = (share * 1000.0).round();
+        if (1.0..=1000.0).contains(&thousandths) && (thousandths / 1000.0 - share).abs() < 1e-9 {
+            Ok(Self(thousandths as u16))
+        } else {
+            Err(format!("a crop share of {share} is not between 0.001 and 1 in thousandths"))
+        }
+    }
+}
+
+impl From<CropShare> for f64 {
+    fn from(share: CropShare) -> Self {
+        Self::from(share.0) / 1000.0
+    }
 }
 
 /// An interpolation kernel, antialiased (its support grows with the reduction) as in PIL's `Image.resize`.
@@ -63,5 +108,39 @@ impl Normalisation {
                 ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1])
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_name_the_resize_and_its_share() {
+        let read = |resize: &str| {
+            serde_yaml::from_str::<ImageProtocol>(&format!(
+                "{{image_size: 224, resize: {resize}, filter: bicubic, normalisation: half}}"
+            ))
+        };
+        assert_eq!(read("plain").unwrap().resize, Resize::Plain);
+        let protocol = read("{timm_eval: {crop_pct: 0.875}}").unwrap();
+        assert_eq!(protocol.resize, Resize::TimmEval { crop_pct: CropShare(875) });
+        let text = serde_json::to_string(&protocol).unwrap();
+        assert!(text.contains(r#""resize":{"timm_eval":{"crop_pct":0.875}}"#), "{text}");
+        assert_eq!(serde_json::from_str::<ImageProtocol>(&text).unwrap(), protocol);
+        for wrong in
+            ["{timm_eval: {crop_pct: 0}}", "{timm_eval: {crop_pct: 1.1}}", "{timm_eval: {crop_pct: 0.87512}}"]
+        {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_scale_size_is_rounded_down() {
+        let scale = |share: f64, size| CropShare::try_from(share).unwrap().scale_size(size);
+        assert_eq!(
+            [scale(0.9, 224), scale(0.875, 224), scale(1.0, 384), scale(0.7, 224)],
+            [248, 256, 384, 320]
+        );
     }
 }

@@ -1,14 +1,15 @@
-//! From a file's bytes to the network's input: decode to RGB, resize, normalise. Carries out an `ImageProtocol`.
+//! From RGB to the network's input: resize, normalise. Carries out an `ImageProtocol`.
 //!
-//! Conventions are PIL's: `convert("RGB")` (alpha dropped, not blended; EXIF rotation ignored) and antialiased resizing
-//! with 8-bit results. JPEG decoders differ by a level or two per pixel, so parity with PIL is exact for PNG only.
+//! Conventions are PIL's: antialiased resizing, width before height, with 8-bit results after each.
 
 use fast_image_resize::images::{Image, ImageRef};
 use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
-use image::{ImageFormat, RgbImage};
+use image::RgbImage;
 
+use crate::augment::Part;
 use crate::error::DataError;
 use crate::protocol::{Filter, ImageProtocol, Resize};
+use crate::sample::MOST_PIXELS;
 
 /// The largest side of an input, in pixels; far above any use, it keeps a slip of the pen from filling the memory.
 const LARGEST_SIDE: u32 = 4096;
@@ -18,55 +19,99 @@ pub(crate) fn check_size(size: u32) -> Result<(), DataError> {
     if (1..=LARGEST_SIDE).contains(&size) { Ok(()) } else { Err(DataError::ImageSize { size }) }
 }
 
-/// Decodes an image file to RGB; the reason is a clause for an error message.
-pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    let format = image::guess_format(bytes).map_err(|_| "it is not an image of a known format".to_owned())?;
-    if format == ImageFormat::Jpeg && !jpeg_is_complete(bytes) {
-        return Err("the JPEG data is cut short".to_owned());
-    }
-    let image = image::load_from_memory_with_format(bytes, format).map_err(|error| error.to_string())?;
-    Ok(image.into_rgb8())
-}
-
-/// Whether a JPEG's entropy-coded data ends with the end-of-image marker (ITU T.81, B.1.1).
-///
-/// The decoder fills what is missing with grey and says nothing. Within entropy-coded data a byte FF is always followed
-/// by 00 or a restart marker, so FF D9 after the first scan's header is the end; thumbnails lie in segments before it.
-fn jpeg_is_complete(bytes: &[u8]) -> bool {
-    let mut position = 2;
-    while let Some(&[0xFF, marker, high, low]) = bytes.get(position..position + 4) {
-        position += 2 + usize::from(u16::from_be_bytes([high, low]));
-        const START_OF_SCAN: u8 = 0xDA;
-        if marker == START_OF_SCAN {
-            return bytes
-                .get(position..)
-                .is_some_and(|data| data.windows(2).any(|pair| pair == [0xFF, 0xD9]));
-        }
-        // Markers may be padded with further bytes FF.
-        while bytes.get(position..position + 2) == Some(&[0xFF, 0xFF]) {
-            position += 1;
-        }
-    }
-    false
-}
-
 /// Brings an image to the protocol's size; RGB bytes, channels together.
 pub(crate) fn resize(image: &RgbImage, protocol: &ImageProtocol) -> Result<Vec<u8>, String> {
-    let Resize::Plain = protocol.resize;
-    let side = protocol.image_size;
-    let filter = match protocol.filter {
-        Filter::Bilinear => FilterType::Bilinear,
-        Filter::Bicubic => FilterType::CatmullRom,
+    let window = match protocol.resize {
+        Resize::Plain => Window::whole(image),
+        Resize::TimmEval { crop_pct } => {
+            Window::centre(image, crop_pct.scale_size(protocol.image_size), protocol.image_size)
+        }
+    };
+    scale(image, window, protocol.image_size, protocol.filter)
+}
+
+/// A part of an image as a square of `side`, as if nothing were around the part.
+pub(crate) fn resize_part(
+    image: &RgbImage,
+    part: Part,
+    side: u32,
+    filter: Filter,
+) -> Result<Vec<u8>, String> {
+    let cut = image::imageops::crop_imm(image, part.left, part.top, part.width, part.height).to_image();
+    scale(&cut, Window::whole(&cut), side, filter)
+}
+
+/// A rectangle of an image in pixels and parts of them; it lies within the image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Window {
+    left: f64,
+    top: f64,
+    width: f64,
+    height: f64,
+}
+
+impl Window {
+    fn whole(image: &RgbImage) -> Self {
+        Self { left: 0.0, top: 0.0, width: f64::from(image.width()), height: f64::from(image.height()) }
+    }
+
+    /// What the central square of `side` shows of an image whose shorter side was brought to `short`, at least `side`.
+    ///
+    /// Only this is resized: a kernel looks at the same pixels with the same weights, whether the pixels beside the
+    /// square are computed or not.
+    fn centre(image: &RgbImage, short: u32, side: u32) -> Self {
+        let (width, height) = image.dimensions();
+        let shorter = u64::from(width.min(height));
+        // torchvision's rule: the longer side is rounded down.
+        let scaled = |length: u32| u64::from(short) * u64::from(length) / shorter;
+        let part = |length: u32| {
+            let scaled = scaled(length);
+            let unit = f64::from(length) / scaled as f64;
+            let start = half_to_even(scaled - u64::from(side)) as f64 * unit;
+            (start, (f64::from(side) * unit).min(f64::from(length) - start))
+        };
+        let ((left, width), (top, height)) = (part(width), part(height));
+        Self { left, top, width, height }
+    }
+}
+
+/// Half of a number, a half rounded to the even neighbour, as Python's `round` does.
+fn half_to_even(number: u64) -> u64 {
+    let half = number / 2;
+    if number % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
+}
+
+/// The window of the image as a square of `side`.
+///
+/// Width first, then height, as in PIL: the 8-bit result in between is clamped, so the order shows at hard edges.
+fn scale(image: &RgbImage, window: Window, side: u32, filter: Filter) -> Result<Vec<u8>, String> {
+    let (filter, reach) = match filter {
+        Filter::Bilinear => (FilterType::Bilinear, 1.0),
+        Filter::Bicubic => (FilterType::CatmullRom, 2.0),
     };
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
-    let source = ImageRef::new(image.width(), image.height(), image.as_raw(), PixelType::U8x3)
-        .map_err(|error| error.to_string())?;
-    // Width first, then height, as in PIL: the 8-bit result in between is clamped, so the order shows at hard edges.
-    let mut narrowed = Image::new(side, image.height(), PixelType::U8x3);
-    let mut target = Image::new(side, side, PixelType::U8x3);
     let mut resizer = Resizer::new();
-    resizer.resize(&source, &mut narrowed, &options).map_err(|error| error.to_string())?;
-    resizer.resize(&narrowed, &mut target, &options).map_err(|error| error.to_string())?;
+
+    // Of the rows, only those that a kernel reaches.
+    let reach = reach * (window.height / f64::from(side)).max(1.0) + 1.0;
+    let first = (window.top - reach).max(0.0) as u32;
+    let end = ((window.top + window.height + reach).ceil() as u32).min(image.height());
+    let rows = end - first;
+    if u64::from(rows) * u64::from(side) > MOST_PIXELS {
+        return Err(format!("it is too long and thin: {} x {} pixels", image.width(), image.height()));
+    }
+    let row_bytes = 3 * image.width() as usize;
+    let bytes = &image.as_raw()[first as usize * row_bytes..end as usize * row_bytes];
+    let source =
+        ImageRef::new(image.width(), rows, bytes, PixelType::U8x3).map_err(|error| error.to_string())?;
+
+    let mut narrowed = Image::new(side, rows, PixelType::U8x3);
+    let columns = options.crop(window.left, 0.0, window.width, f64::from(rows));
+    resizer.resize(&source, &mut narrowed, &columns).map_err(|error| error.to_string())?;
+    let mut target = Image::new(side, side, PixelType::U8x3);
+    let top = window.top - f64::from(first);
+    let lines = options.crop(0.0, top, f64::from(side), window.height.min(f64::from(rows) - top));
+    resizer.resize(&narrowed, &mut target, &lines).map_err(|error| error.to_string())?;
     Ok(target.into_vec())
 }
 
@@ -85,30 +130,6 @@ pub(crate) fn normalise(bytes: &[u8], protocol: &ImageProtocol, planes: &mut [f3
 mod tests {
     use super::*;
     use crate::protocol::Normalisation;
-
-    fn jpeg() -> Vec<u8> {
-        let picture = RgbImage::from_fn(64, 48, |x, y| image::Rgb([x as u8 * 4, y as u8 * 5, (x ^ y) as u8]));
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        picture.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
-        bytes.into_inner()
-    }
-
-    #[test]
-    fn a_whole_jpeg_is_read_and_one_cut_anywhere_is_refused() {
-        let whole = jpeg();
-        assert_eq!(decode(&whole).unwrap().dimensions(), (64, 48));
-        for length in (4..whole.len() - 1).step_by(7) {
-            assert!(decode(&whole[..length]).is_err(), "cut at {length} of {}", whole.len());
-        }
-    }
-
-    #[test]
-    fn a_jpeg_with_an_end_marker_only_in_its_thumbnail_is_refused() {
-        let whole = jpeg();
-        let mut framed = vec![0xFF, 0xD8, 0xFF, 0xE1, 0x00, 0x06, 0xFF, 0xD9, 0xFF, 0xD9];
-        framed.extend(&whole[2..whole.len() / 2]);
-        assert!(decode(&framed).unwrap_err().contains("cut short"));
-    }
 
     #[test]
     fn planes_hold_the_channels_apart_and_normalised() {

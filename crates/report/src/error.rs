@@ -74,6 +74,22 @@ pub enum ReportError {
         /// Why.
         reason: String,
     },
+    /// The answers of a cell cannot be compared.
+    #[error("cannot read the predictions {path}: {reason}")]
+    Predictions {
+        /// The predictions' file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A curve or another file that a figure is drawn from is damaged.
+    #[error("cannot draw from {path}: {reason}")]
+    Drawing {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// A file could not be written, or a figure not be drawn into it.
     #[error("cannot write {path}: {source}")]
     Write {

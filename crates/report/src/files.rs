@@ -12,14 +12,16 @@ use crate::export::{Csv, Exporter, Latex, Markdown};
 use crate::{frame, published};
 
 /// Writes the tables of a comparison into `folder` (made if need be): `<name>.md` and `<name>.tex`
-/// with the table and, where they are comparable, the published rows; `<name>.csv`, the table as
-/// seen; `<name>-published.csv` likewise; `<name>-cells.csv`, one line a record. Returns their paths.
+/// with the table and, where they are comparable, the published rows and the differences to them; `<name>.csv`, the
+/// table as seen, `<name>-published.csv` and `<name>-against-published.csv` likewise; `<name>-cells.csv` and
+/// `<name>-cells.parquet`, one line a record; `<name>.html`, a page of all with the figures. Returns their paths.
 ///
 /// # Errors
 /// When the folder cannot be written.
 pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let mut tables = vec![comparison.table()];
     tables.extend(published::table(comparison)?);
+    tables.extend(published::differences(comparison)?);
     let mut written = Vec::new();
     let mut write = |name: String, text: String| {
         let path = folder.join(name);
@@ -35,8 +37,13 @@ pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
     for table in &tables {
         write(format!("{}.{}", table.name, Csv.extension()), Csv.export(table)?)?;
     }
-    let tidy = frame::csv(&mut frame::of_records(comparison.records())?)?;
-    write(format!("{}-cells.csv", comparison.name()), tidy)?;
+    let mut tidy = frame::of_records(comparison.records())?;
+    write(format!("{}-cells.csv", comparison.name()), frame::csv(&mut tidy)?)?;
+    let figures = crate::figure::inline_figures(comparison)?;
+    write(format!("{}.html", comparison.name()), crate::page::page(comparison, &tables, &figures))?;
+    let path = folder.join(format!("{}-cells.parquet", comparison.name()));
+    write_atomically(&path, |scratch| crate::parquet_file::write(&tidy, scratch))?;
+    written.push(path);
     Ok(written)
 }
 

@@ -1,6 +1,6 @@
 //! Records as a data frame: one row a record, for grouping and for the tidy CSV.
 //!
-//! The only place that knows polars. Its columns are those a reader would filter by; whoever needs
+//! This and [`crate::parquet_file`] are the only places that know polars. Its columns are those a reader would filter by; whoever needs
 //! all of a record opens its JSON.
 
 use polars::prelude::{Column, CsvWriter, DataFrame, GroupsIndicator, PolarsError, SerWriter};
@@ -36,6 +36,8 @@ pub fn of_records(records: &[Stored]) -> Result<DataFrame, ReportError> {
         text("state", |record| state(record.state).into()),
         real("accuracy", |record| record.metrics.accuracy),
         real("train_loss", |record| record.metrics.train_loss),
+        real("test_selected", |record| record.metrics.test_selected),
+        real("no_answer", |record| record.metrics.no_answer),
         real("merge_difference", |record| record.metrics.merge_difference),
         count("backbone_parameters", |record| Some(record.parameters.backbone)),
         count("trainable_parameters", |record| Some(record.parameters.trainable)),
@@ -49,6 +51,7 @@ pub fn of_records(records: &[Stored]) -> Result<DataFrame, ReportError> {
         text("commit", |record| record.provenance.commit.clone()),
         text("dirty", |record| record.provenance.dirty.to_string()),
         text("cell", |record| record.cell.clone()),
+        text("further", further),
     ];
     DataFrame::new(records.len(), columns).map_err(refused)
 }
@@ -75,6 +78,13 @@ pub fn csv(frame: &mut DataFrame) -> Result<String, ReportError> {
     CsvWriter::new(&mut bytes).finish(frame).map_err(refused)?;
     String::from_utf8(bytes)
         .map_err(|error| ReportError::Format { what: "the records".into(), reason: error.to_string() })
+}
+
+/// Further numbers of the set, as `name=value` parted by spaces.
+fn further(record: &Record) -> String {
+    let [only] = record.metrics.evaluations.as_slice() else { return String::new() };
+    let numbers = only.further.iter().map(|(name, value)| format!("{name}={value}"));
+    numbers.collect::<Vec<_>>().join(" ")
 }
 
 fn state(state: State) -> &'static str {

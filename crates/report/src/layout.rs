@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::comparison::Comparison;
-use crate::comparison::row::{Average, Cell, Outcome, Row};
+use crate::comparison::difference::Difference;
+use crate::comparison::ranking::Ranking as MethodRanking;
+use crate::comparison::row::{Average, Cell, Outcome, Row, TuningBudget};
 use crate::published::COMPARABLE_PROFILE;
 use crate::statistics::Spread;
 use crate::table::{Column, Emphasis, Table, TableCell, TableRow};
@@ -11,10 +13,24 @@ use crate::table::{Column, Emphasis, Table, TableCell, TableRow};
 /// Marks an average that does not cover every set and seed.
 const INCOMPLETE: &str = "*";
 
-/// A cell, and the number it is ranked by; none where ranking would mislead.
+/// Marks a method that the paired test does not tell from the best one.
+pub(crate) const NOT_DIFFERENT: char = '†';
+
+/// A cell, the number it is ranked by (none where ranking would mislead), and the number it is sorted by.
 struct Entry {
     text: String,
     rank_by: Option<f64>,
+    value: Option<f64>,
+}
+
+/// A column that only some records can fill: its title, its value, its digits.
+type OptionalColumn = (&'static str, fn(&Row) -> Option<f64>, usize);
+
+impl Entry {
+    /// A text without rank.
+    fn plain(text: String, value: Option<f64>) -> Self {
+        Self { text, rank_by: None, value }
+    }
 }
 
 impl Comparison {
@@ -33,6 +49,7 @@ impl Comparison {
                 .map(|(entry, ranking)| TableCell {
                     text: entry.text,
                     emphasis: ranking.emphasis(entry.rank_by),
+                    value: entry.value,
                 })
                 .collect(),
         });
@@ -61,11 +78,17 @@ impl Comparison {
             }
         }
         columns.push(column("averages", format!("mean of {} sets", self.datasets.len())));
-        columns.push(column("averages", "SE (sets)".into()));
+        columns.push(column("averages", "95 % interval (sets)".into()));
         if self.has_groups() {
             columns.push(column("averages", format!("mean of {} group means", self.groups.len())));
-            columns.push(column("averages", "SE (groups)".into()));
+            columns.push(column("averages", "95 % interval (groups)".into()));
         }
+        if self.ranking.is_some() {
+            columns.push(column("averages", "average rank".into()));
+        }
+        let optional = self.optional().map(|(header, ..)| column("averages", header.into()));
+        columns.extend(optional);
+        columns.push(column("cost", "settings tried on val".into()));
         let cost = [
             "trained parameters",
             "% of backbone",
@@ -87,21 +110,55 @@ impl Comparison {
                 entries.push(average_entry(group_mean));
             }
         }
-        entries.extend([average_entry(&row.mean_of_sets), error_entry(&row.mean_of_sets)]);
-        if self.has_groups() {
-            entries.extend([average_entry(&row.mean_of_groups), error_entry(&row.mean_of_groups)]);
+        let mut mean_of_sets = average_entry(&row.mean_of_sets);
+        if self.is_not_different_from_best(row) {
+            mean_of_sets.text.push(NOT_DIFFERENT);
         }
+        entries.extend([mean_of_sets, interval_entry(&row.mean_of_sets)]);
+        if self.has_groups() {
+            entries.extend([average_entry(&row.mean_of_groups), interval_entry(&row.mean_of_groups)]);
+        }
+        if let Some(ranking) = &self.ranking {
+            let rank = ranking.rank(&row.label);
+            // The lowest rank is the best.
+            let text = or_dash(rank.map(|rank| format!("{rank:.1}")));
+            entries.push(Entry { text, rank_by: rank.map(|rank| -rank), value: rank });
+        }
+        entries.extend(self.optional().map(|(_, of, decimals)| {
+            let value = of(row);
+            Entry::plain(or_dash(value.map(|value| format!("{value:.decimals$}"))), value)
+        }));
+        entries.push(budget_entry(row.tuning));
         let (parameters, cost) = (&row.parameters, &row.cost);
         let costs = [
-            thousands(parameters.trainable),
-            format!("{:.3}", parameters.share),
-            thousands(parameters.head),
-            or_dash(cost.train_seconds.map(|seconds| format!("{seconds:.1}"))),
-            or_dash(cost.peak_memory.map(|bytes| thousands(bytes as f64 / 1048576.0))),
-            or_dash(cost.adapter_bytes.map(|bytes| thousands(bytes / 1024.0))),
+            (thousands(parameters.trainable), Some(parameters.trainable)),
+            (format!("{:.3}", parameters.share), Some(parameters.share)),
+            (thousands(parameters.head), Some(parameters.head)),
+            (or_dash(cost.train_seconds.map(|seconds| format!("{seconds:.1}"))), cost.train_seconds),
+            {
+                let mebibytes = cost.peak_memory.map(|bytes| bytes as f64 / 1048576.0);
+                (or_dash(mebibytes.map(thousands)), mebibytes)
+            },
+            (or_dash(cost.adapter_bytes.map(|bytes| thousands(bytes / 1024.0))), cost.adapter_bytes),
         ];
-        entries.extend(costs.map(|text| Entry { text, rank_by: None }));
+        entries.extend(costs.map(|(text, value)| Entry::plain(text, value)));
         entries
+    }
+
+    /// Columns that are shown where any method has them: header, value and decimals.
+    fn optional(&self) -> impl Iterator<Item = OptionalColumn> {
+        let columns: [OptionalColumn; 4] = [
+            ("test-selected", |row| row.test_selected.map(|selected| selected.accuracy), 1),
+            ("optimism", |row| row.test_selected.map(|selected| selected.optimism), 2),
+            ("no answer %", |row| row.no_answer, 1),
+            ("forgetting", |row| row.forgetting, 3),
+        ];
+        columns.into_iter().filter(|(_, of, _)| self.rows.iter().any(|row| of(row).is_some()))
+    }
+
+    fn is_not_different_from_best(&self, row: &Row) -> bool {
+        let mut against = self.against_best.iter().filter(|difference| difference.method == row.label);
+        against.any(|difference| difference.is_significant() == Some(false))
     }
 
     fn caption(&self) -> String {
@@ -137,11 +194,36 @@ impl Comparison {
                     .into(),
             );
         }
+        let items: Vec<String> = self.differences.iter().filter_map(Difference::items_in_words).collect();
+        if !items.is_empty() {
+            notes.extend(items.into_iter().map(|sentence| format!("{sentence}.")));
+            notes.push(
+                "Over items: McNemar's test (exact up to 1,000 items that one of the two has right alone), p \
+                 corrected by Holm; points: mean over sets with the 95 % interval of a paired bootstrap within sets."
+                    .into(),
+            );
+        }
+        if let Some(best) = self.against_best.first() {
+            notes.push(format!(
+                "{NOT_DIFFERENT}: not significantly different from the best, {} (paired t test over sets and \
+                 seeds, corrected by Holm, 0.05).",
+                best.baseline
+            ));
+        }
+        notes.extend(self.ranking.as_ref().and_then(ranking_note));
         notes.push(
-            "Averages are formed for each seed first; SE is their standard error over seeds. Parameters are \
+            "Averages are formed for each seed first; the intervals are Student's, over seeds. Parameters are \
              without head; head, training time and adapter are means over cells, peak memory is the largest."
                 .into(),
         );
+        if self.rows.iter().any(|row| row.test_selected.is_some()) {
+            notes.push(
+                "test-selected: the best epoch by accuracy on the test split, the peers' convention; optimism: \
+                 what it exceeds the accuracy of the last epoch by. Nothing here is chosen by it."
+                    .into(),
+            );
+        }
+        notes.push(self.budget_note());
         if self.rows.iter().any(|row| !row.is_complete()) {
             notes.push(format!(
                 "(k/n): k of n seeds finished. {INCOMPLETE}: over fewer sets or seeds than the others, so not ranked."
@@ -164,6 +246,23 @@ impl Comparison {
         }
         notes.extend(origin.warnings.iter().map(|warning| format!("Warning: {warning}")));
         notes
+    }
+
+    /// Whether all methods were tuned alike.
+    fn budget_note(&self) -> String {
+        let budgets: BTreeSet<(usize, usize)> =
+            self.rows.iter().map(|row| (row.tuning.fewest, row.tuning.most)).collect();
+        match (budgets.len(), budgets.first()) {
+            (1, Some((0, 0))) => {
+                "Settings were fixed beforehand for all methods alike: none was tuned on val.".into()
+            }
+            (1, Some((fewest, most))) if fewest == most => {
+                format!(
+                    "Tuning: {fewest} settings tried on val for each set, the same number for every method."
+                )
+            }
+            _ => "Warning: the methods were not tuned over the same number of settings.".into(),
+        }
     }
 
     /// Which cells of a method have no accuracy, by reason.
@@ -204,30 +303,50 @@ impl Row {
 fn cell_entry(cell: &Cell) -> Entry {
     let Some(spread) = cell.spread else {
         let diverged = cell.outcomes.contains(&Outcome::Diverged);
-        return Entry { text: if diverged { "diverged" } else { "missing" }.into(), rank_by: None };
+        return Entry::plain(if diverged { "diverged" } else { "missing" }.into(), None);
     };
+    let mean = Some(spread.mean);
     if cell.is_complete() {
-        return Entry { text: plus_minus(&spread), rank_by: Some(spread.mean) };
+        return Entry { text: plus_minus(&spread), rank_by: mean, value: mean };
     }
-    Entry {
-        text: format!("{} ({}/{})", plus_minus(&spread), spread.count, cell.outcomes.len()),
-        rank_by: None,
-    }
+    Entry::plain(format!("{} ({}/{})", plus_minus(&spread), spread.count, cell.outcomes.len()), mean)
 }
 
 fn average_entry(average: &Average) -> Entry {
     match average.spread {
-        None => Entry { text: "missing".into(), rank_by: None },
+        None => Entry::plain("missing".into(), None),
         Some(spread) if average.is_complete() => {
-            Entry { text: plus_minus(&spread), rank_by: Some(spread.mean) }
+            Entry { text: plus_minus(&spread), rank_by: Some(spread.mean), value: Some(spread.mean) }
         }
-        Some(spread) => Entry { text: format!("{}{INCOMPLETE}", plus_minus(&spread)), rank_by: None },
+        Some(spread) => Entry::plain(format!("{}{INCOMPLETE}", plus_minus(&spread)), Some(spread.mean)),
     }
 }
 
-fn error_entry(average: &Average) -> Entry {
-    let error = average.spread.and_then(|spread| spread.standard_error);
-    Entry { text: or_dash(error.map(|error| format!("{error:.2}"))), rank_by: None }
+fn interval_entry(average: &Average) -> Entry {
+    let interval = average.spread.and_then(|spread| spread.interval_95);
+    let text = or_dash(interval.map(|(low, high)| format!("{low:.1} to {high:.1}")));
+    Entry::plain(text, interval.map(|(low, _)| low))
+}
+
+fn budget_entry(budget: TuningBudget) -> Entry {
+    let text = match (budget.fewest, budget.most) {
+        (0, 0) => "fixed".into(),
+        (fewest, most) if fewest == most => most.to_string(),
+        (fewest, most) => format!("{fewest} to {most}"),
+    };
+    Entry::plain(text, Some(budget.most as f64))
+}
+
+fn ranking_note(ranking: &MethodRanking) -> Option<String> {
+    let friedman = ranking.friedman?;
+    let p =
+        if friedman.p_value < 0.001 { "p < 0.001".into() } else { format!("p = {:.3}", friedman.p_value) };
+    let critical = ranking.critical_difference?;
+    Some(format!(
+        "Average ranks over {} sets (1 is best): Friedman's test {p}; ranks further apart than {critical:.2} \
+         differ (Nemenyi, 0.05).",
+        ranking.sets
+    ))
 }
 
 fn plus_minus(spread: &Spread) -> String {

@@ -15,10 +15,14 @@ pub mod files;
 pub mod frame;
 mod layout;
 pub mod load;
+mod page;
+mod parquet_file;
+pub mod predictions;
 pub mod published;
 pub mod record;
 pub mod statistics;
 pub mod table;
+pub mod weight_shift;
 
 pub use comparison::Comparison;
 pub use error::ReportError;

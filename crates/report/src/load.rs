@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::ReportError;
@@ -43,6 +44,30 @@ pub struct Stored {
     pub path: PathBuf,
     /// What it says.
     pub record: Record,
+    /// Whether it is one of several sets on which a model that was trained once was read.
+    pub is_part: bool,
+}
+
+impl Stored {
+    /// One row for each set that the record tells of: itself, or what its model gave on each of several sets.
+    /// The cost and the protocol are those of the one training; [`crate::record::Metrics::evaluations`] keeps the
+    /// set's own entry.
+    pub fn rows(path: PathBuf, record: Record) -> Vec<Self> {
+        if record.metrics.evaluations.is_empty() {
+            return vec![Self { path, record, is_part: false }];
+        }
+        let rows = record.metrics.evaluations.iter().map(|evaluation| {
+            let mut part = record.clone();
+            part.dataset = evaluation.dataset.clone();
+            part.metrics.accuracy = Some(evaluation.accuracy);
+            part.metrics.no_answer = evaluation.no_answer;
+            part.metrics.evaluations = vec![evaluation.clone()];
+            // The best epoch was read as a mean over the sets: it is no single set's.
+            part.metrics.test_selected = None;
+            Self { path: path.clone(), record: part, is_part: true }
+        });
+        rows.collect()
+    }
 }
 
 /// Reads every record under `runs`, in sorted order of their paths.
@@ -53,7 +78,8 @@ pub fn read_records(runs: &Path) -> Result<Vec<Stored>, ReportError> {
     let mut paths = Vec::new();
     find_records(runs, &mut paths)?;
     paths.sort();
-    paths.into_iter().map(read_sound).collect()
+    let rows: Vec<Vec<Stored>> = paths.into_par_iter().map(read_sound).collect::<Result<_, _>>()?;
+    Ok(rows.into_iter().flatten().collect())
 }
 
 /// The final records that the request asks for, in sorted order of their paths.
@@ -120,7 +146,7 @@ fn find_records(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), ReportErr
     Ok(())
 }
 
-fn read_sound(path: PathBuf) -> Result<Stored, ReportError> {
+fn read_sound(path: PathBuf) -> Result<Vec<Stored>, ReportError> {
     let record = Record::read(&path).map_err(|error| match schema_of(&path, &error) {
         Some(found) => ReportError::Schema { path: path.clone(), found },
         None => error.into(),
@@ -130,7 +156,7 @@ fn read_sound(path: PathBuf) -> Result<Stored, ReportError> {
     }
     match contradiction(&record) {
         Some(reason) => Err(ReportError::Unsound { path, reason }),
-        None => Ok(Stored { path, record }),
+        None => Ok(Stored::rows(path, record)),
     }
 }
 
@@ -147,6 +173,11 @@ fn contradiction(record: &Record) -> Option<String> {
         (State::Diverged, Some(accuracy)) => Some(format!("it diverged and has the accuracy {accuracy}")),
         (State::Finished, Some(accuracy)) if !(0.0..=1.0).contains(&accuracy) => {
             Some(format!("its accuracy {accuracy} is outside [0, 1]"))
+        }
+        (State::Finished, _) => {
+            let outside = record.metrics.evaluations.iter().find(|one| !(0.0..=1.0).contains(&one.accuracy));
+            outside
+                .map(|one| format!("its accuracy {} on {} is outside [0, 1]", one.accuracy, one.dataset.name))
         }
         _ => None,
     }

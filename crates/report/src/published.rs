@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::comparison::row::{Average, Row};
 use crate::comparison::{Comparison, DatasetColumn};
 use crate::error::ReportError;
 use crate::statistics::mean;
@@ -95,6 +96,74 @@ pub fn table(comparison: &Comparison) -> Result<Option<Table>, ReportError> {
     }))
 }
 
+/// Registry names and what sources call the same method; a suffix of size (`-8`, ` r16`) is not part of it.
+const NAMES: [(&str, &[&str]); 8] = [
+    ("linear", &["Linear"]),
+    ("fft", &["Full", "FT"]),
+    ("bitfit", &["BitFit"]),
+    ("lora", &["LoRA"]),
+    ("dora", &["DoRA"]),
+    ("ssf", &["SSF"]),
+    ("adapter", &["Adapter", "Series"]),
+    ("san", &["SAN"]),
+];
+
+/// Whether a source's name stands for the method of a row, by its label or by the registry's name.
+fn is_same_method(published: &str, row: &Row) -> bool {
+    if published.eq_ignore_ascii_case(&row.label) {
+        return true;
+    }
+    let size =
+        |text: &str| text.trim_start_matches(['-', ' ', 'r']).chars().all(|letter| letter.is_ascii_digit());
+    let mut names = NAMES.iter().filter(|(name, _)| *name == row.method).flat_map(|(_, names)| names.iter());
+    names.any(|name| published.strip_prefix(name).is_some_and(size))
+}
+
+/// Our numbers minus published ones of the same method, a row for each source; none where [`table`] is none or no
+/// method is in both.
+///
+/// # Errors
+/// As [`rows`].
+pub fn differences(comparison: &Comparison) -> Result<Option<Table>, ReportError> {
+    let Some(published) = table(comparison)? else { return Ok(None) };
+    let mut rows = Vec::new();
+    for ours in &comparison.rows {
+        let values = our_values(comparison, ours);
+        for theirs in published.rows.iter().filter(|theirs| is_same_method(&theirs.label, ours)) {
+            let numbers = values.iter().zip(&theirs.cells).map(|(ours, theirs)| {
+                let difference = ours.zip(theirs.value).map(|(ours, theirs)| ours - theirs);
+                let text = difference.map_or("-".into(), |difference| format!("{difference:+.1}"));
+                TableCell { value: difference, ..TableCell::from(text) }
+            });
+            let cells = numbers.chain(theirs.cells[values.len()..].iter().cloned()).collect();
+            rows.push(TableRow { label: format!("{} - {}", ours.label, theirs.label), cells });
+        }
+    }
+    Ok((!rows.is_empty()).then(|| Table {
+        name: format!("{}-against-published", comparison.name()),
+        caption: format!(
+            "Ours minus published for {} on {}, in points.",
+            comparison.backbone,
+            comparison.suite.to_uppercase()
+        ),
+        rows,
+        notes: vec!["-: not in the source, or a cell of ours diverged or is missing.".into()],
+        ..published
+    }))
+}
+
+/// Sets, group means and both averages, in the order of [`columns`]; only what is complete.
+fn our_values(comparison: &Comparison, row: &Row) -> Vec<Option<f64>> {
+    let average =
+        |average: &Average| average.spread.filter(|_| average.is_complete()).map(|spread| spread.mean);
+    let sets =
+        row.cells.iter().map(|cell| cell.spread.filter(|_| cell.is_complete()).map(|spread| spread.mean));
+    debug_assert_eq!(row.cells.len(), comparison.datasets.len());
+    sets.chain(row.group_means.iter().map(average))
+        .chain([average(&row.mean_of_sets), average(&row.mean_of_groups)])
+        .collect()
+}
+
 fn columns(comparison: &Comparison) -> Vec<Column> {
     let sets = comparison
         .datasets
@@ -135,6 +204,9 @@ fn cells(comparison: &Comparison, values: &BTreeMap<String, f64>) -> Vec<TableCe
     let sets = all.iter().map(|set| values.get(&set.name).copied());
     sets.chain(groups)
         .chain([mean_of_sets, mean_of_groups])
-        .map(|value| TableCell::from(value.map_or("-".into(), |value| format!("{value:.1}"))))
+        .map(|value| {
+            let text = value.map_or("-".into(), |value| format!("{value:.1}"));
+            TableCell { value, ..TableCell::from(text) }
+        })
         .collect()
 }

@@ -155,10 +155,25 @@ pub struct Metrics {
     /// Mean loss on a neutral text before and after tuning, where forgetting is measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgetting: Option<Forgetting>,
+    /// What the cut to a number of tokens took of the training rows, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub truncation: Option<Truncation>,
     /// Where a model that was trained once is read on several sets: what each gave. [`Metrics::accuracy`] and
     /// [`Metrics::no_answer`] are then the unweighted means over them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evaluations: Vec<Evaluation>,
+}
+
+/// Training rows that were too long for the protocol's number of tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Truncation {
+    /// Rows in all.
+    pub rows: usize,
+    /// Rows that were cut.
+    pub truncated: usize,
+    /// Of these, rows that lost their answer, or its end.
+    pub answers_lost: usize,
 }
 
 /// Mean loss, in nats a token, on a fixed text that no set contains.

@@ -43,12 +43,14 @@ pub struct TableRow {
 }
 
 /// A cell.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct TableCell {
     /// What it says.
     pub text: String,
     /// Its rank within the column.
     pub emphasis: Emphasis,
+    /// The number by which rows are sorted; none of a text.
+    pub value: Option<f64>,
 }
 
 /// How a cell stands out.
@@ -64,7 +66,7 @@ pub enum Emphasis {
 
 impl From<String> for TableCell {
     fn from(text: String) -> Self {
-        Self { text, emphasis: Emphasis::None }
+        Self { text, emphasis: Emphasis::None, value: None }
     }
 }
 

@@ -189,6 +189,128 @@ fn published_rows_are_shown_for_the_papers_profile_alone() {
     assert!(table.caption.contains("not measured here"));
 }
 
+#[test]
+fn only_complete_methods_are_ranked_and_compared_with_the_best() {
+    let comparison = comparison();
+    // LoRA beats linear on all three sets.
+    let ranking = comparison.ranking.as_ref().unwrap();
+    assert_eq!(
+        (ranking.methods.as_slice(), ranking.sets),
+        (&["linear".to_owned(), "LoRA (r 4)".to_owned()][..], 3)
+    );
+    assert_eq!(ranking.average_ranks, [2.0, 1.0]);
+    assert!(comparison.against_best.iter().all(|difference| difference.baseline == "LoRA (r 4)"));
+    // SAN's gap to LoRA is within the noise, linear's is not: the dagger stands at the first alone.
+    let table = comparison.table();
+    let mean = table.columns.iter().position(|column| column.header == "mean of 3 sets").unwrap();
+    let marked: Vec<bool> = table.rows.iter().map(|row| row.cells[mean].text.ends_with('†')).collect();
+    assert_eq!((marked[0], marked[2], marked[3]), (false, false, true));
+}
+
+#[test]
+fn the_optimism_of_choosing_on_the_test_split_has_its_own_column() {
+    let header = |table: &report::Table| table.columns.iter().any(|column| column.header == "optimism");
+    assert!(!header(&comparison().table()));
+    let mut records = records();
+    for stored in records.iter_mut().filter(|stored| stored.record.method.name == "lora") {
+        stored.record.metrics.test_selected = stored.record.metrics.accuracy.map(|accuracy| accuracy + 0.015);
+    }
+    let comparison = comparisons(records).unwrap().remove(0);
+    let selected = row(&comparison, "lora").test_selected.unwrap();
+    assert!((selected.optimism - 1.5).abs() < 1e-9 && selected.cells == 6);
+    assert!((selected.accuracy - 391.0 / 6.0 - 1.5).abs() < 1e-9);
+    assert!(header(&comparison.table()));
+}
+
+#[test]
+fn the_tuning_budget_is_shown_and_an_unequal_one_warned_of() {
+    let mut records = records();
+    let budget_notes = |records: Vec<report::load::Stored>| {
+        let notes = comparisons(records).unwrap().remove(0).table().notes;
+        notes.into_iter().filter(|note| note.contains("tuned") || note.contains("Tuning")).collect::<Vec<_>>()
+    };
+    for stored in &mut records {
+        stored.record.protocol["chosen_from"] = serde_json::json!([0.001, 0.01, 0.1]);
+    }
+    assert!(
+        budget_notes(records.clone())[0].contains("3 settings tried on val for each set, the same number")
+    );
+    records[0].record.protocol["chosen_from"] = serde_json::json!([]);
+    assert!(budget_notes(records)[0].starts_with("Warning"));
+}
+
+#[test]
+fn a_record_of_several_sets_becomes_a_row_for_each() {
+    let whole = {
+        let mut whole = record(METHODS[2], 0, &common::SETS, 0, Some(70.0));
+        let evaluation = |set: usize, accuracy: f64| report::record::Evaluation {
+            dataset: record(METHODS[2], set, &common::SETS, 0, None).dataset,
+            accuracy,
+            no_answer: Some(0.125),
+            further: [("f1".to_owned(), 0.5)].into(),
+        };
+        whole.dataset.name = "mini/all".into();
+        whole.metrics.evaluations = vec![evaluation(0, 0.6), evaluation(2, 0.8)];
+        whole
+    };
+    let rows = report::load::Stored::rows("runs/x/record.json".into(), whole);
+    let comparison = comparisons(rows).unwrap().remove(0);
+    let sets: Vec<&str> = comparison.datasets.iter().map(|set| set.name.as_str()).collect();
+    assert_eq!(sets, ["mini/a", "mini/c"]);
+    assert_eq!(comparison.rows[0].cells[1].outcomes, [Outcome::Accuracy(80.0)]);
+    assert_eq!(comparison.rows[0].no_answer, Some(12.5));
+}
+
+/// Writes predictions of which the items in `right` are right.
+fn predictions(record: &report::Record, folder: &std::path::Path, right: std::ops::Range<usize>) {
+    let path = common::write(folder, record);
+    let rows = (0..20).map(|item| format!("{item},1,{}\n", usize::from(right.contains(&item))));
+    let text = std::iter::once("index,label,predicted\n".to_owned()).chain(rows).collect::<String>();
+    std::fs::write(path.with_file_name("predictions.csv"), text).unwrap();
+}
+
+#[test]
+fn single_answers_are_compared_over_the_sets_that_both_methods_read() {
+    let folder = tempfile::tempdir().unwrap();
+    for set in 0..2 {
+        predictions(&record(METHODS[0], set, &common::SETS, 0, Some(50.0)), folder.path(), 0..10);
+        predictions(&record(METHODS[3], set, &common::SETS, 0, Some(60.0)), folder.path(), 4..16);
+    }
+    let comparison = comparisons(report::load::read_records(folder.path()).unwrap()).unwrap().remove(0);
+    let items = comparison.differences[0].items.unwrap();
+    // On each set SAN alone is right on items 10 to 15, linear alone on 0 to 3.
+    assert_eq!((items.discordant.wins, items.discordant.losses, items.sets, items.items), (12, 8, 2, 40));
+    // scipy.stats.binomtest(8, 20).pvalue
+    assert!((items.mcnemar.unwrap().p_value - 0.5034446716308594).abs() < 1e-9);
+    let bootstrap = items.bootstrap.unwrap();
+    assert!((bootstrap.mean - 10.0).abs() < 1e-9);
+    assert!(bootstrap.interval_95.0 < 0.0 && bootstrap.interval_95.1 > 20.0);
+}
+
+#[test]
+fn predictions_that_are_not_in_order_are_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let record = record(METHODS[0], 0, &common::SETS, 0, Some(50.0));
+    let path = common::write(folder.path(), &record).with_file_name("predictions.csv");
+    std::fs::write(&path, "index,label,predicted\n0,1,1\n2,1,1\n").unwrap();
+    let read = report::load::read_records(folder.path()).unwrap();
+    let message = comparisons(read).unwrap_err().to_string();
+    assert!(message.contains("predictions.csv") && message.contains("row 1 has the index 2"), "{message}");
+}
+
+#[test]
+fn ours_minus_published_has_a_row_for_each_source() {
+    let mut record = record(METHODS[1], 0, &[("cifar100", "natural")], 0, Some(70.0));
+    record.profile = "paper".into();
+    record.backbone.name = "vit_base_patch16_224.augreg_in21k".into();
+    let comparison = comparisons(vec![stored(record)]).unwrap().remove(0);
+    let table = report::published::differences(&comparison).unwrap().unwrap();
+    let row = table.rows.iter().find(|row| row.cells[0].text != "-").unwrap();
+    // V-PETL-Bench prints 68.9 for full fine-tuning.
+    assert_eq!((row.label.as_str(), row.cells[0].text.as_str()), ("FFT - Full", "+1.1"));
+    assert!(row.cells.iter().any(|cell| cell.text == "V-PETL-Bench README"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]

@@ -40,14 +40,16 @@ const SITES: [(&str, &[usize]); 3] =
     [("patch_embed.proj.gamma", &[1, 16]), ("blocks.0.attn.qkv.gamma", &[1, 48]), ("head.weight", &[1, 10])];
 
 #[test]
-fn both_figures_are_drawn_as_svg_and_png_with_their_labels() {
+fn every_figure_is_drawn_as_svg_and_png_with_its_labels() {
     let (_folder, written) = draw(&SITES, 1.25).unwrap();
     let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
     let name = "vtab-embedded-vit_micro";
-    let expected =
-        ["accuracy.svg", "accuracy.png", "gamma.svg", "gamma.png"].map(|end| format!("{name}-{end}"));
+    let kinds =
+        ["accuracy", "accuracy-memory", "accuracy-time", "groups", "ranks", "gamma", "gamma-histogram"];
+    let expected: Vec<String> =
+        kinds.iter().flat_map(|kind| [format!("{name}-{kind}.svg"), format!("{name}-{kind}.png")]).collect();
     assert_eq!(names, expected);
-    for png in [&written[1], &written[3]] {
+    for png in written.iter().filter(|path| path.extension().is_some_and(|ending| ending == "png")) {
         let bytes = std::fs::read(png).unwrap();
         assert!(bytes.starts_with(b"\x89PNG") && bytes.len() > 5_000, "{}: {}", png.display(), bytes.len());
     }
@@ -56,7 +58,7 @@ fn both_figures_are_drawn_as_svg_and_png_with_their_labels() {
     {
         assert!(accuracy.contains(text), "{text}");
     }
-    let gamma = std::fs::read_to_string(&written[2]).unwrap();
+    let gamma = std::fs::read_to_string(&written[10]).unwrap();
     for text in [
         "patch_embed.proj",
         "blocks.0.attn.qkv",
@@ -72,8 +74,54 @@ fn both_figures_are_drawn_as_svg_and_png_with_their_labels() {
 }
 
 #[test]
-fn without_an_adapter_file_the_accuracy_alone_is_drawn() {
-    assert_eq!(draw(&[], 1.0).unwrap().1.len(), 2);
+fn without_an_adapter_file_only_the_figures_of_the_comparison_are_drawn() {
+    assert_eq!(draw(&[], 1.0).unwrap().1.len(), 10);
+}
+
+/// Draws records of which some have files beside them; returns the kinds that were drawn, or the message.
+fn draw_beside(files: &[(&str, &str, &str)]) -> Result<Vec<String>, String> {
+    let folder = tempfile::tempdir().unwrap();
+    for stored in records() {
+        let path = write(folder.path(), &stored.record);
+        for (method, file, text) in files {
+            if stored.record.method.name == *method {
+                std::fs::write(path.with_file_name(file), text).unwrap();
+            }
+        }
+    }
+    let comparison = comparisons(read_records(folder.path()).unwrap()).unwrap().remove(0);
+    let written =
+        draw_figures(&comparison, &folder.path().join("figures")).map_err(|error| error.to_string())?;
+    let stems = written.iter().filter(|path| path.extension().is_some_and(|ending| ending == "svg"));
+    Ok(stems
+        .map(|path| path.file_stem().unwrap().to_str().unwrap()["vtab-embedded-vit_micro-".len()..].into())
+        .collect())
+}
+
+#[test]
+fn learning_curves_are_drawn_from_the_epochs_of_a_san_cell() {
+    let epochs = r#"{"epoch":0,"train_loss":2.0,"test_accuracy":0.2,"readings":{"nt":0.15,"sp":0.12,"head":0.1}}
+{"epoch":1,"train_loss":1.5,"test_accuracy":0.5,"readings":{"nt":0.35,"sp":0.3,"head":0.2}}"#;
+    assert!(draw_beside(&[("san", "epochs.jsonl", epochs)]).unwrap().contains(&"curves".to_owned()));
+    let losses = r#"{"epoch":0,"train_loss":2.0}"#;
+    assert!(!draw_beside(&[("san", "epochs.jsonl", losses)]).unwrap().contains(&"curves".to_owned()));
+    let message = draw_beside(&[("san", "epochs.jsonl", "{\"epoch\":0,")]).unwrap_err();
+    assert!(message.contains("epochs.jsonl") && message.contains("line 1"), "{message}");
+}
+
+#[test]
+fn shifts_of_the_weights_are_drawn_for_all_methods_that_have_them() {
+    let shift = r#"{"layers":[{"name":"blocks.0.attn.qkv","singular_values":[2.0,1.0,0.1],"effective_rank":2.2,
+        "crop":{"before":[[0.1,0.2],[0.3,-0.4]],"after":[[0.2,0.2],[0.3,-0.1]]}},
+        {"name":"blocks.1.mlp.fc1","singular_values":[1.0,0.0],"effective_rank":1.0}]}"#;
+    let drawn =
+        draw_beside(&[("san", "weight_shift.json", shift), ("lora", "weight_shift.json", shift)]).unwrap();
+    for kind in ["surface", "singular-values", "effective-rank"] {
+        assert!(drawn.contains(&kind.to_owned()), "{kind} is not among {drawn:?}");
+    }
+    let ragged = shift.replace("[0.3,-0.1]", "[0.3]");
+    let message = draw_beside(&[("san", "weight_shift.json", &ragged)]).unwrap_err();
+    assert!(message.contains("blocks.0.attn.qkv"), "{message}");
 }
 
 #[test]

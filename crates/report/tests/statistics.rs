@@ -1,7 +1,7 @@
 //! Our statistics against scipy's and statsmodels' (tools/statistics_fixtures.py).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use report::statistics::{self, PairedTest};
+use report::statistics::{self, Discordant, PairedTest};
 use serde_json::Value;
 
 fn fixture() -> Value {
@@ -58,6 +58,52 @@ fn holms_correction_equals_statsmodels() {
     }
 }
 
+fn list<'a>(fixture: &'a Value, name: &str) -> &'a Vec<Value> {
+    fixture[name].as_array().unwrap()
+}
+
+#[test]
+fn mcnemars_tests_equal_statsmodels() {
+    for case in list(&fixture(), "mcnemar") {
+        let pairs =
+            Discordant { wins: case["wins"].as_u64().unwrap(), losses: case["losses"].as_u64().unwrap() };
+        assert_test("exact", statistics::mcnemar_exact(pairs).unwrap(), &case["exact"]);
+        assert_test("corrected", statistics::mcnemar_corrected(pairs).unwrap(), &case["corrected"]);
+    }
+}
+
+#[test]
+fn the_paired_bootstrap_equals_numpys_percentiles_of_the_same_draws() {
+    for case in list(&fixture(), "bootstrap") {
+        let strata: Vec<Vec<f64>> = list(case, "strata").iter().map(numbers).collect();
+        let (resamples, seed) =
+            (case["resamples"].as_u64().unwrap() as usize, case["seed"].as_u64().unwrap());
+        let ours = statistics::paired_bootstrap(&strata, resamples, seed).unwrap();
+        assert_close("mean", ours.mean, &case["mean"]);
+        assert_close("low", ours.interval_95.0, &case["interval_95"][0]);
+        assert_close("high", ours.interval_95.1, &case["interval_95"][1]);
+        assert_close("p", ours.p_value, &case["p_value"]);
+    }
+}
+
+#[test]
+fn ranks_friedmans_test_and_the_critical_difference_equal_scipys() {
+    for case in list(&fixture(), "rankings") {
+        let name = case["name"].as_str().unwrap();
+        let blocks: Vec<Vec<f64>> = list(case, "blocks").iter().map(numbers).collect();
+        for (ours, theirs) in
+            statistics::average_ranks(&blocks).unwrap().iter().zip(list(case, "average_ranks"))
+        {
+            assert_close(name, *ours, theirs);
+        }
+        let friedman = statistics::friedman(&blocks).unwrap();
+        assert_close(name, friedman.statistic, &case["statistic"]);
+        assert_close(name, friedman.p_value, &case["p_value"]);
+        let critical = statistics::nemenyi_critical_difference(blocks[0].len(), blocks.len(), 0.05).unwrap();
+        assert_close(name, critical, &case["critical_difference"]);
+    }
+}
+
 #[test]
 fn what_the_data_cannot_give_is_none() {
     assert_eq!(statistics::mean(&[]), None);
@@ -66,4 +112,10 @@ fn what_the_data_cannot_give_is_none() {
     assert_eq!(statistics::paired_t_test(&[2.0, 3.0], &[1.0, 2.0]), None);
     assert_eq!(statistics::wilcoxon_signed_rank(&[1.0], &[1.0]), None);
     assert!(statistics::holm(&[]).is_empty());
+    assert_eq!(statistics::mcnemar_exact(Discordant::default()), None);
+    assert_eq!(statistics::mcnemar_corrected(Discordant::default()), None);
+    assert_eq!(statistics::paired_bootstrap(&[vec![1.0], vec![]], 10, 0), None);
+    assert_eq!(statistics::average_ranks(&[vec![1.0, 2.0], vec![1.0]]), None);
+    assert_eq!(statistics::friedman(&[vec![1.0; 3], vec![2.0; 3]]), None);
+    assert_eq!(statistics::nemenyi_critical_difference(1, 5, 0.05), None);
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -97,7 +98,7 @@ pub struct Context {
     device: Device,
     data_root: Option<PathBuf>,
     weights_root: Option<PathBuf>,
-    sets: HashMap<String, Rc<ImageSet>>,
+    sets: HashMap<String, Arc<ImageSet>>,
     texts: Option<(String, Vec<Rc<TextSet>>)>,
     language: Option<(String, Rc<LoadedLanguageModel>)>,
     backbones: HashMap<(String, u32), Rc<LoadedBackbone>>,
@@ -129,7 +130,7 @@ impl Context {
     ///
     /// # Errors
     /// When the set is unknown, its folder is missing, or its lists are wrong.
-    pub fn set(&mut self, name: &str, source: &DataSource, image_size: u32) -> Result<Rc<ImageSet>> {
+    pub fn set(&mut self, name: &str, source: &DataSource, image_size: u32) -> Result<Arc<ImageSet>> {
         let key = format!("{name} {source:?} {image_size}");
         if let Some(set) = self.sets.get(&key) {
             return Ok(set.clone());
@@ -144,7 +145,7 @@ impl Context {
             self.sets.clear();
             self.features.clear();
         }
-        let set = Rc::new(set);
+        let set = Arc::new(set);
         self.sets.insert(key, set.clone());
         Ok(set)
     }

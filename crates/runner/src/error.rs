@@ -60,6 +60,12 @@ pub enum RunError {
         /// Exit code of what happened.
         code: u8,
     },
+    /// Slurm is not there, or refuses.
+    #[error("Slurm: {reason}")]
+    Slurm {
+        /// What it said.
+        reason: String,
+    },
     /// The memory does not suffice for one worker.
     #[error("a worker needs about {need}, and {budget} is the memory for all of them; {source_of_need}")]
     Memory {
@@ -96,6 +102,7 @@ Exit codes:
   8   libtorch failed
   9   a download failed, was refused, or needs terms to be accepted
   10  a cell was given up: it ended its worker again and again, or needs more memory than there is
+  11  Slurm is not there, or refuses
   75  stopped by a signal; run again to go on";
 
 /// Exit code where results cannot be written.
@@ -120,6 +127,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::Interrupted => INTERRUPTED,
             RunError::GaveUp { code, .. } => *code,
             RunError::Memory { .. } => GAVE_UP,
+            RunError::Slurm { .. } => 11,
             RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),
         });
     }

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use backbones::generate::Decoding;
 use data_loaders::text::{BatchLimits, ExampleProtocol, TextSource};
-use data_loaders::{ImageProtocol, SplitCounts};
+use data_loaders::{Augmentation, ImageProtocol, SplitCounts};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -101,6 +101,8 @@ pub struct Protocol {
     /// Stochastic depth: the probability, below 1, that the last block's branches are left out of a
     /// training pass; it grows linearly from the first block's 0.
     pub drop_path: f64,
+    /// Random changes of training images; none where it is left out.
+    pub augmentation: Option<Augmentation>,
     /// What the model reads, and how it becomes tensors.
     pub input: Input,
 }
@@ -176,6 +178,8 @@ struct WrittenProtocol {
     #[serde(default, skip_serializing_if = "is_zero")]
     drop_path: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    augmentation: Option<Augmentation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     image: Option<ImageProtocol>,
     #[serde(
         default,
@@ -189,26 +193,33 @@ impl TryFrom<WrittenProtocol> for Protocol {
     type Error = String;
 
     fn try_from(written: WrittenProtocol) -> Result<Self, String> {
-        let WrittenProtocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image, text } =
-            written;
+        let WrittenProtocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, .. } = written;
+        let WrittenProtocol { augmentation, image, text, .. } = written;
         let input = match (image, text) {
             (Some(image), None) => Input::Image(image),
             (None, Some(text)) => Input::Text(text),
             (None, None) => return Err("the protocol has neither `image` nor `text`".into()),
             (Some(_), Some(_)) => return Err("the protocol has both `image` and `text`".into()),
         };
-        Ok(Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, input })
+        if let Some(augmentation) = &augmentation {
+            augmentation.check().map_err(|reason| format!("augmentation: {reason}"))?;
+            if !matches!(input, Input::Image(_)) {
+                return Err("`augmentation` is for images".into());
+            }
+        }
+        Ok(Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, augmentation, input })
     }
 }
 
 impl From<Protocol> for WrittenProtocol {
     fn from(protocol: Protocol) -> Self {
-        let Protocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, input } = protocol;
+        let Protocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, augmentation, input } =
+            protocol;
         let (image, text) = match input {
             Input::Image(image) => (Some(image), None),
             Input::Text(text) => (None, Some(text)),
         };
-        Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, image, text }
+        Self { epochs, warmup_epochs, batch_size, weight_decay, drop_path, augmentation, image, text }
     }
 }
 

@@ -24,6 +24,8 @@ pub mod pool;
 pub mod pretrain;
 pub mod provenance;
 pub mod signals;
+pub mod slurm;
 pub(crate) mod team;
 pub mod training;
+pub mod tuning;
 pub mod worker;

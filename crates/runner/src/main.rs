@@ -48,6 +48,9 @@ enum Command {
     Wiring(commands::wiring::Arguments),
     /// Train a bundled backbone from nothing on drawn images.
     Pretrain(commands::pretrain::Arguments),
+    /// A task of a Slurm job array, as its script calls it.
+    #[command(hide = true)]
+    Task(commands::task::Arguments),
     /// One worker of a pool; its assignment comes on standard input.
     #[command(hide = true)]
     Worker,
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
         Command::Methods(arguments) => commands::methods::methods(&arguments),
         Command::Wiring(arguments) => commands::wiring::wiring(&arguments),
         Command::Pretrain(arguments) => commands::pretrain::pretrain(&arguments),
+        Command::Task(arguments) => commands::task::task(&arguments),
         Command::Worker => commands::worker::worker(),
     };
     match result {

@@ -4,13 +4,13 @@
 //! second, whose rates are known once the first is done, fill the table. Where every rate is fixed
 //! the first stage is empty. What is missing is found here, with its reason, not after an hour.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use data_loaders::{DatasetEntry, ImageProtocol, Split, dataset};
-use report::record::{RECORD_FILE, Record, Stage, State};
+use report::record::{RECORD_FILE, Stage};
 use san_core::methods;
 use san_core::trainables::TrainableSpec;
 
@@ -18,6 +18,7 @@ use crate::cell::Cell;
 use crate::context::Context;
 use crate::error::RunError;
 use crate::experiment::{DataSource, Experiment, Input, MethodSpec, Profile};
+use crate::tuning::{FinalCell, choose_all};
 
 /// Restrictions and changes from the command line.
 #[derive(Debug, Clone, Default)]
@@ -32,13 +33,6 @@ pub struct Selection {
     pub seeds: Option<usize>,
     /// So many epochs instead.
     pub epochs: Option<u64>,
-}
-
-/// A cell of the table, with the cells that its learning rate is chosen by.
-#[derive(Debug, Clone)]
-pub struct FinalCell {
-    cell: Cell,
-    candidates: Vec<Cell>,
 }
 
 /// A resolved experiment.
@@ -250,12 +244,13 @@ impl Plan {
     fn add_cells(&mut self, base: &Cell, spec: &MethodSpec, seeds: &[u64]) {
         let rates = spec.learning_rate.all();
         let tuned = rates.len() > 1;
-        let candidates: Vec<Cell> = rates
-            .iter()
-            .filter(|_| tuned)
-            .map(|&learning_rate| Cell { stage: Stage::Tune, learning_rate, ..base.clone() })
-            .collect();
-        self.tune.extend(candidates.iter().cloned());
+        let first = self.tune.len();
+        self.tune.extend(rates.iter().filter(|_| tuned).map(|&learning_rate| Cell {
+            stage: Stage::Tune,
+            learning_rate,
+            ..base.clone()
+        }));
+        let candidates = first..self.tune.len();
         let chosen_from = if tuned { rates.to_vec() } else { Vec::new() };
         for &seed in seeds {
             let cell = Cell { seed, chosen_from: chosen_from.clone(), ..base.clone() };
@@ -268,23 +263,7 @@ impl Plan {
     /// # Errors
     /// When a record of the first stage is missing or broken.
     pub fn final_cells(&self, store: &Store) -> Result<Vec<Cell>> {
-        let mut accuracies: BTreeMap<String, Option<f64>> = BTreeMap::new();
-        for cell in &self.tune {
-            let name = cell.name();
-            let record = Record::read(&store.cell(&name).join(RECORD_FILE))?;
-            accuracies.insert(name, record.metrics.accuracy.filter(|_| record.state == State::Finished));
-        }
-        let choose = |row: &FinalCell| {
-            let mut cell = row.cell.clone();
-            let accuracy = |candidate: &Cell| accuracies.get(&candidate.name()).copied().flatten();
-            let better = |a: &&Cell, b: &&Cell| accuracy(a).total_cmp_none_first(&accuracy(b));
-            // Of equals the first in the file's order wins: `max_by` takes the last.
-            if let Some(best) = row.candidates.iter().rev().max_by(better) {
-                cell.learning_rate = best.learning_rate;
-            }
-            cell
-        };
-        Ok(self.finals.iter().map(choose).collect())
+        choose_all(&self.tune, &self.finals, store)
     }
 
     /// How much there is, and how much is done.
@@ -378,16 +357,5 @@ fn unknown(what: &str, asked: &[String], known: &[String]) -> Result<(), String>
     match asked.iter().find(|name| !known.contains(name)) {
         Some(name) => Err(format!("this profile has no {what} `{name}`; it has {}", known.join(", "))),
         None => Ok(()),
-    }
-}
-
-/// Order of accuracies in which a diverged run loses to every other.
-trait TotalOrder {
-    fn total_cmp_none_first(&self, other: &Self) -> std::cmp::Ordering;
-}
-
-impl TotalOrder for Option<f64> {
-    fn total_cmp_none_first(&self, other: &Self) -> std::cmp::Ordering {
-        self.unwrap_or(f64::NEG_INFINITY).total_cmp(&other.unwrap_or(f64::NEG_INFINITY))
     }
 }

@@ -71,8 +71,23 @@ fn by_run(x: &Tensor, vector: &Tensor, apply: impl Fn(&Tensor, &Tensor) -> Tenso
     apply(&x.reshape([stack, -1, channels]), &vector.unsqueeze(1)).reshape(x.size())
 }
 
+/// `x W^T`, computed in the type of `weight` `[out, in]` and given in that of `x`: frozen weights may be
+/// kept in bf16 while activations between products, norms and everything trained stay f32.
+pub fn product(x: &Tensor, weight: &Tensor) -> Tensor {
+    let (outer, inner) = (x.kind(), weight.kind());
+    if outer == inner {
+        return x.linear(weight, None::<&Tensor>);
+    }
+    x.to_kind(inner).linear(weight, None::<&Tensor>).to_kind(outer)
+}
+
 /// `x W^T + b`: `x` is `[K * batch, ..., in]`, weight `[out, in]` and bias `[out]` a run.
 pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Tensor {
+    if let Parameter::Frozen(weight) = weight
+        && weight.kind() != x.kind()
+    {
+        return add_bias(&product(x, weight), bias);
+    }
     let single_bias = bias.map(Parameter::single);
     match (weight.single(), single_bias) {
         (Some(weight), None) => x.linear(&weight, None::<&Tensor>),

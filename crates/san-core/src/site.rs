@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::Error;
 use crate::layout::Projection;
@@ -52,6 +52,13 @@ impl Site {
         adapter: Option<Rc<dyn Adapter>>,
     ) -> Self {
         Self { projection, weight, bias, adapter }
+    }
+
+    /// Type of the weight, which the product is computed in.
+    pub fn kind(&self) -> Kind {
+        match &self.weight {
+            Parameter::Frozen(weight) | Parameter::Trained(weight) => weight.kind(),
+        }
     }
 
     /// See [`Adapter::input_scale`].

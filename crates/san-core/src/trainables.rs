@@ -193,17 +193,59 @@ impl Trainables {
     /// # Errors
     /// When libtorch cannot differentiate.
     pub fn gradient(&self, loss: &Tensor) -> Result<Tensor, Error> {
-        let gradients = Tensor::f_run_backward(&[loss], &self.leaves, false, false)?;
-        let stack = self.stack();
-        let flat = gradients
+        let mut sum = GradientSum::new(self);
+        sum.add(loss, None)?;
+        sum.finish()
+    }
+}
+
+/// A gradient summed over parts of a model that are differentiated one by one.
+#[derive(Debug)]
+pub struct GradientSum<'a> {
+    trainables: &'a Trainables,
+    /// Of each trained tensor; none as long as nothing depends on it.
+    sums: Vec<Option<Tensor>>,
+}
+
+impl<'a> GradientSum<'a> {
+    /// Zero.
+    pub fn new(trainables: &'a Trainables) -> Self {
+        Self { trainables, sums: trainables.leaves.iter().map(|_| None).collect() }
+    }
+
+    /// Adds the gradient of a scalar; returns that with respect to `input`, which must be a leaf.
+    ///
+    /// # Errors
+    /// When libtorch cannot differentiate.
+    pub fn add(&mut self, scalar: &Tensor, input: Option<&Tensor>) -> Result<Option<Tensor>, Error> {
+        let leaves = &self.trainables.leaves;
+        let inputs: Vec<&Tensor> = leaves.iter().chain(input).collect();
+        let mut gradients = Tensor::f_run_backward(&[scalar], &inputs, false, false)?;
+        let of_input = gradients.split_off(leaves.len()).pop();
+        for (sum, gradient) in self.sums.iter_mut().zip(gradients) {
+            if gradient.defined() {
+                *sum = Some(match sum.take() {
+                    Some(before) => before.f_add(&gradient)?,
+                    None => gradient,
+                });
+            }
+        }
+        Ok(of_input.filter(Tensor::defined))
+    }
+
+    /// The sum, `[K, P]`.
+    ///
+    /// # Errors
+    /// When memory is missing.
+    pub fn finish(self) -> Result<Tensor, Error> {
+        let stack = self.trainables.stack();
+        let flat = self
+            .sums
             .iter()
-            .zip(&self.leaves)
-            .map(|(gradient, leaf)| {
-                if gradient.defined() {
-                    gradient.f_reshape([stack, -1])
-                } else {
-                    leaf.f_zeros_like()?.f_reshape([stack, -1])
-                }
+            .zip(&self.trainables.leaves)
+            .map(|(sum, leaf)| match sum {
+                Some(gradient) => gradient.f_reshape([stack, -1]),
+                None => leaf.f_zeros_like()?.f_reshape([stack, -1]),
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(Tensor::f_cat(&flat, 1)?)

@@ -38,11 +38,10 @@ pub(super) fn document(header: &Header) -> Result<(Value, Marks), TokenizerError
         "gpt2" => {
             let (pre_tokenizer, ignore_merges) = cut(header)?;
             let merges = header.texts("tokenizer.ggml.merges")?;
-            let pair = |merge: &&'_ str| merge.split_once(' ').is_none();
-            if let Some(place) = merges.iter().position(|merge| pair(&merge.as_ref())) {
+            if let Some(place) = merges.iter().position(|merge| !merge.contains(' ')) {
                 return Err(wrong(header, format!("merge {place} is no pair of tokens")));
             }
-            let merges = merges.iter().filter_map(|merge| merge.split_once(' ')).collect();
+            let merges = merges.into_iter().filter_map(|merge| merge.split_once(' ')).collect();
             let tokens = tokens.into_iter().zip(kinds).collect();
             of_bytes(&ByteLevel { tokens, merges, pre_tokenizer, ignore_merges }, begin)
         }

@@ -10,7 +10,7 @@ use tokenizers::{AddedToken, Tokenizer};
 use super::error::TokenizerError;
 
 /// The token that ends a text.
-pub const END: &str = "<|endoftext|>";
+const END: &str = "<|endoftext|>";
 
 /// The `tokenizer.json` of a vocabulary of `size` tokens; the same texts give the same one.
 ///

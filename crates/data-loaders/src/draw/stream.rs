@@ -30,6 +30,41 @@ impl Stream {
         low + (high - low) * (self.0.next_u32() >> 8) as f32 / (1u32 << 24) as f32
     }
 
+    /// Uniform in `low..high`, on a grid of 2^-53 of the span.
+    pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
+        low + (high - low) * (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
+    }
+
+    /// Of mean 0 and deviation 1 (Box and Muller 1958, of whose pair one is taken).
+    pub(crate) fn normal(&mut self) -> f64 {
+        let radius = (-2.0 * (1.0 - self.between(0.0, 1.0)).ln()).sqrt();
+        radius * self.between(0.0, std::f64::consts::TAU).cos()
+    }
+
+    /// Of the beta distribution whose parameters are both `alpha`, above 0.
+    pub(crate) fn beta(&mut self, alpha: f64) -> f64 {
+        let (one, other) = (self.gamma(alpha), self.gamma(alpha));
+        // Where both are too small for a double, the distribution is nearly a coin.
+        if one + other > 0.0 { one / (one + other) } else { self.below(2) as f64 }
+    }
+
+    /// Of the gamma distribution of a shape above 0 (Marsaglia and Tsang 2000).
+    fn gamma(&mut self, shape: f64) -> f64 {
+        if shape < 1.0 {
+            let boost = (1.0 - self.between(0.0, 1.0)).powf(1.0 / shape);
+            return self.gamma(shape + 1.0) * boost;
+        }
+        let d = shape - 1.0 / 3.0;
+        loop {
+            let normal = self.normal();
+            let v = (1.0 + normal / (9.0 * d).sqrt()).powi(3);
+            let uniform = 1.0 - self.between(0.0, 1.0);
+            if v > 0.0 && uniform.ln() < normal * normal / 2.0 + d - d * v + d * v.ln() {
+                return d * v;
+            }
+        }
+    }
+
     /// Uniform in `0..count`; the bias of the multiplication is below count / 2^32.
     pub(crate) fn below(&mut self, count: usize) -> usize {
         ((u64::from(self.0.next_u32()) * count as u64) >> 32) as usize

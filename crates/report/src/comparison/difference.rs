@@ -5,10 +5,13 @@
 
 use std::fmt;
 
+use rayon::prelude::*;
 use serde::Serialize;
 
+use super::items::ItemTest;
 use super::row::{Cell, Row};
-use crate::statistics::{PairedTest, Spread, holm, paired_t_test, wilcoxon_signed_rank};
+use crate::layout::thousands;
+use crate::statistics::{Discordant, PairedTest, Spread, holm, paired_t_test, wilcoxon_signed_rank};
 
 /// Registry names of the methods that every other is measured against.
 const BASELINES: [&str; 2] = ["linear", "lora"];
@@ -31,6 +34,8 @@ pub struct Difference {
     pub wilcoxon: Option<PairedTest>,
     /// The paired t test's p-value, corrected by Holm for all differences of the comparison.
     pub corrected_p: Option<f64>,
+    /// The same two over single answers; none where the cells hold no predictions.
+    pub items: Option<ItemTest>,
     /// What it comes to.
     pub verdict: Verdict,
 }
@@ -50,7 +55,10 @@ pub enum Verdict {
 }
 
 /// Every row against every baseline; of two baselines, the later against the earlier.
-pub(super) fn against_baselines(rows: &[Row]) -> Vec<Difference> {
+pub(super) fn against_baselines(
+    rows: &[Row],
+    item_test: &(dyn Fn(&str, &str) -> Option<ItemTest> + Sync),
+) -> Vec<Difference> {
     let is_baseline = |row: &Row| BASELINES.contains(&row.method.as_str());
     let mut differences = Vec::new();
     for (place, baseline) in rows.iter().enumerate().filter(|(_, row)| is_baseline(row)) {
@@ -60,8 +68,35 @@ pub(super) fn against_baselines(rows: &[Row]) -> Vec<Difference> {
             }
         }
     }
+    differences
+        .par_iter_mut()
+        .for_each(|difference| difference.items = item_test(&difference.method, &difference.baseline));
+    correct(&mut differences);
+    correct_items(&mut differences);
+    differences
+}
+
+/// Every other row against the complete row with the highest mean over sets.
+pub(super) fn against_best(rows: &[Row]) -> Vec<Difference> {
+    let mean = |row: &Row| row.mean_of_sets.spread.map(|spread| spread.mean).unwrap_or(f64::NEG_INFINITY);
+    let complete = rows.iter().filter(|row| row.mean_of_sets.is_complete());
+    let Some(best) = complete.max_by(|a, b| mean(a).total_cmp(&mean(b))) else { return Vec::new() };
+    let others = rows.iter().filter(|row| row.label != best.label);
+    let mut differences: Vec<Difference> = others.map(|row| Difference::between(row, best)).collect();
     correct(&mut differences);
     differences
+}
+
+/// Holm's correction over the family of McNemar's tests.
+fn correct_items(differences: &mut [Difference]) {
+    let mut tests: Vec<&mut ItemTest> = differences
+        .iter_mut()
+        .filter_map(|difference| difference.items.as_mut().filter(|test| test.mcnemar.is_some()))
+        .collect();
+    let p_values: Vec<f64> = tests.iter().filter_map(|test| test.mcnemar.map(|test| test.p_value)).collect();
+    for (test, corrected) in tests.iter_mut().zip(holm(&p_values)) {
+        test.corrected_p = Some(corrected);
+    }
 }
 
 /// Holm's correction over the family of all the differences that could be tested.
@@ -99,8 +134,36 @@ impl Difference {
             t_test: paired_t_test(&ours, &theirs),
             wilcoxon: wilcoxon_signed_rank(&ours, &theirs),
             corrected_p: None,
+            items: None,
             verdict: Verdict::NoPairs,
         }
+    }
+
+    /// Whether the paired t test tells the two apart; none where there was too little to test.
+    pub fn is_significant(&self) -> Option<bool> {
+        self.corrected_p.map(|p| p < SIGNIFICANCE)
+    }
+
+    /// What the single answers say, as half a sentence; none without predictions.
+    pub fn items_in_words(&self) -> Option<String> {
+        let items = self.items?;
+        let Discordant { wins, losses } = items.discordant;
+        let p = match items.corrected_p {
+            None => "not tested".to_owned(),
+            Some(p) if p < 0.001 => "McNemar p < 0.001".to_owned(),
+            Some(p) => format!("McNemar p = {p:.3}"),
+        };
+        let interval = items.bootstrap.map_or(String::new(), |bootstrap| {
+            let (low, high) = bootstrap.interval_95;
+            format!(", {:+.1} points [{low:+.1}, {high:+.1}]", bootstrap.mean)
+        });
+        Some(format!(
+            "{} - {} over {} items of seed {}: right alone on {wins} against {losses} ({p}){interval}",
+            self.method,
+            self.baseline,
+            thousands(items.items as f64),
+            items.seed,
+        ))
     }
 
     /// The mean difference, its standard error, the number of pairs and the corrected p-value.

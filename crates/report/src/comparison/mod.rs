@@ -2,11 +2,13 @@
 //! shows, and no layout.
 //!
 //! [`row`] reduces a method's records to cells and averages, [`difference`] tests methods against
-//! the baselines, [`origin`] says where the records come from. A [`Comparison`] serialises to the
+//! the baselines and the best, [`items`] does so over single answers, [`ranking`] ranks over sets, [`origin`] says where the records come from. A [`Comparison`] serialises to the
 //! summary that `--json` prints. Accuracies are in percent from here on.
 
 pub mod difference;
+pub mod items;
 pub mod origin;
+pub mod ranking;
 pub mod row;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,7 +20,9 @@ use crate::frame;
 use crate::load::Stored;
 use crate::record::Record;
 use difference::Difference;
+use items::ItemAnswers;
 use origin::Origin;
+use ranking::Ranking;
 use row::Row;
 
 /// Methods in the order in which a table shows them: the two ends first (nothing trained but the
@@ -49,6 +53,10 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// Each method against the baselines.
     pub differences: Vec<Difference>,
+    /// Each method against the best of the complete ones, a family of its own; empty where there is no other.
+    pub against_best: Vec<Difference>,
+    /// Average ranks over the sets; none of fewer than two complete methods.
+    pub ranking: Option<Ranking>,
     /// The records behind it, by method, data set and seed.
     #[serde(skip)]
     pub(crate) records: Vec<Stored>,
@@ -77,12 +85,16 @@ pub struct Group {
 /// Splits records by backbone (and by suite and profile, should they be mixed) and compares each.
 ///
 /// # Errors
-/// When two records claim the same method, data set and seed.
+/// When two records claim the same method, data set and seed, or a file of predictions is damaged.
 pub fn comparisons(mut records: Vec<Stored>) -> Result<Vec<Comparison>, ReportError> {
     // From here on the order of the files does not matter.
     records.sort_by_cached_key(|stored| (key(&stored.record), stored.path.clone()));
     let groups = frame::groups(&frame::of_records(&records)?, &["suite", "profile", "backbone"])?;
-    groups.into_iter().map(|rows| compare(rows.iter().map(|&row| records[row].clone()).collect())).collect()
+    let mut records: Vec<Option<Stored>> = records.into_iter().map(Some).collect();
+    groups
+        .into_iter()
+        .map(|rows| compare(rows.iter().filter_map(|&row| records[row].take()).collect()))
+        .collect()
 }
 
 impl Comparison {
@@ -138,9 +150,26 @@ fn compare(records: Vec<Stored>) -> Result<Comparison, ReportError> {
             Row::of(&of_method, &datasets, &groups, &seeds)
         })
         .collect();
-    let differences = difference::against_baselines(&rows);
+    let answers = ItemAnswers::read(&records, &seeds)?;
+    let item_test = |method: &str, baseline: &str| answers.test(method, baseline, &datasets);
+    let differences = difference::against_baselines(&rows, &item_test);
+    let against_best = difference::against_best(&rows);
+    let ranking = Ranking::of(&rows);
     let origin = Origin::of(&records, &datasets);
-    Ok(Comparison { suite, profile, backbone, origin, seeds, datasets, groups, rows, differences, records })
+    Ok(Comparison {
+        suite,
+        profile,
+        backbone,
+        origin,
+        seeds,
+        datasets,
+        groups,
+        rows,
+        differences,
+        against_best,
+        ranking,
+        records,
+    })
 }
 
 fn dataset_columns(records: &[Stored]) -> Vec<DatasetColumn> {

@@ -4,6 +4,8 @@
 //! is missing is never dropped unseen: it stays in the cell, and an average without it counts the
 //! sets it has ([`Average::is_complete`]).
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 
 use super::{DatasetColumn, Group};
@@ -25,6 +27,14 @@ pub struct Row {
     pub mean_of_sets: Average,
     /// Mean of the group means; another number than [`Row::mean_of_sets`] where groups differ in size.
     pub mean_of_groups: Average,
+    /// What the peers' convention of choosing the epoch on the test split would have shown, where it was read.
+    pub test_selected: Option<TestSelected>,
+    /// Share of texts without an answer in percent, mean over cells; none where every reading gives an answer.
+    pub no_answer: Option<f64>,
+    /// Rise of the mean loss on a neutral text, nats a token, mean over cells; none where it was not measured.
+    pub forgetting: Option<f64>,
+    /// How many settings were tried on val for each cell.
+    pub tuning: TuningBudget,
     /// Sizes.
     pub parameters: ParameterSummary,
     /// Costs.
@@ -66,6 +76,26 @@ pub struct Average {
     pub expected_seeds: usize,
 }
 
+/// Test-selected accuracy beside the honest one, over the cells that have both.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct TestSelected {
+    /// Mean of the best epochs' accuracies on the test split, in percent.
+    pub accuracy: f64,
+    /// What it exceeds the accuracy of the same cells by, in points: the optimism of choosing on the test split.
+    pub optimism: f64,
+    /// Cells that both are over.
+    pub cells: usize,
+}
+
+/// Settings that were tried on the validation split before the final run of a cell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TuningBudget {
+    /// Of the cell with the fewest; 0 where the settings were fixed beforehand.
+    pub fewest: usize,
+    /// Of the cell with the most.
+    pub most: usize,
+}
+
 /// Numbers of parameters of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ParameterSummary {
@@ -98,7 +128,14 @@ impl Row {
         groups: &[Group],
         seeds: &[u64],
     ) -> Self {
-        let cells: Vec<Cell> = datasets.iter().map(|dataset| Cell::of(records, dataset, seeds)).collect();
+        let mut of_sets: HashMap<&str, Vec<&Record>> = HashMap::new();
+        for record in records {
+            of_sets.entry(&record.dataset.name).or_default().push(record);
+        }
+        let cell = |dataset: &DatasetColumn| {
+            Cell::of(of_sets.get(dataset.name.as_str()).map_or(&[], Vec::as_slice), seeds)
+        };
+        let cells: Vec<Cell> = datasets.iter().map(cell).collect();
         let group_cells: Vec<Vec<&Cell>> =
             groups.iter().map(|group| group.datasets.iter().map(|&index| &cells[index]).collect()).collect();
         let all_cells: Vec<&Cell> = cells.iter().collect();
@@ -110,6 +147,12 @@ impl Row {
             group_means: group_cells.iter().map(|group| average(std::slice::from_ref(group))).collect(),
             mean_of_sets: average(&[all_cells]),
             mean_of_groups: average(&group_cells),
+            test_selected: TestSelected::of(records),
+            no_answer: over_cells(records, |record| record.metrics.no_answer.map(|share| 100.0 * share)),
+            forgetting: over_cells(records, |record| {
+                record.metrics.forgetting.map(|forgetting| forgetting.after - forgetting.before)
+            }),
+            tuning: TuningBudget::of(records),
             parameters: ParameterSummary::of(records),
             cost: CostSummary::of(records),
             cells,
@@ -118,10 +161,10 @@ impl Row {
 }
 
 impl Cell {
-    fn of(records: &[&Record], dataset: &DatasetColumn, seeds: &[u64]) -> Self {
+    /// Of the records of one method on one set.
+    fn of(records: &[&Record], seeds: &[u64]) -> Self {
         let outcome = |seed: &u64| {
-            let found =
-                records.iter().find(|record| record.dataset.name == dataset.name && record.seed == *seed);
+            let found = records.iter().find(|record| record.seed == *seed);
             match found.map(|record| (record.state, record.metrics.accuracy)) {
                 None => Outcome::Missing,
                 Some((State::Finished, Some(accuracy))) => Outcome::Accuracy(100.0 * accuracy),
@@ -189,6 +232,31 @@ impl Average {
 /// Indices of the seeds for which the method has any accuracy.
 fn seeds_run(cells: &[Cell], seeds: usize) -> Vec<usize> {
     (0..seeds).filter(|&seed| cells.iter().any(|cell| cell.outcomes[seed].accuracy().is_some())).collect()
+}
+
+/// Mean of what some cells have.
+fn over_cells(records: &[&Record], of: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
+    mean(&records.iter().filter_map(|record| of(record)).collect::<Vec<_>>())
+}
+
+impl TestSelected {
+    fn of(records: &[&Record]) -> Option<Self> {
+        let both =
+            records.iter().filter_map(|record| record.metrics.test_selected.zip(record.metrics.accuracy));
+        let (selected, honest): (Vec<f64>, Vec<f64>) = both.unzip();
+        let accuracy = 100.0 * mean(&selected)?;
+        Some(Self { accuracy, optimism: accuracy - 100.0 * mean(&honest)?, cells: selected.len() })
+    }
+}
+
+impl TuningBudget {
+    fn of(records: &[&Record]) -> Self {
+        let tried = |record: &&Record| record.protocol["chosen_from"].as_array().map_or(0, Vec::len);
+        Self {
+            fewest: records.iter().map(tried).min().unwrap_or(0),
+            most: records.iter().map(tried).max().unwrap_or(0),
+        }
+    }
 }
 
 impl ParameterSummary {

@@ -85,6 +85,7 @@ fn escape(text: &str) -> String {
             '\\' => escaped.push_str("\\textbackslash{}"),
             '<' => escaped.push_str("$<$"),
             '>' => escaped.push_str("$>$"),
+            '†' => escaped.push_str("$^{\\dagger}$"),
             '±' => escaped.push_str("$\\pm$"),
             '`' => escaped.push('\''),
             _ => escaped.push(letter),

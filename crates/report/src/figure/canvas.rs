@@ -23,6 +23,9 @@ pub(super) type Failure<B> = DrawingAreaErrorKind<<B as DrawingBackend>::ErrorTy
 
 /// A drawing that does not know its format.
 pub(super) trait Figure {
+    /// What it shows, in a sentence: the text that stands for it where it cannot be seen.
+    fn title(&self) -> String;
+
     /// Width and height in pixels.
     fn size(&self) -> (u32, u32);
 
@@ -41,6 +44,13 @@ pub(super) fn draw(figure: &impl Figure, stem: &Path) -> Result<Vec<PathBuf>, Re
     write_atomically(&svg, |scratch| paint(figure, SVGBackend::new(scratch, figure.size())))?;
     write_atomically(&png, |scratch| paint(figure, BitMapBackend::new(scratch, figure.size())))?;
     Ok(vec![svg, png])
+}
+
+/// The figure as the text of an SVG.
+pub(super) fn svg(figure: &impl Figure) -> Result<String, std::io::Error> {
+    let mut text = String::new();
+    paint(figure, SVGBackend::with_string(&mut text, figure.size()))?;
+    Ok(text)
 }
 
 fn paint<B: DrawingBackend>(figure: &impl Figure, backend: B) -> Result<(), std::io::Error> {

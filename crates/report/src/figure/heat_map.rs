@@ -127,6 +127,10 @@ impl HeatMap {
 }
 
 impl Figure for HeatMap {
+    fn title(&self) -> String {
+        self.title.clone()
+    }
+
     fn size(&self) -> (u32, u32) {
         ((LEFT + PLOT_WIDTH as i32 + RIGHT) as u32, (self.plot_bottom() + BOTTOM) as u32)
     }

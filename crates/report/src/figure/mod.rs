@@ -1,13 +1,21 @@
 //! Figures, each as SVG and PNG by the same drawing code.
 //!
-//! `scatter`, `heat_map` and `wiring` draw on a `canvas`; `gamma` reads what the heat map shows.
+//! Each submodule is one figure on a `canvas`, in the one style of `plot` and `palette`; `gamma` reads what the heat
+//! map and the histograms show. [`draw_figures`] makes all that the records and the files beside them allow.
 
+mod bars;
 mod canvas;
+mod curves;
 mod gamma;
 mod heat_map;
+mod histogram;
 mod labels;
 mod palette;
+mod plot;
+mod ranks;
 mod scatter;
+mod spectrum;
+mod surface;
 mod wiring;
 
 use std::path::{Path, PathBuf};
@@ -16,26 +24,32 @@ use crate::comparison::{Comparison, STUDIED};
 use crate::error::ReportError;
 use crate::load::Stored;
 use crate::record::{ADAPTER_FILE, State};
+use crate::weight_shift::WeightShift;
+use bars::Bars;
+use canvas::Figure;
+use curves::{Curves, EPOCHS_FILE};
 use heat_map::HeatMap;
-use scatter::Scatter;
+use histogram::Histograms;
+use ranks::RankDiagram;
+use scatter::{CostAxis, Scatter};
+use spectrum::{EffectiveRanks, Shifts, Spectra};
+use surface::Surfaces;
 use wiring::WiringFigure;
 
 pub use wiring::WiredSite;
 
-/// Draws the figures of a comparison into `folder` (made if need be): `<name>-accuracy`, and
-/// `<name>-gamma` for the first finished SAN cell that has its adapter file, in the table's order.
-/// Returns the paths of the SVG and PNG files.
+/// Draws the figures of a comparison into `folder` (made if need be), as `<name>-<kind>.svg` and `.png`, each where
+/// there is something to draw. Of the comparison: `accuracy`, `accuracy-memory` and `accuracy-time`, `groups`, `ranks`.
+/// Of the first finished SAN cell in the table's order that has the file: `gamma` and `gamma-histogram` (adapter),
+/// `curves` (epochs). Of the first data set and seed with weight shifts: `singular-values`, `effective-rank`, `surface`.
+/// Returns the paths.
 ///
 /// # Errors
-/// When an adapter file is malformed or the folder cannot be written.
+/// When a file beside a record is malformed or the folder cannot be written.
 pub fn draw_figures(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let stem = |kind: &str| folder.join(format!("{}-{kind}", comparison.name()));
-    let mut written = canvas::draw(&Scatter::of(comparison), &stem("accuracy"))?;
-    let cell = comparison.records().iter().find(|stored| has_gammas(stored));
-    if let Some(stored) = cell {
-        written.extend(draw_gamma(stored, &stem("gamma"))?);
-    }
-    Ok(written)
+    let mut files = Files { stem: folder.join(comparison.name()), written: Vec::new() };
+    draw_all(comparison, &mut files)?;
+    Ok(files.written)
 }
 
 /// Draws the gammas of one SAN cell, from the adapter file beside its record, as `<stem>.svg` and
@@ -56,8 +70,122 @@ pub fn draw_wiring(title: &str, sites: &[WiredSite], stem: &Path) -> Result<Vec<
     canvas::draw(&WiringFigure::of(title, sites), stem)
 }
 
-fn has_gammas(stored: &Stored) -> bool {
-    stored.record.method.name == STUDIED
-        && stored.record.state == State::Finished
-        && stored.path.with_file_name(ADAPTER_FILE).exists()
+/// A figure within a page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct InlineFigure {
+    /// What it shows, in a sentence.
+    pub(crate) title: String,
+    /// The element `svg`.
+    pub(crate) svg: String,
+}
+
+/// The figures of a comparison as texts, in the order of [`draw_figures`].
+pub(crate) fn inline_figures(comparison: &Comparison) -> Result<Vec<InlineFigure>, ReportError> {
+    let mut inline = Inline(Vec::new());
+    draw_all(comparison, &mut inline)?;
+    Ok(inline.0)
+}
+
+/// Where drawings go.
+trait Sink {
+    fn put(&mut self, kind: &str, figure: &impl Figure) -> Result<(), ReportError>;
+}
+
+struct Files {
+    stem: PathBuf,
+    written: Vec<PathBuf>,
+}
+
+impl Sink for Files {
+    fn put(&mut self, kind: &str, figure: &impl Figure) -> Result<(), ReportError> {
+        let mut stem = self.stem.as_os_str().to_owned();
+        stem.push(format!("-{kind}"));
+        self.written.extend(canvas::draw(figure, Path::new(&stem))?);
+        Ok(())
+    }
+}
+
+struct Inline(Vec<InlineFigure>);
+
+impl Sink for Inline {
+    fn put(&mut self, kind: &str, figure: &impl Figure) -> Result<(), ReportError> {
+        let svg = canvas::svg(figure).map_err(|error| ReportError::Format {
+            what: format!("figure {kind}"),
+            reason: error.to_string(),
+        })?;
+        self.0.push(InlineFigure { title: figure.title(), svg });
+        Ok(())
+    }
+}
+
+fn draw_all(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
+    let costs = [
+        ("accuracy", CostAxis::Parameters),
+        ("accuracy-memory", CostAxis::Memory),
+        ("accuracy-time", CostAxis::Time),
+    ];
+    for (kind, cost) in costs {
+        let scatter = Scatter::of(comparison, cost);
+        if scatter.is_worth_drawing() || kind == "accuracy" {
+            sink.put(kind, &scatter)?;
+        }
+    }
+    sink.put("groups", &Bars::of(comparison))?;
+    if let Some(diagram) =
+        comparison.ranking.as_ref().and_then(|ranking| RankDiagram::of(comparison, ranking))
+    {
+        sink.put("ranks", &diagram)?;
+    }
+    draw_studied(comparison, sink)?;
+    draw_shifts(comparison, sink)
+}
+
+/// What is drawn of a single cell of the method under study.
+fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
+    let first_with = |file: &str| {
+        let mut cells = comparison.records().iter().filter(|stored| is_studied(stored));
+        cells.find(|stored| stored.path.with_file_name(file).exists())
+    };
+    if let Some(stored) = first_with(ADAPTER_FILE) {
+        let gammas = gamma::read(&stored.path.with_file_name(ADAPTER_FILE))?;
+        let histograms = Histograms::of(&stored.record, &gammas);
+        sink.put("gamma", &HeatMap::of(&stored.record, gammas))?;
+        sink.put("gamma-histogram", &histograms)?;
+    }
+    if let Some(stored) = first_with(EPOCHS_FILE) {
+        let curves = Curves::of(&stored.record, &curves::read(&stored.path.with_file_name(EPOCHS_FILE))?);
+        if curves.is_worth_drawing() {
+            sink.put("curves", &curves)?;
+        }
+    }
+    Ok(())
+}
+
+/// What is drawn of the weights: the methods on the first data set and seed for which any was stored.
+fn draw_shifts(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
+    let mut cells = Vec::new();
+    for Stored { path, record, .. } in comparison.records() {
+        let is_same_place = cells.first().is_none_or(|(first, _): &(&crate::Record, _)| {
+            first.dataset.name == record.dataset.name && first.seed == record.seed
+        });
+        if is_same_place && let Some(shift) = WeightShift::read(path.parent().unwrap_or(path))? {
+            cells.push((record, shift));
+        }
+    }
+    let studied = cells.iter().find(|(record, _)| record.method.name == STUDIED).or(cells.first());
+    let layer = studied.and_then(|(record, shift)| {
+        shift.layers.iter().find_map(|layer| Some((*record, &layer.name, layer.crop.as_ref()?)))
+    });
+    if let Some((record, name, crop)) = layer {
+        sink.put("surface", &Surfaces::of(record, name, crop))?;
+    }
+    if let Some(shifts) = Shifts::of(cells) {
+        sink.put("singular-values", &Spectra(&shifts))?;
+        sink.put("effective-rank", &EffectiveRanks(&shifts))?;
+    }
+    Ok(())
+}
+
+fn is_studied(stored: &Stored) -> bool {
+    stored.record.method.name == STUDIED && stored.record.state == State::Finished
 }

@@ -1,8 +1,8 @@
-//! Accuracy against trainable parameters: what a method gains for what it trains.
+//! Accuracy against a cost: trainable parameters, memory or time.
 //!
 //! The horizontal axis is logarithmic; methods that train nothing but the head have a place of
-//! their own at its left, marked 0. A method is on the Pareto front if none is as accurate with as
-//! few parameters.
+//! their own at its left, marked 0. A method is on the Pareto front if none is as accurate at as
+//! low a cost.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -11,6 +11,7 @@ use super::canvas::{Anchor, Failure, Figure, line, style, text, upward};
 use super::labels::{Area, Pixels, place};
 use super::palette::{GUIDE, SECONDARY, qualitative};
 use crate::comparison::Comparison;
+use crate::comparison::row::Row;
 
 const SIZE: (u32, u32) = (1400, 950);
 const FRAME: Area = Area { left: 130, top: 120, right: 1360, bottom: 830 };
@@ -21,8 +22,45 @@ const LABEL_SIZE: u32 = 27;
 /// Pixels between a point and its label beyond which they need a line between them.
 const LOOSE: i32 = 24;
 
-/// Share of a decade between the place of 0 and the first decade.
-const ZERO_DISTANCE: f64 = 0.7;
+/// Share of the axis between the place of 0 and the lowest cost.
+const ZERO_DISTANCE: f64 = 0.18;
+
+/// What accuracy is drawn against.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum CostAxis {
+    /// Trained parameters, without head.
+    Parameters,
+    /// Peak resident memory of the worker, MiB.
+    Memory,
+    /// Seconds of training.
+    Time,
+}
+
+impl CostAxis {
+    fn of(self, row: &Row) -> Option<f64> {
+        match self {
+            Self::Parameters => Some(row.parameters.trainable),
+            Self::Memory => row.cost.peak_memory.map(|bytes| bytes as f64 / 1048576.0),
+            Self::Time => row.cost.train_seconds,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Parameters => "trainable parameters",
+            Self::Memory => "peak memory",
+            Self::Time => "training time",
+        }
+    }
+
+    fn legend(self) -> &'static str {
+        match self {
+            Self::Parameters => "trainable parameters, without head",
+            Self::Memory => "peak memory of the process (MiB)",
+            Self::Time => "training time of a run (s)",
+        }
+    }
+}
 
 /// The methods of a comparison, ready to be drawn.
 pub(super) struct Scatter {
@@ -30,11 +68,12 @@ pub(super) struct Scatter {
     subtitle: String,
     points: Vec<Point>,
     axes: Axes,
+    cost: CostAxis,
 }
 
 struct Point {
     label: String,
-    trainable: f64,
+    cost: f64,
     accuracy: f64,
     error: f64,
     /// Whether it is over every set and seed: otherwise it cannot be on the front.
@@ -42,9 +81,13 @@ struct Point {
     on_front: bool,
 }
 
-/// Maps parameters and accuracy to pixels.
+/// Maps cost and accuracy to pixels.
 struct Axes {
-    decades: std::ops::RangeInclusive<i32>,
+    /// Logarithms of the ends, the place of 0 included.
+    left: f64,
+    right: f64,
+    /// Costs that are marked.
+    ticks: Vec<f64>,
     has_zero: bool,
     lowest: f64,
     highest: f64,
@@ -53,7 +96,7 @@ struct Axes {
 }
 
 impl Scatter {
-    pub(super) fn of(comparison: &Comparison) -> Self {
+    pub(super) fn of(comparison: &Comparison, cost: CostAxis) -> Self {
         let mut points: Vec<Point> = comparison
             .rows
             .iter()
@@ -62,7 +105,7 @@ impl Scatter {
                 let complete = row.mean_of_sets.is_complete();
                 Some(Point {
                     label: format!("{}{}", row.label, if complete { "" } else { "*" }),
-                    trainable: row.parameters.trainable,
+                    cost: cost.of(row)?,
                     accuracy: spread.mean,
                     error: spread.standard_error.unwrap_or(0.0),
                     complete,
@@ -75,10 +118,11 @@ impl Scatter {
         let absent = comparison.rows.len() - points.len();
         Self {
             title: format!(
-                "{} ({}), {}: accuracy against trainable parameters",
+                "{} ({}), {}: accuracy against {}",
                 comparison.suite.to_uppercase(),
                 comparison.profile,
-                comparison.backbone
+                comparison.backbone,
+                cost.name()
             ),
             subtitle: format!(
                 "bars: ± standard error over {} seeds; filled: on the Pareto front{}{}",
@@ -88,7 +132,13 @@ impl Scatter {
             ),
             axes: Axes::of(&points),
             points,
+            cost,
         }
+    }
+
+    /// Whether there is anything to compare.
+    pub(super) fn is_worth_drawing(&self) -> bool {
+        self.points.len() > 1
     }
 
     fn draw_axes<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
@@ -106,16 +156,10 @@ impl Scatter {
             )?;
             tick += 1.0;
         }
-        for decade in axes.decades.clone() {
-            let x = axes.x(10f64.powi(decade));
+        for &tick in &axes.ticks {
+            let x = axes.x(tick);
             line(area, (x, FRAME.bottom), (x, FRAME.bottom + 10), BLACK.stroke_width(2))?;
-            text(area, &power_of_ten(decade), &style(TICK_SIZE, Anchor::Middle), (x, FRAME.bottom + 28))?;
-            for minor in 2..10 {
-                let x = axes.x(f64::from(minor) * 10f64.powi(decade));
-                if decade < *axes.decades.end() {
-                    line(area, (x, FRAME.bottom), (x, FRAME.bottom + 5), BLACK.stroke_width(1))?;
-                }
-            }
+            text(area, &with_unit(tick), &style(TICK_SIZE, Anchor::Middle), (x, FRAME.bottom + 28))?;
         }
         line(area, (FRAME.left, FRAME.top), (FRAME.left, FRAME.bottom), BLACK.stroke_width(2))?;
         line(area, (FRAME.left, FRAME.bottom), (FRAME.right, FRAME.bottom), BLACK.stroke_width(2))?;
@@ -124,7 +168,7 @@ impl Scatter {
         }
         let middle = ((FRAME.left + FRAME.right) / 2, (FRAME.top + FRAME.bottom) / 2);
         let legend = style(LABEL_SIZE, Anchor::Middle);
-        text(area, "trainable parameters, without head", &legend, (middle.0, FRAME.bottom + 80))?;
+        text(area, self.cost.legend(), &legend, (middle.0, FRAME.bottom + 80))?;
         text(area, "mean accuracy over sets (%)", &upward(LABEL_SIZE), (38, middle.1))
     }
 
@@ -133,7 +177,7 @@ impl Scatter {
         let zero = self.axes.x(0.0);
         line(area, (zero, FRAME.bottom), (zero, FRAME.bottom + 10), BLACK.stroke_width(2))?;
         text(area, "0", &style(TICK_SIZE, Anchor::Middle), (zero, FRAME.bottom + 28))?;
-        let gap = (zero + self.axes.x(10f64.powi(*self.axes.decades.start()))) / 2;
+        let gap = zero + (FRAME.right - FRAME.left) / 16;
         area.draw(&Rectangle::new(
             [(gap - 5, FRAME.bottom - 3), (gap + 5, FRAME.bottom + 3)],
             WHITE.filled(),
@@ -147,7 +191,7 @@ impl Scatter {
     /// The front as a staircase: between two of its methods, it is at the accuracy of the smaller.
     fn front(&self) -> Vec<(Pixels, Pixels)> {
         let mut front: Vec<&Point> = self.points.iter().filter(|point| point.on_front).collect();
-        front.sort_by(|a, b| a.trainable.total_cmp(&b.trainable));
+        front.sort_by(|a, b| a.cost.total_cmp(&b.cost));
         let steps = front.windows(2).flat_map(|pair| {
             let ((x0, y0), (x1, y1)) = (self.axes.place(pair[0]), self.axes.place(pair[1]));
             [((x0, y0), (x1, y0)), ((x1, y0), (x1, y1))]
@@ -200,6 +244,10 @@ impl Scatter {
 }
 
 impl Figure for Scatter {
+    fn title(&self) -> String {
+        self.title.clone()
+    }
+
     fn size(&self) -> (u32, u32) {
         SIZE
     }
@@ -221,23 +269,24 @@ impl Figure for Scatter {
 
 impl Axes {
     fn of(points: &[Point]) -> Self {
-        let logarithms =
-            || points.iter().filter(|point| point.trainable > 0.0).map(|point| point.trainable.log10());
-        let first = logarithms().fold(f64::INFINITY, f64::min);
-        let last = logarithms().fold(f64::NEG_INFINITY, f64::max);
-        let decades = if first.is_finite() {
-            first.floor() as i32..=(last.ceil() as i32).max(first.floor() as i32 + 1)
-        } else {
-            0..=1
-        };
+        let costs = || points.iter().map(|point| point.cost).filter(|&cost| cost > 0.0);
+        let first = costs().fold(f64::INFINITY, f64::min).min(1e15).log10();
+        let last = costs().fold(1.0, f64::max).log10().max(first);
+        // At least a third of a decade, so that what hardly differs does not look far apart.
+        let margin = (0.06 * (last - first)).max((0.33 - (last - first)) / 2.0);
+        let (first, right) = (first - margin, last + margin);
+        let has_zero = points.iter().any(|point| point.cost <= 0.0);
+        let left = if has_zero { first - ZERO_DISTANCE * (right - first) } else { first };
         let lowest = points.iter().map(|point| point.accuracy - point.error).fold(100.0, f64::min);
         let highest = points.iter().map(|point| point.accuracy + point.error).fold(0.0, f64::max).max(lowest);
         let margin = (0.1 * (highest - lowest)).max(0.5);
         let range = highest - lowest + 2.0 * margin;
         let steps = [0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0];
         Self {
-            decades,
-            has_zero: points.iter().any(|point| point.trainable <= 0.0),
+            left,
+            right,
+            ticks: logarithmic_ticks(first, right),
+            has_zero,
             lowest: lowest - margin,
             highest: highest + margin,
             step: steps.into_iter().find(|step| range / step <= 8.0).unwrap_or(20.0),
@@ -245,7 +294,7 @@ impl Axes {
     }
 
     fn place(&self, point: &Point) -> (i32, i32) {
-        (self.x(point.trainable), self.y(point.accuracy))
+        (self.x(point.cost), self.y(point.accuracy))
     }
 
     /// Upper and lower end of the error bar.
@@ -253,12 +302,10 @@ impl Axes {
         (self.y(point.accuracy + point.error), self.y(point.accuracy - point.error))
     }
 
-    fn x(&self, trainable: f64) -> i32 {
-        let (first, last) = (f64::from(*self.decades.start()), f64::from(*self.decades.end()));
-        let left = if self.has_zero { first - ZERO_DISTANCE } else { first };
-        let place = if trainable > 0.0 { trainable.log10() } else { left };
+    fn x(&self, cost: f64) -> i32 {
+        let place = if cost > 0.0 { cost.log10() } else { self.left };
         let (from, to) = (f64::from(FRAME.left) + 60.0, f64::from(FRAME.right) - 30.0);
-        (from + (to - from) * (place - left) / (last - left)).round() as i32
+        (from + (to - from) * (place - self.left) / (self.right - self.left)).round() as i32
     }
 
     fn y(&self, accuracy: f64) -> i32 {
@@ -269,18 +316,34 @@ impl Axes {
 
 fn mark_front(points: &mut [Point]) {
     let complete: Vec<(f64, f64)> =
-        points.iter().filter(|point| point.complete).map(|point| (point.trainable, point.accuracy)).collect();
+        points.iter().filter(|point| point.complete).map(|point| (point.cost, point.accuracy)).collect();
     for point in points {
-        let beaten = complete.iter().any(|&(trainable, accuracy)| {
-            (trainable <= point.trainable && accuracy > point.accuracy)
-                || (trainable < point.trainable && accuracy >= point.accuracy)
+        let beaten = complete.iter().any(|&(cost, accuracy)| {
+            (cost <= point.cost && accuracy > point.accuracy)
+                || (cost < point.cost && accuracy >= point.accuracy)
         });
         point.on_front = point.complete && !beaten;
     }
 }
 
-/// `1`, `10 k`, `1 M`, ...
-fn power_of_ten(exponent: i32) -> String {
-    let unit = ["", " k", " M", " G", " T"].get((exponent / 3).max(0) as usize).unwrap_or(&"");
-    format!("{}{unit}", 10i64.pow(exponent.rem_euclid(3) as u32))
+/// Powers of ten between two logarithms, with 2 and 5 times them where there are few, and every tenth of them
+/// where there are hardly any.
+fn logarithmic_ticks(first: f64, last: f64) -> Vec<f64> {
+    let between = |factors: &[f64]| -> Vec<f64> {
+        let decades = first.floor() as i32..=last.ceil() as i32;
+        let ticks = decades.flat_map(|decade| factors.iter().map(move |factor| factor * 10f64.powi(decade)));
+        ticks.filter(|tick| (first..=last).contains(&tick.log10())).collect()
+    };
+    let all: Vec<f64> = (10..100).map(|tenths| f64::from(tenths) / 10.0).collect();
+    let choices: [&[f64]; 4] = [&[1.0], &[1.0, 2.0, 5.0], &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0], &all];
+    choices.iter().map(|factors| between(factors)).find(|ticks| ticks.len() >= 3).unwrap_or_default()
+}
+
+/// `0.5`, `1`, `10 k`, `1 M`, ...
+fn with_unit(value: f64) -> String {
+    let power = (value.log10().floor() / 3.0).max(0.0) as usize;
+    let unit = ["", " k", " M", " G", " T"].get(power).copied().unwrap_or("");
+    // What a unit stands for is divided out; digits that only rounding leaves are cut.
+    let scaled = (value / 1000f64.powi(power as i32) * 1e4).round() / 1e4;
+    format!("{scaled}{unit}")
 }

@@ -89,6 +89,10 @@ impl<'a> WiringFigure<'a> {
 }
 
 impl Figure for WiringFigure<'_> {
+    fn title(&self) -> String {
+        self.title.to_owned()
+    }
+
     fn size(&self) -> (u32, u32) {
         let columns = self.cells.iter().map(|cell| cell.0 + 1).max().unwrap_or(1);
         let rows = self.cells.iter().map(|cell| cell.1 + 1).max().unwrap_or(1);

@@ -59,6 +59,7 @@ pub(crate) fn record(
             test_selected: None,
             no_answer: None,
             forgetting: None,
+            truncation: None,
             evaluations: Vec::new(),
         },
         cost: Cost {
@@ -82,7 +83,7 @@ pub(crate) fn record(
 
 /// A record at a path of its own.
 pub(crate) fn stored(record: Record) -> Stored {
-    Stored { path: PathBuf::from(format!("runs/{}/record.json", record.cell)), record }
+    Stored { path: PathBuf::from(format!("runs/{}/record.json", record.cell)), record, is_part: false }
 }
 
 /// Four methods on three sets with two seeds. SAN diverged on `mini/c` with seed 1; FFT has no

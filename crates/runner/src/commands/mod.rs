@@ -9,6 +9,8 @@ pub(crate) mod pretrain;
 pub(crate) mod report;
 pub(crate) mod run;
 mod sets;
+mod slurm;
+pub(crate) mod task;
 mod tuned;
 pub(crate) mod verify;
 pub(crate) mod wiring;

@@ -58,6 +58,9 @@ pub(crate) fn compare(results: &Path, experiment: &str, profile: Option<&str>) -
         if let Some(published) = report::published::table(&comparison)? {
             output::line(format_args!("{}", terminal().export(&published)?))?;
         }
+        if let Some(differences) = report::published::differences(&comparison)? {
+            output::line(format_args!("{}", terminal().export(&differences)?))?;
+        }
         let folder = results.join("tables").join(experiment).join(&comparison.profile);
         announce("table", &report::write_tables(&comparison, &folder)?)?;
     }

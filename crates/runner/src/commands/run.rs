@@ -16,6 +16,7 @@ use runner::plan::{Plan, Selection, Store};
 use runner::pool::Pool;
 use runner::signals::{RUNNER_DEADLINE, StopFlag};
 
+use super::slurm;
 use crate::output;
 
 /// Options of `san plan`, `san run` and `san status`.
@@ -48,23 +49,25 @@ pub(crate) struct Arguments {
     workers: Option<u32>,
     /// Compute threads of each worker.
     #[arg(long, default_value_t = 1)]
-    threads: u32,
+    pub(super) threads: u32,
     /// Memory for all workers together, as 6GB: fewer are started where it does not suffice, and none may go
     /// beyond it.
     #[arg(long, value_name = "SIZE", value_parser = runner::budget::parse)]
-    memory: Option<u64>,
+    pub(super) memory: Option<u64>,
     /// Replace a worker that has stood still for so long.
     #[arg(long, default_value_t = 1800.0, value_name = "SECONDS")]
     hung_after: f64,
     /// Save the state of a cell in training every so many seconds.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
-    checkpoint_every: f64,
+    pub(super) checkpoint_every: f64,
     /// auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
-    device: String,
+    pub(super) device: String,
     /// Folder of the results.
     #[arg(long, default_value = "results")]
-    results: PathBuf,
+    pub(super) results: PathBuf,
+    #[command(flatten)]
+    pub(super) slurm: slurm::Cluster,
 }
 
 impl Arguments {
@@ -123,6 +126,7 @@ pub(crate) fn status(arguments: &Arguments) -> Result<()> {
     for failure in failure::all(&store) {
         output::line(format_args!("given up: {}: {}", failure.label, failure.reason))?;
     }
+    slurm::status(&store)?;
     Ok(())
 }
 
@@ -130,6 +134,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     let pool = arguments.pool()?;
     let (plan, store) = stop.interruptible(|| arguments.resolve(true))?;
+    if arguments.slurm.is_meant() {
+        return slurm::submit(arguments, &plan, &store);
+    }
     output::line(format_args!("{}", plan.describe(&store)))?;
     create_folder(&store.folder)?;
     pool.run("tuning on val", &plan.tune, &store, &stop)?;

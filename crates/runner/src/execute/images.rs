@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use backbones::Classifier;
-use data_loaders::{ImageProtocol, ImageSet, Split};
+use data_loaders::{BatchStep, ImageProtocol, ImageSet, Loader, LoaderRecipe, Split};
 use report::record::{Dataset, Metrics, State};
 use san_core::Attachment;
 use san_core::adapter_file::{self, AdapterHeader};
@@ -15,7 +16,7 @@ use san_core::merge::merge;
 use san_core::methods::{self, Method};
 use san_core::random::permutation;
 use san_core::schedule::Cosine;
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use super::{Outcome, parameters, splits};
 use crate::cell::Cell;
@@ -71,32 +72,103 @@ struct Task<'a> {
     attachment: Attachment,
     model: Classifier,
     inputs: Inputs,
+    /// What makes the batches of images, and the step whose batch comes next.
+    loader: Option<(Loader, u64)>,
+}
+
+/// What the scores of a batch should be.
+enum Targets {
+    /// Classes `[n]`.
+    Classes(Tensor),
+    /// The share of each class, `[n, classes]`.
+    Shares(Tensor),
+}
+
+impl Targets {
+    fn loss(&self, scores: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Classes(classes) => scores.cross_entropy_for_logits(classes),
+            Self::Shares(shares) => {
+                scores.f_cross_entropy_loss(shares, None::<Tensor>, Reduction::Mean, -100, 0.0)?
+            }
+        })
+    }
 }
 
 impl Objective for Task<'_> {
-    /// Inputs and classes.
-    type Batch = (Tensor, Tensor);
+    type Batch = (Tensor, Targets);
 
     fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
-        let order = permutation(self.cell.seed, &format!("order of epoch {epoch}"), self.inputs.len());
-        order.chunks(self.cell.protocol.batch_size).map(<[usize]>::to_vec).collect()
+        steps(self.cell, self.inputs.len(), epoch)
     }
 
-    fn batch(&mut self, examples: &[usize], _: Place) -> Result<Self::Batch> {
-        self.inputs.batch(examples)
+    fn batch(&mut self, examples: &[usize], place: Place) -> Result<Self::Batch> {
+        if self.inputs.features.is_some() {
+            let (inputs, labels) = self.inputs.batch(examples)?;
+            return Ok((inputs, Targets::Classes(labels)));
+        }
+        let start = Instant::now();
+        let batch = self.loaded(place)?;
+        let device = self.inputs.device;
+        let size = i64::from(self.inputs.protocol.image_size);
+        let images = Tensor::from_slice(&batch.pixels).f_view([-1, 3, size, size])?.f_to_device(device)?;
+        let targets = if let Some(shares) = &batch.targets {
+            let count = i64::try_from(batch.labels.len())?;
+            Targets::Shares(Tensor::from_slice(shares).f_view([count, -1])?.f_to_device(device)?)
+        } else {
+            let labels: Vec<i64> = batch.labels.iter().map(|&label| i64::from(label)).collect();
+            Targets::Classes(Tensor::from_slice(&labels).f_to_device(device)?)
+        };
+        self.inputs.reading += start.elapsed();
+        Ok((images, targets))
     }
 
-    fn loss(&self, (inputs, labels): &Self::Batch, place: Place) -> Result<Tensor> {
+    fn loss(&self, (inputs, targets): &Self::Batch, place: Place) -> Result<Tensor> {
         let depth = &self.attachment.stochastic_depth;
         let rate = self.cell.protocol.drop_path;
         depth.set(Some(Pass { rate, seeds: vec![self.cell.seed], step: place.step }));
-        let loss = self.inputs.scores(&self.model, inputs).cross_entropy_for_logits(labels);
+        let loss = targets.loss(&self.inputs.scores(&self.model, inputs));
         depth.set(None);
-        Ok(loss)
+        loss
     }
 
+    /// The time that the steps waited for their data; what was made meanwhile costs nothing here.
     fn reading(&self) -> Duration {
         self.inputs.reading
+    }
+}
+
+/// The images of each step of an epoch.
+fn steps(cell: &Cell, images: usize, epoch: u64) -> Vec<Vec<usize>> {
+    let order = permutation(cell.seed, &format!("order of epoch {epoch}"), images);
+    order.chunks(cell.protocol.batch_size).map(<[usize]>::to_vec).collect()
+}
+
+impl Task<'_> {
+    /// The batch of a step, made ahead where the last one was that of the step before.
+    fn loaded(&mut self, place: Place) -> Result<data_loaders::Batch> {
+        let mut loader = match self.loader.take() {
+            Some((loader, next)) if next == place.step => loader,
+            _ => self.start_loader(place)?,
+        };
+        let batch = loader.next().context("the loader has no batch left")??;
+        self.loader = Some((loader, place.step + 1));
+        Ok(batch)
+    }
+
+    /// A loader of all steps from a place on.
+    fn start_loader(&self, place: Place) -> Result<Loader> {
+        let Inputs { set, split, protocol, .. } = &self.inputs;
+        let augmentation = self.cell.protocol.augmentation.map(|augmentation| (augmentation, self.cell.seed));
+        let recipe = LoaderRecipe { split: *split, protocol: *protocol, augmentation, threads: 0 };
+        let (cell, images) = (self.cell.clone(), self.inputs.len());
+        let steps_per_epoch = images.div_ceil(cell.protocol.batch_size) as u64;
+        let done = usize::try_from(place.step - place.epoch * steps_per_epoch)?;
+        let all = (place.epoch..cell.protocol.epochs).flat_map(move |epoch| {
+            let numbered = (epoch * steps_per_epoch..).zip(steps(&cell, images, epoch));
+            numbered.map(move |(step, indices)| BatchStep { epoch, step, indices })
+        });
+        Ok(Loader::start(Arc::clone(set), recipe, all.skip(done))?)
     }
 }
 
@@ -115,7 +187,7 @@ impl<'a> Run<'a> {
         let (train, test) = splits(cell.stage);
         let inputs = |split| Inputs::new(set.clone(), split, *image, device);
         Ok(Self {
-            task: Task { cell, attachment, model, inputs: inputs(train) },
+            task: Task { cell, attachment, model, inputs: inputs(train), loader: None },
             test_inputs: inputs(test),
             cell,
             method,
@@ -134,7 +206,8 @@ impl<'a> Run<'a> {
         folder: &Path,
         session: &mut Session<'_>,
     ) -> Result<(State, Option<Vec<i64>>, u64)> {
-        if self.method.features_are_frozen() {
+        // Features of images that change from epoch to epoch cannot be computed once.
+        if self.method.features_are_frozen() && self.cell.protocol.augmentation.is_none() {
             let model = &self.task.model;
             self.feature_time += self.task.inputs.become_features(self.cell, context, model, session.stop)?;
             self.evaluation += self.test_inputs.become_features(self.cell, context, model, session.stop)?;
@@ -260,6 +333,7 @@ impl<'a> Run<'a> {
                 test_selected: None,
                 no_answer: None,
                 forgetting: None,
+                truncation: None,
                 evaluations: Vec::new(),
             },
             training: progress.training + self.feature_time,
@@ -272,7 +346,7 @@ impl<'a> Run<'a> {
 
 /// The inputs of one split: images, or features where nothing before the head learns.
 struct Inputs {
-    set: Rc<ImageSet>,
+    set: Arc<ImageSet>,
     split: Split,
     protocol: ImageProtocol,
     device: Device,
@@ -281,7 +355,7 @@ struct Inputs {
 }
 
 impl Inputs {
-    fn new(set: Rc<ImageSet>, split: Split, protocol: ImageProtocol, device: Device) -> Self {
+    fn new(set: Arc<ImageSet>, split: Split, protocol: ImageProtocol, device: Device) -> Self {
         Self { set, split, protocol, device, features: None, reading: Duration::ZERO }
     }
 

@@ -12,7 +12,7 @@ use data_loaders::text::{
     Example, MASKED, PaddedBatch, PaddingSide, Row, Score, TextSet, Truncation, best_option, continuation,
     evaluation_batches, evaluation_prompt, examples, training_batches, unweighted_average,
 };
-use report::record::{Dataset, Evaluation, Forgetting, Metrics, State};
+use report::record::{self, Dataset, Evaluation, Forgetting, Metrics, State};
 use san_core::Attachment;
 use san_core::adapter_file::{self, AdapterHeader};
 use san_core::attachment::Scope;
@@ -96,7 +96,7 @@ impl Objective for Task<'_> {
         // Padding on the right: what comes before it never looks at it, so that no mask is needed.
         let batch = PaddedBatch::new(rows, 0, PaddingSide::Right);
         let columns = batch.columns;
-        let is_predicted = |place: &usize| place % columns > 0 && batch.labels[*place] != MASKED;
+        let is_predicted = |place: &usize| !place.is_multiple_of(columns) && batch.labels[*place] != MASKED;
         let behind = |place: usize| (place - place / columns - 1) as i64;
         let places: Vec<i64> = (0..batch.labels.len()).filter(is_predicted).map(behind).collect();
         let tokens = Tensor::f_from_slice(&batch.tokens)?.f_view([batch.rows as i64, columns as i64])?;
@@ -354,6 +354,11 @@ impl<'a> Run<'a> {
                 test_selected: None,
                 no_answer: mean(evaluations.iter().filter_map(|evaluation| evaluation.no_answer).collect()),
                 forgetting: self.forgetting,
+                truncation: Some(record::Truncation {
+                    rows: self.truncation.rows,
+                    truncated: self.truncation.truncated,
+                    answers_lost: self.truncation.answers_lost,
+                }),
                 // What is chosen by is read on one part that no set owns.
                 evaluations: if splits(self.cell.stage).1 == Split::Val { Vec::new() } else { evaluations },
             },

@@ -5,9 +5,10 @@
 
 use std::rc::Rc;
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 use crate::layout::SiteSpec;
+use crate::parameter::product;
 use crate::site::{Adapter, Merged};
 use crate::{Error, Weights};
 
@@ -99,7 +100,10 @@ impl RowNorms {
     /// When the weight is missing.
     pub(super) fn new(site: &SiteSpec, weights: &Weights, update: Rc<LowRank>) -> Result<Self, Error> {
         let weight = weights.get(&format!("{}.weight", site.name))?.f_flatten(1, -1)?;
-        let squared = weight.f_square()?.f_sum_dim_intlist([1].as_slice(), false, None)?;
+        // Summed in f32 (or wider) whatever the type of the weight.
+        let kind = if weight.kind() == Kind::Double { Kind::Double } else { Kind::Float };
+        let norms = weight.f_norm_scalaropt_dim_dtype(2, [1].as_slice(), false, kind)?;
+        let squared = norms.f_square()?;
         Ok(Self { weight, squared, update })
     }
 
@@ -113,7 +117,9 @@ impl RowNorms {
     pub(super) fn after(&self) -> Tensor {
         let (a, b) = (self.update.all_a(), self.update.all_b());
         let transposed = a.transpose(1, 2);
-        let cross = self.weight.matmul(&transposed) * 2.0 + b.matmul(&a.matmul(&transposed));
+        // (W A^T) as (A W^T)^T: the product's type is that of the frozen weight.
+        let frozen = product(&a, &self.weight).transpose(1, 2);
+        let cross = frozen * 2.0 + b.matmul(&a.matmul(&transposed));
         let change = (&b * cross).sum_dim_intlist([2].as_slice(), false, None);
         (&self.squared + change).clamp_min(0.0).sqrt()
     }

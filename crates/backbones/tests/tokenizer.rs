@@ -1,0 +1,180 @@
+//! Token ids equal to those of other implementations on hard texts and on real rows, and broken vocabularies.
+//!
+//! `tools/tokenizer_fixtures.py` wrote the ids: transformers' for SentencePiece's BPE, `tokenizer.json` and SmolLM2's
+//! GGUF, SentencePiece's own for unigram, and llama2.c's rules for `tok512.bin`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use backbones::tokenizer::Tokenizer;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+const SETS: [&str; 8] =
+    ["boolq", "piqa", "social_i_qa", "hellaswag", "winogrande", "ARC-Easy", "ARC-Challenge", "openbookqa"];
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/tokenizer").join(name)
+}
+
+fn asset() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/llama_micro.tokenizer.json")
+}
+
+/// A file under a folder that a variable names, or none.
+fn under(variable: &str, file: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).map(|folder| Path::new(&folder).join(file));
+    let path = path.filter(|path| path.exists());
+    if path.is_none() {
+        eprintln!("skipped: no {file} under {variable}");
+    }
+    path
+}
+
+fn ids() -> Value {
+    serde_json::from_slice(&fs::read(fixture("ids.json")).unwrap()).unwrap()
+}
+
+/// The training texts of 125 rows of each test.
+fn real_texts() -> Option<Vec<String>> {
+    let root = under("SAN_DATA", "commonsense")?;
+    let indent = " ".repeat(16);
+    let mut texts = Vec::new();
+    for set in SETS {
+        let rows: Vec<Value> =
+            serde_json::from_slice(&fs::read(root.join(set).join("test.json")).unwrap()).unwrap();
+        texts.extend(rows[..125].iter().map(|row| {
+            let text = |field: &str| row[field].as_str().unwrap();
+            format!(
+                "Below is an instruction that describes a task. Write a response that appropriately completes the \
+                 request.  \n\n{indent}### Instruction:\n{indent}{}\n{indent}\n{indent}### Response:\n{indent}{}",
+                text("instruction"),
+                text("output")
+            )
+        }));
+    }
+    Some(texts)
+}
+
+fn digest(ids: &[u32]) -> String {
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    Sha256::digest(bytes)[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Compares a vocabulary with the ids of its name.
+fn compare(name: &str, tokenizer: &Tokenizer) {
+    let ids = ids();
+    let expected = &ids["vocabularies"][name];
+    for (text, expected) in ids["hard"].as_array().unwrap().iter().zip(expected["hard"].as_array().unwrap()) {
+        let text = text.as_str().unwrap();
+        if expected.is_null() {
+            continue;
+        }
+        assert_eq!(serde_json::json!(tokenizer.encode(text).unwrap()), *expected, "{name}: {text:?}");
+    }
+    let Some(texts) = real_texts() else { return };
+    assert_eq!(texts.len(), 1000);
+    let expected = expected["rows"].as_str().unwrap();
+    for (place, text) in texts.iter().enumerate() {
+        let ids = tokenizer.encode(text).unwrap();
+        assert_eq!(digest(&ids), expected[8 * place..8 * (place + 1)], "{name}: row {place}: {ids:?}");
+        assert_eq!(tokenizer.decode(&ids).unwrap(), *text, "{name}: row {place}");
+    }
+}
+
+#[test]
+fn sentencepiece_bpe_gives_the_ids_of_transformers_llama() {
+    let tokenizer = Tokenizer::read(&fixture("bpe.model")).unwrap();
+    assert_eq!((tokenizer.begin(), tokenizer.end(), tokenizer.pad()), (Some(1), Some(2), 0));
+    compare("bpe", &tokenizer);
+}
+
+#[test]
+fn sentencepiece_unigram_gives_the_ids_of_sentencepiece() {
+    compare("unigram", &Tokenizer::read(&fixture("unigram.model")).unwrap());
+}
+
+#[test]
+fn the_bundled_vocabulary_gives_the_ids_of_transformers() {
+    let tokenizer = Tokenizer::read(&asset()).unwrap();
+    assert_eq!((tokenizer.begin(), tokenizer.end()), (Some(1), Some(2)));
+    assert!(tokenizer.vocabulary_size() <= 1024);
+    compare("llama_micro", &tokenizer);
+}
+
+#[test]
+fn tok512_gives_the_ids_of_llama2c_and_tells_the_story_of_greedy_json() {
+    let Some(folder) = under("SAN_WEIGHTS", "stories260K") else { return };
+    let tokenizer = Tokenizer::read(&folder).unwrap();
+    assert_eq!(tokenizer.vocabulary_size(), 512);
+    compare("stories260K", &tokenizer);
+    let greedy: Value = serde_json::from_slice(&fs::read(folder.join("greedy.json")).unwrap()).unwrap();
+    let ids: Vec<u32> =
+        greedy["ids"].as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect();
+    assert_eq!(tokenizer.decode(&ids).unwrap().trim(), greedy["text"].as_str().unwrap().trim());
+}
+
+#[test]
+fn smollm2s_gguf_gives_the_ids_of_transformers() {
+    let Some(path) = under("SAN_WEIGHTS", "smollm2_135m/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let tokenizer = Tokenizer::read(&path).unwrap();
+    assert_eq!(tokenizer.vocabulary_size(), 49_152);
+    compare("smollm2", &tokenizer);
+}
+
+#[test]
+fn a_text_and_its_answer_share_the_tokens_of_the_prompt() {
+    let tokenizer = Tokenizer::read(&asset()).unwrap();
+    let prompt = format!("### Response:\n{}", " ".repeat(16));
+    let whole = tokenizer.encode(&format!("{prompt}the correct answer is answer2")).unwrap();
+    assert!(whole.starts_with(&tokenizer.encode(&prompt).unwrap()));
+    assert_eq!(tokenizer.encode_bare(&prompt).unwrap(), tokenizer.encode(&prompt).unwrap()[1..]);
+}
+
+/// The message of a file with this content.
+fn message(name: &str, content: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    fs::write(&path, content).unwrap();
+    let message = Tokenizer::read(&path).unwrap_err().to_string();
+    assert!(message.contains(name), "{message}");
+    message
+}
+
+#[test]
+fn a_broken_vocabulary_is_one_sentence() {
+    let model = fs::read(fixture("bpe.model")).unwrap();
+    for cut in [1, 7, 100, model.len() / 2, model.len() - 3] {
+        assert!(message("tokenizer.model", &model[..cut]).contains("cut short"), "{cut}");
+    }
+    assert!(message("tokenizer.model", b"").contains("holds no piece"));
+    assert!(message("tokenizer.model", b"{\"version\": 1}").contains("no SentencePiece model"));
+    let json = fs::read(asset()).unwrap();
+    message("tokenizer.json", &json[..json.len() / 2]);
+    message("tokenizer.json", b"{}");
+    assert!(message("tok512.bin", &[4, 0, 0, 0, 1, 2]).contains("cut short"));
+    assert!(message("tok512.bin", &[4, 0, 0, 0]).contains("0 tokens"));
+    let folder = tempfile::tempdir().unwrap();
+    let none = Tokenizer::read(folder.path()).unwrap_err().to_string();
+    assert!(none.contains("holds no vocabulary"), "{none}");
+}
+
+#[test]
+fn other_normalisations_and_algorithms_than_llamas_are_refused() {
+    // Field 2 (trainer) with field 3 = 4 (characters); field 3 (normaliser) with field 4 = 1 (squeeze blanks).
+    let model = fs::read(fixture("bpe.model")).unwrap();
+    let with = |bytes: &[u8]| message("tokenizer.model", &[model.as_slice(), bytes].concat());
+    assert!(with(&[0x12, 2, 0x18, 4]).contains("algorithm 4"));
+    assert!(with(&[0x1a, 2, 0x20, 1]).contains("normalisation"));
+}
+
+#[test]
+fn the_marks_of_a_tokenizer_json_are_those_of_its_config() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::copy(asset(), folder.path().join("tokenizer.json")).unwrap();
+    let config = r#"{"bos_token": {"content": "</s>"}, "eos_token": "<unk>", "pad_token": null}"#;
+    fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+    let tokenizer = Tokenizer::read(folder.path()).unwrap();
+    assert_eq!((tokenizer.begin(), tokenizer.end(), tokenizer.pad()), (Some(2), Some(0), 0));
+}

@@ -1,0 +1,113 @@
+//! From a file's bytes to RGB as PIL's `convert("RGB")` gives it, which is torchvision's default loader.
+//!
+//! Alpha is dropped, not blended; EXIF rotation is ignored; of 16 bits in colour the upper eight are kept, and grey of
+//! 16 bits is cut off at 255. JPEG decoders differ by a level or two per pixel, so parity with PIL is exact for other
+//! formats only.
+
+use image::{DynamicImage, ImageFormat, RgbImage};
+use zune_core::bytestream::ZCursor;
+use zune_core::colorspace::ColorSpace;
+use zune_core::options::DecoderOptions;
+use zune_jpeg::JpegDecoder;
+
+/// Decodes an image file to RGB; the reason is a clause for an error message.
+pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
+    let format = image::guess_format(bytes).map_err(|_| "it is not an image of a known format".to_owned())?;
+    if format == ImageFormat::Jpeg {
+        return decode_jpeg(bytes);
+    }
+    let image = image::load_from_memory_with_format(bytes, format).map_err(|error| error.to_string())?;
+    Ok(match image {
+        DynamicImage::ImageRgb8(image) => image,
+        DynamicImage::ImageLuma16(image) => from_pixels(&image, |[grey]| [grey.min(255) as u8; 3]),
+        DynamicImage::ImageLumaA16(image) => from_pixels(&image, |[grey, _]| [(grey >> 8) as u8; 3]),
+        DynamicImage::ImageRgb16(image) => from_pixels(&image, |rgb| rgb.map(|value| (value >> 8) as u8)),
+        DynamicImage::ImageRgba16(image) => {
+            from_pixels(&image, |[red, green, blue, _]| [red, green, blue].map(|value| (value >> 8) as u8))
+        }
+        other => other.into_rgb8(),
+    })
+}
+
+/// RGB of each pixel of 16 bits a channel.
+fn from_pixels<P, const CHANNELS: usize>(
+    image: &image::ImageBuffer<P, Vec<u16>>,
+    rgb: impl Fn([u16; CHANNELS]) -> [u8; 3],
+) -> RgbImage
+where
+    P: image::Pixel<Subpixel = u16>,
+{
+    RgbImage::from_fn(image.width(), image.height(), |x, y| {
+        let channels = image.get_pixel(x, y).channels();
+        image::Rgb(rgb(std::array::from_fn(|channel| channels[channel])))
+    })
+}
+
+/// Straight from the decoder that `image` uses, without its copy of the file and its second reading of the headers.
+fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
+    if !jpeg_is_complete(bytes) {
+        return Err("the JPEG data is cut short".to_owned());
+    }
+    let options = DecoderOptions::default()
+        .set_strict_mode(false)
+        .set_max_width(usize::from(u16::MAX))
+        .set_max_height(usize::from(u16::MAX))
+        .jpeg_set_out_colorspace(ColorSpace::RGB);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    let pixels = decoder.decode().map_err(|error| error.to_string())?;
+    let (width, height) = decoder.dimensions().ok_or("it has no size")?;
+    let size = |side: usize| u32::try_from(side).map_err(|error| error.to_string());
+    RgbImage::from_raw(size(width)?, size(height)?, pixels)
+        .ok_or_else(|| "its size is not its header's".to_owned())
+}
+
+/// Whether a JPEG's entropy-coded data ends with the end-of-image marker (ITU T.81, B.1.1).
+///
+/// The decoder fills what is missing with grey and says nothing. Within entropy-coded data a byte FF is always followed
+/// by 00 or a restart marker, so FF D9 after the first scan's header is the end; thumbnails lie in segments before it.
+fn jpeg_is_complete(bytes: &[u8]) -> bool {
+    let mut position = 2;
+    while let Some(&[0xFF, marker, high, low]) = bytes.get(position..position + 4) {
+        position += 2 + usize::from(u16::from_be_bytes([high, low]));
+        const START_OF_SCAN: u8 = 0xDA;
+        if marker == START_OF_SCAN {
+            return bytes
+                .get(position..)
+                .is_some_and(|data| data.windows(2).any(|pair| pair == [0xFF, 0xD9]));
+        }
+        // Markers may be padded with further bytes FF.
+        while bytes.get(position..position + 2) == Some(&[0xFF, 0xFF]) {
+            position += 1;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jpeg() -> Vec<u8> {
+        let picture = RgbImage::from_fn(64, 48, |x, y| image::Rgb([x as u8 * 4, y as u8 * 5, (x ^ y) as u8]));
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut bytes, ImageFormat::Jpeg).unwrap();
+        bytes.into_inner()
+    }
+
+    #[test]
+    fn a_whole_jpeg_is_read_and_one_cut_anywhere_is_refused() {
+        let whole = jpeg();
+        assert_eq!(decode(&whole).unwrap().dimensions(), (64, 48));
+        for length in (4..whole.len() - 1).step_by(7) {
+            assert!(decode(&whole[..length]).is_err(), "cut at {length} of {}", whole.len());
+        }
+    }
+
+    #[test]
+    fn a_jpeg_with_an_end_marker_only_in_its_thumbnail_is_refused() {
+        let whole = jpeg();
+        let mut framed = vec![0xFF, 0xD8, 0xFF, 0xE1, 0x00, 0x06, 0xFF, 0xD9, 0xFF, 0xD9];
+        framed.extend(&whole[2..whole.len() / 2]);
+        assert!(decode(&framed).unwrap_err().contains("cut short"));
+    }
+}

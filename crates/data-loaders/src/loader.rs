@@ -1,0 +1,148 @@
+//! Batches made ahead of the steps that use them: one thread takes the steps in their order, the threads of a pool share
+//! the images of a batch, and a bounded channel keeps no more than a few batches waiting.
+//!
+//! Which images a step has is the caller's business, and what becomes of them a function of (seed, epoch, index) and
+//! (seed, epoch, step). So the batches are the same with any number of threads, and from any step on.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::augment::{Augmentation, Mix, mix_pixels, soft_targets};
+use crate::draw::stream::Stream;
+use crate::error::DataError;
+use crate::image_set::{ImageSet, Split};
+use crate::protocol::ImageProtocol;
+
+/// Finished batches that wait, besides the one in the making.
+const AHEAD: usize = 2;
+
+/// How the images of a set become batches.
+#[derive(Debug, Clone, Copy)]
+pub struct LoaderRecipe {
+    /// The images.
+    pub split: Split,
+    /// How they become numbers.
+    pub protocol: ImageProtocol,
+    /// How they are changed at random, and the seed of that; none to leave them as they are.
+    pub augmentation: Option<(Augmentation, u64)>,
+    /// Threads that decode and transform; 0 for as many as there are processors.
+    pub threads: usize,
+}
+
+/// What one step of a training wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// From 0.
+    pub epoch: u64,
+    /// Steps before this one.
+    pub step: u64,
+    /// Images of the split.
+    pub indices: Vec<usize>,
+}
+
+/// The images of one step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Batch {
+    /// `[batch, 3, side, side]`, normalised.
+    pub pixels: Vec<f32>,
+    /// The class of each image, before any mixing.
+    pub labels: Vec<u32>,
+    /// The share of each class in each image, `[batch, classes]`, where the augmentation asks for that.
+    pub targets: Option<Vec<f32>>,
+}
+
+/// Batches in the order of their steps; an iterator, which ends with the steps, or with the first error.
+#[derive(Debug)]
+pub struct Loader {
+    /// None while the loader is dropped.
+    batches: Option<Receiver<Result<Batch, DataError>>>,
+    maker: Option<JoinHandle<()>>,
+}
+
+impl Loader {
+    /// Starts to make the batches of `steps`.
+    ///
+    /// # Errors
+    /// Where the operating system gives no thread.
+    pub fn start(
+        set: Arc<ImageSet>,
+        recipe: LoaderRecipe,
+        steps: impl Iterator<Item = Step> + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let pool =
+            ThreadPoolBuilder::new().num_threads(recipe.threads).build().map_err(std::io::Error::other)?;
+        let (sender, batches) = sync_channel(AHEAD);
+        let maker = std::thread::Builder::new().name("loader".to_owned());
+        let maker = maker.spawn(move || make(&set, &recipe, &pool, steps, &sender))?;
+        Ok(Self { batches: Some(batches), maker: Some(maker) })
+    }
+}
+
+impl Iterator for Loader {
+    type Item = Result<Batch, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.batches.as_ref()?.recv().ok()
+    }
+}
+
+impl Drop for Loader {
+    /// Waits for the batch in the making, so that nothing reads the set once its loader is gone.
+    fn drop(&mut self) {
+        drop(self.batches.take());
+        if let Some(maker) = self.maker.take() {
+            // A panic of the maker has been told where it happened.
+            drop(maker.join());
+        }
+    }
+}
+
+fn make(
+    set: &ImageSet,
+    recipe: &LoaderRecipe,
+    pool: &ThreadPool,
+    steps: impl Iterator<Item = Step>,
+    batches: &SyncSender<Result<Batch, DataError>>,
+) {
+    for step in steps {
+        let batch = pool.install(|| recipe.batch(set, &step));
+        let failed = batch.is_err();
+        if batches.send(batch).is_err() || failed {
+            return;
+        }
+    }
+}
+
+impl LoaderRecipe {
+    /// The batch of a step, made here and now by rayon's current pool.
+    ///
+    /// # Errors
+    /// As [`ImageSet::read`].
+    pub fn batch(&self, set: &ImageSet, step: &Step) -> Result<Batch, DataError> {
+        let Some((augmentation, seed)) = &self.augmentation else {
+            let mut pixels = Vec::new();
+            set.read(self.split, &step.indices, &self.protocol, &mut pixels)?;
+            return Ok(Batch { pixels, labels: self.labels(set, step), targets: None });
+        };
+        let place = (*seed, step.epoch);
+        let mut pixels =
+            set.read_augmented(self.split, &step.indices, &self.protocol, augmentation, place)?;
+        let labels = self.labels(set, step);
+        let side = self.protocol.image_size as usize;
+        let mix = Mix::draw(augmentation, side, &mut Stream::new("mix", &[*seed, step.epoch, step.step]));
+        mix_pixels(&mut pixels, side, &mix);
+        let targets = augmentation
+            .softens_targets()
+            .then(|| soft_targets(&labels, set.classes(), mix.own_share(side), augmentation.label_smoothing));
+        Ok(Batch { pixels, labels, targets })
+    }
+
+    /// The indices were looked at when the images were read.
+    fn labels(&self, set: &ImageSet, step: &Step) -> Vec<u32> {
+        let all = set.labels(self.split);
+        step.indices.iter().map(|index| all[*index]).collect()
+    }
+}

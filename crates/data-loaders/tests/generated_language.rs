@@ -1,0 +1,96 @@
+//! The generated language: rows are functions of their place, tests are no training rows, answers are balanced, and the
+//! stream that a model is pre-trained on holds neither the wrapper of the tasks nor their questions.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use data_loaders::text::{Row, TextSet, TextStream, evaluation_prompt};
+use data_loaders::{Split, SplitCounts, Suite, dataset, datasets};
+
+const COUNTS: SplitCounts = SplitCounts { train: 800, val: 80, test: 200 };
+
+fn sets() -> Vec<TextSet> {
+    let entries = datasets().unwrap().iter().filter(|entry| entry.suite == Suite::Commonsense);
+    let sets: Vec<TextSet> = entries.map(|entry| TextSet::draw(entry, COUNTS).unwrap()).collect();
+    assert_eq!(sets.len(), 8);
+    sets
+}
+
+/// The question of a row without the order of its options.
+fn question(row: &Row) -> Vec<String> {
+    let mut words: Vec<String> = row.instruction.split_whitespace().map(str::to_owned).collect();
+    words.sort();
+    words.into_iter().filter(|word| !word.ends_with(':')).collect()
+}
+
+#[test]
+fn every_row_offers_its_answer_in_the_format_of_its_set() {
+    for set in sets() {
+        assert!(set.is_drawn() && set.name().starts_with("mini/"));
+        assert_eq!(set.counts(), COUNTS);
+        for row in set.rows(Split::Test) {
+            assert!(row.options().contains(&row.answer.as_str()), "{}: {row:?}", set.name());
+            assert_eq!(row.format(), Some(set.format()));
+            assert_eq!(set.format().extract(&row.output), Some(row.answer.as_str()));
+            assert_eq!(set.format().extract(&evaluation_prompt(row)), None);
+        }
+    }
+}
+
+#[test]
+fn rows_are_functions_of_their_place_and_the_eight_tasks_share_their_training_rows() {
+    let sets = sets();
+    let longer = SplitCounts { train: 808, val: 80, test: 250 };
+    let again = TextSet::draw(sets[3].entry(), longer).unwrap();
+    assert_eq!(again.rows(Split::Train)[..800], *sets[3].rows(Split::Train));
+    assert_eq!(again.rows(Split::Test)[..200], *sets[3].rows(Split::Test));
+    assert_ne!(again.checksum(), sets[3].checksum());
+    assert!(sets.iter().all(|set| set.rows(Split::TrainVal) == sets[0].rows(Split::TrainVal)));
+    assert_eq!(sets.iter().map(TextSet::checksum).collect::<BTreeSet<_>>().len(), 8);
+}
+
+#[test]
+fn no_test_row_is_a_training_row_in_another_order() {
+    let sets = sets();
+    let train: BTreeSet<_> = sets[0].rows(Split::Train).iter().map(question).collect();
+    let val: BTreeSet<_> = sets[0].rows(Split::Val).iter().map(question).collect();
+    assert!(train.is_disjoint(&val));
+    for set in &sets {
+        assert!(set.rows(Split::Test).iter().map(question).all(|question| !train.contains(&question)));
+    }
+}
+
+#[test]
+fn no_answer_is_right_much_more_often_than_by_chance() {
+    for set in sets() {
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        set.rows(Split::Test).iter().for_each(|row| *counts.entry(&row.answer).or_default() += 1);
+        let options = set.rows(Split::Test)[0].options().len();
+        assert_eq!(counts.len(), options, "{}", set.name());
+        let most = *counts.values().max().unwrap() as f64 / COUNTS.test as f64;
+        assert!(most < 1.0 / options as f64 + 0.12, "{}: {counts:?}", set.name());
+    }
+}
+
+#[test]
+fn the_stream_tells_the_facts_and_not_the_format() {
+    let stream = TextStream::new(0);
+    let passages: Vec<String> = (0..5000).map(|index| stream.passage(index)).collect();
+    assert_eq!(passages[17], TextStream::new(0).passage(17));
+    assert_ne!(passages[17], TextStream::new(1).passage(17));
+    let all = passages.join("\n");
+    for fact in ["the lemon is yellow.", "the opposite of hot is cold.", "the bear is a kind of animal."] {
+        assert!(all.contains(fact), "{fact}");
+    }
+    for format in
+        ["correct", "###", "Answer format", "answer1", "solution1", "ending1", "option1", "true", "false"]
+    {
+        assert!(!all.contains(format), "{format}");
+    }
+}
+
+#[test]
+fn a_set_of_images_has_no_rows() {
+    let message = TextSet::draw(dataset("svhn").unwrap(), COUNTS).unwrap_err().to_string();
+    assert_eq!(message, "svhn: this set holds images, not text");
+}

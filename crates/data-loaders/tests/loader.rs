@@ -1,0 +1,115 @@
+//! The loader: the same batches with any number of threads and from any step on, errors in their place, and no more
+//! work ahead than is bounded.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use common::write_grey;
+use data_loaders::{
+    Augmentation, Batch, BatchStep, DataError, Filter, ImageProtocol, ImageSet, Loader, LoaderRecipe,
+    Normalisation, Resize, Split, SplitCounts, dataset,
+};
+
+const PROTOCOL: ImageProtocol = ImageProtocol {
+    image_size: 24,
+    resize: Resize::Plain,
+    filter: Filter::Bilinear,
+    normalisation: Normalisation::Half,
+};
+
+fn drawn() -> Arc<ImageSet> {
+    let counts = SplitCounts { train: 20, val: 2, test: 2 };
+    Arc::new(ImageSet::draw(dataset("svhn").unwrap(), counts, 32).unwrap())
+}
+
+fn steps() -> impl Iterator<Item = BatchStep> + Send + 'static {
+    (0..9_usize).map(|step| BatchStep {
+        epoch: step as u64 / 3,
+        step: step as u64,
+        indices: (0..5).map(|place| (step * 5 + place * 7) % 20).collect(),
+    })
+}
+
+fn recipe(augmentation: Option<(Augmentation, u64)>, threads: usize) -> LoaderRecipe {
+    LoaderRecipe { split: Split::Train, protocol: PROTOCOL, augmentation, threads }
+}
+
+fn batches(set: &Arc<ImageSet>, recipe: LoaderRecipe, skip: usize) -> Vec<Batch> {
+    Loader::start(Arc::clone(set), recipe, steps().skip(skip)).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn one_thread_and_eight_make_the_same_batches_from_any_step_on() {
+    let set = drawn();
+    for augmentation in [None, Some((Augmentation::default(), 3))] {
+        let alone = batches(&set, recipe(augmentation, 1), 0);
+        assert_eq!(alone.len(), 9);
+        assert!(alone == batches(&set, recipe(augmentation, 8), 0));
+        assert!(alone[4..] == batches(&set, recipe(augmentation, 8), 4));
+    }
+}
+
+#[test]
+fn augmented_batches_follow_seed_epoch_and_index_and_carry_shares_of_classes() {
+    let set = drawn();
+    let image_alone =
+        Augmentation { mixup: 0.0, cutmix: 0.0, label_smoothing: 0.0, ..Augmentation::default() };
+    let batch = |seed, epoch, indices: &[usize]| {
+        let step = BatchStep { epoch, step: 0, indices: indices.to_vec() };
+        recipe(Some((image_alone, seed)), 0).batch(&set, &step).unwrap()
+    };
+    let (both, swapped) = (batch(1, 0, &[3, 4]), batch(1, 0, &[4, 3]));
+    let image = both.pixels.len() / 2;
+    assert!(both.pixels[..image] == swapped.pixels[image..] && both.targets.is_none());
+    assert!(both.pixels != batch(2, 0, &[3, 4]).pixels && both.pixels != batch(1, 1, &[3, 4]).pixels);
+
+    for batch in batches(&set, recipe(Some((Augmentation::default(), 0)), 2), 0) {
+        let targets = batch.targets.unwrap();
+        assert_eq!(targets.len(), 5 * set.classes() as usize);
+        let right = targets.chunks(set.classes() as usize).zip(&batch.labels);
+        assert!(right.clone().all(|(row, _)| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+        assert!(right.clone().all(|(row, label)| row[*label as usize] >= row[0].min(row[1])));
+    }
+}
+
+#[test]
+fn a_damaged_image_is_an_error_in_its_place_and_the_last_word() {
+    let root = tempfile::tempdir().unwrap();
+    for (part, count) in [("train", 20_u8), ("test", 10)] {
+        for class in 0..10 {
+            for number in 0..count / 10 {
+                let path = root.path().join(format!("svhn/{part}/{class}/{number}.png"));
+                write_grey(&path, 10 * (class + 1));
+            }
+        }
+    }
+    let set = Arc::new(ImageSet::open(dataset("svhn").unwrap(), root.path()).unwrap());
+    std::fs::write(root.path().join("svhn/test/4/0.png"), b"no image").unwrap();
+    let steps = (0..10).map(|index| BatchStep { epoch: 0, step: index as u64, indices: vec![index] });
+    let recipe = LoaderRecipe { split: Split::Test, protocol: PROTOCOL, augmentation: None, threads: 4 };
+    let read: Vec<_> = Loader::start(set, recipe, steps).unwrap().collect();
+    assert_eq!(read.len(), 5);
+    assert!(read[..4].iter().all(Result::is_ok));
+    assert!(matches!(&read[4], Err(DataError::BadImage { path, .. }) if path.ends_with("test/4/0.png")));
+}
+
+#[test]
+fn no_more_than_a_few_batches_are_made_ahead() {
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&taken);
+    let steps = (0..1000).map(move |step| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        BatchStep { epoch: 0, step, indices: vec![0] }
+    });
+    let mut loader = Loader::start(drawn(), recipe(None, 1), steps).unwrap();
+    loader.next().unwrap().unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    // One was taken, two wait, one is held up at the channel.
+    assert!(taken.load(Ordering::SeqCst) <= 4, "{taken:?}");
+    drop(loader);
+    assert!(taken.load(Ordering::SeqCst) <= 5, "{taken:?}");
+}

@@ -1,0 +1,132 @@
+//! The learning curves of one SAN model, from `epochs.jsonl`: what it reads with both mechanisms, with one of
+//! them, and with the head alone, beside its training loss.
+
+use std::path::Path;
+
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use serde::Deserialize;
+
+use super::canvas::{Failure, Figure};
+use super::labels::Area;
+use super::palette::qualitative;
+use super::plot::{Panel, draw_legend, draw_mark, draw_title, range};
+use crate::error::ReportError;
+use crate::record::Record;
+
+/// Name of the file with a line an epoch in a cell's folder.
+pub(super) const EPOCHS_FILE: &str = "epochs.jsonl";
+
+const SIZE: (u32, u32) = (1400, 720);
+
+/// One epoch. Accuracies are in [0, 1]; other fields than these are left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub(super) struct Epoch {
+    epoch: u64,
+    train_loss: f64,
+    #[serde(default)]
+    test_accuracy: Option<f64>,
+    #[serde(default)]
+    readings: Option<Readings>,
+}
+
+/// The same model read with a part of what it learned: `nt` the scales behind projections alone, `sp` the propagated
+/// ones alone, `head` neither.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+struct Readings {
+    nt: f64,
+    sp: f64,
+    head: f64,
+}
+
+/// Reads the epochs of a cell.
+pub(super) fn read(path: &Path) -> Result<Vec<Epoch>, ReportError> {
+    let refused = |reason: String| ReportError::Drawing { path: path.into(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(place, line)| {
+            serde_json::from_str(line).map_err(|error| refused(format!("line {}: {error}", place + 1)))
+        })
+        .collect()
+}
+
+/// One cell's curves, ready to be drawn.
+pub(super) struct Curves {
+    title: String,
+    subtitle: String,
+    losses: Vec<(f64, f64)>,
+    /// Name and points of each curve with any, in percent.
+    accuracies: Vec<(String, Vec<(f64, f64)>)>,
+}
+
+impl Curves {
+    pub(super) fn of(record: &Record, epochs: &[Epoch]) -> Self {
+        let curve = |name: &str, of: fn(&Epoch) -> Option<f64>| {
+            let points = epochs.iter().filter_map(|epoch| Some((epoch.epoch as f64, 100.0 * of(epoch)?)));
+            (name.to_owned(), points.collect::<Vec<_>>())
+        };
+        let all = [
+            curve("both", |epoch| epoch.test_accuracy),
+            curve("nt alone", |epoch| epoch.readings.map(|readings| readings.nt)),
+            curve("sp alone", |epoch| epoch.readings.map(|readings| readings.sp)),
+            curve("head alone", |epoch| epoch.readings.map(|readings| readings.head)),
+        ];
+        Self {
+            title: format!("Learning curves of {} on {}", record.method.label, record.dataset.name),
+            subtitle: format!(
+                "profile {}, backbone {}, seed {}; one model, read with all or with a part of what it learned",
+                record.profile, record.backbone.name, record.seed
+            ),
+            losses: epochs.iter().map(|epoch| (epoch.epoch as f64, epoch.train_loss)).collect(),
+            accuracies: all.into_iter().filter(|(_, points)| !points.is_empty()).collect(),
+        }
+    }
+
+    /// Whether there is more than the loss, which any table tells.
+    pub(super) fn is_worth_drawing(&self) -> bool {
+        !self.accuracies.is_empty()
+    }
+
+    fn panel(&self, (left, right): (i32, i32), points: &[(f64, f64)]) -> Panel {
+        let (low, high) = range(points.iter().map(|point| point.1), 0.08);
+        Panel {
+            frame: Area { left, top: 170, right, bottom: 600 },
+            x: range(self.losses.iter().map(|point| point.0), 0.02),
+            y: (low.max(0.0), high),
+        }
+    }
+}
+
+impl Figure for Curves {
+    fn title(&self) -> String {
+        self.title.clone()
+    }
+
+    fn size(&self) -> (u32, u32) {
+        SIZE
+    }
+
+    fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
+        draw_title(area, &self.title, &self.subtitle, 30)?;
+        let points: Vec<(f64, f64)> = self.accuracies.iter().flat_map(|(_, points)| points.clone()).collect();
+        let panel = self.panel((130, 820), &points);
+        panel.draw_y_axis(area, true)?;
+        panel.draw_x_axis(area, 8)?;
+        panel.draw_names(area, "epoch", "accuracy on the test split (%)")?;
+        for (index, (_, points)) in self.accuracies.iter().enumerate() {
+            panel.draw_line(area, points, qualitative(index))?;
+            let every = points.len().div_ceil(20).max(1);
+            for point in points.iter().step_by(every) {
+                draw_mark(area, index, panel.place(*point))?;
+            }
+        }
+        let names: Vec<String> = self.accuracies.iter().map(|(name, _)| name.clone()).collect();
+        draw_legend(area, &names, (130, 130))?;
+        let losses = self.panel((970, 1360), &self.losses);
+        losses.draw_y_axis(area, true)?;
+        losses.draw_x_axis(area, 4)?;
+        losses.draw_names(area, "epoch", "training loss")?;
+        losses.draw_line(area, &self.losses, BLACK)
+    }
+}

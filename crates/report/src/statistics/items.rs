@@ -1,0 +1,102 @@
+//! Tests of single answers: two methods that read the same items of a test split.
+
+use serde::Serialize;
+use statrs::distribution::{ChiSquared, ContinuousCDF};
+use statrs::function::gamma::ln_gamma;
+
+use super::PairedTest;
+
+/// Items on which exactly one of two methods is right.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Discordant {
+    /// Only the first is right.
+    pub wins: u64,
+    /// Only the second is right.
+    pub losses: u64,
+}
+
+/// McNemar's test by the binomial distribution: statistic min(wins, losses); none where there is no
+/// discordant item.
+pub fn mcnemar_exact(pairs: Discordant) -> Option<PairedTest> {
+    let (fewer, total) = (pairs.wins.min(pairs.losses), pairs.wins + pairs.losses);
+    if total == 0 {
+        return None;
+    }
+    // The terms of Binomial(total, 1/2) from `fewer` downwards: each is the one before times k / (total - k + 1).
+    let (n, k) = (total as f64, fewer as f64);
+    let last = ln_gamma(n + 1.0) - ln_gamma(k + 1.0) - ln_gamma(n - k + 1.0) - n * std::f64::consts::LN_2;
+    let (mut term, mut sum) = (1.0, 0.0);
+    for below in (0..=fewer).rev() {
+        sum += term;
+        term *= below as f64 / (n - below as f64 + 1.0);
+    }
+    Some(PairedTest { statistic: k, p_value: (2.0 * last.exp() * sum).min(1.0) })
+}
+
+/// McNemar's test by the chi-squared distribution with Edwards' correction for continuity (1948); none
+/// where there is no discordant item.
+pub fn mcnemar_corrected(pairs: Discordant) -> Option<PairedTest> {
+    let (wins, losses) = (pairs.wins as f64, pairs.losses as f64);
+    if wins + losses == 0.0 {
+        return None;
+    }
+    let statistic = ((wins - losses).abs() - 1.0).powi(2) / (wins + losses);
+    Some(PairedTest { statistic, p_value: ChiSquared::new(1.0).ok()?.sf(statistic) })
+}
+
+/// What a bootstrap says of a mean difference.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Bootstrap {
+    /// The mean difference of the data: of several strata, the mean of their means.
+    pub mean: f64,
+    /// Percentile interval, 95 %.
+    pub interval_95: (f64, f64),
+    /// Two-sided: twice the smaller share of resamples on one side of 0 (ties on both sides count for
+    /// both), at most 1 and never 0.
+    pub p_value: f64,
+}
+
+/// Paired bootstrap of differences in strata (the items of each test set): every resample draws each
+/// stratum anew, with replacement, and averages the strata's means. The draws are those of SplitMix64
+/// from `seed`, so that equal data give equal numbers on every machine. None without strata, with an empty
+/// one, or without resamples.
+pub fn paired_bootstrap(strata: &[Vec<f64>], resamples: usize, seed: u64) -> Option<Bootstrap> {
+    if strata.is_empty() || resamples == 0 || strata.iter().any(Vec::is_empty) {
+        return None;
+    }
+    let mean = |sum_of: &mut dyn FnMut(&[f64]) -> f64| {
+        strata.iter().map(|stratum| sum_of(stratum) / stratum.len() as f64).sum::<f64>() / strata.len() as f64
+    };
+    let observed = mean(&mut |stratum| stratum.iter().sum());
+    let mut state = seed;
+    let mut means: Vec<f64> = (0..resamples)
+        .map(|_| mean(&mut |stratum| stratum.iter().map(|_| stratum[below(&mut state, stratum.len())]).sum()))
+        .collect();
+    means.sort_by(f64::total_cmp);
+    let share = |count: usize| (count + 1) as f64 / (resamples + 1) as f64;
+    let not_above = means.iter().filter(|&&value| value <= 0.0).count();
+    let not_below = means.iter().filter(|&&value| value >= 0.0).count();
+    Some(Bootstrap {
+        mean: observed,
+        interval_95: (quantile(&means, 0.025), quantile(&means, 0.975)),
+        p_value: (2.0 * share(not_above.min(not_below))).min(1.0),
+    })
+}
+
+/// A whole number below `bound`: the upper half of the product with SplitMix64's next value (Steele et al. 2014).
+fn below(state: &mut u64, bound: usize) -> usize {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = *state;
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^= mixed >> 31;
+    ((u128::from(mixed) * bound as u128) >> 64) as usize
+}
+
+/// Linear between the neighbouring values, as numpy's default.
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    let place = share * (sorted.len() - 1) as f64;
+    let (low, part) = (place.floor() as usize, place.fract());
+    let high = (low + 1).min(sorted.len() - 1);
+    sorted[low] + part * (sorted[high] - sorted[low])
+}

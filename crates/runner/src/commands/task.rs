@@ -1,0 +1,61 @@
+//! `san task`: what a task of a Slurm job array runs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use report::load::{PLAN_FILE, PlannedCells};
+use runner::cell::Cell;
+use runner::context::Context;
+use runner::files::write_json;
+use runner::plan::Store;
+use runner::signals::{StopFlag, WORKER_DEADLINE};
+use runner::slurm::{Part, Submission};
+use runner::worker::{Settings, Worker};
+use runner::{device, failure, tuning};
+
+use crate::output;
+
+/// Options of `san task`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Folder of the submission.
+    submission: PathBuf,
+    /// Which part of it.
+    #[arg(long, value_enum)]
+    part: Part,
+    /// Which task of the part.
+    #[arg(long)]
+    index: usize,
+}
+
+pub(crate) fn task(arguments: &Arguments) -> Result<()> {
+    let stop = StopFlag::install(WORKER_DEADLINE)?;
+    let submission = Submission::read(&arguments.submission)?;
+    let store = Store { folder: submission.store.clone() };
+    if arguments.part == Part::Table {
+        return table(&submission, &store);
+    }
+    let cells = submission.cells(arguments.part, arguments.index)?;
+    for cell in &cells {
+        failure::forget(&store, &cell.name())?;
+        output::line(format_args!("cell {}: {}", cell.name(), cell.label()))?;
+    }
+    tch::set_num_threads(i32::try_from(submission.threads)?);
+    let mut context = Context::new(device::resolve(&submission.device)?);
+    let settings = Settings {
+        threads: submission.threads,
+        checkpoint_every: Duration::try_from_secs_f64(submission.checkpoint_every)?,
+        wait_for_others: false,
+    };
+    Worker::new(&store, &mut context, settings, &stop).work(&cells, &mut std::io::sink())
+}
+
+/// Says which cells make up the table, and prints it.
+fn table(submission: &Submission, store: &Store) -> Result<()> {
+    let cells = tuning::choose_all(&submission.tune, &submission.finals, store)?;
+    let planned = PlannedCells { cells: cells.iter().map(Cell::name).collect() };
+    write_json(&store.folder.join(PLAN_FILE), &planned)?;
+    let results: &Path = &submission.results;
+    super::report::compare(results, &submission.experiment, Some(&submission.profile))
+}

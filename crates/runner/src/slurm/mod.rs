@@ -1,0 +1,273 @@
+//! A plan on a cluster: job arrays under Slurm, from the same cells and into the same store.
+//!
+//! A submission is a folder `.slurm/<number>/` in the store: the cells, one script a job array, the
+//! logs. An array's task runs a chunk of cells as a worker does, under the same claims, so that nothing is
+//! run twice, whatever else runs. Three stages follow each other by dependency: `tune`, `final`, and the
+//! `table`. A task that is warned of its end saves, ends as resumable and is queued again by its script.
+
+pub mod queue;
+pub mod script;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::cell::Cell;
+use crate::error::RunError;
+use crate::files::{create_folder, entries, file_name, write_atomically, write_json};
+use crate::plan::{Plan, Store};
+use crate::tuning::FinalCell;
+
+pub use script::Resources;
+
+/// Folder of the submissions in a store.
+const FOLDER: &str = ".slurm";
+/// The cells of a submission.
+const CELLS: &str = "cells.json";
+/// The jobs of a submission.
+const JOBS: &str = "jobs.json";
+/// Slurm's own default of `MaxArraySize`.
+pub const USUAL_ARRAY_SIZE: usize = 1001;
+
+/// A part of a submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// Cells that choose settings.
+    Tune,
+    /// Cells of the table.
+    Final,
+    /// The table itself.
+    Table,
+}
+
+impl Part {
+    /// Its name in scripts and jobs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tune => "tune",
+            Self::Final => "final",
+            Self::Table => "table",
+        }
+    }
+}
+
+/// The cells of a submission and how they are run.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Submission {
+    /// Folder of the store.
+    pub store: PathBuf,
+    /// Folder of the results.
+    pub results: PathBuf,
+    /// Name of the experiment.
+    pub experiment: String,
+    /// Name of the profile.
+    pub profile: String,
+    /// Name of the device.
+    pub device: String,
+    /// Compute threads of a task.
+    pub threads: u32,
+    /// Seconds between two saved states.
+    pub checkpoint_every: f64,
+    /// Cells a task.
+    pub chunk: usize,
+    /// Cells of the first stage.
+    pub tune: Vec<Cell>,
+    /// Cells of the second.
+    pub finals: Vec<FinalCell>,
+    /// Which of `tune` are to be run.
+    pub open_tune: Vec<usize>,
+    /// Which of `finals` are to be run.
+    pub open_finals: Vec<usize>,
+}
+
+/// A job that was submitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Job {
+    /// What it runs.
+    pub part: Part,
+    /// Slurm's number.
+    pub id: u64,
+    /// Tasks of its array.
+    pub tasks: usize,
+}
+
+impl Submission {
+    /// The cells of a plan that are not done.
+    ///
+    /// # Errors
+    /// When a record is broken.
+    pub fn new(plan: &Plan, store: &Store, chunk: usize) -> Result<Self> {
+        let open = |cells: &[Cell]| -> Vec<usize> {
+            (0..cells.len()).filter(|&index| !store.is_done(&cells[index].name())).collect()
+        };
+        let open_tune = open(&plan.tune);
+        // Which final cells are done is known where their settings are.
+        let open_finals = if open_tune.is_empty() {
+            open(&plan.final_cells(store)?)
+        } else {
+            (0..plan.finals.len()).collect()
+        };
+        Ok(Self {
+            store: std::path::absolute(&store.folder)?,
+            results: PathBuf::new(),
+            experiment: plan.experiment.clone(),
+            profile: plan.profile.clone(),
+            device: "auto".into(),
+            threads: 1,
+            checkpoint_every: 60.0,
+            chunk: chunk.max(1),
+            tune: plan.tune.clone(),
+            finals: plan.finals.clone(),
+            open_tune,
+            open_finals,
+        })
+    }
+
+    /// Reads the cells of a submission's folder.
+    ///
+    /// # Errors
+    /// When the file is missing or broken.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(CELLS);
+        let text = std::fs::read(&path).map_err(|error| RunError::Missing {
+            what: format!("the submission {}", folder.display()),
+            reason: error.to_string(),
+        })?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is no submission", path.display()))
+    }
+
+    /// Tasks of a part.
+    fn tasks(&self, part: Part) -> usize {
+        match part {
+            Part::Tune => self.open_tune.len().div_ceil(self.chunk),
+            Part::Final => self.open_finals.len().div_ceil(self.chunk),
+            Part::Table => 1,
+        }
+    }
+
+    /// The cells of one task of a part.
+    ///
+    /// # Errors
+    /// When a record that a cell's settings follow from is missing.
+    pub fn cells(&self, part: Part, task: usize) -> Result<Vec<Cell>> {
+        let range = |open: &[usize]| -> Vec<usize> {
+            open.chunks(self.chunk).nth(task).map(<[usize]>::to_vec).unwrap_or_default()
+        };
+        let store = Store { folder: self.store.clone() };
+        match part {
+            Part::Tune => Ok(range(&self.open_tune).iter().map(|&index| self.tune[index].clone()).collect()),
+            Part::Final => range(&self.open_finals)
+                .iter()
+                .map(|&index| self.finals[index].choose(&self.tune, &store))
+                .collect(),
+            Part::Table => Ok(Vec::new()),
+        }
+    }
+
+    /// The scripts in the order of submission: part, tasks, text. `limit` is the longest array.
+    pub fn scripts(
+        &self,
+        folder: &Path,
+        program: &Path,
+        resources: &Resources,
+        limit: usize,
+    ) -> Vec<(Part, usize, String)> {
+        let mut scripts = Vec::new();
+        for part in [Part::Tune, Part::Final, Part::Table] {
+            let tasks = self.tasks(part);
+            for first in (0..tasks).step_by(limit.max(1)) {
+                let count = limit.max(1).min(tasks - first);
+                scripts.push((
+                    part,
+                    count,
+                    script::text(self, part, first, count, folder, program, resources),
+                ));
+            }
+        }
+        scripts
+    }
+
+    /// Writes the scripts and the cells into a new folder and submits them.
+    ///
+    /// # Errors
+    /// When jobs of this store are in the queue already, the folder cannot be written, or Slurm refuses.
+    pub fn submit(&self, program: &Path, resources: &Resources) -> Result<Vec<Job>> {
+        let store = Store { folder: self.store.clone() };
+        let waiting = queue::living(&jobs(&store))?;
+        if !waiting.is_empty() {
+            let jobs = waiting.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            return Err(slurm(format!("jobs {jobs} of this experiment are in the queue; see san status")));
+        }
+        let folder = self.folder()?;
+        create_folder(&folder)?;
+        write_json(&folder.join(CELLS), self)?;
+        let limit = queue::array_size()?.unwrap_or(USUAL_ARRAY_SIZE);
+        let mut jobs: Vec<Job> = Vec::new();
+        let scripts = self.scripts(&folder, program, resources, limit);
+        for (number, (part, tasks, text)) in scripts.into_iter().enumerate() {
+            let path = folder.join(format!("{number}-{}.sh", part.name()));
+            write_atomically(&path, text.as_bytes())?;
+            let id = sbatch(&path, &dependency(part, &jobs))?;
+            jobs.push(Job { part, id, tasks });
+            write_json(&folder.join(JOBS), &jobs)?;
+        }
+        Ok(jobs)
+    }
+
+    /// The folder of a submission that is to be made.
+    ///
+    /// # Errors
+    /// When the working directory is not there.
+    pub fn folder(&self) -> Result<PathBuf> {
+        let all = entries(&self.store.join(FOLDER));
+        let last = all.iter().filter_map(|path| file_name(path).parse::<u64>().ok()).max();
+        Ok(self.store.join(FOLDER).join((last.unwrap_or(0) + 1).to_string()))
+    }
+}
+
+/// The option that lets a part wait for the one before it.
+fn dependency(part: Part, jobs: &[Job]) -> Option<String> {
+    let of = |wanted: Part| {
+        let ids: Vec<String> =
+            jobs.iter().filter(|job| job.part == wanted).map(|job| job.id.to_string()).collect();
+        (!ids.is_empty()).then(|| ids.join(":"))
+    };
+    match part {
+        Part::Tune => None,
+        Part::Final => of(Part::Tune).map(|ids| format!("--dependency=afterok:{ids}")),
+        // Also after cells that failed: the table shows what is missing.
+        Part::Table => of(Part::Final).map(|ids| format!("--dependency=afterany:{ids}")),
+    }
+}
+
+fn sbatch(script: &Path, dependency: &Option<String>) -> Result<u64> {
+    let output = Command::new("sbatch")
+        .args(["--parsable", "--kill-on-invalid-dep=yes"])
+        .args(dependency)
+        .arg(script)
+        .output()
+        .map_err(|error| slurm(format!("sbatch: {error}")))?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let id = said.trim().split(';').next().and_then(|id| id.parse().ok());
+    match id {
+        Some(id) if output.status.success() => Ok(id),
+        _ => Err(slurm(format!("sbatch: {}", String::from_utf8_lossy(&output.stderr).trim()))),
+    }
+}
+
+fn slurm(reason: String) -> anyhow::Error {
+    RunError::Slurm { reason }.into()
+}
+
+/// The jobs of all submissions of a store.
+pub fn jobs(store: &Store) -> Vec<Job> {
+    let read = |folder: PathBuf| -> Option<Vec<Job>> {
+        serde_json::from_slice(&std::fs::read(folder.join(JOBS)).ok()?).ok()
+    };
+    let mut folders = entries(&store.folder.join(FOLDER));
+    folders.sort();
+    folders.into_iter().filter_map(read).flatten().collect()
+}
