@@ -163,6 +163,10 @@ impl Architecture for Config {
         self.img_size
     }
 
+    fn token_count(&self) -> i64 {
+        (self.img_size / self.stride()).pow(2)
+    }
+
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {
         let stride = self.stride();
         if size < stride || size % stride != 0 {
@@ -206,11 +210,22 @@ impl ConvNext {
     }
 }
 
+impl ConvNext {
+    /// `[batch, height, width, channels]` behind the last stage.
+    fn last_map(&self, images: &Tensor) -> Tensor {
+        let stem = self.stem_norm.forward(&self.stem.forward(&images.permute([0, 2, 3, 1])));
+        self.stages.iter().fold(stem, |x, stage| stage.forward(&x))
+    }
+}
+
 impl Backbone for ConvNext {
     fn features(&self, images: &Tensor) -> Tensor {
-        let stem = self.stem_norm.forward(&self.stem.forward(&images.permute([0, 2, 3, 1])));
-        let last = self.stages.iter().fold(stem, |x, stage| stage.forward(&x));
-        self.norm.forward(&last.mean_dim([1, 2].as_slice(), false, None))
+        self.norm.forward(&self.last_map(images).mean_dim([1, 2].as_slice(), false, None))
+    }
+
+    /// The pixels of the last map, each behind the norm that the head's mean passes through.
+    fn tokens(&self, images: &Tensor) -> Tensor {
+        self.norm.forward(&self.last_map(images).flatten(1, 2))
     }
 }
 

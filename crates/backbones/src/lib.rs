@@ -8,11 +8,13 @@
 
 pub mod checkpointing;
 pub mod classifier;
+pub mod clip;
 pub mod convnext;
 pub mod generate;
 pub mod gguf;
 pub mod language;
 pub mod llama;
+pub mod llava;
 pub mod registry;
 pub mod rope;
 pub mod swin;
@@ -33,6 +35,9 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
 
     /// Height and width in pixels of the images it reads.
     fn image_size(&self) -> i64;
+
+    /// Tokens that [`Backbone::tokens`] makes of one image.
+    fn token_count(&self) -> i64;
 
     /// The same model for images of another size.
     ///
@@ -57,8 +62,12 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
     fn published_config(&self) -> serde_json::Value;
 }
 
-/// A model from images to one feature vector each.
+/// A model from images to one feature vector each, or to a token for each patch.
 pub trait Backbone: std::fmt::Debug {
     /// Features `[K * batch, features]` of normalised images `[K * batch, 3, size, size]`.
     fn features(&self, images: &Tensor) -> Tensor;
+
+    /// Tokens `[K * batch, tokens, features]` of normalised images `[K * batch, 3, size, size]`, row by row over the
+    /// image, without class token: what a language model may read.
+    fn tokens(&self, images: &Tensor) -> Tensor;
 }

@@ -192,6 +192,10 @@ impl Architecture for Config {
         self.img_size
     }
 
+    fn token_count(&self) -> i64 {
+        self.sizes(self.depths.len() - 1).side.pow(2)
+    }
+
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {
         let refused = |reason| Err(Error::ImageSize { backbone: "this Swin".into(), size, reason });
         let stages = self.depths.len();
@@ -242,9 +246,13 @@ impl Swin {
 
 impl Backbone for Swin {
     fn features(&self, images: &Tensor) -> Tensor {
+        self.tokens(images).mean_dim(1, false, None)
+    }
+
+    fn tokens(&self, images: &Tensor) -> Tensor {
         let tokens = self.embed_norm.forward(&self.patch_embed.forward(&images.permute([0, 2, 3, 1])));
         let last = self.stages.iter().fold(tokens, |x, stage| stage.forward(x));
-        self.norm.forward(&last).mean_dim([1, 2].as_slice(), false, None)
+        self.norm.forward(&last).flatten(1, 2)
     }
 }
 

@@ -237,6 +237,10 @@ impl Architecture for Config {
         self.img_size
     }
 
+    fn token_count(&self) -> i64 {
+        self.grid() * self.grid()
+    }
+
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {
         if size < self.patch_size || size % self.patch_size != 0 {
             let reason = format!("it must be a multiple of the patch size, {} px", self.patch_size);
@@ -338,22 +342,34 @@ impl Vit {
         parts.push(patches);
         Tensor::cat(&parts, 1)
     }
+
+    /// All tokens behind the last block, and how many of them are no prompts.
+    fn last_tokens(&self, images: &Tensor) -> (Tensor, i64) {
+        let embedded = self.embed(images);
+        let own = embedded.size()[1];
+        (self.blocks.iter().fold(embedded, |tokens, block| block.forward(tokens, own)), own)
+    }
+
+    /// Those of the patches.
+    fn patches(&self, (tokens, own): (Tensor, i64)) -> Tensor {
+        let prefix: i64 = self.prefix.iter().map(|token| token.stacked().size()[2]).sum();
+        tokens.narrow(1, prefix, own - prefix)
+    }
 }
 
 impl Backbone for Vit {
     fn features(&self, images: &Tensor) -> Tensor {
-        let embedded = self.embed(images);
-        let own = embedded.size()[1];
-        let tokens = self.blocks.iter().fold(embedded, |tokens, block| block.forward(tokens, own));
+        let last = self.last_tokens(images);
         match self.pool {
             // The norm is per token: only the token that is read needs it.
-            Pool::Token => self.norm.forward(&tokens.select(1, 0)),
-            Pool::Avg => {
-                let prefix: i64 = self.prefix.iter().map(|token| token.stacked().size()[2]).sum();
-                let patches = tokens.narrow(1, prefix, own - prefix);
-                self.norm.forward(&patches.mean_dim(1, false, None))
-            }
+            Pool::Token => self.norm.forward(&last.0.select(1, 0)),
+            Pool::Avg => self.norm.forward(&self.patches(last).mean_dim(1, false, None)),
         }
+    }
+
+    /// Behind the last norm, whatever the pooling (DINOv2's `x_norm_patchtokens`).
+    fn tokens(&self, images: &Tensor) -> Tensor {
+        self.norm.forward(&self.patches(self.last_tokens(images)))
     }
 }
 

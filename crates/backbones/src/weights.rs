@@ -4,6 +4,7 @@
 
 mod config;
 mod language;
+mod llava;
 mod pass;
 mod shards;
 
@@ -15,6 +16,7 @@ use san_core::{Error, Layout, Weights};
 
 pub(crate) use language::{Collected, check_config};
 pub use language::{LanguageCheckpoint, Target, language, parse_language};
+pub use llava::{LlavaCheckpoint, llava};
 pub(crate) use pass::Pass;
 
 use crate::Architecture;

@@ -71,6 +71,9 @@ pub enum DataError {
     /// A sample index is not in the split.
     #[error("{set}: sample {index} was asked of the {split} split, which has {len}")]
     IndexOutOfRange { set: String, split: &'static str, index: usize, len: usize },
+    /// No conversation template has this name.
+    #[error("there is no conversation template `{name}`; known are v1 and plain")]
+    UnknownTemplate { name: String },
     /// An image size of zero, or one too large to hold in memory.
     #[error("the image size {size} is not between 1 and 4096")]
     ImageSize { size: u32 },

@@ -93,6 +93,8 @@ pub enum Normalisation {
     Half,
     /// ImageNet's channel means and deviations, as torchvision and timm give them.
     Imagenet,
+    /// The statistics of CLIP's training images (Radford et al. 2021), which its towers expect.
+    Clip,
 }
 
 impl Normalisation {
@@ -102,6 +104,9 @@ impl Normalisation {
             Self::None => ([0.0; 3], [1.0; 3]),
             Self::Half => ([0.5; 3], [0.5; 3]),
             Self::Imagenet => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+            Self::Clip => {
+                ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1])
+            }
         }
     }
 }

@@ -77,6 +77,14 @@ pub enum Error {
         /// A tensor in it.
         tensor: String,
     },
+    /// Images and the places for them in a text do not match.
+    #[error("the texts have places for {places} image features and their images have {features}")]
+    ImagePlaces {
+        /// Places in the texts.
+        places: i64,
+        /// Features of the images.
+        features: i64,
+    },
     /// A pickle was given as weights.
     #[error(
         "{path} is a Python pickle, which can run code when opened; convert it once with: \

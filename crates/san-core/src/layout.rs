@@ -36,6 +36,8 @@ pub enum Role {
     Up,
     /// Last linear of an MLP.
     Down,
+    /// From the tokens of one model to those of another.
+    Projector,
 }
 
 /// Rows of a fused projection that have a role of their own.

@@ -19,13 +19,21 @@ const FIXED: [(&str, &[Value]); 5] = [
 
 /// Reads a configuration.
 pub(super) fn read(path: &Path) -> Result<Config, Error> {
-    let text = std::fs::read(path);
-    let text = text.map_err(|source| Error::File { action: "read", path: path.into(), source })?;
-    parse(&text).map_err(|reason| Error::Configuration { path: path.into(), reason })
+    let published = document(path)?;
+    parse(published).map_err(|reason| Error::Configuration { path: path.into(), reason })
 }
 
-fn parse(text: &[u8]) -> Result<Config, String> {
-    let mut published: Value = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+/// The JSON of a configuration.
+pub(super) fn document(path: &Path) -> Result<Value, Error> {
+    let text = std::fs::read(path);
+    let text = text.map_err(|source| Error::File { action: "read", path: path.into(), source })?;
+    let malformed =
+        |error: serde_json::Error| Error::Configuration { path: path.into(), reason: error.to_string() };
+    serde_json::from_slice(&text).map_err(malformed)
+}
+
+/// The configuration of a LLaMA; the reason of a refusal is a clause.
+pub(super) fn parse(mut published: Value) -> Result<Config, String> {
     for (field, usual) in [("model_type", "llama"), ("hidden_act", "silu")] {
         match published.get(field) {
             None => {}

@@ -65,6 +65,11 @@ impl Collected {
         Ok(self.tensors.insert(name, tensor).is_some())
     }
 
+    /// The tensors as they came, for models of more parts than one.
+    pub(super) fn into_tensors(self) -> BTreeMap<String, Tensor> {
+        self.tensors
+    }
+
     /// The weights of `config`, checked strictly; `place` is for messages.
     pub(crate) fn finish(mut self, config: &llama::Config, place: &Path) -> Result<Weights, Error> {
         if config.tie_word_embeddings {

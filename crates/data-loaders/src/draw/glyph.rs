@@ -103,12 +103,23 @@ fn distance(strokes: &[(f32, f32)], point: Vec2) -> f32 {
 
 /// Draws the digit between two others over a cluttered plate.
 pub(crate) fn draw(digit: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
+    draw_among(digit, [0.7; 2], image_size, stream)
+}
+
+/// Draws the digit alone.
+pub(crate) fn draw_alone(digit: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
+    draw_among(digit, [0.0; 2], image_size, stream)
+}
+
+/// Draws the digit with another one at either side, each with its probability.
+fn draw_among(digit: usize, sides: [f32; 2], image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let scale = stream.uniform(0.26, 0.4);
     let rotation = stream.uniform(-0.25, 0.25);
     let stretch = stream.uniform(0.8, 1.25);
     let centre = stream.point(0.44, 0.56);
     let step = Vec2::from_angle(rotation) * scale * stream.uniform(1.6, 2.0);
-    let neighbours = [stream.chance(0.7), stream.chance(0.7)].map(|shown| shown.then(|| stream.below(10)));
+    let shown = sides.map(|probability| stream.chance(probability));
+    let neighbours = shown.map(|shown| shown.then(|| stream.below(10)));
     let figures: Vec<(usize, Pose)> = [(Some(digit), 0.0), (neighbours[0], -1.0), (neighbours[1], 1.0)]
         .into_iter()
         .filter_map(|(digit, side)| {

@@ -2,11 +2,13 @@
 //!
 //! An image is a function of (task, split, index) and nothing else, so images may be drawn on any thread in any order.
 //! Seven generators answer to `MiniTask`: `composition`, `specimen`, `texture` (with `land`), `glyph`, `tissue`,
-//! `sprite`, and `scene`, whose ray caster (`scene`, `solid`) is set by `tabletop`, `turntable`, `maze` and `road`. Below them lie
+//! `sprite`, and `scene`, whose ray caster (`scene`, `solid`) is set by `tabletop`, `turntable`, `maze` and `road`.
+//! `figures` is what the questions of vision and language are about. Below them lie
 //! `stream` (randomness), `raster` (pixels), `outline`, `paint` and `noise`.
 
 mod composition;
-mod glyph;
+pub(crate) mod figures;
+pub(crate) mod glyph;
 mod land;
 mod maze;
 pub(crate) mod noise;

@@ -1,0 +1,315 @@
+//! The vision tower of CLIP (arXiv 2103.00020) in Hugging Face's form: `CLIPVisionModel`.
+//!
+//! A ViT with a norm before the first block, quick-GELU, queries, keys and values apart, and no bias in the patch
+//! embedding. Key names are those of the published files (`vision_model.embeddings...`; `pre_layrnorm` is their
+//! spelling), configuration fields those of their `config.json`. What LLaVA reads is the patch tokens behind an inner
+//! block. SAN's wiring is the ViT's, each of q, k and v being a site (facts of san.md sections 2 and 3).
+
+use san_core::attachment::Scope;
+use san_core::branch::Branch;
+use san_core::init::Init;
+use san_core::layout::{BranchKind, Layout, Role, SiteSpec};
+use san_core::parameter::Parameter;
+use san_core::site::{Norm, Site};
+use san_core::wiring::Anteriors;
+use san_core::{Error, Weights};
+use serde::{Deserialize, Serialize};
+use tch::Tensor;
+
+use crate::{Architecture, Backbone};
+
+/// The nonlinearity of an MLP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// x sigmoid(1.702 x), as in OpenAI's weights.
+    #[default]
+    QuickGelu,
+    /// The exact GELU, as in LAION's.
+    Gelu,
+}
+
+/// Fields of a published `config.json` (of `CLIPVisionModel`, or the part `vision_config`), by their names; others are
+/// left out of account.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Image height and width, pixels.
+    pub image_size: i64,
+    /// Patch height and width, pixels.
+    pub patch_size: i64,
+    /// Channels of a token.
+    pub hidden_size: i64,
+    /// Width of the MLP.
+    pub intermediate_size: i64,
+    /// Number of blocks.
+    pub num_hidden_layers: i64,
+    /// Attention heads.
+    pub num_attention_heads: i64,
+    /// The nonlinearity.
+    #[serde(default)]
+    pub hidden_act: Activation,
+    /// Epsilon of the norms.
+    #[serde(default = "epsilon")]
+    pub layer_norm_eps: f64,
+    /// Which hidden states [`Backbone::tokens`] gives, counted from the end: -1 those behind the last block, -2 (LLaVA's
+    /// choice) those before it. A field of LLaVA's configuration.
+    #[serde(default = "before_last")]
+    pub vision_feature_layer: i64,
+}
+
+fn epsilon() -> f64 {
+    1e-5
+}
+
+fn before_last() -> i64 {
+    -2
+}
+
+const MODEL: &str = "vision_model";
+const PATCH_EMBED: &str = "vision_model.embeddings.patch_embedding";
+
+impl Config {
+    /// A model with the options of OpenAI's weights.
+    pub fn new(image_size: i64, patch_size: i64, hidden_size: i64, layers: i64, heads: i64) -> Self {
+        Self {
+            image_size,
+            patch_size,
+            hidden_size,
+            intermediate_size: 4 * hidden_size,
+            num_hidden_layers: layers,
+            num_attention_heads: heads,
+            hidden_act: Activation::QuickGelu,
+            layer_norm_eps: epsilon(),
+            vision_feature_layer: before_last(),
+        }
+    }
+
+    /// Rows of the position embedding: the class token and the patches.
+    fn positions(&self) -> i64 {
+        self.patches() + 1
+    }
+
+    fn patches(&self) -> i64 {
+        (self.image_size / self.patch_size).pow(2)
+    }
+
+    fn patch_embed(&self) -> SiteSpec {
+        SiteSpec::patches(PATCH_EMBED, Role::PatchEmbed, 3, self.patch_size, self.hidden_size)
+            .with_bias(false)
+    }
+
+    /// The sites of a block with their anteriors, in order: q, k, v, output, and the MLP's two.
+    fn block_sites(&self, index: i64) -> [SiteSpec; 6] {
+        let (dim, mlp) = (self.hidden_size, self.intermediate_size);
+        let path = |what: &str| format!("{MODEL}.encoder.layers.{index}.{what}");
+        let before = match index {
+            0 => PATCH_EMBED.to_owned(),
+            _ => format!("{MODEL}.encoder.layers.{}.mlp.fc2", index - 1),
+        };
+        let projection = |what: &str, role| {
+            SiteSpec::linear(path(what), role, dim, dim).reading(Anteriors::block_input(PATCH_EMBED, &before))
+        };
+        let (value, output) = (path("self_attn.v_proj"), path("self_attn.out_proj"));
+        let (up, down) = (path("mlp.fc1"), path("mlp.fc2"));
+        // The authors' code has no scale before the output; with the values apart, theirs need no resizing.
+        let output_reads = Anteriors { authors: None, ..Anteriors::always(value) };
+        [
+            projection("self_attn.q_proj", Role::Q),
+            projection("self_attn.k_proj", Role::K),
+            projection("self_attn.v_proj", Role::V),
+            SiteSpec::linear(&output, Role::Proj, dim, dim).reading(output_reads),
+            SiteSpec::linear(&up, Role::Up, dim, mlp).reading(Anteriors::always(output)),
+            SiteSpec::linear(down, Role::Down, mlp, dim).reading(Anteriors::always(up)),
+        ]
+    }
+
+    /// Number of blocks behind which the tokens are read; none where there are not so many.
+    fn blocks_before_tokens(&self) -> Option<usize> {
+        let index = match self.vision_feature_layer {
+            // Hidden states are counted from the embedding's on.
+            from_end if from_end < 0 => self.num_hidden_layers + 1 + from_end,
+            from_start => from_start,
+        };
+        usize::try_from(index).ok().filter(|_| index <= self.num_hidden_layers)
+    }
+}
+
+impl Architecture for Config {
+    fn layout(&self, name: &str) -> Layout {
+        let dim = self.hidden_size;
+        let mut layout = Layout::new(name, "head", dim);
+        let small = Init::TruncatedNormal { deviation: 0.02 };
+        layout.tensor(format!("{MODEL}.embeddings.class_embedding"), &[dim], small.clone());
+        layout.site(self.patch_embed());
+        let positions = format!("{MODEL}.embeddings.position_embedding.weight");
+        layout.tensor(positions, &[self.positions(), dim], small);
+        layout.norm(format!("{MODEL}.pre_layrnorm"), dim);
+        for index in 0..self.num_hidden_layers {
+            let block = format!("{MODEL}.encoder.layers.{index}");
+            let [q, k, v, output, up, down] = self.block_sites(index);
+            layout.norm(format!("{block}.layer_norm1"), dim);
+            for site in [q, k, v, output] {
+                layout.site(site);
+            }
+            layout.branch(format!("{block}.self_attn"), BranchKind::Attention, dim);
+            layout.norm(format!("{block}.layer_norm2"), dim);
+            layout.site(up);
+            layout.site(down);
+            layout.branch(format!("{block}.mlp"), BranchKind::Mlp, dim);
+        }
+        layout.norm(format!("{MODEL}.post_layernorm"), dim);
+        layout
+    }
+
+    fn image_size(&self) -> i64 {
+        self.image_size
+    }
+
+    fn token_count(&self) -> i64 {
+        self.patches()
+    }
+
+    fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {
+        if size == self.image_size {
+            return Ok(Box::new(self.clone()));
+        }
+        let reason = format!("its position embedding is for {} px", self.image_size);
+        Err(Error::ImageSize { backbone: "this CLIP tower".into(), size, reason })
+    }
+
+    /// The text tower, the projections into the common space and the stored position numbers are left out.
+    fn fit(&self, weights: Weights) -> Result<Weights, Error> {
+        let numbers = format!("{MODEL}.embeddings.position_ids");
+        let own = |name: &str| name != numbers && !foreign(name);
+        let kept = weights.iter().filter(|(name, _)| own(name));
+        Ok(Weights::new(kept.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect()))
+    }
+
+    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error> {
+        Ok(Box::new(Clip::new(self, scope)?))
+    }
+
+    fn published_config(&self) -> serde_json::Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+}
+
+/// Whether a tensor of a published CLIP file belongs to its other half.
+fn foreign(name: &str) -> bool {
+    let others = ["text_model.", "text_projection.", "visual_projection."];
+    name == "logit_scale" || others.iter().any(|other| name.starts_with(other))
+}
+
+/// The model.
+#[derive(Debug)]
+struct Clip {
+    class_embedding: Parameter,
+    patch_embed: Site,
+    position_embedding: Parameter,
+    pre_norm: Norm,
+    blocks: Vec<Block>,
+    post_norm: Norm,
+    blocks_before_tokens: usize,
+}
+
+impl Clip {
+    fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
+        let scope = scope.at(MODEL);
+        let embeddings = scope.at("embeddings");
+        let dim = config.hidden_size;
+        let norm = |name| scope.norm(name, config.layer_norm_eps);
+        let blocks = (0..config.num_hidden_layers)
+            .map(|index| Block::new(config, index, &scope.at("encoder.layers").at(index)));
+        Ok(Self {
+            class_embedding: embeddings.parameter("class_embedding")?.reshape(&[1, dim]),
+            patch_embed: scope.site(&config.patch_embed())?,
+            position_embedding: embeddings.parameter("position_embedding.weight")?,
+            pre_norm: norm("pre_layrnorm")?,
+            blocks: blocks.collect::<Result<_, _>>()?,
+            post_norm: norm("post_layernorm")?,
+            blocks_before_tokens: config.blocks_before_tokens().ok_or_else(|| Error::BadOption {
+                method: "clip".into(),
+                reason: format!(
+                    "vision_feature_layer {} is none of the hidden states of {} blocks",
+                    config.vision_feature_layer, config.num_hidden_layers
+                ),
+            })?,
+        })
+    }
+
+    /// Images `[batch, 3, size, size]` to `[batch, 1 + patches, dim]` behind the first `blocks` blocks.
+    fn hidden_states(&self, images: &Tensor, blocks: usize) -> Tensor {
+        let patches = self.patch_embed.forward(&images.permute([0, 2, 3, 1])).flatten(1, 2);
+        let [batch, _, dim] = patches.size()[..] else { unreachable!("tokens have three dimensions") };
+        let class = self.class_embedding.per_sample(batch).expand([batch, 1, dim], false);
+        let embedded = Tensor::cat(&[class, patches], 1) + self.position_embedding.per_sample(batch);
+        let start = self.pre_norm.forward(&embedded);
+        self.blocks.iter().take(blocks).fold(start, |x, block| block.forward(&x))
+    }
+}
+
+impl Backbone for Clip {
+    /// The class token behind the last norm (`pooler_output`).
+    fn features(&self, images: &Tensor) -> Tensor {
+        self.post_norm.forward(&self.hidden_states(images, self.blocks.len()).select(1, 0))
+    }
+
+    /// The patch tokens of the chosen layer, without a norm behind.
+    fn tokens(&self, images: &Tensor) -> Tensor {
+        let states = self.hidden_states(images, self.blocks_before_tokens);
+        states.narrow(1, 1, states.size()[1] - 1)
+    }
+}
+
+#[derive(Debug)]
+struct Block {
+    heads: i64,
+    activation: Activation,
+    norm1: Norm,
+    queries_keys_values: [Site; 3],
+    output: Site,
+    attention: Branch,
+    norm2: Norm,
+    fc1: Site,
+    fc2: Site,
+    mlp: Branch,
+}
+
+impl Block {
+    fn new(config: &Config, index: i64, scope: &Scope<'_>) -> Result<Self, Error> {
+        let [q, k, v, output, fc1, fc2] = config.block_sites(index);
+        Ok(Self {
+            heads: config.num_attention_heads,
+            activation: config.hidden_act,
+            norm1: scope.norm("layer_norm1", config.layer_norm_eps)?,
+            queries_keys_values: [scope.site(&q)?, scope.site(&k)?, scope.site(&v)?],
+            output: scope.site(&output)?,
+            attention: scope.branch("self_attn", index, config.num_hidden_layers),
+            norm2: scope.norm("layer_norm2", config.layer_norm_eps)?,
+            fc1: scope.site(&fc1)?,
+            fc2: scope.site(&fc2)?,
+            mlp: scope.branch("mlp", index, config.num_hidden_layers),
+        })
+    }
+
+    fn forward(&self, x: &Tensor) -> Tensor {
+        let x = self.attention.add(x, self.output.forward(&self.attend(x)));
+        let hidden = self.norm2.then(&x, &self.fc1);
+        let hidden = match self.activation {
+            Activation::QuickGelu => &hidden * (&hidden * 1.702).sigmoid(),
+            Activation::Gelu => hidden.gelu("none"),
+        };
+        self.mlp.add(&x, self.fc2.forward(&hidden))
+    }
+
+    /// Heads attending over the normalised tokens, `[batch, tokens, dim]`.
+    fn attend(&self, x: &Tensor) -> Tensor {
+        let [batch, tokens, dim] = x.size()[..] else { unreachable!("tokens have three dimensions") };
+        let [q, k, v] = self
+            .norm1
+            .then_each(x, self.queries_keys_values.each_ref())
+            .map(|y| y.reshape([batch, tokens, self.heads, dim / self.heads]).transpose(1, 2));
+        let y = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, false, None, false);
+        y.transpose(1, 2).reshape([batch, tokens, dim])
+    }
+}

@@ -1,0 +1,83 @@
+//! A published LLaVA, from a folder in Hugging Face's form: `config.json` and one safetensors file or several.
+
+use std::path::Path;
+
+use san_core::Error;
+use serde_json::{Value, json};
+
+use super::{Collected, Target, config, shards};
+use crate::llava::{Architecture, Parts};
+use crate::{clip, llama};
+
+/// A model as it was published.
+#[derive(Debug)]
+pub struct LlavaCheckpoint {
+    /// Its configuration.
+    pub architecture: Architecture,
+    /// Its weights.
+    pub parts: Parts,
+    /// blake3 of the file, in hex; of several files, that of their checksums in the order of their names.
+    pub checksum: String,
+}
+
+/// Fields that the published configuration leaves out where they are LLaMA-7B's.
+const USUAL: [(&str, i64); 5] = [
+    ("hidden_size", 4096),
+    ("intermediate_size", 11008),
+    ("num_hidden_layers", 32),
+    ("num_attention_heads", 32),
+    ("vocab_size", 32000),
+];
+
+/// Reads the folder.
+///
+/// # Errors
+/// When a file is missing or not what it should be, the configuration cannot be built, or a tensor is missing, unknown or
+/// of another shape.
+pub fn llava(path: &Path, target: Target) -> Result<LlavaCheckpoint, Error> {
+    let file = path.join("config.json");
+    let architecture = architecture(config::document(&file)?)
+        .map_err(|reason| Error::Configuration { path: file, reason })?;
+    let mut collected = Collected::new(target);
+    let (single, index) = (path.join("model.safetensors"), path.join(shards::INDEX));
+    let (place, checksum) = if single.exists() {
+        let checksum = shards::read(&single, &mut collected)?;
+        (single, checksum)
+    } else {
+        let checksum = shards::read_all(&index, &mut collected)?;
+        (index, checksum)
+    };
+    let parts = architecture.split(collected.into_tensors(), &place.display().to_string())?;
+    Ok(LlavaCheckpoint { architecture, parts, checksum })
+}
+
+/// The reason of a refusal is a clause.
+fn architecture(published: Value) -> Result<Architecture, String> {
+    let fixed = [
+        ("model_type", json!("llava")),
+        ("projector_hidden_act", json!("gelu")),
+        ("vision_feature_select_strategy", json!("default")),
+    ];
+    for (field, built) in fixed {
+        if let Some(found) = published.get(field).filter(|found| **found != built) {
+            return Err(format!("`{field}` is {found}; {built} is built"));
+        }
+    }
+    let mut vision = part(&published, "vision_config")?;
+    vision["vision_feature_layer"] = published.get("vision_feature_layer").cloned().unwrap_or(json!(-2));
+    let tower: clip::Config = serde_json::from_value(vision).map_err(|error| error.to_string())?;
+    let mut text = part(&published, "text_config")?;
+    for (field, usual) in USUAL {
+        if text.get(field).is_none() {
+            text[field] = usual.into();
+        }
+    }
+    let language: llama::Config = config::parse(text)?;
+    let image_token = published.get("image_token_index").or_else(|| published.get("image_token_id"));
+    let image_token = image_token.and_then(Value::as_i64).ok_or("`image_token_index` is missing")?;
+    Ok(Architecture { tower: Box::new(tower), language, image_token })
+}
+
+fn part(published: &Value, name: &str) -> Result<Value, String> {
+    published.get(name).filter(|part| part.is_object()).cloned().ok_or_else(|| format!("`{name}` is missing"))
+}

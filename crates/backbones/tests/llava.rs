@@ -1,0 +1,298 @@
+//! LLaVA against transformers (tools/llava_fixtures.py): scores, gradients and generated tokens; merged models as files.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use backbones::generate::{Decoding, Limits, generate};
+use backbones::llava::{Architecture, Llava, Parts};
+use backbones::{clip, llama, registry, vit, weights};
+use common::{assert_close, method};
+use san_core::attachment::{Attachment, Scope};
+use san_core::layout::Layout;
+use san_core::merge::merge;
+use san_core::weights::{TensorFile, write_tensors};
+use san_core::{Error, Trainables, Weights, methods};
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor, no_grad};
+
+const TOLERANCE: f64 = 1e-4;
+
+struct Case {
+    architecture: Architecture,
+    file: TensorFile,
+    parts: Parts,
+    layout: Layout,
+}
+
+impl Case {
+    fn read() -> Self {
+        tch::set_num_threads(1);
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llava.safetensors");
+        let file = TensorFile::read(&path).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("config.json"), &file.metadata["config"]).unwrap();
+        let stored = under(&file, "weights.");
+        let named = stored.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        let target = folder.path().join("model.safetensors");
+        write_tensors(&target, named, ("format", "pt".into()), Kind::Float).unwrap();
+        let read = weights::llava(folder.path(), weights::Target::default()).unwrap();
+        let layout = read.architecture.layout("llava");
+        Self { architecture: read.architecture, file, parts: read.parts, layout }
+    }
+
+    fn get(&self, name: &str) -> &Tensor {
+        &self.file.tensors[name]
+    }
+
+    fn tokens(&self) -> Tensor {
+        self.get("tokens").to_kind(Kind::Int64)
+    }
+
+    fn valid(&self) -> Tensor {
+        self.get("valid").to_kind(Kind::Bool)
+    }
+
+    fn model(&self, attachment: &Attachment) -> Llava {
+        self.architecture.build(&self.parts.tower, &Scope::new(&self.parts.rest, attachment)).unwrap()
+    }
+
+    /// Scores with padding at 0, where transformers' numbers mean nothing.
+    fn scores(&self, model: &Llava) -> Tensor {
+        let seen = model.see(self.get("images"));
+        let scores = model.forward(&self.tokens(), Some(&seen), Some(&self.valid())).unwrap();
+        scores * self.valid().unsqueeze(-1)
+    }
+
+    fn expected(&self) -> Tensor {
+        self.get("scores") * self.valid().unsqueeze(-1)
+    }
+}
+
+fn under(file: &TensorFile, prefix: &str) -> BTreeMap<String, Tensor> {
+    let strip =
+        |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.copy()));
+    file.tensors.iter().filter_map(strip).collect()
+}
+
+fn prepared(case: &Case, name: &str, options: Value) -> (Trainables, Attachment) {
+    let method = method(name, options);
+    methods::prepare(&*method, &case.layout, &case.parts.rest, 0, &[3], Device::Cpu).unwrap()
+}
+
+#[test]
+fn scores_of_two_images_in_a_batch_equal_transformers() {
+    let case = Case::read();
+    let scores = no_grad(|| case.scores(&case.model(&Attachment::default())));
+    assert_close("scores", &scores, &case.expected(), TOLERANCE);
+}
+
+#[test]
+fn gradients_equal_transformers() {
+    let case = Case::read();
+    let (trainables, attachment) = prepared(&case, "fft", json!({}));
+    let loss = (case.scores(&case.model(&attachment)) * case.get("probe")).sum(None);
+    let flat = trainables.gradient(&loss).unwrap().get(0);
+    let theirs = under(&case.file, "grad.");
+    let (mut offset, mut compared) = (0, 0);
+    for (spec, _) in trainables.iter() {
+        if let Some(expected) = theirs.get(&spec.name) {
+            let ours = flat.narrow(0, offset, spec.count()).view(spec.shape.as_slice());
+            assert_close(&spec.name, &ours, expected, TOLERANCE);
+            compared += 1;
+        }
+        offset += spec.count();
+    }
+    assert_eq!(compared, theirs.len());
+}
+
+#[test]
+fn greedy_answers_equal_transformers() {
+    let case = Case::read();
+    let model = case.model(&Attachment::default());
+    let (tokens, valid) = (case.tokens(), case.get("valid"));
+    let prompt = |row: i64| -> Vec<i64> {
+        let valid = Vec::<f32>::try_from(valid.get(row)).unwrap();
+        let tokens = Vec::<i64>::try_from(tokens.get(row)).unwrap();
+        tokens.into_iter().zip(valid).filter(|(_, valid)| *valid > 0.0).map(|(token, _)| token).collect()
+    };
+    let prompts: Vec<Vec<i64>> = (0..tokens.size()[0]).map(prompt).collect();
+    let seen = model.see(case.get("images"));
+    let prompts = model.prompts(&prompts, Some(&seen), Device::Cpu).unwrap();
+    let limits = Limits { ends: Vec::new(), new_tokens: 6 };
+    let answers = generate(model.language(), &prompts, Decoding::Greedy, &limits).unwrap();
+    for (row, answer) in answers.iter().enumerate() {
+        let theirs = Vec::<i64>::try_from(case.get("greedy").get(row as i64).to_kind(Kind::Int64)).unwrap();
+        assert_eq!(*answer, theirs, "text {row}");
+    }
+}
+
+#[test]
+fn a_stack_of_two_runs_equals_two_runs_alone() {
+    let case = Case::read();
+    let lora = method("lora", json!({"rank": 2, "targets": ["q", "down", "projector"]}));
+    let prepare = |seeds: &[u64]| {
+        methods::prepare(&*lora, &case.layout, &case.parts.rest, 0, seeds, Device::Cpu).unwrap()
+    };
+    let (stacked, _) = prepare(&[1, 2]);
+    move_off(&stacked);
+    let attachment = lora.attach(&case.layout, &case.parts.rest, &stacked).unwrap();
+    let model = case.model(&attachment);
+    let seen = model.see(case.get("images"));
+    let twice = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 0);
+    let together = no_grad(|| {
+        model.forward(&twice(&case.tokens()), Some(&twice(&seen)), Some(&twice(&case.valid()))).unwrap()
+    });
+    for run in 0..2 {
+        let (alone, _) = prepare(&[1]);
+        no_grad(|| alone.values().shallow_clone().copy_(&stacked.values().narrow(0, run, 1)));
+        let attachment = lora.attach(&case.layout, &case.parts.rest, &alone).unwrap();
+        let single = no_grad(|| case.scores(&case.model(&attachment)));
+        let ours = together.narrow(0, 3 * run, 3) * case.valid().unsqueeze(-1);
+        assert_close("run", &ours, &single, 1e-4);
+    }
+}
+
+/// Moves every trained tensor off its start.
+fn move_off(trainables: &Trainables) {
+    let values = trainables.values();
+    let noise: Vec<f32> = (0..values.numel()).map(|n| (n as f32 * 0.7).sin() * 0.1).collect();
+    let noise = Tensor::from_slice(&noise).view_as(values);
+    no_grad(|| {
+        let _ = values.shallow_clone().g_add_(&noise);
+    });
+}
+
+#[test]
+fn methods_start_as_the_frozen_model_and_merge_into_files_that_load_again() {
+    let case = Case::read();
+    let all = json!(["q", "k", "v", "proj", "gate", "up", "down", "projector"]);
+    for (name, options) in [
+        ("san", json!({"wiring": "full"})),
+        ("lora", json!({"rank": 2, "targets": all})),
+        ("dora", json!({"rank": 2, "targets": all})),
+        ("san_lora", json!({"host": {"rank": 2, "targets": all}})),
+    ] {
+        let (trainables, attachment) = prepared(&case, name, options.clone());
+        let start = no_grad(|| case.scores(&case.model(&attachment)));
+        assert_close(name, &start, &case.expected(), TOLERANCE);
+        move_off(&trainables);
+        let attachment = method(name, options).attach(&case.layout, &case.parts.rest, &trainables).unwrap();
+        let tuned = no_grad(|| case.scores(&case.model(&attachment)));
+        assert!(f64::try_from((&tuned - &start).abs().max()).unwrap() > 1e-2, "{name}");
+        let rest = merge(&case.layout, &case.parts.rest, &attachment, &trainables, 0).unwrap();
+        let parts = Parts { tower: case.parts.tower.shallow_clone(), rest };
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), &case.architecture, &parts);
+        let read = weights::llava(folder.path(), weights::Target::default()).unwrap();
+        assert_eq!(read.architecture.language, case.architecture.language);
+        let again = Case { parts: read.parts, architecture: read.architecture, ..Case::read() };
+        let merged = no_grad(|| again.scores(&again.model(&Attachment::default())));
+        assert_close(name, &merged, &tuned, 3e-4);
+        loads_in_transformers(&case, &merged, folder.path());
+    }
+}
+
+fn write(folder: &Path, architecture: &Architecture, parts: &Parts) {
+    let tensors = Architecture::published(parts);
+    let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    write_tensors(&folder.join("model.safetensors"), named, ("format", "pt".into()), Kind::Float).unwrap();
+    std::fs::write(folder.join("config.json"), architecture.published_config().to_string()).unwrap();
+}
+
+/// transformers itself, where there is one: `SAN_PYTHON` names a Python with tools/requirements.txt.
+fn loads_in_transformers(case: &Case, scores: &Tensor, folder: &Path) {
+    let Some(python) = std::env::var_os("SAN_PYTHON") else {
+        println!("skipped: SAN_PYTHON is not set");
+        return;
+    };
+    let expected = [
+        ("scores", scores),
+        ("tokens", case.get("tokens")),
+        ("valid", case.get("valid")),
+        ("images", case.get("images")),
+    ];
+    let file = folder.join("expected.safetensors");
+    write_tensors(&file, expected, ("format", "pt".into()), Kind::Float).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/check_llava.py");
+    let output = std::process::Command::new(python).arg(script).arg(folder).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_names_of_the_original_split_are_read_as_well() {
+    let case = Case::read();
+    let original = |name: String| {
+        let name = name.replace("multi_modal_projector.linear_1.", "model.mm_projector.0.");
+        let name = name.replace("multi_modal_projector.linear_2.", "model.mm_projector.2.");
+        let name = name.strip_prefix("language_model.").map_or(name.clone(), str::to_owned);
+        match name.strip_prefix("vision_tower.") {
+            Some(bare) => format!("model.vision_tower.vision_tower.{bare}"),
+            None => name,
+        }
+    };
+    let tensors = || {
+        let published = Architecture::published(&case.parts).into_iter();
+        published.map(|(name, tensor)| (original(name), tensor)).collect::<BTreeMap<_, _>>()
+    };
+    assert!(tensors().contains_key("model.mm_projector.0.weight"));
+    let parts = case.architecture.split(tensors(), "the files").unwrap();
+    let same = |one: &Weights, other: &Weights| {
+        assert!(one.iter().zip(other.iter()).all(|((a, x), (b, y))| a == b && x == y));
+    };
+    same(&parts.tower, &case.parts.tower);
+    same(&parts.rest, &case.parts.rest);
+    let mut without = tensors();
+    without.remove("model.mm_projector.2.bias");
+    let error = case.architecture.split(without, "the files").unwrap_err().to_string();
+    assert!(error.contains("multi_modal_projector.linear_2.bias"), "{error}");
+    let mut more = tensors();
+    more.insert("model.image_newline".into(), Tensor::zeros([1], (Kind::Float, Device::Cpu)));
+    let error = case.architecture.split(more, "the files").unwrap_err().to_string();
+    assert!(error.contains("model.image_newline"), "{error}");
+}
+
+#[test]
+fn places_without_image_and_images_without_place_are_refused() {
+    let case = Case::read();
+    let model = case.model(&Attachment::default());
+    let seen = model.see(case.get("images"));
+    let none = model.forward(&case.tokens(), None, None).unwrap_err();
+    assert!(matches!(none, Error::ImagePlaces { places: 8, features: 0 }), "{none}");
+    let one = model.forward(&case.tokens(), Some(&seen.narrow(0, 0, 1)), None).unwrap_err();
+    assert!(one.to_string().contains("8") && one.to_string().contains("4"), "{one}");
+}
+
+#[test]
+fn any_tower_and_any_language_model_can_be_put_together() {
+    tch::set_num_threads(1);
+    let towers: Vec<Box<dyn backbones::Architecture>> = vec![
+        Box::new(vit::Config::new(16, 8, 12, 2, 3)),
+        Box::new(clip::Config::new(16, 8, 12, 2, 3)),
+        registry::find("swin_micro").unwrap().architecture,
+        registry::find("convnext_micro").unwrap().architecture,
+    ];
+    for tower in towers {
+        // The image token lies outside the vocabulary.
+        let language = llama::Config::new(16, 24, 1, 2, 20);
+        let architecture = Architecture { tower, language, image_token: -200 };
+        let weights = Weights::random(&architecture.tower.layout("tower"), 1).unwrap();
+        let rest = Weights::random(&architecture.layout("llava"), 2).unwrap();
+        let model = architecture.build(&weights, &Scope::new(&rest, &Attachment::default())).unwrap();
+        let size = architecture.tower.image_size();
+        let images = Tensor::randn([2, 3, size, size], (Kind::Float, Device::Cpu));
+        let seen = model.see(&images);
+        let count = architecture.tower.token_count();
+        assert_eq!(seen.size()[..2], [2, count]);
+        let row: Vec<i64> =
+            [1].into_iter().chain(std::iter::repeat_n(-200, count as usize)).chain([3]).collect();
+        let tokens = Tensor::from_slice(&[row.clone(), row].concat()).view([2, -1]);
+        let scores = no_grad(|| model.forward(&tokens, Some(&seen), None).unwrap());
+        assert_eq!(scores.size(), [2, count + 2, 20]);
+        let blind = seen.zeros_like();
+        let other = no_grad(|| model.forward(&tokens, Some(&blind), None).unwrap());
+        assert!(f64::try_from((scores - other).abs().max()).unwrap() > 1e-6);
+    }
+}

@@ -1,0 +1,315 @@
+//! The seven sets that LLaVA-1.5 is read on: their files as their authors distribute them, below one folder each, and
+//! LLaVA's form of asking.
+//!
+//! Where a set's answers are on a server, `Answers::Server` opens that part with the key withheld, and `Answers::Local`
+//! the part whose answers are public, which is another part and another number.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::conversation::Origin;
+use super::judge::Key;
+use super::picture::Picture;
+use super::question::{Question, SHORT_ANSWER, UNANSWERABLE};
+use super::rows::{numbered, read_json, read_lines};
+use super::submission::{Answered, SubmissionError, mmbench_submission, vizwiz_submission, vqav2_submission};
+use super::table;
+use crate::error::DataError;
+
+/// One of the seven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Benchmark {
+    /// VQAv2, test-dev (server) or val (local).
+    Vqav2,
+    /// GQA, testdev_balanced.
+    Gqa,
+    /// VizWiz, test (server) or val (local).
+    Vizwiz,
+    /// ScienceQA, the test questions that have an image.
+    ScienceqaImg,
+    /// TextVQA, val, with OCR tokens.
+    Textvqa,
+    /// POPE, three parts.
+    Pope,
+    /// MMBench, dev.
+    Mmbench,
+}
+
+/// Who knows the answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Answers {
+    /// The part that published numbers are of; where a server knows its answers, they are withheld.
+    Server,
+    /// The part whose answers are public.
+    Local,
+}
+
+impl Benchmark {
+    /// All, in table order.
+    pub const ALL: [Self; 7] =
+        [Self::Vqav2, Self::Gqa, Self::Vizwiz, Self::ScienceqaImg, Self::Textvqa, Self::Pope, Self::Mmbench];
+
+    /// The name in tables of published numbers, and of the folder.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vqav2 => "vqav2",
+            Self::Gqa => "gqa",
+            Self::Vizwiz => "vizwiz",
+            Self::ScienceqaImg => "scienceqa_img",
+            Self::Textvqa => "textvqa",
+            Self::Pope => "pope",
+            Self::Mmbench => "mmbench",
+        }
+    }
+
+    /// New tokens that LLaVA-1.5 lets an answer have.
+    pub fn new_tokens(self) -> usize {
+        match self {
+            Self::ScienceqaImg | Self::Mmbench => 1024,
+            _ => 128,
+        }
+    }
+
+    /// The questions of the set in `<root>/<name>`.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, and the first entry that is wrong or whose image is missing.
+    pub fn open(self, root: &Path, answers: Answers) -> Result<Vec<Question>, DataError> {
+        let folder = root.join(self.name());
+        if !folder.is_dir() {
+            return Err(DataError::MissingFolder { set: self.name().into(), path: folder });
+        }
+        match self {
+            Self::Vqav2 => vqav2(self.name(), &folder, answers),
+            Self::Gqa => gqa(self.name(), &folder),
+            Self::Vizwiz => vizwiz(self.name(), &folder, answers),
+            Self::ScienceqaImg => scienceqa(self.name(), &folder),
+            Self::Textvqa => textvqa(self.name(), &folder),
+            Self::Pope => pope(self.name(), &folder, |name| folder.join("val2014").join(name)),
+            Self::Mmbench => table::mmbench(self.name(), &folder.join("mmbench_dev_20230712.tsv")),
+        }
+    }
+
+    /// The file that the set's server reads, under the name that it is usually given; none for a set without a server.
+    ///
+    /// # Errors
+    /// When an answer does not fit the file.
+    pub fn submission(
+        self,
+        answers: &[Answered],
+    ) -> Option<(&'static str, Result<Vec<u8>, SubmissionError>)> {
+        match self {
+            Self::Vqav2 => Some(("vqav2_test-dev.json", vqav2_submission(answers))),
+            Self::Vizwiz => Some(("vizwiz_test.json", vizwiz_submission(answers))),
+            Self::Mmbench => Some(("mmbench_dev_20230712.xlsx", mmbench_submission(answers))),
+            _ => None,
+        }
+    }
+}
+
+/// An answer of one of ten people, in three sets' files.
+#[derive(Deserialize)]
+struct PersonsAnswer {
+    answer: String,
+}
+
+fn texts(answers: Vec<PersonsAnswer>) -> Vec<String> {
+    answers.into_iter().map(|given| given.answer).collect()
+}
+
+fn vqav2(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, DataError> {
+    #[derive(Deserialize)]
+    struct Questions {
+        questions: Vec<Asked>,
+    }
+    #[derive(Deserialize)]
+    struct Asked {
+        image_id: u64,
+        question: String,
+        question_id: u64,
+    }
+    #[derive(Deserialize)]
+    struct Annotations {
+        annotations: Vec<Annotation>,
+    }
+    #[derive(Deserialize)]
+    struct Annotation {
+        question_id: u64,
+        answers: Vec<PersonsAnswer>,
+    }
+    let (part, images) = match answers {
+        Answers::Server => ("test-dev2015", "test2015"),
+        Answers::Local => ("val2014", "val2014"),
+    };
+    let file = folder.join(format!("v2_OpenEnded_mscoco_{part}_questions.json"));
+    let mut known: HashMap<u64, Vec<String>> = HashMap::new();
+    if answers == Answers::Local {
+        let stored: Annotations = read_json(set, &folder.join("v2_mscoco_val2014_annotations.json"))?;
+        known.extend(stored.annotations.into_iter().map(|one| (one.question_id, texts(one.answers))));
+    }
+    let stored: Questions = read_json(set, &file)?;
+    let question = |(origin, asked): (Origin, Asked)| {
+        let image = format!("{images}/COCO_{images}_{:012}.jpg", asked.image_id);
+        let key = match answers {
+            Answers::Server => Key::Withheld,
+            Answers::Local => Key::Vqa(
+                known
+                    .remove(&asked.question_id)
+                    .ok_or_else(|| origin.fault(format!("question {} has no answers", asked.question_id)))?,
+            ),
+        };
+        let picture = origin.picture(folder.join(image))?;
+        Ok(Question::short(asked.question_id.to_string(), picture, &asked.question, key, origin))
+    };
+    numbered(set, &file, stored.questions).map(question).collect()
+}
+
+fn gqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Asked {
+        image_id: String,
+        question: String,
+        answer: String,
+    }
+    let file = folder.join("testdev_balanced_questions.json");
+    let stored: BTreeMap<String, Asked> = read_json(set, &file)?;
+    let question = |(origin, (id, asked)): (Origin, (String, Asked))| {
+        let picture = origin.picture(folder.join("images").join(format!("{}.jpg", asked.image_id)))?;
+        Ok(Question::short(id, picture, &asked.question, Key::Exact(asked.answer), origin))
+    };
+    numbered(set, &file, stored.into_iter().collect()).map(question).collect()
+}
+
+fn vizwiz(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, DataError> {
+    #[derive(Deserialize)]
+    struct Asked {
+        image: String,
+        question: String,
+        #[serde(default)]
+        answers: Vec<PersonsAnswer>,
+    }
+    let part = match answers {
+        Answers::Server => "test",
+        Answers::Local => "val",
+    };
+    let file = folder.join(format!("{part}.json"));
+    let question = |(origin, asked): (Origin, Asked)| {
+        let key = match answers {
+            Answers::Server => Key::Withheld,
+            Answers::Local if asked.answers.is_empty() => return Err(origin.fault("there are no answers")),
+            Answers::Local => Key::Vqa(texts(asked.answers)),
+        };
+        let picture = origin.picture(folder.join(part).join(&asked.image))?;
+        let plain = Question::short(asked.image, picture, &asked.question, key, origin);
+        Ok(Question { prompt: format!("{}\n{UNANSWERABLE}\n{SHORT_ANSWER}", asked.question), ..plain })
+    };
+    numbered(set, &file, read_json(set, &file)?).map(question).collect()
+}
+
+fn scienceqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
+    #[derive(Deserialize)]
+    struct Problem {
+        question: String,
+        choices: Vec<String>,
+        answer: usize,
+        #[serde(default)]
+        hint: String,
+        image: Option<String>,
+    }
+    let file = folder.join("problems.json");
+    let mut problems: HashMap<String, Problem> = read_json(set, &file)?;
+    let mut splits: HashMap<String, Vec<String>> = read_json(set, &folder.join("pid_splits.json"))?;
+    let test = splits.remove("test").unwrap_or_default();
+    let question = |(origin, id): (Origin, String)| {
+        let Some(problem) = problems.remove(&id) else {
+            return Some(Err(origin.fault(format!("there is no problem `{id}` in problems.json"))));
+        };
+        let image = problem.image?;
+        let options = problem.choices.len();
+        if problem.answer >= options {
+            return Some(Err(origin.fault(format!("problem `{id}` has no option {}", problem.answer))));
+        }
+        let key = Key::Choice { right: problem.answer, options };
+        let hint = if problem.hint.is_empty() { String::new() } else { format!("Context: {}", problem.hint) };
+        let picture = origin.picture(folder.join("images/test").join(&id).join(image));
+        Some(picture.map(|picture| {
+            Question::choice(id, picture, &hint, &problem.question, problem.choices, key, origin)
+        }))
+    };
+    numbered(set, &folder.join("pid_splits.json"), test).filter_map(question).collect()
+}
+
+fn textvqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
+    #[derive(Deserialize)]
+    struct Data<T> {
+        data: Vec<T>,
+    }
+    #[derive(Deserialize)]
+    struct Asked {
+        question_id: u64,
+        image_id: String,
+        question: String,
+        answers: Vec<String>,
+    }
+    #[derive(Deserialize)]
+    struct Read {
+        image_id: String,
+        ocr_tokens: Vec<String>,
+    }
+    let stored: Data<Read> = read_json(set, &folder.join("TextVQA_Rosetta_OCR_v0.2_val.json"))?;
+    let read: HashMap<String, String> =
+        stored.data.into_iter().map(|read| (read.image_id, read.ocr_tokens.join(", "))).collect();
+    let file = folder.join("TextVQA_0.5.1_val.json");
+    let stored: Data<Asked> = read_json(set, &file)?;
+    let question = |(origin, asked): (Origin, Asked)| {
+        let Asked { question_id, image_id, question, answers } = asked;
+        let tokens = read
+            .get(&image_id)
+            .ok_or_else(|| origin.fault(format!("there are no OCR tokens for image `{image_id}`")))?;
+        let picture = origin.picture(folder.join("train_images").join(format!("{image_id}.jpg")))?;
+        let id = question_id.to_string();
+        let plain = Question::short(id, picture, &question, Key::TextVqa(answers), origin);
+        Ok(Question { prompt: format!("{question}\nReference OCR token: {tokens}\n{SHORT_ANSWER}"), ..plain })
+    };
+    numbered(set, &file, stored.data).map(question).collect()
+}
+
+/// POPE's three parts; `image` is the path of the image of that name.
+pub(super) fn pope(
+    set: &str,
+    folder: &Path,
+    image: impl Fn(&str) -> std::path::PathBuf,
+) -> Result<Vec<Question>, DataError> {
+    #[derive(Deserialize)]
+    struct Asked {
+        question_id: u64,
+        image: String,
+        text: String,
+        label: String,
+    }
+    let mut questions = Vec::new();
+    for part in ["random", "popular", "adversarial"] {
+        for (origin, asked) in read_lines::<Asked>(set, &folder.join(format!("coco_pope_{part}.json")))? {
+            let right = match asked.label.as_str() {
+                "yes" => true,
+                "no" => false,
+                other => return Err(origin.fault(format!("the label is yes or no, found `{other}`"))),
+            };
+            let picture = origin.picture(image(&asked.image))?;
+            let id = format!("{part}/{}", asked.question_id);
+            let plain = Question::short(id, picture, &asked.text, Key::YesNo(right), origin);
+            let answer = Some(if right { "Yes" } else { "No" }.to_owned());
+            questions.push(Question { part: part.into(), answer, ..plain });
+        }
+    }
+    Ok(questions)
+}
+
+/// An image of a table's cell.
+pub(super) fn inside(file: &Path, bytes: Arc<[u8]>) -> Picture {
+    Picture::Inside(file.into(), bytes)
+}

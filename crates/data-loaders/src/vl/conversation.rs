@@ -1,0 +1,185 @@
+//! Conversations about images as LLaVA stores them: a JSON list of `{id, image, conversations: [{from, value}]}`.
+//!
+//! A row is checked when it is read, so that a fault is told with file and row before any training: `image` names a file
+//! that is there, `<image>` stands once in it if there is an image and not at all otherwise, `human` and `gpt` take
+//! turns, and no answer is empty. A row without image is plain text, as LLaVA's mixture has some.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::picture::Picture;
+use super::rows::read_json;
+use crate::draw::stream::Stream;
+use crate::error::DataError;
+
+/// Stands for the image in a text.
+pub const PLACEHOLDER: &str = "<image>";
+
+/// The place in a set's files that a fault is told with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Name of the set.
+    pub set: Arc<str>,
+    /// The file.
+    pub file: Arc<Path>,
+    /// The row, from 1.
+    pub row: usize,
+}
+
+impl Origin {
+    /// A fault of this row.
+    pub(crate) fn fault(&self, reason: impl Into<String>) -> DataError {
+        DataError::BadLine {
+            set: self.set.to_string(),
+            path: self.file.to_path_buf(),
+            line: self.row,
+            reason: reason.into(),
+        }
+    }
+
+    /// The image at `path`, which this row names.
+    pub(crate) fn picture(&self, path: PathBuf) -> Result<Picture, DataError> {
+        if path.is_file() {
+            return Ok(Picture::File(path));
+        }
+        Err(DataError::MissingImage {
+            set: self.set.to_string(),
+            path: self.file.to_path_buf(),
+            line: self.row,
+            image: path,
+        })
+    }
+}
+
+/// One question and its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What is asked, without placeholder.
+    pub question: String,
+    /// What is answered; not empty.
+    pub answer: String,
+    /// Whether the image stands before the question.
+    pub image: bool,
+}
+
+/// A conversation about one image, or about none.
+#[derive(Debug, Clone)]
+pub struct Conversation {
+    /// The image.
+    pub picture: Option<Picture>,
+    /// The turns, at least one.
+    pub turns: Vec<Turn>,
+    /// The file and the row.
+    pub origin: Origin,
+}
+
+/// A file of conversations, as a mixture names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConversationFile {
+    /// The JSON file, below the root of the data.
+    pub file: PathBuf,
+    /// The folder that its images are relative to, below the root of the data.
+    pub images: PathBuf,
+    /// How many of its rows are taken, drawn by a seed; all of them where this is left out.
+    #[serde(default)]
+    pub rows: Option<usize>,
+}
+
+/// Reads a mixture: the rows of each file in turn, all of them or a drawn part in the file's order.
+///
+/// # Errors
+/// The first file that cannot be read and the first row that is wrong.
+pub fn read_mixture(
+    set: &str,
+    root: &Path,
+    files: &[ConversationFile],
+    seed: u64,
+) -> Result<Vec<Conversation>, DataError> {
+    let mut mixture = Vec::new();
+    for (number, ConversationFile { file, images, rows }) in files.iter().enumerate() {
+        let all = read_conversations(set, &root.join(file), &root.join(images))?;
+        let Some(rows) = *rows else {
+            mixture.extend(all);
+            continue;
+        };
+        if rows > all.len() {
+            let reason = format!("{rows} rows are asked for and there are {}", all.len());
+            return Err(DataError::BadFile { set: set.into(), path: root.join(file), reason });
+        }
+        let mut taken = Stream::new("mixture", &[seed, number as u64]).permutation(all.len());
+        taken.truncate(rows);
+        taken.sort_unstable();
+        mixture.extend(taken.into_iter().map(|row| all[row].clone()));
+    }
+    Ok(mixture)
+}
+
+#[derive(Deserialize)]
+struct StoredRow {
+    #[serde(default)]
+    image: Option<PathBuf>,
+    conversations: Vec<StoredTurn>,
+}
+
+#[derive(Deserialize)]
+struct StoredTurn {
+    from: String,
+    value: String,
+}
+
+/// Reads one file; images are relative to `images`.
+///
+/// # Errors
+/// When it cannot be read, and for the first row that is wrong.
+pub fn read_conversations(set: &str, file: &Path, images: &Path) -> Result<Vec<Conversation>, DataError> {
+    let rows: Vec<StoredRow> = read_json(set, file)?;
+    let origin = Origin::new(set, file, 0);
+    let read = |(index, row)| conversation(row, images, Origin { row: index + 1, ..origin.clone() });
+    rows.into_iter().enumerate().map(read).collect()
+}
+
+fn conversation(row: StoredRow, images: &Path, origin: Origin) -> Result<Conversation, DataError> {
+    // LLaVA drops an answer that nobody asked for at the start.
+    let unasked = row.conversations.first().is_some_and(|turn| turn.from == "gpt");
+    let stored = &row.conversations[usize::from(unasked)..];
+    if stored.is_empty() || stored.len() % 2 == 1 {
+        return Err(origin.fault("the conversation does not end with an answer"));
+    }
+    let turns = stored.chunks_exact(2).map(|pair| turn(&pair[0], &pair[1], &origin));
+    let turns = turns.collect::<Result<Vec<_>, _>>()?;
+    let placeholders: usize =
+        row.conversations.iter().map(|turn| turn.value.matches(PLACEHOLDER).count()).sum();
+    match (&row.image, placeholders) {
+        (Some(_), 0) => return Err(origin.fault("there is an image and no `<image>` in the text")),
+        (None, 1..) => return Err(origin.fault("there is `<image>` in the text and no image")),
+        (Some(_), 2..) => {
+            return Err(
+                origin.fault(format!("`<image>` stands {placeholders} times in the text, for one image"))
+            );
+        }
+        (Some(_), 1) if !turns.iter().any(|turn| turn.image) => {
+            return Err(origin.fault("`<image>` stands in an answer; it belongs into a question"));
+        }
+        _ => {}
+    }
+    let picture = row.image.map(|image| origin.picture(images.join(image))).transpose()?;
+    Ok(Conversation { picture, turns, origin })
+}
+
+fn turn(human: &StoredTurn, gpt: &StoredTurn, origin: &Origin) -> Result<Turn, DataError> {
+    for (turn, role) in [(human, "human"), (gpt, "gpt")] {
+        if turn.from != role {
+            return Err(origin.fault(format!("expected a turn of `{role}`, found one of `{}`", turn.from)));
+        }
+    }
+    if gpt.value.trim().is_empty() {
+        return Err(origin.fault("an answer is empty"));
+    }
+    let image = human.value.contains(PLACEHOLDER);
+    let question = human.value.replace(PLACEHOLDER, "");
+    let question = if image { question.trim().to_owned() } else { question };
+    Ok(Turn { question, answer: gpt.value.clone(), image })
+}

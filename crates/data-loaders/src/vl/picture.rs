@@ -1,0 +1,181 @@
+//! The image of a question and the way to the tower's input: padded to a square with the mean colour as LLaVA-1.5 does
+//! in training and evaluation, or stretched, then resized and normalised as any other image.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use image::{Rgb, RgbImage, imageops};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::error::DataError;
+use crate::image_set::decode;
+use crate::protocol::{Filter, ImageProtocol, Normalisation, Resize};
+use crate::sample::Content;
+use crate::transform;
+
+/// Where an image comes from.
+#[derive(Debug, Clone)]
+pub enum Picture {
+    /// A file.
+    File(PathBuf),
+    /// The bytes of an image file inside another file, which is named in messages.
+    Inside(PathBuf, Arc<[u8]>),
+    /// Drawn: RGB bytes of so many pixels' side, channels together.
+    Drawn(u32, Arc<[u8]>),
+}
+
+impl Picture {
+    /// Name of the file; empty for a drawn one.
+    pub(crate) fn file_name(&self) -> String {
+        match self {
+            Self::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            Self::Inside(..) | Self::Drawn(..) => String::new(),
+        }
+    }
+
+    fn load(&self, set: &str) -> Result<RgbImage, DataError> {
+        let bad =
+            |path: &PathBuf, reason| DataError::BadImage { set: set.into(), path: path.clone(), reason };
+        match self {
+            Self::File(path) => {
+                let bytes = fs::read(path).map_err(|source| DataError::Read {
+                    set: set.into(),
+                    path: path.clone(),
+                    source,
+                })?;
+                decode(Content::Encoded(bytes)).map_err(|reason| bad(path, reason))
+            }
+            Self::Inside(path, bytes) => {
+                decode(Content::Encoded(bytes.to_vec())).map_err(|reason| bad(path, reason))
+            }
+            Self::Drawn(side, bytes) => RgbImage::from_raw(*side, *side, bytes.to_vec())
+                .ok_or_else(|| bad(&"a drawn image".into(), "its size is not the set's".into())),
+        }
+    }
+}
+
+/// How an image becomes a square.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Square {
+    /// Padded on both sides with the mean colour of the normalisation.
+    Pad,
+    /// Its aspect ratio is not kept.
+    Stretch,
+}
+
+/// The deterministic path from an image to the tower's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PictureProtocol {
+    /// Side of the square input, in pixels.
+    pub image_size: u32,
+    /// How the image becomes a square.
+    pub square: Square,
+    /// The interpolation kernel.
+    pub filter: Filter,
+    /// The affine map applied to values in 0..=1.
+    pub normalisation: Normalisation,
+}
+
+impl PictureProtocol {
+    /// LLaVA-1.5's: CLIP at 336 pixels.
+    pub const LLAVA: Self = Self {
+        image_size: 336,
+        square: Square::Pad,
+        filter: Filter::Bicubic,
+        normalisation: Normalisation::Clip,
+    };
+
+    fn plain(&self) -> ImageProtocol {
+        let Self { image_size, filter, normalisation, .. } = *self;
+        ImageProtocol { image_size, resize: Resize::Plain, filter, normalisation }
+    }
+
+    /// Decoded, squared and resized: RGB bytes, channels together.
+    ///
+    /// # Errors
+    /// When the image cannot be read, or the size is no size.
+    pub fn bytes(&self, set: &str, picture: &Picture) -> Result<Vec<u8>, DataError> {
+        transform::check_size(self.image_size)?;
+        let image = picture.load(set)?;
+        let image = match self.square {
+            Square::Pad => padded(image, mean_colour(self.normalisation)),
+            Square::Stretch => image,
+        };
+        transform::resize(&image, &self.plain()).map_err(|reason| DataError::BadImage {
+            set: set.into(),
+            path: picture.file_name().into(),
+            reason,
+        })
+    }
+
+    /// Normalised planes of several images, `[pictures, 3, side, side]`, made in parallel.
+    ///
+    /// # Errors
+    /// As [`PictureProtocol::bytes`], for the first image that fails.
+    pub fn read(&self, set: &str, pictures: &[&Picture]) -> Result<Vec<f32>, DataError> {
+        let plane = |picture: &&Picture| {
+            let bytes = self.bytes(set, picture)?;
+            let mut values = vec![0.0; bytes.len()];
+            transform::normalise(&bytes, &self.plain(), &mut values);
+            Ok(values)
+        };
+        let planes: Vec<Result<Vec<f32>, DataError>> = pictures.par_iter().map(plane).collect();
+        Ok(planes.into_iter().collect::<Result<Vec<_>, _>>()?.concat())
+    }
+}
+
+/// The normalisation's mean as a colour, cut to whole numbers.
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+fn mean_colour(normalisation: Normalisation) -> Rgb<u8> {
+    let (mean, _) = normalisation.statistics();
+    Rgb(mean.map(|value| (f64::from(value) * 255.0) as u8))
+}
+
+/// The image in the middle of a square as large as its longer side; an odd pixel goes to the right or below.
+fn padded(image: RgbImage, colour: Rgb<u8>) -> RgbImage {
+    let (width, height) = image.dimensions();
+    if width == height {
+        return image;
+    }
+    let side = width.max(height);
+    let mut square = RgbImage::from_pixel(side, side, colour);
+    imageops::replace(&mut square, &image, i64::from((side - width) / 2), i64::from((side - height) / 2));
+    square
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_is_padded_to_a_square_with_the_mean_colour() {
+        let mean = mean_colour(Normalisation::Clip);
+        assert_eq!(mean, Rgb([122, 116, 104]));
+        let red = Rgb([255, 0, 0]);
+        let wide = padded(RgbImage::from_pixel(4, 1, red), mean);
+        let column: Vec<_> = (0..4).map(|row| *wide.get_pixel(2, row)).collect();
+        assert_eq!(column, [mean, red, mean, mean]);
+        let high = padded(RgbImage::from_pixel(1, 3, red), mean);
+        let row: Vec<_> = (0..3).map(|column| *high.get_pixel(column, 1)).collect();
+        assert_eq!(row, [mean, red, mean]);
+    }
+
+    #[test]
+    fn padding_is_a_choice_and_comes_to_nearly_zero_when_normalised() {
+        let protocol = PictureProtocol { image_size: 8, ..PictureProtocol::LLAVA };
+        let mut bytes = std::io::Cursor::new(Vec::new());
+        RgbImage::from_pixel(8, 2, Rgb([255, 255, 255]))
+            .write_to(&mut bytes, image::ImageFormat::Png)
+            .unwrap();
+        let picture = Picture::Inside("a.tsv".into(), bytes.into_inner().into());
+        let padded = protocol.read("a", &[&picture, &picture]).unwrap();
+        assert_eq!(padded.len(), 2 * 3 * 64);
+        assert!(padded[0].abs() < 0.02 && padded[8 * 4] > 1.5, "{:?}", &padded[..64]);
+        let stretched = PictureProtocol { square: Square::Stretch, ..protocol };
+        assert!(stretched.read("a", &[&picture]).unwrap().iter().all(|value| *value > 1.5));
+    }
+}

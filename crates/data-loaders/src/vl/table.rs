@@ -1,0 +1,103 @@
+//! MMBench's table: tab-separated, one question a row, the image in the row as base64 or named by another row's index.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::benchmark::inside;
+use super::conversation::Origin;
+use super::judge::{Key, option_letter};
+use super::question::Question;
+use crate::error::DataError;
+
+/// A cell with fewer characters than any image has is the index of the row that holds it.
+const SHORTEST_IMAGE: usize = 64;
+
+type Row = HashMap<String, String>;
+
+pub(super) fn mmbench(set: &str, file: &Path) -> Result<Vec<Question>, DataError> {
+    let fault = |reason: String| DataError::BadFile { set: set.into(), path: file.into(), reason };
+    let reader = csv::ReaderBuilder::new().delimiter(b'\t').from_path(file);
+    let rows: Vec<Row> = reader
+        .and_then(|mut reader| reader.deserialize().collect::<Result<_, _>>())
+        .map_err(|error| fault(error.to_string()))?;
+    let mut images: HashMap<String, Arc<[u8]>> = HashMap::new();
+    for (number, row) in rows.iter().enumerate() {
+        let origin = Origin::new(set, file, number + 1);
+        let (index, cell) = (cell(row, "index", &origin)?, cell(row, "image", &origin)?);
+        if cell.len() > SHORTEST_IMAGE {
+            let bytes = base64(cell).ok_or_else(|| origin.fault("the image is not base64"))?;
+            images.insert(index.to_owned(), bytes.into());
+        }
+    }
+    let question = |(number, row): (usize, &Row)| {
+        let origin = Origin::new(set, file, number + 1);
+        let index = cell(row, "index", &origin)?;
+        let image = cell(row, "image", &origin)?;
+        let holder = if image.len() > SHORTEST_IMAGE { index } else { image };
+        let bytes = images
+            .get(holder)
+            .ok_or_else(|| origin.fault(format!("there is no row `{holder}` that holds the image")))?;
+        let optional = |name: &str| row.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
+        let option = |at| optional(&option_letter(at)?.to_string()).map(str::to_owned);
+        let choices: Vec<String> = (0..26).map_while(option).collect();
+        let key = match optional("answer") {
+            None => Key::Withheld,
+            Some(letter) => {
+                let is_it = |at: &usize| option_letter(*at).is_some_and(|it| letter == it.to_string());
+                let right = (0..choices.len())
+                    .find(is_it)
+                    .ok_or_else(|| origin.fault(format!("there is no option `{letter}`")))?;
+                Key::Letter { right, options: choices.len() }
+            }
+        };
+        let (hint, text) = (optional("hint").unwrap_or_default(), cell(row, "question", &origin)?);
+        let picture = inside(file, Arc::clone(bytes));
+        Ok(Question::choice(index.into(), picture, hint, text, choices, key, origin))
+    };
+    rows.iter().enumerate().map(question).collect()
+}
+
+fn cell<'a>(row: &'a Row, name: &str, origin: &Origin) -> Result<&'a str, DataError> {
+    row.get(name).map(|text| text.trim()).ok_or_else(|| origin.fault(format!("there is no column `{name}`")))
+}
+
+/// The bytes of base64 (RFC 4648, section 4); none if a character does not belong to it.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let digits = text.trim_end_matches('=').bytes().map(|byte| {
+        Some(match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => return None,
+        })
+    });
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut held, mut bits) = (0_u32, 0);
+    for digit in digits {
+        held = (held << 6) | u32::from(digit?);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((held >> bits) as u8);
+            held &= (1 << bits) - 1;
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_the_standard() {
+        for (text, bytes) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9vYmFy", "foobar")] {
+            assert_eq!(base64(text).unwrap(), bytes.as_bytes());
+        }
+        assert_eq!(base64("+/+/").unwrap(), [0xFB, 0xFF, 0xBF]);
+        assert!(base64("Zg!=").is_none());
+    }
+}

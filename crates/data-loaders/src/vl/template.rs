@@ -1,0 +1,244 @@
+//! How a conversation becomes one text: LLaVA's templates, the places of the image in it, and the spans of the answers,
+//! which alone are trained on.
+//!
+//! The spans are of bytes, so that the labels follow from a tokenizer's own spans ([`Rendered::sequence`]) and never
+//! from counting tokens of parts, whose sum need not be the tokens of the whole.
+
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::conversation::{Conversation, PLACEHOLDER};
+use crate::error::DataError;
+
+/// A template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Template {
+    /// Vicuna's conversation: instruction tuning and evaluation.
+    V1,
+    /// The image, then its caption and a line break: the alignment of the projector. Questions are left out.
+    Plain,
+}
+
+const SYSTEM: &str = "A chat between a curious user and an artificial intelligence assistant. The assistant gives \
+    helpful, detailed, and polite answers to the user's questions.";
+
+/// A text with the places that matter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The text, [`PLACEHOLDER`] where the image stands.
+    pub text: String,
+    /// The bytes of the answers, each with what ends it.
+    pub answers: Vec<Range<usize>>,
+}
+
+impl Template {
+    /// The template of that name.
+    ///
+    /// # Errors
+    /// [`DataError::UnknownTemplate`].
+    pub fn find(name: &str) -> Result<Self, DataError> {
+        match name {
+            "v1" => Ok(Self::V1),
+            "plain" => Ok(Self::Plain),
+            _ => Err(DataError::UnknownTemplate { name: name.into() }),
+        }
+    }
+
+    /// A conversation to train on; `end` is the tokenizer's end of a text, as text.
+    ///
+    /// # Errors
+    /// When the template has no place for the conversation.
+    pub fn render(self, conversation: &Conversation, end: &str) -> Result<Rendered, DataError> {
+        match self {
+            Self::V1 => Ok(v1(conversation, end)),
+            Self::Plain => match &conversation.turns[..] {
+                [turn] if turn.image => {
+                    let mut rendered = Rendered { text: PLACEHOLDER.into(), answers: Vec::new() };
+                    rendered.answer(&format!("{}\n", turn.answer));
+                    Ok(rendered)
+                }
+                _ => Err(conversation
+                    .origin
+                    .fault("the template `plain` is for one question and answer about an image")),
+            },
+        }
+    }
+
+    /// An open text that the model goes on with: `prompt` about an image, and no answer.
+    pub fn open(self, prompt: &str) -> Rendered {
+        let text = match self {
+            Self::V1 => format!("{SYSTEM} USER: {PLACEHOLDER}\n{prompt} ASSISTANT:"),
+            Self::Plain => PLACEHOLDER.into(),
+        };
+        Rendered { text, answers: Vec::new() }
+    }
+}
+
+fn v1(conversation: &Conversation, end: &str) -> Rendered {
+    let mut rendered = Rendered { text: format!("{SYSTEM} "), answers: Vec::new() };
+    for turn in &conversation.turns {
+        let image = if turn.image { format!("{PLACEHOLDER}\n") } else { String::new() };
+        rendered.text += &format!("USER: {image}{} ASSISTANT:", turn.question);
+        // The blank is the answer's: tokenizers join it to the first word.
+        rendered.answer(&format!(" {}{end}", turn.answer));
+    }
+    rendered
+}
+
+impl Rendered {
+    fn answer(&mut self, text: &str) {
+        let start = self.text.len();
+        self.text += text;
+        self.answers.push(start..self.text.len());
+    }
+
+    /// The tokens of the text, `image.count` of `image.id` in the place of each placeholder. `encode` gives the tokens
+    /// of a stretch of text between placeholders, and is told whether it is the first one, which a tokenizer may begin
+    /// with a token of its own.
+    ///
+    /// # Errors
+    /// What `encode` refuses.
+    pub fn sequence<E>(
+        &self,
+        image: ImageTokens,
+        mut encode: impl FnMut(&str, bool) -> Result<Vec<Token>, E>,
+    ) -> Result<Sequence, E> {
+        let mut sequence = Sequence::default();
+        let mut start = 0;
+        for (number, stretch) in self.text.split(PLACEHOLDER).enumerate() {
+            if number > 0 {
+                sequence.ids.extend(std::iter::repeat_n(image.id, image.count));
+                sequence.trained.extend(std::iter::repeat_n(false, image.count));
+            }
+            for Token { id, span } in encode(stretch, number == 0)? {
+                let (from, to) = (start + span.start, start + span.end);
+                sequence.ids.push(id);
+                sequence
+                    .trained
+                    .push(self.answers.iter().any(|answer| from < answer.end && answer.start < to));
+            }
+            start += stretch.len() + PLACEHOLDER.len();
+        }
+        Ok(sequence)
+    }
+}
+
+/// A token and the bytes that it stands for; empty for one that a tokenizer adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Token {
+    /// Its number in the vocabulary.
+    pub id: i64,
+    /// Bytes of the encoded text.
+    pub span: Range<usize>,
+}
+
+/// What stands in a sequence for an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ImageTokens {
+    /// The number that marks a place of an image feature.
+    pub id: i64,
+    /// Features of one image.
+    pub count: usize,
+}
+
+/// Tokens, and whether each is trained on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sequence {
+    /// The tokens.
+    pub ids: Vec<i64>,
+    /// Whether the token is a label.
+    pub trained: Vec<bool>,
+}
+
+impl Sequence {
+    /// Keeps the first `length` tokens and returns how many labels were cut off.
+    pub fn truncate(&mut self, length: usize) -> usize {
+        let labels = |trained: &[bool]| trained.iter().filter(|trained| **trained).count();
+        let before = labels(&self.trained);
+        self.ids.truncate(length);
+        self.trained.truncate(length);
+        before - labels(&self.trained)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::conversation::{Origin, Turn};
+    use super::*;
+
+    fn conversation(turns: &[(&str, &str, bool)]) -> Conversation {
+        let turn = |&(question, answer, image): &(&str, &str, bool)| Turn {
+            question: question.into(),
+            answer: answer.into(),
+            image,
+        };
+        let turns = turns.iter().map(turn).collect();
+        Conversation { picture: None, turns, origin: Origin::new("a", "a.json".as_ref(), 7) }
+    }
+
+    /// A token a character, its code point as number; the first stretch begins with token 1.
+    fn characters(text: &str, first: bool) -> Result<Vec<Token>, std::convert::Infallible> {
+        let start = first.then_some(Token { id: 1, span: 0..0 });
+        let token = |(at, character): (usize, char)| Token {
+            id: i64::from(u32::from(character)),
+            span: at..at + character.len_utf8(),
+        };
+        Ok(start.into_iter().chain(text.char_indices().map(token)).collect())
+    }
+
+    #[test]
+    fn v1_trains_on_the_answers_and_their_ends_alone() {
+        let two = conversation(&[("Whät?", "A dog.", true), ("Sure?", "Yes", false)]);
+        let rendered = Template::V1.render(&two, "</s>").unwrap();
+        let expected =
+            format!("{SYSTEM} USER: <image>\nWhät? ASSISTANT: A dog.</s>USER: Sure? ASSISTANT: Yes</s>");
+        assert_eq!(rendered.text, expected);
+        let sequence = rendered.sequence(ImageTokens { id: -200, count: 3 }, characters).unwrap();
+        let trained: String = std::iter::zip(&sequence.ids, &sequence.trained)
+            .filter_map(|(id, trained)| char::from_u32(u32::try_from(*id).ok()?).filter(|_| *trained))
+            .collect();
+        assert_eq!(trained, " A dog.</s> Yes</s>");
+        assert_eq!(sequence.ids.iter().filter(|id| **id == -200).count(), 3);
+        assert_eq!(sequence.ids.len(), 1 + expected.chars().count() - PLACEHOLDER.len() + 3);
+        assert_eq!(sequence.ids[0], 1);
+    }
+
+    #[test]
+    fn what_is_generated_from_is_what_was_trained_on() {
+        let one = conversation(&[("What?", "A dog.", true)]);
+        let trained = Template::V1.render(&one, "</s>").unwrap();
+        let open = Template::V1.open("What?");
+        assert_eq!(trained.text[..trained.answers[0].start], open.text);
+        assert!(open.answers.is_empty());
+    }
+
+    #[test]
+    fn plain_is_the_image_and_its_caption() {
+        let one = conversation(&[("Describe.", "A dog", true)]);
+        let rendered = Template::Plain.render(&one, "</s>").unwrap();
+        assert_eq!((rendered.text.as_str(), rendered.answers[0].clone()), ("<image>A dog\n", 7..13));
+        let refused =
+            Template::Plain.render(&conversation(&[("a", "b", false)]), "").unwrap_err().to_string();
+        assert!(refused.starts_with("a: a.json:7: ") && refused.contains("plain"), "{refused}");
+    }
+
+    #[test]
+    fn a_token_that_reaches_into_an_answer_is_trained() {
+        let rendered = Rendered { text: "ab cd".into(), answers: std::iter::once(3..5).collect() };
+        let halves = |_: &str, _| -> Result<_, std::convert::Infallible> {
+            Ok(vec![Token { id: 1, span: 0..2 }, Token { id: 2, span: 2..4 }, Token { id: 3, span: 4..5 }])
+        };
+        let mut sequence = rendered.sequence(ImageTokens { id: 0, count: 1 }, halves).unwrap();
+        assert_eq!(sequence.trained, [false, true, true]);
+        assert_eq!(sequence.truncate(2), 1);
+        assert_eq!(sequence.ids, [1, 2]);
+    }
+
+    #[test]
+    fn an_unknown_template_is_refused_by_name() {
+        let refused = Template::find("v0").unwrap_err().to_string();
+        assert!(refused.contains("`v0`") && refused.contains("plain"), "{refused}");
+    }
+}

@@ -1,0 +1,115 @@
+//! The drawn questions of vision and language: what does not need the picture, and that the rest is in it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::HashMap;
+
+use data_loaders::SplitCounts;
+use data_loaders::vl::{Benchmark, CaptionStream, MiniQuestions, Picture, Question, Tally, Template};
+
+fn set(benchmark: Benchmark, train: usize, test: usize) -> MiniQuestions {
+    MiniQuestions::draw(benchmark, SplitCounts { train, val: 20, test }, 32).unwrap()
+}
+
+/// The number that the set's own scoring gives to what `answer` says.
+fn score(questions: &[Question], answer: impl Fn(&Question) -> String) -> f64 {
+    let mut tally = Tally::default();
+    for question in questions {
+        tally.add(&question.key, &question.part, &question.key.judge(&answer(question)));
+    }
+    tally.score().unwrap()
+}
+
+/// The most frequent answer to each prompt in training; to the nearest thing to it (without its OCR line) elsewhere.
+fn most_frequent(train: &[Question]) -> impl Fn(&Question) -> String {
+    let mut counts: HashMap<String, HashMap<String, usize>> = HashMap::new();
+    let mut overall: HashMap<String, usize> = HashMap::new();
+    for question in train {
+        let answer = question.answer.clone().unwrap();
+        *counts.entry(question.prompt.clone()).or_default().entry(answer.clone()).or_default() += 1;
+        *overall.entry(answer).or_default() += 1;
+    }
+    let best = |counts: &HashMap<String, usize>| {
+        counts.iter().max_by_key(|(answer, count)| (**count, (*answer).clone())).unwrap().0.clone()
+    };
+    let fallback = best(&overall);
+    let known: HashMap<String, String> =
+        counts.iter().map(|(prompt, answers)| (prompt.clone(), best(answers))).collect();
+    move |question| known.get(&question.prompt).unwrap_or(&fallback).clone()
+}
+
+#[test]
+fn a_model_that_does_not_look_is_left_with_the_prior() {
+    let expected = [
+        (Benchmark::Vqav2, 0.43),
+        (Benchmark::Gqa, 0.40),
+        (Benchmark::Vizwiz, 0.40),
+        (Benchmark::ScienceqaImg, 0.35),
+        (Benchmark::Textvqa, 0.60),
+        // F1, and yes alone has 2/3.
+        (Benchmark::Pope, 0.69),
+        (Benchmark::Mmbench, 0.37),
+    ];
+    for (benchmark, most) in expected {
+        let set = set(benchmark, 1200, 600);
+        let prior = score(&set.test, most_frequent(&set.train));
+        println!("{}: question-only prior {prior:.3}", set.name);
+        assert!(prior < most, "{}: {prior}", set.name);
+        let right = score(&set.test, |question| question.answer.clone().unwrap());
+        assert!((right - 1.0).abs() < 1e-9, "{}: {right}", set.name);
+    }
+}
+
+#[test]
+fn every_answer_of_pope_is_as_frequent_as_the_other_in_each_part() {
+    let set = set(Benchmark::Pope, 6, 600);
+    for part in ["random", "popular", "adversarial"] {
+        let of_part: Vec<_> = set.test.iter().filter(|question| question.part == part).collect();
+        let yes = of_part.iter().filter(|question| question.answer.as_deref() == Some("Yes")).count();
+        assert_eq!((of_part.len(), yes), (200, 100), "{part}");
+    }
+}
+
+#[test]
+fn a_set_is_the_same_each_time_and_its_parts_share_no_picture() {
+    for benchmark in Benchmark::ALL {
+        let (one, other) = (set(benchmark, 40, 40), set(benchmark, 40, 40));
+        assert_eq!(one.checksum, other.checksum);
+        let bytes = |question: &Question| match &question.picture {
+            Picture::Drawn(side, bytes) => {
+                assert_eq!((*side, bytes.len()), (32, 32 * 32 * 3));
+                bytes.to_vec()
+            }
+            other => panic!("{other:?}"),
+        };
+        let train: Vec<_> = one.train.iter().map(bytes).collect();
+        assert!(one.test.iter().map(bytes).all(|picture| !train.contains(&picture)), "{}", one.name);
+        assert!(one.train.iter().all(|question| question.conversation().is_some()));
+    }
+    assert!(MiniQuestions::draw(Benchmark::Gqa, SplitCounts { train: 1, val: 1, test: 1 }, 0).is_err());
+}
+
+#[test]
+fn each_set_asks_in_the_form_of_its_benchmark() {
+    let prompt = |benchmark| set(benchmark, 1, 1).test[0].prompt.clone();
+    assert!(prompt(Benchmark::Vizwiz).contains("'Unanswerable'"));
+    assert!(prompt(Benchmark::Textvqa).contains("\nReference OCR token: "));
+    assert!(prompt(Benchmark::ScienceqaImg).contains("\nD. triangle\nAnswer with the option's letter"));
+    let Some((_, file)) =
+        Benchmark::Mmbench.submission(&[set(Benchmark::Mmbench, 1, 1).test[0].answered("A")])
+    else {
+        panic!("MMBench has a server")
+    };
+    assert!(file.is_ok());
+}
+
+#[test]
+fn captions_name_every_figure_and_never_end() {
+    let stream = CaptionStream::new(1);
+    let captions: Vec<_> = (0..50).map(|index| stream.conversation(index, 32)).collect();
+    let text = Template::Plain.render(&captions[0], "</s>").unwrap().text;
+    assert!(text.starts_with("<image>") && text.ends_with('\n'), "{text}");
+    let counts: Vec<usize> = captions.iter().map(|c| c.turns[0].answer.split(", ").count()).collect();
+    assert!((1..=4).all(|count| counts.contains(&count)));
+    let other = CaptionStream::new(2).conversation(0, 32);
+    assert_ne!(captions[0].turns, other.turns);
+}
