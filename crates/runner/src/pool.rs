@@ -1,7 +1,7 @@
 //! Worker processes on this machine.
 //!
 //! Processes, not threads: a cell's peak memory is its process's, a crash costs one cell, and
-//! libtorch's thread counts are each worker's own. [`crate::team`] watches over them.
+//! libtorch's thread counts are each worker's own. `team` watches over them.
 
 use std::time::Duration;
 
