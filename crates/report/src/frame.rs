@@ -1,6 +1,6 @@
 //! Records as a data frame: one row a record, for grouping and for the tidy CSV.
 //!
-//! This and [`crate::parquet_file`] are the only places that know polars. Its columns are those a reader would filter by; whoever needs
+//! This and `parquet_file` are the only places that know polars. Its columns are those a reader would filter by; whoever needs
 //! all of a record opens its JSON.
 
 use polars::prelude::{Column, CsvWriter, DataFrame, GroupsIndicator, PolarsError, SerWriter};

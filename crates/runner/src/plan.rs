@@ -180,8 +180,7 @@ impl Plan {
         for backbone in &profile.backbones {
             let weights_checksum = context.language(backbone)?.checksum.clone();
             for spec in &profile.methods {
-                let cell =
-                    self.base(profile, spec, &self.suite, &data_checksum, backbone, &weights_checksum);
+                let cell = self.base(profile, spec, &self.suite, &data_checksum, backbone, &weights_checksum);
                 self.add_cells(&Cell { sets: profile.sets.clone(), ..cell }, spec, profile)?;
             }
         }
@@ -239,8 +238,7 @@ impl Plan {
         for backbone in &profile.backbones {
             let weights_checksum = context.backbone(backbone, size)?.checksum.clone();
             for spec in &profile.methods {
-                let base =
-                    self.base(profile, spec, &entry.name, &data_checksum, backbone, &weights_checksum);
+                let base = self.base(profile, spec, &entry.name, &data_checksum, backbone, &weights_checksum);
                 self.add_cells(&base, spec, profile)?;
             }
         }
