@@ -27,7 +27,7 @@ use crate::output;
 pub(crate) struct Arguments {
     /// Name of a set or of a suite (`san datasets` prints them).
     name: String,
-    /// The folder that holds the folders of the sets; $SAN_DATA/vision/<suite> otherwise ($SAN_DATA/<suite> for text).
+    /// The folder that holds the folders of the sets; `$SAN_DATA/vision/<suite>` otherwise (`$SAN_DATA/<suite>` for text).
     #[arg(long)]
     data: Option<PathBuf>,
     /// A mirror's address, or a folder or an archive on this machine, instead of the official addresses.

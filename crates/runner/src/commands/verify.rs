@@ -24,7 +24,7 @@ const MANIFEST: &str = "manifest.txt";
 pub(crate) struct Arguments {
     /// Name of a set or of a suite (`san datasets` prints them).
     name: String,
-    /// The folder that holds the folders of the sets; $SAN_DATA/vision/<suite> otherwise.
+    /// The folder that holds the folders of the sets; `$SAN_DATA/vision/<suite>` otherwise.
     #[arg(long)]
     data: Option<PathBuf>,
     /// Print one JSON array instead of text.
