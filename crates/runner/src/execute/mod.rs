@@ -5,6 +5,7 @@
 //! training itself is in `training`; what is particular to a kind of data lies beside this file.
 
 mod images;
+mod inputs;
 mod language;
 
 use std::path::Path;
