@@ -11,6 +11,7 @@ use std::path::Path;
 use backbones::generate::Decoding;
 use data_loaders::text::{BatchLimits, ExampleProtocol, TextSource};
 use data_loaders::{Augmentation, ImageProtocol, SplitCounts};
+use san_core::methods::UNTRAINED;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -327,7 +328,8 @@ impl Profile {
             return Err("`warmup_epochs` must be below `epochs`".into());
         }
         let mut budgets = Vec::new();
-        for spec in &self.methods {
+        // What trains nothing has nothing to tune.
+        for spec in self.methods.iter().filter(|spec| spec.method != UNTRAINED) {
             budgets.push((spec.trials(protocol)?.len(), &spec.method));
         }
         match (budgets.iter().min(), budgets.iter().max()) {

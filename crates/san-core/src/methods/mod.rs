@@ -105,10 +105,13 @@ pub struct Entry {
     parse: fn(Value) -> Result<Box<dyn Method>, serde_json::Error>,
 }
 
+/// Name of the method that trains nothing.
+pub const UNTRAINED: &str = "frozen";
+
 /// Every method.
 pub const REGISTRY: &[Entry] = &[
     Entry {
-        name: "frozen",
+        name: UNTRAINED,
         summary: "nothing: a language model as it is",
         inference_cost: "none",
         source: "zero-shot reading",

@@ -16,7 +16,7 @@ pub(super) struct Frozen {}
 
 impl Method for Frozen {
     fn name(&self) -> &'static str {
-        "frozen"
+        super::UNTRAINED
     }
 
     fn label(&self) -> String {
