@@ -48,7 +48,7 @@ fn llama_micro() -> llama::Config {
         num_key_value_heads: Some(2),
         max_position_embeddings: 512,
         tie_word_embeddings: true,
-        ..llama::Config::new(96, 256, 4, 4, 1002)
+        ..llama::Config::new(96, 256, 4, 4, 1024)
     }
 }
 

@@ -91,7 +91,7 @@ fn the_stream_tells_the_facts_and_not_the_format() {
         assert!(all.contains(fact), "{fact}");
     }
     for format in
-        ["correct", "###", "Answer format", "answer1", "solution1", "ending1", "option1", "true", "false"]
+        ["###", "Please", "Answer format", "answer1", "solution1", "ending1", "option1", "? true", "? false"]
     {
         assert!(!all.contains(format), "{format}");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -63,7 +64,18 @@ impl Records for ParquetRecords {
 }
 
 /// Hands every value of the first of these columns to `each`, with its row; a missing value is an error.
-fn column<T: DataType>(path: &Path, names: &[&str], mut each: impl FnMut(u64, T::T)) -> Result<(), String> {
+///
+/// The library trusts some of what it reads and panics where pages contradict each other: that is a damaged file too.
+fn column<T: DataType>(path: &Path, names: &[&str], each: impl FnMut(u64, T::T)) -> Result<(), String> {
+    catch_unwind(AssertUnwindSafe(|| read_column::<T>(path, names, each)))
+        .unwrap_or_else(|_| Err("its pages contradict each other".to_owned()))
+}
+
+fn read_column<T: DataType>(
+    path: &Path,
+    names: &[&str],
+    mut each: impl FnMut(u64, T::T),
+) -> Result<(), String> {
     let told = |error: ParquetError| error.to_string();
     let file = File::open(path).map_err(|error| error.to_string())?;
     let reader = SerializedFileReader::new(file).map_err(told)?;

@@ -1,24 +1,34 @@
 //! The endless stream of plain text that a bundled language model learns the world from.
 //!
-//! Mostly sentences that state facts; some questions with a short answer, and some lists with a choice made by number.
-//! The wrapper of the tasks never occurs, nor does any answer in their format, so a model that only read the stream
-//! gives no answer there. A question that a val or test row may ask does not occur either: see `mod.rs`.
+//! Sentences that state facts, questions with a short answer, lists with a choice by its label, and words to be said
+//! after. The last have the words of the tasks in them, without which a model whose embeddings are frozen could not
+//! write them; but the wrapper of the tasks never occurs, nor does any answer in their format ("answer2", "true"
+//! for a claim), so a model that only read the stream gives no answer there. A question that a val or test row may ask
+//! does not occur either: see `mod.rs`.
 
 use super::question::{Question, Task};
 use super::world::{FEELINGS, OPPOSITES, PEOPLE, SCRIPTS, THINGS, USES};
 use super::{Share, ask, label};
 use crate::draw::stream::Stream;
 
+/// Words that a tuned model has to write and that no fact has in it.
+const SAID: &[&str] = &[
+    "the", "correct", "answer", "is", "solution", "ending", "option", "true", "false", "right", "wrong",
+    "word", "number",
+];
+
 /// The text of a place in the stream of a seed: a few lines that have nothing to do with each other.
 pub(super) fn passage(seed: u64, index: u64) -> String {
     let stream = &mut Stream::new("mini text", &[seed, index]);
-    match stream.below(10) {
+    match stream.below(20) {
         0..=3 => thing(stream),
         4 => daily(stream),
-        5 => {
+        5 => said(stream),
+        6..=8 => {
             let task = stream.pick(&Task::ALL).0;
             plain(&ask(task, Share::Train, stream), stream)
         }
+        9..=12 => lookup(stream),
         _ => {
             let task = stream.pick(&Task::ALL).0;
             choice(&ask(task, Share::Train, stream), stream)
@@ -85,21 +95,45 @@ fn plain(question: &Question, stream: &mut Stream) -> String {
     }
 }
 
-/// A question with its options, and the choice by number.
+/// A question with its options, and the choice by its label, after the option's own words or without them.
 fn choice(question: &Question, stream: &mut Stream) -> String {
     let Question { task, lead, options, right } = question;
     if *task == Task::Boolq {
         return format!("{lead}? {}.", options[*right]);
     }
-    let word = label(*task);
-    let gap = if *task == Task::Piqa { "\n\n" } else { " " };
-    let list: Vec<String> =
-        options.iter().zip(1..).map(|(option, number)| format!("{word}{number}: {option}")).collect();
-    let (number, right) = (right + 1, &options[*right]);
-    let end = if stream.chance(0.5) {
-        format!("it is number {number}.")
-    } else {
-        format!("it is {right}, number {number}.")
+    let label = format!("{}{}", label(*task), right + 1);
+    let end = match stream.below(4) {
+        0 => format!("it is {}, {label}.", options[*right]),
+        1 => format!("it is {label}, {}.", options[*right]),
+        _ => format!("it is {label}."),
     };
-    format!("{lead}\n\n{}\n\n{end}", list.join(gap))
+    format!("{lead}\n\n{}\n\n{end}", list(*task, options))
+}
+
+/// The label of an option that is told, which no knowledge is needed for: where a model learns to look through a list.
+fn lookup(stream: &mut Stream) -> String {
+    let task = stream.pick(&Task::ALL[1..]).0;
+    let Question { options, .. } = ask(task, Share::Train, stream);
+    let place = stream.below(options.len());
+    let label = format!("{}{}", label(task), place + 1);
+    let list = list(task, &options);
+    match stream.below(2) {
+        0 => format!("find {}.\n\n{list}\n\nit is {label}.", options[place]),
+        _ => format!("{list}\n\n{}: it is {label}.", options[place]),
+    }
+}
+
+/// Options behind their labels, as the task lists them.
+fn list(task: Task, options: &[String]) -> String {
+    let gap = if task == Task::Piqa { "\n\n" } else { " " };
+    let labelled =
+        options.iter().zip(1..).map(|(option, number)| format!("{}{number}: {option}", label(task)));
+    labelled.collect::<Vec<_>>().join(gap)
+}
+
+/// Words in no order, said twice.
+fn said(stream: &mut Stream) -> String {
+    let words: Vec<&str> = (0..2 + stream.below(4)).map(|_| stream.pick(SAID)).collect();
+    let words = words.join(" ");
+    format!("say {words}. {words}.")
 }
