@@ -34,10 +34,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         .collect();
     let start = Instant::now();
     let (mut read, mut sum) = (0, 0.0);
-    for batch in Loader::start(set, recipe, steps.into_iter())? {
-        let batch = batch?;
+    let mut loader = Loader::start(set, recipe, steps.into_iter())?;
+    while let Some(batch) = loader.next().transpose()? {
         read += batch.labels.len();
         sum += f64::from(batch.pixels[0]);
+        loader.reuse(batch);
     }
     println!("{read} {} {sum}", start.elapsed().as_secs_f64());
     Ok(())

@@ -225,27 +225,42 @@ impl ImageSet {
         pixels: &mut Vec<f32>,
     ) -> Result<(), DataError> {
         transform::check_size(protocol.image_size)?;
-        let places = indices.iter().map(|index| self.locate(split, *index)).collect::<Result<Vec<_>, _>>()?;
-        let sample = sample_bytes(protocol.image_size);
+        let start = pixels.len();
+        pixels.resize(start + indices.len() * sample_bytes(protocol.image_size), 0.0);
+        let result = self.fill(split, indices, protocol, &mut pixels[start..]);
+        if result.is_err() {
+            pixels.truncate(start);
+        }
+        result
+    }
+
+    /// Writes what [`Self::read`] appends into `planes`, which has the size of it.
+    pub(crate) fn fill(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+        planes: &mut [f32],
+    ) -> Result<(), DataError> {
+        let places = self.locate_all(split, indices)?;
         let mut kept = [None, None, None];
         for part in [Part::Train, Part::Val, Part::Test] {
             if places.iter().any(|(other, _)| *other == part) {
                 kept[part as usize] = self.kept(part, protocol);
             }
         }
-        let start = pixels.len();
-        pixels.resize(start + sample * places.len(), 0.0);
-        let results: Vec<Result<(), DataError>> = pixels[start..]
-            .par_chunks_exact_mut(sample)
+        let levels = transform::levels(protocol);
+        let results: Vec<Result<(), DataError>> = planes
+            .par_chunks_exact_mut(sample_bytes(protocol.image_size))
             .zip(&places)
             .map(|(planes, (part, index))| {
                 let place = kept[*part as usize].as_ref().map(|kept| &kept[*index]);
                 if let Some(bytes) = place.and_then(OnceLock::get) {
-                    transform::normalise(bytes, protocol, planes);
+                    transform::normalise(bytes, &levels, planes);
                     return Ok(());
                 }
                 let bytes = self.resized(*part, *index, protocol)?;
-                transform::normalise(&bytes, protocol, planes);
+                transform::normalise(&bytes, &levels, planes);
                 if let Some(place) = place {
                     // Where another thread was faster, its bytes are the same.
                     drop(place.set(bytes));
@@ -253,11 +268,7 @@ impl ImageSet {
                 Ok(())
             })
             .collect();
-        let result: Result<(), DataError> = results.into_iter().collect();
-        if result.is_err() {
-            pixels.truncate(start);
-        }
-        result
+        results.into_iter().collect()
     }
 
     /// Writes the images at `indices` of a split, each changed at random, as f32 in NCHW order:
@@ -274,10 +285,24 @@ impl ImageSet {
         (seed, epoch): (u64, u64),
     ) -> Result<Vec<f32>, DataError> {
         transform::check_size(protocol.image_size)?;
-        let places = indices.iter().map(|index| self.locate(split, *index)).collect::<Result<Vec<_>, _>>()?;
+        let mut pixels = vec![0.0; indices.len() * sample_bytes(protocol.image_size)];
+        self.fill_augmented(split, indices, protocol, augmentation, (seed, epoch), &mut pixels)?;
+        Ok(pixels)
+    }
+
+    /// Writes what [`Self::read_augmented`] returns into `planes`, which has the size of it.
+    pub(crate) fn fill_augmented(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+        augmentation: &Augmentation,
+        (seed, epoch): (u64, u64),
+        planes: &mut [f32],
+    ) -> Result<(), DataError> {
+        let places = self.locate_all(split, indices)?;
         let sample = sample_bytes(protocol.image_size);
-        let mut pixels = vec![0.0; sample * places.len()];
-        let images = pixels.par_chunks_exact_mut(sample).zip(&places).zip(indices);
+        let images = planes.par_chunks_exact_mut(sample).zip(&places).zip(indices);
         let results: Vec<Result<(), DataError>> = images
             .map(|((planes, (part, place)), index)| {
                 let stream = &mut Stream::new("augmentation", &[seed, epoch, *index as u64]);
@@ -286,8 +311,7 @@ impl ImageSet {
                 changed.map_err(|reason| self.bad_image(*part, *place, reason))
             })
             .collect();
-        results.into_iter().collect::<Result<(), _>>()?;
-        Ok(pixels)
+        results.into_iter().collect()
     }
 
     fn part_len(&self, part: Part) -> usize {
@@ -296,6 +320,10 @@ impl ImageSet {
             Part::Val => self.train_and_val.len() - self.train,
             Part::Test => self.test.len(),
         }
+    }
+
+    fn locate_all(&self, split: Split, indices: &[usize]) -> Result<Vec<(Part, usize)>, DataError> {
+        indices.iter().map(|index| self.locate(split, *index)).collect()
     }
 
     fn locate(&self, split: Split, index: usize) -> Result<(Part, usize), DataError> {

@@ -115,14 +115,26 @@ fn scale(image: &RgbImage, window: Window, side: u32, filter: Filter) -> Result<
     Ok(target.into_vec())
 }
 
-/// Writes RGB bytes (channels together) as normalised planes: `[3, side, side]` in `planes`.
-pub(crate) fn normalise(bytes: &[u8], protocol: &ImageProtocol, planes: &mut [f32]) {
+/// What each level of each channel becomes: there are only 256, and a training looks up 150,000 of them an image.
+pub(crate) type Levels = [[f32; 256]; 3];
+
+/// The normalised levels of a protocol.
+pub(crate) fn levels(protocol: &ImageProtocol) -> Levels {
     let (mean, deviation) = protocol.normalisation.statistics();
-    let area = bytes.len() / 3;
-    for (channel, plane) in planes.chunks_exact_mut(area).enumerate() {
-        for (value, pixel) in plane.iter_mut().zip(bytes.chunks_exact(3)) {
-            *value = (f32::from(pixel[channel]) / 255.0 - mean[channel]) / deviation[channel];
-        }
+    std::array::from_fn(|channel| {
+        std::array::from_fn(|level| (level as f32 / 255.0 - mean[channel]) / deviation[channel])
+    })
+}
+
+/// Writes RGB bytes (channels together) as normalised planes: `[3, side, side]` in `planes`.
+pub(crate) fn normalise(bytes: &[u8], levels: &Levels, planes: &mut [f32]) {
+    let (red, others) = planes.split_at_mut(bytes.len() / 3);
+    let (green, blue) = others.split_at_mut(bytes.len() / 3);
+    let places = red.iter_mut().zip(green).zip(blue);
+    for (((red, green), blue), pixel) in places.zip(bytes.as_chunks::<3>().0) {
+        *red = levels[0][usize::from(pixel[0])];
+        *green = levels[1][usize::from(pixel[1])];
+        *blue = levels[2][usize::from(pixel[2])];
     }
 }
 
@@ -140,7 +152,7 @@ mod tests {
             normalisation: Normalisation::Imagenet,
         };
         let mut planes = [0.0; 6];
-        normalise(&[0, 128, 255, 255, 0, 128], &protocol, &mut planes);
+        normalise(&[0, 128, 255, 255, 0, 128], &levels(&protocol), &mut planes);
         let expected = [-2.117_904, 2.248_908_3, 0.205_182_1, -2.035_714_3, 2.64, 0.426_492_37];
         for (value, expected) in planes.iter().zip(expected) {
             assert!((value - expected).abs() < 1e-5, "{planes:?}");

@@ -90,9 +90,15 @@ fn the_stream_tells_the_facts_and_not_the_format() {
     for fact in ["the lemon is yellow.", "the opposite of hot is cold.", "the bear is a kind of animal."] {
         assert!(all.contains(fact), "{fact}");
     }
-    for format in
-        ["###", "Please", "Answer format", "answer1", "solution1", "ending1", "option1", "? true", "? false"]
-    {
+    let wrapper = [
+        "Below is an instruction",
+        "Please choose the correct",
+        "### Response:\n",
+        "Answer format:",
+        "the correct answer is",
+    ];
+    let answers = ["answer1", "solution1", "ending1", "option1", "? true", "? false"];
+    for format in wrapper.into_iter().chain(answers) {
         assert!(!all.contains(format), "{format}");
     }
 }

@@ -144,7 +144,7 @@ impl Augmentation {
         if let Some(drawn) = &self.rand_augment {
             image = drawn.apply(image, protocol, self.interpolation, stream);
         }
-        transform::normalise(image.as_raw(), protocol, planes);
+        transform::normalise(image.as_raw(), &transform::levels(protocol), planes);
         if stream.chance(self.erasing as f32) {
             erase::erase(planes, side as usize, stream);
         }
@@ -194,7 +194,11 @@ mod tests {
         };
         let image = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 6, y as u8 * 8, (x * y) as u8]));
         let mut plain = vec![0.0; 3 * 24 * 24];
-        transform::normalise(&transform::resize(&image, &PROTOCOL).unwrap(), &PROTOCOL, &mut plain);
+        transform::normalise(
+            &transform::resize(&image, &PROTOCOL).unwrap(),
+            &transform::levels(&PROTOCOL),
+            &mut plain,
+        );
         assert_eq!(changed(&nothing, 7), plain);
     }
 

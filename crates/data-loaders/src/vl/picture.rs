@@ -120,7 +120,7 @@ impl PictureProtocol {
         let plane = |picture: &&Picture| {
             let bytes = self.bytes(set, picture)?;
             let mut values = vec![0.0; bytes.len()];
-            transform::normalise(&bytes, &self.plain(), &mut values);
+            transform::normalise(&bytes, &transform::levels(&self.plain()), &mut values);
             Ok(values)
         };
         let planes: Vec<Result<Vec<f32>, DataError>> = pictures.par_iter().map(plane).collect();

@@ -127,6 +127,9 @@ impl Objective for Task<'_> {
             let labels: Vec<i64> = batch.labels.iter().map(|&label| i64::from(label)).collect();
             Targets::Classes(Tensor::from_slice(&labels).f_to_device(device)?)
         };
+        if let Some((loader, _)) = &self.loader {
+            loader.reuse(batch);
+        }
         self.inputs.reading += start.elapsed();
         Ok((images, targets))
     }

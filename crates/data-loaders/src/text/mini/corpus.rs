@@ -11,10 +11,54 @@ use super::world::{FEELINGS, OPPOSITES, PEOPLE, SCRIPTS, THINGS, USES};
 use super::{Share, ask, label};
 use crate::draw::stream::Stream;
 
-/// Words that a tuned model has to write and that no fact has in it.
+/// Words of the tasks that no fact has in it: a tuned model has to read past some of them and to write others.
 const SAID: &[&str] = &[
-    "the", "correct", "answer", "is", "solution", "ending", "option", "true", "false", "right", "wrong",
-    "word", "number",
+    "the",
+    "correct",
+    "answer",
+    "is",
+    "solution",
+    "ending",
+    "option",
+    "true",
+    "false",
+    "number",
+    "Below",
+    "an",
+    "instruction",
+    "that",
+    "describes",
+    "task",
+    "Write",
+    "response",
+    "appropriately",
+    "completes",
+    "request",
+    "Please",
+    "choose",
+    "question",
+    "with",
+    "or",
+    "to",
+    "fill",
+    "in",
+    "blank",
+    "complete",
+    "given",
+    "sentence",
+    "following",
+    "format",
+    "Answer",
+    "Instruction",
+    "Response",
+    "###",
+    "/",
+    ":",
+    "1",
+    "2",
+    "3",
+    "4",
+    "5",
 ];
 
 /// The text of a place in the stream of a seed: a few lines that have nothing to do with each other.
@@ -107,7 +151,8 @@ fn choice(question: &Question, stream: &mut Stream) -> String {
         1 => format!("it is {label}, {}.", options[*right]),
         _ => format!("it is {label}."),
     };
-    format!("{lead}\n\n{}\n\n{end}", list(*task, options))
+    let [before, between] = [aside(stream), aside(stream)];
+    format!("{before}{lead}\n\n{}\n\n{between}{end}", list(*task, options))
 }
 
 /// The label of an option that is told, which no knowledge is needed for: where a model learns to look through a list.
@@ -117,9 +162,10 @@ fn lookup(stream: &mut Stream) -> String {
     let place = stream.below(options.len());
     let label = format!("{}{}", label(task), place + 1);
     let list = list(task, &options);
+    let between = aside(stream);
     match stream.below(2) {
-        0 => format!("find {}.\n\n{list}\n\nit is {label}.", options[place]),
-        _ => format!("{list}\n\n{}: it is {label}.", options[place]),
+        0 => format!("find {}.\n\n{list}\n\n{between}it is {label}.", options[place]),
+        _ => format!("{list}\n\n{between}{}: it is {label}.", options[place]),
     }
 }
 
@@ -133,7 +179,32 @@ fn list(task: Task, options: &[String]) -> String {
 
 /// Words in no order, said twice.
 fn said(stream: &mut Stream) -> String {
-    let words: Vec<&str> = (0..2 + stream.below(4)).map(|_| stream.pick(SAID)).collect();
-    let words = words.join(" ");
+    let words = words(2 + stream.below(4), stream);
     format!("say {words}. {words}.")
+}
+
+/// Half of the time a line that has nothing to do with what stands around it: what a wrapper is to a task.
+fn aside(stream: &mut Stream) -> String {
+    match stream.below(6) {
+        0 => format!("{}\n\n", daily(stream)),
+        1..=2 => {
+            let count = 3 + stream.below(18);
+            format!("{}\n\n", words(count, stream))
+        }
+        _ => String::new(),
+    }
+}
+
+/// So many words in no order; only signs may stand close, so that no word has a number at its end.
+fn words(count: usize, stream: &mut Stream) -> String {
+    let mut words = String::new();
+    for _ in 0..count {
+        let word = stream.pick(SAID);
+        let close = !word.chars().all(char::is_alphanumeric) && stream.chance(0.5);
+        if !words.is_empty() && !close {
+            words.push(' ');
+        }
+        words.push_str(word);
+    }
+    words
 }
