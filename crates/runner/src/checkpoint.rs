@@ -165,3 +165,60 @@ fn checksum(progress: &Progress, tensors: [&Tensor; 3]) -> Result<String> {
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use san_core::Weights;
+    use san_core::init::Init;
+    use san_core::optimiser::AdamWSettings;
+    use san_core::trainables::{Group, TrainableSpec};
+    use tch::Device;
+
+    use super::*;
+
+    /// Eight numbers, and steps whose gradients are a function of their number.
+    struct Training(Trainables, AdamW);
+
+    impl Training {
+        fn new() -> Self {
+            let spec =
+                TrainableSpec { name: "x".into(), shape: vec![8], init: Init::Ones, group: Group::Method };
+            let trainables =
+                Trainables::allocate(vec![spec], &[0], &Weights::default(), Device::Cpu).unwrap();
+            let optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
+            Self(trainables, optimiser)
+        }
+
+        fn steps(&mut self, steps: std::ops::Range<u64>) -> Vec<u8> {
+            for step in steps {
+                let gradient = (Tensor::arange(8, (Kind::Float, Device::Cpu)) + step as f64).sin();
+                self.1.step(&self.0, &gradient.view([1, 8]), 1e-2).unwrap();
+            }
+            let values: Vec<f32> = Vec::try_from(self.0.values().flatten(0, -1)).unwrap();
+            values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        }
+    }
+
+    #[test]
+    fn a_restored_state_goes_on_bit_for_bit_and_a_cold_start_from_its_values_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = CheckpointFile::new(folder.path(), "a", Duration::ZERO);
+        let whole = Training::new().steps(0..9);
+        let mut broken = Training::new();
+        broken.steps(0..4);
+        let progress = Progress { steps: 4, ..Progress::default() };
+        file.log().unwrap();
+        file.save(&progress, &broken.0, &broken.1).unwrap();
+
+        let mut restored = Training::new();
+        let found = file.restore(&restored.0, &mut restored.1).unwrap();
+        assert_eq!(found, Some(progress));
+        assert_eq!(restored.steps(4..9), whole);
+
+        let mut cold = Training::new();
+        let mut lost = AdamW::new(&cold.0, AdamWSettings::default()).unwrap();
+        file.restore(&cold.0, &mut lost).unwrap();
+        assert_ne!(cold.steps(4..9), whole, "the values alone are no state");
+    }
+}

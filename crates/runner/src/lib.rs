@@ -15,6 +15,7 @@ pub mod context;
 pub mod device;
 pub(crate) mod display;
 pub mod error;
+mod estimate;
 pub mod execute;
 pub mod experiment;
 pub mod failure;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use data_loaders::{DatasetEntry, ImageProtocol, Split, dataset};
+use indicatif::HumanDuration;
 use report::record::{RECORD_FILE, Stage};
 use san_core::methods;
 use san_core::trainables::TrainableSpec;
@@ -18,6 +19,7 @@ use serde_json::{Map, Value};
 use crate::cell::Cell;
 use crate::context::Context;
 use crate::error::RunError;
+use crate::estimate::time_left;
 use crate::experiment::{DataSource, Experiment, Input, MethodSpec, Profile};
 use crate::search::Trial;
 use crate::tuning::{FinalCell, choose_all};
@@ -284,8 +286,8 @@ impl Plan {
         choose_all(&self.tune, &self.finals, store)
     }
 
-    /// How much there is, and how much is done.
-    pub fn summary(&self, store: &Store) -> String {
+    /// How much there is, how much is done, and how long the rest will take so many workers.
+    pub fn summary(&self, store: &Store, workers: u32) -> String {
         let sizes = format!(
             "{} ({}), profile `{}`: {} x {} x {} x {} = {} cells",
             self.experiment,
@@ -297,15 +299,30 @@ impl Plan {
             counted(self.seeds, "seed"),
             self.finals.len(),
         );
-        let is_done = |cell: &&Cell| store.is_done(&cell.name());
-        let tuned = self.tune.iter().filter(is_done).count();
+        let is_done = |cell: &Cell| store.is_done(&cell.name());
+        let tune: Vec<(&Cell, bool)> = self.tune.iter().map(|cell| (cell, is_done(cell))).collect();
+        let tuned = tune.iter().filter(|(_, done)| *done).count();
         let tuning = format!("{} cells choose learning rates on val, {tuned} are done", self.tune.len());
-        match (self.tune.is_empty(), self.final_cells(store)) {
-            (true, Ok(cells)) => format!("{sizes}; {} are done", cells.iter().filter(is_done).count()),
-            (false, Ok(cells)) => {
-                format!("{sizes}; {} are done; {tuning}", cells.iter().filter(is_done).count())
+        let chosen = self.final_cells(store).ok();
+        let finals: Vec<(&Cell, bool)> = match &chosen {
+            Some(cells) => cells.iter().map(|cell| (cell, is_done(cell))).collect(),
+            None => self.finals.iter().map(|row| (&row.cell, false)).collect(),
+        };
+        let done = finals.iter().filter(|(_, done)| *done).count();
+        let text = match (tune.is_empty(), &chosen) {
+            (true, _) => format!("{sizes}; {done} are done"),
+            (false, Some(_)) => format!("{sizes}; {done} are done; {tuning}"),
+            (false, None) => format!("{sizes}; before them {tuning}"),
+        };
+        let all = [tune, finals].concat();
+        let left = all.iter().filter(|(_, done)| !done).count();
+        match time_left(&all, store, workers) {
+            _ if left == 0 => text,
+            Some(time) => {
+                let workers = counted(workers as usize, "worker");
+                format!("{text}\nabout {} for the {left} to come, with {workers}", HumanDuration(time))
             }
-            (_, Err(_)) => format!("{sizes}; before them {tuning}"),
+            None => format!("{text}\ntime unknown: it is told from cells that were run here, and none was"),
         }
     }
 
@@ -322,8 +339,8 @@ impl Plan {
     }
 
     /// What will run, for a reader.
-    pub fn describe(&self, store: &Store) -> String {
-        let mut text = self.summary(store);
+    pub fn describe(&self, store: &Store, workers: u32) -> String {
+        let mut text = self.summary(store, workers);
         text.push('\n');
         let mut sets = Table::new();
         sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes"]);

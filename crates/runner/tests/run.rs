@@ -13,6 +13,7 @@ fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
     let bench = Bench::new(DRAWN);
     let plan = done(&bench, &["plan", "vtab.yaml"]);
     assert!(plan.contains("mini/patch_camelyon") && plan.contains("2 cells choose"), "{plan}");
+    assert!(plan.contains("time unknown"), "{plan}");
     assert!(bench.cells().is_empty(), "a plan writes nothing");
     let table = done(&bench, &["run", "vtab.yaml"]);
     assert!(table.contains("SAN") && table.contains("profile embedded"), "{table}");
@@ -30,6 +31,12 @@ fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
         assert!(record.metrics.merge_difference.unwrap() < 1e-4);
     }
     let before = adapters(&bench);
+    let more = done(&bench, &["plan", "vtab.yaml", "--epochs", "3"]);
+    assert!(more.contains("time unknown"), "other epochs take another time: {more}");
+    std::fs::remove_dir_all(&bench.cells()[0]).unwrap();
+    let rest = done(&bench, &["status", "vtab.yaml", "--workers", "1"]);
+    assert!(rest.contains("second") && rest.contains("to come, with 1 worker"), "{rest}");
+    done(&bench, &["run", "vtab.yaml"]);
     let again = bench.run_all();
     assert!(!String::from_utf8_lossy(&again.stderr).contains("cells in"), "nothing was left to run");
     assert_eq!(before, adapters(&bench));

@@ -112,13 +112,14 @@ fn seconds(option: &str, number: f64) -> Result<Duration> {
 
 pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
-    output::text(format_args!("{}", plan.describe(&store)))?;
+    let pool = arguments.pool()?;
+    output::text(format_args!("{}", plan.describe(&store, pool.workers)))?;
     Ok(())
 }
 
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
-    output::line(format_args!("{}", plan.summary(&store)))?;
+    output::line(format_args!("{}", plan.summary(&store, arguments.pool()?.workers)))?;
     for beat in claim::running(&store) {
         let claim::Beat { label, host, process, done, total } = beat;
         output::line(format_args!("running: {label}, step {done} of {total} ({host}, process {process})"))?;
@@ -137,7 +138,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.slurm.is_meant() {
         return slurm::submit(arguments, &plan, &store);
     }
-    output::line(format_args!("{}", plan.describe(&store)))?;
+    output::line(format_args!("{}", plan.describe(&store, pool.workers)))?;
     create_folder(&store.folder)?;
     pool.run("tuning on val", &plan.tune, &store, &stop)?;
     let cells = plan.final_cells(&store)?;

@@ -78,7 +78,7 @@ pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> 
     if arguments.slurm.dry_run {
         return print(&submission, &program, &resources);
     }
-    output::line(format_args!("{}", plan.summary(store)))?;
+    output::line(format_args!("{}", plan.summary(store, 1)))?;
     create_folder(&store.folder)?;
     for job in submission.submit(&program, &resources)? {
         output::line(format_args!("job {}: {}, tasks: {}", job.id, job.part.name(), job.tasks))?;
