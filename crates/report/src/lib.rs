@@ -24,7 +24,7 @@ pub mod statistics;
 pub mod table;
 pub mod weight_shift;
 
-pub use comparison::Comparison;
+pub use comparison::{Comparison, STUDIED};
 pub use error::ReportError;
 pub use figure::draw_figures;
 pub use files::write_tables;

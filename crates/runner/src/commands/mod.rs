@@ -9,6 +9,7 @@ pub(crate) mod pretrain;
 pub(crate) mod report;
 pub(crate) mod run;
 mod sets;
+mod shift;
 mod slurm;
 pub(crate) mod task;
 mod tuned;

@@ -45,6 +45,7 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
         return compare(results, experiment, profile);
     }
     for comparison in comparisons(results, experiment, profile)? {
+        super::shift::write_all(&comparison)?;
         let folder = results.join("figures").join(experiment).join(&comparison.profile);
         announce("figure", &report::draw_figures(&comparison, &folder)?)?;
     }
