@@ -118,7 +118,9 @@ fn tok512_gives_the_ids_of_llama2c_and_tells_the_story_of_greedy_json() {
 
 #[test]
 fn smollm2s_gguf_gives_the_ids_of_transformers() {
-    let Some(path) = under("SAN_WEIGHTS", "smollm2_135m/SmolLM2-135M-Instruct.Q4_1.gguf") else { return };
+    let Some(path) = under("SAN_WEIGHTS", "SmolLM2-135M-Instruct/SmolLM2-135M-Instruct.Q4_1.gguf") else {
+        return;
+    };
     let tokenizer = Tokenizer::read(&path).unwrap();
     assert_eq!(tokenizer.vocabulary_size(), 49_152);
     compare("smollm2", &tokenizer);

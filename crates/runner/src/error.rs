@@ -151,5 +151,8 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if cause.is::<DataError>() {
         return Some(4);
     }
-    (cause.is::<report::ReportError>() || cause.is::<report::record::RecordError>()).then_some(7)
+    if let Some(error) = cause.downcast_ref::<report::ReportError>() {
+        return Some(if matches!(error, report::ReportError::Write { .. }) { WRITE } else { 7 });
+    }
+    cause.is::<report::record::RecordError>().then_some(7)
 }
