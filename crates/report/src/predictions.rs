@@ -36,12 +36,13 @@ impl Answers {
     }
 }
 
-/// Reads the predictions in a cell's folder; none where it has none.
+/// Reads the predictions in a cell's folder, on one of several sets where `set` names it; none where it has none.
 ///
 /// # Errors
 /// When a file is there and is damaged, has other columns, or does not number its items from 0.
-pub fn read(folder: &Path) -> Result<Option<Answers>, ReportError> {
-    let (current, older) = (folder.join(PREDICTIONS_FILE), folder.join(OLDER_FILE));
+pub fn read(folder: &Path, set: Option<&str>) -> Result<Option<Answers>, ReportError> {
+    let [current, older] = [PREDICTIONS_FILE, OLDER_FILE]
+        .map(|file| folder.join(set.map_or_else(|| file.to_owned(), |set| format!("{set}.{file}"))));
     let (path, columns): (PathBuf, Result<[Vec<i32>; 3], String>) = if current.is_file() {
         let columns = from_parquet(&current);
         (current, columns)

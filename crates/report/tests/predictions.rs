@@ -42,15 +42,19 @@ fn parquet_is_read_whether_its_columns_may_lack_values_or_not() {
             NAMES,
             [&[0, 1, 2, 3], &[5, 5, 7, 1], &[5, 6, 7, 0]],
         );
-        let answers = read(folder.path()).unwrap().unwrap();
+        let answers = read(folder.path(), None).unwrap().unwrap();
         assert_eq!(answers.labels, [5, 5, 7, 1]);
         assert_eq!(answers.right().collect::<Vec<_>>(), [true, false, true, false]);
+        assert_eq!(read(folder.path(), Some("boolq")).unwrap(), None, "that of one of several sets");
+        let of_set = folder.path().join(format!("boolq.{PREDICTIONS_FILE}"));
+        std::fs::rename(folder.path().join(PREDICTIONS_FILE), of_set).unwrap();
+        assert_eq!(read(folder.path(), Some("boolq")).unwrap(), Some(answers));
     }
 }
 
 #[test]
 fn a_folder_without_predictions_has_none() {
-    assert_eq!(read(tempfile::tempdir().unwrap().path()).unwrap(), None);
+    assert_eq!(read(tempfile::tempdir().unwrap().path(), None).unwrap(), None);
 }
 
 #[test]
@@ -58,9 +62,9 @@ fn damage_and_other_columns_are_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(PREDICTIONS_FILE);
     write(&path, "REQUIRED", ["index", "label", "answer"], [&[0, 1, 2], &[1, 1, 1], &[1, 1, 1]]);
-    assert!(read(folder.path()).unwrap_err().to_string().contains("no column `predicted`"));
+    assert!(read(folder.path(), None).unwrap_err().to_string().contains("no column `predicted`"));
     write(&path, "REQUIRED", NAMES, [&[0, 1, 2], &[1, 1, 1], &[1, 1, 1]]);
     let whole = std::fs::read(&path).unwrap();
     std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
-    assert!(read(folder.path()).unwrap_err().to_string().contains(PREDICTIONS_FILE));
+    assert!(read(folder.path(), None).unwrap_err().to_string().contains(PREDICTIONS_FILE));
 }

@@ -1,4 +1,5 @@
-//! What a cell predicted for each sample: `predictions.parquet`, columns `index`, `label`, `predicted`.
+//! What a cell predicted for each sample: `predictions.parquet`, columns `index`, `label`, `predicted`; one file a set,
+//! `<set>.predictions.parquet`, where a model is read on several.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -26,16 +27,15 @@ const SCHEMA: &str = "message predictions {
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn write(folder: &Path, labels: &[u32], predicted: &[i64]) -> Result<(), RunError> {
-    let path = folder.join(FILE);
+pub fn write(path: &Path, labels: &[i64], predicted: &[i64]) -> Result<(), RunError> {
     let number = |value: i64| i32::try_from(value).unwrap_or(-1);
     let columns = [
         (0..labels.len()).map(|index| number(index as i64)).collect::<Vec<_>>(),
-        labels.iter().map(|&label| number(label.into())).collect(),
+        labels.iter().map(|&label| number(label)).collect(),
         predicted.iter().map(|&class| number(class)).collect(),
     ];
     let bytes = encode(&columns).map_err(std::io::Error::other);
-    write_atomically(&path, &writing(&path, bytes)?)
+    write_atomically(path, &writing(path, bytes)?)
 }
 
 fn encode(columns: &[Vec<i32>; 3]) -> Result<Vec<u8>, ParquetError> {
@@ -65,8 +65,9 @@ mod tests {
     #[test]
     fn predictions_are_read_back_by_name_and_order() {
         let folder = tempfile::tempdir().unwrap();
-        write(folder.path(), &[3, 1], &[3, 2]).unwrap();
-        let file = std::fs::File::open(folder.path().join(FILE)).unwrap();
+        let path = folder.path().join(FILE);
+        write(&path, &[3, 1], &[3, 2]).unwrap();
+        let file = std::fs::File::open(path).unwrap();
         let reader = SerializedFileReader::new(file).unwrap();
         let rows: Vec<_> = reader.get_row_iter(None).unwrap().map(Result::unwrap).collect();
         let row = |row: &parquet::record::Row| [0, 1, 2].map(|column| row.get_int(column).unwrap());

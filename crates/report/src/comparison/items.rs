@@ -51,17 +51,19 @@ pub(super) struct ItemAnswers {
 }
 
 impl ItemAnswers {
-    /// Reads the answers of the first of `seeds`, in parallel. A record that stands for several sets has none
-    /// of its own.
+    /// Reads the answers of the first of `seeds`, in parallel. A cell that was read on several sets has a file of each,
+    /// by its name in the registry.
     pub(super) fn read(records: &[Stored], seeds: &[u64]) -> Result<Self, ReportError> {
         let seed = seeds.first().copied().unwrap_or_default();
-        let of_seed = records.par_iter().filter(|stored| {
-            stored.record.seed == seed && stored.record.metrics.accuracy.is_some() && !stored.is_part
-        });
+        let of_seed = records
+            .par_iter()
+            .filter(|stored| stored.record.seed == seed && stored.record.metrics.accuracy.is_some());
         let read = |stored: &Stored| -> Result<_, ReportError> {
             let folder = stored.path.parent().unwrap_or(&stored.path);
-            let key = (stored.record.method.label.clone(), stored.record.dataset.name.clone());
-            Ok::<_, ReportError>(predictions::read(folder)?.map(|answers| (key, answers)))
+            let set = stored.record.dataset.name.as_str();
+            let key = (stored.record.method.label.clone(), set.to_owned());
+            let part = stored.is_part.then(|| set.strip_prefix("mini/").unwrap_or(set));
+            Ok::<_, ReportError>(predictions::read(folder, part)?.map(|answers| (key, answers)))
         };
         let answers =
             of_seed.filter_map(|stored| read(stored).transpose()).collect::<Result<_, ReportError>>()?;

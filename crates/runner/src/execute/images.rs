@@ -269,7 +269,8 @@ impl<'a> Run<'a> {
             State::Diverged => None,
         };
         if let Some(predictions) = &predictions {
-            predictions::write(folder, self.task.test_inputs.labels(), predictions)?;
+            let labels: Vec<i64> = self.task.test_inputs.labels().iter().map(|&label| label.into()).collect();
+            predictions::write(&folder.join(predictions::FILE), &labels, predictions)?;
         }
         let adapter_bytes = self.write_adapter(folder)?;
         self.learner.publish_log(folder)?;

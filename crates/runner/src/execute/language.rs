@@ -26,6 +26,7 @@ use crate::cell::Cell;
 use crate::context::{Context, LoadedLanguageModel};
 use crate::experiment::{Reading, TextProtocol};
 use crate::files::write_atomically;
+use crate::predictions;
 use crate::signals::StopFlag;
 use crate::training::{Learner, Objective, Place, Session};
 
@@ -273,21 +274,21 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// `<set>.predictions.csv`: the place of the right answer and of the one found among those of the
+    /// `<set>.predictions.parquet`: the place of the right answer and of the one found among those of the
     /// set's format, -1 for none; and `<set>.texts.jsonl`, what the model wrote.
     fn write_answers(&self, folder: &Path, set: &TextSet, rows: &[Row], answers: &[Answer]) -> Result<()> {
-        let mut table = "index,label,predicted\n".to_owned();
+        let (mut labels, mut predicted) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
         let mut texts = String::new();
-        for (index, (row, answer)) in rows.iter().zip(answers).enumerate() {
+        for (row, answer) in rows.iter().zip(answers) {
             let place = |answer: &str| row.format()?.options().position(|option| option == answer);
             let number = |place: Option<usize>| place.map_or(-1, |place| place as i64);
-            let (label, found) = (place(&row.answer), answer.found.as_deref().and_then(place));
-            table += &format!("{index},{},{}\n", number(label), number(found));
+            labels.push(number(place(&row.answer)));
+            predicted.push(number(answer.found.as_deref().and_then(place)));
             texts += &serde_json::to_string(&answer.text)?;
             texts.push('\n');
         }
         let name = set.entry().name.as_str();
-        write_atomically(&folder.join(format!("{name}.predictions.csv")), table.as_bytes())?;
+        predictions::write(&folder.join(format!("{name}.{}", predictions::FILE)), &labels, &predicted)?;
         if self.text.reading != Reading::Likelihood {
             write_atomically(&folder.join(format!("{name}.texts.jsonl")), texts.as_bytes())?;
         }
