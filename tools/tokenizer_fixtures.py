@@ -1,7 +1,8 @@
 """Makes what crates/backbones/tests/tokenizer.rs compares token ids with.
 
 Run: SAN_DATA=<folder> SAN_WEIGHTS=<folder> python tools/tokenizer_fixtures.py [SmolLM2-135M-Instruct.Q4_1.gguf]
-(needs tokenizers, transformers, sentencepiece and, with a file named, gguf; made with 0.23.3, 5.24.0, 0.2.3, 0.19.0).
+(needs tokenizers, transformers with protobuf, sentencepiece and, with a file named, gguf; made with 0.23.3, 5.24.0,
+0.2.3, 0.19.0).
 Writes crates/backbones/tests/fixtures/tokenizer/: two small SentencePiece models trained here on the generated language
 (`cargo run -p data-loaders --example mini_text`), and ids.json: of each vocabulary the ids of some hard texts, and the
 first 8 digits of the SHA-256 of the ids (32 bits each, little-endian) of 1,000 rows, 125 of each test, start token
