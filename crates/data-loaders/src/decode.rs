@@ -46,7 +46,11 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
         return Err("the JPEG data is cut short".to_owned());
     }
     let mut decoder = Decoder::new(bytes).map_err(|error| error.to_string())?;
-    let inks = decoder.header().components.len() == 4;
+    let header = decoder.header();
+    if header.precision != 8 {
+        return Err(format!("it has {} bits a channel, a JPEG of 8 is wanted", header.precision));
+    }
+    let inks = header.components.len() == 4;
     decoder.set_output_format(if inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     decoder.set_lenient(true);
     let image = decoder.decode_image().map_err(|error| error.to_string())?;
@@ -110,6 +114,14 @@ mod tests {
         for length in (4..whole.len() - 1).step_by(7) {
             assert!(decode(&whole[..length]).is_err(), "cut at {length} of {}", whole.len());
         }
+    }
+
+    #[test]
+    fn a_jpeg_of_twelve_bits_is_refused_as_pil_does() {
+        let mut bytes = jpeg();
+        let frame = bytes.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        bytes[frame + 4] = 12;
+        assert!(decode(&bytes).unwrap_err().contains("12 bits"));
     }
 
     #[test]
