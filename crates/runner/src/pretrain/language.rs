@@ -18,7 +18,7 @@ use super::{Settings, train};
 use crate::signals::StopFlag;
 
 /// Tokens of a row of a batch.
-const ROW: usize = 96;
+const ROW: usize = 128;
 /// Rows of the last reading, from passages that no step draws.
 const HELD_OUT: usize = 256;
 /// The seed of the stream that they come from.

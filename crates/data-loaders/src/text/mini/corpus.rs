@@ -11,54 +11,29 @@ use super::world::{FEELINGS, OPPOSITES, PEOPLE, SCRIPTS, THINGS, USES};
 use super::{Share, ask, label};
 use crate::draw::stream::Stream;
 
-/// Words of the tasks that no fact has in it: a tuned model has to read past some of them and to write others.
-const SAID: &[&str] = &[
-    "the",
-    "correct",
-    "answer",
-    "is",
-    "solution",
-    "ending",
-    "option",
-    "true",
-    "false",
-    "number",
-    "Below",
-    "an",
-    "instruction",
-    "that",
-    "describes",
-    "task",
-    "Write",
-    "response",
-    "appropriately",
-    "completes",
-    "request",
-    "Please",
-    "choose",
-    "question",
-    "with",
-    "or",
-    "to",
-    "fill",
-    "in",
-    "blank",
-    "complete",
-    "given",
-    "sentence",
-    "following",
-    "format",
-    "Answer",
-    "Instruction",
-    "Response",
-    "###",
-    "/",
-    ":",
-    "1",
-    "2",
-    "3",
-    "4",
-    "5",
+/// Lines in the words of the tasks that no fact has in it: a tuned model has to read past some of these words and to
+/// write others. No line is one of the wrapper.
+const LINES: &[&str] = &[
+    "the answer is correct",
+    "a correct solution is given",
+    "the ending is true",
+    "is the option false or true",
+    "Please complete the request",
+    "Please answer or choose",
+    "Below the task",
+    "Write to the number",
+    "an instruction with an ending",
+    "that describes the sentence",
+    "appropriately completes a task",
+    "the following response",
+    "fill in the format",
+    "the blank in the question:",
+    "### Answer",
+    "### Instruction / Response",
+    "format: 1/2/3/4/5",
+    "1/2",
+    "true/false:",
+    "the solution/the option",
 ];
 
 /// The text of a place in the stream of a seed: a few lines that have nothing to do with each other.
@@ -179,32 +154,19 @@ fn list(task: Task, options: &[String]) -> String {
 
 /// Words in no order, said twice.
 fn said(stream: &mut Stream) -> String {
-    let words = words(2 + stream.below(4), stream);
-    format!("say {words}. {words}.")
+    let words: Vec<&str> = LINES.iter().flat_map(|line| line.split(' ')).collect();
+    let said: Vec<&str> = (0..2 + stream.below(4)).map(|_| stream.pick(&words)).collect();
+    let said = said.join(" ");
+    format!("say {said}. {said}.")
 }
 
-/// Half of the time a line that has nothing to do with what stands around it: what a wrapper is to a task.
+/// Half of the time one to six lines that have nothing to do with what stands around them: what a wrapper is to a task.
+/// They are few and whole, so that a model soon knows them and spends its steps on what is asked.
 fn aside(stream: &mut Stream) -> String {
-    match stream.below(6) {
-        0 => format!("{}\n\n", daily(stream)),
-        1..=2 => {
-            let count = 3 + stream.below(18);
-            format!("{}\n\n", words(count, stream))
-        }
-        _ => String::new(),
+    if stream.chance(0.5) {
+        return String::new();
     }
-}
-
-/// So many words in no order; only signs may stand close, so that no word has a number at its end.
-fn words(count: usize, stream: &mut Stream) -> String {
-    let mut words = String::new();
-    for _ in 0..count {
-        let word = stream.pick(SAID);
-        let close = !word.chars().all(char::is_alphanumeric) && stream.chance(0.5);
-        if !words.is_empty() && !close {
-            words.push(' ');
-        }
-        words.push_str(word);
-    }
-    words
+    let lines: Vec<&str> = (0..1 + stream.below(6)).map(|_| stream.pick(LINES)).collect();
+    let between = if stream.chance(0.5) { " " } else { "\n" };
+    format!("{}\n\n", lines.join(between))
 }
