@@ -3,8 +3,8 @@
 //! [`record`] is the contract with the runner: it writes one [`Record`] a cell, this crate reads
 //! them. Nothing here knows libtorch. The way of a number: [`load`] finds the records, [`frame`]
 //! groups them, [`comparison`] reduces them with [`statistics`], a [`Table`] lays them out, an
-//! [`export::Exporter`] writes it, [`figure`] draws. The program calls [`compare`], [`write_tables`]
-//! and [`draw_figures`].
+//! [`export::Exporter`] writes it, [`figure`] draws. The program calls [`compare`], [`write_tables`],
+//! [`draw_figures`] and [`write_event_files`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod comparison;
@@ -22,6 +22,7 @@ pub mod published;
 pub mod record;
 pub mod statistics;
 pub mod table;
+pub mod tensorboard;
 pub mod weight_shift;
 
 pub use comparison::{Comparison, STUDIED};
@@ -31,6 +32,7 @@ pub use files::write_tables;
 pub use load::Request;
 pub use record::Record;
 pub use table::Table;
+pub use tensorboard::write_event_files;
 
 /// Compares the methods of one suite and profile: one comparison for each backbone that is found,
 /// in alphabetical order.

@@ -19,6 +19,12 @@ pub const RECORD_FILE: &str = "record.json";
 /// Name of the adapter-only weights in a cell's folder (safetensors; f32; leading stack dimension).
 pub const ADAPTER_FILE: &str = "adapter.safetensors";
 
+/// Name of the file with a line a step.
+pub const STEPS_FILE: &str = "steps.jsonl";
+
+/// Name of the file with a line an epoch.
+pub const EPOCHS_FILE: &str = "epochs.jsonl";
+
 /// One finished (or diverged) cell.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -8,15 +8,11 @@ use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use report::record::{EPOCHS_FILE, STEPS_FILE};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RunError;
 use crate::files::{create_folder, write_atomically, writing};
-
-/// Names of the two logs in a cell's folder.
-pub const STEPS: &str = "steps.jsonl";
-/// See [`STEPS`].
-pub const EPOCHS: &str = "epochs.jsonl";
 
 /// A line a step.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
@@ -110,8 +106,8 @@ impl RunLog {
     pub fn create(stem: PathBuf) -> Result<Self, RunError> {
         create_folder(stem.parent().unwrap_or(Path::new(".")))?;
         Ok(Self {
-            steps: Log::open(stem.with_extension(STEPS))?,
-            epochs: Log::open(stem.with_extension(EPOCHS))?,
+            steps: Log::open(stem.with_extension(STEPS_FILE))?,
+            epochs: Log::open(stem.with_extension(EPOCHS_FILE))?,
         })
     }
 
@@ -154,7 +150,7 @@ impl RunLog {
     /// When the files cannot be written.
     pub fn publish(mut self, folder: &Path) -> Result<(), RunError> {
         self.flush()?;
-        for (log, name) in [(&self.steps, STEPS), (&self.epochs, EPOCHS)] {
+        for (log, name) in [(&self.steps, STEPS_FILE), (&self.epochs, EPOCHS_FILE)] {
             write_atomically(&folder.join(name), &writing(&log.path, std::fs::read(&log.path))?)?;
         }
         Ok(())
@@ -165,7 +161,7 @@ impl RunLog {
     /// # Errors
     /// When the folder cannot be written.
     pub fn remove(stem: &Path) -> Result<(), RunError> {
-        for path in [STEPS, EPOCHS].map(|name| stem.with_extension(name)) {
+        for path in [STEPS_FILE, EPOCHS_FILE].map(|name| stem.with_extension(name)) {
             if path.exists() {
                 writing(&path, std::fs::remove_file(&path))?;
             }
@@ -223,6 +219,6 @@ impl Logged {
             let length = usize::try_from(part.bytes).unwrap_or(usize::MAX);
             bytes.get(..length).is_some_and(|held| blake3::hash(held).to_hex().as_str() == part.blake3)
         };
-        holds(STEPS, &self.steps) && holds(EPOCHS, &self.epochs)
+        holds(STEPS_FILE, &self.steps) && holds(EPOCHS_FILE, &self.epochs)
     }
 }

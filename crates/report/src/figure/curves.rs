@@ -14,9 +14,6 @@ use super::plot::{Panel, draw_legend, draw_mark, draw_title, range};
 use crate::error::ReportError;
 use crate::record::Record;
 
-/// Name of the file with a line an epoch in a cell's folder.
-pub(super) const EPOCHS_FILE: &str = "epochs.jsonl";
-
 const SIZE: (u32, u32) = (1400, 720);
 
 /// One epoch. Accuracies are in [0, 1]; other fields than these are left alone.

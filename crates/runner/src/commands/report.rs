@@ -13,7 +13,10 @@ use crate::output;
 
 /// Options of `san report`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  san report vtab\n  san report vtab --figures\n  san report vtab --json")]
+#[command(
+    after_help = "Examples:\n  san report vtab\n  san report vtab --figures\n  san report vtab --json\n  \
+    san report vtab --tensorboard events && tensorboard --logdir events"
+)]
 pub(crate) struct Arguments {
     /// Name of the experiment, usually that of its suite: vtab, ...
     experiment: String,
@@ -23,8 +26,11 @@ pub(crate) struct Arguments {
     /// Draw the figures instead of the tables.
     #[arg(long)]
     figures: bool,
+    /// Write the course of each training as event files of TensorBoard into this folder instead.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "figures")]
+    tensorboard: Option<PathBuf>,
     /// Print one JSON array instead.
-    #[arg(long, conflicts_with = "figures")]
+    #[arg(long, conflicts_with_all = ["figures", "tensorboard"])]
     json: bool,
     /// Folder of the results.
     #[arg(long, default_value = "results")]
@@ -38,6 +44,17 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
         output::line(format_args!(
             "{}",
             serde_json::to_string_pretty(&comparisons(results, experiment, profile)?)?
+        ))?;
+        return Ok(());
+    }
+    if let Some(folder) = &arguments.tensorboard {
+        let mut files = 0;
+        for comparison in comparisons(results, experiment, profile)? {
+            files += report::write_event_files(&comparison, &folder.join(&comparison.profile))?.len();
+        }
+        output::line(format_args!(
+            "event files: {files}; look at them with: tensorboard --logdir {}",
+            folder.display()
         ))?;
         return Ok(());
     }

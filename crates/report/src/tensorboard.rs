@@ -1,0 +1,209 @@
+//! The course of each training as event files of TensorBoard, made from the logs beside the records.
+//!
+//! A cell becomes a run `<backbone>/<set>/<method>-seed<seed>`, each number of a log's line a scalar at its step or
+//! epoch. The format is that of TensorFlow's `record_writer.cc` (length and data, each with a masked CRC-32C) around
+//! messages of `event.proto`; three message types of a few fields each do not need a protobuf compiler, and the one
+//! crate that writes these files is no longer kept.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crc::{CRC_32_ISCSI, Crc};
+use serde_json::{Map, Value};
+
+use crate::comparison::Comparison;
+use crate::error::ReportError;
+use crate::files::write_atomically;
+use crate::load::Stored;
+use crate::record::{EPOCHS_FILE, STEPS_FILE};
+
+/// What is masked out of a checksum, so that a checksum of data that hold checksums stays a good one.
+const MASK_DELTA: u32 = 0xa282_ead8;
+
+/// Writes an event file for each cell that has logs, under `folder` (made if need be). Returns their paths.
+///
+/// # Errors
+/// When a log is malformed or the folder cannot be written.
+pub fn write_event_files(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
+    let mut written = Vec::new();
+    // A language model that is read on several sets was trained once, and has a row for each.
+    let cells: BTreeMap<&Path, &Stored> =
+        comparison.records().iter().map(|stored| (stored.path.as_path(), stored)).collect();
+    for stored in cells.into_values() {
+        let Some(events) = events_of(stored)? else { continue };
+        let path = folder.join(run_name(stored)).join(file_name(stored));
+        write_atomically(&path, |scratch| std::fs::write(scratch, events))?;
+        written.push(path);
+    }
+    Ok(written)
+}
+
+fn run_name(stored: &Stored) -> PathBuf {
+    let record = &stored.record;
+    let set = if stored.is_part { &record.suite } else { &record.dataset.name };
+    let method = record.method.label.replace(['/', ' '], "-");
+    Path::new(&record.backbone.name).join(set).join(format!("{method}-seed{}", record.seed))
+}
+
+/// TensorBoard looks for `tfevents` in a name.
+fn file_name(stored: &Stored) -> String {
+    let Stored { record, .. } = stored;
+    format!("events.out.tfevents.{}.{}", record.provenance.finished_at, record.cell)
+}
+
+/// The bytes of a cell's event file; none if it has no log.
+fn events_of(stored: &Stored) -> Result<Option<Vec<u8>>, ReportError> {
+    // The logs have no clock: every event bears the time at which the cell ended.
+    let wall_time = stored.record.provenance.finished_at as f64;
+    let mut file = EventFile::new(wall_time);
+    let mut any = false;
+    for (name, axis) in [(STEPS_FILE, "step"), (EPOCHS_FILE, "epoch")] {
+        let path = stored.path.with_file_name(name);
+        if !path.exists() {
+            continue;
+        }
+        any = true;
+        for line in lines(&path)? {
+            let step = line.get(axis).and_then(Value::as_i64).unwrap_or_default();
+            let mut scalars = Vec::new();
+            collect(&line, axis, axis, &mut scalars);
+            file.scalars(wall_time, step, &scalars);
+        }
+    }
+    Ok(any.then_some(file.bytes))
+}
+
+/// The lines of a log.
+fn lines(path: &Path) -> Result<Vec<Map<String, Value>>, ReportError> {
+    let refused = |reason: String| ReportError::Drawing { path: path.into(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let lines = text.lines().zip(1..);
+    lines
+        .map(|(line, number)| {
+            serde_json::from_str(line).map_err(|error| refused(format!("line {number}: {error}")))
+        })
+        .collect()
+}
+
+/// Adds the numbers of a line as `<prefix>/<field>`, those of a field's own fields too; `axis` is where they stand.
+fn collect(line: &Map<String, Value>, axis: &str, prefix: &str, scalars: &mut Vec<(String, f32)>) {
+    for (field, value) in line {
+        let tag = format!("{prefix}/{field}");
+        match value {
+            Value::Number(number) if field != axis => {
+                scalars.push((tag, number.as_f64().unwrap_or(f64::NAN) as f32));
+            }
+            Value::Object(inner) => collect(inner, axis, &tag, scalars),
+            _ => {}
+        }
+    }
+}
+
+/// An event file in memory.
+struct EventFile {
+    bytes: Vec<u8>,
+}
+
+impl EventFile {
+    fn new(wall_time: f64) -> Self {
+        let mut file = Self { bytes: Vec::new() };
+        let mut event = Message::default();
+        event.double(1, wall_time);
+        event.bytes(3, b"brain.Event:2");
+        file.record(&event.0);
+        file
+    }
+
+    /// One event with a value for each tag.
+    fn scalars(&mut self, wall_time: f64, step: i64, scalars: &[(String, f32)]) {
+        let mut summary = Message::default();
+        for (tag, number) in scalars {
+            let mut value = Message::default();
+            value.bytes(1, tag.as_bytes());
+            value.float(2, *number);
+            summary.bytes(1, &value.0);
+        }
+        let mut event = Message::default();
+        event.double(1, wall_time);
+        event.integer(2, step);
+        event.bytes(5, &summary.0);
+        self.record(&event.0);
+    }
+
+    fn record(&mut self, data: &[u8]) {
+        let length = (data.len() as u64).to_le_bytes();
+        for part in [&length[..], data] {
+            self.bytes.extend_from_slice(part);
+            self.bytes.extend(masked_checksum(part).to_le_bytes());
+        }
+    }
+}
+
+fn masked_checksum(data: &[u8]) -> u32 {
+    const CASTAGNOLI: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+    CASTAGNOLI.checksum(data).rotate_right(15).wrapping_add(MASK_DELTA)
+}
+
+/// A protobuf message under construction; the first argument of each is the field's number.
+#[derive(Default)]
+struct Message(Vec<u8>);
+
+impl Message {
+    fn double(&mut self, field: u8, value: f64) {
+        self.0.push(field << 3 | 1);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn float(&mut self, field: u8, value: f32) {
+        self.0.push(field << 3 | 5);
+        self.0.extend(value.to_le_bytes());
+    }
+
+    fn integer(&mut self, field: u8, value: i64) {
+        self.0.push(field << 3);
+        self.varint(value as u64);
+    }
+
+    fn bytes(&mut self, field: u8, value: &[u8]) {
+        self.0.push(field << 3 | 2);
+        self.varint(value.len() as u64);
+        self.0.extend_from_slice(value);
+    }
+
+    fn varint(&mut self, mut value: u64) {
+        while value >= 0x80 {
+            self.0.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.0.push(value as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// By tensorboard 2.21.0: its `RecordWriter` around the `Event`s that the test names.
+    const BY_TENSORBOARD: &str = "\
+        1800000000000000a37f4b2209000000000000f83f1a0d627261696e2e4576656e743a322a28646c3a000000000000001295eae2090000\
+        00000000044010032a2d0a100a09737465702f6c6f7373150000803e0a190a12737465702f6c6561726e696e675f72617465156f12833a\
+        f6c7c719200000000000000029eda95009000000000000044010ac022a120a100a09737465702f6c6f737315000000000ebd6793";
+
+    #[test]
+    fn bytes_equal_tensorboards() {
+        let mut file = EventFile::new(1.5);
+        file.scalars(2.5, 3, &[("step/loss".into(), 0.25), ("step/learning_rate".into(), 1e-3)]);
+        file.scalars(2.5, 300, &[("step/loss".into(), 0.0)]);
+        let hex: String = file.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, BY_TENSORBOARD);
+    }
+
+    #[test]
+    fn inner_fields_have_tags_of_their_own_and_the_axis_has_none() {
+        let line = serde_json::json!({"epoch": 2, "train_loss": 0.5, "readings": {"nt": 0.25}, "note": "x"});
+        let mut scalars = Vec::new();
+        collect(line.as_object().unwrap(), "epoch", "epoch", &mut scalars);
+        scalars.sort_by(|one, other| one.0.cmp(&other.0));
+        assert_eq!(scalars, [("epoch/readings/nt".into(), 0.25), ("epoch/train_loss".into(), 0.5)]);
+    }
+}
