@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::augment::Augmentation;
 use crate::draw::Part;
+use crate::draw::pictures::Pictures;
 use crate::draw::stream::Stream;
 use crate::error::DataError;
 use crate::layout::{self, SplitOrigin};
@@ -64,9 +65,9 @@ pub struct SplitCounts {
 /// Where the images come from.
 enum Source {
     /// Images on disk, by part.
-    Stored { parts: [Vec<Sample>; 3], seeded: bool },
-    /// Drawn pictures, by part: RGB bytes of `image_size` x `image_size`, channels together.
-    Drawn { image_size: u32, pictures: [Vec<Vec<u8>>; 3] },
+    Stored { parts: [Vec<Sample>; 3], seeded: bool, checksum: String },
+    /// Drawn pictures.
+    Drawn(Pictures),
 }
 
 /// The resized images of one part, each kept when it was first read.
@@ -84,7 +85,6 @@ pub struct ImageSet {
     train: usize,
     test: Vec<u32>,
     source: Source,
-    checksum: String,
     cache: Mutex<Cache>,
 }
 
@@ -97,11 +97,13 @@ impl ImageSet {
     pub fn open(entry: &DatasetEntry, root: &Path) -> Result<Self, DataError> {
         let opened = layout::open(entry, root)?;
         let labels = opened.parts.each_ref().map(|part| part.iter().map(|sample| sample.label).collect());
-        let source = Source::Stored { parts: opened.parts, seeded: opened.seeded };
-        Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source, opened.checksum))
+        let layout::Opened { parts, seeded, checksum } = opened;
+        let source = Source::Stored { parts, seeded, checksum };
+        Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source))
     }
 
-    /// Draws the stand-in `mini/<name>` of a set, `image_size` pixels wide; the same arguments give the same set.
+    /// The stand-in `mini/<name>` of a set, `image_size` pixels wide; the same arguments give the same set. It is drawn
+    /// when a picture, or the checksum, is first asked for.
     ///
     /// # Errors
     /// [`DataError::NoStandIn`] where the registry defines none, [`DataError::ImageSize`].
@@ -109,15 +111,10 @@ impl ImageSet {
         transform::check_size(image_size)?;
         let task = entry.mini.ok_or_else(|| DataError::NoStandIn { set: entry.name.clone() })?;
         let name = format!("mini/{}", entry.name);
-        let parts = [(Part::Train, counts.train), (Part::Val, counts.val), (Part::Test, counts.test)];
-        let labels =
-            parts.map(|(part, count)| (0..count).map(|index| task.label(&name, part, index)).collect());
-        let pictures = parts.map(|(part, count)| {
-            (0..count).into_par_iter().map(|index| task.draw(&name, part, index, image_size)).collect()
-        });
-        let checksum = checksum_of_pictures(&name, &labels, &pictures);
-        let source = Source::Drawn { image_size, pictures };
-        Ok(Self::assemble(name, entry, task.classes(), labels, source, checksum))
+        let SplitCounts { train, val, test } = counts;
+        let pictures = Pictures::new(task, &name, [train, val, test], image_size);
+        let labels = pictures.labels();
+        Ok(Self::assemble(name, entry, task.classes(), labels, Source::Drawn(pictures)))
     }
 
     fn assemble(
@@ -126,13 +123,12 @@ impl ImageSet {
         classes: u32,
         labels: [Vec<u32>; 3],
         source: Source,
-        checksum: String,
     ) -> Self {
         let [mut train_and_val, val, test] = labels;
         let train = train_and_val.len();
         train_and_val.extend(val);
         let (entry, cache) = (entry.clone(), Mutex::default());
-        Self { name, entry, classes, train_and_val, train, test, source, checksum, cache }
+        Self { name, entry, classes, train_and_val, train, test, source, cache }
     }
 
     /// The name that results carry: the set's, or `mini/<set>` for a drawn one.
@@ -152,13 +148,13 @@ impl ImageSet {
 
     /// Whether the images are drawn, not real.
     pub fn is_drawn(&self) -> bool {
-        matches!(self.source, Source::Drawn { .. })
+        matches!(self.source, Source::Drawn(_))
     }
 
     /// Where the division into parts comes from; its label belongs into every output.
     pub fn split_origin(&self) -> SplitOrigin {
         match &self.source {
-            Source::Drawn { .. } => SplitOrigin::Drawn,
+            Source::Drawn(_) => SplitOrigin::Drawn,
             Source::Stored { seeded, .. } => SplitOrigin::of(&self.entry, *seeded, self.counts()),
         }
     }
@@ -195,7 +191,10 @@ impl ImageSet {
 
     /// blake3 (hex): of the manifest of a set on disk ([`crate::verify`] writes it), or of the drawn pixels and labels.
     pub fn checksum(&self) -> &str {
-        &self.checksum
+        match &self.source {
+            Source::Stored { checksum, .. } => checksum,
+            Source::Drawn(pictures) => pictures.checksum(),
+        }
     }
 
     /// Decodes every image once, so that a broken file is known before training starts.
@@ -368,11 +367,11 @@ impl ImageSet {
     }
 
     fn resized(&self, part: Part, index: usize, protocol: &ImageProtocol) -> Result<Vec<u8>, DataError> {
-        if let Source::Drawn { image_size, pictures } = &self.source
-            && *image_size == protocol.image_size
+        if let Source::Drawn(pictures) = &self.source
+            && pictures.image_size == protocol.image_size
             && protocol.resize == Resize::Plain
         {
-            return Ok(pictures[part as usize][index].clone());
+            return Ok(pictures.drawn()[part as usize][index].clone());
         }
         let picture = self.picture(part, index)?;
         transform::resize(&picture, protocol).map_err(|reason| self.bad_image(part, index, reason))
@@ -386,9 +385,9 @@ impl ImageSet {
                 let content = sample.place.content().map_err(|fault| sample.error(&self.name, fault))?;
                 decode(content).map_err(|reason| self.bad_image(part, index, reason))
             }
-            Source::Drawn { image_size, pictures } => {
-                let bytes = pictures[part as usize][index].clone();
-                let picture = RgbImage::from_raw(*image_size, *image_size, bytes);
+            Source::Drawn(pictures) => {
+                let bytes = pictures.drawn()[part as usize][index].clone();
+                let picture = RgbImage::from_raw(pictures.image_size, pictures.image_size, bytes);
                 picture.ok_or_else(|| self.bad_image(part, index, "its size is not the set's".to_owned()))
             }
         }
@@ -397,7 +396,7 @@ impl ImageSet {
     fn bad_image(&self, part: Part, index: usize, reason: String) -> DataError {
         match &self.source {
             Source::Stored { parts, .. } => parts[part as usize][index].error(&self.name, Fault::Bad(reason)),
-            Source::Drawn { .. } => {
+            Source::Drawn(_) => {
                 let path = format!("{part:?} {index}").into();
                 DataError::BadImage { set: self.name.clone(), path, reason }
             }
@@ -416,16 +415,4 @@ pub(crate) fn decode(content: Content) -> Result<RgbImage, String> {
 /// Values (and bytes) of one input image.
 fn sample_bytes(image_size: u32) -> usize {
     3 * image_size as usize * image_size as usize
-}
-
-fn checksum_of_pictures(name: &str, labels: &[Vec<u32>; 3], pictures: &[Vec<Vec<u8>>; 3]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(name.as_bytes());
-    for (labels, pictures) in labels.iter().zip(pictures) {
-        hasher.update(&(labels.len() as u64).to_le_bytes());
-        for (label, picture) in labels.iter().zip(pictures) {
-            hasher.update(&label.to_le_bytes()).update(picture);
-        }
-    }
-    hasher.finalize().to_hex().to_string()
 }

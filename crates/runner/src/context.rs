@@ -17,6 +17,7 @@ use data_loaders::{ImageSet, dataset};
 use san_core::{Layout, Weights};
 use tch::{Device, Kind, Tensor};
 
+use crate::drawn_checksums::DrawnChecksums;
 use crate::error::RunError;
 use crate::experiment::DataSource;
 
@@ -103,6 +104,7 @@ pub struct Context {
     language: Option<(String, Rc<LoadedLanguageModel>)>,
     backbones: HashMap<(String, u32), Rc<LoadedBackbone>>,
     features: HashMap<String, Features>,
+    drawn_checksums: Option<DrawnChecksums>,
 }
 
 impl Context {
@@ -118,7 +120,14 @@ impl Context {
             language: None,
             backbones: HashMap::new(),
             features: HashMap::new(),
+            drawn_checksums: None,
         }
+    }
+
+    /// Keeps the checksums of drawn sets in a results folder.
+    #[must_use]
+    pub fn keeping_checksums(self, results: &Path) -> Self {
+        Self { drawn_checksums: Some(DrawnChecksums::open(results)), ..self }
     }
 
     /// The device of the weights.
@@ -148,6 +157,14 @@ impl Context {
         let set = Arc::new(set);
         self.sets.insert(key, set.clone());
         Ok(set)
+    }
+
+    /// The checksum of a set that [`Self::set`] gave; a drawn set is drawn for it only where it is not kept.
+    pub fn checksum(&mut self, set: &ImageSet, image_size: u32) -> String {
+        match &mut self.drawn_checksums {
+            Some(kept) if set.is_drawn() => kept.of(set, image_size),
+            _ => set.checksum().to_owned(),
+        }
     }
 
     /// Opens or writes the sets of a suite, in the order of `names`; the last suite stays open.

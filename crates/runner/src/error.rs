@@ -23,6 +23,14 @@ pub enum RunError {
         /// Where it was searched, and what to do.
         reason: String,
     },
+    /// Data are no longer what the cell was planned with.
+    #[error(
+        "`{set}` is not what was planned: its files, or the program that draws it, have changed; plan again"
+    )]
+    Changed {
+        /// The set.
+        set: String,
+    },
     /// Data sets were looked at, and some cannot be used.
     #[error("{} cannot be used: its faults are above", sets.join(", "))]
     Unsound {
@@ -121,7 +129,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
             RunError::Experiment { .. } => 3,
-            RunError::Missing { .. } | RunError::Unsound { .. } => 4,
+            RunError::Missing { .. } | RunError::Changed { .. } | RunError::Unsound { .. } => 4,
             RunError::Write { .. } => WRITE,
             RunError::Unfetched { .. } => 9,
             RunError::Interrupted => INTERRUPTED,

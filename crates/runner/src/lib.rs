@@ -14,6 +14,7 @@ pub mod claim;
 pub mod context;
 pub mod device;
 pub(crate) mod display;
+mod drawn_checksums;
 pub mod error;
 mod estimate;
 pub mod execute;

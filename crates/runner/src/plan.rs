@@ -236,7 +236,7 @@ impl Plan {
     ) -> Result<()> {
         let size = image.image_size;
         let set = context.set(&entry.name, &profile.data, size)?;
-        let data_checksum = set.checksum().to_owned();
+        let data_checksum = context.checksum(&set, size);
         for backbone in &profile.backbones {
             let weights_checksum = context.backbone(backbone, size)?.checksum.clone();
             for spec in &profile.methods {

@@ -14,6 +14,7 @@ mod maze;
 pub(crate) mod noise;
 pub(crate) mod outline;
 mod paint;
+pub(crate) mod pictures;
 pub(crate) mod raster;
 mod road;
 pub(crate) mod scene;

@@ -22,6 +22,7 @@ use super::inputs::Inputs;
 use super::{Outcome, parameters, splits};
 use crate::cell::Cell;
 use crate::context::{Context, LoadedBackbone};
+use crate::error::RunError;
 use crate::predictions;
 use crate::run_log::{EpochReading, PartAccuracies};
 use crate::signals::StopFlag;
@@ -224,6 +225,9 @@ impl<'a> Run<'a> {
     fn prepare(cell: &'a Cell, image: &ImageProtocol, context: &mut Context) -> Result<Self> {
         let size = image.image_size;
         let set = context.set(&cell.set, &cell.data, size)?;
+        if set.checksum() != cell.data_checksum {
+            return Err(RunError::Changed { set: cell.set.clone() }.into());
+        }
         let backbone = context.backbone(&cell.backbone, size)?;
         let method = cell.method()?;
         let LoadedBackbone { architecture, layout, weights, .. } = &*backbone;
