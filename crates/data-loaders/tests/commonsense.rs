@@ -4,14 +4,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use data_loaders::text::{TextSet, TextSource, evaluation_prompt, training_text};
+use data_loaders::text::{RowLimits, TextSet, TextSource, evaluation_prompt, training_text};
 use data_loaders::{Split, Suite, dataset, datasets};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 fn source(val_rows: usize) -> TextSource {
-    TextSource { training_file: "commonsense_15k".into(), val_rows, val_seed: 42 }
+    TextSource { training_file: "commonsense_15k".into(), val_rows, val_seed: 42, at_most: None }
 }
 
 fn real_root() -> Option<PathBuf> {
@@ -162,4 +162,29 @@ fn the_checksum_is_that_of_the_rows_and_of_the_draw() {
     assert_ne!(first, checksum(3));
     fs::write(root.path().join("boolq/test.json"), rows(5).to_string()).unwrap();
     assert_ne!(first, checksum(2));
+}
+
+#[test]
+fn a_part_of_the_rows_is_drawn_from_all_of_them_and_has_a_checksum_of_its_own() {
+    let root = root(&rows(40), &rows(60));
+    let whole = open(root.path(), 10).unwrap();
+    let open = |train, test| {
+        let source = TextSource { at_most: Some(RowLimits { train, test }), ..source(10) };
+        TextSet::open(dataset("boolq").unwrap(), root.path(), &source).unwrap()
+    };
+    let part = open(12, 8);
+    let counts = part.counts();
+    assert_eq!((counts.train, counts.val, counts.test), (12, 10, 8));
+    assert_eq!(part.rows(Split::Val), whole.rows(Split::Val));
+    for split in [Split::Train, Split::Test] {
+        let places: Vec<_> = part
+            .rows(split)
+            .iter()
+            .map(|row| whole.rows(split).iter().position(|other| other == row).unwrap())
+            .collect();
+        assert!(places.is_sorted() && places.last().unwrap() >= &part.rows(split).len(), "{places:?}");
+    }
+    assert_eq!(open(1000, 1000).rows(Split::TrainVal), whole.rows(Split::TrainVal));
+    assert_ne!(part.checksum(), whole.checksum());
+    assert_ne!(part.checksum(), open(12, 9).checksum());
 }

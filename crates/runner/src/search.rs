@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use san_core::methods::UNTRAINED;
 use san_core::random::generator;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -95,11 +96,14 @@ pub struct Trial {
 type Named<'a> = (&'a str, &'a Axis);
 
 impl MethodSpec {
-    /// The settings that are tried, in order; one where nothing is tuned.
+    /// The settings that are tried, in order; one where nothing is tuned. What trains nothing needs no rate.
     ///
     /// # Errors
     /// When an axis is empty or unsound, or the space is smaller than the budget.
     pub fn trials(&self, protocol: &Protocol) -> Result<Vec<Trial>, String> {
+        if self.method == UNTRAINED && self.learning_rate.all().is_empty() && self.search.is_none() {
+            return Ok(vec![untuned(protocol)]);
+        }
         let none = Search::default();
         let search = self.search.as_ref().unwrap_or(&none);
         let rates = Axis::List(self.learning_rate.all().iter().map(|&rate| rate.into()).collect());
@@ -179,13 +183,18 @@ fn draw_one(axis: &Axis, generator: &mut ChaCha8Rng) -> Value {
     }
 }
 
-fn trial(axes: &[Named<'_>], values: &[Value], protocol: &Protocol) -> Result<Trial, String> {
-    let mut trial = Trial {
+/// What the protocol says, without a rate.
+fn untuned(protocol: &Protocol) -> Trial {
+    Trial {
         learning_rate: 0.0,
         weight_decay: protocol.weight_decay,
         drop_path: protocol.drop_path,
         options: Map::new(),
-    };
+    }
+}
+
+fn trial(axes: &[Named<'_>], values: &[Value], protocol: &Protocol) -> Result<Trial, String> {
+    let mut trial = untuned(protocol);
     for ((name, _), value) in axes.iter().zip(values) {
         let number = || value.as_f64().ok_or(format!("`{name}`: `{value}` is no number"));
         match *name {
@@ -223,6 +232,8 @@ mod tests {
 
     #[test]
     fn a_grid_is_every_combination_and_a_list_of_rates_is_the_short_form() {
+        assert_eq!(spec("{method: frozen}").trials(&protocol()).unwrap()[0].learning_rate, 0.0);
+        assert!(spec("{method: san}").trials(&protocol()).unwrap_err().contains("has no value"));
         let short = spec("{method: san, learning_rate: [0.1, 0.2]}").trials(&protocol()).unwrap();
         assert_eq!(short.iter().map(|trial| trial.learning_rate).collect::<Vec<_>>(), [0.1, 0.2]);
         assert!(short.iter().all(|trial| trial.weight_decay == 0.5 && trial.options.is_empty()));

@@ -27,6 +27,19 @@ pub struct TextSource {
     pub val_rows: usize,
     /// The seed that draws them.
     pub val_seed: u64,
+    /// A part of the rows; all where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<RowLimits>,
+}
+
+/// A part of the rows, for runs that cannot be long: drawn by `val_seed`, in the order of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowLimits {
+    /// Rows of the training file, those to choose by apart.
+    pub train: usize,
+    /// Rows of each test.
+    pub test: usize,
 }
 
 impl TextSource {
@@ -69,10 +82,19 @@ impl TextSet {
                 format!("{} of its {} rows are to be chosen by; none is left", source.val_rows, rows.len());
             return Err(DataError::BadFile { set: set.clone(), path, reason });
         }
-        let (train_and_val, train) = hold_out(rows, source.val_rows, source.val_seed);
+        let (mut train_and_val, mut train) = hold_out(rows, source.val_rows, source.val_seed);
+        let mut test = test;
         let mut hasher = blake3::Hasher::new();
         hasher.update(test_hash.as_bytes()).update(training_hash.as_bytes());
         hasher.update(&(source.val_rows as u64).to_le_bytes()).update(&source.val_seed.to_le_bytes());
+        if let Some(limits) = source.at_most {
+            let val = train_and_val.split_off(train);
+            train_and_val = drawn(train_and_val, limits.train, source.val_seed);
+            train = train_and_val.len();
+            train_and_val.extend(val);
+            test = drawn(test, limits.test, source.val_seed);
+            hasher.update(&(limits.train as u64).to_le_bytes()).update(&(limits.test as u64).to_le_bytes());
+        }
         let checksum = hasher.finalize().to_hex().to_string();
         let (name, entry) = (set.clone(), entry.clone());
         Ok(Self { name, entry, format, train_and_val, train, test, drawn: false, checksum })
@@ -169,6 +191,15 @@ fn hold_out(rows: Vec<Row>, count: usize, seed: u64) -> (Vec<Row>, usize) {
     let count = train.len();
     train.extend(val);
     (train.into_iter().map(|(row, _)| row).collect(), count)
+}
+
+/// At most `count` rows, drawn by the seed, in the order in which they stood.
+fn drawn(rows: Vec<Row>, count: usize, seed: u64) -> Vec<Row> {
+    if rows.len() <= count {
+        return rows;
+    }
+    let (mut rows, others) = hold_out(rows, count, seed);
+    rows.split_off(others)
 }
 
 #[cfg(test)]
