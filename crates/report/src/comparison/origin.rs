@@ -80,6 +80,8 @@ fn flatten(prefix: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
                 flatten(&path, member, fields);
             }
         }
+        // Nothing to tell of.
+        Value::Array(members) if members.is_empty() => {}
         Value::String(text) => _ = fields.insert(prefix.into(), text.clone()),
         Value::Null => _ = fields.insert(prefix.into(), "none".into()),
         other => _ = fields.insert(prefix.into(), other.to_string()),

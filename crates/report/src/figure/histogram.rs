@@ -94,14 +94,9 @@ impl Histograms {
         let sd =
             (values.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
         let (left, top) = (panel.frame.left, panel.frame.top);
-        text(area, name, &style(LABEL_SIZE, Anchor::Left), (left, top - 22))?;
+        text(area, name, &style(LABEL_SIZE, Anchor::Left), (left, top - 40))?;
         let numbers = format!("n {}, mean {mean:.3}, sd {sd:.3}", values.len());
-        text(
-            area,
-            &numbers,
-            &style(TICK_SIZE, Anchor::Right).color(&SECONDARY),
-            (panel.frame.right, top - 20),
-        )
+        text(area, &numbers, &style(TICK_SIZE, Anchor::Left).color(&SECONDARY), (left, top - 18))
     }
 }
 

@@ -135,7 +135,9 @@ pub(super) struct EffectiveRanks<'a>(pub(super) &'a Shifts);
 impl EffectiveRanks<'_> {
     fn points(&self, method: usize) -> Vec<(f64, f64)> {
         let layers = self.0.common_layers().into_iter().filter_map(|name| self.0.layer(method, name));
-        layers.zip(1..).map(|(layer, place)| (f64::from(place), layer.effective_rank)).collect()
+        let points = layers.zip(1..).map(|(layer, place)| (f64::from(place), layer.effective_rank));
+        // A layer that a method leaves alone has no rank to speak of.
+        points.filter(|point| point.1 > 0.0).collect()
     }
 }
 
