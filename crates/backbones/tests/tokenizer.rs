@@ -1,7 +1,7 @@
 //! Token ids equal to those of other implementations on hard texts and on real rows, and broken vocabularies.
 //!
 //! `tools/tokenizer_fixtures.py` wrote the ids: transformers' for SentencePiece's BPE, `tokenizer.json` and SmolLM2's
-//! GGUF, SentencePiece's own for unigram, and llama2.c's rules for `tok512.bin`.
+//! GGUF, and llama2.c's rules for `tok512.bin`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -92,11 +92,6 @@ fn sentencepiece_bpe_gives_the_ids_of_transformers_llama_and_of_sentencepiece() 
 }
 
 #[test]
-fn sentencepiece_unigram_gives_the_ids_of_sentencepiece() {
-    compare("unigram", &Tokenizer::read(&fixture("unigram.model")).unwrap());
-}
-
-#[test]
 fn the_bundled_vocabulary_gives_the_ids_of_transformers() {
     let tokenizer = Tokenizer::read(&asset()).unwrap();
     assert_eq!((tokenizer.begin(), tokenizer.end()), (Some(1), Some(2)));
@@ -165,9 +160,10 @@ fn a_broken_vocabulary_is_one_sentence() {
 
 #[test]
 fn other_normalisations_and_algorithms_than_llamas_are_refused() {
-    // Field 2 (trainer) with field 3 = 4 (characters); field 3 (normaliser) with field 4 = 1 (squeeze blanks).
+    // Field 2 (trainer) with field 3 = 1 (unigram) or 4 (characters); field 3 (normaliser) with field 4 = 1 (squeeze blanks).
     let model = fs::read(fixture("bpe.model")).unwrap();
     let with = |bytes: &[u8]| message("tokenizer.model", &[model.as_slice(), bytes].concat());
+    assert!(with(&[0x12, 2, 0x18, 1]).contains("algorithm 1"));
     assert!(with(&[0x12, 2, 0x18, 4]).contains("algorithm 4"));
     assert!(with(&[0x1a, 2, 0x20, 1]).contains("normalisation"));
 }

@@ -8,15 +8,6 @@ use super::pieces::{Piece, PieceKind, merges};
 /// What SentencePiece writes for a blank.
 pub(super) const BLANK: &str = "\u{2581}";
 
-/// How pieces are put together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Algorithm {
-    /// Pairs are merged, the best first (LLaMA).
-    Bpe,
-    /// The likeliest way to cut a text.
-    Unigram,
-}
-
 /// A byte-level vocabulary (GPT-2's kind): tokens in the byte alphabet, merges in order.
 pub(super) struct ByteLevel<'a> {
     /// Tokens, by id, with what they are.
@@ -29,39 +20,22 @@ pub(super) struct ByteLevel<'a> {
     pub(super) ignore_merges: bool,
 }
 
-/// The document of scored pieces with LLaMA's rules: a blank before the text, blanks as U+2581, bytes for what has no
+/// The document of scored pieces with LLaMA's rules (pairs are merged, the best first): a blank before the text, blanks as U+2581, bytes for what has no
 /// piece. With `begin`, that token comes before each text.
 ///
 /// # Errors
 /// When there is no piece for unknown characters, or no piece at all; a clause.
-pub(super) fn of_pieces(
-    pieces: &[Piece],
-    algorithm: Algorithm,
-    prefix: bool,
-    begin: Option<u32>,
-) -> Result<Value, String> {
+pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> Result<Value, String> {
     let unknown = pieces.iter().position(|piece| piece.kind == PieceKind::Unknown);
     let unknown = unknown.ok_or("it has no piece for unknown characters")?;
     let byte_fallback = pieces.iter().filter(|piece| piece.kind == PieceKind::Byte).count() == 256;
-    let model = match algorithm {
-        Algorithm::Bpe => {
-            let vocab: Map<String, Value> =
-                pieces.iter().zip(0_u32..).map(|(piece, id)| (piece.text.clone(), id.into())).collect();
-            if vocab.len() != pieces.len() {
-                return Err(format!(
-                    "{} of its {} pieces repeat others",
-                    pieces.len() - vocab.len(),
-                    pieces.len()
-                ));
-            }
-            json!({"type": "BPE", "unk_token": pieces[unknown].text, "fuse_unk": true, "byte_fallback": byte_fallback,
-                "vocab": vocab, "merges": merges(pieces)})
-        }
-        Algorithm::Unigram => {
-            let vocab: Vec<_> = pieces.iter().map(|piece| (&piece.text, piece.score)).collect();
-            json!({"type": "Unigram", "unk_id": unknown, "byte_fallback": byte_fallback, "vocab": vocab})
-        }
-    };
+    let vocab: Map<String, Value> =
+        pieces.iter().zip(0_u32..).map(|(piece, id)| (piece.text.clone(), id.into())).collect();
+    if vocab.len() != pieces.len() {
+        return Err(format!("{} of its {} pieces repeat others", pieces.len() - vocab.len(), pieces.len()));
+    }
+    let model = json!({"type": "BPE", "unk_token": pieces[unknown].text, "fuse_unk": true,
+        "byte_fallback": byte_fallback, "vocab": vocab, "merges": merges(pieces)});
     let replace = json!({"type": "Replace", "pattern": {"String": " "}, "content": BLANK});
     let mut normalizers = vec![replace];
     let mut decoders = vec![

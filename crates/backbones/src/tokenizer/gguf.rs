@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::document::{Algorithm, ByteLevel, of_bytes, of_pieces};
+use super::document::{ByteLevel, of_bytes, of_pieces};
 use super::pieces::{Piece, PieceKind};
 use super::{Marks, TokenizerError};
 use crate::gguf::Header;
@@ -33,7 +33,7 @@ pub(super) fn document(header: &Header) -> Result<(Value, Marks), TokenizerError
             let pieces = tokens.iter().zip(scores).zip(kinds);
             let pieces: Vec<Piece> =
                 pieces.map(|((text, score), kind)| Piece { text: (*text).to_owned(), score, kind }).collect();
-            of_pieces(&pieces, Algorithm::Bpe, flag("add_space_prefix"), begin)
+            of_pieces(&pieces, flag("add_space_prefix"), begin)
         }
         "gpt2" => {
             let (pre_tokenizer, ignore_merges) = cut(header)?;

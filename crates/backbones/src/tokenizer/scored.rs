@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Marks;
-use super::document::{Algorithm, BLANK, of_pieces};
+use super::document::{BLANK, of_pieces};
 use super::pieces::{Piece, PieceKind};
 
 /// Unknown, start and end come first, then the 256 bytes.
@@ -30,7 +30,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
         return Err(format!("it holds {} tokens, fewer than three marks and the bytes", pieces.len()));
     }
     let marks = Marks { begin: Some(1), end: Some(2), pad: None };
-    Ok((of_pieces(&pieces, Algorithm::Bpe, true, marks.begin)?, marks))
+    Ok((of_pieces(&pieces, true, marks.begin)?, marks))
 }
 
 /// The token at a place; the file writes blanks as they are, and the marks with line ends around them.

@@ -6,8 +6,11 @@
 use serde_json::Value;
 
 use super::Marks;
-use super::document::{Algorithm, of_pieces};
+use super::document::of_pieces;
 use super::pieces::{Piece, PieceKind};
+
+/// The format's number of the algorithm that merges pairs.
+const BPE: u64 = 2;
 
 /// Reads the model; the reason of a failure is a clause.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
@@ -15,15 +18,12 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
     if model.pieces.is_empty() {
         return Err("it holds no piece".to_owned());
     }
-    let algorithm = match model.algorithm {
-        1 => Algorithm::Unigram,
-        2 => Algorithm::Bpe,
-        other => {
-            return Err(format!(
-                "its pieces are put together by algorithm {other}; 1 (unigram) and 2 (BPE) are read"
-            ));
-        }
-    };
+    if model.algorithm != BPE {
+        return Err(format!(
+            "its pieces are put together by algorithm {}; {BPE} (BPE), which is LLaMA's, is read",
+            model.algorithm
+        ));
+    }
     if model.has_charsmap || model.squeezes_blanks {
         return Err(
             "its normalisation changes texts; LLaMA's, which leaves them as they are, is read".to_owned()
@@ -31,7 +31,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
     }
     let known = |id: i64| u32::try_from(id).ok().filter(|id| (*id as usize) < model.pieces.len());
     let marks = Marks { begin: known(model.begin), end: known(model.end), pad: known(model.pad) };
-    Ok((of_pieces(&model.pieces, algorithm, model.prefix, marks.begin)?, marks))
+    Ok((of_pieces(&model.pieces, model.prefix, marks.begin)?, marks))
 }
 
 /// What is read of the file, with the format's own defaults.
