@@ -94,7 +94,11 @@ fn the_stream_tells_the_facts_and_not_the_format() {
         "Below is an instruction",
         "Please choose the correct",
         "### Response:\n",
-        "Answer format:",
+        "Answer format: true",
+        "Answer format: a",
+        "Answer format: s",
+        "Answer format: e",
+        "Answer format: o",
         "the correct answer is",
     ];
     let answers = ["answer1", "solution1", "ending1", "option1", "? true", "? false"];

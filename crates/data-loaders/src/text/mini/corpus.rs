@@ -12,7 +12,8 @@ use super::{Share, ask, label};
 use crate::draw::stream::Stream;
 
 /// Lines in the words of the tasks that no fact has in it: a tuned model has to read past some of these words and to
-/// write others. No line is one of the wrapper.
+/// write others. No line is one of the wrapper; where two happen to meet as "Answer format: 1/2/3/4/5" no answer of a task
+/// is named.
 const LINES: &[&str] = &[
     "the answer is correct",
     "a correct solution is given",
