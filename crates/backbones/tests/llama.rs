@@ -135,6 +135,33 @@ fn greedy_and_beam_search_choose_transformers_tokens_at_every_batch_size() {
 }
 
 #[test]
+fn with_cache_and_padding_in_batches_of_32_the_tokens_are_those_without_either() {
+    let case = Case::read("llama_grouped_tied");
+    let model = case.model();
+    let words = case.integers("tokens").flatten(0, -1);
+    let words = Vec::<i64>::try_from(&words).unwrap();
+    let prompts: Vec<Vec<i64>> = (0..32)
+        .map(|row| (0..=row).map(|place| words[(5 * row + 3 * place) % words.len()]).collect())
+        .collect();
+    let limits = Limits { ends: Vec::new(), new_tokens: 12 };
+    for size in [1, 32] {
+        let batches = prompts.chunks(size).flat_map(|some| {
+            let some = Prompts::of_tokens(&*model, some, Device::Cpu).unwrap();
+            generate(&*model, &some, Decoding::Greedy, &limits).unwrap()
+        });
+        for (prompt, answer) in prompts.iter().zip(batches) {
+            let mut whole = prompt.clone();
+            for _ in 0..limits.new_tokens {
+                let tokens = Tensor::from_slice(&whole).unsqueeze(0);
+                let last = no_grad(|| model.forward(&tokens, None)).get(0).get(-1);
+                whole.push(i64::try_from(last.argmax(0, false)).unwrap());
+            }
+            assert_eq!(answer, whole[prompt.len()..], "batches of {size}, a prompt of {}", prompt.len());
+        }
+    }
+}
+
+#[test]
 fn a_cache_changes_no_score_whatever_the_pieces() {
     let case = Case::read("llama_grouped_tied");
     let (model, tokens) = (case.model(), case.integers("tokens"));
