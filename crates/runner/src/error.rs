@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use backbones::tokenizer::TokenizerError;
 use data_loaders::{DataError, FetchError};
 
 /// An error of planning and running.
@@ -152,6 +153,9 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             E::Torch(_) => 8,
             _ => 5,
         });
+    }
+    if cause.is::<TokenizerError>() {
+        return Some(5);
     }
     if let Some(error) = cause.downcast_ref::<FetchError>() {
         return Some(if matches!(error, FetchError::Write { .. }) { 6 } else { 9 });

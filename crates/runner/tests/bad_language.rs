@@ -1,0 +1,130 @@
+//! Bad files of language models and of rows: one clear sentence that names the culprit, before anything is trained.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+
+use backbones::language::LanguageArchitecture;
+use backbones::llama;
+use common::{Bench, refusal};
+use san_core::Weights;
+use san_core::weights::write_tensors;
+use serde_json::{Value, json};
+use tch::Kind;
+
+const DATA: i32 = 4;
+const WEIGHTS: i32 = 5;
+
+const ROWS: &str = "
+name: vtab
+suite: commonsense
+profiles:
+  embedded:
+    data: {rows: {folder: '.', source: {training_file: some, val_rows: 2, val_seed: 1}}}
+    sets: [boolq]
+    backbones: [BACKBONE]
+    methods:
+      - {method: san, learning_rate: 1.0e-2}
+    seeds: [0]
+    protocol:
+      epochs: 1
+      batch_size: 4
+      text:
+        examples: {cutoff: 128, train_on_inputs: false, keep_answer: false}
+        warmup_steps: 1
+        reading: greedy
+        new_tokens: 4
+        evaluation: {sequences: 4}
+";
+
+fn row(question: &str, answer: &str) -> Value {
+    let instruction = format!("Question: {question}?\n\nAnswer format: true/false");
+    json!({"instruction": instruction, "input": "", "output": format!("the correct answer is {answer}"), "answer": answer})
+}
+
+/// Four training rows and these tests.
+fn bench(backbone: &str, tests: &[Value]) -> Bench {
+    let bench = Bench::new(&ROWS.replace("BACKBONE", backbone));
+    let training: Vec<Value> = (0..4).map(|n| row(&format!("is {n} even"), "true")).collect();
+    for (folder, file, rows) in
+        [("boolq", "test.json", json!(tests)), ("ft-training_set", "some.json", json!(training))]
+    {
+        std::fs::create_dir_all(bench.path("data").join(folder)).unwrap();
+        std::fs::write(bench.path("data").join(folder).join(file), rows.to_string()).unwrap();
+    }
+    bench
+}
+
+#[track_caller]
+fn refused(bench: &Bench, code: i32, culprits: &[&str]) {
+    let text = refusal(&bench.run_all(), code);
+    for culprit in culprits {
+        assert!(text.contains(culprit), "no {culprit} in: {text}");
+    }
+    assert!(text.trim_end().lines().count() <= 2, "{text}");
+    assert!(bench.cells().is_empty());
+}
+
+/// A bench whose backbone `small` is a random LLaMA in a folder of its own, which is then harmed.
+fn with_model(harm: impl FnOnce(&Path)) -> Bench {
+    let bench = bench("small", &[row("is it", "true")]);
+    let folder = bench.path("weights/small");
+    std::fs::create_dir_all(&folder).unwrap();
+    let config = llama::Config::new(8, 16, 1, 2, 1024);
+    let weights = Weights::random(&config.layout("small"), 0).unwrap();
+    write_tensors(&folder.join("model.safetensors"), weights.iter(), ("k", String::new()), Kind::Float).unwrap();
+    std::fs::write(folder.join("config.json"), config.published_config().to_string()).unwrap();
+    let vocabulary = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/llama_micro.tokenizer.json");
+    std::fs::copy(vocabulary, folder.join("tokenizer.json")).unwrap();
+    harm(&folder);
+    bench
+}
+
+#[test]
+fn a_model_without_harm_is_planned() {
+    let bench = with_model(|_| {});
+    common::done(&bench, &["plan", "vtab.yaml"]);
+}
+
+#[test]
+fn a_broken_vocabulary_is_named() {
+    let bench = with_model(|folder| std::fs::write(folder.join("tokenizer.json"), "{\"version\":").unwrap());
+    refused(&bench, WEIGHTS, &["tokenizer.json is no usable vocabulary", "line 1"]);
+}
+
+#[test]
+fn a_missing_shard_is_named_with_its_index() {
+    let bench = with_model(|folder| {
+        std::fs::remove_file(folder.join("model.safetensors")).unwrap();
+        let map = json!({"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}});
+        std::fs::write(folder.join("model.safetensors.index.json"), map.to_string()).unwrap();
+    });
+    let culprits = ["model-00001-of-00002.safetensors is missing", "model.safetensors.index.json"];
+    refused(&bench, WEIGHTS, &culprits);
+}
+
+#[test]
+fn a_gguf_file_that_is_cut_short_is_named() {
+    let bench = with_model(|folder| {
+        for file in ["model.safetensors", "config.json", "tokenizer.json"] {
+            std::fs::remove_file(folder.join(file)).unwrap();
+        }
+        std::fs::write(folder.join("model.gguf"), b"GGUF\x03\x00\x00\x00\x01\x00").unwrap();
+    });
+    refused(&bench, WEIGHTS, &["model.gguf is not a usable GGUF file", "cut short"]);
+}
+
+#[test]
+fn a_row_without_an_answer_is_named_by_its_number() {
+    let mut mute = row("is it", "true");
+    mute["answer"] = json!("");
+    refused(&bench("llama_micro", &[row("is it", "true"), mute]), DATA, &["boolq", "test.json", "2"]);
+}
+
+#[test]
+fn a_prompt_that_is_longer_than_the_context_is_named_with_both_lengths() {
+    let long = row(&"is it so ".repeat(200), "true");
+    let culprits = ["mini", "boolq", "row 2", "512"];
+    refused(&bench("llama_micro", &[row("is it", "true"), long]), DATA, &culprits[1..]);
+}
