@@ -47,7 +47,7 @@ pub use loader::{Batch, Loader, LoaderRecipe, Step as BatchStep};
 pub use pretrain::PretrainSet;
 pub use protocol::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
 pub use registry::{
-    ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
-    PoolCounts, Suite, TextEntry, catalogue, dataset, datasets, parse_dataset,
+    ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric, NorbFactor, Original,
+    OriginalFormat, PoolCounts, Suite, TextEntry, catalogue, dataset, datasets, parse_dataset,
 };
 pub use verify::{Duplicate, Verification, verify, verify_watched};

@@ -20,7 +20,7 @@ fn unpack(name: &str, bytes: &[u8], limits: Option<Limits>) -> (TempDir, Result<
     let (root, downloads) = (disk.path().join("sets"), disk.path().join("downloads"));
     let entry = dataset("nabirds").unwrap();
     let request = FetchRequest {
-        entry,
+        distribution: entry.distribution(),
         root: &root,
         downloads: &downloads,
         mirror: Some(&Mirror::File(path)),

@@ -77,7 +77,7 @@ impl Disk {
         let (root, downloads) = (self.sets(), self.downloads());
         let (root, downloads) = (root.as_path(), downloads.as_path());
         let request = FetchRequest {
-            entry,
+            distribution: entry.distribution(),
             root,
             downloads,
             mirror,
@@ -181,7 +181,7 @@ fn half_a_download_is_no_set_and_a_later_call_goes_on_with_it() {
         "{message}"
     );
     let request = FetchRequest {
-        entry: &entry,
+        distribution: entry.distribution(),
         root: &disk.sets(),
         downloads: &disk.downloads(),
         mirror: None,
@@ -406,7 +406,7 @@ fn terms_are_accepted_before_anything_is_asked_for() {
     let disk = Disk::new();
     let entry = DatasetEntry { terms: Some("no commerce".into()), ..entry(&server.url, &body) };
     let request = FetchRequest {
-        entry: &entry,
+        distribution: entry.distribution(),
         root: &disk.sets(),
         downloads: &disk.downloads(),
         mirror: None,
@@ -456,7 +456,7 @@ fn downloads_are_removed_except_those_that_another_set_needs() {
     disk.fetch(&entry).unwrap();
     assert_eq!(disk.files_of_downloads().len(), 1);
     let request = FetchRequest {
-        entry: &entry,
+        distribution: entry.distribution(),
         root: Path::new("."),
         downloads: &disk.downloads(),
         mirror: None,

@@ -26,6 +26,7 @@ pub mod pool;
 pub mod predictions;
 pub mod pretrain;
 pub mod provenance;
+pub mod published_weights;
 pub mod run_log;
 pub mod search;
 pub mod signals;

@@ -73,7 +73,8 @@ fn with_model(harm: impl FnOnce(&Path)) -> Bench {
     std::fs::create_dir_all(&folder).unwrap();
     let config = llama::Config::new(8, 16, 1, 2, 1024);
     let weights = Weights::random(&config.layout("small"), 0).unwrap();
-    write_tensors(&folder.join("model.safetensors"), weights.iter(), ("k", String::new()), Kind::Float).unwrap();
+    write_tensors(&folder.join("model.safetensors"), weights.iter(), ("k", String::new()), Kind::Float)
+        .unwrap();
     std::fs::write(folder.join("config.json"), config.published_config().to_string()).unwrap();
     let vocabulary = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/llama_micro.tokenizer.json");
     std::fs::copy(vocabulary, folder.join("tokenizer.json")).unwrap();

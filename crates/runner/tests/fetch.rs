@@ -75,3 +75,22 @@ fn an_archive_by_hand_becomes_a_set_that_verify_finds_sound() {
     let again = printed(&bench.run(&["fetch", "resisc45", "--from", "resisc45.tar.gz", "--data", "sets"]));
     assert!(again.contains("was fetched before"), "{again}");
 }
+
+#[test]
+fn weights_come_from_a_mirror_into_the_folder_that_experiments_name() {
+    let bench = Bench::new(DRAWN);
+    let text = printed(&bench.run(&["fetch", "vit_base_patch16_224.augreg_in21k", "--dry-run"]));
+    assert!(text.contains("a file of unpublished size") && text.contains("weights"), "{text}");
+    let mirror = bench.path("mirror");
+    std::fs::create_dir(&mirror).unwrap();
+    for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::write(mirror.join(file), format!("this is {file}")).unwrap();
+    }
+    let fetch = ["fetch", "SmolLM2-135M-Instruct", "--from", mirror.to_str().unwrap()];
+    assert!(printed(&bench.run(&fetch)).contains("is in"));
+    let folder = bench.path("weights/SmolLM2-135M-Instruct");
+    assert_eq!(std::fs::read_to_string(folder.join("config.json")).unwrap(), "this is config.json");
+    assert!(printed(&bench.run(&fetch)).contains("was fetched before"));
+    let said = refusal(&bench.run(&["fetch", "llama2-7b"]), FETCH);
+    assert!(said.contains("meta-llama/Llama-2-7b-hf") && said.contains("SAN_WEIGHTS"), "{said}");
+}

@@ -19,7 +19,7 @@ pub use unpack::Limits;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use unpack::unpack;
 
-use crate::registry::{DatasetEntry, Download};
+use crate::registry::{Distribution, Download};
 
 /// Where files come from, if not from the official addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +54,9 @@ impl Mirror {
 /// What is fetched, and where it goes.
 #[derive(Debug, Clone)]
 pub struct FetchRequest<'a> {
-    /// The set.
-    pub entry: &'a DatasetEntry,
-    /// The folder that holds the folders of sets.
+    /// The files.
+    pub distribution: Distribution<'a>,
+    /// The folder that holds the folders of sets, or of models.
     pub root: &'a Path,
     /// The folder of downloads.
     pub downloads: &'a Path,
@@ -156,14 +156,14 @@ pub enum Fetched {
 /// # Errors
 /// [`FetchError::ByHand`] where nothing can be loaded.
 pub fn planned_files(request: &FetchRequest) -> Result<Vec<PlannedFile>, FetchError> {
-    let FetchRequest { entry, mirror, .. } = request;
+    let FetchRequest { distribution, mirror, .. } = request;
     let named = |name: &str| Download { url: name.to_owned(), size: None, sha256: None, md5: None };
-    let sources = match (entry.sources.as_slice(), mirror) {
+    let sources = match (distribution.sources, mirror) {
         ([], Some(Mirror::File(path))) => vec![named(&path.to_string_lossy())],
         ([], Some(Mirror::Web(url))) => vec![named(url)],
         ([], _) => {
-            let reason = entry.manual.clone().unwrap_or_else(|| "the registry names no address".to_owned());
-            return Err(FetchError::ByHand { set: entry.name.clone(), reason });
+            let reason = distribution.manual.unwrap_or("the registry names no address").to_owned();
+            return Err(FetchError::ByHand { set: distribution.name.to_owned(), reason });
         }
         (sources, _) => sources.to_vec(),
     };
@@ -173,7 +173,11 @@ pub fn planned_files(request: &FetchRequest) -> Result<Vec<PlannedFile>, FetchEr
             .any(|source| Some(source.file_name()) == path.file_name().and_then(|name| name.to_str()))
     {
         let expected = sources.iter().map(Download::file_name).collect::<Vec<_>>().join(", ");
-        return Err(FetchError::OtherArchive { set: entry.name.clone(), path: path.clone(), expected });
+        return Err(FetchError::OtherArchive {
+            set: distribution.name.to_owned(),
+            path: path.clone(),
+            expected,
+        });
     }
     Ok(sources.into_iter().map(|source| plan(request, source)).collect())
 }
@@ -184,7 +188,9 @@ fn plan(request: &FetchRequest, source: Download) -> PlannedFile {
         Some(path) => (path.display().to_string(), path.metadata().map_or(0, |file| file.len())),
         None => {
             let url = match request.mirror {
-                Some(Mirror::Web(base)) if !request.entry.sources.is_empty() => format!("{base}/{name}"),
+                Some(Mirror::Web(base)) if !request.distribution.sources.is_empty() => {
+                    format!("{base}/{name}")
+                }
                 _ => source.url.clone(),
             };
             let held = download::held(&cached(request, &source));
@@ -206,7 +212,7 @@ fn local(request: &FetchRequest, name: &str) -> Option<PathBuf> {
         Mirror::File(path) => path.parent()?,
         Mirror::Folder(folder) => folder,
     };
-    let nested = folder.join(&request.entry.name).join(name);
+    let nested = folder.join(request.distribution.name).join(name);
     Some(if nested.is_file() { nested } else { folder.join(name) })
 }
 
@@ -222,30 +228,30 @@ fn cached(request: &FetchRequest, source: &Download) -> PathBuf {
 /// See [`FetchError`]. Whatever was loaded stays in the folder of downloads, and the next call goes on with it; the
 /// folder of the set is not touched before everything is unpacked.
 pub fn fetch(request: &FetchRequest, watch: &mut Watch) -> Result<Fetched, FetchError> {
-    let entry = request.entry;
-    let folder = request.root.join(entry.folder());
-    if place::was_fetched(entry, &folder) {
+    let distribution = request.distribution;
+    let folder = request.root.join(distribution.folder);
+    if place::was_fetched(distribution, &folder) {
         return Ok(Fetched::AlreadyThere(folder));
     }
-    if let (Some(terms), false) = (&entry.terms, request.terms_accepted) {
-        return Err(FetchError::Terms { set: entry.name.clone(), terms: terms.clone() });
+    if let (Some(terms), false) = (distribution.terms, request.terms_accepted) {
+        return Err(FetchError::Terms { set: distribution.name.to_owned(), terms: terms.to_owned() });
     }
     let files = planned_files(request)?;
     let mut archives = Vec::new();
     for file in &files {
         archives.push((obtain(request, file, watch)?, file.name.as_str()));
     }
-    let scratch = place::Scratch::create(entry, request.root)?;
+    let scratch = place::Scratch::create(distribution, request.root)?;
     for (path, name) in &archives {
-        unpack::unpack(&entry.name, path, name, scratch.path(), request.limits, watch)?;
+        unpack::unpack(distribution.name, path, name, scratch.path(), request.limits, watch)?;
     }
-    scratch.publish(entry, &folder)?;
+    scratch.publish(distribution, &folder)?;
     Ok(Fetched::New(folder))
 }
 
 /// The checked file, loaded where it has to be.
 fn obtain(request: &FetchRequest, file: &PlannedFile, watch: &mut Watch) -> Result<PathBuf, FetchError> {
-    let (set, source) = (request.entry.name.as_str(), &file.source);
+    let (set, source) = (request.distribution.name, &file.source);
     if let Some(path) = local(request, &file.name) {
         check::check(set, &path, source, watch)?;
         return Ok(path);
@@ -261,7 +267,7 @@ fn obtain(request: &FetchRequest, file: &PlannedFile, watch: &mut Watch) -> Resu
 
 /// Removes what a set's fetch left in the folder of downloads, except files that `kept` asks for.
 pub fn remove_downloads(request: &FetchRequest, kept: impl Fn(&Download) -> bool) {
-    for source in request.entry.sources.iter().filter(|source| !kept(source)) {
+    for source in request.distribution.sources.iter().filter(|source| !kept(source)) {
         // A file that cannot be removed costs space and nothing else.
         let _ = std::fs::remove_file(cached(request, source));
     }

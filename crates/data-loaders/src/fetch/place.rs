@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FetchError;
 use super::error::{reading, writing};
-use crate::registry::{DatasetEntry, Download};
+use crate::registry::{Distribution, Download};
 
 /// Name of the note.
 const NOTE: &str = ".san-fetched.json";
@@ -21,15 +21,15 @@ struct Note {
 }
 
 impl Note {
-    fn of(entry: &DatasetEntry) -> Self {
-        Self { set: entry.name.clone(), sources: entry.sources.clone() }
+    fn of(distribution: Distribution<'_>) -> Self {
+        Self { set: distribution.name.to_owned(), sources: distribution.sources.to_vec() }
     }
 }
 
 /// Whether the folder was fetched whole, from the sources that the registry names today.
-pub(super) fn was_fetched(entry: &DatasetEntry, folder: &Path) -> bool {
+pub(super) fn was_fetched(distribution: Distribution<'_>, folder: &Path) -> bool {
     let note = fs::read(folder.join(NOTE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    note.is_some_and(|note: Note| note == Note::of(entry))
+    note.is_some_and(|note: Note| note == Note::of(distribution))
 }
 
 /// A folder that is removed again unless it is published.
@@ -40,8 +40,9 @@ pub(super) struct Scratch {
 
 impl Scratch {
     /// An empty one beside the folder of the set; what an interrupted fetch left is removed.
-    pub(super) fn create(entry: &DatasetEntry, root: &Path) -> Result<Self, FetchError> {
-        let (set, path) = (entry.name.clone(), root.join(format!(".fetching-{}", entry.folder())));
+    pub(super) fn create(distribution: Distribution<'_>, root: &Path) -> Result<Self, FetchError> {
+        let set = distribution.name.to_owned();
+        let path = root.join(format!(".fetching-{}", distribution.folder));
         match fs::remove_dir_all(&path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return writing(&set, &path, Err(error)),
             _ => {}
@@ -56,9 +57,12 @@ impl Scratch {
 
     /// Gives the folder its name. Where one of that name is there, what it lacks is moved into it; what it has already
     /// is in the way, and then nothing is moved.
-    pub(super) fn publish(self, entry: &DatasetEntry, folder: &Path) -> Result<(), FetchError> {
-        let text =
-            writing(&self.set, &self.path, serde_json::to_vec_pretty(&Note::of(entry)).map_err(Into::into))?;
+    pub(super) fn publish(self, distribution: Distribution<'_>, folder: &Path) -> Result<(), FetchError> {
+        let text = writing(
+            &self.set,
+            &self.path,
+            serde_json::to_vec_pretty(&Note::of(distribution)).map_err(Into::into),
+        )?;
         let note = self.path.join(NOTE);
         let names = self.names()?;
         if let Some(name) = names.iter().find(|name| folder.join(name).exists()) {

@@ -126,6 +126,32 @@ impl DatasetEntry {
     pub fn folder(&self) -> &str {
         self.folder.as_deref().unwrap_or(&self.name)
     }
+
+    /// What can be fetched of it.
+    pub fn distribution(&self) -> Distribution<'_> {
+        Distribution {
+            name: &self.name,
+            folder: self.folder(),
+            sources: &self.sources,
+            terms: self.terms.as_deref(),
+            manual: self.manual.as_deref(),
+        }
+    }
+}
+
+/// Files that belong together, and come into a folder of their own: those of a set, or of a published model.
+#[derive(Debug, Clone, Copy)]
+pub struct Distribution<'a> {
+    /// Its name, for messages.
+    pub name: &'a str,
+    /// Name of the folder.
+    pub folder: &'a str,
+    /// What can be downloaded; empty where a person has to.
+    pub sources: &'a [Download],
+    /// Terms that have to be accepted before a download.
+    pub terms: Option<&'a str>,
+    /// What a person has to do besides, or instead.
+    pub manual: Option<&'a str>,
 }
 
 /// What a set of text has besides: its parts are rows of instruction and answer, its classes the possible answers.

@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 
 pub use catalogue::catalogue;
 pub use entry::{
-    ClassNames, ClevrQuestion, DatasetEntry, Download, Group, Metric, NorbFactor, Original, OriginalFormat,
-    PoolCounts, Suite, TextEntry,
+    ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric, NorbFactor, Original,
+    OriginalFormat, PoolCounts, Suite, TextEntry,
 };
 
 use crate::error::DataError;

@@ -1,4 +1,5 @@
-//! `san fetch`: sets from their official addresses, a mirror or a local archive, into the folders that `san run` reads.
+//! `san fetch`: sets and weights from their official addresses, a mirror or a local archive, into the folders that `san
+//! run` reads.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -7,11 +8,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use data_loaders::{
-    DatasetEntry, FetchError, FetchEvent, FetchRequest, Fetched, Mirror, Patience, PlannedFile, Step,
-    fetch as load, planned_files, remove_downloads,
+    DatasetEntry, Distribution, FetchError, FetchEvent, FetchRequest, Fetched, Mirror, Patience, PlannedFile,
+    Step, fetch as load, planned_files, remove_downloads,
 };
 use indicatif::HumanBytes;
 use runner::error::RunError;
+use runner::published_weights::{PublishedWeights, published_weights};
 use runner::signals::{RUNNER_DEADLINE, StopFlag};
 
 use super::sets::{self, Named};
@@ -22,12 +24,14 @@ use crate::output;
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  SAN_DATA=data san fetch fgvc --dry-run\n  san fetch oxford_flowers --data /data/fgvc\n  \
-    san fetch stanford_cars --accept-licence --from /archives/cars"
+    san fetch stanford_cars --accept-licence --from /archives/cars\n  \
+    SAN_WEIGHTS=weights san fetch SmolLM2-135M-Instruct"
 )]
 pub(crate) struct Arguments {
-    /// Name of a set or of a suite (`san datasets` prints them).
+    /// Name of a set or of a suite (`san datasets` prints them), or of a published backbone.
     name: String,
-    /// The folder that holds the folders of the sets; `$SAN_DATA/vision/<suite>` otherwise (`$SAN_DATA/<suite>` for text).
+    /// The folder that holds the folders of the sets; `$SAN_DATA/vision/<suite>` otherwise (`$SAN_DATA/<suite>` for text),
+    /// or that of the folders of backbones, `$SAN_WEIGHTS`.
     #[arg(long)]
     data: Option<PathBuf>,
     /// A mirror's address, or a folder or an archive on this machine, instead of the official addresses.
@@ -44,6 +48,15 @@ pub(crate) struct Arguments {
     keep: bool,
 }
 
+/// What can be fetched by its name: a set, or the weights of a backbone.
+struct Item<'a> {
+    distribution: Distribution<'a>,
+    /// Licence, terms and citation, for the person who fetches it.
+    notice: String,
+    /// What to do once it is there.
+    next: String,
+}
+
 /// Where everything lies.
 struct Places<'a> {
     arguments: &'a Arguments,
@@ -53,9 +66,9 @@ struct Places<'a> {
 }
 
 impl Places<'_> {
-    fn request<'a>(&'a self, entry: &'a DatasetEntry) -> FetchRequest<'a> {
+    fn request<'a>(&'a self, item: &Item<'a>) -> FetchRequest<'a> {
         FetchRequest {
-            entry,
+            distribution: item.distribution,
             root: &self.root,
             downloads: &self.downloads,
             mirror: self.mirror.as_ref(),
@@ -67,34 +80,36 @@ impl Places<'_> {
 }
 
 pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
-    let named = Named::find(&arguments.name)?;
-    let root = sets::root(arguments.data.as_deref(), named.suite())?;
+    let published = published_weights(&arguments.name);
+    let (all, alone, root) = find(arguments, published.as_ref())?;
     let downloads = root.join("downloads");
     let mirror = arguments.from.as_deref().map(Mirror::parse).transpose()?;
     let places = Places { arguments, root, downloads, mirror };
-    let entries = announce(named, &places)?;
+    let items = announce(all, alone, &places)?;
     if arguments.dry_run {
         return Ok(());
     }
-    if let Some(error) = entries.iter().find_map(|entry| unaccepted(entry, arguments)) {
+    if let Some(error) = items.iter().find_map(|item| unaccepted(item, arguments)) {
         return Err(error.into());
     }
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     let mut failed = Vec::new();
-    for (index, entry) in entries.iter().enumerate() {
-        let request = places.request(entry);
-        match load(&request, &mut watcher(entry, &stop)) {
-            Ok(fetched) => tell(entry, &fetched)?,
+    for (index, item) in items.iter().enumerate() {
+        let request = places.request(item);
+        let name = item.distribution.name;
+        match load(&request, &mut watcher(name, &stop)) {
+            Ok(fetched) => tell(item, &fetched)?,
             Err(FetchError::Stopped { .. }) => return Err(RunError::Interrupted.into()),
-            Err(error) if entries.len() == 1 => return Err(error.into()),
+            Err(error) if items.len() == 1 => return Err(error.into()),
             Err(error) => {
                 eprintln!("san: {error}");
-                failed.push(entry.name.clone());
+                failed.push(name.to_owned());
                 continue;
             }
         }
         // CLEVR, dSprites and Small NORB each serve two sets from one download.
-        let later = |source: &_| entries[index + 1..].iter().any(|other| other.sources.contains(source));
+        let later =
+            |source: &_| items[index + 1..].iter().any(|other| other.distribution.sources.contains(source));
         remove_downloads(&request, |source| arguments.keep || later(source));
     }
     // Only where it is empty.
@@ -102,24 +117,46 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { Err(RunError::Unfetched { sets: failed }.into()) }
 }
 
-/// Prints what will be loaded and under which terms; the sets that can be.
-fn announce(named: Named, places: &Places) -> Result<Vec<&'static DatasetEntry>> {
-    let (all, alone) = match named {
+/// What is meant, whether it is one thing alone, and the folder that its folder belongs into.
+fn find<'a>(
+    arguments: &Arguments,
+    published: Option<&'a PublishedWeights>,
+) -> Result<(Vec<Item<'a>>, bool, PathBuf)> {
+    let Arguments { name, data, .. } = arguments;
+    if let Some(published) = published {
+        let root = data.clone().map_or_else(|| sets::from_environment("SAN_WEIGHTS", "weights"), Ok)?;
+        let notice = format!("{name}: licence and citation: {}", published.home);
+        let next = format!("experiments name it `{name}`");
+        return Ok((vec![Item { distribution: published.distribution(), notice, next }], true, root));
+    }
+    let named = Named::find(name)?;
+    let root = sets::root(data.as_deref(), named.suite())?;
+    let (entries, alone) = match named {
         Named::Set(entry) => (vec![entry], true),
         Named::Suite(_, all) => (all.into_iter().filter(|entry| entry.official).collect(), false),
     };
-    let (mut entries, mut table, mut by_hand) = (Vec::new(), Table::new(), Vec::new());
-    table.load_preset(presets::NOTHING).set_header(["set", "file", "bytes", "here", "checked by"]);
+    let item = |entry: &'static DatasetEntry| Item {
+        distribution: entry.distribution(),
+        notice: notice(entry),
+        next: format!("`san verify {}` looks at every image", entry.name),
+    };
+    Ok((entries.into_iter().map(item).collect(), alone, root))
+}
+
+/// Prints what will be loaded and under which terms; the items that can be.
+fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Places) -> Result<Vec<Item<'a>>> {
+    let (mut items, mut table, mut by_hand) = (Vec::new(), Table::new(), Vec::new());
+    table.load_preset(presets::NOTHING).set_header(["name", "file", "bytes", "here", "checked by"]);
     let mut needed = BTreeMap::new();
-    for entry in all {
-        match planned_files(&places.request(entry)) {
+    for item in all {
+        match planned_files(&places.request(&item)) {
             Ok(files) => {
-                output::line(format_args!("{}", notice(entry)))?;
+                output::line(format_args!("{}", item.notice))?;
                 for file in files {
-                    table.add_row(row(entry, &file));
+                    table.add_row(row(&item, &file));
                     needed.insert(file.from.clone(), file);
                 }
-                entries.push(entry);
+                items.push(item);
             }
             Err(FetchError::ByHand { set, reason }) if !alone => {
                 by_hand.push(format!("{set}, by hand: {reason}"))
@@ -130,13 +167,16 @@ fn announce(named: Named, places: &Places) -> Result<Vec<&'static DatasetEntry>>
     let left: u64 = needed.values().filter_map(|file| Some(file.size?.saturating_sub(file.held))).sum();
     let unknown = needed.values().filter(|file| file.size.is_none()).count();
     output::line(format_args!("\n{table}\n"))?;
-    let unknown =
-        if unknown == 0 { String::new() } else { format!(", and {unknown} files of unpublished size") };
+    let unknown = match unknown {
+        0 => String::new(),
+        1 => ", and a file of unpublished size".to_owned(),
+        more => format!(", and {more} files of unpublished size"),
+    };
     output::line(format_args!("to load: {}{unknown}; into {}", HumanBytes(left), places.root.display()))?;
     for line in by_hand {
         output::line(format_args!("{line}"))?;
     }
-    Ok(entries)
+    Ok(items)
 }
 
 /// Licence, terms and citation.
@@ -154,9 +194,9 @@ fn notice(entry: &DatasetEntry) -> String {
     text
 }
 
-fn row(entry: &DatasetEntry, file: &PlannedFile) -> [String; 5] {
+fn row(item: &Item, file: &PlannedFile) -> [String; 5] {
     [
-        entry.name.clone(),
+        item.distribution.name.to_owned(),
         file.from.clone(),
         file.size.map_or_else(|| "not published".to_owned(), |size| size.to_string()),
         file.held.to_string(),
@@ -165,30 +205,23 @@ fn row(entry: &DatasetEntry, file: &PlannedFile) -> [String; 5] {
 }
 
 /// The terms of one set keep the others from being loaded, too: better said now than after hours.
-fn unaccepted(entry: &DatasetEntry, arguments: &Arguments) -> Option<FetchError> {
-    let terms = entry.terms.clone().filter(|_| !arguments.accept_licence)?;
-    Some(FetchError::Terms { set: entry.name.clone(), terms })
+fn unaccepted(item: &Item, arguments: &Arguments) -> Option<FetchError> {
+    let terms = item.distribution.terms.filter(|_| !arguments.accept_licence)?;
+    Some(FetchError::Terms { set: item.distribution.name.to_owned(), terms: terms.to_owned() })
 }
 
-fn tell(entry: &DatasetEntry, fetched: &Fetched) -> Result<()> {
-    let said = |path: &Path, what: &str| format!("{}: {what} {}", entry.name, path.display());
+fn tell(item: &Item, fetched: &Fetched) -> Result<()> {
+    let said = |path: &Path, what: &str| format!("{}: {what} {}", item.distribution.name, path.display());
     match fetched {
         Fetched::AlreadyThere(path) => {
             output::line(format_args!("{}", said(path, "was fetched before, into")))
         }
-        Fetched::New(path) => output::line(format_args!(
-            "{}; `san verify {}` looks at every image",
-            said(path, "is in"),
-            entry.name
-        )),
+        Fetched::New(path) => output::line(format_args!("{}; {}", said(path, "is in"), item.next)),
     }
 }
 
 /// Shows the news of a fetch, a meter for each step of each file.
-fn watcher<'a>(
-    entry: &'a DatasetEntry,
-    stop: &'a StopFlag,
-) -> impl FnMut(&FetchEvent<'_>) -> ControlFlow<()> + 'a {
+fn watcher<'a>(name: &'a str, stop: &'a StopFlag) -> impl FnMut(&FetchEvent<'_>) -> ControlFlow<()> + 'a {
     let mut shown: Option<(Step, String, Meter)> = None;
     move |event| {
         match event {
@@ -199,7 +232,7 @@ fn watcher<'a>(
                         Step::Check => "check",
                         Step::Unpack => "unpack",
                     };
-                    let meter = Meter::new(format!("{}: {what} {file}", entry.name), Unit::Bytes, *done);
+                    let meter = Meter::new(format!("{name}: {what} {file}"), Unit::Bytes, *done);
                     shown = Some((*step, (*file).to_owned(), meter));
                 }
                 if let Some((_, _, meter)) = &shown {
@@ -208,7 +241,7 @@ fn watcher<'a>(
             }
             FetchEvent::Retry { file, reason, pause } => {
                 shown = None;
-                eprintln!("{}: {file}: {reason}; again in {:.0} s", entry.name, pause.as_secs_f64());
+                eprintln!("{name}: {file}: {reason}; again in {:.0} s", pause.as_secs_f64());
             }
         }
         if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

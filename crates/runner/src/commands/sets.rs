@@ -53,10 +53,15 @@ pub(super) fn root(given: Option<&Path>, suite: Suite) -> Result<PathBuf> {
     if let Some(given) = given {
         return Ok(given.to_owned());
     }
-    let data =
-        std::env::var_os("SAN_DATA").filter(|data| !data.is_empty()).ok_or_else(|| RunError::Missing {
-            what: "the folder of the data".into(),
-            reason: "set SAN_DATA, or name the folder that holds the sets with --data".into(),
-        })?;
-    Ok(Path::new(&data).join(suite.folder()))
+    Ok(from_environment("SAN_DATA", "data")?.join(suite.folder()))
+}
+
+/// The folder that a variable names; `what` it holds is for the message.
+pub(super) fn from_environment(variable: &str, what: &str) -> Result<PathBuf> {
+    let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty());
+    let folder = folder.ok_or_else(|| RunError::Missing {
+        what: format!("the folder of the {what}"),
+        reason: format!("set {variable}, or name the folder with --data"),
+    })?;
+    Ok(PathBuf::from(folder))
 }

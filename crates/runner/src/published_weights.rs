@@ -1,0 +1,121 @@
+//! Where published weights come from: their official homes, as `san fetch` loads them into `SAN_WEIGHTS/<backbone>/`.
+
+use backbones::registry::{self, Origin};
+use data_loaders::{Distribution, Download};
+
+/// Where timm's authors keep the weights of a model of that name.
+const TIMM: &str = "https://huggingface.co/timm";
+
+/// A language model and its home.
+struct Home {
+    name: &'static str,
+    /// Address of the folder that holds the files.
+    folder: &'static str,
+    /// The files; none where the home opens to people alone.
+    files: &'static [&'static str],
+    /// What a person has to do, where it is so.
+    manual: Option<&'static str>,
+}
+
+const SAFETENSORS: &[&str] = &["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+
+const GATED: &str = "its home lets people in who have accepted the terms; load config.json, the tokenizer's files and all \
+    *.safetensors from there into the folder of that name under SAN_WEIGHTS";
+
+const LANGUAGE_MODELS: &[Home] = &[
+    Home {
+        name: "SmolLM2-135M-Instruct",
+        folder: "https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct/resolve/main",
+        files: SAFETENSORS,
+        manual: None,
+    },
+    Home {
+        name: "llama-7b",
+        folder: "https://huggingface.co/huggyllama/llama-7b",
+        files: &[],
+        manual: Some(GATED),
+    },
+    Home {
+        name: "llama2-7b",
+        folder: "https://huggingface.co/meta-llama/Llama-2-7b-hf",
+        files: &[],
+        manual: Some(GATED),
+    },
+    Home {
+        name: "llama3-8b",
+        folder: "https://huggingface.co/meta-llama/Meta-Llama-3-8B",
+        files: &[],
+        manual: Some(GATED),
+    },
+];
+
+/// The files of a backbone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedWeights {
+    name: String,
+    files: Vec<Download>,
+    manual: Option<String>,
+    /// The page that tells of the model and its licence.
+    pub home: String,
+}
+
+impl PublishedWeights {
+    /// What can be fetched.
+    pub fn distribution(&self) -> Distribution<'_> {
+        Distribution {
+            name: &self.name,
+            folder: &self.name,
+            sources: &self.files,
+            terms: None,
+            manual: self.manual.as_deref(),
+        }
+    }
+}
+
+/// The published weights of that name; none where there are none, or they are part of the program.
+pub fn published_weights(name: &str) -> Option<PublishedWeights> {
+    let file = |url: String| Download { url, size: None, sha256: None, md5: None };
+    if let Some(home) = LANGUAGE_MODELS.iter().find(|home| home.name == name) {
+        let page = home.folder.trim_end_matches("/resolve/main").to_owned();
+        return Some(PublishedWeights {
+            name: name.to_owned(),
+            files: home.files.iter().map(|one| file(format!("{}/{one}", home.folder))).collect(),
+            manual: home.manual.map(|manual| format!("{page}: {manual}")),
+            home: page,
+        });
+    }
+    // timm tells the weights of one model apart by what stands behind a point.
+    let known = registry::find(name).ok().filter(|entry| matches!(entry.origin, Origin::File));
+    known.filter(|_| name.contains('.')).map(|_| PublishedWeights {
+        name: name.to_owned(),
+        files: vec![file(format!("{TIMM}/{name}/resolve/main/model.safetensors"))],
+        manual: None,
+        home: format!("{TIMM}/{name}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(name: &str) -> Vec<String> {
+        published_weights(name).unwrap().files.into_iter().map(|file| file.url).collect()
+    }
+
+    #[test]
+    fn vision_models_come_from_timm_and_language_models_with_their_vocabulary() {
+        let vit = "vit_base_patch16_224.augreg_in21k";
+        assert_eq!(addresses(vit), [format!("{TIMM}/{vit}/resolve/main/model.safetensors")]);
+        assert!(addresses("SmolLM2-135M-Instruct").iter().any(|url| url.ends_with("/tokenizer.json")));
+        assert!(
+            published_weights("llama2-7b").unwrap().distribution().manual.unwrap().contains("meta-llama")
+        );
+    }
+
+    #[test]
+    fn what_is_part_of_the_program_or_unknown_has_no_home() {
+        for name in ["vit_micro", "llama_micro", "vit_small_patch14_imgfocus", "nothing", "a.b"] {
+            assert_eq!(published_weights(name), None, "{name}");
+        }
+    }
+}
