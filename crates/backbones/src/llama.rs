@@ -92,6 +92,11 @@ impl Config {
         }
     }
 
+    /// LLaMA-7B (arXiv 2302.13971, table 2).
+    pub fn llama_7b() -> Self {
+        Self::new(4096, 11_008, 32, 32, 32_000)
+    }
+
     fn key_heads(&self) -> i64 {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }

@@ -1,7 +1,8 @@
 //! `san methods`: every method of the registry, what it trains and what it costs.
 
 use anyhow::Result;
-use backbones::registry;
+use backbones::language::LanguageArchitecture as _;
+use backbones::{llama, registry};
 use comfy_table::{Table, presets};
 use san_core::methods::{self, Entry, REGISTRY};
 use san_core::trainables::TrainableSpec;
@@ -11,12 +12,19 @@ use serde_json::{Map, Value};
 
 use crate::output;
 
-/// The backbones that parameters are counted on, by their names in the table's head.
-const COUNTED_ON: [(&str, &str); 3] = [
-    ("ViT-B/16", "vit_base_patch16_224.augreg_in21k"),
-    ("Swin-B", "swin_base_patch4_window7_224.ms_in22k"),
-    ("ConvNeXt-B", "convnext_base.fb_in22k"),
-];
+/// The backbones that parameters are counted on, as the table's head names them.
+const COUNTED_ON: [&str; 4] = ["ViT-B/16", "Swin-B", "ConvNeXt-B", "LLaMA-7B"];
+
+/// Their layouts, in that order.
+fn layouts() -> Result<[Layout; 4], Error> {
+    let vision = |name| Ok::<_, Error>(registry::find(name)?.architecture.layout(name));
+    Ok([
+        vision("vit_base_patch16_224.augreg_in21k")?,
+        vision("swin_base_patch4_window7_224.ms_in22k")?,
+        vision("convnext_base.fb_in22k")?,
+        llama::Config::llama_7b().layout("LLaMA-7B"),
+    ])
+}
 
 /// Options of `san methods`.
 #[derive(Debug, clap::Args)]
@@ -48,10 +56,7 @@ struct Row {
 }
 
 pub(crate) fn methods(arguments: &Arguments) -> Result<()> {
-    let layouts = COUNTED_ON
-        .iter()
-        .map(|(_, name)| Ok(registry::find(name)?.architecture.layout(name)))
-        .collect::<Result<Vec<_>, Error>>()?;
+    let layouts = layouts()?;
     let rows = REGISTRY.iter().map(|entry| row(entry, &layouts)).collect::<Result<Vec<_>, Error>>()?;
     if arguments.json {
         output::line(format_args!("{}", serde_json::to_string_pretty(&rows)?))?;
@@ -97,10 +102,9 @@ impl Row {
 }
 
 fn headers() -> Vec<&'static str> {
-    let counted = COUNTED_ON.iter().map(|(label, _)| *label);
     ["method", "name"]
         .into_iter()
-        .chain(counted)
+        .chain(COUNTED_ON)
         .chain(["mergeable", "extra cost at inference", "source"])
         .collect()
 }
@@ -132,7 +136,7 @@ fn document(rows: &[Row]) -> String {
         }
         text.push('\n');
     }
-    for (index, (label, _)) in COUNTED_ON.iter().enumerate() {
+    for (index, label) in COUNTED_ON.iter().enumerate() {
         for row in rows {
             if let Err(reason) = &row.trained[index] {
                 text += &format!("- {} on {label}: {reason}.\n", row.label);
