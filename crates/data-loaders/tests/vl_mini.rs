@@ -1,10 +1,10 @@
 //! The drawn questions of vision and language: what does not need the picture, and that the rest is in it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::HashMap;
-
 use data_loaders::SplitCounts;
-use data_loaders::vl::{Benchmark, CaptionStream, MiniQuestions, Picture, Question, Tally, Template};
+use data_loaders::vl::{
+    Benchmark, CaptionStream, MiniQuestions, Picture, Question, Tally, Template, question_only_prior,
+};
 
 fn set(benchmark: Benchmark, train: usize, test: usize) -> MiniQuestions {
     MiniQuestions::draw(benchmark, SplitCounts { train, val: 20, test }, 32).unwrap()
@@ -17,24 +17,6 @@ fn score(questions: &[Question], answer: impl Fn(&Question) -> String) -> f64 {
         tally.add(&question.key, &question.part, &question.key.judge(&answer(question)));
     }
     tally.score().unwrap()
-}
-
-/// The most frequent answer to each prompt in training; to the nearest thing to it (without its OCR line) elsewhere.
-fn most_frequent(train: &[Question]) -> impl Fn(&Question) -> String {
-    let mut counts: HashMap<String, HashMap<String, usize>> = HashMap::new();
-    let mut overall: HashMap<String, usize> = HashMap::new();
-    for question in train {
-        let answer = question.answer.clone().unwrap();
-        *counts.entry(question.prompt.clone()).or_default().entry(answer.clone()).or_default() += 1;
-        *overall.entry(answer).or_default() += 1;
-    }
-    let best = |counts: &HashMap<String, usize>| {
-        counts.iter().max_by_key(|(answer, count)| (**count, (*answer).clone())).unwrap().0.clone()
-    };
-    let fallback = best(&overall);
-    let known: HashMap<String, String> =
-        counts.iter().map(|(prompt, answers)| (prompt.clone(), best(answers))).collect();
-    move |question| known.get(&question.prompt).unwrap_or(&fallback).clone()
 }
 
 #[test]
@@ -51,7 +33,7 @@ fn a_model_that_does_not_look_is_left_with_the_prior() {
     ];
     for (benchmark, most) in expected {
         let set = set(benchmark, 1200, 600);
-        let prior = score(&set.test, most_frequent(&set.train));
+        let prior = question_only_prior(&set.train, &set.test).unwrap();
         println!("{}: question-only prior {prior:.3}", set.name);
         assert!(prior < most, "{}: {prior}", set.name);
         let right = score(&set.test, |question| question.answer.clone().unwrap());
