@@ -40,7 +40,8 @@ fn row(entry: &DatasetEntry) -> String {
     };
     let group = format!("{:?}", entry.group).to_lowercase().replace("finegrained", "fine-grained");
     let group = group.replace("visionlanguage", "vision and language");
-    let classes = if entry.questions.is_some() { "free answers".to_owned() } else { entry.classes.to_string() };
+    let classes =
+        if entry.questions.is_some() { "free answers".to_owned() } else { entry.classes.to_string() };
     format!(
         "| {name} | {} | {group} | {} | {parts} | {metric} | {} |\n",
         entry.suite.name(),

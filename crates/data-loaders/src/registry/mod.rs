@@ -118,7 +118,9 @@ pub fn parse_dataset(file: &str, text: &str) -> Result<DatasetEntry, DataError> 
         (None, 0..2) => {
             return Err(fault(format!("a set needs two classes or more, this one has {}", entry.classes)));
         }
-        (Some(_), 1..) => return Err(fault("the answers of `questions` are free: it has no classes".to_owned())),
+        (Some(_), 1..) => {
+            return Err(fault("the answers of `questions` are free: it has no classes".to_owned()));
+        }
         _ => {}
     }
     if let ClassNames::Listed(names) = &entry.class_names

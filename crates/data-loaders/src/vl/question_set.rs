@@ -169,7 +169,9 @@ impl QuestionSuite {
     /// For a training question without answer.
     pub fn conversations(&self, split: Split) -> Result<Vec<Conversation>, DataError> {
         let own = self.sets.iter().flat_map(|set| set.questions(split)).map(|question| {
-            question.conversation().ok_or_else(|| question.origin.fault("the question has no answer to train on"))
+            question
+                .conversation()
+                .ok_or_else(|| question.origin.fault("the question has no answer to train on"))
         });
         self.mixture.iter().cloned().map(Ok).chain(own).collect()
     }
@@ -318,9 +320,7 @@ mod tests {
     #[test]
     fn a_set_without_questions_or_without_stand_in_is_refused_by_name() {
         let counts = SplitCounts { train: 1, val: 1, test: 1 };
-        let refused = |name| {
-            QuestionSet::draw(dataset(name).unwrap(), counts, 16).unwrap_err().to_string()
-        };
+        let refused = |name| QuestionSet::draw(dataset(name).unwrap(), counts, 16).unwrap_err().to_string();
         assert!(refused("boolq").contains("boolq: this set holds no questions"), "{}", refused("boolq"));
         assert!(refused("easy_vqa").contains("no drawn stand-in"), "{}", refused("easy_vqa"));
     }
