@@ -3,7 +3,8 @@
 
 use data_loaders::SplitCounts;
 use data_loaders::vl::{
-    Benchmark, CaptionStream, MiniQuestions, Picture, Question, Tally, Template, question_only_prior,
+    Benchmark, CaptionStream, MiniQuestions, OPTION_LETTER, Picture, Question, SHORT_ANSWER, Tally, Template,
+    UNANSWERABLE, question_only_prior,
 };
 
 fn set(benchmark: Benchmark, train: usize, test: usize) -> MiniQuestions {
@@ -85,13 +86,21 @@ fn each_set_asks_in_the_form_of_its_benchmark() {
 }
 
 #[test]
-fn captions_name_every_figure_and_never_end() {
+fn captions_tell_what_is_there_and_ask_nothing() {
     let stream = CaptionStream::new(1);
-    let captions: Vec<_> = (0..50).map(|index| stream.conversation(index, 32)).collect();
+    let captions: Vec<_> = (0..400).map(|index| stream.conversation(index, 32)).collect();
     let text = Template::Plain.render(&captions[0], "</s>").unwrap().text;
     assert!(text.starts_with("<image>") && text.ends_with('\n'), "{text}");
-    let counts: Vec<usize> = captions.iter().map(|c| c.turns[0].answer.split(", ").count()).collect();
-    assert!((1..=4).all(|count| counts.contains(&count)));
-    let other = CaptionStream::new(2).conversation(0, 32);
-    assert_ne!(captions[0].turns, other.turns);
+    let all: Vec<&str> = captions.iter().map(|caption| caption.turns[0].answer.as_str()).collect();
+    for remark in
+        ["in all: 3", "the red one: ", "it is missing", "left of the ", " or 7: 7", "dark: ", "say "]
+    {
+        assert!(all.iter().any(|caption| caption.contains(remark)), "{remark}");
+    }
+    // No question, and no line of a prompt.
+    assert!(all.iter().all(|caption| !caption.contains('?')));
+    for line in [SHORT_ANSWER, OPTION_LETTER, UNANSWERABLE, "ASSISTANT:"] {
+        assert!(all.iter().all(|caption| !caption.contains(line)), "{line}");
+    }
+    assert_ne!(captions[0].turns, CaptionStream::new(2).conversation(0, 32).turns);
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::benchmark::Benchmark;
-use super::conversation::{Conversation, Origin, Turn};
+use super::conversation::Origin;
 use super::judge::Key;
 use super::picture::Picture;
 use super::question::{Question, SHORT_ANSWER, UNANSWERABLE};
@@ -66,33 +66,6 @@ impl MiniQuestions {
         }
         let checksum = hasher.finalize().to_hex().to_string();
         Ok(Self { name, train, val, test, checksum })
-    }
-}
-
-/// Drawn pictures with captions, endless: what a projector is aligned on before the seven sets are seen.
-#[derive(Debug, Clone, Copy)]
-pub struct CaptionStream {
-    seed: u64,
-}
-
-impl CaptionStream {
-    /// The stream of a seed.
-    pub fn new(seed: u64) -> Self {
-        Self { seed }
-    }
-
-    /// The captioned picture at a place: one to four figures, named row by row.
-    pub fn conversation(&self, index: u64, image_size: u32) -> Conversation {
-        let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
-        let count = 1 + stream.below(4);
-        let mut shown = figures(count, stream);
-        let picture = drawn(draw(&shown, false, image_size, stream), image_size);
-        shown.sort_unstable_by_key(|figure| figure.quarter);
-        let names: Vec<String> =
-            shown.iter().map(|figure| format!("{} {}", QUARTERS[figure.quarter], figure.name())).collect();
-        let turn = Turn { question: "What is in the image?".into(), answer: names.join(", "), image: true };
-        let origin = Origin::new("mini/captions", Path::new("drawn"), index as usize + 1);
-        Conversation { picture: Some(picture), turns: vec![turn], origin }
     }
 }
 

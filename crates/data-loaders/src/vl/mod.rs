@@ -6,6 +6,7 @@
 //! `tally` are the benchmarks' own rules of scoring; `submission` writes what their servers read.
 
 mod benchmark;
+mod captions;
 mod conversation;
 mod judge;
 mod local;
@@ -22,12 +23,13 @@ mod tally;
 mod template;
 
 pub use benchmark::{Answers, Benchmark};
+pub use captions::CaptionStream;
 pub use conversation::{
     Conversation, ConversationFile, Origin, PLACEHOLDER, Turn, read_conversations, read_mixture,
 };
 pub use judge::{Judgement, Key, option_letter, vqa_accuracy};
 pub use local::{SmallPart, SmallSet};
-pub use mini::{CaptionStream, MiniQuestions};
+pub use mini::MiniQuestions;
 pub use normalise::{evalai_answer, vqa_answer};
 pub use picture::{Picture, PictureProtocol, Square};
 pub use prior::question_only_prior;
