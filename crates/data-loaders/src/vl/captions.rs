@@ -6,14 +6,10 @@
 //! stream alone gives no answer there.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use super::conversation::{Conversation, Origin, Turn};
-use super::picture::Picture;
-use crate::draw::figures::{
-    COLOUR_COUNT, Figure, QUARTERS, SHAPE_COUNT, colour_name, draw, figures, shape_name,
-};
-use crate::draw::glyph;
+use super::mini::Shown;
+use crate::draw::figures::{COLOUR_COUNT, Figure, QUARTERS, SHAPE_COUNT, colour_name, figures, shape_name};
 use crate::draw::stream::Stream;
 
 /// Lines in the words of the prompts: a tuned model has to read past some of these words, and to write others.
@@ -57,31 +53,28 @@ impl CaptionStream {
     /// The captioned picture at a place: one to four figures, in the dark at times, or a digit.
     pub fn conversation(&self, index: u64, image_size: u32) -> Conversation {
         let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
-        let kind = stream.below(10);
-        let (bytes, remark): (Vec<u8>, Box<dyn Fn(&mut Stream) -> String>) = match kind {
-            0 => {
-                let figure = figures(1, stream)[0];
-                (draw(&[figure], true, image_size, stream), Box::new(|_| "dark: nothing to see".into()))
-            }
-            1 | 2 => {
-                let digit = stream.below(10);
-                let bytes = glyph::draw_alone(digit, image_size, stream);
-                (bytes, Box::new(move |stream| of_digit(digit, stream)))
-            }
+        let shown = match stream.below(10) {
+            0 => Shown::Dark(figures(1, stream)[0]),
+            1 | 2 => Shown::Digit(stream.below(10)),
             _ => {
                 let count = 1 + stream.below(4);
-                let shown = figures(count, stream);
-                let bytes = draw(&shown, false, image_size, stream);
-                (bytes, Box::new(move |stream| of_figures(&shown, stream)))
+                Shown::Figures(figures(count, stream))
             }
         };
-        let count = 1 + stream.below(4);
-        let remarks: Vec<String> =
-            (0..count).map(|_| if stream.chance(0.15) { said(stream) } else { remark(stream) }).collect();
+        let picture = shown.draw(image_size, stream);
+        let remarks: Vec<String> = (0..1 + stream.below(4)).map(|_| remark(&shown, stream)).collect();
         let turn = Turn { question: "What is in the image?".into(), answer: remarks.join(". "), image: true };
         let origin = Origin::new("mini/captions", Path::new("drawn"), index as usize + 1);
-        let picture = Picture::Drawn(image_size, Arc::from(bytes));
         Conversation { picture: Some(picture), turns: vec![turn], origin }
+    }
+}
+
+fn remark(shown: &Shown, stream: &mut Stream) -> String {
+    match shown {
+        _ if stream.chance(0.15) => said(stream),
+        Shown::Dark(_) => "dark: nothing to see".into(),
+        Shown::Digit(digit) => of_digit(*digit, stream),
+        Shown::Figures(figures) => of_figures(figures, stream),
     }
 }
 

@@ -69,10 +69,6 @@ impl MiniQuestions {
     }
 }
 
-fn drawn(bytes: Vec<u8>, image_size: u32) -> Picture {
-    Picture::Drawn(image_size, Arc::from(bytes))
-}
-
 /// A question on its way: what is asked, what is right, and what the picture shows.
 struct Draft {
     question: String,
@@ -82,10 +78,25 @@ struct Draft {
     shown: Shown,
 }
 
-enum Shown {
+/// What a picture shows.
+pub(super) enum Shown {
+    /// Figures in good light.
     Figures(Vec<Figure>),
+    /// A figure in the dark.
     Dark(Figure),
+    /// A digit.
     Digit(usize),
+}
+
+impl Shown {
+    pub(super) fn draw(&self, image_size: u32, stream: &mut Stream) -> Picture {
+        let bytes = match self {
+            Self::Figures(figures) => draw(figures, false, image_size, stream),
+            Self::Dark(figure) => draw(&[*figure], true, image_size, stream),
+            Self::Digit(digit) => glyph::draw_alone(*digit, image_size, stream),
+        };
+        Picture::Drawn(image_size, Arc::from(bytes))
+    }
 }
 
 fn question(benchmark: Benchmark, part: Part, index: usize, image_size: u32) -> Question {
@@ -101,14 +112,10 @@ fn question(benchmark: Benchmark, part: Part, index: usize, image_size: u32) -> 
         Benchmark::Pope => pope(index, stream),
         Benchmark::Mmbench => mmbench(index, stream),
     };
-    let bytes = match &draft.shown {
-        Shown::Figures(figures) => draw(figures, false, image_size, stream),
-        Shown::Dark(figure) => draw(&[*figure], true, image_size, stream),
-        Shown::Digit(digit) => glyph::draw_alone(*digit, image_size, stream),
-    };
+    let picture = draft.shown.draw(image_size, stream);
     let origin = Origin::new(&name, Path::new("drawn"), index + 1);
     let id = format!("{}/{index}", part as u64);
-    finish(benchmark, draft, id, drawn(bytes, image_size), index, origin, stream)
+    finish(benchmark, draft, id, picture, index, origin, stream)
 }
 
 /// The draft in the form of its benchmark.
