@@ -1,9 +1,11 @@
 //! Vision and language: conversations and questions about images, their prompts, and the scoring of free answers.
 //!
-//! `benchmark` (with `table`) reads the seven sets that LLaVA-1.5 is read on and `local` three small ones, `mini` draws seven; all give a
-//! [`Question`] with its prompt and its [`Key`], and [`QuestionSet`] puts them behind one interface. `conversation` reads LLaVA's training files. `template` makes either
-//! into one text whose answers alone are trained on, `picture` an image into the tower's input. `normalise`, `judge` and
-//! `tally` are the benchmarks' own rules of scoring; `submission` writes what their servers read.
+//! `benchmark` (with `table`) reads the seven sets that LLaVA-1.5 is read on and `local` three small ones, `mini` draws
+//! seven; all give a [`Question`] with its prompt and its [`Key`], and [`QuestionSet`] puts them behind one interface.
+//! `conversation` reads LLaVA's training files, `captions` writes what a bundled model learns to see by. `template` makes
+//! a conversation or a question into one text whose answers alone are trained on, `picture` an image into the tower's
+//! input. `normalise`, `judge` and `tally` are the benchmarks' own rules of scoring, `prior` is what they give to a reader
+//! that never looks; `submission` writes what their servers read.
 
 mod benchmark;
 mod captions;
