@@ -3,7 +3,7 @@
 use san_core::Error;
 use san_core::error::did_you_mean;
 
-use crate::{Architecture, convnext, llama, swin, vit};
+use crate::{Architecture, convnext, llama, llava, swin, vit};
 
 /// Where a configuration's weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +28,9 @@ const LLAMA_MICRO: BundledLanguage = BundledLanguage {
     vocabulary: include_bytes!("../../../assets/llama_micro.tokenizer.json"),
 };
 
+/// Made by `san pretrain llava_micro`.
+const LLAVA_MICRO: &[u8] = include_bytes!("../../../assets/llava_micro.safetensors");
+
 /// The files of a language model that is part of the program.
 #[derive(Debug, Clone, Copy)]
 pub struct BundledLanguage {
@@ -40,6 +43,27 @@ pub struct BundledLanguage {
 /// The bundled language model of that name, and its files.
 pub fn bundled_language(name: &str) -> Option<(llama::Config, BundledLanguage)> {
     (name == "llama_micro").then(|| (llama_micro(), LLAMA_MICRO))
+}
+
+/// The files of a LLaVA that is part of the program.
+#[derive(Debug, Clone, Copy)]
+pub struct BundledLlava {
+    /// The bundled backbone that is its tower.
+    pub tower: &'static str,
+    /// The bundled language model that it started from, whose vocabulary it has.
+    pub language: &'static str,
+    /// Weights of projector and language model, safetensors.
+    pub weights: &'static [u8],
+}
+
+/// The bundled LLaVA of that name, and its files.
+pub fn bundled_llava(name: &str) -> Option<(llava::Architecture, BundledLlava)> {
+    let language = llama_micro();
+    // The first number that is no token.
+    let image_token = language.vocab_size;
+    let architecture = llava::Architecture { tower: Box::new(vit_micro()), language, image_token };
+    let files = BundledLlava { tower: "vit_micro", language: "llama_micro", weights: LLAVA_MICRO };
+    (name == "llava_micro").then_some((architecture, files))
 }
 
 /// The bundled LLaMA: grouped heads, the output embedding tied.

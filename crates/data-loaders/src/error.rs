@@ -68,11 +68,14 @@ pub enum DataError {
     /// A set of images where one of text is wanted.
     #[error("{set}: this set holds images, not text")]
     NotText { set: String },
+    /// A set without questions about images where one of them is wanted.
+    #[error("{set}: this set holds no questions about images")]
+    NoQuestions { set: String },
     /// A sample index is not in the split.
     #[error("{set}: sample {index} was asked of the {split} split, which has {len}")]
     IndexOutOfRange { set: String, split: &'static str, index: usize, len: usize },
     /// No conversation template has this name.
-    #[error("there is no conversation template `{name}`; known are v1 and plain")]
+    #[error("there is no conversation template `{name}`; known are v1, bare and plain")]
     UnknownTemplate { name: String },
     /// An image size of zero, or one too large to hold in memory.
     #[error("the image size {size} is not between 1 and 4096")]

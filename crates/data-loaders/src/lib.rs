@@ -48,6 +48,7 @@ pub use pretrain::PretrainSet;
 pub use protocol::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
 pub use registry::{
     ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric, NorbFactor, Original,
-    OriginalFormat, PoolCounts, Suite, TextEntry, catalogue, dataset, datasets, parse_dataset,
+    OriginalFormat, PoolCounts, QuestionEntry, QuestionForm, Suite, TextEntry, catalogue, dataset, datasets,
+    parse_dataset,
 };
 pub use verify::{Duplicate, Verification, verify, verify_watched};

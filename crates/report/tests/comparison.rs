@@ -247,7 +247,7 @@ fn a_record_of_several_sets_becomes_a_row_for_each() {
             dataset: record(METHODS[2], set, &common::SETS, 0, None).dataset,
             accuracy,
             no_answer: Some(0.125),
-            further: [("f1".to_owned(), 0.5)].into(),
+            further: [("question_only_prior".to_owned(), 0.7)].into(),
         };
         whole.dataset.name = "mini/all".into();
         whole.metrics.evaluations = vec![evaluation(0, 0.6), evaluation(2, 0.8)];
@@ -259,6 +259,10 @@ fn a_record_of_several_sets_becomes_a_row_for_each() {
     assert_eq!(sets, ["mini/a", "mini/c"]);
     assert_eq!(comparison.rows[0].cells[1].outcomes, [Outcome::Accuracy(80.0)]);
     assert_eq!(comparison.rows[0].no_answer, Some(12.5));
+    let notes = comparison.table().notes.join(" ");
+    assert!(notes.contains("reaches: mini/a 70.0, mini/c 70.0; mean 70.0."), "{notes}");
+    let above = format!("above that: {} 1.", comparison.rows[0].label);
+    assert!(notes.contains(&above), "{notes}");
 }
 
 /// Writes predictions of which the items in `right` are right.

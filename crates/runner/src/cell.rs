@@ -104,7 +104,7 @@ impl Cell {
     pub fn set_label(&self) -> String {
         match self.data {
             DataSource::Drawn(_) => format!("mini/{}", self.set),
-            DataSource::Files(_) | DataSource::Rows { .. } => self.set.clone(),
+            _ => self.set.clone(),
         }
     }
 }

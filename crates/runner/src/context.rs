@@ -8,29 +8,23 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use backbones::Architecture;
-use backbones::language::LanguageArchitecture;
 use backbones::registry::{self, Origin};
-use backbones::tokenizer::Tokenizer;
-use backbones::weights::{self, Checkpoint, LanguageCheckpoint, Target};
-use data_loaders::text::{TextSet, TextStream};
+use backbones::weights::{self, Checkpoint};
+use data_loaders::text::TextSet;
+use data_loaders::vl::QuestionSuite;
 use data_loaders::{ImageSet, dataset};
 use san_core::{Layout, Weights};
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Tensor};
 
 use crate::drawn_checksums::DrawnChecksums;
 use crate::error::RunError;
-use crate::experiment::DataSource;
+use crate::experiment::{DataSource, Input};
+pub use crate::loaded_language::LoadedLanguageModel;
 
 /// The seed of a backbone with random weights.
-const RANDOM_WEIGHTS_SEED: u64 = 0;
+pub(crate) const RANDOM_WEIGHTS_SEED: u64 = 0;
 /// What marks one.
-const RANDOM: &str = "@random";
-/// A text that no set contains.
-const NEUTRAL: &str = include_str!("../../../assets/neutral.txt");
-/// The seed of what stands for it in the small language.
-const NEUTRAL_SEED: u64 = u64::MAX - 1;
-/// Passages of it.
-const NEUTRAL_PASSAGES: u64 = 24;
+pub(crate) const RANDOM: &str = "@random";
 
 /// A backbone with its frozen weights.
 #[derive(Debug)]
@@ -43,44 +37,6 @@ pub struct LoadedBackbone {
     pub weights: Weights,
     /// blake3 of the file, or `random:<seed>`.
     pub checksum: String,
-}
-
-/// A language model with its frozen weights and its vocabulary.
-#[derive(Debug)]
-pub struct LoadedLanguageModel {
-    /// The configuration.
-    pub architecture: Box<dyn LanguageArchitecture>,
-    /// Tensors, sites and norms.
-    pub layout: Layout,
-    /// The frozen weights, on the device.
-    pub weights: Weights,
-    /// Its vocabulary.
-    pub tokenizer: Tokenizer,
-    /// The token that ends a text.
-    pub end: u32,
-    /// A text that no set contains, on which forgetting is measured.
-    pub neutral: String,
-    /// blake3 of the files.
-    pub checksum: String,
-}
-
-impl LoadedLanguageModel {
-    /// Tokens of a text, with those that the model wants around it.
-    ///
-    /// # Errors
-    /// When the text cannot be encoded.
-    pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
-        Ok(self.tokenizer.encode(text)?.into_iter().map(i64::from).collect())
-    }
-
-    /// The text of tokens.
-    ///
-    /// # Errors
-    /// When they are no text.
-    pub fn decode(&self, tokens: &[i64]) -> Result<String> {
-        let tokens = tokens.iter().map(|&token| u32::try_from(token)).collect::<Result<Vec<_>, _>>()?;
-        Ok(self.tokenizer.decode(&tokens)?)
-    }
 }
 
 /// What a frozen backbone makes of one split.
@@ -101,6 +57,7 @@ pub struct Context {
     weights_root: Option<PathBuf>,
     sets: HashMap<String, Arc<ImageSet>>,
     texts: Option<(String, Vec<Rc<TextSet>>)>,
+    questions: Option<(String, Rc<QuestionSuite>)>,
     language: Option<(String, Rc<LoadedLanguageModel>)>,
     backbones: HashMap<(String, u32), Rc<LoadedBackbone>>,
     features: HashMap<String, Features>,
@@ -117,6 +74,7 @@ impl Context {
             weights_root: root("SAN_WEIGHTS"),
             sets: HashMap::new(),
             texts: None,
+            questions: None,
             language: None,
             backbones: HashMap::new(),
             features: HashMap::new(),
@@ -148,7 +106,7 @@ impl Context {
         let set = match source {
             DataSource::Drawn(counts) => ImageSet::draw(entry, *counts, image_size)?,
             DataSource::Files(folder) => ImageSet::open(entry, &self.data_folder(name)?.join(folder))?,
-            DataSource::Rows { .. } => bail!("`{name}` holds images: `data` must be `drawn` or `files`"),
+            _ => bail!("`{name}` holds images: `data` must be `drawn` or `files`"),
         };
         if self.sets.len() >= 2 {
             self.sets.clear();
@@ -185,12 +143,43 @@ impl Context {
                 DataSource::Rows { folder, source } => {
                     TextSet::open(entry, &self.data_folder(name)?.join(folder), source)?
                 }
-                DataSource::Files(_) => bail!("`{name}` holds rows: `data` must be `drawn` or `rows`"),
+                _ => bail!("`{name}` holds rows: `data` must be `drawn` or `rows`"),
             }))
         };
         let sets = names.iter().map(open).collect::<Result<Vec<_>>>()?;
         self.texts = Some((key, sets.clone()));
         Ok(sets)
+    }
+
+    /// Opens or draws the sets of a suite of questions, in the order of `names`; the last suite stays open.
+    ///
+    /// # Errors
+    /// When a set is unknown, its folder is missing, or an entry is wrong.
+    pub fn questions(
+        &mut self,
+        names: &[String],
+        source: &DataSource,
+        image_size: u32,
+    ) -> Result<Rc<QuestionSuite>> {
+        let key = format!("{names:?} {source:?} {image_size}");
+        if let Some((known, suite)) = &self.questions
+            && *known == key
+        {
+            return Ok(suite.clone());
+        }
+        let entries = names.iter().map(|name| dataset(name)).collect::<Result<Vec<_>, _>>()?;
+        let suite = match source {
+            DataSource::Drawn(counts) => QuestionSuite::draw(&entries, *counts, image_size)?,
+            DataSource::Questions { folder, source } => {
+                let root = self.data_folder(&names.join(", "))?.join(folder);
+                QuestionSuite::open(&entries, &root, source)?
+            }
+            _ => bail!("{} hold questions: `data` must be `drawn` or `questions`", names.join(", ")),
+        };
+        let suite = Rc::new(suite);
+        self.questions = Some((key, suite.clone()));
+        self.features.clear();
+        Ok(suite)
     }
 
     fn data_folder(&self, set: &str) -> Result<&Path, RunError> {
@@ -200,18 +189,27 @@ impl Context {
         })
     }
 
-    /// A language model with its weights on the device; the last one stays loaded.
+    /// The language model that reads `input`, with eyes for questions about pictures, its weights on the device; the
+    /// last one stays loaded.
     ///
     /// # Errors
     /// When it is unknown, or its files are missing or do not fit.
-    pub fn language(&mut self, name: &str) -> Result<Rc<LoadedLanguageModel>> {
+    pub fn language(&mut self, name: &str, input: &Input) -> Result<Rc<LoadedLanguageModel>> {
+        let image_size = match input {
+            Input::Questions(questions) => Some(questions.picture.image_size),
+            Input::Text(_) | Input::Image(_) => None,
+        };
+        let key = format!("{name} {image_size:?}");
         if let Some((known, model)) = &self.language
-            && known == name
+            && *known == key
         {
             return Ok(model.clone());
         }
-        let model = Rc::new(self.load_language(name)?);
-        self.language = Some((name.to_owned(), model.clone()));
+        let model = Rc::new(match image_size {
+            Some(size) => self.load_llava(name, size)?,
+            None => self.load_language(name)?,
+        });
+        self.language = Some((key, model.clone()));
         Ok(model)
     }
 
@@ -264,53 +262,28 @@ impl Context {
     }
 
     fn load_language(&self, name: &str) -> Result<LoadedLanguageModel> {
-        let published = name.strip_suffix(RANDOM).unwrap_or(name);
-        let target = Target { kind: Kind::Float, device: self.device };
-        let (checkpoint, tokenizer, neutral) = match registry::bundled_language(published) {
-            Some((config, files)) => {
-                let path = |ending| PathBuf::from(format!("assets/{published}.{ending}"));
-                let checkpoint =
-                    weights::parse_language(files.weights, &path("safetensors"), config, target)?;
-                let tokenizer = Tokenizer::parse(files.vocabulary, &path("tokenizer.json"))?;
-                // What is neutral in the small language: passages that no pre-training drew.
-                let passages = TextStream::new(NEUTRAL_SEED);
-                let neutral: Vec<String> =
-                    (0..NEUTRAL_PASSAGES).map(|index| passages.passage(index)).collect();
-                (checkpoint, tokenizer, neutral.join("\n"))
-            }
-            None => {
-                let path = self.language_folder(published)?;
-                (weights::language(&path, target)?, Tokenizer::read(&path)?, NEUTRAL.to_owned())
-            }
-        };
-        let LanguageCheckpoint { config, mut weights, checksum } = checkpoint;
-        let layout = config.layout(name);
-        let mut checksum = format!("{checksum}+{}", tokenizer.checksum());
-        if name.ends_with(RANDOM) {
-            weights = Weights::random(&layout, RANDOM_WEIGHTS_SEED)?.to_device(self.device)?;
-            checksum = format!("random:{RANDOM_WEIGHTS_SEED}+{}", tokenizer.checksum());
-        }
-        let end = tokenizer.end().ok_or_else(|| RunError::Missing {
-            what: format!("the token that ends a text of `{name}`"),
-            reason: "its vocabulary names none".into(),
-        })?;
-        Ok(LoadedLanguageModel {
-            architecture: Box::new(config),
-            layout,
-            weights,
-            tokenizer,
-            end,
-            neutral,
-            checksum,
-        })
+        LoadedLanguageModel::read(name, self.weights_root.as_deref(), self.device)
     }
 
-    fn language_folder(&self, name: &str) -> Result<PathBuf, san_core::Error> {
-        let missing = |place: String| san_core::Error::MissingWeights { backbone: name.into(), place };
-        let root =
-            self.weights_root.as_deref().ok_or_else(|| missing("SAN_WEIGHTS, which is not set".into()))?;
-        let folder = root.join(name);
-        if folder.is_dir() { Ok(folder) } else { Err(missing(display(&folder))) }
+    /// A bundled LLaVA, a published one in its folder, or `<tower>+<language model>` with a projector that was never
+    /// trained.
+    fn load_llava(&mut self, name: &str, image_size: u32) -> Result<LoadedLanguageModel> {
+        let published = name.strip_suffix(RANDOM).unwrap_or(name);
+        let mut model = if let Some((_, files)) = registry::bundled_llava(published) {
+            let tower = self.backbone(files.tower, image_size)?;
+            let language = self.load_language(files.language)?;
+            LoadedLanguageModel::bundled_llava(published, &tower, language)?
+        } else if let Some((tower, language)) = published.split_once('+') {
+            let tower = self.backbone(tower, image_size)?;
+            let language = self.load_language(language)?;
+            LoadedLanguageModel::unaligned_llava(published, &tower, language)?
+        } else {
+            LoadedLanguageModel::read_llava(published, self.weights_root.as_deref(), self.device, image_size)?
+        };
+        if name.ends_with(RANDOM) {
+            model.forget(name)?;
+        }
+        Ok(model)
     }
 
     fn weights_file(&self, name: &str) -> Result<PathBuf, san_core::Error> {

@@ -8,14 +8,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use backbones::generate::Decoding;
-use data_loaders::text::{BatchLimits, ExampleProtocol, TextSource};
+use data_loaders::text::TextSource;
+use data_loaders::vl::QuestionSource;
 use data_loaders::{Augmentation, ImageProtocol, SplitCounts};
 use san_core::methods::UNTRAINED;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::RunError;
+pub use crate::language_protocol::{QuestionProtocol, Reading, TextProtocol};
 use crate::search::Search;
 
 /// A sweep.
@@ -66,6 +67,13 @@ pub enum DataSource {
         folder: String,
         /// The training file, and which of its rows are chosen by.
         source: TextSource,
+    },
+    /// Questions about images in this folder under `SAN_DATA`.
+    Questions {
+        /// The folder.
+        folder: String,
+        /// Which of them.
+        source: QuestionSource,
     },
 }
 
@@ -129,55 +137,8 @@ pub enum Input {
     Image(ImageProtocol),
     /// Rows of instruction and answer; one model learns from those of all sets.
     Text(TextProtocol),
-}
-
-/// How a language model is tuned and read.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TextProtocol {
-    /// How a row becomes tokens.
-    pub examples: ExampleProtocol,
-    /// Most tokens of a training batch, padding included; no bound where it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_tokens: Option<usize>,
-    /// Steps of linear warm-up; the rate then falls linearly.
-    pub warmup_steps: u64,
-    /// How an answer is read.
-    pub reading: Reading,
-    /// Most tokens of an answer.
-    pub new_tokens: i64,
-    /// What bounds a batch of an evaluation.
-    pub evaluation: BatchLimits,
-}
-
-impl TextProtocol {
-    /// What bounds a training batch of so many rows.
-    pub fn batch_limits(&self, rows: usize) -> BatchLimits {
-        BatchLimits { sequences: rows, tokens: self.batch_tokens }
-    }
-}
-
-/// How an answer is read from a language model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Reading {
-    /// In the likeliest text, token by token.
-    Greedy,
-    /// In the likeliest of the texts that a search follows, so many at a time.
-    Beams(i64),
-    /// The likeliest of the answers that the question offers.
-    Likelihood,
-}
-
-impl Reading {
-    /// How a text is made; none where none is.
-    pub fn decoding(self) -> Option<Decoding> {
-        match self {
-            Self::Greedy => Some(Decoding::Greedy),
-            Self::Beams(beams) => Some(Decoding::Beams(beams)),
-            Self::Likelihood => None,
-        }
-    }
+    /// Questions about pictures; one model learns from those of all sets.
+    Questions(QuestionProtocol),
 }
 
 /// [`Protocol`] as files have it: the input is a field of its kind's name.
@@ -206,6 +167,12 @@ struct WrittenProtocol {
         with = "serde_yaml::with::singleton_map_recursive"
     )]
     text: Option<TextProtocol>,
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "serde_yaml::with::singleton_map_recursive"
+    )]
+    questions: Option<QuestionProtocol>,
 }
 
 impl TryFrom<WrittenProtocol> for Protocol {
@@ -213,12 +180,18 @@ impl TryFrom<WrittenProtocol> for Protocol {
 
     fn try_from(written: WrittenProtocol) -> Result<Self, String> {
         let WrittenProtocol { epochs, warmup_epochs, batch_size, weight_decay, drop_path, .. } = written;
-        let WrittenProtocol { test_selected, readings, augmentation, image, text, .. } = written;
-        let input = match (image, text) {
-            (Some(image), None) => Input::Image(image),
-            (None, Some(text)) => Input::Text(text),
-            (None, None) => return Err("the protocol has neither `image` nor `text`".into()),
-            (Some(_), Some(_)) => return Err("the protocol has both `image` and `text`".into()),
+        let WrittenProtocol { test_selected, readings, augmentation, image, text, questions, .. } = written;
+        let input = match (image, text, questions) {
+            (Some(image), None, None) => Input::Image(image),
+            (None, Some(text), None) => Input::Text(text),
+            (None, None, Some(questions)) => {
+                questions.check()?;
+                Input::Questions(questions)
+            }
+            (None, None, None) => {
+                return Err("the protocol has neither `image` nor `text` nor `questions`".into());
+            }
+            _ => return Err("the protocol has more than one of `image`, `text` and `questions`".into()),
         };
         if let Some(augmentation) = &augmentation {
             augmentation.check().map_err(|reason| format!("augmentation: {reason}"))?;
@@ -253,9 +226,10 @@ impl From<Protocol> for WrittenProtocol {
             augmentation,
             input,
         } = protocol;
-        let (image, text) = match input {
-            Input::Image(image) => (Some(image), None),
-            Input::Text(text) => (None, Some(text)),
+        let (image, text, questions) = match input {
+            Input::Image(image) => (Some(image), None, None),
+            Input::Text(text) => (None, Some(text), None),
+            Input::Questions(questions) => (None, None, Some(questions)),
         };
         Self {
             epochs,
@@ -268,6 +242,7 @@ impl From<Protocol> for WrittenProtocol {
             augmentation,
             image,
             text,
+            questions,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
-use data_loaders::{DatasetEntry, ImageProtocol, Split, dataset};
+use data_loaders::{DatasetEntry, ImageProtocol, Split, SplitCounts, dataset};
 use indicatif::HumanDuration;
 use report::record::{RECORD_FILE, Stage};
 use san_core::methods;
@@ -128,7 +128,23 @@ impl Plan {
                     }
                 }
             }
-            Input::Text(_) => plan.add_mixture(&profile, context)?,
+            Input::Text(_) => {
+                let sets = context.texts(&profile.sets, &profile.data)?;
+                let mut hasher = blake3::Hasher::new();
+                for set in &sets {
+                    hasher.update(set.checksum().as_bytes());
+                    let classes = set.entry().classes.to_string();
+                    plan.sets.push(set_row(set.name(), set.counts(), classes));
+                }
+                plan.add_mixture(&profile, &hasher.finalize().to_hex(), context)?;
+            }
+            Input::Questions(questions) => {
+                let image_size = questions.picture.image_size;
+                let suite = context.questions(&profile.sets, &profile.data, image_size)?;
+                let rows = suite.sets().iter().map(|set| set_row(set.name(), set.counts(), "-".into()));
+                plan.sets.extend(rows);
+                plan.add_mixture(&profile, &suite.checksum(), context)?;
+            }
         }
         plan.refuse_twins().map_err(wrong)?;
         Ok(plan)
@@ -152,7 +168,9 @@ impl Plan {
     fn count_parameters(&mut self, profile: &Profile, backbone: &str, context: &mut Context) -> Result<()> {
         let layout = match &profile.protocol.input {
             Input::Image(image) => context.backbone(backbone, image.image_size)?.layout.clone(),
-            Input::Text(_) => context.language(backbone)?.layout.clone(),
+            input @ (Input::Text(_) | Input::Questions(_)) => {
+                context.language(backbone, input)?.layout.clone()
+            }
         };
         for (spec, columns) in profile.methods.iter().zip(&mut self.methods) {
             let trials = spec.trials(&profile.protocol).map_err(anyhow::Error::msg)?;
@@ -171,26 +189,14 @@ impl Plan {
         Ok(())
     }
 
-    /// One model learns from the rows of all sets, and is read on each.
-    fn add_mixture(&mut self, profile: &Profile, context: &mut Context) -> Result<()> {
-        let sets = context.texts(&profile.sets, &profile.data)?;
-        let mut hasher = blake3::Hasher::new();
-        sets.iter().for_each(|set| {
-            hasher.update(set.checksum().as_bytes());
-        });
-        let data_checksum = hasher.finalize().to_hex().to_string();
+    /// One model learns from all sets, and is read on each.
+    fn add_mixture(&mut self, profile: &Profile, data_checksum: &str, context: &mut Context) -> Result<()> {
         for backbone in &profile.backbones {
-            let weights_checksum = context.language(backbone)?.checksum.clone();
+            let weights_checksum = context.language(backbone, &profile.protocol.input)?.checksum.clone();
             for spec in &profile.methods {
-                let cell = self.base(profile, spec, &self.suite, &data_checksum, backbone, &weights_checksum);
+                let cell = self.base(profile, spec, &self.suite, data_checksum, backbone, &weights_checksum);
                 self.add_cells(&Cell { sets: profile.sets.clone(), ..cell }, spec, profile)?;
             }
-        }
-        for set in &sets {
-            let counts = set.counts();
-            let row = [counts.train + counts.val, counts.test].map(|count| count.to_string());
-            let [train, test] = row;
-            self.sets.push([set.name().to_owned(), train, test, set.entry().classes.to_string()]);
         }
         Ok(())
     }
@@ -246,7 +252,7 @@ impl Plan {
         }
         let label = match profile.data {
             DataSource::Drawn(_) => format!("mini/{}", entry.name),
-            DataSource::Files(_) | DataSource::Rows { .. } => entry.name.clone(),
+            _ => entry.name.clone(),
         };
         let count = |split| set.len(split).to_string();
         self.sets.push([label, count(Split::TrainVal), count(Split::Test), set.classes().to_string()]);
@@ -353,6 +359,11 @@ impl Plan {
         text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
         text
     }
+}
+
+/// A set for a reader: its name, what is trained on, what is tested on, its classes.
+fn set_row(name: &str, counts: SplitCounts, classes: String) -> [String; 4] {
+    [name.to_owned(), (counts.train + counts.val).to_string(), counts.test.to_string(), classes]
 }
 
 /// The options of a trial with the method's defaults filled in, so that the hash does not depend on which

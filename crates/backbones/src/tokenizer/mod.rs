@@ -97,6 +97,27 @@ impl Tokenizer {
         self.ids(text, false)
     }
 
+    /// Ids of a text with the bytes that each stands for; `marked` as [`Tokenizer::encode`], whose marks stand for none,
+    /// else as [`Tokenizer::encode_bare`].
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_spans(
+        &self,
+        text: &str,
+        marked: bool,
+    ) -> Result<Vec<(u32, std::ops::Range<usize>)>, TokenizerError> {
+        let encoding =
+            self.inner.encode(text, marked).map_err(|error| self.fault("encode a text", &error))?;
+        let spans = encoding.get_offsets().iter().map(|&(start, end)| start..end);
+        Ok(encoding.get_ids().iter().copied().zip(spans).collect())
+    }
+
+    /// The text of a token, such as the one that ends a text.
+    pub fn token(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+
     /// The text of ids; special tokens (start, end, padding) have none.
     ///
     /// # Errors

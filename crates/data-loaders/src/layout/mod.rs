@@ -56,6 +56,8 @@ impl SplitOrigin {
             (_, Suite::Gic) => "gic-style",
             (Self::Published, Suite::Commonsense) => "llm-adapters",
             (_, Suite::Commonsense) => "llm-adapters-style",
+            (Self::Published, Suite::Vl) => "llava",
+            (_, Suite::Vl) => "llava-style",
         }
     }
 }

@@ -31,14 +31,21 @@ fn row(entry: &DatasetEntry) -> String {
         .splits
         .map(|n| format!("{} / {} / {}", n.train, n.val, n.test))
         .or_else(|| entry.text.map(|text| format!("shared / shared / {}", text.test_rows)))
+        .or_else(|| entry.questions.map(|asked| format!("mixture / none / {}", asked.test_questions)))
         .unwrap_or_else(|| "own lists".to_owned());
-    let Metric::Accuracy = entry.metric;
-    let metric = if entry.text.is_some() { "accuracy of the answer" } else { "top-1 accuracy" };
+    let metric = match entry.metric {
+        Metric::Accuracy if entry.text.is_some() => "accuracy of the answer",
+        Metric::Accuracy => "top-1 accuracy",
+        Metric::Score => "score of the answer",
+    };
     let group = format!("{:?}", entry.group).to_lowercase().replace("finegrained", "fine-grained");
+    let group = group.replace("visionlanguage", "vision and language");
+    let classes =
+        if entry.questions.is_some() { "free answers".to_owned() } else { entry.classes.to_string() };
     format!(
         "| {name} | {} | {group} | {} | {parts} | {metric} | {} |\n",
         entry.suite.name(),
-        entry.classes,
+        classes,
         entry.licence,
     )
 }
@@ -49,7 +56,9 @@ fn section(entry: &DatasetEntry) -> String {
         ClassNames::Listed(names) => names.join(", "),
         ClassNames::Rule(rule) => rule.clone(),
     };
-    text += &format!("- Classes: {classes}.\n");
+    if entry.questions.is_none() {
+        text += &format!("- Classes: {classes}.\n");
+    }
     let noted =
         [("Metric", &entry.metric_note), ("Terms to accept", &entry.terms), ("By hand", &entry.manual)];
     for (title, note) in noted {

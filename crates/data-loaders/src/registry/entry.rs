@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::draw::{MiniTask, SpriteFactor};
 use crate::image_set::SplitCounts;
 use crate::text::AnswerFormat;
+use crate::vl::{Benchmark, SmallSet};
 
 /// The benchmark that a set belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -18,6 +19,8 @@ pub enum Suite {
     Gic,
     /// Eight sets of questions with options, in the prompts of LLM-Adapters (Hu et al. 2023).
     Commonsense,
+    /// Seven sets of questions about images, in the prompts of LLaVA-1.5 (Liu et al. 2023).
+    Vl,
 }
 
 impl Suite {
@@ -28,6 +31,7 @@ impl Suite {
             Self::Fgvc => "fgvc",
             Self::Gic => "gic",
             Self::Commonsense => "commonsense",
+            Self::Vl => "vl",
         }
     }
 
@@ -35,7 +39,7 @@ impl Suite {
     pub fn folder(self) -> std::path::PathBuf {
         match self {
             Self::Vtab | Self::Fgvc | Self::Gic => std::path::Path::new("vision").join(self.name()),
-            Self::Commonsense => self.name().into(),
+            Self::Commonsense | Self::Vl => self.name().into(),
         }
     }
 }
@@ -56,6 +60,8 @@ pub enum Group {
     General,
     /// Everyday knowledge, in words.
     Commonsense,
+    /// Questions about images, answered in words.
+    VisionLanguage,
 }
 
 /// How predictions are scored.
@@ -64,6 +70,8 @@ pub enum Group {
 pub enum Metric {
     /// Share of samples whose most probable class is the label.
     Accuracy,
+    /// Mean score of the answers by the benchmark's own rule (POPE: mean F1 of its parts).
+    Score,
 }
 
 /// One data set, as described by `datasets/<name>.yaml`.
@@ -85,9 +93,11 @@ pub struct DatasetEntry {
     /// Name of its folder on disk, where that is not `name`: two suites may read one folder.
     #[serde(default)]
     pub folder: Option<String>,
-    /// Number of classes; labels lie in `0..classes`.
+    /// Number of classes; labels lie in `0..classes`. 0 for questions about images, whose answers are free.
+    #[serde(default)]
     pub classes: u32,
     /// What the labels mean.
+    #[serde(default)]
     pub class_names: ClassNames,
     /// The score.
     pub metric: Metric,
@@ -119,6 +129,9 @@ pub struct DatasetEntry {
     /// What only sets of text have, and all of them.
     #[serde(default)]
     pub text: Option<TextEntry>,
+    /// What only sets of questions about images have, and all of them.
+    #[serde(default)]
+    pub questions: Option<QuestionEntry>,
 }
 
 impl DatasetEntry {
@@ -164,6 +177,26 @@ pub struct TextEntry {
     pub test_rows: usize,
 }
 
+/// What a set of questions about images has besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionEntry {
+    /// Whose files are read, and whose prompts and scoring apply.
+    pub form: QuestionForm,
+    /// Questions of the part that published numbers are of.
+    pub test_questions: usize,
+}
+
+/// A reader of questions: one of the seven benchmarks', or that of a small set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum QuestionForm {
+    /// Of a benchmark, whose stand-in can be drawn.
+    Benchmark(Benchmark),
+    /// Of a small set.
+    Small(SmallSet),
+}
+
 /// The names of the classes in the order of their labels.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -172,6 +205,13 @@ pub enum ClassNames {
     Listed(Vec<String>),
     /// Where the names stand, for long lists.
     Rule(String),
+}
+
+impl Default for ClassNames {
+    /// Of no class.
+    fn default() -> Self {
+        Self::Listed(Vec::new())
+    }
 }
 
 /// A file to download.

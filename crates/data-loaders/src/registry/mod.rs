@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 pub use catalogue::catalogue;
 pub use entry::{
     ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric, NorbFactor, Original,
-    OriginalFormat, PoolCounts, Suite, TextEntry,
+    OriginalFormat, PoolCounts, QuestionEntry, QuestionForm, Suite, TextEntry,
 };
 
 use crate::error::DataError;
@@ -62,6 +62,16 @@ const FILES: &[(&str, &str)] = embedded![
     "arc_easy",
     "arc_challenge",
     "openbookqa",
+    "vqav2",
+    "gqa",
+    "vizwiz",
+    "scienceqa_img",
+    "textvqa",
+    "pope",
+    "mmbench",
+    "easy_vqa",
+    "pope_coco128",
+    "nlvr",
 ];
 
 /// Every registered set, suite by suite, in table order.
@@ -101,8 +111,17 @@ pub fn parse_dataset(file: &str, text: &str) -> Result<DatasetEntry, DataError> 
     if format!("{}.yaml", entry.name) != file {
         return Err(fault(format!("the entry calls itself `{}`", entry.name)));
     }
-    if entry.classes < 2 {
-        return Err(fault(format!("a set needs two classes or more, this one has {}", entry.classes)));
+    if (entry.suite == Suite::Vl) != entry.questions.is_some() {
+        return Err(fault("`questions` belongs to the sets of the suite vl, and to each of them".to_owned()));
+    }
+    match (entry.questions, entry.classes) {
+        (None, 0..2) => {
+            return Err(fault(format!("a set needs two classes or more, this one has {}", entry.classes)));
+        }
+        (Some(_), 1..) => {
+            return Err(fault("the answers of `questions` are free: it has no classes".to_owned()));
+        }
+        _ => {}
     }
     if let ClassNames::Listed(names) = &entry.class_names
         && names.len() != entry.classes as usize
@@ -123,6 +142,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::vl::Benchmark;
 
     fn official(suite: Suite) -> Vec<&'static DatasetEntry> {
         datasets().unwrap().iter().filter(|entry| entry.official && entry.suite == suite).collect()
@@ -183,12 +203,34 @@ mod tests {
     }
 
     #[test]
+    fn the_seven_sets_of_questions_are_named_after_their_benchmarks() {
+        let entries = official(Suite::Vl);
+        let forms: Vec<_> = entries.iter().map(|entry| entry.questions.unwrap().form).collect();
+        assert_eq!(forms, Benchmark::ALL.map(QuestionForm::Benchmark));
+        for (entry, benchmark) in entries.iter().zip(Benchmark::ALL) {
+            assert_eq!((entry.name.as_str(), entry.classes), (benchmark.name(), 0));
+        }
+    }
+
+    #[test]
+    fn questions_with_classes_and_a_set_without_either_are_refused() {
+        let (file, text) = FILES.iter().find(|(file, _)| *file == "gqa.yaml").unwrap();
+        let message =
+            parse_dataset(file, &text.replace("metric:", "classes: 3\nmetric:")).unwrap_err().to_string();
+        assert!(message.contains("no classes"), "{message}");
+        let without: Vec<_> = text.lines().filter(|line| !line.starts_with("questions:")).collect();
+        let message = parse_dataset(file, &without.join("\n")).unwrap_err().to_string();
+        assert!(message.contains("`questions`"), "{message}");
+    }
+
+    #[test]
     fn class_counts_are_those_of_the_benchmark() {
         let expected = [
             100, 102, 47, 102, 37, 10, 397, 2, 10, 45, 5, 8, 6, 6, 4, 16, 16, 18, 9, 10, 7, 6, 200, 555, 102,
             120, 196, 100, 1000, 2, 2, 3, 4, 2, 5, 5, 4,
         ];
-        let classes: Vec<u32> = datasets().unwrap().iter().map(|entry| entry.classes).collect();
+        let with_classes = datasets().unwrap().iter().filter(|entry| entry.questions.is_none());
+        let classes: Vec<u32> = with_classes.map(|entry| entry.classes).collect();
         assert_eq!(classes, expected);
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::conversation::Origin;
 use super::judge::Key;
@@ -20,7 +20,8 @@ use super::table;
 use crate::error::DataError;
 
 /// One of the seven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Benchmark {
     /// VQAv2, test-dev (server) or val (local).
     Vqav2,
@@ -39,7 +40,8 @@ pub enum Benchmark {
 }
 
 /// Who knows the answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Answers {
     /// The part that published numbers are of; where a server knows its answers, they are withheld.
     Server,

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::benchmark::pope;
 use super::conversation::{Conversation, read_conversations};
@@ -13,11 +13,13 @@ use super::rows::{numbered, read_json, read_lines};
 use crate::error::DataError;
 
 /// One of the three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum SmallSet {
     /// easy-VQA: which shape, which colour, is it there.
     EasyVqa,
     /// POPE's questions about COCO photographs, with numbers of things in training.
+    #[serde(rename = "pope_coco128")]
     PopeCoco128,
     /// NLVR: is a statement true.
     Nlvr,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::benchmark::Benchmark;
-use super::conversation::{Conversation, Origin, Turn};
+use super::conversation::Origin;
 use super::judge::Key;
 use super::picture::Picture;
 use super::question::{Question, SHORT_ANSWER, UNANSWERABLE};
@@ -69,37 +69,6 @@ impl MiniQuestions {
     }
 }
 
-/// Drawn pictures with captions, endless: what a projector is aligned on before the seven sets are seen.
-#[derive(Debug, Clone, Copy)]
-pub struct CaptionStream {
-    seed: u64,
-}
-
-impl CaptionStream {
-    /// The stream of a seed.
-    pub fn new(seed: u64) -> Self {
-        Self { seed }
-    }
-
-    /// The captioned picture at a place: one to four figures, named row by row.
-    pub fn conversation(&self, index: u64, image_size: u32) -> Conversation {
-        let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
-        let count = 1 + stream.below(4);
-        let mut shown = figures(count, stream);
-        let picture = drawn(draw(&shown, false, image_size, stream), image_size);
-        shown.sort_unstable_by_key(|figure| figure.quarter);
-        let names: Vec<String> =
-            shown.iter().map(|figure| format!("{} {}", QUARTERS[figure.quarter], figure.name())).collect();
-        let turn = Turn { question: "What is in the image?".into(), answer: names.join(", "), image: true };
-        let origin = Origin::new("mini/captions", Path::new("drawn"), index as usize + 1);
-        Conversation { picture: Some(picture), turns: vec![turn], origin }
-    }
-}
-
-fn drawn(bytes: Vec<u8>, image_size: u32) -> Picture {
-    Picture::Drawn(image_size, Arc::from(bytes))
-}
-
 /// A question on its way: what is asked, what is right, and what the picture shows.
 struct Draft {
     question: String,
@@ -109,10 +78,25 @@ struct Draft {
     shown: Shown,
 }
 
-enum Shown {
+/// What a picture shows.
+pub(super) enum Shown {
+    /// Figures in good light.
     Figures(Vec<Figure>),
+    /// A figure in the dark.
     Dark(Figure),
+    /// A digit.
     Digit(usize),
+}
+
+impl Shown {
+    pub(super) fn draw(&self, image_size: u32, stream: &mut Stream) -> Picture {
+        let bytes = match self {
+            Self::Figures(figures) => draw(figures, false, image_size, stream),
+            Self::Dark(figure) => draw(&[*figure], true, image_size, stream),
+            Self::Digit(digit) => glyph::draw_alone(*digit, image_size, stream),
+        };
+        Picture::Drawn(image_size, Arc::from(bytes))
+    }
 }
 
 fn question(benchmark: Benchmark, part: Part, index: usize, image_size: u32) -> Question {
@@ -128,14 +112,10 @@ fn question(benchmark: Benchmark, part: Part, index: usize, image_size: u32) -> 
         Benchmark::Pope => pope(index, stream),
         Benchmark::Mmbench => mmbench(index, stream),
     };
-    let bytes = match &draft.shown {
-        Shown::Figures(figures) => draw(figures, false, image_size, stream),
-        Shown::Dark(figure) => draw(&[*figure], true, image_size, stream),
-        Shown::Digit(digit) => glyph::draw_alone(*digit, image_size, stream),
-    };
+    let picture = draft.shown.draw(image_size, stream);
     let origin = Origin::new(&name, Path::new("drawn"), index + 1);
     let id = format!("{}/{index}", part as u64);
-    finish(benchmark, draft, id, drawn(bytes, image_size), index, origin, stream)
+    finish(benchmark, draft, id, picture, index, origin, stream)
 }
 
 /// The draft in the form of its benchmark.

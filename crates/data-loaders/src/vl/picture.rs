@@ -35,6 +35,14 @@ impl Picture {
         }
     }
 
+    /// Which image this is: equal where the image is the same one.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Inside(_, bytes) | Self::Drawn(_, bytes) => blake3::hash(bytes).to_hex().to_string(),
+        }
+    }
+
     fn load(&self, set: &str) -> Result<RgbImage, DataError> {
         let bad =
             |path: &PathBuf, reason| DataError::BadImage { set: set.into(), path: path.clone(), reason };

@@ -17,6 +17,8 @@ use crate::error::DataError;
 pub enum Template {
     /// Vicuna's conversation: instruction tuning and evaluation.
     V1,
+    /// The same without its line about the assistant, which is most of the text to a model of few tokens.
+    Bare,
     /// The image, then its caption and a line break: the alignment of the projector. Questions are left out.
     Plain,
 }
@@ -41,6 +43,7 @@ impl Template {
     pub fn find(name: &str) -> Result<Self, DataError> {
         match name {
             "v1" => Ok(Self::V1),
+            "bare" => Ok(Self::Bare),
             "plain" => Ok(Self::Plain),
             _ => Err(DataError::UnknownTemplate { name: name.into() }),
         }
@@ -52,7 +55,7 @@ impl Template {
     /// When the template has no place for the conversation.
     pub fn render(self, conversation: &Conversation, end: &str) -> Result<Rendered, DataError> {
         match self {
-            Self::V1 => Ok(v1(conversation, end)),
+            Self::V1 | Self::Bare => Ok(self.dialogue(conversation, end)),
             Self::Plain => match &conversation.turns[..] {
                 [turn] if turn.image => {
                     let mut rendered = Rendered { text: PLACEHOLDER.into(), answers: Vec::new() };
@@ -69,22 +72,29 @@ impl Template {
     /// An open text that the model goes on with: `prompt` about an image, and no answer.
     pub fn open(self, prompt: &str) -> Rendered {
         let text = match self {
-            Self::V1 => format!("{SYSTEM} USER: {PLACEHOLDER}\n{prompt} ASSISTANT:"),
+            Self::V1 | Self::Bare => {
+                format!("{}USER: {PLACEHOLDER}\n{prompt} ASSISTANT:", self.opening())
+            }
             Self::Plain => PLACEHOLDER.into(),
         };
         Rendered { text, answers: Vec::new() }
     }
-}
 
-fn v1(conversation: &Conversation, end: &str) -> Rendered {
-    let mut rendered = Rendered { text: format!("{SYSTEM} "), answers: Vec::new() };
-    for turn in &conversation.turns {
-        let image = if turn.image { format!("{PLACEHOLDER}\n") } else { String::new() };
-        rendered.text += &format!("USER: {image}{} ASSISTANT:", turn.question);
-        // The blank is the answer's: tokenizers join it to the first word.
-        rendered.answer(&format!(" {}{end}", turn.answer));
+    /// What stands before the first turn.
+    fn opening(self) -> String {
+        if self == Self::V1 { format!("{SYSTEM} ") } else { String::new() }
     }
-    rendered
+
+    fn dialogue(self, conversation: &Conversation, end: &str) -> Rendered {
+        let mut rendered = Rendered { text: self.opening(), answers: Vec::new() };
+        for turn in &conversation.turns {
+            let image = if turn.image { format!("{PLACEHOLDER}\n") } else { String::new() };
+            rendered.text += &format!("USER: {image}{} ASSISTANT:", turn.question);
+            // The blank is the answer's: tokenizers join it to the first word.
+            rendered.answer(&format!(" {}{end}", turn.answer));
+        }
+        rendered
+    }
 }
 
 impl Rendered {
@@ -212,6 +222,9 @@ mod tests {
         let open = Template::V1.open("What?");
         assert_eq!(trained.text[..trained.answers[0].start], open.text);
         assert!(open.answers.is_empty());
+        let bare = Template::Bare.render(&one, "</s>").unwrap();
+        assert_eq!(bare.text, "USER: <image>\nWhat? ASSISTANT: A dog.</s>");
+        assert_eq!(bare.text[..bare.answers[0].start], Template::Bare.open("What?").text);
     }
 
     #[test]

@@ -30,8 +30,8 @@ use crate::output;
 pub(crate) struct Arguments {
     /// Name of a set or of a suite (`san datasets` prints them), or of a published backbone.
     name: String,
-    /// The folder that holds the folders of the sets; `$SAN_DATA/vision/<suite>` otherwise (`$SAN_DATA/<suite>` for text),
-    /// or that of the folders of backbones, `$SAN_WEIGHTS`.
+    /// The folder that holds the folders of the sets; `$SAN_DATA/vision/<suite>` otherwise (`$SAN_DATA/<suite>` for
+    /// commonsense and vl), or that of the folders of backbones, `$SAN_WEIGHTS`.
     #[arg(long)]
     data: Option<PathBuf>,
     /// A mirror's address, or a folder or an archive on this machine, instead of the official addresses.
@@ -188,7 +188,11 @@ fn notice(entry: &DatasetEntry) -> String {
     if let Some(manual) = &entry.manual {
         text += &format!("\n  by hand: {manual}");
     }
-    if entry.original.is_none() && entry.text.is_none() && !entry.sources.is_empty() {
+    if entry.original.is_none()
+        && entry.text.is_none()
+        && entry.questions.is_none()
+        && !entry.sources.is_empty()
+    {
         text += "\n  no reader for this distribution yet: the files are kept as they are";
     }
     text

@@ -33,17 +33,17 @@ impl Named {
     }
 }
 
-/// Refuses a suite of text, whose rows are no images.
+/// Refuses a suite of text or of questions, whose samples are no images with a label.
 ///
 /// # Errors
 /// With the reason.
 pub(super) fn want_images(suite: Suite) -> Result<()> {
-    if suite != Suite::Commonsense {
+    if !matches!(suite, Suite::Commonsense | Suite::Vl) {
         return Ok(());
     }
     Err(RunError::Missing {
-        what: "an image to look at".into(),
-        reason: format!("{} is a suite of text; its rows are checked whenever a set is opened", suite.name()),
+        what: "an image with a label to look at".into(),
+        reason: format!("{} is a suite of texts; they are checked whenever a set is opened", suite.name()),
     }
     .into())
 }

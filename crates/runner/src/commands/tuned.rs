@@ -41,9 +41,9 @@ impl Tuned {
                     &*context.backbone(&cell.backbone, image.image_size)?;
                 (layout.clone(), weights.shallow_clone(), architecture.published_config(), checksum.clone())
             }
-            Input::Text(_) => {
+            Input::Text(_) | Input::Questions(_) => {
                 let LoadedLanguageModel { architecture, layout, weights, checksum, .. } =
-                    &*context.language(&cell.backbone)?;
+                    &*context.language(&cell.backbone, &cell.protocol.input)?;
                 (layout.clone(), weights.shallow_clone(), architecture.published_config(), checksum.clone())
             }
         };

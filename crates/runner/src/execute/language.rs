@@ -1,32 +1,32 @@
-//! Cells of language: a model tuned once on a suite's rows, and read on each of its sets.
+//! Cells of language: a model tuned once on what all sets of a suite teach, and read on each of them. What it is taught
+//! and asked, and how its answers are judged, is its `material`.
 
 use std::path::Path;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use backbones::generate::{Continuation, Limits, Prompts, generate, likelihoods};
-use backbones::language::LanguageModel;
+use anyhow::{Result, bail};
+use backbones::generate::{Limits, generate, likelihoods};
 use data_loaders::Split;
 use data_loaders::text::{
-    Example, MASKED, PaddedBatch, PaddingSide, Row, Score, TextSet, Truncation, best_option, continuation,
-    evaluation_batches, evaluation_prompt, examples, training_batches, unweighted_average,
+    MASKED, PaddedBatch, PaddingSide, best_option, evaluation_batches, training_batches, unweighted_average,
 };
 use report::record::{self, Dataset, Evaluation, Forgetting, Metrics, State};
 use san_core::Attachment;
 use san_core::adapter_file::{self, AdapterHeader};
-use san_core::attachment::Scope;
 use san_core::merge::merge;
 use san_core::methods::{self, Method};
-use san_core::schedule::Linear;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::{Outcome, parameters, splits};
+use super::material::{Answer, Exam, Judged, Material};
+use super::{Outcome, parameters, questions, rows, splits};
 use crate::cell::Cell;
 use crate::context::{Context, LoadedLanguageModel};
-use crate::experiment::{Reading, TextProtocol};
+use crate::experiment::{Input, Reading};
 use crate::files::write_atomically;
+use crate::language_protocol::LanguageProtocol;
 use crate::predictions;
+use crate::reader::Reader;
 use crate::signals::StopFlag;
 use crate::training::{Learner, Objective, Place, Session};
 
@@ -36,15 +36,14 @@ const NEUTRAL_TOKENS: usize = 512;
 /// See [`super::execute`].
 pub(super) fn execute(
     cell: &Cell,
-    text: &TextProtocol,
     context: &mut Context,
     folder: &Path,
     session: &mut Session<'_>,
 ) -> Result<Outcome> {
-    let mut run = session.stop.interruptible(|| Run::prepare(cell, text, context))?;
+    let mut run = session.stop.interruptible(|| Run::prepare(cell, context))?;
     run.learner.restore(session.checkpoint)?;
     match run.carry_out(folder, session) {
-        Ok((state, evaluations, adapter_bytes)) => run.into_outcome(state, evaluations, adapter_bytes),
+        Ok((state, evaluations, adapter_bytes)) => Ok(run.into_outcome(state, evaluations, adapter_bytes)),
         Err(error) => {
             run.learner.keep(&error, &run.task, session.checkpoint)?;
             Err(error)
@@ -55,45 +54,46 @@ pub(super) fn execute(
 /// A cell in memory.
 struct Run<'a> {
     cell: &'a Cell,
-    text: &'a TextProtocol,
     method: Box<dyn Method>,
     loaded: Rc<LoadedLanguageModel>,
     attachment: Attachment,
     learner: Learner,
     task: Task<'a>,
-    sets: Vec<Rc<TextSet>>,
-    truncation: Truncation,
     merge_difference: Option<f64>,
     forgetting: Option<Forgetting>,
     evaluation: Duration,
 }
 
-/// What is learnt from: rows in tokens.
+/// What is learnt from: examples in tokens.
 struct Task<'a> {
     cell: &'a Cell,
-    text: &'a TextProtocol,
-    model: Box<dyn LanguageModel>,
-    examples: Vec<Example>,
+    protocol: LanguageProtocol,
+    model: Reader,
+    material: Material,
     device: Device,
 }
 
+/// Examples of a step.
+struct Batch {
+    /// `[examples, length]`, padded on the right.
+    tokens: Tensor,
+    /// Places `[n]` of the flattened `[examples, length - 1]` behind which a token is predicted.
+    places: Tensor,
+    /// What the tower saw of the examples' pictures.
+    seen: Option<Tensor>,
+}
+
 impl Objective for Task<'_> {
-    /// Tokens `[rows, length]`, padded on the right, and the places `[n]` of the flattened
-    /// `[rows, length - 1]` behind which a token is predicted.
-    type Batch = (Tensor, Tensor);
+    type Batch = Batch;
 
     fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
-        let lengths: Vec<usize> = self.examples.iter().map(|example| example.tokens.len()).collect();
-        training_batches(
-            &lengths,
-            self.text.batch_limits(self.cell.protocol.batch_size),
-            self.cell.seed,
-            epoch,
-        )
+        let lengths: Vec<usize> = self.material.examples.iter().map(|example| example.tokens.len()).collect();
+        let limits = self.protocol.batch_limits(self.cell.protocol.batch_size);
+        training_batches(&lengths, limits, self.cell.seed, epoch)
     }
 
     fn batch(&mut self, examples: &[usize], _: Place) -> Result<Self::Batch> {
-        let rows = examples.iter().map(|&row| &self.examples[row]);
+        let rows = examples.iter().map(|&row| &self.material.examples[row]);
         // Padding on the right: what comes before it never looks at it, so that no mask is needed.
         let batch = PaddedBatch::new(rows, 0, PaddingSide::Right);
         let columns = batch.columns;
@@ -101,52 +101,56 @@ impl Objective for Task<'_> {
         let behind = |place: usize| (place - place / columns - 1) as i64;
         let places: Vec<i64> = (0..batch.labels.len()).filter(is_predicted).map(behind).collect();
         let tokens = Tensor::f_from_slice(&batch.tokens)?.f_view([batch.rows as i64, columns as i64])?;
-        let places = Tensor::f_from_slice(&places)?;
-        Ok((tokens.f_to_device(self.device)?, places.f_to_device(self.device)?))
+        Ok(Batch {
+            tokens: tokens.f_to_device(self.device)?,
+            places: Tensor::f_from_slice(&places)?.f_to_device(self.device)?,
+            seen: self.material.pictures.seen(examples)?,
+        })
     }
 
-    fn loss(&self, (tokens, places): &Self::Batch, _: Place) -> Result<Tensor> {
-        Ok(loss(&*self.model, tokens, places)?)
+    fn loss(&self, batch: &Self::Batch, _: Place) -> Result<Tensor> {
+        loss(&self.model, batch)
     }
 
     fn reading(&self) -> Duration {
-        Duration::ZERO // the rows are in memory, in tokens
+        Duration::ZERO // the examples are in memory, in tokens
     }
 }
 
-/// Mean loss of the tokens behind `places`. Scores are made for these alone: a vocabulary is wide.
-fn loss(model: &dyn LanguageModel, tokens: &Tensor, places: &Tensor) -> Result<Tensor, tch::TchError> {
+/// Mean loss of the tokens behind the places. Scores are made for these alone: a vocabulary is wide.
+fn loss(model: &Reader, Batch { tokens, places, seen }: &Batch) -> Result<Tensor> {
     let length = tokens.size()[1];
-    let hidden = model.hidden(&model.embed(tokens), None, None).f_narrow(1, 0, length - 1)?;
+    let embedded = model.embed(tokens, seen.as_ref())?;
+    let language = model.language();
+    let hidden = language.hidden(&embedded, None, None).f_narrow(1, 0, length - 1)?;
     let hidden = hidden.f_flatten(0, 1)?.f_index_select(0, places)?;
     let next = tokens.f_narrow(1, 1, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;
-    model.scores(&hidden).f_cross_entropy_loss(&next, None::<Tensor>, tch::Reduction::Mean, -100, 0.0)
+    let scores = language.scores(&hidden);
+    Ok(scores.f_cross_entropy_loss(&next, None::<Tensor>, tch::Reduction::Mean, -100, 0.0)?)
 }
 
 impl<'a> Run<'a> {
-    fn prepare(cell: &'a Cell, text: &'a TextProtocol, context: &mut Context) -> Result<Self> {
-        let sets = context.texts(&cell.sets, &cell.data)?;
-        let loaded = context.language(&cell.backbone)?;
+    fn prepare(cell: &'a Cell, context: &mut Context) -> Result<Self> {
+        let loaded = context.language(&cell.backbone, &cell.protocol.input)?;
         let method = cell.method()?;
         let device = context.device();
         let LoadedLanguageModel { architecture, layout, weights, .. } = &*loaded;
         let (trainables, attachment) = methods::prepare(&*method, layout, weights, 0, &[cell.seed], device)?;
-        let model = architecture.build(&Scope::new(weights, &attachment))?;
-        let (train, _) = splits(cell.stage);
-        let rows = sets.first().map_or(&[][..], |set| set.rows(train));
-        let tokenizer = &loaded.tokenizer;
-        let (examples, truncation) =
-            examples(rows, &text.examples, loaded.end, |text| tokenizer.encode(text))?;
+        let model = architecture.build(weights, &attachment)?;
+        let (protocol, material) = match &cell.protocol.input {
+            Input::Text(text) => (text.into(), rows::material(cell, text, &loaded, context)?),
+            Input::Questions(asked) => {
+                (asked.into(), questions::material(cell, asked, &loaded, &model, context)?)
+            }
+            Input::Image(_) => bail!("a cell of images is no cell of language"),
+        };
         Ok(Self {
-            task: Task { cell, text, model, examples, device },
+            task: Task { cell, protocol, model, material, device },
             learner: Learner::new(trainables, cell.protocol.weight_decay)?,
             cell,
-            text,
             method,
             loaded,
             attachment,
-            sets,
-            truncation,
             merge_difference: None,
             forgetting: None,
             evaluation: Duration::ZERO,
@@ -161,12 +165,9 @@ impl<'a> Run<'a> {
     ) -> Result<(State, Vec<Evaluation>, u64)> {
         let nothing_to_learn = self.learner.trainables.values().numel() == 0;
         let epochs = if nothing_to_learn { 0 } else { self.cell.protocol.epochs };
-        let schedule = Linear {
-            base: self.cell.learning_rate,
-            warmup_steps: self.text.warmup_steps,
-            steps: (0..epochs).map(|epoch| self.task.steps(epoch).len() as u64).sum(),
-        };
-        let state = self.learner.train(&mut self.task, epochs, &|step| schedule.rate(step), session)?;
+        let steps = (0..epochs).map(|epoch| self.task.steps(epoch).len() as u64).sum();
+        let rate = self.task.protocol.schedule(self.cell.learning_rate, steps);
+        let state = self.learner.train(&mut self.task, epochs, &rate, session)?;
         let evaluations = match state {
             State::Finished => self.evaluate(folder, session.stop)?,
             State::Diverged => Vec::new(),
@@ -187,127 +188,83 @@ impl<'a> Run<'a> {
     fn evaluate(&mut self, folder: &Path, stop: &StopFlag) -> Result<Vec<Evaluation>> {
         let start = Instant::now();
         self.compare_merged()?;
-        let (_, split) = splits(self.cell.stage);
-        let sets = self.sets.clone();
-        let mut evaluations = Vec::new();
-        // Rows to choose by are shared by all sets: one reading is enough.
-        let read = if split == Split::Val { &sets[..sets.len().min(1)] } else { &sets[..] };
-        for set in read {
-            let rows = set.rows(split);
-            let answers = self.answer(rows, stop)?;
-            self.write_answers(folder, set, rows, &answers)?;
-            evaluations.push(self.scored(set, rows, &answers)?);
+        let exams = &self.task.material.exams;
+        let mut evaluations = Vec::with_capacity(exams.len());
+        for exam in exams {
+            let answers = self.answer(&**exam, stop)?;
+            let judged = exam.judge(&answers);
+            write_answers(folder, &**exam, &judged, &answers)?;
+            let Some(accuracy) = judged.accuracy else {
+                submit(folder, &**exam, &answers)?;
+                continue;
+            };
+            let train = u32::try_from(self.task.material.examples.len()).unwrap_or(u32::MAX);
+            evaluations.push(Evaluation {
+                dataset: Dataset { train, ..exam.dataset().clone() },
+                accuracy,
+                no_answer: (self.task.protocol.reading != Reading::Likelihood).then_some(judged.no_answer),
+                further: judged.further,
+            });
+        }
+        if evaluations.is_empty() {
+            bail!("servers know the answers of all sets: name one with `answers: local`");
         }
         self.forgetting = self.measure_forgetting()?;
         self.evaluation += start.elapsed();
         Ok(evaluations)
     }
 
-    /// The answer found for each row, and the text that it was found in.
-    fn answer(&self, rows: &[Row], stop: &StopFlag) -> Result<Vec<Answer>> {
-        let prompts: Vec<Vec<i64>> =
-            rows.iter().map(|row| self.loaded.encode(&evaluation_prompt(row))).collect::<Result<_>>()?;
+    /// The answer found to each prompt.
+    fn answer(&self, exam: &dyn Exam, stop: &StopFlag) -> Result<Vec<Answer>> {
+        let Task { protocol, model, device, .. } = &self.task;
+        let prompts = exam.prompts();
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
-        let mut answers: Vec<Answer> = rows.iter().map(|_| Answer::default()).collect();
-        for batch in evaluation_batches(&lengths, self.text.evaluation) {
+        let mut answers = vec![Answer::Option(None); prompts.len()];
+        let limits = Limits { ends: vec![i64::from(self.loaded.end)], new_tokens: protocol.new_tokens };
+        for batch in evaluation_batches(&lengths, protocol.evaluation) {
             stop.check()?;
-            match self.text.reading.decoding() {
-                Some(decoding) => {
-                    let limits =
-                        Limits { ends: vec![i64::from(self.loaded.end)], new_tokens: self.text.new_tokens };
-                    let some: Vec<Vec<i64>> = batch.iter().map(|&row| prompts[row].clone()).collect();
-                    let some = Prompts::of_tokens(&*self.task.model, &some, self.task.device)?;
-                    let texts = generate(&*self.task.model, &some, decoding, &limits)?;
-                    for (&row, tokens) in batch.iter().zip(texts) {
-                        answers[row] = Answer::in_text(&rows[row], self.loaded.decode(&tokens)?);
-                    }
+            let Some(decoding) = protocol.reading.decoding() else {
+                for prompt in batch {
+                    answers[prompt] = self.likeliest(exam, prompt)?;
                 }
-                None => {
-                    for row in batch {
-                        answers[row] = self.likeliest(&rows[row], &prompts[row])?;
-                    }
-                }
+                continue;
+            };
+            let some: Vec<Vec<i64>> = batch.iter().map(|&prompt| prompts[prompt].clone()).collect();
+            let seen = exam.pictures().seen(&batch)?;
+            let some = model.prompts(&some, seen.as_ref(), *device)?;
+            let texts = generate(model.language(), &some, decoding, &limits)?;
+            for (&prompt, tokens) in batch.iter().zip(texts) {
+                answers[prompt] = Answer::Text(self.loaded.decode(&tokens)?);
             }
         }
         Ok(answers)
     }
 
     /// The option whose sentence is the likeliest behind the prompt.
-    fn likeliest(&self, row: &Row, prompt: &[i64]) -> Result<Answer> {
-        let options = row.options();
-        let continued = options
-            .iter()
-            .map(|option| {
-                let whole = self.loaded.encode(&(evaluation_prompt(row) + &continuation(option)))?;
-                // A token may reach over the end of the prompt.
-                let shared = whole.iter().zip(prompt).take_while(|(one, other)| one == other).count();
-                Ok(Continuation { prompt: whole[..shared].to_vec(), text: whole[shared..].to_vec() })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        let sums = likelihoods(&*self.task.model, &continued, self.task.device)?;
-        let found = best_option(&sums).map(|best| options[best].to_owned());
-        Ok(Answer { text: String::new(), found })
+    fn likeliest(&self, exam: &dyn Exam, prompt: usize) -> Result<Answer> {
+        let (options, continued): (Vec<_>, Vec<_>) = exam.options(prompt)?.into_iter().unzip();
+        let sums = likelihoods(self.task.model.language(), &continued, self.task.device)?;
+        Ok(Answer::Option(best_option(&sums).map(|best| options[best].clone())))
     }
 
-    fn scored(&self, set: &TextSet, rows: &[Row], answers: &[Answer]) -> Result<Evaluation> {
-        let pairs = rows.iter().zip(answers);
-        let score = Score::of(pairs.map(|(row, answer)| (answer.found.as_deref(), row.answer.as_str())));
-        Ok(Evaluation {
-            dataset: self.dataset(set, rows.len())?,
-            accuracy: score.accuracy(),
-            no_answer: (self.text.reading != Reading::Likelihood).then(|| score.no_answer_rate()),
-            further: std::collections::BTreeMap::new(),
-        })
-    }
-
-    fn dataset(&self, set: &TextSet, read: usize) -> Result<Dataset> {
-        let entry = set.entry();
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Ok(Dataset {
-            name: set.name().to_owned(),
-            group: serde_json::to_value(entry.group)?.as_str().unwrap_or_default().to_owned(),
-            order: entry.order,
-            classes: entry.classes,
-            train: count(self.task.examples.len()),
-            test: count(read),
-            checksum: set.checksum().to_owned(),
-        })
-    }
-
-    /// `<set>.predictions.parquet`: the place of the right answer and of the one found among those of the
-    /// set's format, -1 for none; and `<set>.texts.jsonl`, what the model wrote.
-    fn write_answers(&self, folder: &Path, set: &TextSet, rows: &[Row], answers: &[Answer]) -> Result<()> {
-        let (mut labels, mut predicted) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
-        let mut texts = String::new();
-        for (row, answer) in rows.iter().zip(answers) {
-            let place = |answer: &str| row.format()?.options().position(|option| option == answer);
-            let number = |place: Option<usize>| place.map_or(-1, |place| place as i64);
-            labels.push(number(place(&row.answer)));
-            predicted.push(number(answer.found.as_deref().and_then(place)));
-            texts += &serde_json::to_string(&answer.text)?;
-            texts.push('\n');
-        }
-        let name = set.entry().name.as_str();
-        predictions::write(&folder.join(format!("{name}.{}", predictions::FILE)), &labels, &predicted)?;
-        if self.text.reading != Reading::Likelihood {
-            write_atomically(&folder.join(format!("{name}.texts.jsonl")), texts.as_bytes())?;
-        }
-        Ok(())
-    }
-
-    /// Largest difference between the scores of the tuned and of the merged model on one row.
+    /// Largest difference between the scores of the tuned and of the merged model on one example.
     fn compare_merged(&mut self) -> Result<()> {
-        let Some(example) = self.task.examples.first() else { return Ok(()) };
+        let Task { model, material, device, .. } = &self.task;
+        let Some(example) = material.examples.first() else { return Ok(()) };
         if self.method.unmergeable().is_some() {
             return Ok(());
         }
         let LoadedLanguageModel { architecture, layout, weights, .. } = &*self.loaded;
         let merged = merge(layout, weights, &self.attachment, &self.learner.trainables, 0)?;
-        let plain = architecture.build(&Scope::new(&merged, &Attachment::default()))?;
+        let plain = architecture.build(&merged, &Attachment::default())?;
         let tokens = Tensor::f_from_slice(&example.tokens.iter().map(|&t| i64::from(t)).collect::<Vec<_>>())?;
-        let tokens = tokens.f_unsqueeze(0)?.f_to_device(self.task.device)?;
-        let difference =
-            no_grad(|| plain.forward(&tokens, None) - self.task.model.forward(&tokens, None)).abs().max();
+        let tokens = tokens.f_unsqueeze(0)?.f_to_device(*device)?;
+        let seen = material.pictures.seen(&[0])?;
+        let scores = |model: &Reader| -> Result<Tensor> {
+            let embedded = model.embed(&tokens, seen.as_ref())?;
+            Ok(model.language().scores(&model.language().hidden(&embedded, None, None)))
+        };
+        let difference = no_grad(|| -> Result<Tensor> { Ok(scores(&plain)? - scores(model)?) })?.abs().max();
         self.merge_difference = Some(f64::try_from(difference)?);
         Ok(())
     }
@@ -320,30 +277,33 @@ impl<'a> Run<'a> {
         }
         let places: Vec<i64> = (0..tokens.len() as i64 - 1).collect();
         let device = self.task.device;
-        let tokens = Tensor::f_from_slice(&tokens)?.f_unsqueeze(0)?.f_to_device(device)?;
-        let places = Tensor::f_from_slice(&places)?.f_to_device(device)?;
-        let mean = |model: &dyn LanguageModel| no_grad(|| loss(model, &tokens, &places));
+        let text = Batch {
+            tokens: Tensor::f_from_slice(&tokens)?.f_unsqueeze(0)?.f_to_device(device)?,
+            places: Tensor::f_from_slice(&places)?.f_to_device(device)?,
+            seen: None,
+        };
+        let mean = |model: &Reader| -> Result<f64> {
+            Ok(f64::try_from(no_grad(|| loss(model, &text))?.f_to_kind(Kind::Double)?)?)
+        };
         let LoadedLanguageModel { architecture, weights, .. } = &*self.loaded;
-        let frozen = architecture.build(&Scope::new(weights, &Attachment::default()))?;
-        Ok(Some(Forgetting {
-            before: f64::try_from(mean(&*frozen)?.f_to_kind(Kind::Double)?)?,
-            after: f64::try_from(mean(&*self.task.model)?.f_to_kind(Kind::Double)?)?,
-        }))
+        let frozen = architecture.build(weights, &Attachment::default())?;
+        Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(&self.task.model)? }))
     }
 
-    fn into_outcome(self, state: State, evaluations: Vec<Evaluation>, adapter_bytes: u64) -> Result<Outcome> {
+    fn into_outcome(self, state: State, evaluations: Vec<Evaluation>, adapter_bytes: u64) -> Outcome {
         let mean = |values: Vec<f64>| unweighted_average(&values);
+        let Material { examples, truncation, .. } = self.task.material;
         let mixture = Dataset {
             name: self.cell.set_label(),
             group: self.cell.suite.clone(),
             order: 0,
             classes: 0,
-            train: u32::try_from(self.task.examples.len()).unwrap_or(u32::MAX),
+            train: u32::try_from(examples.len()).unwrap_or(u32::MAX),
             test: evaluations.iter().map(|evaluation| evaluation.dataset.test).sum(),
             checksum: self.cell.data_checksum.clone(),
         };
         let progress = self.learner.progress;
-        Ok(Outcome {
+        Outcome {
             state,
             dataset: mixture,
             parameters: parameters(&self.loaded.layout, &self.learner.trainables),
@@ -357,31 +317,41 @@ impl<'a> Run<'a> {
                 no_answer: mean(evaluations.iter().filter_map(|evaluation| evaluation.no_answer).collect()),
                 forgetting: self.forgetting,
                 truncation: Some(record::Truncation {
-                    rows: self.truncation.rows,
-                    truncated: self.truncation.truncated,
-                    answers_lost: self.truncation.answers_lost,
+                    rows: truncation.rows,
+                    truncated: truncation.truncated,
+                    answers_lost: truncation.answers_lost,
                 }),
-                // What is chosen by is read on one part that no set owns.
+                // What is chosen by is the mean alone.
                 evaluations: if splits(self.cell.stage).1 == Split::Val { Vec::new() } else { evaluations },
             },
             training: progress.training,
             evaluation: self.evaluation,
             reading: progress.reading,
             adapter_bytes,
-        })
+        }
     }
 }
 
-/// What was found for a row.
-#[derive(Debug, Clone, Default)]
-struct Answer {
-    text: String,
-    found: Option<String>,
+/// The file for the server of a set whose answers are not public; its score is pending.
+fn submit(folder: &Path, exam: &dyn Exam, answers: &[Answer]) -> Result<()> {
+    if let Some((name, file)) = exam.submission(answers)? {
+        write_atomically(&folder.join(name), &file)?;
+    }
+    Ok(())
 }
 
-impl Answer {
-    fn in_text(row: &Row, text: String) -> Self {
-        let found = row.format().and_then(|format| format.extract(&text)).map(str::to_owned);
-        Self { text, found }
+/// `<set>.predictions.parquet`: the numbers of the right answer and of the one found; and `<set>.texts.jsonl`, what the
+/// model wrote.
+fn write_answers(folder: &Path, exam: &dyn Exam, judged: &Judged, answers: &[Answer]) -> Result<()> {
+    let name = exam.file_stem();
+    let path = folder.join(format!("{name}.{}", predictions::FILE));
+    predictions::write(&path, &judged.labels, &judged.predicted)?;
+    let mut texts = String::new();
+    for answer in answers {
+        let Answer::Text(text) = answer else { return Ok(()) };
+        texts += &serde_json::to_string(text)?;
+        texts.push('\n');
     }
+    write_atomically(&folder.join(format!("{name}.texts.jsonl")), texts.as_bytes())?;
+    Ok(())
 }

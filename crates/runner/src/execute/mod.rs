@@ -7,12 +7,15 @@
 mod images;
 mod inputs;
 mod language;
+mod material;
+mod questions;
+mod rows;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use data_loaders::Split;
+use data_loaders::{DatasetEntry, Split};
 use report::record::{Dataset, Metrics, Parameters, Stage, State};
 use san_core::trainables::Group;
 use san_core::{Layout, Trainables};
@@ -64,8 +67,21 @@ pub fn execute(
 ) -> Result<Outcome> {
     match &cell.protocol.input {
         Input::Image(image) => images::execute(cell, image, context, folder, session),
-        Input::Text(text) => language::execute(cell, text, context, folder, session),
+        Input::Text(_) | Input::Questions(_) => language::execute(cell, context, folder, session),
     }
+}
+
+/// A set of which `read` samples were read; what was trained on is not counted yet.
+fn dataset(name: &str, entry: &DatasetEntry, read: usize, checksum: &str) -> Result<Dataset> {
+    Ok(Dataset {
+        name: name.to_owned(),
+        group: serde_json::to_value(entry.group)?.as_str().unwrap_or_default().to_owned(),
+        order: entry.order,
+        classes: entry.classes,
+        train: 0,
+        test: u32::try_from(read).unwrap_or(u32::MAX),
+        checksum: checksum.to_owned(),
+    })
 }
 
 /// Parameters of a backbone and of what is trained.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use backbones::language::LanguageArchitecture;
+use backbones::language::{LanguageArchitecture, LanguageModel};
 use backbones::llama;
 use backbones::registry::BundledLanguage;
 use backbones::tokenizer::Tokenizer;
@@ -18,7 +18,7 @@ use super::{Settings, train};
 use crate::signals::StopFlag;
 
 /// Tokens of a row of a batch.
-const ROW: usize = 128;
+pub(super) const ROW: usize = 128;
 /// Rows of the last reading, from passages that no step draws.
 const HELD_OUT: usize = 256;
 /// The seed of the stream that they come from.
@@ -41,18 +41,14 @@ pub(super) fn pretrain(
     let (trainables, attachment) =
         methods::prepare(&*method, &layout, &start, 0, &[settings.seed], Device::Cpu)?;
     let model = architecture.build(&Scope::new(&start, &attachment))?;
-    let loss = |rows: &Vec<i64>| {
-        let rows = Tensor::from_slice(rows).view([-1, ROW as i64]);
-        let scores = model.forward(&rows.narrow(1, 0, ROW as i64 - 1), None);
-        scores.flatten(0, 1).cross_entropy_for_logits(&rows.narrow(1, 1, ROW as i64 - 1).flatten(0, 1))
-    };
+    let loss = |rows: &Vec<i64>| Ok(loss(&*model, &Tensor::f_from_slice(rows)?.f_view([-1, ROW as i64])?));
     let draw = |step: u64| {
         let first = step * settings.batch_size as u64;
         rows(&tokenizer, stream, first, settings.batch_size)
     };
     train(settings, &trainables, draw, loss, stop)?;
     let held_out = rows(&tokenizer, TextStream::new(HELD_OUT_SEED), 0, HELD_OUT);
-    let held_out = no_grad(|| f64::try_from(loss(&held_out)))?;
+    let held_out = f64::try_from(no_grad(|| loss(&held_out))?)?;
     let merged = merge(&layout, &start, &attachment, &trainables, 0)?;
     let config = serde_json::json!({
         "architecture": name,
@@ -64,8 +60,15 @@ pub(super) fn pretrain(
     Ok(format!("{held_out:.3} nats a token on text it was not trained on"))
 }
 
+/// Mean loss of the tokens of rows `[rows, ROW]` but the first of each.
+pub(super) fn loss(model: &dyn LanguageModel, rows: &Tensor) -> Tensor {
+    let length = ROW as i64 - 1;
+    let scores = model.forward(&rows.narrow(1, 0, length), None);
+    scores.flatten(0, 1).cross_entropy_for_logits(&rows.narrow(1, 1, length).flatten(0, 1))
+}
+
 /// `count` rows of [`ROW`] tokens, each of passages of its own, one behind the other; the last is cut.
-fn rows(tokenizer: &Tokenizer, stream: TextStream, first: u64, count: usize) -> Vec<i64> {
+pub(super) fn rows(tokenizer: &Tokenizer, stream: TextStream, first: u64, count: usize) -> Vec<i64> {
     /// Passages that are set apart for a row.
     const PASSAGES: u64 = 16;
     let end = tokenizer.end().map(i64::from);

@@ -1,10 +1,12 @@
-//! Trains a bundled backbone from nothing, on drawn images or on written text.
+//! Trains a bundled backbone, on drawn images, on written text, or on captioned pictures.
 //!
-//! Both come from endless streams: `data_loaders::PretrainSet`, whose classes are none of the `mini/` tasks', and
-//! `data_loaders::text::TextStream`, which never speaks in their wording (`language`). One thread draws ahead while
+//! All come from endless streams: `data_loaders::PretrainSet`, whose classes are none of the `mini/` tasks',
+//! `data_loaders::text::TextStream`, which never speaks in their wording (`language`), and
+//! `data_loaders::vl::CaptionStream`, which asks no question (`llava`). One thread draws ahead while
 //! the other trains; the result is a function of the seed and the settings.
 
 mod language;
+mod llava;
 
 use std::path::Path;
 use std::sync::mpsc::sync_channel;
@@ -57,8 +59,11 @@ struct Batch {
 /// # Errors
 /// When the backbone is unknown, the loss is not finite, the file cannot be written, or a signal came.
 pub fn pretrain(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<String> {
-    match registry::bundled_language(&settings.backbone) {
-        Some((architecture, files)) => language::pretrain(settings, &architecture, files, output, stop),
+    if let Some((architecture, files)) = registry::bundled_language(&settings.backbone) {
+        return language::pretrain(settings, &architecture, files, output, stop);
+    }
+    match registry::bundled_llava(&settings.backbone) {
+        Some((_, files)) => llava::pretrain(settings, files, output, stop),
         None => pretrain_images(settings, output, stop),
     }
 }
@@ -83,7 +88,7 @@ fn pretrain_images(settings: &Settings, output: &Path, stop: &StopFlag) -> Resul
         |step: u64| draw(&stream, HELD_OUT as u64 + step * settings.batch_size as u64, settings.batch_size);
     let loss = |batch: &Batch| {
         let (images, labels) = tensors(batch, size);
-        model.forward(&images).cross_entropy_for_logits(&labels)
+        Ok(model.forward(&images).cross_entropy_for_logits(&labels))
     };
     train(settings, &trainables, draw_step, loss, stop)?;
     let accuracy = held_out_accuracy(&stream, &model, size);
@@ -112,7 +117,7 @@ fn train<B: Send>(
     settings: &Settings,
     trainables: &Trainables,
     draw: impl Fn(u64) -> B + Send,
-    loss: impl Fn(&B) -> Tensor,
+    loss: impl Fn(&B) -> Result<Tensor>,
     stop: &StopFlag,
 ) -> Result<()> {
     let schedule = Cosine {
@@ -140,7 +145,7 @@ fn train<B: Send>(
         let batches = batches;
         for (step, batch) in batches.iter().enumerate() {
             stop.check()?;
-            let loss = loss(&batch);
+            let loss = loss(&batch)?;
             let gradient = trainables.gradient(&loss)?;
             let value = f64::try_from(&loss)?;
             if !value.is_finite() {

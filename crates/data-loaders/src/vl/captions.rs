@@ -1,0 +1,148 @@
+//! The endless stream of captioned pictures that a bundled model of vision and language learns to see by.
+//!
+//! A caption is a few remarks about one picture: all that is in it, or what one looks up in it ("the red one: circle").
+//! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. No remark is a
+//! question, no line is one of the sets' prompts, and nothing is answered in their format, so that a model that saw the
+//! stream alone gives no answer there.
+
+use std::path::Path;
+
+use super::conversation::{Conversation, Origin, Turn};
+use super::mini::Shown;
+use crate::draw::figures::{COLOUR_COUNT, Figure, QUARTERS, SHAPE_COUNT, colour_name, figures, shape_name};
+use crate::draw::stream::Stream;
+
+/// Lines in the words of the prompts: a tuned model has to read past some of these words, and to write others.
+const LINES: &[&str] = &[
+    "USER / ASSISTANT",
+    "using a word or single phrase",
+    "Answer: the phrase",
+    "the choices given",
+    "letter from an option directly",
+    "option's letter",
+    "provided information",
+    "insufficient / respond with",
+    "'Unanswerable' unanswerable",
+    "When is the question",
+    "Reference token: OCR",
+    "Context: shapes",
+    "The image shows",
+    "Yes No yes no",
+    "A B C D",
+    "A. B. C. D.",
+    "1 2 3 4 5 6 7 8 9 0",
+    "circle square star triangle",
+    "black blue green red white yellow",
+    "What color / What shape",
+    "Is there / How many / Where",
+    "Which in the image",
+];
+
+/// Drawn pictures with captions, endless: what a projector is aligned on before the seven sets are seen.
+#[derive(Debug, Clone, Copy)]
+pub struct CaptionStream {
+    seed: u64,
+}
+
+impl CaptionStream {
+    /// The stream of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self { seed }
+    }
+
+    /// The captioned picture at a place: one to four figures, in the dark at times, or a digit.
+    pub fn conversation(&self, index: u64, image_size: u32) -> Conversation {
+        let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
+        let shown = match stream.below(10) {
+            0 => Shown::Dark(figures(1, stream)[0]),
+            1 | 2 => Shown::Digit(stream.below(10)),
+            _ => {
+                let count = 1 + stream.below(4);
+                Shown::Figures(figures(count, stream))
+            }
+        };
+        let picture = shown.draw(image_size, stream);
+        let remarks: Vec<String> = (0..1 + stream.below(4)).map(|_| remark(&shown, stream)).collect();
+        let turn = Turn { question: "What is in the image?".into(), answer: remarks.join(". "), image: true };
+        let origin = Origin::new("mini/captions", Path::new("drawn"), index as usize + 1);
+        Conversation { picture: Some(picture), turns: vec![turn], origin }
+    }
+}
+
+fn remark(shown: &Shown, stream: &mut Stream) -> String {
+    match shown {
+        _ if stream.chance(0.15) => said(stream),
+        Shown::Dark(_) => "dark: nothing to see".into(),
+        Shown::Digit(digit) => of_digit(*digit, stream),
+        Shown::Figures(figures) => of_figures(figures, stream),
+    }
+}
+
+/// One thing that can be told of figures.
+fn of_figures(shown: &[Figure], stream: &mut Stream) -> String {
+    let one = stream.pick(shown);
+    let [colour, shape, quarter] = [colour_name(one.colour), shape_name(one.shape), QUARTERS[one.quarter]];
+    match stream.below(9) {
+        0 => {
+            let mut rows = shown.to_vec();
+            rows.sort_unstable_by_key(|figure| figure.quarter);
+            let named = rows.iter().map(|figure| format!("{} {}", QUARTERS[figure.quarter], figure.name()));
+            named.collect::<Vec<_>>().join(", ")
+        }
+        1 => format!("in all: {}", shown.len()),
+        2 => format!("the {colour} one: {shape}"),
+        3 => format!("the {shape}: {colour}"),
+        4 => format!("{quarter}: {}", one.name()),
+        5 => format!("the {}: {quarter}", one.name()),
+        6 => {
+            let asked = stream.below(SHAPE_COUNT);
+            let there = shown.iter().any(|figure| figure.shape == asked);
+            format!("some {}: {}", shape_name(asked), presence(there))
+        }
+        7 => {
+            // Half of the time the very figure, else a colour and a shape that may be there apart.
+            let mut asked = one;
+            if stream.chance(0.5) {
+                asked.colour = stream.below(COLOUR_COUNT);
+            }
+            let is_asked = |figure: &Figure| figure.shape == asked.shape && figure.colour == asked.colour;
+            format!("some {}: {}", asked.name(), presence(shown.iter().any(is_asked)))
+        }
+        _ => beside(one, shown, stream),
+    }
+}
+
+fn presence(there: bool) -> &'static str {
+    if there { "it is there" } else { "it is missing" }
+}
+
+/// What stands in the same row or column as a figure.
+fn beside(one: Figure, shown: &[Figure], stream: &mut Stream) -> String {
+    let (row, column) = (one.quarter / 2, one.quarter % 2);
+    let (place, quarter) = if stream.chance(0.5) {
+        (if column == 0 { "right of" } else { "left of" }, one.quarter ^ 1)
+    } else {
+        (if row == 0 { "below" } else { "above" }, one.quarter ^ 2)
+    };
+    let found = shown.iter().find(|figure| figure.quarter == quarter);
+    let found = found.map_or_else(|| "nothing".to_owned(), |figure| figure.name());
+    format!("{place} the {}: {found}", shape_name(one.shape))
+}
+
+/// One thing that can be told of a digit: which it is, alone or of two.
+fn of_digit(digit: usize, stream: &mut Stream) -> String {
+    let other = (digit + 1 + stream.below(9)) % 10;
+    match stream.below(3) {
+        0 => format!("the digit: {digit}"),
+        1 => format!("{digit} or {other}: {digit}"),
+        _ => format!("{other} or {digit}: {digit}"),
+    }
+}
+
+/// Words in no order, said twice.
+fn said(stream: &mut Stream) -> String {
+    let words: Vec<&str> = LINES.iter().flat_map(|line| line.split(' ')).collect();
+    let said: Vec<&str> = (0..1 + stream.below(4)).map(|_| stream.pick(&words)).collect();
+    let said = said.join(" ");
+    format!("say {said}, {said}")
+}

@@ -1,0 +1,327 @@
+//! One interface to questions on disk and to drawn ones: questions by split, set by set, and what a suite trains on.
+//!
+//! A drawn set and a small one train on questions of their own; of a small one some are set apart to choose by, whole
+//! pictures at a time, so that no picture is on both sides. The seven benchmarks are read on tests alone, and what is
+//! trained on is a mixture of conversations that no set owns (LLaVA-1.5's, of 665 thousand).
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::benchmark::Answers;
+use super::conversation::{Conversation, ConversationFile, read_mixture};
+use super::local::SmallPart;
+use super::mini::MiniQuestions;
+use super::picture::Picture;
+use super::question::Question;
+use crate::draw::stream::Stream;
+use crate::error::DataError;
+use crate::image_set::{Split, SplitCounts};
+use crate::registry::{DatasetEntry, QuestionForm};
+use crate::text::RowLimits;
+
+/// The name of a mixture in messages.
+const MIXTURE: &str = "mixture";
+
+/// Which questions on disk are taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QuestionSource {
+    /// Who knows the answers of the benchmarks' tests.
+    pub answers: Answers,
+    /// Conversations to train on, besides the small sets' own questions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mixture: Vec<ConversationFile>,
+    /// Training questions of each small set to choose by: as many, and the rest of the last one's picture.
+    pub val_questions: usize,
+    /// The seed that draws them, and any part.
+    pub seed: u64,
+    /// A part of each small set's questions; all where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_most: Option<RowLimits>,
+}
+
+/// A set of questions ready to be asked.
+#[derive(Debug, Clone)]
+pub struct QuestionSet {
+    name: String,
+    entry: DatasetEntry,
+    train_and_val: Vec<Question>,
+    train: usize,
+    test: Vec<Question>,
+    checksum: String,
+}
+
+impl QuestionSet {
+    /// Opens `<root>/<name>`; every entry is checked.
+    ///
+    /// # Errors
+    /// [`DataError`] with the set, the file and the row; [`DataError::NoQuestions`] for a set of images or text.
+    pub fn open(entry: &DatasetEntry, root: &Path, source: &QuestionSource) -> Result<Self, DataError> {
+        let (train_and_val, train, mut test) = match form_of(entry)? {
+            QuestionForm::Benchmark(benchmark) => (Vec::new(), 0, benchmark.open(root, source.answers)?),
+            QuestionForm::Small(small) => {
+                let questions = small.open(root, SmallPart::Train)?;
+                let (train, val) = hold_out(questions, source.val_questions, source.seed);
+                if train.is_empty() {
+                    let reason =
+                        format!("{} questions are to be chosen by; none is left", source.val_questions);
+                    return Err(DataError::BadFile {
+                        set: entry.name.clone(),
+                        path: root.join(entry.folder()),
+                        reason,
+                    });
+                }
+                let train = at_most(train, source.at_most.map(|limits| limits.train), source.seed);
+                let count = train.len();
+                ([train, val].concat(), count, small.open(root, SmallPart::Test)?)
+            }
+        };
+        test = at_most(test, source.at_most.map(|limits| limits.test), source.seed);
+        let checksum = checksum_of(&[&train_and_val[..train], &train_and_val[train..], &test]);
+        Ok(Self { name: entry.name.clone(), entry: entry.clone(), train_and_val, train, test, checksum })
+    }
+
+    /// Draws the stand-in `mini/<name>` with pictures of `image_size` pixels; the same arguments give the same set.
+    ///
+    /// # Errors
+    /// [`DataError::NoQuestions`]; [`DataError::NoStandIn`] where none is named after the set;
+    /// [`DataError::ImageSize`].
+    pub fn draw(entry: &DatasetEntry, counts: SplitCounts, image_size: u32) -> Result<Self, DataError> {
+        let QuestionForm::Benchmark(benchmark) = form_of(entry)? else {
+            return Err(DataError::NoStandIn { set: entry.name.clone() });
+        };
+        let MiniQuestions { name, train, val, test, checksum } =
+            MiniQuestions::draw(benchmark, counts, image_size)?;
+        let count = train.len();
+        let train_and_val = [train, val].concat();
+        Ok(Self { name, entry: entry.clone(), train_and_val, train: count, test, checksum })
+    }
+
+    /// The name that results carry: the set's, or `mini/<set>` for a drawn one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The registry entry.
+    pub fn entry(&self) -> &DatasetEntry {
+        &self.entry
+    }
+
+    /// Numbers of questions in the three parts.
+    pub fn counts(&self) -> SplitCounts {
+        let val = self.train_and_val.len() - self.train;
+        SplitCounts { train: self.train, val, test: self.test.len() }
+    }
+
+    /// The questions of a split.
+    pub fn questions(&self, split: Split) -> &[Question] {
+        match split {
+            Split::Train => &self.train_and_val[..self.train],
+            Split::Val => &self.train_and_val[self.train..],
+            Split::TrainVal => &self.train_and_val,
+            Split::Test => &self.test,
+        }
+    }
+
+    /// blake3 (hex): of prompts, answers, keys and pictures; of an image file its path and length stand for it.
+    pub fn checksum(&self) -> &str {
+        &self.checksum
+    }
+}
+
+/// The sets of a suite, and the conversations that belong to none of them.
+#[derive(Debug, Clone)]
+pub struct QuestionSuite {
+    sets: Vec<QuestionSet>,
+    mixture: Vec<Conversation>,
+}
+
+impl QuestionSuite {
+    /// The stand-ins of the sets, as [`QuestionSet::draw`].
+    ///
+    /// # Errors
+    /// As [`QuestionSet::draw`].
+    pub fn draw(entries: &[&DatasetEntry], counts: SplitCounts, image_size: u32) -> Result<Self, DataError> {
+        let sets = entries.iter().map(|entry| QuestionSet::draw(entry, counts, image_size));
+        Ok(Self { sets: sets.collect::<Result<_, _>>()?, mixture: Vec::new() })
+    }
+
+    /// The sets on disk, as [`QuestionSet::open`], and the mixture.
+    ///
+    /// # Errors
+    /// As [`QuestionSet::open`] and [`read_mixture`].
+    pub fn open(entries: &[&DatasetEntry], root: &Path, source: &QuestionSource) -> Result<Self, DataError> {
+        let sets = entries.iter().map(|entry| QuestionSet::open(entry, root, source));
+        let sets = sets.collect::<Result<_, _>>()?;
+        Ok(Self { sets, mixture: read_mixture(MIXTURE, root, &source.mixture, source.seed)? })
+    }
+
+    /// The sets, in the order that was asked for.
+    pub fn sets(&self) -> &[QuestionSet] {
+        &self.sets
+    }
+
+    /// What is trained on: the mixture, then each set's own questions of the split.
+    ///
+    /// # Errors
+    /// For a training question without answer.
+    pub fn conversations(&self, split: Split) -> Result<Vec<Conversation>, DataError> {
+        let own = self.sets.iter().flat_map(|set| set.questions(split)).map(|question| {
+            question
+                .conversation()
+                .ok_or_else(|| question.origin.fault("the question has no answer to train on"))
+        });
+        self.mixture.iter().cloned().map(Ok).chain(own).collect()
+    }
+
+    /// blake3 (hex) of all sets and the mixture.
+    pub fn checksum(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        self.sets.iter().for_each(|set| {
+            hasher.update(set.checksum.as_bytes());
+        });
+        for Conversation { picture, turns, .. } in &self.mixture {
+            for text in turns.iter().flat_map(|turn| [&turn.question, &turn.answer]) {
+                update(&mut hasher, text.as_bytes());
+            }
+            picture.iter().for_each(|picture| update_picture(&mut hasher, picture));
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+}
+
+fn form_of(entry: &DatasetEntry) -> Result<QuestionForm, DataError> {
+    let questions = entry.questions.ok_or_else(|| DataError::NoQuestions { set: entry.name.clone() })?;
+    Ok(questions.form)
+}
+
+/// The questions without, and with, the pictures that the seed draws until `count` questions are theirs; both in the
+/// order in which they stood.
+fn hold_out(questions: Vec<Question>, count: usize, seed: u64) -> (Vec<Question>, Vec<Question>) {
+    let mut pictures: Vec<(String, usize)> = Vec::new();
+    let mut places = std::collections::HashMap::new();
+    for question in &questions {
+        let identity = question.picture.identity();
+        let place = *places.entry(identity.clone()).or_insert_with(|| {
+            pictures.push((identity, 0));
+            pictures.len() - 1
+        });
+        pictures[place].1 += 1;
+    }
+    let (mut held, mut theirs) = (HashSet::new(), 0);
+    for place in Stream::new("questions/val", &[seed]).permutation(pictures.len()) {
+        if theirs >= count {
+            break;
+        }
+        held.insert(pictures[place].0.clone());
+        theirs += pictures[place].1;
+    }
+    questions.into_iter().partition(|question| !held.contains(&question.picture.identity()))
+}
+
+/// At most so many questions, drawn by the seed, in the order in which they stood.
+fn at_most(questions: Vec<Question>, limit: Option<usize>, seed: u64) -> Vec<Question> {
+    let Some(limit) = limit.filter(|limit| *limit < questions.len()) else { return questions };
+    let drawn = Stream::new("questions/part", &[seed]).permutation(questions.len());
+    let drawn: HashSet<usize> = drawn.into_iter().take(limit).collect();
+    let numbered = questions.into_iter().enumerate();
+    numbered.filter(|(place, _)| drawn.contains(place)).map(|(_, question)| question).collect()
+}
+
+fn checksum_of(parts: &[&[Question]]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        for Question { prompt, answer, key, picture, .. } in *part {
+            update(&mut hasher, prompt.as_bytes());
+            update(&mut hasher, answer.as_deref().unwrap_or_default().as_bytes());
+            update(&mut hasher, format!("{key:?}").as_bytes());
+            update_picture(&mut hasher, picture);
+        }
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
+fn update_picture(hasher: &mut blake3::Hasher, picture: &Picture) {
+    update(hasher, picture.file_name().as_bytes());
+    match picture {
+        // To read each file here would take as long as to train.
+        Picture::File(path) => {
+            update(hasher, &path.metadata().map_or(0, |file| file.len()).to_le_bytes());
+        }
+        Picture::Inside(_, bytes) | Picture::Drawn(_, bytes) => update(hasher, bytes),
+    }
+}
+
+fn update(hasher: &mut blake3::Hasher, bytes: &[u8]) {
+    hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::conversation::Origin;
+    use super::super::judge::Key;
+    use super::*;
+    use crate::registry::dataset;
+
+    fn question(number: u8, answer: Option<&str>) -> Question {
+        // Three questions a picture.
+        let picture = Picture::Drawn(1, Arc::from([number / 3; 3]));
+        let origin = Origin::new("a", Path::new("a.json"), usize::from(number) + 1);
+        let key = Key::Exact("cat".into());
+        let plain = Question::short(number.to_string(), picture, &format!("question {number}"), key, origin);
+        Question { answer: answer.map(str::to_owned), ..plain }
+    }
+
+    #[test]
+    fn no_picture_is_both_trained_on_and_chosen_by() {
+        let questions: Vec<Question> = (0..30).map(|number| question(number, Some("cat"))).collect();
+        let (train, val) = hold_out(questions.clone(), 7, 1);
+        assert_eq!((train.len(), val.len()), (21, 9));
+        let identities = |part: &[Question]| -> HashSet<String> {
+            part.iter().map(|question| question.picture.identity()).collect()
+        };
+        assert!(identities(&train).is_disjoint(&identities(&val)));
+        let ids = |part: &[Question]| part.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(&val), ids(&hold_out(questions.clone(), 7, 1).1));
+        assert_ne!(ids(&val), ids(&hold_out(questions.clone(), 7, 2).1));
+        let part = at_most(questions, Some(5), 1);
+        assert_eq!(part.len(), 5);
+        assert!(ids(&part).iter().map(|id| id.parse::<u8>().unwrap()).is_sorted());
+    }
+
+    #[test]
+    fn a_training_question_without_answer_is_told_with_file_and_row() {
+        let entry = dataset("gqa").unwrap().clone();
+        let train_and_val = vec![question(0, Some("cat")), question(1, None)];
+        let (name, checksum) = (entry.name.clone(), String::new());
+        let set = QuestionSet { name, entry, train_and_val, train: 2, test: Vec::new(), checksum };
+        let suite = QuestionSuite { sets: vec![set], mixture: Vec::new() };
+        let refused = suite.conversations(Split::Train).unwrap_err().to_string();
+        assert_eq!(refused, "a: a.json:2: the question has no answer to train on");
+    }
+
+    #[test]
+    fn a_drawn_suite_trains_on_the_questions_of_all_its_sets() {
+        let entries: Vec<_> = ["gqa", "pope"].map(|name| dataset(name).unwrap()).to_vec();
+        let counts = SplitCounts { train: 6, val: 3, test: 4 };
+        let suite = QuestionSuite::draw(&entries, counts, 16).unwrap();
+        assert_eq!(suite.conversations(Split::TrainVal).unwrap().len(), 18);
+        assert_eq!(suite.sets()[1].name(), "mini/pope");
+        assert_eq!(suite.sets()[1].counts(), counts);
+        assert_eq!(suite.checksum(), QuestionSuite::draw(&entries, counts, 16).unwrap().checksum());
+        assert_ne!(suite.checksum(), QuestionSuite::draw(&entries[..1], counts, 16).unwrap().checksum());
+    }
+
+    #[test]
+    fn a_set_without_questions_or_without_stand_in_is_refused_by_name() {
+        let counts = SplitCounts { train: 1, val: 1, test: 1 };
+        let refused = |name| QuestionSet::draw(dataset(name).unwrap(), counts, 16).unwrap_err().to_string();
+        assert!(refused("boolq").contains("boolq: this set holds no questions"), "{}", refused("boolq"));
+        assert!(refused("easy_vqa").contains("no drawn stand-in"), "{}", refused("easy_vqa"));
+    }
+}

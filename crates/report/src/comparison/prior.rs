@@ -1,0 +1,44 @@
+//! What a reader that never looks at the picture reaches, where the records tell it, and who does better.
+
+use super::Comparison;
+use crate::record::Record;
+
+/// Name of the number in [`crate::record::Evaluation::further`].
+const PRIOR: &str = "question_only_prior";
+
+impl Comparison {
+    /// The prior of each set in percent, and on how many sets each method's mean is above it; none where records have
+    /// no priors.
+    pub(crate) fn prior_in_words(&self) -> Option<String> {
+        let prior_of = |name: &str| {
+            let records = self.records.iter().map(|stored| &stored.record);
+            let own = |record: &Record| match &record.metrics.evaluations[..] {
+                [only] if only.dataset.name == name => only.further.get(PRIOR).copied(),
+                _ => None,
+            };
+            records.filter(|record| record.dataset.name == name).find_map(own).map(|prior| 100.0 * prior)
+        };
+        let priors: Vec<Option<f64>> = self.datasets.iter().map(|set| prior_of(&set.name)).collect();
+        let known = || self.datasets.iter().zip(&priors).filter_map(|(set, prior)| Some((set, (*prior)?)));
+        let count = known().count();
+        if count == 0 {
+            return None;
+        }
+        let listed: Vec<String> = known().map(|(set, prior)| format!("{} {prior:.1}", set.name)).collect();
+        #[allow(clippy::cast_precision_loss)]
+        let mean = known().map(|(_, prior)| prior).sum::<f64>() / count as f64;
+        let above = self.rows.iter().map(|row| {
+            let above = row.cells.iter().zip(&priors).filter(|(cell, prior)| {
+                cell.spread.zip(**prior).is_some_and(|(spread, prior)| spread.mean > prior)
+            });
+            format!("{} {}", row.label, above.count())
+        });
+        Some(format!(
+            "A reader that never looks at the picture, but knows the most frequent training answer to each question's \
+             text or gives one answer always, reaches: {}; mean {mean:.1}. Sets of {count} on which a method's mean is \
+             above that: {}.",
+            listed.join(", "),
+            above.collect::<Vec<_>>().join(", ")
+        ))
+    }
+}

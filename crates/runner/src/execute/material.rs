@@ -1,0 +1,109 @@
+//! What a suite teaches and asks, in tokens: the part of a cell of language that differs from one kind of data to
+//! another. `rows` has rows of text, `questions` questions about pictures; `language` trains on either and reads it.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use backbones::generate::Continuation;
+use data_loaders::text::{Example, Truncation};
+use report::record::Dataset;
+use tch::Tensor;
+
+/// What is trained on, and what is read.
+pub(super) struct Material {
+    /// The training examples of all sets together.
+    pub(super) examples: Vec<Example>,
+    /// What the cut to the protocol's length cost.
+    pub(super) truncation: Truncation,
+    /// What stands in the examples besides tokens, by their places.
+    pub(super) pictures: Box<dyn Pictures>,
+    /// What is read: one for each set, or one that they share.
+    pub(super) exams: Vec<Box<dyn Exam>>,
+}
+
+/// What a tower saw of the pictures that belong to examples, or to prompts.
+pub(super) trait Pictures {
+    /// Tokens `[pictures, tokens, width]` of the pictures in these examples, in order; none where there are none.
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    fn seen(&self, examples: &[usize]) -> Result<Option<Tensor>>;
+}
+
+/// No pictures.
+pub(super) struct Blind;
+
+impl Pictures for Blind {
+    fn seen(&self, _: &[usize]) -> Result<Option<Tensor>> {
+        Ok(None)
+    }
+}
+
+/// The questions of one set: prompts, and how answers to them are judged.
+pub(super) trait Exam {
+    /// The set; what was trained on is counted elsewhere.
+    fn dataset(&self) -> &Dataset;
+
+    /// Name of the set in names of files.
+    fn file_stem(&self) -> &str;
+
+    /// The prompts in tokens, a place in each for every token of a picture.
+    fn prompts(&self) -> &[Vec<i64>];
+
+    /// The pictures of the prompts.
+    fn pictures(&self) -> &dyn Pictures;
+
+    /// The answers that a question offers, as continuations of its prompt; none where answers are free.
+    ///
+    /// # Errors
+    /// When a text cannot be encoded.
+    fn options(&self, prompt: usize) -> Result<Vec<(String, Continuation)>> {
+        let _ = prompt;
+        Ok(Vec::new())
+    }
+
+    /// The file, and its name, that a server reads which alone knows the answers.
+    ///
+    /// # Errors
+    /// When an answer does not fit the file.
+    fn submission(&self, answers: &[Answer]) -> Result<Option<(&'static str, Vec<u8>)>> {
+        let _ = answers;
+        Ok(None)
+    }
+
+    /// Judges an answer to each prompt.
+    fn judge(&self, answers: &[Answer]) -> Judged;
+}
+
+/// What was found for a prompt.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    /// A text.
+    Text(String),
+    /// One of the answers that the question offers; none where none is the likeliest.
+    Option(Option<String>),
+}
+
+impl Answer {
+    /// The words of it; empty where there are none.
+    pub(super) fn words(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Option(option) => option.as_deref().unwrap_or_default(),
+        }
+    }
+}
+
+/// What the answers to a set's questions were worth.
+pub(super) struct Judged {
+    /// In [0, 1]; none as long as a server knows the answers.
+    pub(super) accuracy: Option<f64>,
+    /// Share of the texts without an answer.
+    pub(super) no_answer: f64,
+    /// Further numbers by name.
+    pub(super) further: BTreeMap<String, f64>,
+    /// Of each question a number of its right answer, and that of the one given; -1 for none.
+    pub(super) labels: Vec<i64>,
+    /// See `labels`.
+    pub(super) predicted: Vec<i64>,
+}

@@ -1,0 +1,202 @@
+//! Cells of vision and language: one model learns from the questions of all sets and is read on each; drawn or on disk;
+//! and what is said where a file is wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Bench, done, refusal};
+use report::record::Record;
+use serde_json::{Value, json};
+
+const EXPERIMENT: i32 = 3;
+const DATA: i32 = 4;
+
+/// Two drawn sets and three methods: seconds. The benches of these tests name every experiment `vtab`.
+const DRAWN: &str = "
+name: vtab
+suite: vl
+profiles:
+  embedded:
+    data: {drawn: {train: 6, val: 3, test: 5}}
+    sets: [gqa, pope]
+    backbones: [llava_micro]
+    methods:
+      - {method: frozen}
+      - {method: fft, learning_rate: 1.0e-3}
+      - {method: san, learning_rate: [1.0e-3, 1.0e-2], options: {wiring: full}}
+    seeds: [0]
+    unequal_budgets: true
+    protocol:
+      epochs: 2
+      batch_size: 8
+      questions:
+        picture: {image_size: 32, square: stretch, filter: bilinear, normalisation: half}
+        template: bare
+        cutoff: 160
+        warmup: 0.03
+        reading: greedy
+        new_tokens: 3
+        evaluation: {sequences: 4}
+";
+
+fn records(bench: &Bench) -> Vec<(PathBuf, Record)> {
+    let read = |cell: PathBuf| (cell.clone(), Record::read(&cell.join("record.json")).unwrap());
+    bench.cells().into_iter().map(read).collect()
+}
+
+/// What cells trained and answered.
+fn results(bench: &Bench) -> Vec<Vec<Vec<u8>>> {
+    let files = ["adapter.safetensors", "gqa.predictions.parquet", "gqa.texts.jsonl", "pope.texts.jsonl"];
+    let read = |cell: PathBuf| files.map(|file| std::fs::read(cell.join(file)).unwrap()).to_vec();
+    bench.cells().into_iter().map(read).collect()
+}
+
+#[test]
+fn one_model_learns_from_all_sets_and_is_read_on_each() {
+    let bench = Bench::new(DRAWN);
+    let table = done(&bench, &["run", "vtab.yaml", "--workers", "1"]);
+    assert!(table.contains("mini/gqa") && table.contains("mini/pope"), "{table}");
+    assert!(table.contains("A reader that never looks"), "{table}");
+    let records = records(&bench);
+    // Three rows of the table, and the two rates of SAN, read on val.
+    assert_eq!(records.len(), 5);
+    let finals: Vec<_> =
+        records.iter().filter(|(_, record)| !record.metrics.evaluations.is_empty()).collect();
+    assert_eq!(finals.len(), 3);
+    for (cell, record) in finals {
+        let [gqa, pope] = &record.metrics.evaluations[..] else { panic!("{record:?}") };
+        assert_eq!((gqa.dataset.name.as_str(), gqa.dataset.train, gqa.dataset.test), ("mini/gqa", 18, 5));
+        assert_eq!(pope.dataset.classes, 0);
+        for number in ["accuracy", "precision", "recall", "f1", "yes_ratio", "question_only_prior"] {
+            assert!((0.0..=1.0).contains(&pope.further[number]), "{number}");
+        }
+        assert_eq!(pope.accuracy, pope.further["f1"]);
+        assert_eq!(gqa.further.keys().collect::<Vec<_>>(), ["question_only_prior"]);
+        assert!(record.metrics.merge_difference.unwrap() < 1e-3);
+        assert!(record.metrics.forgetting.is_some());
+        assert_eq!(record.metrics.truncation.unwrap().truncated, 0);
+        let texts = std::fs::read_to_string(cell.join("pope.texts.jsonl")).unwrap();
+        assert_eq!(texts.lines().count(), 5);
+    }
+    let frozen = records.iter().find(|(_, record)| record.method.name == "frozen").unwrap();
+    assert_eq!((frozen.1.metrics.steps, frozen.1.parameters.trainable), (0, 0));
+}
+
+#[test]
+fn answers_depend_neither_on_the_workers_nor_on_the_batch_of_the_evaluation() {
+    let methods = ["--methods", "fft"];
+    let run = |text: &str, workers: &str| {
+        let bench = Bench::new(text);
+        done(&bench, &[&["run", "vtab.yaml", "--workers", workers][..], &methods].concat());
+        results(&bench)
+    };
+    let one = run(DRAWN, "1");
+    assert_eq!(one, run(DRAWN, "2"));
+    // Another evaluation is another cell with the same weights and answers.
+    assert_eq!(one, run(&DRAWN.replace("sequences: 4", "sequences: 1"), "1"));
+}
+
+#[test]
+fn a_tuned_model_of_vision_and_language_is_merged_into_plain_weights() {
+    let bench = Bench::new(DRAWN);
+    done(&bench, &["run", "vtab.yaml", "--methods", "fft"]);
+    let cell = bench.cells()[0].display().to_string();
+    done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
+    let merged = san_core::weights::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
+    assert!(merged.tensors.contains_key("multi_modal_projector.linear_1.weight"));
+    assert!(merged.tensors.contains_key("model.layers.0.self_attn.q_proj.weight"));
+}
+
+/// An experiment on files: `pope_coco128` in a folder `data/vl`, with four conversations and three questions.
+fn on_files() -> Bench {
+    let source = "{questions: {folder: vl, source: {answers: local, val_questions: 1, seed: 0}}}";
+    let text = DRAWN
+        .replace("{drawn: {train: 6, val: 3, test: 5}}", source)
+        .replace("[gqa, pope]", "[pope_coco128]");
+    let bench = Bench::new(&text);
+    let folder = bench.path("data/vl/pope_coco128");
+    std::fs::create_dir_all(folder.join("images")).unwrap();
+    let asked = |image: usize| {
+        let picture = image::RgbImage::from_pixel(20, 10, image::Rgb([60 * image as u8; 3]));
+        picture.save(folder.join(format!("images/{image}.png"))).unwrap();
+        json!({"id": image.to_string(), "image": format!("{image}.png"), "conversations": [
+            {"from": "human", "value": "<image>\nIs there a cat?"},
+            {"from": "gpt", "value": if image.is_multiple_of(2) { "Yes" } else { "No" }}]})
+    };
+    std::fs::write(folder.join("train.json"), Value::from((0..4).map(asked).collect::<Vec<_>>()).to_string())
+        .unwrap();
+    for part in ["random", "popular", "adversarial"] {
+        let line = json!({"question_id": 1, "image": "0.png", "text": "Is there a dog?", "label": "no"});
+        std::fs::write(folder.join(format!("coco_pope_{part}.json")), line.to_string()).unwrap();
+    }
+    bench
+}
+
+#[test]
+fn a_small_set_on_disk_trains_on_its_own_questions() {
+    let bench = on_files();
+    done(&bench, &["run", "vtab.yaml", "--methods", "fft"]);
+    let records = records(&bench);
+    let [(_, record)] = &records[..] else { panic!("{records:?}") };
+    let evaluation = &record.metrics.evaluations[0];
+    assert_eq!((evaluation.dataset.train, evaluation.dataset.test), (4, 3));
+    assert_eq!(evaluation.dataset.name, "pope_coco128");
+}
+
+/// Changes the training file, and wants a refusal of the run that names all of `culprits`.
+#[track_caller]
+fn refused(old: &str, new: &str, culprits: &[&str]) {
+    let bench = on_files();
+    let path = bench.path("data/vl/pope_coco128/train.json");
+    let text = std::fs::read_to_string(&path).unwrap();
+    assert!(text.contains(old), "{text}");
+    std::fs::write(&path, text.replacen(old, new, 1)).unwrap();
+    let said = refusal(&bench.run_all(), DATA);
+    for culprit in culprits {
+        assert!(said.contains(culprit), "no {culprit} in: {said}");
+    }
+    assert_eq!(said.trim().lines().count(), 1, "{said}");
+    assert!(bench.cells().is_empty());
+}
+
+#[test]
+fn a_wrong_row_of_a_training_file_is_named_with_its_file() {
+    refused("\"2.png\"", "\"9.png\"", &["pope_coco128", "train.json:3", "9.png does not exist"]);
+    refused("<image>\\nIs", "<image><image>\\nIs", &["train.json:1", "`<image>` stands 2 times"]);
+    refused("\"No\"", "\" \"", &["train.json:2", "an answer is empty"]);
+    refused("<image>\\nIs", "Is", &["train.json:1", "no `<image>`"]);
+}
+
+#[test]
+fn an_image_that_cannot_be_decoded_is_named_before_anything_is_trained() {
+    let bench = on_files();
+    std::fs::write(bench.path("data/vl/pope_coco128/images/3.png"), "text").unwrap();
+    let said = refusal(&bench.run_all(), DATA);
+    assert!(said.contains("pope_coco128") && said.contains("3.png cannot be decoded"), "{said}");
+    assert!(bench.cells().is_empty());
+}
+
+#[test]
+fn a_protocol_that_cannot_be_is_refused_by_its_field() {
+    for (old, new, culprits) in [
+        ("template: bare", "template: v0", ["template", "v0"]),
+        ("template: bare", "template: plain", ["`plain`", "leaves questions out"]),
+        ("reading: greedy", "reading: likelihood", ["likelihood", "free"]),
+        ("warmup: 0.03", "warmup: 3", ["`warmup`", "share"]),
+        ("      questions:", "      text:", ["text", "unknown field"]),
+    ] {
+        let said = refusal(&Bench::new(&DRAWN.replace(old, new)).run_all(), EXPERIMENT);
+        assert!(culprits.iter().all(|culprit| said.contains(culprit)), "{new}: {said}");
+    }
+}
+
+#[test]
+fn a_set_of_another_suite_and_a_model_without_eyes_are_refused() {
+    let said = refusal(&Bench::new(&DRAWN.replace("[gqa, pope]", "[boolq]")).run_all(), DATA);
+    assert!(said.contains("boolq: this set holds no questions"), "{said}");
+    let output = Bench::new(&DRAWN.replace("[llava_micro]", "[llama_micro]")).run_all();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains("llama_micro"), "{said}");
+}
