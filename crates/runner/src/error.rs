@@ -32,6 +32,18 @@ pub enum RunError {
         /// The set.
         set: String,
     },
+    /// A text is longer than what the model reads at once.
+    #[error("{what} has {tokens} tokens, and {model} reads {context} at once")]
+    TooLong {
+        /// Which text.
+        what: String,
+        /// Its tokens, those that may be written behind it among them.
+        tokens: usize,
+        /// Name of the model.
+        model: String,
+        /// What it reads at once.
+        context: i64,
+    },
     /// Data sets were looked at, and some cannot be used.
     #[error("{} cannot be used: its faults are above", sets.join(", "))]
     Unsound {
@@ -130,7 +142,10 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
             RunError::Experiment { .. } => 3,
-            RunError::Missing { .. } | RunError::Changed { .. } | RunError::Unsound { .. } => 4,
+            RunError::Missing { .. }
+            | RunError::Changed { .. }
+            | RunError::TooLong { .. }
+            | RunError::Unsound { .. } => 4,
             RunError::Write { .. } => WRITE,
             RunError::Unfetched { .. } => 9,
             RunError::Interrupted => INTERRUPTED,

@@ -27,6 +27,14 @@ impl ReaderArchitecture {
         }
     }
 
+    /// Tokens that it reads at once.
+    pub fn context(&self) -> i64 {
+        match self {
+            Self::Language(language) => language.context(),
+            Self::Llava(llava, _) => llava.language.context(),
+        }
+    }
+
     /// The model with what a method put there.
     ///
     /// # Errors

@@ -137,13 +137,14 @@ impl<'a> Run<'a> {
         let LoadedLanguageModel { architecture, layout, weights, .. } = &*loaded;
         let (trainables, attachment) = methods::prepare(&*method, layout, weights, 0, &[cell.seed], device)?;
         let model = architecture.build(weights, &attachment)?;
-        let (protocol, material) = match &cell.protocol.input {
+        let (protocol, material): (LanguageProtocol, Material) = match &cell.protocol.input {
             Input::Text(text) => (text.into(), rows::material(cell, text, &loaded, context)?),
             Input::Questions(asked) => {
                 (asked.into(), questions::material(cell, asked, &loaded, &model, context)?)
             }
             Input::Image(_) => bail!("a cell of images is no cell of language"),
         };
+        material.fits(&cell.backbone, architecture.context(), protocol.new_tokens)?;
         Ok(Self {
             task: Task { cell, protocol, model, material, device },
             learner: Learner::new(trainables, cell.protocol.weight_decay)?,

@@ -9,6 +9,8 @@ use data_loaders::text::{Example, Truncation};
 use report::record::Dataset;
 use tch::Tensor;
 
+use crate::error::RunError;
+
 /// What is trained on, and what is read.
 pub(super) struct Material {
     /// The training examples of all sets together.
@@ -19,6 +21,32 @@ pub(super) struct Material {
     pub(super) pictures: Box<dyn Pictures>,
     /// What is read: one for each set, or one that they share.
     pub(super) exams: Vec<Box<dyn Exam>>,
+}
+
+impl Material {
+    /// Refuses a text that is longer than the model's context, answers of `new_tokens` included.
+    ///
+    /// # Errors
+    /// With the place of the first one.
+    pub(super) fn fits(&self, model: &str, context: i64, new_tokens: i64) -> Result<(), RunError> {
+        let fits = |what: String, tokens: usize| -> Result<(), RunError> {
+            match i64::try_from(tokens) {
+                Ok(length) if length <= context => Ok(()),
+                _ => Err(RunError::TooLong { what, tokens, model: model.to_owned(), context }),
+            }
+        };
+        for (example, row) in self.examples.iter().zip(1..) {
+            fits(format!("training example {row}"), example.tokens.len())?;
+        }
+        let room = usize::try_from(new_tokens).unwrap_or(0);
+        for exam in &self.exams {
+            for (prompt, row) in exam.prompts().iter().zip(1..) {
+                let what = format!("row {row} of {}, room for its answer included,", exam.dataset().name);
+                fits(what, prompt.len() + room)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What a tower saw of the pictures that belong to examples, or to prompts.
