@@ -30,7 +30,7 @@ plan suite profile="embedded" *arguments: setup
 status suite="vtab" profile="embedded" *arguments: setup
     @{{san_program}} status {{suite}} --profile {{profile}} {{arguments}}
 
-# Load a set or a suite into SAN_DATA; --dry-run prints files, sizes and terms
+# Load a set or a suite into SAN_DATA, or published weights into SAN_WEIGHTS; --dry-run prints files, sizes and terms
 fetch name *arguments: setup
     @{{san_program}} fetch {{name}} {{arguments}}
 

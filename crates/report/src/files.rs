@@ -1,10 +1,12 @@
-//! Writing the products: whole or not at all.
+//! Reading logs, and writing the products: whole or not at all.
 //!
 //! Each file is written beside its place under another name, flushed to the disk and renamed, so
 //! that a reader never meets half of one and an interrupted run leaves the former one.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
 
 use crate::comparison::Comparison;
 use crate::error::ReportError;
@@ -45,6 +47,21 @@ pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
     write_atomically(&path, |scratch| crate::parquet_file::write(&tidy, scratch))?;
     written.push(path);
     Ok(written)
+}
+
+/// The lines of a log beside a record, each a JSON value.
+///
+/// # Errors
+/// When it cannot be read, or with the line that is malformed.
+pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReportError> {
+    let refused = |reason: String| ReportError::Drawing { path: path.into(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    lines
+        .map(|(line, number)| {
+            serde_json::from_str(line).map_err(|error| refused(format!("line {number}: {error}")))
+        })
+        .collect()
 }
 
 /// Lets `fill` write a scratch file (with the ending of `path`, in the same folder, which is made if

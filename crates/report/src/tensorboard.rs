@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 
 use crate::comparison::Comparison;
 use crate::error::ReportError;
-use crate::files::write_atomically;
+use crate::files::{json_lines, write_atomically};
 use crate::load::Stored;
 use crate::record::{EPOCHS_FILE, STEPS_FILE};
 
@@ -63,7 +63,7 @@ fn events_of(stored: &Stored) -> Result<Option<Vec<u8>>, ReportError> {
             continue;
         }
         any = true;
-        for line in lines(&path)? {
+        for line in json_lines::<Map<String, Value>>(&path)? {
             let step = line.get(axis).and_then(Value::as_i64).unwrap_or_default();
             let mut scalars = Vec::new();
             collect(&line, axis, axis, &mut scalars);
@@ -71,18 +71,6 @@ fn events_of(stored: &Stored) -> Result<Option<Vec<u8>>, ReportError> {
         }
     }
     Ok(any.then_some(file.bytes))
-}
-
-/// The lines of a log.
-fn lines(path: &Path) -> Result<Vec<Map<String, Value>>, ReportError> {
-    let refused = |reason: String| ReportError::Drawing { path: path.into(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
-    let lines = text.lines().zip(1..);
-    lines
-        .map(|(line, number)| {
-            serde_json::from_str(line).map_err(|error| refused(format!("line {number}: {error}")))
-        })
-        .collect()
 }
 
 /// Adds the numbers of a line as `<prefix>/<field>`, those of a field's own fields too; `axis` is where they stand.

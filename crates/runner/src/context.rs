@@ -82,10 +82,11 @@ impl Context {
         }
     }
 
-    /// Keeps the checksums of drawn sets in a results folder.
+    /// Keeps the checksums of drawn sets in a results folder, and with `believed` uses those that are there.
     #[must_use]
-    pub fn keeping_checksums(self, results: &Path) -> Self {
-        Self { drawn_checksums: Some(DrawnChecksums::open(results)), ..self }
+    pub fn keeping_checksums(self, results: &Path, believed: bool) -> Self {
+        let kept = if believed { DrawnChecksums::open(results) } else { DrawnChecksums::anew(results) };
+        Self { drawn_checksums: Some(kept), ..self }
     }
 
     /// The device of the weights.

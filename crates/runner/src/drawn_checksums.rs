@@ -1,7 +1,8 @@
 //! The checksums of drawn sets, kept from one command to the next: to know one anew a set has to be drawn, which
 //! would make up most of the time of `san plan` and `san status`.
 //!
-//! What another build of the program said is not believed: the generators may have changed.
+//! What another build of the program said is not believed: the generators may have changed. A run believes nothing, and
+//! writes the file anew.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,12 @@ impl DrawnChecksums {
     /// What is kept in a results folder, if it is there and of this program.
     pub(crate) fn open(results: &Path) -> Self {
         Self::of_program(results, program().unwrap_or_default())
+    }
+
+    /// Nothing but the place to keep it: a run draws its sets anyway, and what was kept may be damaged.
+    pub(crate) fn anew(results: &Path) -> Self {
+        let kept = Kept { program: program().unwrap_or_default(), checksums: BTreeMap::new() };
+        Self { path: results.join(FILE), kept }
     }
 
     fn of_program(results: &Path, program: String) -> Self {
@@ -87,6 +94,9 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace(set.checksum(), &lie)).unwrap();
         assert_eq!(open("one").of(&set, 8), lie);
+        assert_eq!(DrawnChecksums::anew(folder.path()).of(&set, 8), set.checksum());
+        assert!(!std::fs::read_to_string(&path).unwrap().contains(&lie));
+        std::fs::write(&path, text.replace(set.checksum(), &lie)).unwrap();
         assert_eq!(open("two").of(&set, 8), set.checksum());
         std::fs::write(&path, text.replace(set.checksum(), "half")).unwrap();
         assert_eq!(open("one").of(&set, 8), set.checksum());

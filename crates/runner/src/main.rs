@@ -26,7 +26,7 @@ enum Command {
     Plan(commands::run::Arguments),
     /// Run the cells of an experiment that are not done, then print its table.
     Run(commands::run::Arguments),
-    /// Print how far an experiment is; reads, never writes.
+    /// Print how far an experiment is; starts nothing.
     Status(commands::run::Arguments),
     /// Tables, or figures, of what has been run.
     Report(commands::report::Arguments),
@@ -34,7 +34,7 @@ enum Command {
     Merge(commands::merge::Arguments),
     /// Every data set: classes, sizes of its splits, licence; downloads with --markdown.
     Datasets(commands::datasets::Arguments),
-    /// Load a set or a suite: from its official addresses, a mirror or a local archive.
+    /// Load a set, a suite or published weights: from their official addresses, a mirror or a local archive.
     Fetch(commands::fetch::Arguments),
     /// Look at every image of a set or suite: damage, duplicates, counts; writes a manifest.
     Verify(commands::verify::Arguments),

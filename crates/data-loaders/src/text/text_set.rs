@@ -32,7 +32,8 @@ pub struct TextSource {
     pub at_most: Option<RowLimits>,
 }
 
-/// A part of the rows, for runs that cannot be long: drawn by `val_seed`, in the order of the files.
+/// A part of the rows or questions, for runs that cannot be long: drawn by the seed of the source, in the order of the
+/// files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowLimits {

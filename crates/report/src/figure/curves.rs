@@ -1,8 +1,6 @@
 //! The learning curves of one SAN model, from `epochs.jsonl`: what it reads with both mechanisms, with one of
 //! them, and with the head alone, beside its training loss.
 
-use std::path::Path;
-
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde::Deserialize;
@@ -11,7 +9,6 @@ use super::canvas::{Failure, Figure};
 use super::labels::Area;
 use super::palette::qualitative;
 use super::plot::{Panel, draw_legend, draw_mark, draw_title, range};
-use crate::error::ReportError;
 use crate::record::Record;
 
 const SIZE: (u32, u32) = (1400, 720);
@@ -34,18 +31,6 @@ struct Readings {
     nt: f64,
     sp: f64,
     head: f64,
-}
-
-/// Reads the epochs of a cell.
-pub(super) fn read(path: &Path) -> Result<Vec<Epoch>, ReportError> {
-    let refused = |reason: String| ReportError::Drawing { path: path.into(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
-    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(place, line)| {
-            serde_json::from_str(line).map_err(|error| refused(format!("line {}: {error}", place + 1)))
-        })
-        .collect()
 }
 
 /// One cell's curves, ready to be drawn.

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 use crate::comparison::{Comparison, STUDIED};
 use crate::error::ReportError;
+use crate::files::json_lines;
 use crate::load::Stored;
 use crate::record::{ADAPTER_FILE, EPOCHS_FILE, State};
 use crate::weight_shift::WeightShift;
@@ -153,7 +154,7 @@ fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), Rep
         sink.put("gamma-histogram", &histograms)?;
     }
     if let Some(stored) = first_with(EPOCHS_FILE) {
-        let curves = Curves::of(&stored.record, &curves::read(&stored.path.with_file_name(EPOCHS_FILE))?);
+        let curves = Curves::of(&stored.record, &json_lines(&stored.path.with_file_name(EPOCHS_FILE))?);
         if curves.is_worth_drawing() {
             sink.put("curves", &curves)?;
         }

@@ -85,7 +85,7 @@ impl Arguments {
             seeds: self.seeds,
             epochs: self.epochs,
         };
-        let mut context = Context::new(tch::Device::Cpu).keeping_checksums(&self.results);
+        let mut context = Context::new(tch::Device::Cpu).keeping_checksums(&self.results, !check_images);
         let plan = Plan::resolve(&experiment, &self.profile, &selection, &mut context, &path, check_images)?;
         let store = Store::new(&self.results, &plan.experiment, &plan.profile);
         Ok((plan, store))
