@@ -30,7 +30,9 @@ fn cases() -> Vec<(&'static str, Value)> {
         ("lora", json!({"rank": 2, "targets": ["q", "v"]})),
         ("lora", json!({"rank": 2, "targets": all, "scaling": "rank_stabilised"})),
         ("lora", json!({"rank": 2, "targets": ["v", "down"], "init": "pissa"})),
+        ("lora", json!({"rank": 2, "targets": ["q", "up"], "dropout": 0.2})),
         ("dora", json!({"rank": 2, "targets": ["v", "up"]})),
+        ("dora", json!({"rank": 2, "targets": ["v", "up"], "dropout": 0.2})),
         ("dora", json!({"rank": 2, "targets": all, "detach_norm": false})),
         ("ia3", json!({})),
         ("vera", json!({"rank": 3, "targets": ["k", "down"]})),
@@ -127,6 +129,30 @@ fn two_runs_in_a_stack_are_two_runs_alone() {
             assert_close(case, &row, &single, 1e-4 * scale);
         }
     });
+}
+
+#[test]
+fn a_run_in_a_stack_trains_as_it_does_alone_and_dropout_ends_with_the_training() {
+    let fixture = Fixture::read("llama_grouped");
+    let input = fixture.get("input");
+    for name in ["lora", "dora", "san_lora", "san_dora"] {
+        let options = json!({"rank": 2, "targets": ["q", "v", "up", "down"], "dropout": 0.2});
+        let options = if name.starts_with("san") { json!({"host": options}) } else { options };
+        let method = method(name, options);
+        let stacked = moved(&fixture, &*method, 2);
+        let alone = start(&fixture, &*method, 1);
+        let row = stacked.trainables.values().narrow(0, 0, 1);
+        no_grad(|| alone.trainables.values().shallow_clone().copy_(&row));
+        let train = |model: &Tuned, input: &Tensor| {
+            model.trainables.pass().training(3, || model.model.forward(input))
+        };
+        let first = train(&stacked, &Tensor::cat(&[input, input], 0)).narrow(0, 0, input.size()[0]);
+        let single = train(&alone, input);
+        assert_close(name, &first, &single, 1e-4);
+        let read = alone.model.forward(input);
+        assert!(f64::try_from((&read - single).abs().max()).unwrap() > 1e-3, "{name}");
+        assert_eq!(read, alone.model.forward(input), "{name}");
+    }
 }
 
 #[test]

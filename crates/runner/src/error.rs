@@ -44,6 +44,12 @@ pub enum RunError {
         /// What it reads at once.
         context: i64,
     },
+    /// The protocol's cut leaves nothing to learn.
+    #[error("`cutoff` takes the whole answer of each of the {examples} training examples: raise it")]
+    NothingTaught {
+        /// How many there are.
+        examples: usize,
+    },
     /// Data sets were looked at, and some cannot be used.
     #[error("{} cannot be used: its faults are above", sets.join(", "))]
     Unsound {
@@ -141,7 +147,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
-            RunError::Experiment { .. } => 3,
+            RunError::Experiment { .. } | RunError::NothingTaught { .. } => 3,
             RunError::Missing { .. }
             | RunError::Changed { .. }
             | RunError::TooLong { .. }

@@ -45,7 +45,7 @@ pub trait Objective {
     ///
     /// # Errors
     /// When libtorch fails.
-    fn loss(&self, batch: &Self::Batch, place: Place) -> Result<Tensor>;
+    fn loss(&self, batch: &Self::Batch) -> Result<Tensor>;
 
     /// What is read of the model after an epoch, for the log alone; nothing as a rule.
     ///
@@ -182,8 +182,12 @@ impl Learner {
         place: Place,
         rate: f64,
     ) -> Result<Option<(f64, f64)>> {
-        let loss = objective.loss(batch, place)?;
-        let gradient = self.trainables.gradient(&loss)?;
+        let pass = self.trainables.pass();
+        let (loss, gradient) = pass.training(place.step, || -> Result<_> {
+            let loss = objective.loss(batch)?;
+            let gradient = self.trainables.gradient(&loss)?;
+            Ok((loss, gradient))
+        })?;
         let value = f64::try_from(&loss)?;
         let norm = f64::try_from(gradient.f_norm()?)?;
         if !value.is_finite() || !norm.is_finite() {

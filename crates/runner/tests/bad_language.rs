@@ -45,8 +45,12 @@ fn row(question: &str, answer: &str) -> Value {
 
 /// Four training rows and these tests.
 fn bench(backbone: &str, tests: &[Value]) -> Bench {
-    let bench = Bench::new(&ROWS.replace("BACKBONE", backbone));
     let training: Vec<Value> = (0..4).map(|n| row(&format!("is {n} even"), "true")).collect();
+    bench_on(&ROWS.replace("BACKBONE", backbone), &training, tests)
+}
+
+fn bench_on(experiment: &str, training: &[Value], tests: &[Value]) -> Bench {
+    let bench = Bench::new(experiment);
     for (folder, file, rows) in
         [("boolq", "test.json", json!(tests)), ("ft-training_set", "some.json", json!(training))]
     {
@@ -131,5 +135,33 @@ fn a_prompt_that_is_longer_than_the_context_is_named_with_both_lengths() {
     // Only a worker counts tokens.
     let text = refusal(&bench.run_all(), DATA);
     assert!(text.contains("row 2 of boolq") && text.contains("llama_micro reads 512 at once"), "{text}");
+    assert!(bench.cells().is_empty());
+}
+
+#[test]
+fn rows_whose_answer_is_cut_off_teach_nothing_and_do_no_harm() {
+    let long = "does it go on and on and on ".repeat(14);
+    // Half of them: as batches have rows of like length, some batch would have no answer at all.
+    let rows: Vec<Value> = (0..24)
+        .map(|n| row(&if n % 2 == 0 { format!("{long} {n}") } else { format!("is {n} even") }, "true"))
+        .collect();
+    let bench = bench_on(&ROWS.replace("BACKBONE", "llama_micro"), &rows, &[row("is it", "true")]);
+    common::done(&bench, &["run", "vtab.yaml"]);
+    let text = std::fs::read_to_string(bench.cells()[0].join("record.json")).unwrap();
+    let record: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(record["state"], "finished", "{record}");
+    assert_eq!(record["metrics"]["truncation"]["answers_lost"], 12, "{record}");
+}
+
+#[test]
+fn a_cut_that_takes_every_answer_is_refused() {
+    let experiment = ROWS.replace("BACKBONE", "llama_micro").replace("cutoff: 128", "cutoff: 8");
+    let bench = bench_on(
+        &experiment,
+        &[row("is it", "true"), row("is it so", "true"), row("is it not", "true")],
+        &[row("is", "true")],
+    );
+    let text = refusal(&bench.run_all(), 3);
+    assert!(text.contains("`cutoff`") && text.contains("raise it"), "{text}");
     assert!(bench.cells().is_empty());
 }

@@ -27,7 +27,7 @@ pub struct Attachment {
     pub branches: BTreeMap<String, Rc<dyn Bottleneck>>,
     /// Prompts, by the block that they stand before.
     pub prompts: BTreeMap<String, Rc<Prompts>>,
-    /// Branches left out in training; the one who trains sets it before each pass.
+    /// Branches left out in training; the one who trains sets the rate.
     pub stochastic_depth: Rc<StochasticDepth>,
 }
 

@@ -1,13 +1,13 @@
 //! Residual branches and sequences of tokens: where bottlenecks and prompts stand, and where whole
 //! branches are left out in training (stochastic depth).
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::rc::Rc;
 
 use rand_distr::{Distribution, Uniform};
 use tch::Tensor;
 
-use crate::random;
+use crate::pass::Pass;
 
 /// What a method puts behind or beside a residual branch.
 pub trait Bottleneck: std::fmt::Debug {
@@ -56,46 +56,36 @@ impl Branch {
 /// that grows linearly with depth, and scaled up where it is kept (timm's `drop_path`).
 #[derive(Debug, Default)]
 pub struct StochasticDepth {
-    pass: RefCell<Option<Pass>>,
-}
-
-/// One pass of training: what the masks are a function of.
-#[derive(Debug, Clone)]
-pub struct Pass {
-    /// Probability that the last block's branches are left out, below 1.
-    pub rate: f64,
-    /// Seed of each run in the stack.
-    pub seeds: Vec<u64>,
-    /// Step of the optimiser.
-    pub step: u64,
+    rate: Cell<f64>,
+    pass: Rc<Pass>,
 }
 
 impl StochasticDepth {
-    /// Sets the pass; none, or a rate of 0, keeps every branch.
-    pub fn set(&self, pass: Option<Pass>) {
-        *self.pass.borrow_mut() = pass.filter(|pass| pass.rate > 0.0);
+    /// That leaves nothing out, until a rate is set.
+    pub fn new(pass: Rc<Pass>) -> Self {
+        Self { rate: Cell::new(0.0), pass }
+    }
+
+    /// Sets the probability that the last block's branches are left out, below 1.
+    pub fn set_rate(&self, rate: f64) {
+        self.rate.set(rate);
     }
 
     /// For each sample 0 or 1 / (1 - rate).
     fn mask(&self, branch: &str, depth: f64, samples: i64) -> Option<Tensor> {
-        let pass = self.pass.borrow();
-        let Pass { rate, seeds, step } = pass.as_ref()?;
-        let rate = rate * depth;
+        let rate = self.rate.get() * depth;
         if rate <= 0.0 {
             return None;
         }
-        let each = usize::try_from(samples).unwrap_or(0) / seeds.len().max(1);
+        let generators = self.pass.generators(branch)?;
+        let each = usize::try_from(samples).unwrap_or(0) / generators.len().max(1);
         let uniform = Uniform::new(0.0, 1.0).ok()?;
-        let mask: Vec<f64> = seeds
-            .iter()
-            .flat_map(|&seed| {
-                let mut generator = random::generator(seed, &format!("{branch} at step {step}"));
-                let keep =
-                    move |_| if uniform.sample(&mut generator) < rate { 0.0 } else { 1.0 / (1.0 - rate) };
-                (0..each).map(keep).collect::<Vec<_>>()
-            })
-            .collect();
-        Some(Tensor::from_slice(&mask))
+        let mut mask = Vec::new();
+        for mut generator in generators {
+            let keep = |_| if uniform.sample(&mut generator) < rate { 0.0 } else { 1.0 / (1.0 - rate) };
+            mask.extend((0..each).map(keep));
+        }
+        Some(Tensor::from_slice::<f64>(&mask))
     }
 }
 
@@ -120,18 +110,18 @@ mod tests {
 
     #[test]
     fn a_mask_is_a_function_of_seed_and_step_and_keeps_the_mean() {
-        let depth = StochasticDepth::default();
+        let pass = Rc::new(Pass::new(vec![3, 4]));
+        let depth = StochasticDepth::new(pass.clone());
+        let mask = |step, samples| pass.training(step, || depth.mask("b", 1.0, samples));
+        assert!(mask(7, 8).is_none());
+        depth.set_rate(0.25);
         assert!(depth.mask("b", 1.0, 8).is_none());
-        let pass = |step| Some(Pass { rate: 0.25, seeds: vec![3, 4], step });
-        depth.set(pass(7));
-        let first = depth.mask("b", 1.0, 4000).unwrap();
-        depth.set(pass(8));
-        assert_ne!(first, depth.mask("b", 1.0, 4000).unwrap());
-        depth.set(pass(7));
-        assert_eq!(first, depth.mask("b", 1.0, 4000).unwrap());
+        let first = mask(7, 4000).unwrap();
+        assert_ne!(first, mask(8, 4000).unwrap());
+        assert_eq!(first, mask(7, 4000).unwrap());
         let run = first.narrow(0, 2000, 2000);
         assert_ne!(first.narrow(0, 0, 2000), run);
         assert!((first.mean(None).double_value(&[]) - 1.0).abs() < 0.05);
-        assert!(depth.mask("b", 0.0, 8).is_none());
+        assert!(pass.training(7, || depth.mask("b", 0.0, 8)).is_none());
     }
 }

@@ -16,6 +16,7 @@
 pub mod adapter_file;
 pub mod attachment;
 pub mod branch;
+pub mod dropout;
 pub mod error;
 pub mod files;
 pub mod init;
@@ -24,6 +25,7 @@ pub mod merge;
 pub mod methods;
 pub mod optimiser;
 pub mod parameter;
+pub mod pass;
 pub mod peft_format;
 pub mod random;
 pub mod schedule;

@@ -6,10 +6,12 @@
 //! whose gradient is not finite. Columns that weight decay applies to come first.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 use tch::{Device, Kind, Tensor};
 
 use crate::init::{Init, initial};
+use crate::pass::Pass;
 use crate::{Error, Weights};
 
 /// What a trained tensor belongs to; counts and learning rates are told apart by it.
@@ -71,6 +73,7 @@ pub struct Trainables {
     values: Tensor,
     leaves: Vec<Tensor>,
     decayed: i64,
+    pass: Rc<Pass>,
 }
 
 impl Trainables {
@@ -99,7 +102,7 @@ impl Trainables {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let values = Tensor::f_stack(&rows, 0)?.f_to_device(device)?;
-        Self::over(specs, values)
+        Self::over(specs, values, Rc::new(Pass::new(seeds.to_vec())))
     }
 
     /// Draws the tensors that stay as they are, the same for every run.
@@ -119,7 +122,7 @@ impl Trainables {
     /// # Errors
     /// When memory is missing.
     pub fn to_kind(&self, kind: Kind) -> Result<Self, Error> {
-        let mut other = Self::over(self.specs.clone(), self.values.f_to_kind(kind)?)?;
+        let mut other = Self::over(self.specs.clone(), self.values.f_to_kind(kind)?, self.pass.clone())?;
         for (name, constant) in &self.constants {
             other.constants.insert(name.clone(), constant.f_to_kind(kind)?);
         }
@@ -141,7 +144,7 @@ impl Trainables {
     }
 
     /// Views of an existing buffer `[K, P]`.
-    fn over(specs: Vec<TrainableSpec>, values: Tensor) -> Result<Self, Error> {
+    fn over(specs: Vec<TrainableSpec>, values: Tensor, pass: Rc<Pass>) -> Result<Self, Error> {
         let stack = values.size()[0];
         let mut offset = 0;
         let mut leaves = Vec::with_capacity(specs.len());
@@ -154,7 +157,7 @@ impl Trainables {
         }
         let specs: Vec<_> = in_buffer_order(&specs).cloned().collect();
         let decayed = specs.iter().filter(|spec| spec.decays()).map(TrainableSpec::count).sum();
-        Ok(Self { specs, constants: BTreeMap::new(), values, leaves, decayed })
+        Ok(Self { specs, constants: BTreeMap::new(), values, leaves, decayed, pass })
     }
 
     /// The tensor `[K, ...]` of that name; gradients reach it.
@@ -176,6 +179,11 @@ impl Trainables {
     /// The buffer `[K, P]`; a change of it is a change of the tensors.
     pub fn values(&self) -> &Tensor {
         &self.values
+    }
+
+    /// The pass that a model over these tensors is in.
+    pub fn pass(&self) -> &Rc<Pass> {
+        &self.pass
     }
 
     /// Number of runs in the stack.

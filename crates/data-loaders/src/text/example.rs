@@ -42,6 +42,13 @@ pub struct Example {
     pub labels: Vec<i64>,
 }
 
+impl Example {
+    /// Whether any token is to be predicted; none is where the cut took the whole answer.
+    pub fn teaches(&self) -> bool {
+        self.labels.iter().skip(1).any(|label| *label != MASKED)
+    }
+}
+
 /// What the cut cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truncation {

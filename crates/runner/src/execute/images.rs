@@ -10,7 +10,6 @@ use backbones::Classifier;
 use data_loaders::{BatchStep, ImageProtocol, Loader, LoaderRecipe};
 use report::record::{Dataset, Metrics, Stage, State};
 use san_core::adapter_file::{self, AdapterHeader};
-use san_core::branch::Pass;
 use san_core::merge::merge;
 use san_core::methods::{self, Method};
 use san_core::random::permutation;
@@ -135,13 +134,8 @@ impl Objective for Task<'_> {
         Ok((images, targets))
     }
 
-    fn loss(&self, (inputs, targets): &Self::Batch, place: Place) -> Result<Tensor> {
-        let depth = &self.attachment.stochastic_depth;
-        let rate = self.cell.protocol.drop_path;
-        depth.set(Some(Pass { rate, seeds: vec![self.cell.seed], step: place.step }));
-        let loss = targets.loss(&self.inputs.scores(&self.model, inputs));
-        depth.set(None);
-        loss
+    fn loss(&self, (inputs, targets): &Self::Batch) -> Result<Tensor> {
+        targets.loss(&self.inputs.scores(&self.model, inputs))
     }
 
     fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochReading> {
@@ -235,6 +229,7 @@ impl<'a> Run<'a> {
         let classes = i64::from(set.classes());
         let (trainables, attachment) =
             methods::prepare(&*method, layout, weights, classes, &[cell.seed], device)?;
+        attachment.stochastic_depth.set_rate(cell.protocol.drop_path);
         let model = Classifier::new(&**architecture, layout, weights, &attachment, &trainables)?;
         let (train, test) = splits(cell.stage);
         let inputs = |split| Inputs::new(set.clone(), split, *image, device);

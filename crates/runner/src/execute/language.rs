@@ -87,9 +87,14 @@ impl Objective for Task<'_> {
     type Batch = Batch;
 
     fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
-        let lengths: Vec<usize> = self.material.examples.iter().map(|example| example.tokens.len()).collect();
+        // The mean loss over no token at all is no number, and batches are grouped by length: those whose answers the
+        // cut took would meet.
+        let examples = self.material.examples.iter().enumerate().filter(|(_, example)| example.teaches());
+        let (taught, lengths): (Vec<usize>, Vec<usize>) =
+            examples.map(|(place, example)| (place, example.tokens.len())).unzip();
         let limits = self.protocol.batch_limits(self.cell.protocol.batch_size);
-        training_batches(&lengths, limits, self.cell.seed, epoch)
+        let batches = training_batches(&lengths, limits, self.cell.seed, epoch);
+        batches.into_iter().map(|batch| batch.into_iter().map(|place| taught[place]).collect()).collect()
     }
 
     fn batch(&mut self, examples: &[usize], _: Place) -> Result<Self::Batch> {
@@ -108,7 +113,7 @@ impl Objective for Task<'_> {
         })
     }
 
-    fn loss(&self, batch: &Self::Batch, _: Place) -> Result<Tensor> {
+    fn loss(&self, batch: &Self::Batch) -> Result<Tensor> {
         loss(&self.model, batch)
     }
 

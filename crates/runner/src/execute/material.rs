@@ -24,7 +24,8 @@ pub(super) struct Material {
 }
 
 impl Material {
-    /// Refuses a text that is longer than the model's context, answers of `new_tokens` included.
+    /// Refuses a text that is longer than the model's context, answers of `new_tokens` included, and examples of which
+    /// none teaches anything.
     ///
     /// # Errors
     /// With the place of the first one.
@@ -37,6 +38,9 @@ impl Material {
         };
         for (example, row) in self.examples.iter().zip(1..) {
             fits(format!("training example {row}"), example.tokens.len())?;
+        }
+        if !self.examples.is_empty() && !self.examples.iter().any(Example::teaches) {
+            return Err(RunError::NothingTaught { examples: self.examples.len() });
         }
         let room = usize::try_from(new_tokens).unwrap_or(0);
         for exam in &self.exams {

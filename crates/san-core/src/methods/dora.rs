@@ -30,18 +30,19 @@ pub(super) struct Dora {
     alpha: f64,
     targets: Targets,
     detach_norm: bool,
+    dropout: f64,
 }
 
 impl Default for Dora {
     /// LoRA's defaults; the norm left out of the gradient, as published.
     fn default() -> Self {
-        Self { rank: 8, alpha: 8.0, targets: Targets::Usual, detach_norm: true }
+        Self { rank: 8, alpha: 8.0, targets: Targets::Usual, detach_norm: true, dropout: 0.0 }
     }
 }
 
 impl Dora {
     fn lora(&self) -> Lora {
-        Lora::plain(self.rank, self.alpha, self.targets.clone())
+        Lora::plain(self.rank, self.alpha, self.targets.clone(), self.dropout)
     }
 
     fn decompositions(
@@ -117,7 +118,7 @@ impl Method for Dora {
         run: i64,
     ) -> Result<PeftForm, Error> {
         let updates = self.lora().updates("dora", layout, trainables)?;
-        let mut form = peft_form("dora", &updates, run)?;
+        let mut form = peft_form("dora", &updates, self.dropout, run)?;
         form.config.insert("use_dora".into(), true.into());
         for (site, decomposition) in self.decompositions(layout, weights, trainables)? {
             let magnitude = decomposition.magnitude().f_get(run)?;
@@ -198,8 +199,13 @@ impl Decomposition {
 impl Adapter for Decomposition {
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
         let gain = self.gain();
+        if let Some(x) = self.update.dropped(x) {
+            // peft and the paper's code: what the gain adds is computed from the dropped input, the frozen output is not.
+            let frozen = self.norms.product(&x);
+            return y + rescale(&self.update.add(&x, &frozen), &gain, None) - frozen;
+        }
         let unscaled = self.bias.as_ref().map(|bias| bias - bias * &gain);
-        rescale(&self.update.adapt(x, y), &gain, unscaled.as_ref())
+        rescale(&self.update.add(x, &y), &gain, unscaled.as_ref())
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
@@ -211,5 +217,48 @@ impl Adapter for Decomposition {
 impl Scaling for Decomposition {
     fn vector(&self) -> Tensor {
         self.magnitude() / self.norms.before()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tch::{Device, Kind};
+
+    use super::*;
+    use crate::dropout::Dropout;
+    use crate::layout::Role;
+    use crate::methods::low_rank::Block;
+    use crate::pass::Pass;
+
+    /// y + (g - 1) W x' + g s B A x', x' being x after dropout (peft's `DoraLinearLayer` in training).
+    #[test]
+    fn with_dropout_the_frozen_output_is_that_of_the_whole_input() {
+        tch::manual_seed(3);
+        let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Double, Device::Cpu));
+        let (weight, a, b) = (random(&[4, 30]), random(&[1, 2, 30]), random(&[1, 4, 2]));
+        let (magnitude, x, y) = (random(&[1, 4]), random(&[5, 30]), random(&[5, 4]));
+        let pass = Rc::new(Pass::new(vec![0]));
+        let dropout = Dropout::new("site".into(), 0.3, pass.clone());
+        let block = Block { a: a.shallow_clone(), b: b.shallow_clone(), start: 0 };
+        let update = Rc::new(LowRank::new(vec![block], 2.0, 4, dropout));
+        let site = SiteSpec::linear("site", Role::Up, 30, 4);
+        let weights =
+            Weights::new([("site.weight".to_owned(), weight.shallow_clone())].into_iter().collect());
+        let norms = RowNorms::new(&site, &weights, update.clone()).unwrap();
+        let decomposition = Decomposition {
+            update: update.clone(),
+            norms,
+            magnitudes: vec![(0, magnitude.shallow_clone())],
+            bias: None,
+            detach_norm: true,
+        };
+        let (adapted, dropped) =
+            pass.training(5, || (decomposition.adapt(&x, y.shallow_clone()), update.dropped(&x).unwrap()));
+        let changed = &weight + b.squeeze_dim(0).matmul(&a.squeeze_dim(0)) * 2.0;
+        let gain = magnitude / changed.norm_scalaropt_dim(2, [1].as_slice(), false);
+        let expected = &y + (dropped.matmul(&changed.tr()) * gain) - dropped.matmul(&weight.tr());
+        let difference = f64::try_from((adapted - expected).abs().max()).unwrap();
+        assert!(difference < 1e-10, "{difference:.1e}");
+        assert_ne!(dropped, x);
     }
 }

@@ -16,6 +16,7 @@ use super::host::{Host, Scaling};
 use super::low_rank::{Block, LowRank, RowNorms};
 use super::targets::{Target, Targeted, Targets};
 use super::{Method, bad_option};
+use crate::dropout::Dropout;
 use crate::init::{Factor, FrozenRows, Init};
 use crate::layout::SiteSpec;
 use crate::peft_format::{PeftForm, check_linear};
@@ -30,6 +31,8 @@ pub(super) struct Lora {
     targets: Targets,
     scaling: RankScaling,
     init: Start,
+    /// Probability that an element of what the factors read is left out in training.
+    dropout: f64,
 }
 
 /// How the update is scaled by the rank.
@@ -55,7 +58,7 @@ enum Start {
 }
 
 impl Default for Lora {
-    /// Rank 8 on the usual targets; alpha = rank.
+    /// Rank 8 on the usual targets; alpha = rank; no dropout.
     fn default() -> Self {
         Self {
             rank: 8,
@@ -63,6 +66,7 @@ impl Default for Lora {
             targets: Targets::Usual,
             scaling: RankScaling::Standard,
             init: Start::Kaiming,
+            dropout: 0.0,
         }
     }
 }
@@ -75,9 +79,9 @@ pub(super) struct Updated {
 }
 
 impl Lora {
-    /// As published, without options.
-    pub(super) fn plain(rank: i64, alpha: f64, targets: Targets) -> Self {
-        Self { rank, alpha, targets, ..Self::default() }
+    /// As published, without further options.
+    pub(super) fn plain(rank: i64, alpha: f64, targets: Targets, dropout: f64) -> Self {
+        Self { rank, alpha, targets, dropout, ..Self::default() }
     }
 
     /// s.
@@ -89,20 +93,27 @@ impl Lora {
         }
     }
 
-    /// Rank and targets, where they are not the usual ones.
+    /// Rank, targets and dropout, where they are not the usual ones.
     pub(super) fn suffix(&self) -> String {
         let usual = Self::default();
         let mut suffix = String::new();
         if self.rank != usual.rank {
             suffix += &format!(" r={}", self.rank);
         }
-        suffix + &self.targets.suffix()
+        suffix += &self.targets.suffix();
+        if self.dropout != usual.dropout {
+            suffix += &format!(" dropout {}", self.dropout);
+        }
+        suffix
     }
 
     /// The sites that the method changes.
     pub(super) fn targeted<'a>(&self, method: &str, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
         if self.rank < 1 {
             return Err(bad_option(method, "`rank` must be 1 or more"));
+        }
+        if !(0.0..1.0).contains(&self.dropout) {
+            return Err(bad_option(method, "`dropout` must be 0 or more and below 1"));
         }
         self.targets.within(method, layout)
     }
@@ -170,7 +181,8 @@ impl Lora {
                 }
                 blocks.push(Block { a, b, start: *start });
             }
-            let update = Rc::new(LowRank::new(blocks, self.factor(), site.outputs));
+            let dropout = Dropout::new(site.name.clone(), self.dropout, trainables.pass().clone());
+            let update = Rc::new(LowRank::new(blocks, self.factor(), site.outputs, dropout));
             updates.push(Updated { site: site.clone(), targets, update });
         }
         Ok(updates)
@@ -178,7 +190,12 @@ impl Lora {
 }
 
 /// LoRA's form in peft: one module a site, whose rank is that of all its targets together.
-pub(super) fn peft_form(method: &str, updates: &[Updated], run: i64) -> Result<PeftForm, Error> {
+pub(super) fn peft_form(
+    method: &str,
+    updates: &[Updated],
+    dropout: f64,
+    run: i64,
+) -> Result<PeftForm, Error> {
     let mut form = PeftForm::default();
     let (mut ranks, mut alphas) = (Map::new(), Map::new());
     for Updated { site, update, .. } in updates {
@@ -198,7 +215,7 @@ pub(super) fn peft_form(method: &str, updates: &[Updated], run: i64) -> Result<P
         "peft_type": "LORA",
         "r": rank,
         "lora_alpha": alpha,
-        "lora_dropout": 0.0,
+        "lora_dropout": dropout,
         "bias": "none",
         "target_modules": updates.iter().map(|updated| &updated.site.name).collect::<Vec<_>>(),
     });
@@ -260,7 +277,7 @@ impl Method for Lora {
         trainables: &Trainables,
         run: i64,
     ) -> Result<PeftForm, Error> {
-        peft_form("lora", &self.updates("lora", layout, trainables)?, run)
+        peft_form("lora", &self.updates("lora", layout, trainables)?, self.dropout, run)
     }
 
     fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {

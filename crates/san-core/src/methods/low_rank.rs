@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
+use crate::dropout::Dropout;
 use crate::layout::SiteSpec;
 use crate::parameter::product;
 use crate::site::{Adapter, Merged};
@@ -26,12 +27,13 @@ pub(super) struct LowRank {
     blocks: Vec<Block>,
     factor: f64,
     outputs: i64,
+    dropout: Dropout,
 }
 
 impl LowRank {
     /// At least one block.
-    pub(super) fn new(blocks: Vec<Block>, factor: f64, outputs: i64) -> Self {
-        Self { blocks, factor, outputs }
+    pub(super) fn new(blocks: Vec<Block>, factor: f64, outputs: i64, dropout: Dropout) -> Self {
+        Self { blocks, factor, outputs, dropout }
     }
 
     /// All A, one below the other: `[K, ranks, inputs]`.
@@ -69,15 +71,25 @@ impl LowRank {
     pub(super) fn matrix(&self, run: i64) -> Result<Tensor, Error> {
         Ok(self.all_b().f_get(run)?.f_matmul(&self.all_a().f_get(run)?)?)
     }
-}
 
-impl Adapter for LowRank {
-    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
+    /// What the update reads of an input in training; none where it reads all.
+    pub(super) fn dropped(&self, x: &Tensor) -> Option<Tensor> {
+        self.dropout.apply(x)
+    }
+
+    /// y + s B A x.
+    pub(super) fn add(&self, x: &Tensor, y: &Tensor) -> Tensor {
         let (a, b) = (self.all_a(), self.all_b());
         let stack = a.size()[0];
         let hidden = x.reshape([stack, -1, a.size()[2]]).matmul(&a.transpose(1, 2));
         let stacked = y.reshape([stack, -1, self.outputs]);
         stacked.baddbmm(&hidden, &b.transpose(1, 2), 1, 1).reshape(y.size())
+    }
+}
+
+impl Adapter for LowRank {
+    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
+        self.add(self.dropped(x).as_ref().unwrap_or(x), &y)
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
@@ -105,6 +117,11 @@ impl RowNorms {
         let norms = weight.f_norm_scalaropt_dim_dtype(2, [1].as_slice(), false, kind)?;
         let squared = norms.f_square()?;
         Ok(Self { weight, squared, update })
+    }
+
+    /// W x.
+    pub(super) fn product(&self, x: &Tensor) -> Tensor {
+        product(x, &self.weight)
     }
 
     /// ||W_i||, `[outputs]`.

@@ -17,11 +17,14 @@ mod vera;
 mod vpt;
 mod whole;
 
+use std::rc::Rc;
+
 use serde_json::{Map, Value};
 use tch::Device;
 
 pub use san::Mode;
 
+use crate::branch::StochasticDepth;
 use crate::error::did_you_mean;
 use crate::peft_format::PeftForm;
 use crate::trainables::{TrainableSpec, Trainables, head_specs};
@@ -269,7 +272,8 @@ pub fn prepare(
     specs.extend(head_specs(layout, classes));
     let trainables = Trainables::allocate(specs, seeds, weights, device)?
         .with_constants(&method.constants(layout)?, weights)?;
-    let attachment = method.attach(layout, weights, &trainables)?;
+    let mut attachment = method.attach(layout, weights, &trainables)?;
+    attachment.stochastic_depth = Rc::new(StochasticDepth::new(trainables.pass().clone()));
     Ok((trainables, attachment))
 }
 
