@@ -42,6 +42,10 @@ verify name *arguments: setup
 bench *arguments: libtorch
     cargo bench --package backbones --profile dev --bench train_step {{arguments}}
 
+# Train the projector of a suite whose tower and language model never met: LLaVA's first stage
+align suite="vl" profile="small" *arguments: setup
+    @{{san_program}} align {{suite}} --profile {{profile}} {{arguments}}
+
 # Train the bundled backbone again, from nothing
 pretrain backbone="vit_micro": setup
     @{{san_program}} pretrain {{backbone}} --output assets/{{backbone}}.safetensors

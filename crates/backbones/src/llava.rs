@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use san_core::attachment::{Attachment, Scope};
 use san_core::layout::{Layout, Role, SiteSpec};
 use san_core::site::Site;
+use san_core::weights::TensorFile;
 use san_core::wiring::Anteriors;
 use san_core::{Error, Weights};
 use tch::{Device, Kind, Tensor};
@@ -169,6 +170,11 @@ fn own_name(name: &str) -> String {
         }
     }
     name.strip_prefix(LANGUAGE).unwrap_or(name).to_owned()
+}
+
+/// A projector's tensor of a file, by our name or the original's.
+pub fn projector_tensor<'a>(file: &'a TensorFile, name: &str) -> Option<&'a Tensor> {
+    file.tensors.iter().find_map(|(stored, tensor)| (own_name(stored) == name).then_some(tensor))
 }
 
 /// The model.

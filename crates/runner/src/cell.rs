@@ -67,7 +67,7 @@ impl Cell {
     /// # Errors
     /// When the method or an option is unknown.
     pub fn method(&self) -> Result<Box<dyn Method>, san_core::Error> {
-        methods::find(&self.method, self.options.clone())
+        Ok(self.protocol.around(methods::find(&self.method, self.options.clone())?))
     }
 
     /// Name of the row in a table.

@@ -266,8 +266,8 @@ impl Context {
         LoadedLanguageModel::read(name, self.weights_root.as_deref(), self.device)
     }
 
-    /// A bundled LLaVA, a published one in its folder, or `<tower>+<language model>` with a projector that was never
-    /// trained.
+    /// A bundled LLaVA, a published one in its folder, or `<tower>+<language model>`, whose projector has its first
+    /// values until `san align` was run.
     fn load_llava(&mut self, name: &str, image_size: u32) -> Result<LoadedLanguageModel> {
         let published = name.strip_suffix(RANDOM).unwrap_or(name);
         let mut model = if let Some((_, files)) = registry::bundled_llava(published) {
@@ -277,7 +277,8 @@ impl Context {
         } else if let Some((tower, language)) = published.split_once('+') {
             let tower = self.backbone(tower, image_size)?;
             let language = self.load_language(language)?;
-            LoadedLanguageModel::unaligned_llava(published, &tower, language)?
+            let projector = self.projector_file(published).ok().filter(|path| path.is_file());
+            LoadedLanguageModel::joined_llava(published, &tower, language, projector.as_deref())?
         } else {
             LoadedLanguageModel::read_llava(published, self.weights_root.as_deref(), self.device, image_size)?
         };
@@ -285,6 +286,18 @@ impl Context {
             model.forget(name)?;
         }
         Ok(model)
+    }
+
+    /// Where the aligned projector of `<tower>+<language model>` lies, there or not.
+    ///
+    /// # Errors
+    /// Without `SAN_WEIGHTS`.
+    pub fn projector_file(&self, name: &str) -> Result<PathBuf, san_core::Error> {
+        let missing = || san_core::Error::MissingWeights {
+            backbone: name.into(),
+            place: "SAN_WEIGHTS, which is not set".into(),
+        };
+        Ok(self.weights_root.as_deref().ok_or_else(missing)?.join(name).join("projector.safetensors"))
     }
 
     fn weights_file(&self, name: &str) -> Result<PathBuf, san_core::Error> {

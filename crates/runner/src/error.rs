@@ -44,6 +44,12 @@ pub enum RunError {
         /// What it reads at once.
         context: i64,
     },
+    /// A cell cannot run, and has said so: nothing is to be printed for this.
+    #[error("a cell failed; its message is above")]
+    Told {
+        /// Exit code of its error.
+        code: u8,
+    },
     /// The protocol's cut leaves nothing to learn.
     #[error("`cutoff` takes the whole answer of each of the {examples} training examples: raise it")]
     NothingTaught {
@@ -155,7 +161,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::Write { .. } => WRITE,
             RunError::Unfetched { .. } => 9,
             RunError::Interrupted => INTERRUPTED,
-            RunError::GaveUp { code, .. } => *code,
+            RunError::GaveUp { code, .. } | RunError::Told { code } => *code,
             RunError::Memory { .. } => GAVE_UP,
             RunError::Slurm { .. } => 11,
             RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),

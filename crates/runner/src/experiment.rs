@@ -8,15 +8,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use backbones::llava;
 use data_loaders::text::TextSource;
 use data_loaders::vl::QuestionSource;
 use data_loaders::{Augmentation, ImageProtocol, SplitCounts};
-use san_core::methods::UNTRAINED;
+use san_core::methods::{self, Method, UNTRAINED};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::RunError;
-pub use crate::language_protocol::{QuestionProtocol, Reading, TextProtocol};
+pub use crate::language_protocol::{ProjectorProtocol, QuestionProtocol, Reading, TextProtocol};
 use crate::search::Search;
 
 /// A sweep.
@@ -128,6 +129,26 @@ pub struct Protocol {
     pub augmentation: Option<Augmentation>,
     /// What the model reads, and how it becomes tensors.
     pub input: Input,
+}
+
+impl Protocol {
+    /// How the projector is trained beside a method, if it is.
+    pub fn projector(&self) -> Option<ProjectorProtocol> {
+        match &self.input {
+            Input::Questions(questions) => questions.projector,
+            Input::Image(_) | Input::Text(_) => None,
+        }
+    }
+
+    /// The method as it is trained here: with the projector beside it, where the protocol says so and it trains anything.
+    pub fn around(&self, method: Box<dyn Method>) -> Box<dyn Method> {
+        match self.projector() {
+            Some(_) if method.name() != UNTRAINED => {
+                methods::beside(method, llava::Architecture::projector_tensors().to_vec())
+            }
+            _ => method,
+        }
+    }
 }
 
 /// What a model reads, and how it becomes tensors.

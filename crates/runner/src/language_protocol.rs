@@ -35,6 +35,9 @@ pub struct QuestionProtocol {
     pub template: Template,
     /// The most tokens of an example, those of its picture included; it is cut on the right.
     pub cutoff: usize,
+    /// Whether the projector is trained whole beside every method, and how; as the method does where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projector: Option<ProjectorProtocol>,
     /// Most tokens of a training batch, padding included; no bound where it is left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
@@ -46,6 +49,14 @@ pub struct QuestionProtocol {
     pub new_tokens: i64,
     /// What bounds a batch of an evaluation.
     pub evaluation: BatchLimits,
+}
+
+/// How a projector is trained whole beside a method.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectorProtocol {
+    /// The learning rate at the top, above 0; it goes as the method's does. LLaVA's is 2e-5.
+    pub learning_rate: f64,
 }
 
 impl QuestionProtocol {
@@ -62,6 +73,9 @@ impl QuestionProtocol {
         }
         if !(0.0..1.0).contains(&self.warmup) {
             return Err("questions: `warmup` is a share of the steps, 0 or more and below 1".into());
+        }
+        if self.projector.is_some_and(|projector| !(projector.learning_rate > 0.0)) {
+            return Err("questions: the `learning_rate` of the `projector` must be above 0".into());
         }
         Ok(())
     }

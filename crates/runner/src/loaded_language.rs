@@ -99,8 +99,17 @@ impl LoadedLanguageModel {
         Self::seeing(name, tower, architecture, weights, &file.checksum, language)
     }
 
-    /// A tower and a language model that never met: the projector between them has its first values.
-    pub(crate) fn unaligned_llava(name: &str, tower: &LoadedBackbone, language: Self) -> Result<Self> {
+    /// A tower and a language model that never met. The projector between them is that of a file (by our names or the
+    /// original's), or has its first values.
+    ///
+    /// # Errors
+    /// When the file's tensors do not fit.
+    pub(crate) fn joined_llava(
+        name: &str,
+        tower: &LoadedBackbone,
+        language: Self,
+        projector: Option<&Path>,
+    ) -> Result<Self> {
         let ReaderArchitecture::Language(model) = &language.architecture else {
             bail!("`{name}`: the part behind + is no language model")
         };
@@ -110,7 +119,20 @@ impl LoadedLanguageModel {
         for (tensor, value) in language.weights.iter() {
             weights.insert(tensor, value.shallow_clone());
         }
-        let checksum = language.checksum.clone();
+        let mut checksum = language.checksum.clone();
+        if let Some(path) = projector {
+            let file = TensorFile::read(path)?;
+            checksum = format!("{checksum}+{}", file.checksum);
+            let device = language.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device());
+            for tensor in llava::Architecture::projector_tensors() {
+                let value = llava::projector_tensor(&file, &tensor).ok_or_else(|| {
+                    let place = path.display().to_string();
+                    san_core::Error::MissingTensor { name: tensor.clone(), place }
+                })?;
+                weights.insert(&tensor, value.f_to_device(device)?.f_to_kind(Kind::Float)?);
+            }
+            weights.check(&architecture.layout(name), &path.display().to_string())?;
+        }
         Self::seeing(name, tower, architecture, weights, &checksum, language)
     }
 

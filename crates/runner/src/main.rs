@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use runner::error::{EXIT_CODES, exit_code};
+use runner::error::{EXIT_CODES, RunError, exit_code};
 
 mod commands;
 mod meter;
@@ -46,6 +46,8 @@ enum Command {
     Methods(commands::methods::Arguments),
     /// Which of SAN's scaling vectors goes where in a backbone.
     Wiring(commands::wiring::Arguments),
+    /// Train the projector between a tower and a language model that never met.
+    Align(commands::align::Arguments),
     /// Train a bundled backbone from nothing on drawn images.
     Pretrain(commands::pretrain::Arguments),
     /// A task of a Slurm job array, as its script calls it.
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Import(arguments) => commands::exchange::import(&arguments),
         Command::Methods(arguments) => commands::methods::methods(&arguments),
         Command::Wiring(arguments) => commands::wiring::wiring(&arguments),
+        Command::Align(arguments) => commands::align::run(&arguments),
         Command::Pretrain(arguments) => commands::pretrain::pretrain(&arguments),
         Command::Task(arguments) => commands::task::task(&arguments),
         Command::Worker => commands::worker::worker(),
@@ -78,7 +81,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = exit_code(&error);
-            eprintln!("san: {}", sentence(&error));
+            if !matches!(error.downcast_ref(), Some(RunError::Told { .. })) {
+                eprintln!("san: {}", sentence(&error));
+            }
             ExitCode::from(code)
         }
     }

@@ -15,6 +15,7 @@ const LINE_EVERY: Duration = Duration::from_secs(20);
 pub(crate) enum Unit {
     Images,
     Bytes,
+    Steps,
 }
 
 /// One thing that is being done.
@@ -33,6 +34,7 @@ impl Meter {
     pub(crate) fn new(title: String, unit: Unit, before: u64) -> Self {
         let counts = match unit {
             Unit::Images => "{pos}/{len} images",
+            Unit::Steps => "{pos}/{len} steps",
             Unit::Bytes => "{bytes}/{total_bytes}, {bytes_per_sec}",
         };
         let template = format!("{{prefix}} {{bar:30}} {counts}, {{eta}} left");
@@ -75,6 +77,7 @@ impl Drop for Meter {
 fn sentence(unit: Unit, done: u64, new: u64, total: u64, gone: Duration) -> String {
     let counts = match unit {
         Unit::Images => format!("{done} of {total} images"),
+        Unit::Steps => format!("{done} of {total} steps"),
         Unit::Bytes => format!("{} of {}", HumanBytes(done), HumanBytes(total)),
     };
     if done >= total || new == 0 {

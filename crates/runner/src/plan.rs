@@ -177,6 +177,7 @@ impl Plan {
             let mut counts = BTreeSet::new();
             for trial in &trials {
                 let method = methods::find(&spec.method, resolved_options(spec, trial)?)?;
+                let method = profile.protocol.around(method);
                 let trained: i64 = method.trainables(&layout)?.iter().map(TrainableSpec::count).sum();
                 counts.insert(trained);
             }

@@ -81,6 +81,14 @@ impl Pool {
     /// How many workers the cells, the processors and the memory allow.
     fn affordable(&self, open: &[(String, &Cell)], store: &Store) -> Result<u32> {
         let wanted = self.workers.clamp(1, u32::try_from(open.len()).unwrap_or(u32::MAX));
+        let processors = std::thread::available_parallelism().map_or(u32::MAX, |count| count.get() as u32);
+        let threads = wanted.saturating_mul(self.threads);
+        if threads > processors {
+            eprintln!(
+                "san: {wanted} workers of {} threads share {processors} processors: they will wait for one another",
+                self.threads
+            );
+        }
         let need = Need::of(open.iter().map(|(_, cell)| *cell), store);
         let budget = self.memory.or_else(budget::available);
         let Some(budget) = budget else { return Ok(wanted) };

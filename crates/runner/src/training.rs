@@ -11,6 +11,7 @@ use anyhow::Result;
 use report::record::State;
 use san_core::Trainables;
 use san_core::optimiser::{AdamW, AdamWSettings};
+use san_core::trainables::Group;
 use tch::Tensor;
 
 use crate::checkpoint::{CheckpointFile, Progress};
@@ -90,6 +91,13 @@ impl Learner {
         let settings = AdamWSettings { weight_decay, ..AdamWSettings::default() };
         let optimiser = AdamW::new(&trainables, settings)?;
         Ok(Self { trainables, optimiser, progress: Progress::default(), log: None })
+    }
+
+    /// The same, with what is trained beside a method at `factor` times the learning rate.
+    #[must_use]
+    pub fn beside_at(self, factor: f64) -> Self {
+        let factors = self.trainables.by_group(|group| if group == Group::Beside { factor } else { 1.0 });
+        Self { optimiser: self.optimiser.with_factors(factors), ..self }
     }
 
     /// Goes on from a checkpoint, where there is one.

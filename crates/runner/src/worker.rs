@@ -17,7 +17,7 @@ use crate::checkpoint::CheckpointFile;
 use crate::claim::{Beat, Claim, SCRATCH, host};
 use crate::context::Context;
 use crate::device;
-use crate::error::{INTERRUPTED, WRITE, exit_code};
+use crate::error::{INTERRUPTED, RunError, WRITE, exit_code};
 use crate::execute::execute;
 use crate::failure;
 use crate::files::{create_folder, publish_folder, write_json, writing};
@@ -94,8 +94,8 @@ impl<'a> Worker<'a> {
     /// Runs every cell of `cells` that is neither done nor given up, as far as others have not claimed it.
     ///
     /// # Errors
-    /// When a cell cannot run, the first such error, after the other cells; at once when a signal asked to
-    /// stop or the results cannot be written.
+    /// When a cell cannot run, [`RunError::Told`] after the other cells; at once when a signal asked to stop or the
+    /// results cannot be written.
     pub fn work(&mut self, cells: &[Cell], output: &mut dyn Write) -> Result<()> {
         create_folder(&self.store.folder)?;
         let mut open: Vec<(&Cell, String)> = cells.iter().map(|cell| (cell, cell.name())).collect();
@@ -118,7 +118,10 @@ impl<'a> Worker<'a> {
                 }
             }
             if elsewhere.is_empty() || errors.len() >= FAILURES || !self.settings.wait_for_others {
-                return errors.into_iter().next().map_or(Ok(()), Err);
+                return match errors.first() {
+                    Some(&code) => Err(RunError::Told { code }.into()),
+                    None => Ok(()),
+                };
             }
             open = elsewhere;
             std::thread::sleep(COME_BACK_EVERY);
@@ -129,14 +132,14 @@ impl<'a> Worker<'a> {
         self.store.is_done(name) || failure::is_given_up(self.store, name)
     }
 
-    /// Runs a cell; an error of its own is written down, told and returned beside.
+    /// Runs a cell; an error of its own is written down and told, and its exit code returned.
     fn run_claimed(
         &mut self,
         cell: &Cell,
         name: &str,
         mut claim: Claim,
         output: &mut dyn Write,
-    ) -> Result<Option<anyhow::Error>> {
+    ) -> Result<Option<u8>> {
         let label = cell.label();
         tell(output, &Message::Started { cell: name.into(), label: label.clone() })?;
         let result = self.run_cell(cell, name, &label, &mut claim, output);
@@ -147,10 +150,11 @@ impl<'a> Worker<'a> {
             Err(error) => {
                 let reason = format!("{error:#}");
                 eprintln!("san: {label}: {reason}");
-                failure::give_up(self.store, name, &label, &reason, exit_code(&error))?;
+                let code = exit_code(&error);
+                failure::give_up(self.store, name, &label, &reason, code)?;
                 claim.release()?;
                 tell(output, &Message::Failed)?;
-                return Ok(Some(error));
+                return Ok(Some(code));
             }
         }
         claim.release()?;

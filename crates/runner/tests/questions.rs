@@ -109,6 +109,61 @@ fn a_tuned_model_of_vision_and_language_is_merged_into_plain_weights() {
     assert!(merged.tensors.contains_key("model.layers.0.self_attn.q_proj.weight"));
 }
 
+#[test]
+fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
+    const PROJECTOR: &str = "multi_modal_projector.linear_1.weight";
+    let lora = "{method: lora, learning_rate: 1.0e-3, options: {rank: 2, targets: [q, v]}}";
+    let bare = DRAWN.replace("{method: fft, learning_rate: 1.0e-3}", lora);
+    let run = |text: &str| {
+        let bench = Bench::new(text);
+        done(&bench, &["run", "vtab.yaml", "--methods", "lora"]);
+        let cell = bench.cells()[0].display().to_string();
+        done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
+        let merged = san_core::weights::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
+        (records(&bench)[0].1.parameters.trainable, merged.tensors[PROJECTOR].shallow_clone())
+    };
+    let at = |rate: &str| {
+        run(&bare
+            .replace("warmup: 0.03", &format!("warmup: 0.03\n        projector: {{learning_rate: {rate}}}")))
+    };
+    let ((alone, frozen), (beside, still), (_, moved)) = (run(&bare), at("1.0e-12"), at("1.0e-2"));
+    // Two linears of 96 outputs, from the tower's 64 and from 96.
+    assert_eq!(beside - alone, (64 + 1) * 96 + (96 + 1) * 96);
+    let distance = |other: &tch::Tensor| f64::try_from((&frozen - other).abs().max()).unwrap();
+    assert!(distance(&still) < 1e-6 && distance(&moved) > 1e-3, "{} {}", distance(&still), distance(&moved));
+    let said = refusal(
+        &Bench::new(&DRAWN.replace("warmup: 0.03", "warmup: 0.03\n        projector: {learning_rate: 0.0}"))
+            .run_all(),
+        EXPERIMENT,
+    );
+    assert!(said.contains("`projector` must be above 0"), "{said}");
+}
+
+#[test]
+fn a_projector_between_strangers_is_aligned_once_and_is_what_methods_start_from() {
+    let bench = Bench::new(&DRAWN.replace("[llava_micro]", "[vit_micro+llama_micro]"));
+    let align = ["align", "vtab.yaml", "--profile", "embedded", "--epochs", "2"];
+    let planned = |bench: &Bench| {
+        done(bench, &["run", "vtab.yaml", "--methods", "frozen"]);
+        bench.cells()
+    };
+    let before = planned(&bench);
+    let said = done(&bench, &align);
+    assert!(said.contains("projector.safetensors") && said.contains("nats a token"), "{said}");
+    let path = bench.path("weights/vit_micro+llama_micro/projector.safetensors");
+    let aligned = std::fs::read(&path).unwrap();
+    assert!(done(&bench, &align).contains("there already"));
+    assert_eq!(std::fs::read(&path).unwrap(), aligned);
+    // Another projector is another backbone: the old cell stays, and a new one is run.
+    assert_eq!((before.len(), planned(&bench).len()), (1, 2));
+    std::fs::remove_file(&path).unwrap();
+    done(&bench, &align);
+    assert_eq!(std::fs::read(&path).unwrap(), aligned, "the same each time");
+    std::fs::write(&path, &aligned[..aligned.len() / 2]).unwrap();
+    let said = refusal(&bench.run_all(), 5);
+    assert!(said.contains("projector.safetensors"), "{said}");
+}
+
 /// An experiment on files: `pope_coco128` in a folder `data/vl`, with four conversations and three questions.
 fn on_files() -> Bench {
     let source = "{questions: {folder: vl, source: {answers: local, val_questions: 1, seed: 0}}}";

@@ -35,6 +35,7 @@ pub struct AdamW {
     first: Tensor,
     second: Tensor,
     steps: i32,
+    factors: Option<Tensor>,
 }
 
 impl AdamW {
@@ -44,7 +45,13 @@ impl AdamW {
     /// When memory is missing.
     pub fn new(trainables: &Trainables, settings: AdamWSettings) -> Result<Self, Error> {
         let first = trainables.values().f_zeros_like()?;
-        Ok(Self { settings, second: first.f_zeros_like()?, first, steps: 0 })
+        Ok(Self { settings, second: first.f_zeros_like()?, first, steps: 0, factors: None })
+    }
+
+    /// The same, the learning rate of each column times its factor `[P]`.
+    #[must_use]
+    pub fn with_factors(self, factors: Tensor) -> Self {
+        Self { factors: Some(factors), ..self }
     }
 
     /// Mean of gradients and of squared gradients, each `[K, P]`.
@@ -78,13 +85,22 @@ impl AdamW {
             let mut values = trainables.values().shallow_clone();
             if weight_decay != 0.0 {
                 let mut decayed = values.f_narrow(1, 0, trainables.decayed())?;
-                let _ = decayed.f_mul_scalar_(1.0 - rate * weight_decay)?;
+                let _ = match &self.factors {
+                    None => decayed.f_mul_scalar_(1.0 - rate * weight_decay)?,
+                    Some(factors) => {
+                        let factors = factors.f_narrow(0, 0, trainables.decayed())?;
+                        decayed.f_mul_(&(1.0 - factors * (rate * weight_decay)))?
+                    }
+                };
             }
             let _ = self.first.f_lerp_(gradient, 1.0 - beta1)?;
             let _ = self.second.f_lerp_(&gradient.f_square()?, 1.0 - beta2)?;
             let mut denominator = self.second.f_sqrt()?;
             let _ = denominator.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
             let mut update = self.first.f_div(&denominator)?;
+            if let Some(factors) = &self.factors {
+                let _ = update.f_mul_(factors)?;
+            }
             let _ = values.f_sub_(&update.f_mul_scalar_(rate / correction1)?)?;
             Ok(())
         })

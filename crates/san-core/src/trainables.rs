@@ -21,6 +21,8 @@ pub enum Group {
     Method,
     /// A tensor of the backbone.
     Backbone,
+    /// A tensor of the backbone that is trained whole beside a method.
+    Beside,
     /// The classification head.
     Head,
 }
@@ -174,6 +176,15 @@ impl Trainables {
     /// Every trained tensor with its description, in the buffer's order.
     pub fn iter(&self) -> impl Iterator<Item = (&TrainableSpec, &Tensor)> {
         self.specs.iter().zip(&self.leaves)
+    }
+
+    /// A number for each column of the buffer, `[P]`, by what it belongs to.
+    pub fn by_group(&self, number: impl Fn(Group) -> f64) -> Tensor {
+        let columns = |spec: &TrainableSpec| {
+            std::iter::repeat_n(number(spec.group), usize::try_from(spec.count()).unwrap_or(0))
+        };
+        let numbers: Vec<f64> = self.specs.iter().flat_map(columns).collect();
+        Tensor::from_slice(&numbers).to_device(self.values.device()).to_kind(self.values.kind())
     }
 
     /// The buffer `[K, P]`; a change of it is a change of the tensors.

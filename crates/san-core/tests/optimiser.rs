@@ -52,6 +52,31 @@ fn adamw_equals_torchs_with_decay() {
 }
 
 #[test]
+fn a_factor_makes_a_tensor_move_as_at_another_rate() {
+    let in_group = |group| TrainableSpec { group, ..specs(true).remove(0) };
+    let other = |group| TrainableSpec { name: "other".into(), ..in_group(group) };
+    let start = |specs| {
+        let trainables = Trainables::allocate(specs, &[0], &Weights::default(), Device::Cpu).unwrap();
+        let _ = no_grad(|| trainables.values().shallow_clone().fill_(1.0));
+        trainables
+    };
+    let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
+    let both = start(vec![in_group(Group::Method), other(Group::Beside)]);
+    let factors = both.by_group(|group| if group == Group::Beside { 0.25 } else { 1.0 });
+    let mut optimiser = AdamW::new(&both, settings).unwrap().with_factors(factors);
+    let gradient = both.values().ones_like() * 0.3;
+    (0..3).for_each(|_| optimiser.step(&both, &gradient, 0.2).unwrap());
+    for (name, rate) in [("matrix", 0.2), ("other", 0.05)] {
+        let alone = start(vec![in_group(Group::Method)]);
+        let mut optimiser = AdamW::new(&alone, settings).unwrap();
+        let gradient = alone.values().ones_like() * 0.3;
+        (0..3).for_each(|_| optimiser.step(&alone, &gradient, rate).unwrap());
+        let difference = (both.get(name).unwrap() - alone.get("matrix").unwrap()).abs().max();
+        assert!(f64::try_from(difference).unwrap() < 1e-6, "{name}");
+    }
+}
+
+#[test]
 fn decay_spares_what_has_one_dimension() {
     let trainables = Trainables::allocate(specs(false), &[0], &Weights::default(), Device::Cpu).unwrap();
     let _ = no_grad(|| trainables.values().shallow_clone().fill_(1.0));

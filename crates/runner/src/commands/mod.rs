@@ -1,5 +1,6 @@
 //! One file a command: arguments, and the few calls that carry it out.
 
+pub(crate) mod align;
 pub(crate) mod datasets;
 pub(crate) mod exchange;
 pub(crate) mod fetch;

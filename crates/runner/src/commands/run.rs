@@ -73,11 +73,7 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// `check_images` decodes every image of the sets, so that a broken one is found before training.
     fn resolve(&self, check_images: bool) -> Result<(Plan, Store)> {
-        let path = match Path::new(&self.experiment) {
-            file if file.extension().is_some() => file.to_owned(),
-            name => Path::new("experiments").join(name).with_extension("yaml"),
-        };
-        let experiment = Experiment::read(&path)?;
+        let (experiment, path) = read(&self.experiment)?;
         let selection = Selection {
             methods: self.methods.clone(),
             sets: self.sets.clone(),
@@ -104,6 +100,21 @@ impl Arguments {
             device: if device == tch::Device::Cpu { "cpu" } else { "cuda" }.into(),
         })
     }
+}
+
+/// An experiment of experiments/, or a file, and where it lies.
+fn read(experiment: &str) -> Result<(Experiment, PathBuf)> {
+    let path = match Path::new(experiment) {
+        file if file.extension().is_some() => file.to_owned(),
+        name => Path::new("experiments").join(name).with_extension("yaml"),
+    };
+    Ok((Experiment::read(&path)?, path))
+}
+
+/// The plan of a whole profile.
+pub(super) fn resolved(experiment: &str, profile: &str, context: &mut Context) -> Result<Plan> {
+    let (experiment, path) = read(experiment)?;
+    Plan::resolve(&experiment, profile, &Selection::default(), context, &path, true)
 }
 
 fn seconds(option: &str, number: f64) -> Result<Duration> {

@@ -40,24 +40,20 @@ pub(super) fn execute(
     folder: &Path,
     session: &mut Session<'_>,
 ) -> Result<Outcome> {
-    let mut run = session.stop.interruptible(|| Run::prepare(cell, context))?;
-    run.learner.restore(session.checkpoint)?;
+    let mut run = session.stop.interruptible(|| Run::prepare(cell, cell.method()?, context))?;
     match run.carry_out(folder, session) {
         Ok((state, evaluations, adapter_bytes)) => Ok(run.into_outcome(state, evaluations, adapter_bytes)),
-        Err(error) => {
-            run.learner.keep(&error, &run.task, session.checkpoint)?;
-            Err(error)
-        }
+        Err(error) => Err(run.keep(error, session)),
     }
 }
 
 /// A cell in memory.
-struct Run<'a> {
+pub(super) struct Run<'a> {
     cell: &'a Cell,
     method: Box<dyn Method>,
     loaded: Rc<LoadedLanguageModel>,
     attachment: Attachment,
-    learner: Learner,
+    pub(super) learner: Learner,
     task: Task<'a>,
     merge_difference: Option<f64>,
     forgetting: Option<Forgetting>,
@@ -135,9 +131,8 @@ fn loss(model: &Reader, Batch { tokens, places, seen }: &Batch) -> Result<Tensor
 }
 
 impl<'a> Run<'a> {
-    fn prepare(cell: &'a Cell, context: &mut Context) -> Result<Self> {
+    pub(super) fn prepare(cell: &'a Cell, method: Box<dyn Method>, context: &mut Context) -> Result<Self> {
         let loaded = context.language(&cell.backbone, &cell.protocol.input)?;
-        let method = cell.method()?;
         let device = context.device();
         let LoadedLanguageModel { architecture, layout, weights, .. } = &*loaded;
         let (trainables, attachment) = methods::prepare(&*method, layout, weights, 0, &[cell.seed], device)?;
@@ -149,10 +144,14 @@ impl<'a> Run<'a> {
             }
             Input::Image(_) => bail!("a cell of images is no cell of language"),
         };
+        let mut learner = Learner::new(trainables, cell.protocol.weight_decay)?;
+        if let Some(projector) = cell.protocol.projector() {
+            learner = learner.beside_at(projector.learning_rate / cell.learning_rate);
+        }
         material.fits(&cell.backbone, architecture.context(), protocol.new_tokens)?;
         Ok(Self {
             task: Task { cell, protocol, model, material, device },
-            learner: Learner::new(trainables, cell.protocol.weight_decay)?,
+            learner,
             cell,
             method,
             loaded,
@@ -163,17 +162,31 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// From the first batch, or the checkpoint, to the last.
+    pub(super) fn train(&mut self, session: &mut Session<'_>) -> Result<State> {
+        self.learner.restore(session.checkpoint)?;
+        let nothing_to_learn = self.learner.trainables.values().numel() == 0;
+        let epochs = if nothing_to_learn { 0 } else { self.cell.protocol.epochs };
+        let steps = (0..epochs).map(|epoch| self.task.steps(epoch).len() as u64).sum();
+        let rate = self.task.protocol.schedule(self.cell.learning_rate, steps);
+        self.learner.train(&mut self.task, epochs, &rate, session)
+    }
+
+    /// After an error: see [`Learner::keep`].
+    pub(super) fn keep(&mut self, error: anyhow::Error, session: &Session<'_>) -> anyhow::Error {
+        match self.learner.keep(&error, &self.task, session.checkpoint) {
+            Ok(()) => error,
+            Err(worse) => worse,
+        }
+    }
+
     /// Everything from the first batch to the last file.
     fn carry_out(
         &mut self,
         folder: &Path,
         session: &mut Session<'_>,
     ) -> Result<(State, Vec<Evaluation>, u64)> {
-        let nothing_to_learn = self.learner.trainables.values().numel() == 0;
-        let epochs = if nothing_to_learn { 0 } else { self.cell.protocol.epochs };
-        let steps = (0..epochs).map(|epoch| self.task.steps(epoch).len() as u64).sum();
-        let rate = self.task.protocol.schedule(self.cell.learning_rate, steps);
-        let state = self.learner.train(&mut self.task, epochs, &rate, session)?;
+        let state = self.train(session)?;
         let evaluations = match state {
             State::Finished => self.evaluate(folder, session.stop)?,
             State::Diverged => Vec::new(),

@@ -4,6 +4,7 @@
 //! nothing that ran before it in the same process, and goes on from a checkpoint bit for bit. The
 //! training itself is in `training`; what is particular to a kind of data lies beside this file.
 
+pub mod align;
 mod images;
 mod inputs;
 mod language;

@@ -51,7 +51,7 @@ pub(super) fn pretrain(
     let size = bundled_size(files.tower)?;
     let tower = context.backbone(files.tower, size)?;
     let language = LoadedLanguageModel::read(files.language, None, Device::Cpu)?;
-    let start = LoadedLanguageModel::unaligned_llava(name, &tower, language)?;
+    let start = LoadedLanguageModel::joined_llava(name, &tower, language, None)?;
     let ReaderArchitecture::Llava(architecture, tower) = &start.architecture else {
         bail!("`{name}` has no tower")
     };

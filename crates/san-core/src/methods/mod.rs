@@ -3,6 +3,7 @@
 //! A method reads a [`Layout`] and never a backbone's name. It says which tensors it trains, which
 //! is enough to count and to plan, and attaches them once they are allocated.
 
+mod beside;
 mod bottleneck;
 mod dora;
 mod host;
@@ -22,6 +23,7 @@ use std::rc::Rc;
 use serde_json::{Map, Value};
 use tch::Device;
 
+pub use beside::beside;
 pub use san::Mode;
 
 use crate::branch::StochasticDepth;

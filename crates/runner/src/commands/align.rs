@@ -1,0 +1,82 @@
+//! `san align`: LLaVA's first stage, for a tower and a language model that never met.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use runner::checkpoint::CheckpointFile;
+use runner::context::Context;
+use runner::device;
+use runner::execute::align::{Alignment, align};
+use runner::files::create_folder;
+use runner::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::training::Session;
+use san_core::weights::write_tensors;
+use tch::Kind;
+
+use super::run::resolved;
+use crate::meter::{Meter, Unit};
+use crate::output;
+
+/// Options of `san align`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  SAN_DATA=data SAN_WEIGHTS=weights san align vl --profile small")]
+pub(crate) struct Arguments {
+    /// Name of an experiment in experiments/, or a file.
+    experiment: String,
+    /// Which profile of it: its sets, its protocol, and every backbone that is a `<tower>+<language model>`.
+    #[arg(long, default_value = "small")]
+    profile: String,
+    /// Passes over the training questions.
+    #[arg(long, default_value_t = 1)]
+    epochs: u64,
+    /// Learning rate at the top of the schedule; LLaVA's is 1e-3.
+    #[arg(long, default_value_t = 1e-3)]
+    learning_rate: f64,
+    /// Seed of the order of the questions.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Compute threads.
+    #[arg(long, default_value_t = 1)]
+    threads: u32,
+    /// auto, cpu or cuda.
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Folder in which the state is saved every minute.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    let stop = StopFlag::install(RUNNER_DEADLINE)?;
+    tch::set_num_threads(i32::try_from(arguments.threads)?);
+    let mut context = Context::new(device::resolve(&arguments.device)?);
+    let plan = stop.interruptible(|| resolved(&arguments.experiment, &arguments.profile, &mut context))?;
+    let pairs: std::collections::BTreeMap<_, _> =
+        plan.finals.iter().map(|row| (row.cell.backbone.as_str(), &row.cell)).collect();
+    for (backbone, cell) in pairs.into_iter().filter(|(backbone, _)| backbone.contains('+')) {
+        let path = context.projector_file(backbone)?;
+        if path.is_file() {
+            output::line(format_args!("{}: there already; remove it to align anew", path.display()))?;
+            continue;
+        }
+        let Arguments { epochs, learning_rate, seed, .. } = *arguments;
+        let alignment = Alignment { epochs, learning_rate, seed };
+        let cell = alignment.cell(cell);
+        let folder = arguments.results.join("align");
+        let checkpoint = CheckpointFile::new(&folder, &cell.name(), Duration::from_mins(1));
+        let meter = Meter::new(format!("aligning {backbone}"), Unit::Steps, 0);
+        let mut progress = |done, total| meter.show(done, total);
+        let mut session = Session { stop: &stop, checkpoint: &checkpoint, progress: &mut progress };
+        let aligned = align(&cell, &mut context, &mut session)?;
+        let told =
+            serde_json::json!({"alignment": alignment, "cell": cell, "train_loss": aligned.train_loss});
+        let tensors = aligned.projector.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        path.parent().map_or(Ok(()), create_folder)?;
+        write_tensors(&path, tensors, ("alignment", told.to_string()), Kind::Float)?;
+        checkpoint.remove()?;
+        let loss = aligned.train_loss;
+        output::line(format_args!("{}: {loss:.3} nats a token of the answers", path.display()))?;
+    }
+    Ok(())
+}
