@@ -74,7 +74,8 @@ impl QuestionProtocol {
         if !(0.0..1.0).contains(&self.warmup) {
             return Err("questions: `warmup` is a share of the steps, 0 or more and below 1".into());
         }
-        if self.projector.is_some_and(|projector| !(projector.learning_rate > 0.0)) {
+        let usable = |rate: f64| rate > 0.0 && rate.is_finite();
+        if self.projector.is_some_and(|projector| !usable(projector.learning_rate)) {
             return Err("questions: the `learning_rate` of the `projector` must be above 0".into());
         }
         Ok(())

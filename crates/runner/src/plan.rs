@@ -4,13 +4,14 @@
 //! second, whose rates are known once the first is done, fill the table. Where every rate is fixed
 //! the first stage is empty. What is missing is found here, with its reason, not after an hour.
 
+mod describe;
+mod selection;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use comfy_table::{Table, presets};
 use data_loaders::{DatasetEntry, ImageProtocol, Split, SplitCounts, dataset};
-use indicatif::HumanDuration;
 use report::record::{RECORD_FILE, Stage};
 use san_core::methods;
 use san_core::trainables::TrainableSpec;
@@ -19,25 +20,11 @@ use serde_json::{Map, Value};
 use crate::cell::Cell;
 use crate::context::Context;
 use crate::error::RunError;
-use crate::estimate::time_left;
 use crate::experiment::{DataSource, Experiment, Input, MethodSpec, Profile};
 use crate::search::Trial;
 use crate::tuning::{FinalCell, choose_all};
 
-/// Restrictions and changes from the command line.
-#[derive(Debug, Clone, Default)]
-pub struct Selection {
-    /// Only these methods.
-    pub methods: Option<Vec<String>>,
-    /// Only these sets.
-    pub sets: Option<Vec<String>>,
-    /// These backbones instead.
-    pub backbones: Option<Vec<String>>,
-    /// The first so many seeds.
-    pub seeds: Option<usize>,
-    /// So many epochs instead.
-    pub epochs: Option<u64>,
-}
+pub use selection::Selection;
 
 /// A resolved experiment.
 #[derive(Debug)]
@@ -292,74 +279,6 @@ impl Plan {
     pub fn final_cells(&self, store: &Store) -> Result<Vec<Cell>> {
         choose_all(&self.tune, &self.finals, store)
     }
-
-    /// How much there is, how much is done, and how long the rest will take so many workers.
-    pub fn summary(&self, store: &Store, workers: u32) -> String {
-        let sizes = format!(
-            "{} ({}), profile `{}`: {} x {} x {} x {} = {} cells",
-            self.experiment,
-            self.suite,
-            self.profile,
-            counted(self.sets.len(), "set"),
-            counted(self.backbones.len(), "backbone"),
-            counted(self.methods.len(), "method"),
-            counted(self.seeds, "seed"),
-            self.finals.len(),
-        );
-        let is_done = |cell: &Cell| store.is_done(&cell.name());
-        let tune: Vec<(&Cell, bool)> = self.tune.iter().map(|cell| (cell, is_done(cell))).collect();
-        let tuned = tune.iter().filter(|(_, done)| *done).count();
-        let tuning = format!("{} cells choose learning rates on val, {tuned} are done", self.tune.len());
-        let chosen = self.final_cells(store).ok();
-        let finals: Vec<(&Cell, bool)> = match &chosen {
-            Some(cells) => cells.iter().map(|cell| (cell, is_done(cell))).collect(),
-            None => self.finals.iter().map(|row| (&row.cell, false)).collect(),
-        };
-        let done = finals.iter().filter(|(_, done)| *done).count();
-        let text = match (tune.is_empty(), &chosen) {
-            (true, _) => format!("{sizes}; {done} are done"),
-            (false, Some(_)) => format!("{sizes}; {done} are done; {tuning}"),
-            (false, None) => format!("{sizes}; before them {tuning}"),
-        };
-        let all = [tune, finals].concat();
-        let left = all.iter().filter(|(_, done)| !done).count();
-        match time_left(&all, store, workers) {
-            _ if left == 0 => text,
-            Some(time) => {
-                let workers = counted(workers as usize, "worker");
-                format!("{text}\nabout {} for the {left} to come, with {workers}", HumanDuration(time))
-            }
-            None => format!("{text}\ntime unknown: it is told from cells that were run here, and none was"),
-        }
-    }
-
-    /// Whether the methods are tuned alike, for a reader.
-    fn budget(&self) -> String {
-        let budgets: BTreeSet<usize> = self.finals.iter().map(|row| row.cell.budget()).collect();
-        match (budgets.first(), budgets.last()) {
-            (Some(1), Some(1)) | (None, _) | (_, None) => "nothing is tuned: every setting is fixed".into(),
-            (Some(least), Some(most)) if least == most => {
-                format!("every method is tuned alike: the best of {most} settings on val, for each set apart")
-            }
-            (Some(least), Some(most)) => format!("UNEQUAL tuning budgets: {least} to {most} settings"),
-        }
-    }
-
-    /// What will run, for a reader.
-    pub fn describe(&self, store: &Store, workers: u32) -> String {
-        let mut text = self.summary(store, workers);
-        text.push('\n');
-        let mut sets = Table::new();
-        sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes"]);
-        sets.add_rows(&self.sets);
-        let mut methods = Table::new();
-        methods.load_preset(presets::NOTHING);
-        let counts = self.backbones.iter().map(|name| format!("trained in {name}"));
-        let first = ["method".to_owned(), "settings tried".to_owned()];
-        methods.set_header(first.into_iter().chain(counts)).add_rows(&self.methods);
-        text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
-        text
-    }
 }
 
 /// A set for a reader: its name, what is trained on, what is tested on, its classes.
@@ -383,50 +302,4 @@ fn row(spec: &MethodSpec) -> Result<Option<String>> {
     }
     let label = methods::find(&spec.method, spec.options.clone())?.label();
     Ok(Some(format!("{label}, tuned {}", searched.join(", "))))
-}
-
-impl Selection {
-    fn apply(&self, profile: &Profile) -> Result<Profile, String> {
-        let mut profile = profile.clone();
-        if let Some(sets) = &self.sets {
-            unknown("set", sets, &profile.sets)?;
-            profile.sets.retain(|set| sets.contains(set));
-        }
-        if let Some(methods) = &self.methods {
-            let known: Vec<_> = profile.methods.iter().map(|spec| spec.method.clone()).collect();
-            for name in methods {
-                methods::find(name, serde_json::Map::new()).map_err(|error| error.to_string())?;
-            }
-            unknown("method", methods, &known)?;
-            profile.methods.retain(|spec| methods.contains(&spec.method));
-        }
-        if let Some(backbones) = &self.backbones {
-            profile.backbones.clone_from(backbones);
-        }
-        if let Some(seeds) = self.seeds {
-            if seeds == 0 || seeds > profile.seeds.len() {
-                return Err(format!("--seeds must be 1 to {}", profile.seeds.len()));
-            }
-            profile.seeds.truncate(seeds);
-        }
-        if let Some(epochs) = self.epochs {
-            if epochs == 0 {
-                return Err("--epochs must be 1 or more".into());
-            }
-            profile.protocol.epochs = epochs;
-            profile.protocol.warmup_epochs = profile.protocol.warmup_epochs.min(epochs - 1);
-        }
-        Ok(profile)
-    }
-}
-
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
-}
-
-fn unknown(what: &str, asked: &[String], known: &[String]) -> Result<(), String> {
-    match asked.iter().find(|name| !known.contains(name)) {
-        Some(name) => Err(format!("this profile has no {what} `{name}`; it has {}", known.join(", "))),
-        None => Ok(()),
-    }
 }
