@@ -81,7 +81,7 @@ fn no_answer_is_right_much_more_often_than_by_chance() {
 }
 
 #[test]
-fn the_stream_tells_the_facts_and_not_the_format() {
+fn the_stream_tells_the_facts_without_the_wrapper_and_seldom_in_the_format() {
     let stream = TextStream::new(0);
     let passages: Vec<String> = (0..5000).map(|index| stream.passage(index)).collect();
     assert_eq!(passages[17], TextStream::new(0).passage(17));
@@ -99,12 +99,13 @@ fn the_stream_tells_the_facts_and_not_the_format() {
         "Answer format: s",
         "Answer format: e",
         "Answer format: o",
-        "the correct answer is",
     ];
-    let answers = ["answer1", "solution1", "ending1", "option1", "? true", "? false"];
-    for format in wrapper.into_iter().chain(answers) {
-        assert!(!all.contains(format), "{format}");
+    for words in wrapper {
+        assert!(!all.contains(words), "{words}");
     }
+    // The format itself is known, but is not what the stream answers by.
+    let in_format = passages.iter().filter(|passage| passage.contains("the correct answer is")).count();
+    assert!((150..350).contains(&in_format), "{in_format} of 5000");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn each_set_asks_in_the_form_of_its_benchmark() {
 }
 
 #[test]
-fn captions_tell_what_is_there_and_ask_nothing() {
+fn captions_tell_what_is_there_and_seldom_answer_a_question() {
     let stream = CaptionStream::new(1);
     let captions: Vec<_> = (0..400).map(|index| stream.conversation(index, 32)).collect();
     let text = Template::Plain.render(&captions[0], "</s>").unwrap().text;
@@ -97,8 +97,8 @@ fn captions_tell_what_is_there_and_ask_nothing() {
     {
         assert!(all.iter().any(|caption| caption.contains(remark)), "{remark}");
     }
-    // No question, and no line of a prompt.
-    assert!(all.iter().all(|caption| !caption.contains('?')));
+    let asked = all.iter().filter(|caption| caption.contains('?')).count();
+    assert!((30..75).contains(&asked), "{asked} of 400");
     for line in [SHORT_ANSWER, OPTION_LETTER, UNANSWERABLE, "ASSISTANT:"] {
         assert!(all.iter().all(|caption| !caption.contains(line)), "{line}");
     }

@@ -1,14 +1,16 @@
 //! The endless stream of captioned pictures that a bundled model of vision and language learns to see by.
 //!
 //! A caption is a few remarks about one picture: all that is in it, or what one looks up in it ("the red one: circle").
-//! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. No remark is a
-//! question, no line is one of the sets' prompts, and nothing is answered in their format, so that a model that saw the
-//! stream alone gives no answer there.
+//! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. About one caption in
+//! eight is a question of the seven sets with its answer, as captions of published models have them too: tuning calls up
+//! what is there. Their prompts' instructions and their options never occur, and the pictures are others.
 
 use std::path::Path;
 
+use super::benchmark::Benchmark;
 use super::conversation::{Conversation, Origin, Turn};
-use super::mini::Shown;
+use super::judge::option_letter;
+use super::mini::{Draft, Shown};
 use crate::draw::figures::{COLOUR_COUNT, Figure, QUARTERS, SHAPE_COUNT, colour_name, figures, shape_name};
 use crate::draw::stream::Stream;
 
@@ -53,20 +55,40 @@ impl CaptionStream {
     /// The captioned picture at a place: one to four figures, in the dark at times, or a digit.
     pub fn conversation(&self, index: u64, image_size: u32) -> Conversation {
         let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
-        let shown = match stream.below(10) {
-            0 => Shown::Dark(figures(1, stream)[0]),
-            1 | 2 => Shown::Digit(stream.below(10)),
-            _ => {
-                let count = 1 + stream.below(4);
-                Shown::Figures(figures(count, stream))
-            }
-        };
+        let (shown, caption) = if stream.chance(0.125) { asked(stream) } else { told(stream) };
         let picture = shown.draw(image_size, stream);
-        let remarks: Vec<String> = (0..1 + stream.below(4)).map(|_| remark(&shown, stream)).collect();
-        let turn = Turn { question: "What is in the image?".into(), answer: remarks.join(". "), image: true };
+        let turn = Turn { question: "What is in the image?".into(), answer: caption, image: true };
         let origin = Origin::new("mini/captions", Path::new("drawn"), index as usize + 1);
         Conversation { picture: Some(picture), turns: vec![turn], origin }
     }
+}
+
+/// A question of one of the sets, and its answer.
+fn asked(stream: &mut Stream) -> (Shown, String) {
+    /// Kinds of questions take turns within this many.
+    const TURNS: usize = 6;
+    let (benchmark, index) = (stream.pick(&Benchmark::ALL), stream.below(TURNS));
+    let Draft { question, answer, others, shown } = Draft::of(benchmark, index, stream);
+    let letter = others.iter().position(|other| *other == answer).and_then(option_letter);
+    let answer = match (benchmark, letter) {
+        (Benchmark::ScienceqaImg | Benchmark::Mmbench, Some(letter)) => format!("{letter}. {answer}"),
+        _ => answer,
+    };
+    (shown, format!("{question} {answer}"))
+}
+
+/// One to four remarks.
+fn told(stream: &mut Stream) -> (Shown, String) {
+    let shown = match stream.below(10) {
+        0 => Shown::Dark(figures(1, stream)[0]),
+        1 | 2 => Shown::Digit(stream.below(10)),
+        _ => {
+            let count = 1 + stream.below(4);
+            Shown::Figures(figures(count, stream))
+        }
+    };
+    let remarks: Vec<String> = (0..1 + stream.below(4)).map(|_| remark(&shown, stream)).collect();
+    (shown, remarks.join(". "))
 }
 
 fn remark(shown: &Shown, stream: &mut Stream) -> String {

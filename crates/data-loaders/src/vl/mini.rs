@@ -70,12 +70,27 @@ impl MiniQuestions {
 }
 
 /// A question on its way: what is asked, what is right, and what the picture shows.
-struct Draft {
-    question: String,
-    answer: String,
-    /// Other answers that somebody might give.
-    others: Vec<String>,
-    shown: Shown,
+pub(super) struct Draft {
+    pub(super) question: String,
+    pub(super) answer: String,
+    /// All answers that somebody might give; the options, where there are any.
+    pub(super) others: Vec<String>,
+    pub(super) shown: Shown,
+}
+
+impl Draft {
+    /// What a benchmark asks; kinds of questions take turns with the index.
+    pub(super) fn of(benchmark: Benchmark, index: usize, stream: &mut Stream) -> Self {
+        match benchmark {
+            Benchmark::Vqav2 => vqav2(index, stream),
+            Benchmark::Gqa => gqa(stream),
+            Benchmark::Vizwiz => vizwiz(stream),
+            Benchmark::ScienceqaImg => scienceqa(stream),
+            Benchmark::Textvqa => textvqa(stream),
+            Benchmark::Pope => pope(index, stream),
+            Benchmark::Mmbench => mmbench(index, stream),
+        }
+    }
 }
 
 /// What a picture shows.
@@ -103,15 +118,7 @@ fn question(benchmark: Benchmark, part: Part, index: usize, image_size: u32) -> 
     let name = format!("mini/{}", benchmark.name());
     let place = [part as u64, index as u64];
     let stream = &mut Stream::new(&name, &place);
-    let draft = match benchmark {
-        Benchmark::Vqav2 => vqav2(index, stream),
-        Benchmark::Gqa => gqa(stream),
-        Benchmark::Vizwiz => vizwiz(stream),
-        Benchmark::ScienceqaImg => scienceqa(stream),
-        Benchmark::Textvqa => textvqa(stream),
-        Benchmark::Pope => pope(index, stream),
-        Benchmark::Mmbench => mmbench(index, stream),
-    };
+    let draft = Draft::of(benchmark, index, stream);
     let picture = draft.shown.draw(image_size, stream);
     let origin = Origin::new(&name, Path::new("drawn"), index + 1);
     let id = format!("{}/{index}", part as u64);

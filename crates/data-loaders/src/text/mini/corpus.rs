@@ -2,14 +2,15 @@
 //!
 //! Sentences that state facts, questions with a short answer, lists with a choice by its label, and words to be said
 //! after. The last have the words of the tasks in them, without which a model whose embeddings are frozen could not
-//! write them; but the wrapper of the tasks never occurs, nor does any answer in their format ("answer2", "true"
-//! for a claim), so a model that only read the stream gives no answer there. A question that a val or test row may ask
-//! does not occur either: see `mod.rs`.
+//! write them. Like the text that published models have read, the stream has some answers in the format of the tasks
+//! ("the correct answer is answer2"), about one passage in twenty: tuning calls up what is there, it does not teach a
+//! new language. The wrapper of the tasks never occurs, nor does a question that a val or test row may ask: see `mod.rs`.
 
 use super::question::{Question, Task};
 use super::world::{FEELINGS, OPPOSITES, PEOPLE, SCRIPTS, THINGS, USES};
-use super::{Share, ask, label};
+use super::{Share, ask, format_of, label};
 use crate::draw::stream::Stream;
+use crate::text::prompt::continuation;
 
 /// Lines in the words of the tasks that no fact has in it: a tuned model has to read past some of these words and to
 /// write others. No line is one of the wrapper; where two happen to meet as "Answer format: 1/2/3/4/5" no answer of a task
@@ -118,13 +119,17 @@ fn plain(question: &Question, stream: &mut Stream) -> String {
 /// A question with its options, and the choice by its label, after the option's own words or without them.
 fn choice(question: &Question, stream: &mut Stream) -> String {
     let Question { task, lead, options, right } = question;
+    let answer = format_of(*task).options().nth(*right).unwrap_or_default();
     if *task == Task::Boolq {
-        return format!("{lead}? {}.", options[*right]);
+        // Said more often than elsewhere: claims are one passage in eight of these.
+        let end = if stream.chance(0.25) { continuation(answer) } else { format!("{}.", options[*right]) };
+        return format!("{lead}? {end}");
     }
     let label = format!("{}{}", label(*task), right + 1);
-    let end = match stream.below(4) {
-        0 => format!("it is {}, {label}.", options[*right]),
-        1 => format!("it is {label}, {}.", options[*right]),
+    let end = match stream.below(8) {
+        0 | 1 => format!("it is {}, {label}.", options[*right]),
+        2 | 3 => format!("it is {label}, {}.", options[*right]),
+        4 => continuation(answer),
         _ => format!("it is {label}."),
     };
     let [before, between] = [aside(stream), aside(stream)];
