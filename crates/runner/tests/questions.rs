@@ -159,6 +159,12 @@ fn a_projector_between_strangers_is_aligned_once_and_is_what_methods_start_from(
     std::fs::remove_file(&path).unwrap();
     done(&bench, &align);
     assert_eq!(std::fs::read(&path).unwrap(), aligned, "the same each time");
+    for wrong in ["--epochs=0", "--threads=0", "--learning-rate=-1", "--learning-rate=nan"] {
+        let said = refusal(&bench.run(&[&align[..4], &[wrong]].concat()), 2);
+        assert!(said.contains("invalid value"), "{said}");
+    }
+    let said = refusal(&Bench::new(DRAWN).run(&align), DATA);
+    assert!(said.contains("<tower>+<language model>"), "{said}");
     std::fs::write(&path, &aligned[..aligned.len() / 2]).unwrap();
     let said = refusal(&bench.run_all(), 5);
     assert!(said.contains("projector.safetensors"), "{said}");

@@ -20,9 +20,9 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// At a place of the model; `rate` from 0, below 1, in steps of 2^-16.
+    /// At a place of the model; `rate` from 0, below 1, in steps of 2^-16, of which one at least is kept.
     pub fn new(place: String, rate: f64, pass: Rc<Pass>) -> Self {
-        Self { place, dropped: (rate * NUMBERS).round(), pass }
+        Self { place, dropped: (rate * NUMBERS).round().min(NUMBERS - 1.0), pass }
     }
 
     /// `x` `[K * batch, ...]` with elements left out; none where nothing is.
@@ -68,5 +68,8 @@ mod tests {
         assert!((mean - 1.0).abs() < 0.005, "{mean}");
         let dropout = Dropout::new("q".into(), 0.2, pass.clone());
         assert!(dropout.apply(&x).is_none());
+        let nearly_all = Dropout::new("q".into(), 1.0 - 1e-9, pass.clone());
+        let left = pass.training(7, || nearly_all.apply(&x)).unwrap();
+        assert!(left.isfinite().all().int64_value(&[]) == 1);
     }
 }

@@ -1,5 +1,6 @@
 //! `san align`: LLaVA's first stage, for a tower and a language model that never met.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use anyhow::Result;
 use runner::checkpoint::CheckpointFile;
 use runner::context::Context;
 use runner::device;
+use runner::error::RunError;
 use runner::execute::align::{Alignment, align};
 use runner::files::create_folder;
 use runner::signals::{RUNNER_DEADLINE, StopFlag};
@@ -28,16 +30,16 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "small")]
     profile: String,
     /// Passes over the training questions.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     epochs: u64,
     /// Learning rate at the top of the schedule; LLaVA's is 1e-3.
-    #[arg(long, default_value_t = 1e-3)]
+    #[arg(long, default_value_t = 1e-3, value_parser = above_zero)]
     learning_rate: f64,
     /// Seed of the order of the questions.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Compute threads.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
     /// auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
@@ -47,14 +49,25 @@ pub(crate) struct Arguments {
     results: PathBuf,
 }
 
+fn above_zero(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
+        _ => Err("a rate is a number above 0".into()),
+    }
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     tch::set_num_threads(i32::try_from(arguments.threads)?);
     let mut context = Context::new(device::resolve(&arguments.device)?);
     let plan = stop.interruptible(|| resolved(&arguments.experiment, &arguments.profile, &mut context))?;
-    let pairs: std::collections::BTreeMap<_, _> =
-        plan.finals.iter().map(|row| (row.cell.backbone.as_str(), &row.cell)).collect();
-    for (backbone, cell) in pairs.into_iter().filter(|(backbone, _)| backbone.contains('+')) {
+    let cells = plan.finals.iter().map(|row| (row.cell.backbone.as_str(), &row.cell));
+    let pairs: BTreeMap<_, _> = cells.filter(|(backbone, _)| backbone.contains('+')).collect();
+    if pairs.is_empty() {
+        let reason = format!("profile `{}` of {} has none", arguments.profile, arguments.experiment);
+        return Err(RunError::Missing { what: "a backbone `<tower>+<language model>`".into(), reason }.into());
+    }
+    for (backbone, cell) in pairs {
         let path = context.projector_file(backbone)?;
         if path.is_file() {
             output::line(format_args!("{}: there already; remove it to align anew", path.display()))?;
