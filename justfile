@@ -38,9 +38,9 @@ fetch name *arguments: setup
 verify name *arguments: setup
     @{{san_program}} verify {{name}} {{arguments}}
 
-# Measure the speed of a training step of each method
-bench *arguments: libtorch
-    cargo bench --package backbones --profile dev --bench train_step {{arguments}}
+# Measure the speed of a training step: of each method (`train_step`), of questions about one picture (`questions_together`)
+bench name="train_step" *arguments: libtorch
+    cargo bench --package backbones --profile dev --bench {{name}} {{arguments}}
 
 # Train the projector of a suite whose tower and language model never met: LLaVA's first stage
 align suite="vl" profile="small" *arguments: setup

@@ -17,13 +17,13 @@ use crate::language::LanguageModel;
 /// `valid` is as in [`LanguageModel::hidden`]; `loss` makes a scalar of what it gives.
 ///
 /// # Errors
-/// When libtorch cannot differentiate.
+/// When libtorch cannot differentiate, and those of `loss`.
 pub fn gradient(
     model: &dyn LanguageModel,
     trainables: &Trainables,
     embedded: &Tensor,
     valid: Option<&Tensor>,
-    loss: impl Fn(&Tensor) -> Tensor,
+    loss: impl Fn(&Tensor) -> Result<Tensor, Error>,
 ) -> Result<(Tensor, Tensor), Error> {
     let stages = model.stages(embedded, valid);
     let mut inputs = vec![embedded.f_detach()?];
@@ -33,7 +33,7 @@ pub fn gradient(
     }
     let mut sum = GradientSum::new(trainables);
     let hidden = leaf(inputs.pop())?;
-    let value = loss(&hidden);
+    let value = loss(&hidden)?;
     let mut behind = sum.add(&value, Some(&hidden))?;
     for stage in stages.iter().rev() {
         let input = leaf(inputs.pop())?;

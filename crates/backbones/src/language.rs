@@ -2,7 +2,7 @@
 
 use san_core::attachment::Scope;
 use san_core::{Error, Layout};
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 /// A configured language model, before any weight is there.
 pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
@@ -25,6 +25,9 @@ pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
     fn published_config(&self) -> serde_json::Value;
 }
 
+/// In `valid` of [`LanguageModel::hidden`]: a token that all behind it may look at.
+pub const SHARED: i64 = 1;
+
 /// A part of a forward pass, from activations to activations of the same shape.
 pub type Stage<'a> = Box<dyn Fn(&Tensor) -> Tensor + 'a>;
 
@@ -36,8 +39,10 @@ pub trait LanguageModel: std::fmt::Debug {
     /// What the last block makes of them, normalised, `[K * batch, length, channels]`.
     ///
     /// `valid` `[K * batch, tokens before + length]` is false at padding, which may stand on either
-    /// side; none where there is none. With a cache the sequence goes on behind the tokens that it
-    /// holds, and is held too.
+    /// side; none where there is none. As numbers it also tells apart texts that go on behind a shared
+    /// beginning: 0 at padding, [`SHARED`] at what all see, and from 2 the number of the text that a
+    /// token belongs to; texts do not see each other, and each is counted on from the beginning. With a
+    /// cache the sequence goes on behind the tokens that it holds, and is held too.
     fn hidden(&self, embedded: &Tensor, valid: Option<&Tensor>, cache: Option<&mut Cache>) -> Tensor;
 
     /// The same as stages to be run one behind the other, from what enters the first block to what
@@ -105,20 +110,9 @@ impl Cache {
     }
 }
 
-/// Positions of `length` tokens behind `before` others, `[batch or 1, length]`: padding is not counted.
-pub(crate) fn positions(valid: Option<&Tensor>, before: i64, length: i64, device: tch::Device) -> Tensor {
-    match valid {
-        None => crate::rope::consecutive(before, length, device),
-        Some(valid) => {
-            let counted = valid.to_kind(Kind::Int64).cumsum(1, Kind::Int64) - 1;
-            counted.narrow(1, before, length).clamp_min(0)
-        }
-    }
-}
-
 /// What each of `length` tokens behind `before` others may look at, `[batch or 1, 1, length, before + length]`;
-/// none where the plain causal rule of the attention itself says it.
-pub(crate) fn mask(valid: Option<&Tensor>, before: i64, length: i64, device: tch::Device) -> Option<Tensor> {
+/// none where the plain causal rule of the attention itself says it. `valid` is that of [`LanguageModel::hidden`].
+pub(crate) fn mask(valid: Option<&Tensor>, before: i64, length: i64, device: Device) -> Option<Tensor> {
     if valid.is_none() && (before == 0 || length == 1) {
         return None;
     }
@@ -126,11 +120,20 @@ pub(crate) fn mask(valid: Option<&Tensor>, before: i64, length: i64, device: tch
     let causal = causal.unsqueeze(0).unsqueeze(0);
     Some(match valid {
         None => causal,
-        // A padding token sees itself: a row that may look at nothing would be not a number.
         Some(valid) => {
-            let itself = Tensor::eye_m(length, before + length, (Kind::Bool, device));
-            let itself = if before == 0 { itself } else { itself.roll([before], [1]) };
-            causal.logical_and(&valid.unsqueeze(1).unsqueeze(1)).logical_or(&itself)
+            let texts = valid.to_kind(Kind::Int64);
+            let own = texts.narrow(1, before, length).unsqueeze(1).unsqueeze(-1);
+            let seen = texts.unsqueeze(1).unsqueeze(1);
+            // Padding sees padding, itself too: a row that may look at nothing would be not a number.
+            causal.logical_and(&seen.eq(SHARED).logical_or(&seen.eq_tensor(&own)))
         }
     })
+}
+
+/// Positions `[batch or 1, length]` of the tokens that a [`mask`] was made for: how many others each may look at.
+pub(crate) fn positions(mask: Option<&Tensor>, before: i64, length: i64, device: Device) -> Tensor {
+    match mask {
+        None => crate::rope::consecutive(before, length, device),
+        Some(mask) => mask.squeeze_dim(1).sum_dim_intlist([-1].as_slice(), false, Kind::Int64) - 1,
+    }
 }

@@ -13,7 +13,7 @@ use san_core::attachment::Scope;
 use san_core::branch::Branch;
 use san_core::init::Init;
 use san_core::layout::{BranchKind, Layout, Role, SiteSpec};
-use san_core::parameter::{Parameter, linear};
+use san_core::parameter::{Parameter, is_narrow, linear};
 use san_core::site::{Norm, Site};
 use san_core::wiring::{Anterior, Anteriors, ChannelMap};
 use serde::{Deserialize, Serialize};
@@ -225,9 +225,10 @@ impl Llama {
 impl Llama {
     fn place(&self, embedded: &Tensor, valid: Option<&Tensor>, before: i64) -> Place {
         let (length, device) = (embedded.size()[1], embedded.device());
+        let mask = mask(valid, before, length, device);
         Place {
-            turns: self.rope.turns(&positions(valid, before, length, device), embedded.kind()),
-            mask: mask(valid, before, length, device),
+            turns: self.rope.turns(&positions(mask.as_ref(), before, length, device), embedded.kind()),
+            mask,
             causal: before == 0 && valid.is_none(),
         }
     }
@@ -235,11 +236,7 @@ impl Llama {
 
 /// Half precision made f32: what stands between products is never narrower.
 fn widened(x: &Tensor) -> Tensor {
-    if narrow(x.kind()) { x.to_kind(Kind::Float) } else { x.shallow_clone() }
-}
-
-fn narrow(kind: Kind) -> bool {
-    matches!(kind, Kind::Half | Kind::BFloat16)
+    if is_narrow(x.kind()) { x.to_kind(Kind::Float) } else { x.shallow_clone() }
 }
 
 impl LanguageModel for Llama {
@@ -352,7 +349,7 @@ impl Block {
         let v = split(v, self.key_heads);
         let (outer, inner) = (x.kind(), self.q.kind());
         // Attention is two products more; keys and values are held in the narrow type too.
-        let [q, k, v] = if narrow(inner) { [q, k, v].map(|x| x.to_kind(inner)) } else { [q, k, v] };
+        let [q, k, v] = if is_narrow(inner) { [q, k, v].map(|x| x.to_kind(inner)) } else { [q, k, v] };
         let (k, v) = match cache {
             Some((layer, cache)) => cache.extend(layer, &k, &v),
             None => (k, v),

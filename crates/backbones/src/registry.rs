@@ -3,7 +3,7 @@
 use san_core::Error;
 use san_core::error::did_you_mean;
 
-use crate::{Architecture, convnext, llama, llava, swin, vit};
+use crate::{Architecture, clip, convnext, llama, llava, swin, vit};
 
 /// Where a configuration's weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,7 @@ pub fn entries() -> Vec<Entry> {
         },
     ];
     let file = |(name, architecture)| Entry { name, origin: Origin::File, architecture };
-    entries.extend(vits().into_iter().chain(swins()).chain(convnexts()).map(file));
+    entries.extend(vits().into_iter().chain(swins()).chain(convnexts()).chain(clips()).map(file));
     entries
 }
 
@@ -183,6 +183,11 @@ fn convnexts() -> Vec<Named> {
         convnext("convnext_large.fb_in22k", [3, 3, 27, 3], [192, 384, 768, 1536]),
         convnext("convnext_xlarge.fb_in22k", [3, 3, 27, 3], [256, 512, 1024, 2048]),
     ]
+}
+
+/// LLaVA-1.5's tower, under the name and the tensor names of its publisher (OpenAI, at Hugging Face).
+fn clips() -> Vec<Named> {
+    vec![("clip-vit-large-patch14-336", Box::new(clip::Config::new(336, 14, 1024, 24, 16)))]
 }
 
 /// The model of that name.

@@ -102,6 +102,23 @@ fn left_padding_changes_no_score() {
     }
 }
 
+/// Two texts of 5 and 4 tokens that begin with the same 3: apart, and behind one beginning, a padding token at the end.
+#[test]
+fn texts_behind_a_shared_beginning_do_not_see_each_other() {
+    for name in CASES {
+        let case = Case::read(name);
+        let model = case.model();
+        let forward = |tokens: &[i64], texts: Option<&[i64]>| {
+            let texts = texts.map(|texts| Tensor::from_slice(texts).unsqueeze(0));
+            no_grad(|| model.forward(&Tensor::from_slice(tokens).unsqueeze(0), texts.as_ref()))
+        };
+        let (one, other) = (forward(&[1, 5, 9, 7, 4], None), forward(&[1, 5, 9, 3], None));
+        let together = forward(&[1, 5, 9, 7, 4, 3, 0], Some(&[1, 1, 1, 2, 2, 3, 0]));
+        assert_close(name, &together.narrow(1, 0, 5), &one, 1e-5);
+        assert_close(name, &together.narrow(1, 5, 1), &other.narrow(1, 3, 1), 1e-5);
+    }
+}
+
 fn limits() -> Limits {
     Limits { ends: vec![1], new_tokens: 12 }
 }

@@ -168,6 +168,19 @@ pub struct Metrics {
     /// [`Metrics::no_answer`] are then the unweighted means over them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evaluations: Vec<Evaluation>,
+    /// Sets that were read and whose answers only a server knows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<Pending>,
+}
+
+/// A set that only a server can score.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pending {
+    /// Name of the set.
+    pub dataset: String,
+    /// The file for the server, beside the record.
+    pub file: String,
 }
 
 /// Training rows that were too long for the protocol's number of tokens.

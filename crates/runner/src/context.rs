@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use backbones::Architecture;
 use backbones::registry::{self, Origin};
-use backbones::weights::{self, Checkpoint};
+use backbones::weights::{self, Checkpoint, Target};
 use data_loaders::text::TextSet;
 use data_loaders::vl::QuestionSuite;
 use data_loaders::{ImageSet, dataset};
@@ -18,7 +18,7 @@ use tch::{Device, Tensor};
 
 use crate::drawn_checksums::DrawnChecksums;
 use crate::error::RunError;
-use crate::experiment::{DataSource, Input};
+use crate::experiment::{Compute, DataSource, Input};
 pub use crate::loaded_language::LoadedLanguageModel;
 
 /// The seed of a backbone with random weights.
@@ -196,19 +196,21 @@ impl Context {
     /// # Errors
     /// When it is unknown, or its files are missing or do not fit.
     pub fn language(&mut self, name: &str, input: &Input) -> Result<Rc<LoadedLanguageModel>> {
-        let image_size = match input {
-            Input::Questions(questions) => Some(questions.picture.image_size),
-            Input::Text(_) | Input::Image(_) => None,
+        let (image_size, compute) = match input {
+            Input::Questions(questions) => (Some(questions.picture.image_size), questions.compute),
+            Input::Text(text) => (None, text.compute),
+            Input::Image(_) => (None, Compute::default()),
         };
-        let key = format!("{name} {image_size:?}");
+        let target = Target { kind: compute.kind(), device: self.device };
+        let key = format!("{name} {image_size:?} {compute:?}");
         if let Some((known, model)) = &self.language
             && *known == key
         {
             return Ok(model.clone());
         }
         let model = Rc::new(match image_size {
-            Some(size) => self.load_llava(name, size)?,
-            None => self.load_language(name)?,
+            Some(size) => self.load_llava(name, size, target)?,
+            None => self.load_language(name, target)?,
         });
         self.language = Some((key, model.clone()));
         Ok(model)
@@ -262,25 +264,25 @@ impl Context {
         Ok(LoadedBackbone { architecture, layout, weights, checksum: checkpoint.checksum })
     }
 
-    fn load_language(&self, name: &str) -> Result<LoadedLanguageModel> {
-        LoadedLanguageModel::read(name, self.weights_root.as_deref(), self.device)
+    fn load_language(&self, name: &str, target: Target) -> Result<LoadedLanguageModel> {
+        LoadedLanguageModel::read(name, self.weights_root.as_deref(), target)
     }
 
     /// A bundled LLaVA, a published one in its folder, or `<tower>+<language model>`, whose projector has its first
     /// values until `san align` was run.
-    fn load_llava(&mut self, name: &str, image_size: u32) -> Result<LoadedLanguageModel> {
+    fn load_llava(&mut self, name: &str, image_size: u32, target: Target) -> Result<LoadedLanguageModel> {
         let published = name.strip_suffix(RANDOM).unwrap_or(name);
         let mut model = if let Some((_, files)) = registry::bundled_llava(published) {
             let tower = self.backbone(files.tower, image_size)?;
-            let language = self.load_language(files.language)?;
-            LoadedLanguageModel::bundled_llava(published, &tower, language)?
+            let language = self.load_language(files.language, target)?;
+            LoadedLanguageModel::bundled_llava(published, &tower, language, target)?
         } else if let Some((tower, language)) = published.split_once('+') {
             let tower = self.backbone(tower, image_size)?;
-            let language = self.load_language(language)?;
+            let language = self.load_language(language, target)?;
             let projector = self.projector_file(published).ok().filter(|path| path.is_file());
-            LoadedLanguageModel::joined_llava(published, &tower, language, projector.as_deref())?
+            LoadedLanguageModel::joined_llava(published, &tower, language, projector.as_deref(), target)?
         } else {
-            LoadedLanguageModel::read_llava(published, self.weights_root.as_deref(), self.device, image_size)?
+            LoadedLanguageModel::read_llava(published, self.weights_root.as_deref(), target, image_size)?
         };
         if name.ends_with(RANDOM) {
             model.forget(name)?;

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::RunError;
-pub use crate::language_protocol::{ProjectorProtocol, QuestionProtocol, Reading, TextProtocol};
+pub use crate::language_protocol::{Compute, ProjectorProtocol, QuestionProtocol, Reading, TextProtocol};
 use crate::search::Search;
 
 /// A sweep.

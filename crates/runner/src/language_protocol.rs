@@ -5,6 +5,7 @@ use data_loaders::text::{BatchLimits, ExampleProtocol};
 use data_loaders::vl::{PictureProtocol, Template};
 use san_core::schedule::{Cosine, Linear};
 use serde::{Deserialize, Serialize};
+use tch::Kind;
 
 /// How a language model is tuned and read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -23,6 +24,12 @@ pub struct TextProtocol {
     pub new_tokens: i64,
     /// What bounds a batch of an evaluation.
     pub evaluation: BatchLimits,
+    /// In what frozen matrices are multiplied.
+    #[serde(default, skip_serializing_if = "Compute::is_f32")]
+    pub compute: Compute,
+    /// How a step fits into memory.
+    #[serde(default, skip_serializing_if = "Memory::is_whole")]
+    pub memory: Memory,
 }
 
 /// How a model of vision and language is tuned and read.
@@ -49,6 +56,71 @@ pub struct QuestionProtocol {
     pub new_tokens: i64,
     /// What bounds a batch of an evaluation.
     pub evaluation: BatchLimits,
+    /// In what frozen matrices of the language model are multiplied.
+    #[serde(default, skip_serializing_if = "Compute::is_f32")]
+    pub compute: Compute,
+    /// How a step fits into memory.
+    #[serde(default, skip_serializing_if = "Memory::is_whole")]
+    pub memory: Memory,
+    /// The most training questions about one picture that are read in one pass over it; `batch_size` counts such passes.
+    /// None sees another, so the loss is that of single questions. One where it is left out.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub together: usize,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+fn is_one(number: &usize) -> bool {
+    *number == 1
+}
+
+/// The type that frozen matrices are kept and multiplied in. What is trained, norms and all that stands between products
+/// are f32 either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compute {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Eight bits of precision: half the memory, and several times the speed where the processor has products of it.
+    Bf16,
+}
+
+impl Compute {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+    fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
+
+    /// The type of tensors.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::F32 => Kind::Float,
+            Self::Bf16 => Kind::BFloat16,
+        }
+    }
+}
+
+/// How a step fits into memory. Its gradient is the same whichever way, to rounding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Memory {
+    /// The most examples of a batch that are computed at once; all where it is left out.
+    #[serde(default)]
+    pub at_once: Option<usize>,
+    /// Whether the activations within a block are computed again on the way back, not kept.
+    #[serde(default)]
+    pub recompute: bool,
+}
+
+impl Memory {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+    fn is_whole(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How a projector is trained whole beside a method.
@@ -73,6 +145,9 @@ impl QuestionProtocol {
         }
         if !(0.0..1.0).contains(&self.warmup) {
             return Err("questions: `warmup` is a share of the steps, 0 or more and below 1".into());
+        }
+        if self.together == 0 {
+            return Err("questions: `together` is 1 or more".into());
         }
         let usable = |rate: f64| rate > 0.0 && rate.is_finite();
         if self.projector.is_some_and(|projector| !usable(projector.learning_rate)) {
@@ -113,6 +188,7 @@ pub(crate) struct LanguageProtocol {
     pub(crate) reading: Reading,
     pub(crate) new_tokens: i64,
     pub(crate) evaluation: BatchLimits,
+    pub(crate) memory: Memory,
 }
 
 /// How the learning rate goes.
@@ -124,15 +200,23 @@ enum Course {
 
 impl From<&TextProtocol> for LanguageProtocol {
     fn from(text: &TextProtocol) -> Self {
-        let &TextProtocol { batch_tokens, warmup_steps, reading, new_tokens, evaluation, .. } = text;
-        Self { batch_tokens, course: Course::Linear { warmup_steps }, reading, new_tokens, evaluation }
+        let &TextProtocol { batch_tokens, warmup_steps, reading, new_tokens, evaluation, memory, .. } = text;
+        Self {
+            batch_tokens,
+            course: Course::Linear { warmup_steps },
+            reading,
+            new_tokens,
+            evaluation,
+            memory,
+        }
     }
 }
 
 impl From<&QuestionProtocol> for LanguageProtocol {
     fn from(questions: &QuestionProtocol) -> Self {
-        let &QuestionProtocol { batch_tokens, warmup, reading, new_tokens, evaluation, .. } = questions;
-        Self { batch_tokens, course: Course::Cosine { warmup }, reading, new_tokens, evaluation }
+        let &QuestionProtocol { batch_tokens, warmup, reading, new_tokens, evaluation, memory, .. } =
+            questions;
+        Self { batch_tokens, course: Course::Cosine { warmup }, reading, new_tokens, evaluation, memory }
     }
 }
 

@@ -12,7 +12,7 @@ use backbones::weights::{self, LanguageCheckpoint, LlavaCheckpoint, Target};
 use data_loaders::text::TextStream;
 use san_core::weights::TensorFile;
 use san_core::{Layout, Weights};
-use tch::{Device, Kind};
+use tch::Device;
 
 use crate::context::{LoadedBackbone, RANDOM, RANDOM_WEIGHTS_SEED};
 use crate::error::RunError;
@@ -49,9 +49,8 @@ impl LoadedLanguageModel {
     ///
     /// # Errors
     /// When it is unknown, or its files are missing or do not fit.
-    pub(crate) fn read(name: &str, root: Option<&Path>, device: Device) -> Result<Self> {
+    pub(crate) fn read(name: &str, root: Option<&Path>, target: Target) -> Result<Self> {
         let published = name.strip_suffix(RANDOM).unwrap_or(name);
-        let target = Target { kind: Kind::Float, device };
         let (checkpoint, tokenizer, neutral) = match registry::bundled_language(published) {
             Some((config, files)) => {
                 let path = |ending| PathBuf::from(format!("assets/{published}.{ending}"));
@@ -88,7 +87,12 @@ impl LoadedLanguageModel {
     }
 
     /// The bundled LLaVA `name` on its tower; `language` is what it started from.
-    pub(crate) fn bundled_llava(name: &str, tower: &LoadedBackbone, language: Self) -> Result<Self> {
+    pub(crate) fn bundled_llava(
+        name: &str,
+        tower: &LoadedBackbone,
+        language: Self,
+        target: Target,
+    ) -> Result<Self> {
         let Some((architecture, BundledLlava { weights, .. })) = registry::bundled_llava(name) else {
             bail!("there is no bundled model of vision and language named `{name}`")
         };
@@ -96,7 +100,7 @@ impl LoadedLanguageModel {
         let file = TensorFile::parse(weights, &path)?;
         let weights = Weights::new(file.tensors);
         weights.check(&architecture.layout(name), &path.display().to_string())?;
-        Self::seeing(name, tower, architecture, weights, &file.checksum, language)
+        Self::seeing(name, tower, architecture, &weights, &file.checksum, language, target)
     }
 
     /// A tower and a language model that never met. The projector between them is that of a file (by our names or the
@@ -109,6 +113,7 @@ impl LoadedLanguageModel {
         tower: &LoadedBackbone,
         language: Self,
         projector: Option<&Path>,
+        target: Target,
     ) -> Result<Self> {
         let ReaderArchitecture::Language(model) = &language.architecture else {
             bail!("`{name}`: the part behind + is no language model")
@@ -123,33 +128,34 @@ impl LoadedLanguageModel {
         if let Some(path) = projector {
             let file = TensorFile::read(path)?;
             checksum = format!("{checksum}+{}", file.checksum);
-            let device = language.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device());
             for tensor in llava::Architecture::projector_tensors() {
                 let value = llava::projector_tensor(&file, &tensor).ok_or_else(|| {
                     let place = path.display().to_string();
                     san_core::Error::MissingTensor { name: tensor.clone(), place }
                 })?;
-                weights.insert(&tensor, value.f_to_device(device)?.f_to_kind(Kind::Float)?);
+                weights.insert(&tensor, value.shallow_clone());
             }
             weights.check(&architecture.layout(name), &path.display().to_string())?;
         }
-        Self::seeing(name, tower, architecture, weights, &checksum, language)
+        Self::seeing(name, tower, architecture, &weights, &checksum, language, target)
     }
 
     fn seeing(
         name: &str,
         tower: &LoadedBackbone,
         architecture: llava::Architecture,
-        weights: Weights,
+        weights: &Weights,
         checksum: &str,
         language: Self,
+        target: Target,
     ) -> Result<Self> {
         let Self { tokenizer, end, neutral, .. } = language;
-        let device = tower.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device());
+        let kept = |(name, tensor): (&str, &_)| Ok((name.to_owned(), target.keep(tensor)?));
+        let kept = weights.iter().map(kept).collect::<Result<_>>()?;
         let architecture = llava::Architecture { tower: same(tower)?, ..architecture };
         Ok(Self {
             layout: architecture.layout(name),
-            weights: weights.to_device(device)?,
+            weights: Weights::new(kept),
             checksum: format!("{checksum}+{}+{}", tower.checksum, tokenizer.checksum()),
             architecture: ReaderArchitecture::Llava(architecture, tower.weights.shallow_clone()),
             tokenizer,
@@ -165,11 +171,10 @@ impl LoadedLanguageModel {
     pub(crate) fn read_llava(
         name: &str,
         root: Option<&Path>,
-        device: Device,
+        target: Target,
         image_size: u32,
     ) -> Result<Self> {
         let path = folder(name, root)?;
-        let target = Target { kind: Kind::Float, device };
         let LlavaCheckpoint { architecture, parts, checksum } = weights::llava(&path, target)?;
         let own = architecture.tower.image_size();
         if own != i64::from(image_size) {

@@ -64,7 +64,7 @@ impl<'a> PictureText<'a> {
         let tokens = sequence.ids.iter().map(|&id| u32::try_from(id)).collect::<Result<Vec<_>, _>>()?;
         let labelled = sequence.ids.iter().zip(&sequence.trained);
         let labels = labelled.map(|(&id, &trained)| if trained { id } else { MASKED }).collect();
-        Ok(Example { tokens, labels })
+        Ok(Example::new(tokens, labels))
     }
 
     fn sequence(&self, rendered: &Rendered) -> Result<Sequence, TokenizerError> {

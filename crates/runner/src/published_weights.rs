@@ -6,7 +6,7 @@ use data_loaders::{Distribution, Download};
 /// Where timm's authors keep the weights of a model of that name.
 const TIMM: &str = "https://huggingface.co/timm";
 
-/// A language model and its home.
+/// A model and its home, where that is not timm's.
 struct Home {
     name: &'static str,
     /// Address of the folder that holds the files.
@@ -22,7 +22,11 @@ const SAFETENSORS: &[&str] = &["config.json", "model.safetensors", "tokenizer.js
 const GATED: &str = "its home lets people in who have accepted the terms; load config.json, the tokenizer's files and all \
     *.safetensors from there into the folder of that name under SAN_WEIGHTS";
 
-const LANGUAGE_MODELS: &[Home] = &[
+const PICKLED: &str = "its home has pickles, which are refused: write them as model.safetensors (transformers: \
+    from_pretrained, then save_pretrained) into the folder of that name under SAN_WEIGHTS, config.json and the vocabulary \
+    beside it where there is one";
+
+const HOMES: &[Home] = &[
     Home {
         name: "SmolLM2-135M-Instruct",
         folder: "https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct/resolve/main",
@@ -46,6 +50,18 @@ const LANGUAGE_MODELS: &[Home] = &[
         folder: "https://huggingface.co/meta-llama/Meta-Llama-3-8B",
         files: &[],
         manual: Some(GATED),
+    },
+    Home {
+        name: "vicuna-7b-v1.5",
+        folder: "https://huggingface.co/lmsys/vicuna-7b-v1.5",
+        files: &[],
+        manual: Some(PICKLED),
+    },
+    Home {
+        name: "clip-vit-large-patch14-336",
+        folder: "https://huggingface.co/openai/clip-vit-large-patch14-336",
+        files: &[],
+        manual: Some(PICKLED),
     },
 ];
 
@@ -75,7 +91,7 @@ impl PublishedWeights {
 /// The published weights of that name; none where there are none, or they are part of the program.
 pub fn published_weights(name: &str) -> Option<PublishedWeights> {
     let file = |url: String| Download { url, size: None, sha256: None, md5: None };
-    if let Some(home) = LANGUAGE_MODELS.iter().find(|home| home.name == name) {
+    if let Some(home) = HOMES.iter().find(|home| home.name == name) {
         let page = home.folder.trim_end_matches("/resolve/main").to_owned();
         return Some(PublishedWeights {
             name: name.to_owned(),

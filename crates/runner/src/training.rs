@@ -42,11 +42,11 @@ pub trait Objective {
     /// When they cannot be read.
     fn batch(&mut self, examples: &[usize], place: Place) -> Result<Self::Batch>;
 
-    /// The mean loss over a batch's examples; gradients reach the trained tensors.
+    /// The mean loss over a batch's examples, and its gradient `[K, P]`.
     ///
     /// # Errors
     /// When libtorch fails.
-    fn loss(&self, batch: &Self::Batch) -> Result<Tensor>;
+    fn gradient(&self, batch: &Self::Batch, trainables: &Trainables) -> Result<(Tensor, Tensor)>;
 
     /// What is read of the model after an epoch, for the log alone; nothing as a rule.
     ///
@@ -191,11 +191,7 @@ impl Learner {
         rate: f64,
     ) -> Result<Option<(f64, f64)>> {
         let pass = self.trainables.pass();
-        let (loss, gradient) = pass.training(place.step, || -> Result<_> {
-            let loss = objective.loss(batch)?;
-            let gradient = self.trainables.gradient(&loss)?;
-            Ok((loss, gradient))
-        })?;
+        let (loss, gradient) = pass.training(place.step, || objective.gradient(batch, &self.trainables))?;
         let value = f64::try_from(&loss)?;
         let norm = f64::try_from(gradient.f_norm()?)?;
         if !value.is_finite() || !norm.is_finite() {

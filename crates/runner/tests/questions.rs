@@ -137,6 +137,11 @@ fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
         EXPERIMENT,
     );
     assert!(said.contains("`projector` must be above 0"), "{said}");
+    let twice = bare
+        .replace("[q, v]", "[q, projector]")
+        .replace("warmup: 0.03", "warmup: 0.03\n        projector: {learning_rate: 1.0e-3}");
+    let said = refusal(&Bench::new(&twice).run_all(), EXPERIMENT);
+    assert!(said.contains("lora") && said.contains("trained whole beside it"), "{said}");
 }
 
 #[test]
@@ -206,6 +211,60 @@ fn a_small_set_on_disk_trains_on_its_own_questions() {
     assert_eq!(evaluation.dataset.name, "pope_coco128");
 }
 
+/// Two questions about each of two pictures: a pass over each picture, or one for each question.
+#[test]
+fn questions_about_one_picture_share_a_pass_and_are_worth_what_they_are_apart() {
+    let bench = |batch: usize, together: usize| {
+        let bench = on_files();
+        let path = bench.path("data/vl/pope_coco128/train.json");
+        let rows = std::fs::read_to_string(&path).unwrap();
+        let again = rows.replace("2.png", "0.png").replace("3.png", "1.png");
+        std::fs::write(&path, again.replacen("a cat?", "a small dog to be seen here?", 1)).unwrap();
+        let text = std::fs::read_to_string(bench.path("vtab.yaml")).unwrap();
+        let text = text.replace("val_questions: 1", "val_questions: 0");
+        let protocol = format!("batch_size: {batch}\n      questions:\n        together: {together}");
+        std::fs::write(bench.path("vtab.yaml"), text.replace("batch_size: 8\n      questions:", &protocol))
+            .unwrap();
+        done(&bench, &["run", "vtab.yaml", "--methods", "fft"]);
+        let losses = records(&bench)[0].1.metrics.loss_history.clone();
+        assert_eq!(records(&bench)[0].1.metrics.evaluations[0].dataset.train, 4);
+        losses
+    };
+    let (apart, shared) = (bench(4, 1), bench(2, 2));
+    assert_eq!((apart.len(), shared.len()), (2, 2));
+    for (apart, shared) in apart.iter().zip(&shared) {
+        assert!((apart - shared).abs() < 1e-5 * apart, "{apart} {shared}");
+    }
+}
+
+/// Losses of the epochs of SAN's three cells, with a line more in the protocol.
+fn losses_with(line: &str) -> Vec<f64> {
+    let bench = Bench::new(&DRAWN.replace("warmup: 0.03", &format!("warmup: 0.03\n        {line}")));
+    done(&bench, &["run", "vtab.yaml", "--methods", "san"]);
+    records(&bench).iter().flat_map(|(_, record)| record.metrics.loss_history.clone()).collect()
+}
+
+#[test]
+fn memory_is_saved_by_bf16_and_by_parts_of_a_step_and_the_losses_stay() {
+    let sorted = |mut losses: Vec<f64>| {
+        losses.sort_by(f64::total_cmp);
+        losses
+    };
+    let expected = sorted(losses_with(""));
+    for (line, least, most) in [
+        ("compute: bf16", 1e-7, 2e-2),
+        ("memory: {at_once: 3}", 0.0, 1e-4),
+        ("memory: {at_once: 3, recompute: true}", 0.0, 1e-4),
+    ] {
+        let found = sorted(losses_with(line));
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(&expected) {
+            let apart = (found - expected).abs() / expected;
+            assert!((least..most).contains(&apart), "{line}: {found}, not {expected}");
+        }
+    }
+}
+
 /// Changes the training file, and wants a refusal of the run that names all of `culprits`.
 #[track_caller]
 fn refused(old: &str, new: &str, culprits: &[&str]) {
@@ -246,6 +305,7 @@ fn a_protocol_that_cannot_be_is_refused_by_its_field() {
         ("template: bare", "template: plain", ["`plain`", "leaves questions out"]),
         ("reading: greedy", "reading: likelihood", ["likelihood", "free"]),
         ("warmup: 0.03", "warmup: 3", ["`warmup`", "share"]),
+        ("warmup: 0.03", "warmup: 0.03\n        together: 0", ["`together`", "1 or more"]),
         ("      questions:", "      text:", ["text", "unknown field"]),
     ] {
         let said = refusal(&Bench::new(&DRAWN.replace(old, new)).run_all(), EXPERIMENT);

@@ -64,9 +64,10 @@ impl<'a> Scope<'a> {
     /// When there is none of that name.
     pub fn parameter(&self, name: &str) -> Result<Parameter, Error> {
         let name = self.full(name);
+        let frozen = self.weights.get(&name)?;
         Ok(match self.attachment.replaced.get(&name) {
-            Some(trained) => Parameter::Trained(trained.shallow_clone()),
-            None => Parameter::Frozen(self.weights.get(&name)?.shallow_clone()),
+            Some(trained) => Parameter::replacing(frozen, trained.shallow_clone()),
+            None => Parameter::Frozen(frozen.shallow_clone()),
         })
     }
 

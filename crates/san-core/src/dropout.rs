@@ -62,11 +62,16 @@ mod tests {
         assert_ne!(first, at("q", 8));
         assert_ne!(first, at("k", 7));
         assert_ne!(first.get(0), first.get(1));
+        let dropout = Dropout::new("q".into(), 0.2, pass.clone());
+        let second = pass.training(7, || {
+            pass.goes_on_with(1);
+            dropout.apply(&x)
+        });
+        assert_ne!(Some(first.shallow_clone()), second);
         let [zeros, mean] =
             [first.eq(0.0).to_kind(Kind::Float), first].map(|values| values.mean(None).double_value(&[]));
         assert!((zeros - 0.2).abs() < 0.005, "{zeros}");
         assert!((mean - 1.0).abs() < 0.005, "{mean}");
-        let dropout = Dropout::new("q".into(), 0.2, pass.clone());
         assert!(dropout.apply(&x).is_none());
         let nearly_all = Dropout::new("q".into(), 1.0 - 1e-9, pass.clone());
         let left = pass.training(7, || nearly_all.apply(&x)).unwrap();

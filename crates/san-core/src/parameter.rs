@@ -4,7 +4,7 @@
 //! functions here apply one vector or matrix a run to its own part of such a stack. For K = 1 they
 //! cost what the plain operation costs.
 
-use tch::Tensor;
+use tch::{Kind, Tensor};
 
 /// A tensor of the model.
 #[derive(Debug)]
@@ -13,15 +13,36 @@ pub enum Parameter {
     Frozen(Tensor),
     /// Trained: `[K, ...]`.
     Trained(Tensor),
+    /// Trained in the place of a frozen tensor of a narrow type: `[K, ...]`, kept in f32 and multiplied in that type.
+    Narrowed(Tensor, Kind),
+}
+
+/// Whether a type is of half precision.
+pub fn is_narrow(kind: Kind) -> bool {
+    matches!(kind, Kind::Half | Kind::BFloat16)
 }
 
 impl Parameter {
+    /// A trained tensor `[K, ...]` in the place of a frozen one.
+    pub fn replacing(frozen: &Tensor, trained: Tensor) -> Self {
+        if is_narrow(frozen.kind()) { Self::Narrowed(trained, frozen.kind()) } else { Self::Trained(trained) }
+    }
+
+    /// The type that it is multiplied in.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Frozen(tensor) | Self::Trained(tensor) => tensor.kind(),
+            Self::Narrowed(_, kind) => *kind,
+        }
+    }
+
     /// The plain tensor where there is just one: frozen, or trained with K = 1.
     pub fn single(&self) -> Option<Tensor> {
         match self {
             Self::Frozen(tensor) => Some(tensor.shallow_clone()),
-            Self::Trained(tensor) if tensor.size()[0] == 1 => Some(tensor.squeeze_dim(0)),
-            Self::Trained(_) => None,
+            Self::Trained(tensor) | Self::Narrowed(tensor, _) => {
+                (tensor.size()[0] == 1).then(|| tensor.squeeze_dim(0))
+            }
         }
     }
 
@@ -29,7 +50,7 @@ impl Parameter {
     pub fn stacked(&self) -> Tensor {
         match self {
             Self::Frozen(tensor) => tensor.unsqueeze(0),
-            Self::Trained(tensor) => tensor.shallow_clone(),
+            Self::Trained(tensor) | Self::Narrowed(tensor, _) => tensor.shallow_clone(),
         }
     }
 
@@ -45,13 +66,14 @@ impl Parameter {
 
     /// The same elements in another shape (that of one run).
     pub fn reshape(&self, shape: &[i64]) -> Self {
+        let stacked = |tensor: &Tensor| {
+            let shape: Vec<i64> = std::iter::once(tensor.size()[0]).chain(shape.iter().copied()).collect();
+            tensor.reshape(shape.as_slice())
+        };
         match self {
             Self::Frozen(tensor) => Self::Frozen(tensor.reshape(shape)),
-            Self::Trained(tensor) => {
-                let stacked: Vec<i64> =
-                    std::iter::once(tensor.size()[0]).chain(shape.iter().copied()).collect();
-                Self::Trained(tensor.reshape(stacked.as_slice()))
-            }
+            Self::Trained(tensor) => Self::Trained(stacked(tensor)),
+            Self::Narrowed(tensor, kind) => Self::Narrowed(stacked(tensor), *kind),
         }
     }
 }
@@ -83,10 +105,10 @@ pub fn product(x: &Tensor, weight: &Tensor) -> Tensor {
 
 /// `x W^T + b`: `x` is `[K * batch, ..., in]`, weight `[out, in]` and bias `[out]` a run.
 pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Tensor {
-    if let Parameter::Frozen(weight) = weight
-        && weight.kind() != x.kind()
+    if weight.kind() != x.kind()
+        && let Some(single) = weight.single()
     {
-        return add_bias(&product(x, weight), bias);
+        return add_bias(&product(x, &single.to_kind(weight.kind())), bias);
     }
     let single_bias = bias.map(Parameter::single);
     match (weight.single(), single_bias) {

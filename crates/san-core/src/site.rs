@@ -56,9 +56,7 @@ impl Site {
 
     /// Type of the weight, which the product is computed in.
     pub fn kind(&self) -> Kind {
-        match &self.weight {
-            Parameter::Frozen(weight) | Parameter::Trained(weight) => weight.kind(),
-        }
+        self.weight.kind()
     }
 
     /// See [`Adapter::input_scale`].

@@ -30,6 +30,17 @@ impl Default for Target {
     }
 }
 
+impl Target {
+    /// A tensor as it is kept: a matrix in the type of matrices, a vector (of a norm, a bias) in f32.
+    ///
+    /// # Errors
+    /// When memory is missing.
+    pub fn keep(self, tensor: &Tensor) -> Result<Tensor, Error> {
+        let kind = if tensor.dim() > 1 { self.kind } else { Kind::Float };
+        Ok(tensor.f_to_kind(kind)?.f_to_device(self.device)?)
+    }
+}
+
 /// A language model as it was published.
 #[derive(Debug)]
 pub struct LanguageCheckpoint {
@@ -60,9 +71,7 @@ impl Collected {
         if name.ends_with(".rotary_emb.inv_freq") {
             return Ok(false);
         }
-        let kind = if tensor.dim() > 1 { self.target.kind } else { Kind::Float };
-        let tensor = tensor.f_to_kind(kind)?.f_to_device(self.target.device)?;
-        Ok(self.tensors.insert(name, tensor).is_some())
+        Ok(self.tensors.insert(name, self.target.keep(tensor)?).is_some())
     }
 
     /// The tensors as they came, for models of more parts than one.

@@ -43,8 +43,8 @@ pub struct PaddedBatch {
     pub tokens: Vec<i64>,
     /// Labels, `[rows, columns]`; [`MASKED`] at padding.
     pub labels: Vec<i64>,
-    /// 1 at tokens, 0 at padding, `[rows, columns]`.
-    pub attention: Vec<i64>,
+    /// 0 at padding, 1 at tokens, from 2 the number of the branch that a token belongs to; `[rows, columns]`.
+    pub texts: Vec<i64>,
 }
 
 /// The batches of an epoch: places of sequences, whose `lengths` are in tokens.
@@ -103,19 +103,20 @@ impl PaddedBatch {
                 PaddingSide::Right => values.extend(own.chain(gap)),
             }
         };
-        let (mut tokens, mut labels, mut attention) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut tokens, mut labels, mut texts) = (Vec::new(), Vec::new(), Vec::new());
         for example in &examples {
             let len = example.tokens.len();
             fill(&mut tokens, &mut example.tokens.iter().map(|token| i64::from(*token)), len, i64::from(pad));
             fill(&mut labels, &mut example.labels.iter().copied(), len, MASKED);
-            fill(&mut attention, &mut std::iter::repeat_n(1, len), len, 0);
+            let text = |place: usize| 1 + example.branches.iter().filter(|start| **start <= place).count();
+            fill(&mut texts, &mut (0..len).map(|place| text(place) as i64), len, 0);
         }
-        Self { rows: examples.len(), columns, tokens, labels, attention }
+        Self { rows: examples.len(), columns, tokens, labels, texts }
     }
 
     /// Prompts side by side, for generation: on the left, without labels.
     pub fn prompts<'a>(prompts: impl IntoIterator<Item = &'a [u32]>, pad: u32) -> Self {
-        let masked = |tokens: &[u32]| Example { tokens: tokens.to_vec(), labels: vec![MASKED; tokens.len()] };
+        let masked = |tokens: &[u32]| Example::new(tokens.to_vec(), vec![MASKED; tokens.len()]);
         let examples: Vec<Example> = prompts.into_iter().map(masked).collect();
         Self::new(&examples, pad, PaddingSide::Left)
     }
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
 
     fn example(tokens: &[u32]) -> Example {
-        Example { tokens: tokens.to_vec(), labels: tokens.iter().map(|token| i64::from(*token)).collect() }
+        Example::new(tokens.to_vec(), tokens.iter().map(|token| i64::from(*token)).collect())
     }
 
     #[test]
@@ -138,11 +139,14 @@ mod tests {
         assert_eq!((right.rows, right.columns), (2, 3));
         assert_eq!(right.tokens, [1, 5, 0, 1, 6, 7]);
         assert_eq!(right.labels, [1, 5, MASKED, 1, 6, 7]);
-        assert_eq!(right.attention, [1, 1, 0, 1, 1, 1]);
+        assert_eq!(right.texts, [1, 1, 0, 1, 1, 1]);
         let left = PaddedBatch::new(&examples, 0, PaddingSide::Left);
         assert_eq!(left.tokens, [0, 1, 5, 1, 6, 7]);
         assert_eq!(left.labels, [MASKED, 1, 5, 1, 6, 7]);
-        assert_eq!(left.attention, [0, 1, 1, 1, 1, 1]);
+        assert_eq!(left.texts, [0, 1, 1, 1, 1, 1]);
+        let branched = Example { branches: vec![1, 2], ..example(&[1, 6, 7]) };
+        let branched = PaddedBatch::new(&[branched, example(&[1, 5])], 0, PaddingSide::Right);
+        assert_eq!(branched.texts, [1, 2, 3, 1, 1, 0]);
         let prompts = PaddedBatch::prompts([&[1, 5][..], &[1, 6, 7]], 9);
         assert_eq!(prompts.tokens, [9, 1, 5, 1, 6, 7]);
         assert!(prompts.labels.iter().all(|label| *label == MASKED));

@@ -40,9 +40,40 @@ pub struct Example {
     pub tokens: Vec<u32>,
     /// Of each token its own id, or [`MASKED`]; a model shifts them by one.
     pub labels: Vec<i64>,
+    /// Where texts start that go on behind a shared beginning and do not see each other; none where the example is one
+    /// text.
+    pub branches: Vec<usize>,
 }
 
 impl Example {
+    /// One text.
+    pub fn new(tokens: Vec<u32>, labels: Vec<i64>) -> Self {
+        Self { tokens, labels, branches: Vec::new() }
+    }
+
+    /// Several examples as one: the tokens that all of them begin with stand once, and each goes on behind them. A model
+    /// that tells the branches apart takes the loss of the examples by themselves, for each token sees what it saw at the
+    /// place where it was.
+    pub fn sharing(examples: &[Self]) -> Self {
+        let [first, ..] = examples else { return Self::new(Vec::new(), Vec::new()) };
+        // The last shared token predicts the next one of no branch, for there are several: none of these is a label.
+        let alike = |place: &usize| {
+            let masked = |label: Option<&i64>| label == Some(&MASKED);
+            examples.iter().all(|example| {
+                let labels = (example.labels.get(*place), example.labels.get(place + 1));
+                masked(labels.0) && masked(labels.1) && example.tokens[*place] == first.tokens[*place]
+            })
+        };
+        let shared = (0..first.tokens.len()).take_while(alike).count();
+        let mut together = Self::new(first.tokens[..shared].to_vec(), vec![MASKED; shared]);
+        for Self { tokens, labels, .. } in examples {
+            together.branches.push(together.tokens.len());
+            together.tokens.extend(&tokens[shared..]);
+            together.labels.extend(&labels[shared..]);
+        }
+        together
+    }
+
     /// Whether any token is to be predicted; none is where the cut took the whole answer.
     pub fn teaches(&self) -> bool {
         self.labels.iter().skip(1).any(|label| *label != MASKED)
@@ -111,7 +142,7 @@ fn example(
     let labels = tokens.iter().enumerate();
     let labels =
         labels.map(|(place, token)| if place < masked { MASKED } else { i64::from(*token) }).collect();
-    Example { tokens, labels }
+    Example::new(tokens, labels)
 }
 
 #[cfg(test)]
@@ -136,6 +167,23 @@ mod tests {
 
     fn lengths() -> (usize, usize) {
         (encode(&training_prompt(&row())).unwrap().len(), encode(&training_text(&row())).unwrap().len())
+    }
+
+    #[test]
+    fn what_examples_begin_with_stands_once_and_no_branch_begins_with_a_label() {
+        let example = |tokens: &[u32], masked: usize| {
+            let label =
+                |(place, token): (usize, &u32)| if place < masked { MASKED } else { i64::from(*token) };
+            Example::new(tokens.to_vec(), tokens.iter().enumerate().map(label).collect())
+        };
+        let together = Example::sharing(&[example(&[1, 9, 9, 4, 5], 4), example(&[1, 9, 9, 6, 7, 8], 4)]);
+        assert_eq!(together.tokens, [1, 9, 9, 4, 5, 6, 7, 8]);
+        assert_eq!(together.labels, [MASKED, MASKED, MASKED, MASKED, 5, MASKED, 7, 8]);
+        assert_eq!(together.branches, [3, 5]);
+        // The same prompt twice: its last token predicts, and stands in both branches.
+        let twice = Example::sharing(&[example(&[1, 9, 5], 2), example(&[1, 9, 5], 2)]);
+        assert_eq!((twice.tokens, twice.branches), (vec![1, 9, 5, 9, 5], vec![1, 3]));
+        assert_eq!(Example::sharing(&[example(&[1, 2], 0)]).branches, [0]);
     }
 
     #[test]

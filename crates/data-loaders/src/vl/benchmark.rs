@@ -68,7 +68,7 @@ impl Benchmark {
     }
 
     /// New tokens that LLaVA-1.5 lets an answer have.
-    pub fn new_tokens(self) -> usize {
+    pub fn new_tokens(self) -> i64 {
         match self {
             Self::ScienceqaImg | Self::Mmbench => 1024,
             _ => 128,

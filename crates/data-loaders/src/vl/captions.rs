@@ -1,9 +1,9 @@
 //! The endless stream of captioned pictures that a bundled model of vision and language learns to see by.
 //!
 //! A caption is a few remarks about one picture: all that is in it, or what one looks up in it ("the red one: circle").
-//! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. About one caption in
-//! eight is a question of the seven sets with its answer, as captions of published models have them too: tuning calls up
-//! what is there. Their prompts' instructions and their options never occur, and the pictures are others.
+//! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. Every other caption
+//! is a question of the seven sets with its answer, as captions of published models have them too: tuning calls up what is
+//! there. Their prompts' instructions and their options never occur, and the pictures are others.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ impl CaptionStream {
     /// The captioned picture at a place: one to four figures, in the dark at times, or a digit.
     pub fn conversation(&self, index: u64, image_size: u32) -> Conversation {
         let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
-        let (shown, caption) = if stream.chance(0.125) { asked(stream) } else { told(stream) };
+        let (shown, caption) = if stream.chance(0.5) { asked(stream) } else { told(stream) };
         let picture = shown.draw(image_size, stream);
         let turn = Turn { question: "What is in the image?".into(), answer: caption, image: true };
         let origin = Origin::new("mini/captions", Path::new("drawn"), index as usize + 1);

@@ -37,7 +37,8 @@ pub struct QuestionSource {
     pub val_questions: usize,
     /// The seed that draws them, and any part.
     pub seed: u64,
-    /// A part of each small set's questions; all where it is left out.
+    /// A part of each small set's questions, to train on whole pictures at a time like those to choose by; all where it is
+    /// left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<RowLimits>,
 }
@@ -63,7 +64,8 @@ impl QuestionSet {
             QuestionForm::Benchmark(benchmark) => (Vec::new(), 0, benchmark.open(root, source.answers)?),
             QuestionForm::Small(small) => {
                 let questions = small.open(root, SmallPart::Train)?;
-                let (train, val) = hold_out(questions, source.val_questions, source.seed);
+                let val = Stream::new("questions/val", &[source.seed]);
+                let (mut train, val) = by_picture(questions, source.val_questions, val);
                 if train.is_empty() {
                     let reason =
                         format!("{} questions are to be chosen by; none is left", source.val_questions);
@@ -73,7 +75,9 @@ impl QuestionSet {
                         reason,
                     });
                 }
-                let train = at_most(train, source.at_most.map(|limits| limits.train), source.seed);
+                if let Some(RowLimits { train: limit, .. }) = source.at_most {
+                    (_, train) = by_picture(train, limit, Stream::new("questions/train", &[source.seed]));
+                }
                 let count = train.len();
                 ([train, val].concat(), count, small.open(root, SmallPart::Test)?)
             }
@@ -197,9 +201,9 @@ fn form_of(entry: &DatasetEntry) -> Result<QuestionForm, DataError> {
     Ok(questions.form)
 }
 
-/// The questions without, and with, the pictures that the seed draws until `count` questions are theirs; both in the
-/// order in which they stood.
-fn hold_out(questions: Vec<Question>, count: usize, seed: u64) -> (Vec<Question>, Vec<Question>) {
+/// The questions without, and with, the pictures that are drawn until `count` questions are theirs; both in the order in
+/// which they stood.
+fn by_picture(questions: Vec<Question>, count: usize, mut stream: Stream) -> (Vec<Question>, Vec<Question>) {
     let mut pictures: Vec<(String, usize)> = Vec::new();
     let mut places = std::collections::HashMap::new();
     for question in &questions {
@@ -211,7 +215,7 @@ fn hold_out(questions: Vec<Question>, count: usize, seed: u64) -> (Vec<Question>
         pictures[place].1 += 1;
     }
     let (mut held, mut theirs) = (HashSet::new(), 0);
-    for place in Stream::new("questions/val", &[seed]).permutation(pictures.len()) {
+    for place in stream.permutation(pictures.len()) {
         if theirs >= count {
             break;
         }
@@ -280,15 +284,16 @@ mod tests {
     #[test]
     fn no_picture_is_both_trained_on_and_chosen_by() {
         let questions: Vec<Question> = (0..30).map(|number| question(number, Some("cat"))).collect();
-        let (train, val) = hold_out(questions.clone(), 7, 1);
+        let drawn = |seed| by_picture(questions.clone(), 7, Stream::new("a", &[seed]));
+        let (train, val) = drawn(1);
         assert_eq!((train.len(), val.len()), (21, 9));
         let identities = |part: &[Question]| -> HashSet<String> {
             part.iter().map(|question| question.picture.identity()).collect()
         };
         assert!(identities(&train).is_disjoint(&identities(&val)));
         let ids = |part: &[Question]| part.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
-        assert_eq!(ids(&val), ids(&hold_out(questions.clone(), 7, 1).1));
-        assert_ne!(ids(&val), ids(&hold_out(questions.clone(), 7, 2).1));
+        assert_eq!(ids(&val), ids(&drawn(1).1));
+        assert_ne!(ids(&val), ids(&drawn(2).1));
         let part = at_most(questions, Some(5), 1);
         assert_eq!(part.len(), 5);
         assert!(ids(&part).iter().map(|id| id.parse::<u8>().unwrap()).is_sorted());

@@ -3,12 +3,13 @@
 //!
 //! [`row`] reduces a method's records to cells and averages, [`difference`] tests methods against
 //! the baselines and the best, [`items`] does so over single answers, [`ranking`] ranks over sets, [`origin`] says where the records come from,
-//! `prior` what needs no picture. A [`Comparison`] serialises to the
+//! `prior` what needs no picture, `pending` what only a server can score. A [`Comparison`] serialises to the
 //! summary that `--json` prints. Accuracies are in percent from here on.
 
 pub mod difference;
 pub mod items;
 pub mod origin;
+mod pending;
 mod prior;
 pub mod ranking;
 pub mod row;

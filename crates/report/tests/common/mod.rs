@@ -61,6 +61,7 @@ pub(crate) fn record(
             forgetting: None,
             truncation: None,
             evaluations: Vec::new(),
+            pending: Vec::new(),
         },
         cost: Cost {
             train_seconds: 2.0 + seed as f64,

@@ -134,8 +134,10 @@ impl Objective for Task<'_> {
         Ok((images, targets))
     }
 
-    fn loss(&self, (inputs, targets): &Self::Batch) -> Result<Tensor> {
-        targets.loss(&self.inputs.scores(&self.model, inputs))
+    fn gradient(&self, (inputs, targets): &Self::Batch, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
+        let loss = targets.loss(&self.inputs.scores(&self.model, inputs))?;
+        let gradient = trainables.gradient(&loss)?;
+        Ok((loss, gradient))
     }
 
     fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochReading> {
@@ -365,6 +367,7 @@ impl<'a> Run<'a> {
                 forgetting: None,
                 truncation: None,
                 evaluations: Vec::new(),
+                pending: Vec::new(),
             },
             training: progress.training + self.feature_time,
             evaluation: self.task.evaluation,

@@ -8,16 +8,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use backbones::generate::{Limits, generate, likelihoods};
 use data_loaders::Split;
-use data_loaders::text::{
-    MASKED, PaddedBatch, PaddingSide, best_option, evaluation_batches, training_batches, unweighted_average,
-};
-use report::record::{self, Dataset, Evaluation, Forgetting, Metrics, State};
+use data_loaders::text::{best_option, evaluation_batches, unweighted_average};
+use report::record::{self, Dataset, Evaluation, Forgetting, Metrics, Pending, State};
 use san_core::Attachment;
 use san_core::adapter_file::{self, AdapterHeader};
 use san_core::merge::merge;
 use san_core::methods::{self, Method};
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
+use super::language_objective::{Part, Task, loss};
 use super::material::{Answer, Exam, Judged, Material};
 use super::{Outcome, parameters, questions, rows, splits};
 use crate::cell::Cell;
@@ -28,7 +27,7 @@ use crate::language_protocol::LanguageProtocol;
 use crate::predictions;
 use crate::reader::Reader;
 use crate::signals::StopFlag;
-use crate::training::{Learner, Objective, Place, Session};
+use crate::training::{Learner, Objective as _, Session};
 
 /// Most tokens that are read of the text on which forgetting is measured.
 const NEUTRAL_TOKENS: usize = 512;
@@ -57,77 +56,8 @@ pub(super) struct Run<'a> {
     task: Task<'a>,
     merge_difference: Option<f64>,
     forgetting: Option<Forgetting>,
+    pending: Vec<Pending>,
     evaluation: Duration,
-}
-
-/// What is learnt from: examples in tokens.
-struct Task<'a> {
-    cell: &'a Cell,
-    protocol: LanguageProtocol,
-    model: Reader,
-    material: Material,
-    device: Device,
-}
-
-/// Examples of a step.
-struct Batch {
-    /// `[examples, length]`, padded on the right.
-    tokens: Tensor,
-    /// Places `[n]` of the flattened `[examples, length - 1]` behind which a token is predicted.
-    places: Tensor,
-    /// What the tower saw of the examples' pictures.
-    seen: Option<Tensor>,
-}
-
-impl Objective for Task<'_> {
-    type Batch = Batch;
-
-    fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
-        // The mean loss over no token at all is no number, and batches are grouped by length: those whose answers the
-        // cut took would meet.
-        let examples = self.material.examples.iter().enumerate().filter(|(_, example)| example.teaches());
-        let (taught, lengths): (Vec<usize>, Vec<usize>) =
-            examples.map(|(place, example)| (place, example.tokens.len())).unzip();
-        let limits = self.protocol.batch_limits(self.cell.protocol.batch_size);
-        let batches = training_batches(&lengths, limits, self.cell.seed, epoch);
-        batches.into_iter().map(|batch| batch.into_iter().map(|place| taught[place]).collect()).collect()
-    }
-
-    fn batch(&mut self, examples: &[usize], _: Place) -> Result<Self::Batch> {
-        let rows = examples.iter().map(|&row| &self.material.examples[row]);
-        // Padding on the right: what comes before it never looks at it, so that no mask is needed.
-        let batch = PaddedBatch::new(rows, 0, PaddingSide::Right);
-        let columns = batch.columns;
-        let is_predicted = |place: &usize| !place.is_multiple_of(columns) && batch.labels[*place] != MASKED;
-        let behind = |place: usize| (place - place / columns - 1) as i64;
-        let places: Vec<i64> = (0..batch.labels.len()).filter(is_predicted).map(behind).collect();
-        let tokens = Tensor::f_from_slice(&batch.tokens)?.f_view([batch.rows as i64, columns as i64])?;
-        Ok(Batch {
-            tokens: tokens.f_to_device(self.device)?,
-            places: Tensor::f_from_slice(&places)?.f_to_device(self.device)?,
-            seen: self.material.pictures.seen(examples)?,
-        })
-    }
-
-    fn loss(&self, batch: &Self::Batch) -> Result<Tensor> {
-        loss(&self.model, batch)
-    }
-
-    fn reading(&self) -> Duration {
-        Duration::ZERO // the examples are in memory, in tokens
-    }
-}
-
-/// Mean loss of the tokens behind the places. Scores are made for these alone: a vocabulary is wide.
-fn loss(model: &Reader, Batch { tokens, places, seen }: &Batch) -> Result<Tensor> {
-    let length = tokens.size()[1];
-    let embedded = model.embed(tokens, seen.as_ref())?;
-    let language = model.language();
-    let hidden = language.hidden(&embedded, None, None).f_narrow(1, 0, length - 1)?;
-    let hidden = hidden.f_flatten(0, 1)?.f_index_select(0, places)?;
-    let next = tokens.f_narrow(1, 1, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;
-    let scores = language.scores(&hidden);
-    Ok(scores.f_cross_entropy_loss(&next, None::<Tensor>, tch::Reduction::Mean, -100, 0.0)?)
 }
 
 impl<'a> Run<'a> {
@@ -158,6 +88,7 @@ impl<'a> Run<'a> {
             attachment,
             merge_difference: None,
             forgetting: None,
+            pending: Vec::new(),
             evaluation: Duration::ZERO,
         })
     }
@@ -214,10 +145,10 @@ impl<'a> Run<'a> {
             let judged = exam.judge(&answers);
             write_answers(folder, &**exam, &judged, &answers)?;
             let Some(accuracy) = judged.accuracy else {
-                submit(folder, &**exam, &answers)?;
+                self.pending.extend(submit(folder, &**exam, &answers)?);
                 continue;
             };
-            let train = u32::try_from(self.task.material.examples.len()).unwrap_or(u32::MAX);
+            let train = u32::try_from(self.task.material.truncation.rows).unwrap_or(u32::MAX);
             evaluations.push(Evaluation {
                 dataset: Dataset { train, ..exam.dataset().clone() },
                 accuracy,
@@ -239,7 +170,8 @@ impl<'a> Run<'a> {
         let prompts = exam.prompts();
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
         let mut answers = vec![Answer::Option(None); prompts.len()];
-        let limits = Limits { ends: vec![i64::from(self.loaded.end)], new_tokens: protocol.new_tokens };
+        let ends = vec![i64::from(self.loaded.end)];
+        let limits = Limits { ends, new_tokens: exam.new_tokens(protocol.new_tokens) };
         for batch in evaluation_batches(&lengths, protocol.evaluation) {
             stop.check()?;
             let Some(decoding) = protocol.reading.decoding() else {
@@ -296,10 +228,11 @@ impl<'a> Run<'a> {
         }
         let places: Vec<i64> = (0..tokens.len() as i64 - 1).collect();
         let device = self.task.device;
-        let text = Batch {
+        let text = Part {
             tokens: Tensor::f_from_slice(&tokens)?.f_unsqueeze(0)?.f_to_device(device)?,
             places: Tensor::f_from_slice(&places)?.f_to_device(device)?,
             seen: None,
+            texts: None,
         };
         let mean = |model: &Reader| -> Result<f64> {
             Ok(f64::try_from(no_grad(|| loss(model, &text))?.f_to_kind(Kind::Double)?)?)
@@ -311,13 +244,13 @@ impl<'a> Run<'a> {
 
     fn into_outcome(self, state: State, evaluations: Vec<Evaluation>, adapter_bytes: u64) -> Outcome {
         let mean = |values: Vec<f64>| unweighted_average(&values);
-        let Material { examples, truncation, .. } = self.task.material;
+        let Material { truncation, .. } = self.task.material;
         let mixture = Dataset {
             name: self.cell.set_label(),
             group: self.cell.suite.clone(),
             order: 0,
             classes: 0,
-            train: u32::try_from(examples.len()).unwrap_or(u32::MAX),
+            train: u32::try_from(truncation.rows).unwrap_or(u32::MAX),
             test: evaluations.iter().map(|evaluation| evaluation.dataset.test).sum(),
             checksum: self.cell.data_checksum.clone(),
         };
@@ -342,6 +275,7 @@ impl<'a> Run<'a> {
                 }),
                 // What is chosen by is the mean alone.
                 evaluations: if splits(self.cell.stage).1 == Split::Val { Vec::new() } else { evaluations },
+                pending: self.pending,
             },
             training: progress.training,
             evaluation: self.evaluation,
@@ -352,11 +286,10 @@ impl<'a> Run<'a> {
 }
 
 /// The file for the server of a set whose answers are not public; its score is pending.
-fn submit(folder: &Path, exam: &dyn Exam, answers: &[Answer]) -> Result<()> {
-    if let Some((name, file)) = exam.submission(answers)? {
-        write_atomically(&folder.join(name), &file)?;
-    }
-    Ok(())
+fn submit(folder: &Path, exam: &dyn Exam, answers: &[Answer]) -> Result<Option<Pending>> {
+    let Some((name, file)) = exam.submission(answers)? else { return Ok(None) };
+    write_atomically(&folder.join(name), &file)?;
+    Ok(Some(Pending { dataset: exam.dataset().name.clone(), file: name.into() }))
 }
 
 /// `<set>.predictions.parquet`: the numbers of the right answer and of the one found; and `<set>.texts.jsonl`, what the

@@ -42,8 +42,8 @@ impl Material {
         if !self.examples.is_empty() && !self.examples.iter().any(Example::teaches) {
             return Err(RunError::NothingTaught { examples: self.examples.len() });
         }
-        let room = usize::try_from(new_tokens).unwrap_or(0);
         for exam in &self.exams {
+            let room = usize::try_from(exam.new_tokens(new_tokens)).unwrap_or(0);
             for (prompt, row) in exam.prompts().iter().zip(1..) {
                 let what = format!("row {row} of {}, room for its answer included,", exam.dataset().name);
                 fits(what, prompt.len() + room)?;
@@ -84,6 +84,11 @@ pub(super) trait Exam {
 
     /// The pictures of the prompts.
     fn pictures(&self) -> &dyn Pictures;
+
+    /// The most tokens of an answer, where the protocol allows `most`: fewer where the set has a rule of its own.
+    fn new_tokens(&self, most: i64) -> i64 {
+        most
+    }
 
     /// The answers that a question offers, as continuations of its prompt; none where answers are free.
     ///

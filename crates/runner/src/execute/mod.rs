@@ -8,6 +8,7 @@ pub mod align;
 mod images;
 mod inputs;
 mod language;
+mod language_objective;
 mod material;
 mod questions;
 mod rows;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use data_loaders::QuestionForm;
-use data_loaders::text::Truncation;
+use data_loaders::text::{Example, Truncation};
 use data_loaders::vl::{
     Answered, Judgement, Picture, PictureProtocol, Question, QuestionSet, Tally, YesNoCounts,
     question_only_prior,
@@ -48,8 +48,9 @@ pub(super) fn material(
     let texts = PictureText::new(architecture, &model.tokenizer, model.end, protocol.template)?;
     let mut truncation = Truncation::default();
     let examples = conversations.iter().map(|one| texts.example(one, protocol.cutoff, &mut truncation));
-    let examples = examples.collect::<Result<_>>()?;
+    let examples: Vec<Example> = examples.collect::<Result<_>>()?;
     let pictures = album.shown(conversations.iter().map(|one| one.picture.as_ref()), &seen);
+    let (examples, pictures) = together(examples, pictures, protocol.together);
     let exam = |set: &QuestionSet| -> Result<Box<dyn Exam>> {
         let questions = set.questions(read);
         let prompts = questions.iter().map(|one| texts.prompt(&one.prompt)).collect::<Result<_>>()?;
@@ -65,6 +66,33 @@ pub(super) fn material(
     };
     let exams = suite.sets().iter().map(exam).collect::<Result<_>>()?;
     Ok(Material { examples, truncation, pictures: Box::new(pictures), exams })
+}
+
+/// Up to `most` examples about the same picture as one, in the order in which they stood.
+fn together(examples: Vec<Example>, pictures: Shown, most: usize) -> (Vec<Example>, Shown) {
+    if most == 1 {
+        return (examples, pictures);
+    }
+    let mut groups: Vec<(Option<i64>, Vec<Example>)> = Vec::new();
+    let mut open: HashMap<i64, usize> = HashMap::new();
+    for (example, picture) in examples.into_iter().zip(&pictures.places) {
+        let group =
+            picture.and_then(|picture| open.get(&picture)).filter(|group| groups[**group].1.len() < most);
+        if let Some(&group) = group {
+            groups[group].1.push(example);
+            continue;
+        }
+        picture.map(|picture| open.insert(picture, groups.len()));
+        groups.push((*picture, vec![example]));
+    }
+    let (places, examples) = groups
+        .into_iter()
+        .map(|(picture, mut group)| {
+            let example = if group.len() == 1 { group.remove(0) } else { Example::sharing(&group) };
+            (picture, example)
+        })
+        .unzip();
+    (examples, Shown { places, ..pictures })
 }
 
 /// Each picture once, in the order in which they were met.
@@ -160,6 +188,13 @@ impl Exam for QuestionExam {
 
     fn pictures(&self) -> &dyn Pictures {
         &self.pictures
+    }
+
+    fn new_tokens(&self, most: i64) -> i64 {
+        match self.form {
+            Some(QuestionForm::Benchmark(benchmark)) => most.min(benchmark.new_tokens()),
+            _ => most,
+        }
     }
 
     fn submission(&self, answers: &[Answer]) -> Result<Option<(&'static str, Vec<u8>)>> {

@@ -6,6 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use backbones::llava::Llava;
 use backbones::registry::BundledLlava;
+use backbones::weights::Target;
 use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, TextStream, Truncation};
 use data_loaders::vl::{CaptionStream, Picture, PictureProtocol, Square, Template};
 use data_loaders::{Filter, Normalisation};
@@ -50,8 +51,8 @@ pub(super) fn pretrain(
     let mut context = Context::new(Device::Cpu);
     let size = bundled_size(files.tower)?;
     let tower = context.backbone(files.tower, size)?;
-    let language = LoadedLanguageModel::read(files.language, None, Device::Cpu)?;
-    let start = LoadedLanguageModel::joined_llava(name, &tower, language, None)?;
+    let language = LoadedLanguageModel::read(files.language, None, Target::default())?;
+    let start = LoadedLanguageModel::joined_llava(name, &tower, language, None, Target::default())?;
     let ReaderArchitecture::Llava(architecture, tower) = &start.architecture else {
         bail!("`{name}` has no tower")
     };

@@ -36,6 +36,19 @@ impl Method for Beside {
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
         let mut specs = self.method.trainables(layout)?;
         specs.retain(|spec| !self.names.contains(&spec.name));
+        // An update of a matrix counts on its frozen values (DoRA's row norms, PiSSA's factors), and these are not left.
+        let site =
+            |spec: &TrainableSpec| spec.name.rsplit_once('.').map(|(site, _)| format!("{site}.weight"));
+        let twice = specs.iter().find(|spec| {
+            spec.shape.len() > 1 && site(spec).is_some_and(|weight| self.names.contains(&weight))
+        });
+        if let Some(spec) = twice {
+            return Err(Error::Unfit {
+                method: self.name().into(),
+                backbone: layout.backbone.clone(),
+                reason: format!("`{}` would update what is trained whole beside it", spec.name),
+            });
+        }
         for name in &self.names {
             let tensor =
                 layout.tensors.iter().find(|tensor| tensor.name == *name).ok_or_else(|| {
