@@ -1,4 +1,5 @@
-"""Loads a model that the crate `backbones` has written into transformers and compares the scores; called by a test.
+"""Loads a model that this project has written into transformers and compares scores and, where there are any, answers;
+called by tests.
 
     python tools/check_llava.py FOLDER     # config.json, model.safetensors, expected.safetensors
 """
@@ -25,6 +26,12 @@ def main():
     difference = ((scores - expected["scores"]) * valid[..., None]).abs().max().item()
     print(f"scores differ by {difference:.1e}")
     assert difference < 1e-4
+    if "answers" in expected:
+        answers = expected["answers"].long()
+        arguments = dict(attention_mask=valid, pixel_values=expected["images"], do_sample=False, pad_token_id=0)
+        made = model.generate(input_ids=tokens, max_new_tokens=answers.shape[1], eos_token_id=None, **arguments)
+        assert torch.equal(made[:, tokens.shape[1] :], answers), (made, answers)
+        print("answers are equal")
 
 
 if __name__ == "__main__":

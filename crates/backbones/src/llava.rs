@@ -127,6 +127,11 @@ impl Architecture {
         tower.chain(rest).map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
     }
 
+    /// Whether the tower is one of CLIP, the only ones that [`Architecture::published_config`] can tell of.
+    pub fn has_clip(&self) -> bool {
+        self.tower.published_config().get("vision_feature_layer").is_some()
+    }
+
     /// The configuration as Hugging Face's `LlavaForConditionalGeneration` reads it, for a tower of CLIP.
     pub fn published_config(&self) -> serde_json::Value {
         let mut vision = self.tower.published_config();

@@ -1,10 +1,12 @@
 //! What reads a text: a language model, or one that sees pictures among its tokens. The two differ in what enters the
 //! first block and in nothing behind it.
 
+use std::collections::BTreeMap;
+
 use backbones::generate::Prompts;
 use backbones::language::{LanguageArchitecture as _, LanguageModel};
 use backbones::llama;
-use backbones::llava::{self, Llava};
+use backbones::llava::{self, Llava, Parts};
 use san_core::attachment::{Attachment, Scope};
 use san_core::{Error, Layout, Weights};
 use tch::{Device, Tensor};
@@ -59,6 +61,34 @@ impl ReaderArchitecture {
                     "vision_config": tower.published_config(),
                     "text_config": language.published_config(),
                 })
+            }
+        }
+    }
+}
+
+/// A model as Hugging Face's library loads it: configuration, and tensors by name.
+pub type Published = (serde_json::Value, BTreeMap<String, Tensor>);
+
+impl ReaderArchitecture {
+    /// The model with `weights` in the place of its own, tower included, for a folder that transformers loads.
+    ///
+    /// # Errors
+    /// When its tower is none that transformers' LLaVA has.
+    pub fn published(&self, weights: Weights) -> Result<Published, Error> {
+        match self {
+            Self::Language(language) => {
+                let tensors = weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
+                Ok((language.published_config(), tensors.collect()))
+            }
+            Self::Llava(architecture, _) if !architecture.has_clip() => Err(Error::Unexportable {
+                method: "a model of vision and language".into(),
+                reason: "transformers' LLaVA has towers of CLIP alone; name a file *.safetensors for \
+                         projector and language model"
+                    .into(),
+            }),
+            Self::Llava(architecture, tower) => {
+                let parts = Parts { tower: tower.shallow_clone(), rest: weights };
+                Ok((architecture.published_config(), llava::Architecture::published(&parts)))
             }
         }
     }

@@ -1,14 +1,25 @@
-//! LLaVA-1.5's recipe on files of the benchmarks' form: one epoch of a mixture, the projector trained beside the method,
-//! sets with public answers scored, and a file for the server of one without.
+//! LLaVA-1.5's recipe on files of the benchmarks' form and a small LLaVA in a published folder: one epoch of a mixture, the
+//! projector trained beside the method, sets with public answers scored, a file for the server of one without, and a merged
+//! folder that loads as the published one did, here and in transformers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
-use common::{Bench, done};
-use report::record::{Pending, Record};
-use serde_json::{Value, json};
+use std::path::Path;
 
-/// The profile `paper` of `vl`, on the bundled model and two of its sets.
+use backbones::generate::{Decoding, Limits, generate};
+use backbones::llava::{Architecture, Llava, Parts};
+use backbones::weights::{self, LlavaCheckpoint, Target};
+use backbones::{Architecture as _, clip, llama};
+use common::{Bench, done, refusal};
+use report::record::{Pending, Record};
+use san_core::Weights;
+use san_core::attachment::{Attachment, Scope};
+use san_core::weights::write_tensors;
+use serde_json::{Value, json};
+use tch::{Device, Kind, Tensor, no_grad};
+
+/// The profile `paper` of `vl`, on a small model and two of its sets.
 const RECIPE: &str = "
 name: vtab
 suite: vl
@@ -16,7 +27,7 @@ profiles:
   embedded:
     data: {questions: {folder: vl, source: {answers: server, mixture: [{file: mix.json, images: images}], val_questions: 0, seed: 0}}}
     sets: [gqa, vizwiz]
-    backbones: [llava_micro]
+    backbones: [small_llava]
     methods:
       - {method: dora, learning_rate: 1.0e-3, options: {rank: 2, alpha: 4, dropout: 0.05, targets: [q, k, v, proj, gate, up, down]}}
     seeds: [0]
@@ -36,8 +47,32 @@ profiles:
         memory: {at_once: 2, recompute: true}
 ";
 
+/// Random weights and the bundled vocabulary, in the folder of a published LLaVA.
+fn publish(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let tower = clip::Config::new(32, 8, 16, 3, 2);
+    let language = llama::Config {
+        num_key_value_heads: Some(2),
+        max_position_embeddings: 512,
+        ..llama::Config::new(24, 40, 2, 4, 1025)
+    };
+    let architecture = Architecture { tower: Box::new(tower.clone()), language, image_token: 1024 };
+    let parts = Parts {
+        tower: Weights::random(&tower.layout("tower"), 1).unwrap(),
+        rest: Weights::random(&architecture.layout("small_llava"), 2).unwrap(),
+    };
+    // The head is for images; LLaVA's tower has none.
+    let tensors = Architecture::published(&parts);
+    let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    write_tensors(&folder.join("model.safetensors"), named, ("format", "pt".into()), Kind::Float).unwrap();
+    std::fs::write(folder.join("config.json"), architecture.published_config().to_string()).unwrap();
+    let vocabulary = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/llama_micro.tokenizer.json");
+    std::fs::copy(vocabulary, folder.join("tokenizer.json")).unwrap();
+}
+
 fn bench() -> Bench {
     let bench = Bench::new(RECIPE);
+    publish(&bench.path("weights/small_llava"));
     let picture = |path: &str| {
         let path = bench.path("data/vl").join(path);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -78,4 +113,67 @@ fn what_only_a_server_can_score_is_pending_with_a_file_for_it() {
         serde_json::from_slice(&std::fs::read(cell.join("vizwiz_test.json")).unwrap()).unwrap();
     assert_eq!(submitted[0]["image"], "t.png");
     assert!(submitted[0]["answer"].is_string(), "{submitted}");
+}
+
+fn model(folder: &Path) -> Llava {
+    let LlavaCheckpoint { architecture, parts, .. } = weights::llava(folder, Target::default()).unwrap();
+    architecture.build(&parts.tower, &Scope::new(&parts.rest, &Attachment::default())).unwrap()
+}
+
+#[test]
+fn a_merged_cell_is_a_published_folder_that_answers_alike_here_and_in_transformers() {
+    let bench = bench();
+    done(&bench, &["run", "vtab.yaml"]);
+    let [cell] = &bench.cells()[..] else { panic!("expected one cell") };
+    let texts = std::fs::read(cell.join("gqa.texts.jsonl")).unwrap();
+    let merged = bench.path("weights/merged_llava");
+    done(&bench, &["merge", &cell.display().to_string(), "--output", &merged.display().to_string()]);
+    let mut again = std::fs::read_to_string(bench.path("vtab.yaml")).unwrap();
+    again = again.replace("small_llava", "merged_llava").replace("method: dora,", "method: frozen}  # {");
+    std::fs::write(bench.path("vtab.yaml"), again).unwrap();
+    done(&bench, &["run", "vtab.yaml"]);
+    let read = |cell: &std::path::PathBuf| std::fs::read(cell.join("gqa.texts.jsonl")).unwrap();
+    assert!(bench.cells().iter().filter(|other| *other != cell).all(|other| read(other) == texts));
+    assert_eq!(bench.cells().len(), 2);
+
+    let model = model(&merged);
+    let images = Tensor::randn([2, 3, 32, 32], (Kind::Float, Device::Cpu));
+    let prompt = |words: &[i64]| [&[1][..], &[1024; 16], words].concat();
+    let prompts = [prompt(&[7, 9, 11]), prompt(&[6, 5, 300])];
+    let tokens = Tensor::from_slice(&prompts.concat()).view([2, -1]);
+    let seen = model.see(&images);
+    let scores = no_grad(|| model.forward(&tokens, Some(&seen), None).unwrap());
+    let open = model.prompts(&prompts, Some(&seen), Device::Cpu).unwrap();
+    let limits = Limits { ends: Vec::new(), new_tokens: 6 };
+    let answers = generate(model.language(), &open, Decoding::Greedy, &limits).unwrap().concat();
+    let answers = Tensor::from_slice(&answers).view([2, -1]).to_kind(Kind::Float);
+    let valid = tokens.ones_like();
+    let Some(python) = std::env::var_os("SAN_PYTHON") else {
+        println!("skipped: SAN_PYTHON is not set");
+        return;
+    };
+    let expected: [(&str, &Tensor); 5] = [
+        ("scores", &scores),
+        ("tokens", &tokens),
+        ("valid", &valid),
+        ("images", &images),
+        ("answers", &answers),
+    ];
+    let file = merged.join("expected.safetensors");
+    write_tensors(&file, expected, ("format", "pt".into()), Kind::Float).unwrap();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/check_llava.py");
+    let output = std::process::Command::new(python).arg(script).arg(&merged).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_folder_for_transformers_is_refused_where_the_tower_is_none_of_clip() {
+    let bench = Bench::new(&RECIPE.replace("small_llava", "llava_micro").replace(
+        "{questions: {folder: vl, source: {answers: server, mixture: [{file: mix.json, images: images}], val_questions: 0, seed: 0}}}",
+        "{drawn: {train: 6, val: 3, test: 5}}",
+    ));
+    done(&bench, &["run", "vtab.yaml"]);
+    let cell = bench.cells()[0].display().to_string();
+    let said = refusal(&bench.run(&["merge", &cell, "--output", "merged"]), 3);
+    assert!(said.contains("CLIP") && said.contains("*.safetensors"), "{said}");
 }

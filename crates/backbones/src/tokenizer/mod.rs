@@ -151,6 +151,22 @@ impl Tokenizer {
         &self.checksum
     }
 
+    /// The files, by name, that transformers' `AutoTokenizer` and [`Tokenizer::read`] load this vocabulary from.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn published(&self) -> Result<[(&'static str, String); 2], TokenizerError> {
+        let document = self.inner.to_string(true).map_err(|error| self.fault("write", &error))?;
+        let mut config = serde_json::json!({"tokenizer_class": "PreTrainedTokenizerFast"});
+        let Marks { begin, end, pad } = self.marks;
+        for (name, mark) in [("bos_token", begin), ("eos_token", end), ("pad_token", pad)] {
+            if let Some(token) = mark.and_then(|mark| self.token(mark)) {
+                config[name] = token.into();
+            }
+        }
+        Ok([("tokenizer.json", document), ("tokenizer_config.json", config.to_string())])
+    }
+
     fn from_json(bytes: &[u8], path: &Path, config: Option<&Value>) -> Result<Self, TokenizerError> {
         let inner =
             tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| malformed(path, error.to_string()))?;

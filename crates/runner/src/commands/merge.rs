@@ -1,10 +1,12 @@
-//! `san merge`: a cell's adapter becomes plain weights.
+//! `san merge`: a cell's adapter becomes plain weights, in one file or in a folder as transformers loads it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use san_core::merge;
+use runner::context::LoadedLanguageModel;
+use runner::files::{create_folder, write_atomically};
 use san_core::weights::write_tensors;
+use san_core::{Weights, merge};
 use tch::Kind;
 
 use super::tuned::Tuned;
@@ -13,28 +15,49 @@ use crate::output;
 
 /// Options of `san merge`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  san merge results/runs/vtab/embedded/<cell> --output merged.safetensors")]
+#[command(after_help = "Examples:\n  \
+    san merge results/runs/vtab/embedded/<cell> --output merged.safetensors\n  \
+    san merge results/runs/vl/paper/<cell> --output merged   # a folder for transformers, vocabulary included")]
 pub(crate) struct Arguments {
     /// Folder of a cell that is done.
     cell: PathBuf,
-    /// Where the f32 safetensors file goes.
+    /// Where the weights go, f32: a file *.safetensors; or, of a language model, a folder.
     #[arg(long)]
     output: PathBuf,
 }
 
 pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
-    let Tuned { cell, layout, weights, mut config, method, trainables, attachment, classes } =
+    let Tuned { cell, layout, weights, mut config, language, method, trainables, attachment, classes } =
         Tuned::open(&arguments.cell)?;
     let merged = merge::merge(&layout, &weights, &attachment, &trainables, 0)?;
-    if layout.head.is_some() {
-        config["num_classes"] = classes.into();
+    let is_file = arguments.output.extension().is_some_and(|extension| extension == "safetensors");
+    match language.filter(|_| !is_file) {
+        Some(language) => write_folder(&arguments.output, &language, merged)?,
+        None => {
+            if layout.head.is_some() {
+                config["num_classes"] = classes.into();
+            }
+            write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;
+        }
     }
-    write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;
     output::line(format_args!(
         "{}: {} for {}",
         arguments.output.display(),
         method.label(),
         cell.set_label()
     ))?;
+    Ok(())
+}
+
+/// `config.json`, the weights and the vocabulary, by the names of Hugging Face.
+fn write_folder(folder: &Path, language: &LoadedLanguageModel, merged: Weights) -> Result<()> {
+    let (config, tensors) = language.architecture.published(merged)?;
+    create_folder(folder)?;
+    let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    write_tensors(&folder.join("model.safetensors"), named, ("format", "pt".into()), Kind::Float)?;
+    write_atomically(&folder.join("config.json"), config.to_string().as_bytes())?;
+    for (name, text) in language.tokenizer.published()? {
+        write_atomically(&folder.join(name), text.as_bytes())?;
+    }
     Ok(())
 }

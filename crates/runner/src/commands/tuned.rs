@@ -1,6 +1,7 @@
 //! A cell that is done, opened again: backbone, method and trained tensors.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use runner::cell::Cell;
@@ -18,6 +19,8 @@ pub(super) struct Tuned {
     pub(super) weights: Weights,
     /// The backbone's configuration in its publisher's terms.
     pub(super) config: serde_json::Value,
+    /// The backbone, where it is a language model, or sees and reads.
+    pub(super) language: Option<Rc<LoadedLanguageModel>>,
     pub(super) method: Box<dyn Method>,
     pub(super) trainables: Trainables,
     pub(super) attachment: Attachment,
@@ -35,6 +38,7 @@ impl Tuned {
         let cell: Cell =
             serde_json::from_slice(&text).with_context(|| format!("{} describes no cell", path.display()))?;
         let mut context = Context::new(Device::Cpu);
+        let mut language = None;
         let (layout, weights, config, checksum) = match &cell.protocol.input {
             Input::Image(image) => {
                 let LoadedBackbone { architecture, layout, weights, checksum } =
@@ -42,8 +46,8 @@ impl Tuned {
                 (layout.clone(), weights.shallow_clone(), architecture.published_config(), checksum.clone())
             }
             Input::Text(_) | Input::Questions(_) => {
-                let LoadedLanguageModel { architecture, layout, weights, checksum, .. } =
-                    &*context.language(&cell.backbone, &cell.protocol.input)?;
+                let loaded = language.insert(context.language(&cell.backbone, &cell.protocol.input)?);
+                let LoadedLanguageModel { architecture, layout, weights, checksum, .. } = &**loaded;
                 (layout.clone(), weights.shallow_clone(), architecture.published_config(), checksum.clone())
             }
         };
@@ -53,6 +57,6 @@ impl Tuned {
         let (trainables, attachment) =
             methods::prepare(&*method, &layout, &weights, classes, &[cell.seed], Device::Cpu)?;
         adapter_file::read_into(&adapter, &checksum, &trainables)?;
-        Ok(Self { cell, layout, weights, config, method, trainables, attachment, classes })
+        Ok(Self { cell, layout, weights, config, language, method, trainables, attachment, classes })
     }
 }
