@@ -221,6 +221,7 @@ impl Comparison {
         }
         notes.extend(self.ranking.as_ref().and_then(ranking_note));
         notes.extend(self.prior_in_words());
+        notes.extend(self.yes_or_no_in_words());
         notes.extend(self.pending_in_words());
         notes.push(
             "Averages are formed for each seed first; the intervals are Student's, over seeds. Parameters are \

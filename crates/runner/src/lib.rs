@@ -28,6 +28,7 @@ pub mod plan;
 pub mod pool;
 pub mod predictions;
 pub mod pretrain;
+mod protocol;
 pub mod provenance;
 pub mod published_weights;
 pub mod reader;

@@ -59,6 +59,10 @@ fn one_model_learns_from_all_sets_and_is_read_on_each() {
     let table = done(&bench, &["run", "vtab.yaml", "--workers", "1"]);
     assert!(table.contains("mini/gqa") && table.contains("mini/pope"), "{table}");
     assert!(table.contains("A reader that never looks"), "{table}");
+    assert!(
+        table.contains("mini/pope is the F1 of yes; accuracy / precision / recall / share of yes"),
+        "{table}"
+    );
     let records = records(&bench);
     // Three rows of the table, and the two rates of SAN, read on val.
     assert_eq!(records.len(), 5);

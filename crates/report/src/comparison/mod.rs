@@ -2,9 +2,10 @@
 //! shows, and no layout.
 //!
 //! [`row`] reduces a method's records to cells and averages, [`difference`] tests methods against
-//! the baselines and the best, [`items`] does so over single answers, [`ranking`] ranks over sets, [`origin`] says where the records come from,
-//! `prior` what needs no picture, `pending` what only a server can score. A [`Comparison`] serialises to the
-//! summary that `--json` prints. Accuracies are in percent from here on.
+//! the baselines and the best, [`items`] does so over single answers, [`ranking`] ranks over sets,
+//! [`origin`] says where the records come from, `prior` what needs no picture, `pending` what only a
+//! server can score, `yes_or_no` what an F1 hides. A [`Comparison`] serialises to the summary that
+//! `--json` prints. Accuracies are in percent from here on.
 
 pub mod difference;
 pub mod items;
@@ -13,6 +14,7 @@ mod pending;
 mod prior;
 pub mod ranking;
 pub mod row;
+mod yes_or_no;
 
 use std::collections::{BTreeMap, BTreeSet};
 

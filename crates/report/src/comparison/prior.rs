@@ -6,17 +6,22 @@ use crate::record::Record;
 /// Name of the number in [`crate::record::Evaluation::further`].
 const PRIOR: &str = "question_only_prior";
 
+/// A further number of the one set that a row of records tells of.
+pub(super) fn further(record: &Record, number: &str) -> Option<f64> {
+    match &record.metrics.evaluations[..] {
+        [only] if only.dataset.name == record.dataset.name => only.further.get(number).copied(),
+        _ => None,
+    }
+}
+
 impl Comparison {
     /// The prior of each set in percent, and on how many sets each method's mean is above it; none where records have
     /// no priors.
     pub(crate) fn prior_in_words(&self) -> Option<String> {
         let prior_of = |name: &str| {
             let records = self.records.iter().map(|stored| &stored.record);
-            let own = |record: &Record| match &record.metrics.evaluations[..] {
-                [only] if only.dataset.name == name => only.further.get(PRIOR).copied(),
-                _ => None,
-            };
-            records.filter(|record| record.dataset.name == name).find_map(own).map(|prior| 100.0 * prior)
+            let mut own = records.filter(|record| record.dataset.name == name);
+            own.find_map(|record| further(record, PRIOR)).map(|prior| 100.0 * prior)
         };
         let priors: Vec<Option<f64>> = self.datasets.iter().map(|set| prior_of(&set.name)).collect();
         let known = || self.datasets.iter().zip(&priors).filter_map(|(set, prior)| Some((set, (*prior)?)));
