@@ -28,7 +28,7 @@ const LLAMA_MICRO: BundledLanguage = BundledLanguage {
     vocabulary: include_bytes!("../../../assets/llama_micro.tokenizer.json"),
 };
 
-/// Made by `san pretrain llava_micro --steps 4000 --batch-size 64`.
+/// Made by `san pretrain llava_micro --steps 6000 --batch-size 48`.
 const LLAVA_MICRO: &[u8] = include_bytes!("../../../assets/llava_micro.safetensors");
 
 /// The files of a language model that is part of the program.

@@ -44,6 +44,8 @@ pub struct Plan {
     /// One row a method: label, trained parameters for each backbone.
     methods: Vec<Vec<String>>,
     backbones: Vec<String>,
+    /// Pairs of a tower and a language model that no projector was aligned for.
+    strangers: Vec<String>,
     seeds: usize,
 }
 
@@ -101,10 +103,15 @@ impl Plan {
             sets: Vec::new(),
             methods: profile.methods.iter().map(|spec| vec![spec.method.clone(), String::new()]).collect(),
             backbones: profile.backbones.clone(),
+            strangers: Vec::new(),
             seeds: profile.seeds.len(),
         };
         for backbone in &profile.backbones {
             plan.count_parameters(&profile, backbone, context)?;
+            let aligned = context.projector_file(backbone).is_ok_and(|path| path.is_file());
+            if backbone.contains('+') && !aligned {
+                plan.strangers.push(backbone.clone());
+            }
         }
         match &profile.protocol.input {
             Input::Image(image) => {

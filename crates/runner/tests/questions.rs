@@ -156,12 +156,15 @@ fn a_projector_between_strangers_is_aligned_once_and_is_what_methods_start_from(
         done(bench, &["run", "vtab.yaml", "--methods", "frozen"]);
         bench.cells()
     };
+    let is_told =
+        |bench: &Bench| done(bench, &["plan", "vtab.yaml"]).contains("is untrained: `san align vtab ");
+    assert!(is_told(&bench));
     let before = planned(&bench);
     let said = done(&bench, &align);
     assert!(said.contains("projector.safetensors") && said.contains("nats a token"), "{said}");
     let path = bench.path("weights/vit_micro+llama_micro/projector.safetensors");
     let aligned = std::fs::read(&path).unwrap();
-    assert!(done(&bench, &align).contains("there already"));
+    assert!(done(&bench, &align).contains("there already") && !is_told(&bench));
     assert_eq!(std::fs::read(&path).unwrap(), aligned);
     // Another projector is another backbone: the old cell stays, and a new one is run.
     assert_eq!((before.len(), planned(&bench).len()), (1, 2));

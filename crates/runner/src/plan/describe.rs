@@ -75,6 +75,12 @@ impl Plan {
         let first = ["method".to_owned(), "settings tried".to_owned()];
         methods.set_header(first.into_iter().chain(counts)).add_rows(&self.methods);
         text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
+        for pair in &self.strangers {
+            let Self { experiment, profile, .. } = self;
+            text += &format!(
+                "the projector of {pair} is untrained: `san align {experiment} --profile {profile}` comes first\n"
+            );
+        }
         text
     }
 }
