@@ -85,7 +85,7 @@ pub enum Compute {
     /// Single precision.
     #[default]
     F32,
-    /// Eight bits of precision: half the memory, and several times the speed where the processor has products of it.
+    /// Eight bits of precision: half the memory, and faster where the processor or GPU has products of it.
     Bf16,
 }
 
