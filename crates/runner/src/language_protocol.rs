@@ -1,5 +1,7 @@
 //! How a language model is tuned and read, on rows of text or on questions about pictures.
 
+use std::num::NonZeroUsize;
+
 use backbones::generate::Decoding;
 use data_loaders::text::{BatchLimits, ExampleProtocol};
 use data_loaders::vl::{PictureProtocol, Template};
@@ -110,7 +112,7 @@ impl Compute {
 pub struct Memory {
     /// The most examples of a batch that are computed at once; all where it is left out.
     #[serde(default)]
-    pub at_once: Option<usize>,
+    pub at_once: Option<NonZeroUsize>,
     /// Whether the activations within a block are computed again on the way back, not kept.
     #[serde(default)]
     pub recompute: bool,

@@ -30,7 +30,7 @@ enum Command {
     Status(commands::run::Arguments),
     /// Tables, or figures, of what has been run.
     Report(commands::report::Arguments),
-    /// Write a cell's adapter into plain weights that timm loads.
+    /// Write a cell's adapter into plain weights that timm, or transformers, loads.
     Merge(commands::merge::Arguments),
     /// Every data set: classes, sizes of its splits, licence; downloads with --markdown.
     Datasets(commands::datasets::Arguments),

@@ -313,6 +313,8 @@ fn a_protocol_that_cannot_be_is_refused_by_its_field() {
         ("reading: greedy", "reading: likelihood", ["likelihood", "free"]),
         ("warmup: 0.03", "warmup: 3", ["`warmup`", "share"]),
         ("warmup: 0.03", "warmup: 0.03\n        together: 0", ["`together`", "1 or more"]),
+        ("warmup: 0.03", "warmup: 0.03\n        memory: {at_once: 0}", ["at_once", "zero"]),
+        ("warmup: 0.03", "warmup: 0.03\n        compute: fp8", ["compute", "fp8"]),
         ("      questions:", "      text:", ["text", "unknown field"]),
     ] {
         let said = refusal(&Bench::new(&DRAWN.replace(old, new)).run_all(), EXPERIMENT);

@@ -1,6 +1,7 @@
 //! What a language model learns from in a step: examples in tokens, in as many parts as memory asks for, and the loss of
 //! the tokens that they teach.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -51,7 +52,7 @@ impl Objective for Task<'_> {
     }
 
     fn batch(&mut self, examples: &[usize], _: Place) -> Result<Self::Batch> {
-        let at_once = self.protocol.memory.at_once.unwrap_or(examples.len()).max(1);
+        let at_once = self.protocol.memory.at_once.map_or(examples.len(), NonZeroUsize::get);
         examples.chunks(at_once).map(|some| self.part(some)).collect()
     }
 
