@@ -47,8 +47,8 @@ align suite="vl" profile="small" *arguments: setup
     @{{san_program}} align {{suite}} --profile {{profile}} {{arguments}}
 
 # Train the bundled backbone again, from nothing
-pretrain backbone="vit_micro": setup
-    @{{san_program}} pretrain {{backbone}} --output assets/{{backbone}}.safetensors
+pretrain backbone="vit_micro" *arguments: setup
+    @{{san_program}} pretrain {{backbone}} --output assets/{{backbone}}.safetensors {{arguments}}
 
 # Run all tests
 test: libtorch

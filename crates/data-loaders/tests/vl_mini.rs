@@ -3,7 +3,7 @@
 
 use data_loaders::SplitCounts;
 use data_loaders::vl::{
-    Benchmark, CaptionStream, MiniQuestions, OPTION_LETTER, Picture, Question, SHORT_ANSWER, Tally, Template,
+    Benchmark, Caption, CaptionStream, MiniQuestions, OPTION_LETTER, Picture, Question, SHORT_ANSWER, Tally,
     UNANSWERABLE, question_only_prior,
 };
 
@@ -88,19 +88,27 @@ fn each_set_asks_in_the_form_of_its_benchmark() {
 #[test]
 fn captions_tell_what_is_there_and_every_other_answers_a_question() {
     let stream = CaptionStream::new(1);
-    let captions: Vec<_> = (0..800).map(|index| stream.conversation(index, 32)).collect();
-    let text = Template::Plain.render(&captions[0], "</s>").unwrap().text;
-    assert!(text.starts_with("<image>") && text.ends_with('\n'), "{text}");
-    let all: Vec<&str> = captions.iter().map(|caption| caption.turns[0].answer.as_str()).collect();
+    let captions: Vec<_> = (0..800).map(|index| stream.caption(index, 32)).collect();
+    let told: Vec<&str> = captions.iter().map(|caption| caption.told.as_str()).collect();
     for remark in
         ["in all: 3", "the red one: ", "it is missing", "left of the ", "the digit: ", "dark: ", "say "]
     {
-        assert!(all.iter().any(|caption| caption.contains(remark)), "{remark}");
+        assert!(told.iter().any(|told| told.contains(remark)), "{remark}");
     }
-    let asked = all.iter().filter(|caption| caption.contains('?')).count();
-    assert!((360..440).contains(&asked), "{asked} of 800");
-    for line in [SHORT_ANSWER, OPTION_LETTER, UNANSWERABLE, "ASSISTANT:"] {
-        assert!(all.iter().all(|caption| !caption.contains(line)), "{line}");
+    let asked: Vec<&Caption> = captions.iter().filter(|caption| caption.question.is_some()).collect();
+    assert!((360..440).contains(&asked.len()), "{} of 800", asked.len());
+    for caption in &captions {
+        let rendered = caption.rendered();
+        let question = caption.question.as_deref().unwrap_or_default();
+        assert!(rendered.text.starts_with(&format!("<image>{question}")), "{rendered:?}");
+        let trained = &rendered.text[rendered.answers[0].clone()];
+        assert_eq!((trained.trim_start(), rendered.answers.len()), (&*format!("{}\n", caption.told), 1));
+        assert_eq!(trained.starts_with(' '), caption.question.is_some());
+        assert!(rendered.text.ends_with(trained));
+        for line in [SHORT_ANSWER, OPTION_LETTER, UNANSWERABLE, "ASSISTANT:"] {
+            assert!(!rendered.text.contains(line), "{line}");
+        }
     }
-    assert_ne!(captions[0].turns, CaptionStream::new(2).conversation(0, 32).turns);
+    let other = CaptionStream::new(2).caption(0, 32);
+    assert_ne!((&captions[0].question, &captions[0].told), (&other.question, &other.told));
 }

@@ -40,8 +40,19 @@ fn load_cuda() {
 pub fn describe(device: Device) -> String {
     match device {
         Device::Cpu => processor().map_or_else(|| "cpu".into(), |name| format!("cpu: {name}")),
-        other => format!("{other:?}").to_lowercase(),
+        other => {
+            let place = format!("{other:?}").to_lowercase();
+            graphics_processor().map_or_else(|| place.clone(), |name| format!("{place}: {name}"))
+        }
     }
+}
+
+/// The first NVIDIA GPU's name, as its driver tells.
+fn graphics_processor() -> Option<String> {
+    let told =
+        std::process::Command::new("nvidia-smi").args(["--query-gpu=name", "--format=csv,noheader"]).output();
+    let text = String::from_utf8(told.ok()?.stdout).ok()?;
+    text.lines().next().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
 fn processor() -> Option<String> {

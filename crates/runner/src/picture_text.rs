@@ -50,7 +50,20 @@ impl<'a> PictureText<'a> {
         cutoff: usize,
         cost: &mut Truncation,
     ) -> Result<Example> {
-        let mut sequence = self.sequence(&self.template.render(conversation, &self.end)?)?;
+        self.rendered_example(&self.template.render(conversation, &self.end)?, cutoff, cost)
+    }
+
+    /// The same for a text that is rendered already.
+    ///
+    /// # Errors
+    /// As of [`PictureText::example`].
+    pub(crate) fn rendered_example(
+        &self,
+        rendered: &Rendered,
+        cutoff: usize,
+        cost: &mut Truncation,
+    ) -> Result<Example> {
+        let mut sequence = self.sequence(rendered)?;
         cost.rows += 1;
         if sequence.ids.len() > cutoff {
             let places = |sequence: &Sequence| sequence.ids.iter().filter(|id| **id == self.image.id).count();

@@ -3,7 +3,8 @@
 use std::rc::Rc;
 
 use rand::Rng;
-use tch::{Kind, Tensor};
+use rand_chacha::ChaCha8Rng;
+use tch::{Device, Kind, Tensor};
 
 use crate::pass::Pass;
 
@@ -30,23 +31,42 @@ impl Dropout {
         if self.dropped == 0.0 {
             return None;
         }
-        let mut generators = self.pass.generators(&self.place)?;
-        let mut bytes = vec![0; 2 * x.numel()];
-        let each = bytes.len() / generators.len().max(1);
-        for (run, generator) in bytes.chunks_mut(each.max(1)).zip(&mut generators) {
-            generator.fill_bytes(run);
-        }
-        let drawn = Tensor::from_data_size(&bytes, &x.size(), Kind::Int16).to_device(x.device());
+        let generators = self.pass.generators(&self.place)?;
+        let drawn =
+            if x.device() == Device::Cpu { drawn_here(generators, x) } else { drawn_there(generators, x) };
         // 16 bits with a sign: from -32,768.
         let kept = drawn.ge(self.dropped - NUMBERS / 2.0).to_kind(x.kind());
         Some(x * kept * (NUMBERS / (NUMBERS - self.dropped)))
     }
 }
 
+/// 16 random bits for each element of `x` `[K * batch, ...]`, of K generators.
+fn drawn_here(mut generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
+    let mut bytes = vec![0; 2 * x.numel()];
+    let each = bytes.len() / generators.len().max(1);
+    for (run, generator) in bytes.chunks_mut(each.max(1)).zip(&mut generators) {
+        generator.fill_bytes(run);
+    }
+    Tensor::from_data_size(&bytes, &x.size(), Kind::Int16)
+}
+
+/// The same on the device of `x`, whose own generator each of ours seeds: to draw a gigabyte a step here and to send it
+/// there would take longer than the step.
+fn drawn_there(generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
+    let mut shape = x.size();
+    shape[0] /= generators.len().max(1) as i64;
+    let runs: Vec<Tensor> = generators
+        .into_iter()
+        .map(|mut generator| {
+            tch::manual_seed(generator.next_u64().cast_signed());
+            Tensor::randint_low(-0x8000, 0x8000, shape.as_slice(), (Kind::Int16, x.device()))
+        })
+        .collect();
+    Tensor::cat(&runs, 0)
+}
+
 #[cfg(test)]
 mod tests {
-    use tch::Device;
-
     use super::*;
 
     #[test]
@@ -76,5 +96,22 @@ mod tests {
         let nearly_all = Dropout::new("q".into(), 1.0 - 1e-9, pass.clone());
         let left = pass.training(7, || nearly_all.apply(&x)).unwrap();
         assert!(left.isfinite().all().int64_value(&[]) == 1);
+    }
+
+    #[test]
+    fn a_device_draws_by_the_same_seeds_and_for_each_run_as_if_alone() {
+        let drawn = |seeds: &[u64]| {
+            let pass = Pass::new(seeds.to_vec());
+            let x = Tensor::ones([2 * seeds.len() as i64, 50_000], (Kind::Float, Device::Cpu));
+            pass.training(5, || pass.generators("q")).map(|generators| drawn_there(generators, &x)).unwrap()
+        };
+        let both = drawn(&[3, 4]);
+        assert_eq!(both, drawn(&[3, 4]));
+        assert_eq!(both.narrow(0, 2, 2), drawn(&[4]));
+        assert_ne!(both.narrow(0, 0, 2), both.narrow(0, 2, 2));
+        let below = both.lt(-0x4000).to_kind(Kind::Float).mean(None).double_value(&[]);
+        assert!((below - 0.25).abs() < 0.01, "{below}");
+        let (least, most) = (both.min().int64_value(&[]), both.max().int64_value(&[]));
+        assert!(least < -0x7f00 && most > 0x7f00, "{least} to {most}");
     }
 }

@@ -3,14 +3,15 @@
 //! A caption is a few remarks about one picture: all that is in it, or what one looks up in it ("the red one: circle").
 //! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. Every other caption
 //! is a question of the seven sets with its answer, as captions of published models have them too: tuning calls up what is
-//! there. Their prompts' instructions and their options never occur, and the pictures are others.
-
-use std::path::Path;
+//! there. Only the answer to it is trained on: a question's own words would be most of the loss, and none of the seeing.
+//! The prompts' instructions and their options never occur, and the pictures are others.
 
 use super::benchmark::Benchmark;
-use super::conversation::{Conversation, Origin, Turn};
+use super::conversation::PLACEHOLDER;
 use super::judge::option_letter;
 use super::mini::{Draft, Shown};
+use super::picture::Picture;
+use super::template::Rendered;
 use crate::draw::figures::{COLOUR_COUNT, Figure, QUARTERS, SHAPE_COUNT, colour_name, figures, shape_name};
 use crate::draw::stream::Stream;
 
@@ -53,18 +54,39 @@ impl CaptionStream {
     }
 
     /// The captioned picture at a place: one to four figures, in the dark at times, or a digit.
-    pub fn conversation(&self, index: u64, image_size: u32) -> Conversation {
+    pub fn caption(&self, index: u64, image_size: u32) -> Caption {
         let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
-        let (shown, caption) = if stream.chance(0.5) { asked(stream) } else { told(stream) };
-        let picture = shown.draw(image_size, stream);
-        let turn = Turn { question: "What is in the image?".into(), answer: caption, image: true };
-        let origin = Origin::new("mini/captions", Path::new("drawn"), index as usize + 1);
-        Conversation { picture: Some(picture), turns: vec![turn], origin }
+        let (shown, question, told) = if stream.chance(0.5) { asked(stream) } else { told(stream) };
+        Caption { picture: shown.draw(image_size, stream), question, told }
+    }
+}
+
+/// A picture and what is told of it.
+#[derive(Debug, Clone)]
+pub struct Caption {
+    /// The picture.
+    pub picture: Picture,
+    /// What was asked, if anything was.
+    pub question: Option<String>,
+    /// The answer, or remarks.
+    pub told: String,
+}
+
+impl Caption {
+    /// The picture, the question, and what is told, which is trained on; no template's roles.
+    pub fn rendered(&self) -> Rendered {
+        let asked = self.question.as_deref().unwrap_or_default();
+        // The blank is the answer's: tokenizers join it to the first word.
+        let blank = if asked.is_empty() { "" } else { " " };
+        let told = format!("{blank}{}\n", self.told);
+        let start = PLACEHOLDER.len() + asked.len();
+        let answer = start..start + told.len();
+        Rendered { answers: std::iter::once(answer).collect(), text: format!("{PLACEHOLDER}{asked}{told}") }
     }
 }
 
 /// A question of one of the sets, and its answer.
-fn asked(stream: &mut Stream) -> (Shown, String) {
+fn asked(stream: &mut Stream) -> (Shown, Option<String>, String) {
     /// Kinds of questions take turns within this many.
     const TURNS: usize = 6;
     let (benchmark, index) = (stream.pick(&Benchmark::ALL), stream.below(TURNS));
@@ -74,11 +96,11 @@ fn asked(stream: &mut Stream) -> (Shown, String) {
         (Benchmark::ScienceqaImg | Benchmark::Mmbench, Some(letter)) => format!("{letter}. {answer}"),
         _ => answer,
     };
-    (shown, format!("{question} {answer}"))
+    (shown, Some(question), answer)
 }
 
 /// One to four remarks.
-fn told(stream: &mut Stream) -> (Shown, String) {
+fn told(stream: &mut Stream) -> (Shown, Option<String>, String) {
     let shown = match stream.below(10) {
         0 => Shown::Dark(figures(1, stream)[0]),
         1 | 2 => Shown::Digit(stream.below(10)),
@@ -88,7 +110,7 @@ fn told(stream: &mut Stream) -> (Shown, String) {
         }
     };
     let remarks: Vec<String> = (0..1 + stream.below(4)).map(|_| remark(&shown, stream)).collect();
-    (shown, remarks.join(". "))
+    (shown, None, remarks.join(". "))
 }
 
 fn remark(shown: &Shown, stream: &mut Stream) -> String {

@@ -25,7 +25,7 @@ mod tally;
 mod template;
 
 pub use benchmark::{Answers, Benchmark};
-pub use captions::CaptionStream;
+pub use captions::{Caption, CaptionStream};
 pub use conversation::{
     Conversation, ConversationFile, Origin, PLACEHOLDER, Turn, read_conversations, read_mixture,
 };

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use runner::device;
 use runner::pretrain::{Settings, pretrain as train};
 use runner::signals::{RUNNER_DEADLINE, StopFlag};
 
@@ -32,6 +33,9 @@ pub(crate) struct Arguments {
     /// Seed of images and initial weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// auto, cpu or cuda.
+    #[arg(long, default_value = "auto")]
+    device: String,
 }
 
 pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
@@ -46,7 +50,7 @@ pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
         weight_decay: arguments.weight_decay,
         seed: arguments.seed,
     };
-    let reached = train(&settings, &arguments.output, &stop)?;
+    let reached = train(&settings, device::resolve(&arguments.device)?, &arguments.output, &stop)?;
     output::line(format_args!("{}: {reached}", arguments.output.display()))?;
     Ok(())
 }

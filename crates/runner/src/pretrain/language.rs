@@ -27,6 +27,7 @@ const HELD_OUT_SEED: u64 = u64::MAX;
 /// Trains and writes the weights as f16.
 pub(super) fn pretrain(
     settings: &Settings,
+    device: Device,
     architecture: &llama::Config,
     files: BundledLanguage,
     output: &Path,
@@ -36,12 +37,14 @@ pub(super) fn pretrain(
     let name = settings.backbone.as_str();
     let tokenizer = Tokenizer::parse(files.vocabulary, Path::new(&format!("assets/{name}.tokenizer.json")))?;
     let layout = architecture.layout(name);
-    let start = Weights::random(&layout, settings.seed)?;
+    let start = Weights::random(&layout, settings.seed)?.to_device(device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
-    let (trainables, attachment) =
-        methods::prepare(&*method, &layout, &start, 0, &[settings.seed], Device::Cpu)?;
+    let (trainables, attachment) = methods::prepare(&*method, &layout, &start, 0, &[settings.seed], device)?;
     let model = architecture.build(&Scope::new(&start, &attachment))?;
-    let loss = |rows: &Vec<i64>| Ok(loss(&*model, &Tensor::f_from_slice(rows)?.f_view([-1, ROW as i64])?));
+    let loss = |rows: &Vec<i64>| {
+        let rows = Tensor::f_from_slice(rows)?.f_view([-1, ROW as i64])?.f_to_device(device)?;
+        Ok(loss(&*model, &rows))
+    };
     let draw = |step: u64| {
         let first = step * settings.batch_size as u64;
         rows(&tokenizer, stream, first, settings.batch_size)

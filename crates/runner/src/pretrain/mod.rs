@@ -5,6 +5,7 @@
 //! `data_loaders::vl::CaptionStream`, captions above all (`llava`). One thread draws ahead while
 //! the other trains; the result is a function of the seed and the settings.
 
+mod caption_batch;
 mod language;
 mod llava;
 
@@ -58,40 +59,34 @@ struct Batch {
 ///
 /// # Errors
 /// When the backbone is unknown, the loss is not finite, the file cannot be written, or a signal came.
-pub fn pretrain(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<String> {
+pub fn pretrain(settings: &Settings, device: Device, output: &Path, stop: &StopFlag) -> Result<String> {
     if let Some((architecture, files)) = registry::bundled_language(&settings.backbone) {
-        return language::pretrain(settings, &architecture, files, output, stop);
+        return language::pretrain(settings, device, &architecture, files, output, stop);
     }
     match registry::bundled_llava(&settings.backbone) {
-        Some((_, files)) => llava::pretrain(settings, files, output, stop),
-        None => pretrain_images(settings, output, stop),
+        Some((_, files)) => llava::pretrain(settings, device, files, output, stop),
+        None => pretrain_images(settings, device, output, stop),
     }
 }
 
-fn pretrain_images(settings: &Settings, output: &Path, stop: &StopFlag) -> Result<String> {
+fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &StopFlag) -> Result<String> {
     let entry = registry::find(&settings.backbone)?;
     let size = entry.architecture.image_size();
     let stream = PretrainSet::new(settings.seed, u32::try_from(size)?);
     let layout = entry.architecture.layout(entry.name);
-    let start = Weights::random(&layout, settings.seed)?;
+    let start = Weights::random(&layout, settings.seed)?.to_device(device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
-    let (trainables, attachment) = methods::prepare(
-        &*method,
-        &layout,
-        &start,
-        i64::from(stream.classes()),
-        &[settings.seed],
-        Device::Cpu,
-    )?;
+    let (trainables, attachment) =
+        methods::prepare(&*method, &layout, &start, i64::from(stream.classes()), &[settings.seed], device)?;
     let model = Classifier::new(&*entry.architecture, &layout, &start, &attachment, &trainables)?;
     let draw_step =
         |step: u64| draw(&stream, HELD_OUT as u64 + step * settings.batch_size as u64, settings.batch_size);
     let loss = |batch: &Batch| {
-        let (images, labels) = tensors(batch, size);
+        let (images, labels) = tensors(batch, size, device);
         Ok(model.forward(&images).cross_entropy_for_logits(&labels))
     };
     train(settings, &trainables, draw_step, loss, stop)?;
-    let accuracy = held_out_accuracy(&stream, &model, size);
+    let accuracy = held_out_accuracy(&stream, &model, size, device);
     let mut merged = merge(&layout, &start, &attachment, &trainables, 0)?;
     for name in layout.head.iter().flat_map(HeadSpec::tensors) {
         merged.remove(&name);
@@ -166,14 +161,17 @@ fn train<B: Send>(
 }
 
 /// Images `[n, 3, size, size]` in -1..=1, and labels.
-fn tensors(batch: &Batch, size: i64) -> (Tensor, Tensor) {
+fn tensors(batch: &Batch, size: i64, device: Device) -> (Tensor, Tensor) {
     let images = Tensor::from_slice(&batch.pixels).view([-1, 3, size, size]);
     let labels: Vec<i64> = batch.labels.iter().map(|&label| i64::from(label)).collect();
-    (images.to_kind(Kind::Float) / 127.5 - 1.0, Tensor::from_slice(&labels))
+    (
+        images.to_device(device).to_kind(Kind::Float) / 127.5 - 1.0,
+        Tensor::from_slice(&labels).to_device(device),
+    )
 }
 
-fn held_out_accuracy(stream: &PretrainSet, model: &Classifier, size: i64) -> f64 {
-    let (images, labels) = tensors(&draw(stream, 0, HELD_OUT), size);
+fn held_out_accuracy(stream: &PretrainSet, model: &Classifier, size: i64, device: Device) -> f64 {
+    let (images, labels) = tensors(&draw(stream, 0, HELD_OUT), size, device);
     let right = no_grad(|| model.forward(&images).argmax(1, false).eq_tensor(&labels));
     right.to_kind(Kind::Double).mean(None).double_value(&[])
 }

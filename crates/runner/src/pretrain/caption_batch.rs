@@ -1,0 +1,109 @@
+//! A batch of captioned pictures, what a model makes of it, and how much of what was asked it answers.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use backbones::llava::Llava;
+use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, Truncation};
+use data_loaders::vl::{Caption, CaptionStream, Picture, PictureProtocol, Square};
+use data_loaders::{Filter, Normalisation};
+use tch::{Device, Kind, Reduction, Tensor};
+
+use crate::picture_text::PictureText;
+
+/// More tokens than any caption has.
+const CUTOFF: usize = 256;
+
+/// Captioned pictures.
+pub(super) struct CaptionBatch {
+    /// Normalised planes of the pictures.
+    pixels: Vec<f32>,
+    size: i64,
+    captions: PaddedBatch,
+    /// What each of them asks, in its first two words, if it asks.
+    kinds: Vec<Option<String>>,
+}
+
+impl CaptionBatch {
+    /// Draws the captions `first..first + count` of a stream, their pictures `size` pixels wide.
+    pub(super) fn draw(
+        stream: CaptionStream,
+        first: u64,
+        count: usize,
+        size: u32,
+        texts: &PictureText<'_>,
+    ) -> Result<Self> {
+        let protocol = PictureProtocol {
+            image_size: size,
+            square: Square::Stretch,
+            filter: Filter::Bilinear,
+            normalisation: Normalisation::Half,
+        };
+        let drawn: Vec<Caption> =
+            (first..first + count as u64).map(|index| stream.caption(index, size)).collect();
+        let pictures: Vec<&Picture> = drawn.iter().map(|one| &one.picture).collect();
+        let example =
+            |one: &Caption| texts.rendered_example(&one.rendered(), CUTOFF, &mut Truncation::default());
+        let examples = drawn.iter().map(example).collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            pixels: protocol.read("captions", &pictures)?,
+            size: size.into(),
+            captions: PaddedBatch::new(&examples, 0, PaddingSide::Right),
+            kinds: drawn.iter().map(kind).collect(),
+        })
+    }
+
+    /// Reads them with a model.
+    pub(super) fn read(&self, model: &Llava, device: Device) -> Result<Reading<'_>> {
+        let Self { pixels, size, captions, kinds } = self;
+        let pixels = Tensor::f_from_slice(pixels)?.f_view([-1, 3, *size, *size])?.f_to_device(device)?;
+        let table = |values: &[i64]| -> Result<Tensor> {
+            Ok(Tensor::f_from_slice(values)?.f_view([-1, captions.columns as i64])?.f_to_device(device)?)
+        };
+        let length = captions.columns as i64 - 1;
+        let seen = model.see(&pixels);
+        let scores = model.forward(&table(&captions.tokens)?, Some(&seen), None)?.f_narrow(1, 0, length)?;
+        Ok(Reading { scores, labels: table(&captions.labels)?.f_narrow(1, 1, length)?, kinds })
+    }
+}
+
+/// The first two words of what a caption asks: "How many".
+fn kind(caption: &Caption) -> Option<String> {
+    let question = caption.question.as_deref()?;
+    Some(question.split(' ').take(2).collect::<Vec<_>>().join(" "))
+}
+
+/// What a model makes of captions.
+pub(super) struct Reading<'a> {
+    /// Scores of the next token, `[captions, tokens, vocabulary]`.
+    scores: Tensor,
+    /// That token, [`MASKED`] where it is not trained on; `[captions, tokens]`.
+    labels: Tensor,
+    kinds: &'a [Option<String>],
+}
+
+impl Reading<'_> {
+    /// The mean over captions of the mean over tokens: an answer of one word counts as much as four remarks.
+    pub(super) fn loss(&self) -> Result<Tensor> {
+        let (scores, labels) = (self.scores.f_flatten(0, 1)?, self.labels.f_flatten(0, 1)?);
+        let losses = scores.f_cross_entropy_loss(&labels, None::<Tensor>, Reduction::None, MASKED, 0.0)?;
+        let losses = losses.f_view(self.labels.size().as_slice())?;
+        let counts = self.labels.f_ne(MASKED)?.f_sum_dim_intlist(1, false, Kind::Float)?;
+        Ok((losses.f_sum_dim_intlist(1, false, Kind::Float)? / counts).f_mean(Kind::Float)?)
+    }
+
+    /// The share of answers whose every token is the likeliest, by kind of question.
+    pub(super) fn answered(&self) -> Result<BTreeMap<String, f64>> {
+        let right = self.scores.f_argmax(-1, false)?.f_eq_tensor(&self.labels)?;
+        let right = right.f_logical_or(&self.labels.f_eq(MASKED)?)?.f_all_dim(1, false)?;
+        let right = Vec::<bool>::try_from(right.f_to_device(Device::Cpu)?)?;
+        let mut tally: BTreeMap<String, (u32, u32)> = BTreeMap::new();
+        for (kind, right) in self.kinds.iter().zip(right) {
+            let Some(kind) = kind else { continue };
+            let (rights, all) = tally.entry(kind.clone()).or_default();
+            *rights += u32::from(right);
+            *all += 1;
+        }
+        Ok(tally.into_iter().map(|(kind, (right, all))| (kind, f64::from(right) / f64::from(all))).collect())
+    }
+}
