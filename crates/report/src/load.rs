@@ -49,6 +49,11 @@ pub struct Stored {
 }
 
 impl Stored {
+    /// What the model learned from: the set, or the suite whose sets it learned together.
+    pub fn learned(&self) -> &str {
+        if self.is_part { &self.record.suite } else { &self.record.dataset.name }
+    }
+
     /// One row for each set that the record tells of: itself, or what its model gave on each of several sets.
     /// The cost and the protocol are those of the one training; [`crate::record::Metrics::evaluations`] keeps the
     /// set's own entry.

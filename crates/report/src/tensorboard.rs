@@ -40,9 +40,8 @@ pub fn write_event_files(comparison: &Comparison, folder: &Path) -> Result<Vec<P
 
 fn run_name(stored: &Stored) -> PathBuf {
     let record = &stored.record;
-    let set = if stored.is_part { &record.suite } else { &record.dataset.name };
     let method = record.method.label.replace(['/', ' '], "-");
-    Path::new(&record.backbone.name).join(set).join(format!("{method}-seed{}", record.seed))
+    Path::new(&record.backbone.name).join(stored.learned()).join(format!("{method}-seed{}", record.seed))
 }
 
 /// TensorBoard looks for `tfevents` in a name.

@@ -16,6 +16,7 @@ pub(crate) enum Unit {
     Images,
     Bytes,
     Steps,
+    Projections,
 }
 
 /// One thing that is being done.
@@ -35,6 +36,7 @@ impl Meter {
         let counts = match unit {
             Unit::Images => "{pos}/{len} images",
             Unit::Steps => "{pos}/{len} steps",
+            Unit::Projections => "{pos}/{len} projections",
             Unit::Bytes => "{bytes}/{total_bytes}, {bytes_per_sec}",
         };
         let template = format!("{{prefix}} {{bar:30}} {counts}, {{eta}} left");
@@ -78,6 +80,7 @@ fn sentence(unit: Unit, done: u64, new: u64, total: u64, gone: Duration) -> Stri
     let counts = match unit {
         Unit::Images => format!("{done} of {total} images"),
         Unit::Steps => format!("{done} of {total} steps"),
+        Unit::Projections => format!("{done} of {total} projections"),
         Unit::Bytes => format!("{} of {}", HumanBytes(done), HumanBytes(total)),
     };
     if done >= total || new == 0 {

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use common::{Bench, DRAWN, adapters, done, is_checkpoint};
 use report::record::{Record, Stage};
+use san_core::weights::TensorFile;
 
 #[test]
 fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
@@ -230,6 +231,10 @@ fn a_pretraining_is_a_function_of_its_seed() {
     };
     assert_eq!(train("one", "0"), train("two", "0"));
     assert_ne!(train("one", "0"), train("three", "1"));
+    let still = ["pretrain", "vit_micro", "--from", "one", "--steps", "1", "--learning-rate", "0"];
+    done(&bench, &[&still[..], &["--batch-size", "8", "--output", "four"]].concat());
+    let tensors = |name: &str| TensorFile::read(&bench.path(name)).unwrap().tensors;
+    assert_eq!(tensors("one"), tensors("four"));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The endless stream of captioned pictures that a bundled model of vision and language learns to see by.
 //!
 //! A caption is a few remarks about one picture: all that is in it, or what one looks up in it ("the red one: circle").
-//! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. Every other caption
-//! is a question of the seven sets with its answer, as captions of published models have them too: tuning calls up what is
-//! there. Only the answer to it is trained on: a question's own words would be most of the loss, and none of the seeing.
+//! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. Most captions answer
+//! a question of the seven sets, as captions of published models do too: tuning calls up what is there. Only the answer to
+//! it is trained on: a question's own words would be most of the loss, and none of the seeing.
 //! The prompts' instructions and their options never occur, and the pictures are others.
 
 use super::benchmark::Benchmark;
@@ -41,22 +41,33 @@ const LINES: &[&str] = &[
     "Which in the image",
 ];
 
+/// Share of captions that answer a question.
+const ASKED: f32 = 0.7;
+
 /// Drawn pictures with captions, endless: what a projector is aligned on before the seven sets are seen.
 #[derive(Debug, Clone, Copy)]
 pub struct CaptionStream {
     seed: u64,
+    /// Whether lines stand between every other question and its answer.
+    lines: bool,
 }
 
 impl CaptionStream {
     /// The stream of a seed.
     pub fn new(seed: u64) -> Self {
-        Self { seed }
+        Self { seed, lines: false }
+    }
+
+    /// The same with lines to read past between every other question and its answer, as a prompt's instructions will be.
+    pub fn with_lines(seed: u64) -> Self {
+        Self { seed, lines: true }
     }
 
     /// The captioned picture at a place: one to four figures, in the dark at times, or a digit.
     pub fn caption(&self, index: u64, image_size: u32) -> Caption {
         let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
-        let (shown, question, told) = if stream.chance(0.5) { asked(stream) } else { told(stream) };
+        let (shown, question, told) =
+            if stream.chance(ASKED) { asked(stream, self.lines) } else { told(stream) };
         Caption { picture: shown.draw(image_size, stream), question, told }
     }
 }
@@ -86,7 +97,7 @@ impl Caption {
 }
 
 /// A question of one of the sets, and its answer.
-fn asked(stream: &mut Stream) -> (Shown, Option<String>, String) {
+fn asked(stream: &mut Stream, with_lines: bool) -> (Shown, Option<String>, String) {
     /// Kinds of questions take turns within this many.
     const TURNS: usize = 6;
     let (benchmark, index) = (stream.pick(&Benchmark::ALL), stream.below(TURNS));
@@ -96,7 +107,15 @@ fn asked(stream: &mut Stream) -> (Shown, Option<String>, String) {
         (Benchmark::ScienceqaImg | Benchmark::Mmbench, Some(letter)) => format!("{letter}. {answer}"),
         _ => answer,
     };
+    let question =
+        if with_lines && stream.chance(0.5) { format!("{question}\n{}", lines(stream)) } else { question };
     (shown, Some(question), answer)
+}
+
+/// One to three lines, one behind the other.
+fn lines(stream: &mut Stream) -> String {
+    let lines: Vec<&str> = (0..1 + stream.below(3)).map(|_| stream.pick(LINES)).collect();
+    lines.join(" ")
 }
 
 /// One to four remarks.

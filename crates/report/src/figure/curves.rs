@@ -9,7 +9,7 @@ use super::canvas::{Failure, Figure};
 use super::labels::Area;
 use super::palette::qualitative;
 use super::plot::{Panel, draw_legend, draw_mark, draw_title, range};
-use crate::record::Record;
+use crate::load::Stored;
 
 const SIZE: (u32, u32) = (1400, 720);
 
@@ -43,7 +43,8 @@ pub(super) struct Curves {
 }
 
 impl Curves {
-    pub(super) fn of(record: &Record, epochs: &[Epoch]) -> Self {
+    pub(super) fn of(stored: &Stored, epochs: &[Epoch]) -> Self {
+        let record = &stored.record;
         let curve = |name: &str, of: fn(&Epoch) -> Option<f64>| {
             let points = epochs.iter().filter_map(|epoch| Some((epoch.epoch as f64, 100.0 * of(epoch)?)));
             (name.to_owned(), points.collect::<Vec<_>>())
@@ -55,7 +56,7 @@ impl Curves {
             curve("head alone", |epoch| epoch.readings.map(|readings| readings.head)),
         ];
         Self {
-            title: format!("Learning curves of {} on {}", record.method.label, record.dataset.name),
+            title: format!("Learning curves of {} on {}", record.method.label, stored.learned()),
             subtitle: format!(
                 "profile {}, backbone {}, seed {}; one model, read with all or with a part of what it learned",
                 record.profile, record.backbone.name, record.seed

@@ -9,7 +9,7 @@ use plotters::prelude::*;
 use super::canvas::{Anchor, Failure, Figure, line, style, text};
 use super::gamma::Gamma;
 use super::palette::{SECONDARY, diverging};
-use crate::record::Record;
+use crate::load::Stored;
 
 const PLOT_WIDTH: usize = 1000;
 const ROW_GAP: i32 = 2;
@@ -33,14 +33,15 @@ pub(super) struct HeatMap {
 }
 
 impl HeatMap {
-    pub(super) fn of(record: &Record, gammas: Vec<Gamma>) -> Self {
+    pub(super) fn of(stored: &Stored, gammas: Vec<Gamma>) -> Self {
+        let record = &stored.record;
         let reach = gammas
             .iter()
             .flat_map(|gamma| &gamma.values)
             .map(|&value| (f64::from(value) - 1.0).abs())
             .fold(1e-6, f64::max);
         Self {
-            title: format!("Learned γ of {} on {}", record.method.label, record.dataset.name),
+            title: format!("Learned γ of {} on {}", record.method.label, stored.learned()),
             subtitle: format!(
                 "profile {}, backbone {}, seed {}",
                 record.profile, record.backbone.name, record.seed

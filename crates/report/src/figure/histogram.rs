@@ -10,7 +10,7 @@ use super::gamma::Gamma;
 use super::labels::Area;
 use super::palette::{SECONDARY, qualitative};
 use super::plot::{LABEL_SIZE, Panel, TICK_SIZE, draw_title};
-use crate::record::Record;
+use crate::load::Stored;
 
 const COLUMNS: usize = 3;
 const PANEL: (i32, i32) = (380, 230);
@@ -30,7 +30,8 @@ pub(super) struct Histograms {
 }
 
 impl Histograms {
-    pub(super) fn of(record: &Record, gammas: &[Gamma]) -> Self {
+    pub(super) fn of(stored: &Stored, gammas: &[Gamma]) -> Self {
+        let record = &stored.record;
         let mut order: Vec<String> = Vec::new();
         let mut kinds: BTreeMap<String, Vec<f64>> = BTreeMap::new();
         for gamma in gammas {
@@ -49,7 +50,7 @@ impl Histograms {
         let reach =
             distances.get(distances.len().saturating_sub(1) * 995 / 1000).copied().unwrap_or(0.0).max(1e-6);
         Self {
-            title: format!("Learned γ of {} on {}, by projection", record.method.label, record.dataset.name),
+            title: format!("Learned γ of {} on {}, by projection", record.method.label, stored.learned()),
             subtitle: format!(
                 "profile {}, backbone {}, seed {}; all blocks together, the outermost bins hold the tails",
                 record.profile, record.backbone.name, record.seed

@@ -60,7 +60,7 @@ pub fn draw_figures(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
 /// When the adapter file is missing or malformed, or the figures cannot be written.
 pub fn draw_gamma(stored: &Stored, stem: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let gammas = gamma::read(&stored.path.with_file_name(ADAPTER_FILE))?;
-    canvas::draw(&HeatMap::of(&stored.record, gammas), stem)
+    canvas::draw(&HeatMap::of(stored, gammas), stem)
 }
 
 /// Draws which scaling vector reaches which projection, as `<stem>.svg` and `<stem>.png`.
@@ -149,12 +149,12 @@ fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), Rep
     };
     if let Some(stored) = first_with(ADAPTER_FILE) {
         let gammas = gamma::read(&stored.path.with_file_name(ADAPTER_FILE))?;
-        let histograms = Histograms::of(&stored.record, &gammas);
-        sink.put("gamma", &HeatMap::of(&stored.record, gammas))?;
+        let histograms = Histograms::of(stored, &gammas);
+        sink.put("gamma", &HeatMap::of(stored, gammas))?;
         sink.put("gamma-histogram", &histograms)?;
     }
     if let Some(stored) = first_with(EPOCHS_FILE) {
-        let curves = Curves::of(&stored.record, &json_lines(&stored.path.with_file_name(EPOCHS_FILE))?);
+        let curves = Curves::of(stored, &json_lines(&stored.path.with_file_name(EPOCHS_FILE))?);
         if curves.is_worth_drawing() {
             sink.put("curves", &curves)?;
         }
@@ -165,20 +165,21 @@ fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), Rep
 /// What is drawn of the weights: the methods on the first data set and seed for which any was stored.
 fn draw_shifts(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
     let mut cells = Vec::new();
-    for Stored { path, record, .. } in comparison.records() {
-        let is_same_place = cells.first().is_none_or(|(first, _): &(&crate::Record, _)| {
-            first.dataset.name == record.dataset.name && first.seed == record.seed
+    for stored in comparison.records() {
+        let Stored { path, record, .. } = stored;
+        let is_same_place = cells.first().is_none_or(|(first, _): &(&Stored, _)| {
+            first.record.dataset.name == record.dataset.name && first.record.seed == record.seed
         });
         if is_same_place && let Some(shift) = WeightShift::read(path.parent().unwrap_or(path))? {
-            cells.push((record, shift));
+            cells.push((stored, shift));
         }
     }
-    let studied = cells.iter().find(|(record, _)| record.method.name == STUDIED).or(cells.first());
-    let layer = studied.and_then(|(record, shift)| {
-        shift.layers.iter().find_map(|layer| Some((*record, &layer.name, layer.crop.as_ref()?)))
+    let studied = cells.iter().find(|(stored, _)| stored.record.method.name == STUDIED).or(cells.first());
+    let layer = studied.and_then(|(stored, shift)| {
+        shift.layers.iter().find_map(|layer| Some((*stored, &layer.name, layer.crop.as_ref()?)))
     });
-    if let Some((record, name, crop)) = layer {
-        sink.put("surface", &Surfaces::of(record, name, crop))?;
+    if let Some((stored, name, crop)) = layer {
+        sink.put("surface", &Surfaces::of(stored, name, crop))?;
     }
     if let Some(shifts) = Shifts::of(cells) {
         sink.put("singular-values", &Spectra(&shifts))?;

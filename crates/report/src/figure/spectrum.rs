@@ -8,7 +8,7 @@ use super::canvas::{Anchor, Failure, Figure, style, text};
 use super::labels::Area;
 use super::palette::qualitative;
 use super::plot::{LABEL_SIZE, Panel, TICK_SIZE, draw_legend, draw_mark, draw_title, range};
-use crate::record::Record;
+use crate::load::Stored;
 use crate::weight_shift::{LayerShift, WeightShift};
 
 const PANELS: usize = 6;
@@ -28,14 +28,21 @@ pub(super) struct Shifts {
 
 impl Shifts {
     /// Of the cells of one data set and seed.
-    pub(super) fn of(cells: Vec<(&Record, WeightShift)>) -> Option<Self> {
-        let record = cells.first()?.0;
+    pub(super) fn of(cells: Vec<(&Stored, WeightShift)>) -> Option<Self> {
+        let first = cells.first()?.0;
+        let record = &first.record;
         Some(Self {
             place: format!(
                 "{}, profile {}, backbone {}, seed {}",
-                record.dataset.name, record.profile, record.backbone.name, record.seed
+                first.learned(),
+                record.profile,
+                record.backbone.name,
+                record.seed
             ),
-            methods: cells.into_iter().map(|(record, shift)| (record.method.label.clone(), shift)).collect(),
+            methods: cells
+                .into_iter()
+                .map(|(stored, shift)| (stored.record.method.label.clone(), shift))
+                .collect(),
         })
     }
 

@@ -7,7 +7,7 @@ use super::canvas::{Anchor, Failure, Figure, style, text};
 use super::labels::Pixels;
 use super::palette::{SECONDARY, diverging};
 use super::plot::{LABEL_SIZE, TICK_SIZE, draw_title};
-use crate::record::Record;
+use crate::load::Stored;
 use crate::weight_shift::Crop;
 
 const SIZE: (u32, u32) = (1500, 640);
@@ -26,7 +26,8 @@ pub(super) struct Surfaces {
 }
 
 impl Surfaces {
-    pub(super) fn of(record: &Record, layer: &str, crop: &Crop) -> Self {
+    pub(super) fn of(stored: &Stored, layer: &str, crop: &Crop) -> Self {
+        let record = &stored.record;
         let wide = |rows: &[Vec<f32>]| -> Vec<Vec<f64>> {
             rows.iter().map(|row| row.iter().map(|&value| f64::from(value)).collect()).collect()
         };
@@ -43,7 +44,10 @@ impl Surfaces {
             title: format!("{layer}: {rows} x {columns} weights before and after {}", record.method.label),
             subtitle: format!(
                 "{}, profile {}, backbone {}, seed {}; right: the change, on a scale of its own",
-                record.dataset.name, record.profile, record.backbone.name, record.seed
+                stored.learned(),
+                record.profile,
+                record.backbone.name,
+                record.seed
             ),
             panels: [
                 ("before", before, scale),

@@ -33,6 +33,9 @@ pub(crate) struct Arguments {
     /// Seed of images and initial weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Go on from this file of the same backbone.
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
     /// auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: String,
@@ -49,6 +52,7 @@ pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
         learning_rate: arguments.learning_rate,
         weight_decay: arguments.weight_decay,
         seed: arguments.seed,
+        from: arguments.from.clone(),
     };
     let reached = train(&settings, device::resolve(&arguments.device)?, &arguments.output, &stop)?;
     output::line(format_args!("{}: {reached}", arguments.output.display()))?;

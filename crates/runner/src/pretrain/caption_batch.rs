@@ -107,3 +107,30 @@ impl Reading<'_> {
         Ok(tally.into_iter().map(|(kind, (right, all))| (kind, f64::from(right) / f64::from(all))).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two captions over a vocabulary of two: of the first one token is trained on, of the second both.
+    fn reading(kinds: &[Option<String>]) -> Reading<'_> {
+        let scores = Tensor::from_slice(&[0_f32, 9.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0]).view([2, 2, 2]);
+        Reading { scores, labels: Tensor::from_slice(&[MASKED, 0, 1, 0]).view([2, 2]), kinds }
+    }
+
+    #[test]
+    fn a_caption_of_one_token_counts_as_much_as_one_of_two() {
+        let loss = f64::try_from(reading(&[None, None]).loss().unwrap()).unwrap();
+        let behind = |ahead: f64| (1.0 + (-ahead).exp()).ln();
+        let expected = f64::midpoint(behind(2.0), f64::midpoint(2_f64.ln(), behind(-3.0)));
+        assert!((loss - expected).abs() < 1e-6, "{loss} {expected}");
+    }
+
+    #[test]
+    fn an_answer_is_right_with_all_its_tokens() {
+        let kinds = [Some("How many".into()), Some("Is there".into())];
+        let expected = [("How many".to_owned(), 1.0), ("Is there".to_owned(), 0.0)];
+        assert_eq!(reading(&kinds).answered().unwrap(), expected.into());
+        assert!(reading(&[None, None]).answered().unwrap().is_empty());
+    }
+}

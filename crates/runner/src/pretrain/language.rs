@@ -10,8 +10,8 @@ use backbones::tokenizer::Tokenizer;
 use data_loaders::text::TextStream;
 use san_core::attachment::Scope;
 use san_core::merge::merge;
+use san_core::methods;
 use san_core::weights::write_tensors;
-use san_core::{Weights, methods};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::{Settings, train};
@@ -37,7 +37,7 @@ pub(super) fn pretrain(
     let name = settings.backbone.as_str();
     let tokenizer = Tokenizer::parse(files.vocabulary, Path::new(&format!("assets/{name}.tokenizer.json")))?;
     let layout = architecture.layout(name);
-    let start = Weights::random(&layout, settings.seed)?.to_device(device)?;
+    let start = super::start(settings, &layout, device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
     let (trainables, attachment) = methods::prepare(&*method, &layout, &start, 0, &[settings.seed], device)?;
     let model = architecture.build(&Scope::new(&start, &attachment))?;

@@ -1,5 +1,6 @@
 //! Trains the bundled model of vision and language: its projector from nothing, its language model from the bundled one,
-//! on captioned pictures. Each step reads plain text too, or the model would forget it.
+//! on captioned pictures. Each step reads plain text too, or the model would forget it. A model that goes on from a file
+//! knows how to answer at once; it learns to read past lines between a question and the answer, which is slow to begin with.
 
 use std::path::Path;
 
@@ -23,7 +24,7 @@ use crate::reader::ReaderArchitecture;
 use crate::signals::StopFlag;
 
 /// Captions for each row of plain text.
-const CAPTIONS_A_ROW: usize = 4;
+const CAPTIONS_A_ROW: usize = 12;
 /// Captions of the last reading, from a stream that no step draws.
 const HELD_OUT: usize = 2048;
 /// The seed of that stream.
@@ -48,7 +49,10 @@ pub(super) fn pretrain(
     let tower = Context::new(device).backbone(files.tower, size)?;
     let target = Target { device, ..Target::default() };
     let language = LoadedLanguageModel::read(files.language, None, target)?;
-    let start = LoadedLanguageModel::joined_llava(name, &tower, language, None, target)?;
+    let mut start = LoadedLanguageModel::joined_llava(name, &tower, language, None, target)?;
+    if settings.from.is_some() {
+        start.weights = super::start(settings, &start.layout, device)?;
+    }
     let ReaderArchitecture::Llava(architecture, tower) = &start.architecture else {
         bail!("`{name}` has no tower")
     };
@@ -58,10 +62,14 @@ pub(super) fn pretrain(
     let model = architecture.build(tower, &Scope::new(&start.weights, &attachment))?;
     let texts = PictureText::new(architecture, &start.tokenizer, start.end, Template::Plain)?;
     let draw = |seed: u64, step: u64, captions: usize| -> Result<Batch> {
+        let stream = match settings.from {
+            None => CaptionStream::new(seed),
+            Some(_) => CaptionStream::with_lines(seed),
+        };
         let first = step * captions as u64;
         let rows = captions / CAPTIONS_A_ROW;
         Ok(Batch {
-            captions: CaptionBatch::draw(CaptionStream::new(seed), first, captions, size, &texts)?,
+            captions: CaptionBatch::draw(stream, first, captions, size, &texts)?,
             text: language::rows(&start.tokenizer, TextStream::new(seed), step * rows as u64, rows),
         })
     };

@@ -9,21 +9,22 @@ mod caption_batch;
 mod language;
 mod llava;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
 use backbones::Classifier;
 use backbones::registry;
+use backbones::weights::Target;
 use data_loaders::PretrainSet;
 use indicatif::{ProgressBar, ProgressStyle};
-use san_core::layout::HeadSpec;
+use san_core::layout::{HeadSpec, Layout};
 use san_core::merge::merge;
 use san_core::methods;
 use san_core::optimiser::{AdamW, AdamWSettings};
 use san_core::schedule::Cosine;
-use san_core::weights::write_tensors;
+use san_core::weights::{TensorFile, write_tensors};
 use san_core::{Trainables, Weights};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -45,6 +46,9 @@ pub struct Settings {
     pub weight_decay: f64,
     /// Seed of images and initial weights.
     pub seed: u64,
+    /// A file of the same backbone to go on from, instead of initial weights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
 }
 
 /// Images of the stream that are kept for the last reading.
@@ -74,7 +78,7 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
     let size = entry.architecture.image_size();
     let stream = PretrainSet::new(settings.seed, u32::try_from(size)?);
     let layout = entry.architecture.layout(entry.name);
-    let start = Weights::random(&layout, settings.seed)?.to_device(device)?;
+    let start = start(settings, &layout, device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
     let (trainables, attachment) =
         methods::prepare(&*method, &layout, &start, i64::from(stream.classes()), &[settings.seed], device)?;
@@ -99,6 +103,19 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
     });
     write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;
     Ok(format!("{:.1} % on images it was not trained on", 100.0 * accuracy))
+}
+
+/// The weights of the file that the settings name, or random ones; on the device.
+fn start(settings: &Settings, layout: &Layout, device: Device) -> Result<Weights> {
+    let Some(path) = &settings.from else {
+        return Ok(Weights::random(layout, settings.seed)?.to_device(device)?);
+    };
+    let target = Target { device, ..Target::default() };
+    let tensors = TensorFile::read(path)?.tensors.into_iter();
+    let kept = tensors.map(|(name, tensor)| Ok((name, target.keep(&tensor)?))).collect::<Result<_>>()?;
+    let weights = Weights::new(kept);
+    weights.check(layout, &path.display().to_string())?;
+    Ok(weights)
 }
 
 fn draw(stream: &PretrainSet, first: u64, count: usize) -> Batch {
