@@ -231,7 +231,7 @@ pub struct Cost {
     pub evaluate_seconds: f64,
     /// Seconds of reading, drawing or decoding data.
     pub data_seconds: f64,
-    /// Peak resident memory of the worker during the cell, bytes; none where it cannot be read.
+    /// Peak resident memory of the worker during the cell, bytes; none where it cannot be read, or a GPU computed.
     pub peak_memory: Option<u64>,
     /// Bytes of the adapter file.
     pub adapter_bytes: u64,

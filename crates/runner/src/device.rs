@@ -67,8 +67,12 @@ pub fn reset_peak_memory() {
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Largest resident memory of this process since [`reset_peak_memory`], bytes.
-pub fn peak_memory() -> Option<u64> {
+/// Largest resident memory of this process since [`reset_peak_memory`], bytes. Of a GPU's memory tch tells nothing, and
+/// the processor's side of it is not what a cell needs.
+pub fn peak_memory(device: Device) -> Option<u64> {
+    if device != Device::Cpu {
+        return None;
+    }
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

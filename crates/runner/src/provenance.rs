@@ -16,7 +16,8 @@ use crate::execute::Outcome;
 pub struct Recorder {
     commit: String,
     dirty: bool,
-    device: String,
+    device: Device,
+    device_name: String,
     threads: u32,
 }
 
@@ -30,7 +31,8 @@ impl Recorder {
         Self {
             commit: git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".into()),
             dirty: git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty()),
-            device: device::describe(device),
+            device,
+            device_name: device::describe(device),
             threads,
         }
     }
@@ -74,7 +76,7 @@ impl Recorder {
                 train_seconds: outcome.training.as_secs_f64(),
                 evaluate_seconds: outcome.evaluation.as_secs_f64(),
                 data_seconds: outcome.reading.as_secs_f64(),
-                peak_memory: device::peak_memory(),
+                peak_memory: device::peak_memory(self.device),
                 adapter_bytes: outcome.adapter_bytes,
             },
             provenance: self.provenance(),
@@ -87,7 +89,7 @@ impl Recorder {
             dirty: self.dirty,
             version: env!("CARGO_PKG_VERSION").into(),
             libtorch: env!("LIBTORCH_VERSION").into(),
-            device: self.device.clone(),
+            device: self.device_name.clone(),
             threads: self.threads,
             finished_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         }
