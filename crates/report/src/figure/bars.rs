@@ -6,11 +6,14 @@ use plotters::prelude::*;
 use super::canvas::{Anchor, Failure, Figure, line, style, text};
 use super::labels::Area;
 use super::palette::{GUIDE, SECONDARY, qualitative};
-use super::plot::{LABEL_SIZE, Panel, TICK_SIZE, draw_title, ticks};
+use super::plot::{LABEL_SIZE, Panel, TICK_SIZE, TITLE_SIZE, draw_title, ticks, width_of};
 use crate::comparison::row::Average;
 use crate::comparison::{Comparison, STUDIED};
 
-const LEFT: i32 = 230;
+/// Least width of the labels' column.
+const LEAST_LEFT: i32 = 230;
+/// Between the figure's edge and its title.
+const EDGE: i32 = 30;
 const TOP: i32 = 160;
 const PANEL_WIDTH: i32 = 330;
 const PANEL_GAP: i32 = 40;
@@ -58,8 +61,14 @@ impl Bars {
         }
     }
 
+    /// Where the first panel begins: behind the longest label.
+    fn left(&self) -> i32 {
+        let longest = self.methods.iter().map(|(label, _)| width_of(label, LABEL_SIZE)).max();
+        LEAST_LEFT.max(EDGE + longest.unwrap_or(0))
+    }
+
     fn panel(&self, index: usize) -> Panel {
-        let left = LEFT + index as i32 * (PANEL_WIDTH + PANEL_GAP);
+        let left = self.left() + index as i32 * (PANEL_WIDTH + PANEL_GAP);
         let bottom = TOP + ROW * self.methods.len() as i32;
         let highest = self.panels[index]
             .1
@@ -113,15 +122,16 @@ impl Figure for Bars {
 
     fn size(&self) -> (u32, u32) {
         let panels = self.panels.len() as i32;
-        let width = (LEFT + panels * (PANEL_WIDTH + PANEL_GAP)).max(1000);
+        let title = 2 * EDGE + width_of(&self.title, TITLE_SIZE);
+        let width = (self.left() + panels * (PANEL_WIDTH + PANEL_GAP)).max(1000).max(title);
         (width.unsigned_abs(), (TOP + ROW * self.methods.len() as i32 + BOTTOM).unsigned_abs())
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
-        draw_title(area, &self.title, &self.subtitle, 30)?;
+        draw_title(area, &self.title, &self.subtitle, EDGE)?;
         for (method, (label, _)) in self.methods.iter().enumerate() {
             let middle = TOP + ROW * method as i32 + ROW / 2;
-            text(area, label, &style(LABEL_SIZE, Anchor::Right), (LEFT - 14, middle))?;
+            text(area, label, &style(LABEL_SIZE, Anchor::Right), (self.left() - 14, middle))?;
         }
         for (index, (name, averages)) in self.panels.iter().enumerate() {
             let panel = self.panel(index);
@@ -141,8 +151,9 @@ impl Figure for Bars {
             )?;
             panel.draw_x_axis(area, 4)?;
         }
-        let (width, height) = self.size();
-        let middle = (LEFT + width as i32) / 2;
+        let (_, height) = self.size();
+        let panels = self.panels.len() as i32;
+        let middle = self.left() + (panels * (PANEL_WIDTH + PANEL_GAP) - PANEL_GAP) / 2;
         text(area, "mean accuracy (%)", &style(LABEL_SIZE, Anchor::Middle), (middle, height as i32 - 26))
     }
 }

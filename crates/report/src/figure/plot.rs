@@ -138,6 +138,11 @@ pub(super) fn draw_legend<B: DrawingBackend>(
     Ok(())
 }
 
+/// About how many pixels a text takes, for what is decided before there is anything to draw on.
+pub(super) fn width_of(text: &str, size: u32) -> i32 {
+    (0.45 * f64::from(size) * text.chars().count() as f64).ceil() as i32
+}
+
 /// Title and, in grey, what belongs to it.
 pub(super) fn draw_title<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,

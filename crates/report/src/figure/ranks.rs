@@ -6,13 +6,13 @@ use plotters::prelude::*;
 
 use super::canvas::{Anchor, Failure, Figure, line, style, text};
 use super::palette::{SECONDARY, qualitative};
-use super::plot::{LABEL_SIZE, TICK_SIZE, draw_title};
+use super::plot::{LABEL_SIZE, TICK_SIZE, draw_title, width_of};
 use crate::comparison::Comparison;
 use crate::comparison::ranking::Ranking;
 
-const WIDTH: i32 = 1400;
-const LEFT: i32 = 330;
-const RIGHT: i32 = WIDTH - 330;
+/// Length of the line of ranks, and the least room for labels on each side of it.
+const LENGTH: i32 = 740;
+const LEAST_ROOM: i32 = 330;
 const AXIS: i32 = 200;
 const ROW: i32 = 34;
 const BAR_GAP: i32 = 14;
@@ -54,9 +54,18 @@ impl RankDiagram {
         })
     }
 
+    /// Where the line of ranks begins: behind the longest label at its left.
+    fn left(&self) -> i32 {
+        room(&self.methods[..self.half()])
+    }
+
+    fn width(&self) -> i32 {
+        self.left() + LENGTH + room(&self.methods[self.half()..])
+    }
+
     fn x(&self, rank: f64) -> i32 {
         let last = self.methods.len().max(2) as f64;
-        LEFT + ((rank - 1.0) / (last - 1.0) * f64::from(RIGHT - LEFT)).round() as i32
+        self.left() + ((rank - 1.0) / (last - 1.0) * f64::from(LENGTH)).round() as i32
     }
 
     fn first_label(&self) -> i32 {
@@ -69,14 +78,14 @@ impl RankDiagram {
     }
 
     fn draw_axis<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
-        line(area, (LEFT, AXIS), (RIGHT, AXIS), BLACK.stroke_width(2))?;
+        line(area, (self.left(), AXIS), (self.left() + LENGTH, AXIS), BLACK.stroke_width(2))?;
         for rank in 1..=self.methods.len() {
             let x = self.x(rank as f64);
             line(area, (x, AXIS - 10), (x, AXIS), BLACK.stroke_width(2))?;
             text(area, &rank.to_string(), &style(TICK_SIZE, Anchor::Middle), (x, AXIS - 24))?;
         }
         // The critical difference as a length, over the axis.
-        let (from, to) = (self.x(1.0), self.x(1.0 + self.critical).min(WIDTH - 20));
+        let (from, to) = (self.x(1.0), self.x(1.0 + self.critical).min(self.width() - 20));
         let y = AXIS - 56;
         line(area, (from, y), (to, y), SECONDARY.stroke_width(3))?;
         for end in [from, to] {
@@ -96,11 +105,11 @@ impl RankDiagram {
         let at_left = index < self.half();
         let row = if at_left { index } else { self.methods.len() - 1 - index };
         let y = self.first_label() + ROW * row as i32;
-        let edge = if at_left { LEFT - 30 } else { RIGHT + 30 };
+        let edge = if at_left { self.left() - 30 } else { self.left() + LENGTH + 30 };
         line(area, (x, AXIS), (x, y), BLACK.stroke_width(1))?;
         line(area, (x, y), (edge, y), BLACK.stroke_width(1))?;
         area.draw(&Circle::new((x, AXIS), 5, BLACK.filled()))?;
-        let name = format!("{label}  {rank:.1}");
+        let name = named(label, *rank);
         let (anchor, at) = if at_left { (Anchor::Right, edge - 8) } else { (Anchor::Left, edge + 8) };
         text(area, &name, &style(LABEL_SIZE, anchor), (at, y))
     }
@@ -113,7 +122,7 @@ impl Figure for RankDiagram {
 
     fn size(&self) -> (u32, u32) {
         let height = self.first_label() + ROW * self.half() as i32 + 10;
-        (WIDTH.unsigned_abs(), height.unsigned_abs())
+        (self.width().unsigned_abs(), height.unsigned_abs())
     }
 
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
@@ -129,6 +138,16 @@ impl Figure for RankDiagram {
         }
         Ok(())
     }
+}
+
+fn named(label: &str, rank: f64) -> String {
+    format!("{label}  {rank:.1}")
+}
+
+/// Pixels that these methods' labels want beside the line.
+fn room(methods: &[(String, f64)]) -> i32 {
+    let longest = methods.iter().map(|(label, rank)| width_of(&named(label, *rank), LABEL_SIZE)).max();
+    LEAST_ROOM.max(70 + longest.unwrap_or(0))
 }
 
 /// The largest runs of two or more methods (sorted by rank) that lie within the critical difference.
