@@ -56,7 +56,7 @@ pub(super) fn pretrain(
     let config = serde_json::json!({
         "architecture": name,
         "model_args": architecture.published_config(),
-        "pretraining": settings,
+        "pretraining": super::told(settings)?,
         "held_out_loss": held_out,
     });
     write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;

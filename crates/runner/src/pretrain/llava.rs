@@ -93,7 +93,7 @@ pub(super) fn pretrain(
     let config = serde_json::json!({
         "architecture": name,
         "model_args": start.architecture.published_config(),
-        "pretraining": settings,
+        "pretraining": super::told(settings)?,
         "held_out_loss": {"captions": captions, "text": text},
         "held_out_answered": answered,
     });

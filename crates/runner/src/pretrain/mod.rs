@@ -47,7 +47,7 @@ pub struct Settings {
     /// Seed of images and initial weights.
     pub seed: u64,
     /// A file of the same backbone to go on from, instead of initial weights.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip)]
     pub from: Option<PathBuf>,
 }
 
@@ -98,7 +98,7 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
     let config = serde_json::json!({
         "architecture": entry.name,
         "model_args": entry.architecture.published_config(),
-        "pretraining": settings,
+        "pretraining": told(settings)?,
         "held_out_accuracy": accuracy,
     });
     write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;
@@ -116,6 +116,18 @@ fn start(settings: &Settings, layout: &Layout, device: Device) -> Result<Weights
     let weights = Weights::new(kept);
     weights.check(layout, &path.display().to_string())?;
     Ok(weights)
+}
+
+/// The settings as a file tells them: of one that was gone on from, its checksum and its own settings.
+fn told(settings: &Settings) -> Result<serde_json::Value> {
+    let mut told = serde_json::to_value(settings)?;
+    if let Some(path) = &settings.from {
+        let TensorFile { metadata, checksum, .. } = TensorFile::read(path)?;
+        let config = metadata.get("config").and_then(|text| serde_json::from_str(text).ok());
+        let before = config.map(|config: serde_json::Value| config["pretraining"].clone());
+        told["from"] = serde_json::json!({"checksum": checksum, "pretraining": before});
+    }
+    Ok(told)
 }
 
 fn draw(stream: &PretrainSet, first: u64, count: usize) -> Batch {
