@@ -50,7 +50,7 @@ fn drawn_here(mut generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
     Tensor::from_data_size(&bytes, &x.size(), Kind::Int16)
 }
 
-/// The same on the device of `x`, whose own generator each of ours seeds: to draw a gigabyte a step here and to send it
+/// The same on the device of `x`, whose own generator each of ours seeds: to draw half a gigabyte a step here and to send it
 /// there would take longer than the step.
 fn drawn_there(generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
     let mut shape = x.size();
