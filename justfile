@@ -46,7 +46,7 @@ bench name="train_step" *arguments: libtorch
 align suite="vl" profile="small" *arguments: setup
     @{{san_program}} align {{suite}} --profile {{profile}} {{arguments}}
 
-# Train the bundled backbone again, from nothing
+# Train a bundled backbone again, from nothing or, by --from, from a file; the registry names the command of each
 pretrain backbone="vit_micro" *arguments: setup
     @{{san_program}} pretrain {{backbone}} --output assets/{{backbone}}.safetensors {{arguments}}
 

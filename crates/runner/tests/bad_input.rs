@@ -289,3 +289,15 @@ fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && text.contains("standard output"), "{text}");
 }
+
+#[test]
+fn a_pretraining_that_could_not_be_kept_is_refused_before_it_begins() {
+    let bench = Bench::new(DRAWN);
+    let steps = ["pretrain", "vit_micro", "--steps", "1000000", "--output"];
+    let said = refusal(&bench.run(&[&steps[..], &["nowhere/file"]].concat()), 6);
+    assert!(said.contains("nowhere/file"), "{said}");
+    let said = refusal(&bench.run(&[&steps[..], &["file", "--from", "absent"]].concat()), WEIGHTS);
+    assert!(said.contains("absent"), "{said}");
+    let said = refusal(&bench.run(&[&steps[..], &["file", "--batch-size", "0"]].concat()), 2);
+    assert!(said.contains("--batch-size"), "{said}");
+}

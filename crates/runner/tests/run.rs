@@ -225,8 +225,8 @@ fn tables_figures_and_json_come_from_the_records() {
 fn a_pretraining_is_a_function_of_its_seed() {
     let bench = Bench::new(DRAWN);
     let train = |name: &str, seed: &str| {
-        let arguments = ["pretrain", "vit_micro", "--steps", "3", "--batch-size", "8", "--output", name];
-        done(&bench, &[&arguments[..], &["--seed", seed]].concat());
+        let arguments = ["pretrain", "vit_micro", "--steps", "3", "--batch-size", "8", "--device", "cpu"];
+        done(&bench, &[&arguments[..], &["--output", name, "--seed", seed]].concat());
         std::fs::read(bench.path(name)).unwrap()
     };
     assert_eq!(train("one", "0"), train("two", "0"));

@@ -50,8 +50,8 @@ fn drawn_here(mut generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
     Tensor::from_data_size(&bytes, &x.size(), Kind::Int16)
 }
 
-/// The same on the device of `x`, whose own generator each of ours seeds: to draw half a gigabyte a step here and to send it
-/// there would take longer than the step.
+/// The same on the device of `x`, whose own generator each of ours seeds: to draw half a gigabyte a step here and to send
+/// it there would take longer than the step.
 fn drawn_there(generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
     let mut shape = x.size();
     shape[0] /= generators.len().max(1) as i64;

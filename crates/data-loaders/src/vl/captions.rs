@@ -3,8 +3,8 @@
 //! A caption is a few remarks about one picture: all that is in it, or what one looks up in it ("the red one: circle").
 //! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. Most captions answer
 //! a question of the seven sets, as captions of published models do too: tuning calls up what is there. Only the answer to
-//! it is trained on: a question's own words would be most of the loss, and none of the seeing.
-//! The prompts' instructions and their options never occur, and the pictures are others.
+//! it is trained on: a question's own words would be most of the loss, and none of the seeing. The prompts' instructions and
+//! their options never occur, and the pictures are others.
 
 use super::benchmark::Benchmark;
 use super::conversation::PLACEHOLDER;
@@ -66,8 +66,13 @@ impl CaptionStream {
     /// The captioned picture at a place: one to four figures, in the dark at times, or a digit.
     pub fn caption(&self, index: u64, image_size: u32) -> Caption {
         let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
-        let (shown, question, told) =
-            if stream.chance(ASKED) { asked(stream, self.lines) } else { told(stream) };
+        let (shown, question, told) = if stream.chance(ASKED) {
+            let (shown, question, answer) = asked(stream, self.lines);
+            (shown, Some(question), answer)
+        } else {
+            let (shown, remarks) = told(stream);
+            (shown, None, remarks)
+        };
         Caption { picture: shown.draw(image_size, stream), question, told }
     }
 }
@@ -97,7 +102,7 @@ impl Caption {
 }
 
 /// A question of one of the sets, and its answer.
-fn asked(stream: &mut Stream, with_lines: bool) -> (Shown, Option<String>, String) {
+fn asked(stream: &mut Stream, with_lines: bool) -> (Shown, String, String) {
     /// Kinds of questions take turns within this many.
     const TURNS: usize = 6;
     let (benchmark, index) = (stream.pick(&Benchmark::ALL), stream.below(TURNS));
@@ -109,7 +114,7 @@ fn asked(stream: &mut Stream, with_lines: bool) -> (Shown, Option<String>, Strin
     };
     let question =
         if with_lines && stream.chance(0.5) { format!("{question}\n{}", lines(stream)) } else { question };
-    (shown, Some(question), answer)
+    (shown, question, answer)
 }
 
 /// One to three lines, one behind the other.
@@ -119,7 +124,7 @@ fn lines(stream: &mut Stream) -> String {
 }
 
 /// One to four remarks.
-fn told(stream: &mut Stream) -> (Shown, Option<String>, String) {
+fn told(stream: &mut Stream) -> (Shown, String) {
     let shown = match stream.below(10) {
         0 => Shown::Dark(figures(1, stream)[0]),
         1 | 2 => Shown::Digit(stream.below(10)),
@@ -129,7 +134,7 @@ fn told(stream: &mut Stream) -> (Shown, Option<String>, String) {
         }
     };
     let remarks: Vec<String> = (0..1 + stream.below(4)).map(|_| remark(&shown, stream)).collect();
-    (shown, None, remarks.join(". "))
+    (shown, remarks.join(". "))
 }
 
 fn remark(shown: &Shown, stream: &mut Stream) -> String {

@@ -1,5 +1,6 @@
 //! `san pretrain`.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -22,8 +23,8 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 12_000)]
     steps: u64,
     /// Images a step.
-    #[arg(long, default_value_t = 128)]
-    batch_size: usize,
+    #[arg(long, default_value = "128")]
+    batch_size: NonZeroUsize,
     /// Learning rate at the top of the schedule.
     #[arg(long, default_value_t = 2e-3)]
     learning_rate: f64,
@@ -48,7 +49,7 @@ pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
     let settings = Settings {
         backbone: arguments.backbone.clone(),
         steps: arguments.steps,
-        batch_size: arguments.batch_size,
+        batch_size: arguments.batch_size.get(),
         learning_rate: arguments.learning_rate,
         weight_decay: arguments.weight_decay,
         seed: arguments.seed,

@@ -14,7 +14,7 @@ use san_core::methods;
 use san_core::weights::write_tensors;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::{Settings, train};
+use super::{Settings, Start, train};
 use crate::signals::StopFlag;
 
 /// Tokens of a row of a batch.
@@ -37,7 +37,7 @@ pub(super) fn pretrain(
     let name = settings.backbone.as_str();
     let tokenizer = Tokenizer::parse(files.vocabulary, Path::new(&format!("assets/{name}.tokenizer.json")))?;
     let layout = architecture.layout(name);
-    let start = super::start(settings, &layout, device)?;
+    let Start { weights: start, told } = Start::or_random(settings, &layout, device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
     let (trainables, attachment) = methods::prepare(&*method, &layout, &start, 0, &[settings.seed], device)?;
     let model = architecture.build(&Scope::new(&start, &attachment))?;
@@ -56,7 +56,7 @@ pub(super) fn pretrain(
     let config = serde_json::json!({
         "architecture": name,
         "model_args": architecture.published_config(),
-        "pretraining": super::told(settings)?,
+        "pretraining": told,
         "held_out_loss": held_out,
     });
     write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;

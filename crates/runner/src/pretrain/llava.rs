@@ -17,7 +17,7 @@ use tch::{Device, Kind, Tensor};
 
 use super::caption_batch::CaptionBatch;
 use super::language::{self, ROW};
-use super::{Settings, train};
+use super::{Settings, Start, train};
 use crate::context::{Context, LoadedLanguageModel};
 use crate::picture_text::PictureText;
 use crate::reader::ReaderArchitecture;
@@ -50,9 +50,9 @@ pub(super) fn pretrain(
     let target = Target { device, ..Target::default() };
     let language = LoadedLanguageModel::read(files.language, None, target)?;
     let mut start = LoadedLanguageModel::joined_llava(name, &tower, language, None, target)?;
-    if settings.from.is_some() {
-        start.weights = super::start(settings, &start.layout, device)?;
-    }
+    let joined = || Ok(start.weights.shallow_clone());
+    let Start { weights, told } = Start::of(settings, &start.layout, device, joined)?;
+    start.weights = weights;
     let ReaderArchitecture::Llava(architecture, tower) = &start.architecture else {
         bail!("`{name}` has no tower")
     };
@@ -67,7 +67,7 @@ pub(super) fn pretrain(
             Some(_) => CaptionStream::with_lines(seed),
         };
         let first = step * captions as u64;
-        let rows = captions / CAPTIONS_A_ROW;
+        let rows = (captions / CAPTIONS_A_ROW).max(1);
         Ok(Batch {
             captions: CaptionBatch::draw(stream, first, captions, size, &texts)?,
             text: language::rows(&start.tokenizer, TextStream::new(seed), step * rows as u64, rows),
@@ -93,7 +93,7 @@ pub(super) fn pretrain(
     let config = serde_json::json!({
         "architecture": name,
         "model_args": start.architecture.published_config(),
-        "pretraining": super::told(settings)?,
+        "pretraining": told,
         "held_out_loss": {"captions": captions, "text": text},
         "held_out_answered": answered,
     });

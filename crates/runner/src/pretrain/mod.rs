@@ -29,6 +29,7 @@ use san_core::{Trainables, Weights};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor, no_grad};
 
+use crate::files::writing;
 use crate::signals::StopFlag;
 
 /// How a backbone is trained.
@@ -64,6 +65,9 @@ struct Batch {
 /// # Errors
 /// When the backbone is unknown, the loss is not finite, the file cannot be written, or a signal came.
 pub fn pretrain(settings: &Settings, device: Device, output: &Path, stop: &StopFlag) -> Result<String> {
+    // Before hours of training: is there a folder to write to?
+    let folder = output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    writing(output, std::fs::read_dir(folder))?;
     if let Some((architecture, files)) = registry::bundled_language(&settings.backbone) {
         return language::pretrain(settings, device, &architecture, files, output, stop);
     }
@@ -78,7 +82,7 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
     let size = entry.architecture.image_size();
     let stream = PretrainSet::new(settings.seed, u32::try_from(size)?);
     let layout = entry.architecture.layout(entry.name);
-    let start = start(settings, &layout, device)?;
+    let Start { weights: start, told } = Start::or_random(settings, &layout, device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
     let (trainables, attachment) =
         methods::prepare(&*method, &layout, &start, i64::from(stream.classes()), &[settings.seed], device)?;
@@ -98,36 +102,46 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
     let config = serde_json::json!({
         "architecture": entry.name,
         "model_args": entry.architecture.published_config(),
-        "pretraining": told(settings)?,
+        "pretraining": told,
         "held_out_accuracy": accuracy,
     });
     write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;
     Ok(format!("{:.1} % on images it was not trained on", 100.0 * accuracy))
 }
 
-/// The weights of the file that the settings name, or random ones; on the device.
-fn start(settings: &Settings, layout: &Layout, device: Device) -> Result<Weights> {
-    let Some(path) = &settings.from else {
-        return Ok(Weights::random(layout, settings.seed)?.to_device(device)?);
-    };
-    let target = Target { device, ..Target::default() };
-    let tensors = TensorFile::read(path)?.tensors.into_iter();
-    let kept = tensors.map(|(name, tensor)| Ok((name, target.keep(&tensor)?))).collect::<Result<_>>()?;
-    let weights = Weights::new(kept);
-    weights.check(layout, &path.display().to_string())?;
-    Ok(weights)
+/// What a training starts from.
+struct Start {
+    /// On the device.
+    weights: Weights,
+    /// The settings as the trained file tells them: of a file that was gone on from, its checksum and its own settings.
+    told: serde_json::Value,
 }
 
-/// The settings as a file tells them: of one that was gone on from, its checksum and its own settings.
-fn told(settings: &Settings) -> Result<serde_json::Value> {
-    let mut told = serde_json::to_value(settings)?;
-    if let Some(path) = &settings.from {
-        let TensorFile { metadata, checksum, .. } = TensorFile::read(path)?;
+impl Start {
+    /// From the file that the settings name, or `anew`. The file is read once, and before hours of training.
+    fn of(
+        settings: &Settings,
+        layout: &Layout,
+        device: Device,
+        anew: impl FnOnce() -> Result<Weights>,
+    ) -> Result<Self> {
+        let mut told = serde_json::to_value(settings)?;
+        let Some(path) = &settings.from else { return Ok(Self { weights: anew()?, told }) };
+        let TensorFile { tensors, metadata, checksum } = TensorFile::read(path)?;
         let config = metadata.get("config").and_then(|text| serde_json::from_str(text).ok());
         let before = config.map(|config: serde_json::Value| config["pretraining"].clone());
         told["from"] = serde_json::json!({"checksum": checksum, "pretraining": before});
+        let target = Target { device, ..Target::default() };
+        let kept = tensors.into_iter().map(|(name, tensor)| Ok((name, target.keep(&tensor)?)));
+        let weights = Weights::new(kept.collect::<Result<_>>()?);
+        weights.check(layout, &path.display().to_string())?;
+        Ok(Self { weights, told })
     }
-    Ok(told)
+
+    /// From the file, or random weights.
+    fn or_random(settings: &Settings, layout: &Layout, device: Device) -> Result<Self> {
+        Self::of(settings, layout, device, || Ok(Weights::random(layout, settings.seed)?.to_device(device)?))
+    }
 }
 
 fn draw(stream: &PretrainSet, first: u64, count: usize) -> Batch {
