@@ -1,16 +1,19 @@
-"""Kills a sweep at random moments and goes on, until it is done; then compares every file that counts, byte for byte.
+"""Kills a sweep at random moments and resumes it until it is done; then compares every file that counts, byte for byte.
 
 Run: python tools/kill_runs.py [--kills 50] [--seed 0] [--program target/debug/san]
 
-The sweep: five methods on two drawn sets, two seeds, two workers, a checkpoint after every step. The program and its
-workers are one process group, and the group is killed with SIGKILL. Adapters and predictions of the broken sweep must
-be those of one that ran through, and so must the tables, but for what a clock or a memory meter measured.
+The sweep: five methods on two synthetic sets, two seeds, two workers, a checkpoint after every step. By turns SIGKILL
+ends the process that supervises the workers, the workers, or all of them; each worker has a process group of its own.
+Every second sweep is slowed down where files are flushed and renamed (a small preloaded library sleeps there), so that
+kills meet publishing a run and writing a table too. Adapters and predictions of the broken sweep must be those of one
+that ran through, and so must the tables, except for what a clock or a memory meter measured.
 """
 
 import argparse
 import csv
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,13 +44,61 @@ profiles:
       image: {image_size: 32, resize: plain, filter: bilinear, normalisation: half}
 """
 MEASURED = {"train_seconds", "evaluate_seconds", "peak_memory"}
+VICTIMS = ("supervisor", "workers", "all")
+PAUSE = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <unistd.h>
+int rename(const char *from, const char *to) {
+    int (*next)(const char *, const char *) = dlsym(RTLD_NEXT, "rename");
+    usleep(20000);
+    int result = next(from, to);
+    usleep(20000);
+    return result;
+}
+int fsync(int file) {
+    int (*next)(int) = dlsym(RTLD_NEXT, "fsync");
+    usleep(20000);
+    return next(file);
+}
+"""
 
 
-def start(program, folder):
+def pausing_library(folder):
+    """Compiles the library that sleeps around renames and flushes."""
+    source, library = Path(folder) / "pause.c", Path(folder) / "pause.so"
+    source.write_text(PAUSE)
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return str(library)
+
+
+def start(program, folder, preload=None):
     command = [program, "run", "vtab.yaml", "--workers", "2", "--checkpoint-every", "0"]
+    environment = {**os.environ, **({"LD_PRELOAD": preload} if preload else {})}
     return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
     )
+
+
+def workers_of(sweep):
+    try:
+        return [int(child) for child in Path(f"/proc/{sweep.pid}/task/{sweep.pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def kill(sweep, victims):
+    """Ends these processes; returns how many there were."""
+    processes = workers_of(sweep) if victims != "supervisor" else []
+    processes += [sweep.pid] if victims != "workers" else []
+    for process in processes:
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    if victims != "workers":
+        sweep.wait()
+    return len(processes)
 
 
 def files(folder):
@@ -70,26 +121,34 @@ def main():
     options = parser.parse_args()
     moments = random.Random(options.seed)
     program = options.program.resolve()
-    with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as broken:
+    with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as broken, \
+            tempfile.TemporaryDirectory() as tools:
         for folder in (whole, broken):
             (Path(folder) / "vtab.yaml").write_text(EXPERIMENT)
         begun = time.monotonic()
         assert start(program, whole).wait() == 0, "the unbroken sweep failed"
         print(f"unbroken: {time.monotonic() - begun:.0f} s")
-        killed = in_the_middle = 0
+        preload = pausing_library(tools)
+        killed, in_the_middle, sweeps, by_victims = 0, 0, 0, dict.fromkeys(VICTIMS, 0)
+        sweep = None
         while killed < options.kills:
-            sweep = start(program, broken)
-            time.sleep(moments.uniform(0.2, 2.6))
-            if sweep.poll() is not None:
-                break
-            os.killpg(sweep.pid, signal.SIGKILL)
-            sweep.wait()
-            killed += 1
-            in_the_middle += any(Path(broken).glob("results/runs/vtab/embedded/.checkpoints/*.safetensors"))
+            if sweep is None or sweep.poll() is not None:
+                # One that came to its end before it was killed is begun again without its last runs.
+                if sweep is not None and sweep.returncode == 0:
+                    for run in list(Path(broken).glob("results/runs/vtab/embedded/*/record.json"))[:6]:
+                        shutil.rmtree(run.parent)
+                sweeps += 1
+                sweep = start(program, broken, preload if sweeps % 2 else None)
+            time.sleep(moments.uniform(0.1, 2.6))
+            victims = VICTIMS[killed % len(VICTIMS)]
+            if sweep.poll() is None and kill(sweep, victims):
+                killed += 1
+                by_victims[victims] += 1
+                in_the_middle += any(Path(broken).glob("results/runs/vtab/embedded/.checkpoints/*.safetensors"))
+        kill(sweep, "all")
         assert start(program, broken).wait() == 0, "the broken sweep did not come to its end"
         expected, found = files(Path(whole)), files(Path(broken))
-        print(f"{killed} kills, {in_the_middle} of them with a cell in its middle; {len(expected)} files compared")
-        assert killed == options.kills, "the sweep was done before it was killed so often"
+        print(f"{killed} kills ({by_victims}), {in_the_middle} with a run in its middle; {len(expected)} files compared")
         assert expected.keys() == found.keys(), sorted(expected.keys() ^ found.keys())
         different = [name for name in expected if expected[name] != found[name]]
         assert not different, different

@@ -8,13 +8,20 @@
 use std::path::{Path, PathBuf};
 
 fn main() {
+    link();
+}
+
+/// Gives the link argument; returns the version.
+pub(crate) fn link() -> String {
     println!("cargo::rerun-if-env-changed=LIBTORCH");
     println!("cargo::rerun-if-changed=../../tools/rpath.rs");
     let root = std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default();
     let folder = root.join("lib");
     let folder = folder.canonicalize().unwrap_or(folder);
     println!("cargo::rustc-link-arg=-Wl,-rpath,{}", folder.display());
-    println!("cargo::rustc-env=LIBTORCH_VERSION={}", version(&root).unwrap_or_else(|| "unknown".into()));
+    let version = version(&root).unwrap_or_else(|| "unknown".into());
+    println!("cargo::rustc-env=LIBTORCH_VERSION={version}");
+    version
 }
 
 /// `major.minor.patch` from libtorch's header.

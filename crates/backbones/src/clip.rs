@@ -3,7 +3,7 @@
 //! A ViT with a norm before the first block, quick-GELU, queries, keys and values apart, and no bias in the patch
 //! embedding. Key names are those of the published files (`vision_model.embeddings...`; `pre_layrnorm` is their
 //! spelling), configuration fields those of their `config.json`. What LLaVA reads is the patch tokens behind an inner
-//! block. SAN's wiring is the ViT's, each of q, k and v being a site (facts of san.md sections 2 and 3).
+//! block. SAN's wiring is the ViT's, each of q, k and v being a site (docs/method.md, section 2).
 
 use san_core::attachment::Scope;
 use san_core::branch::Branch;

@@ -1,7 +1,7 @@
 //! ConvNeXt (arXiv 2201.03545, version 1) in timm's form: `timm/models/convnext.py`.
 //!
 //! Key names and configuration fields are timm's. Activations are channels last throughout, so that the
-//! MLP is linear maps and a norm is over the last dimension. SAN's wiring (facts of san.md section 3): a
+//! MLP is linear maps and a norm is over the last dimension. SAN's wiring (docs/method.md, section 2): a
 //! block is a chain depthwise -> first linear -> second linear, and each block reads the one before.
 
 use san_core::attachment::Scope;

@@ -61,7 +61,7 @@ impl Prompts {
 /// The answer to each prompt, without the token that ended it.
 ///
 /// # Errors
-/// When libtorch fails.
+/// [`Error::NotFinite`] when a logit was not finite; when libtorch fails.
 pub fn generate(
     model: &dyn LanguageModel,
     prompts: &Prompts,
@@ -69,11 +69,15 @@ pub fn generate(
     limits: &Limits,
 ) -> Result<Vec<Vec<i64>>, Error> {
     let _guard = tch::no_grad_guard();
-    let mut reader = Reader::new(model, prompts, limits);
-    match decoding {
-        Decoding::Greedy => greedy(&mut reader, limits),
-        Decoding::Beams(beams) => search(&mut reader, beams.max(1), limits),
+    let mut reader = Reader::new(model, prompts, limits)?;
+    let answers = match decoding {
+        Decoding::Greedy => greedy(&mut reader, limits)?,
+        Decoding::Beams(beams) => search(&mut reader, beams.max(1), limits)?,
+    };
+    if reader.finite.f_int64_value(&[])? == 0 {
+        return Err(Error::NotFinite { what: "a logit" });
     }
+    Ok(answers)
 }
 
 /// A model that has read the prompts, and what was chosen since.
@@ -85,17 +89,20 @@ struct Reader<'a> {
     padded: bool,
     /// Scores `[rows, vocabulary]` of the token behind the last one.
     scores: Tensor,
+    /// Whether all scores so far were finite, on the device: asked once, at the end.
+    finite: Tensor,
 }
 
 impl<'a> Reader<'a> {
-    fn new(model: &'a dyn LanguageModel, prompts: &Prompts, limits: &Limits) -> Self {
+    fn new(model: &'a dyn LanguageModel, prompts: &Prompts, limits: &Limits) -> Result<Self, Error> {
         let length = prompts.valid.size()[1];
         let mut cache = Cache::new(length + limits.new_tokens);
         let padded = i64::try_from(prompts.valid.logical_not().any()).unwrap_or(1) != 0;
         let valid = padded.then_some(&prompts.valid);
         let hidden = model.hidden(&prompts.embedded, valid, Some(&mut cache));
         let scores = model.scores(&hidden.narrow(1, length - 1, 1)).squeeze_dim(1);
-        Self { model, cache, valid: prompts.valid.shallow_clone(), padded, scores }
+        let finite = scores.f_isfinite()?.f_all()?;
+        Ok(Self { model, cache, valid: prompts.valid.shallow_clone(), padded, scores, finite })
     }
 
     fn rows(&self) -> i64 {
@@ -111,6 +118,7 @@ impl<'a> Reader<'a> {
         let valid = self.padded.then_some(&self.valid);
         let hidden = self.model.hidden(&embedded, valid, Some(&mut self.cache));
         self.scores = self.model.scores(&hidden).f_squeeze_dim(1)?;
+        self.finite = self.finite.f_logical_and(&self.scores.f_isfinite()?.f_all()?)?;
         Ok(())
     }
 
@@ -274,7 +282,7 @@ pub struct Continuation {
 /// The logarithm of each continuation's probability behind its prompt, summed over its tokens.
 ///
 /// # Errors
-/// When libtorch fails.
+/// [`Error::NotFinite`] when a sum is not finite; when libtorch fails.
 pub fn likelihoods(
     model: &dyn LanguageModel,
     continuations: &[Continuation],
@@ -304,6 +312,9 @@ pub fn likelihoods(
         let named = tokens.f_get(row)?.f_narrow(0, start, count)?.f_unsqueeze(1)?;
         let chosen = scores.f_log_softmax(-1, Kind::Float)?.f_gather(1, &named, false)?;
         sums.push(f64::try_from(chosen.f_sum(Kind::Double)?)?);
+    }
+    if sums.iter().any(|sum| !sum.is_finite()) {
+        return Err(Error::NotFinite { what: "a log-likelihood" });
     }
     Ok(sums)
 }

@@ -2,7 +2,7 @@
 //! `transformers/models/llama/modeling_llama.py`.
 //!
 //! Key names and configuration fields are Hugging Face's. RMS norms, rotary embedding, grouped heads,
-//! SwiGLU, tied or free output embedding. SAN's wiring is this project's (facts: san.md section 3): v to
+//! SwiGLU, tied or free output embedding. SAN's wiring is this project's (docs/method.md, section 2): v to
 //! o, o to gate and up, up to down, down to the next block's q, k and v; under the authors' wiring, which
 //! is published for ViT alone, what stands before attention's output and before a block reads nothing.
 

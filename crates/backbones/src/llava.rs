@@ -2,7 +2,7 @@
 //!
 //! The tower is frozen and stays apart: its tokens of an image never change, so they are made once ([`Llava::see`]) and
 //! may be kept. What methods see is one layout of projector and language model; in SAN's wiring the projector's two
-//! linears are a chain (facts of san.md section 3). A text has a token of its own number in the place of each image
+//! linears are a chain (docs/method.md, section 2). A text has a token of its own number in the place of each image
 //! feature. Names: `multi_modal_projector.linear_1`, `linear_2` and the parts' own; [`Architecture::split`] and
 //! [`Architecture::published`] translate the files of Hugging Face's `llava-1.5-7b-hf`, and `split` also the original's.
 

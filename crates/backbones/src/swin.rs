@@ -2,7 +2,7 @@
 //!
 //! Key names and configuration fields are timm's. Attention is within windows, which every other block
 //! shifts by half; where a stage is no larger than a window there is one window and no shift. SAN's wiring
-//! (facts of san.md section 3): within a block as in ViT; a stage's blocks are entered by the patch
+//! (docs/method.md, section 2): within a block as in ViT; a stage's blocks are entered by the patch
 //! embedding or the reduction before them, and a reduction reads four times the block before.
 
 use san_core::attachment::Scope;

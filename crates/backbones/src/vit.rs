@@ -2,7 +2,7 @@
 //!
 //! Key names and configuration fields are timm's. Class token or average pooling (then the last norm
 //! is `fc_norm`), register tokens, LayerScale, GELU or SwiGLU, fused qkv with or without bias; another
-//! image size resamples the position embedding as timm does. SAN's wiring: facts of san.md section 2.
+//! image size resamples the position embedding as timm does. SAN's wiring: docs/method.md, section 2.
 
 use std::rc::Rc;
 

@@ -15,6 +15,7 @@ mod decode;
 mod draw;
 mod error;
 mod fetch;
+mod file_hashes;
 mod formats;
 mod image_set;
 mod layout;
@@ -41,6 +42,7 @@ pub use fetch::{
     FetchError, FetchEvent, FetchRequest, Fetched, Limits, Mirror, Patience, PlannedFile, Step, Watch, fetch,
     planned_files, remove_downloads,
 };
+pub use file_hashes::FileHashes;
 pub use image_set::{ImageSet, Split, SplitCounts};
 pub use layout::SplitOrigin;
 pub use loader::{Batch, Loader, LoaderRecipe, Step as BatchStep};

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use data_loaders::vl::{
-    Answers, Benchmark, ConversationFile, Key, Picture, PictureProtocol, Question, SmallPart, SmallSet,
-    read_conversations, read_mixture,
+    Answers, Benchmark, ConversationFile, Key, Picture, PictureProtocol, Question, QuestionSource,
+    QuestionSuite, SmallPart, SmallSet, read_conversations, read_mixture,
 };
+use data_loaders::{FileHashes, dataset};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -199,6 +200,42 @@ fn conversations_are_read_with_their_images_and_a_mixture_takes_rows_of_each_fil
     assert!(drawn.contains(&1) && drawn.contains(&2), "{drawn:?}");
     let greedy = read_mixture("mix", root.path(), &[file("two.json", Some(3))], 0).unwrap_err().to_string();
     assert!(greedy.contains("3 rows") && greedy.contains("two.json"), "{greedy}");
+}
+
+#[test]
+fn a_picture_replaced_by_another_of_the_same_length_changes_the_checksum() {
+    let questions = json!([["What is it?", "cat", 0], ["What is it?", "dog", 1]]).to_string();
+    let files =
+        [("easy_vqa/train/questions.json", questions.clone()), ("easy_vqa/test/questions.json", questions)];
+    let conversation = json!([row(Some("mixed.png"), &[("human", "<image>\nWhat?"), ("gpt", "A cat.")])]);
+    let mixture = [("mixture.json", conversation.to_string())];
+    let images =
+        [0, 1].map(|image| ["train", "test"].map(|part| format!("easy_vqa/{part}/images/{image}.png")));
+    let images: Vec<&str> = images.iter().flatten().map(String::as_str).chain(["images/mixed.png"]).collect();
+    let root = folder(&[&files[..], &mixture].concat(), &images);
+    let file = ConversationFile { file: "mixture.json".into(), images: "images".into(), rows: None };
+    let source = QuestionSource {
+        answers: Answers::Server,
+        mixture: vec![file],
+        val_questions: 1,
+        seed: 0,
+        at_most: None,
+    };
+    let hashes = FileHashes::kept_in(root.path().join("hashes"));
+    let checksum = || {
+        let entries = [dataset("easy_vqa").unwrap()];
+        QuestionSuite::open(&entries, root.path(), &source, &hashes).unwrap().checksum().to_owned()
+    };
+    let mut seen = vec![checksum()];
+    assert_eq!(checksum(), seen[0]);
+    for (count, image) in images.iter().enumerate() {
+        let mut altered = PNG.to_vec();
+        *altered.last_mut().unwrap() = u8::try_from(count).unwrap();
+        fs::write(root.path().join(image), altered).unwrap();
+        let now = checksum();
+        assert!(!seen.contains(&now), "{image}");
+        seen.push(now);
+    }
 }
 
 #[test]

@@ -35,6 +35,14 @@ pub enum ReportError {
         /// What is wrong.
         reason: String,
     },
+    /// A plan cannot be read.
+    #[error("{path} is not a plan of runs: {reason}; remove it, and `san run` writes it again")]
+    Plan {
+        /// The plan's file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// Two records claim one place of the table.
     #[error(
         "two records claim {place}: {first} and {second} (they differ in {differing}); compare one folder \

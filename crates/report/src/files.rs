@@ -39,14 +39,42 @@ pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
     for table in &tables {
         write(format!("{}.{}", table.name, Csv.extension()), Csv.export(table)?)?;
     }
-    let mut tidy = frame::of_records(comparison.records())?;
-    write(format!("{}-cells.csv", comparison.name()), frame::csv(&mut tidy)?)?;
+    let tidy = frame::of_records(comparison.records())?;
+    write(format!("{}-cells.csv", comparison.name()), frame::csv(&tidy)?)?;
     let figures = crate::figure::inline_figures(comparison)?;
     write(format!("{}.html", comparison.name()), crate::page::page(comparison, &tables, &figures))?;
     let path = folder.join(format!("{}-cells.parquet", comparison.name()));
     write_atomically(&path, |scratch| crate::parquet_file::write(&tidy, scratch))?;
     written.push(path);
     Ok(written)
+}
+
+/// Ending of the name of a comparison whose tables must not take the place of wider ones.
+const PARTIAL: &str = "partial";
+
+/// Gives a comparison another name where the tables in `folder` are over more records than it has, and says so among
+/// its warnings: a part of a suite that was run somewhere else, or again, must not take the files of the whole.
+///
+/// # Errors
+/// When the files that are there cannot be read.
+pub fn keep_wider_tables(comparison: &mut Comparison, folder: &Path) -> Result<(), ReportError> {
+    let path = folder.join(format!("{}-cells.csv", comparison.name()));
+    if !path.is_file() {
+        return Ok(());
+    }
+    let refused = |error: csv::Error| ReportError::Drawing { path: path.clone(), reason: error.to_string() };
+    let mut reader = csv::Reader::from_path(&path).map_err(refused)?;
+    let there = reader.records().collect::<Result<Vec<_>, _>>().map_err(refused)?.len();
+    let ours = comparison.records().len();
+    if there > ours {
+        comparison.variant =
+            Some(comparison.variant.take().map_or(PARTIAL.into(), |other| format!("{other}-{PARTIAL}")));
+        comparison.origin.warnings.push(format!(
+            "{} is over {there} records and is kept: these {ours} are a part; remove it to replace it.",
+            path.display()
+        ));
+    }
+    Ok(())
 }
 
 /// The lines of a log beside a record, each a JSON value.

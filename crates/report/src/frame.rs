@@ -3,11 +3,15 @@
 //! This and `parquet_file` are the only places that know polars. Its columns are those a reader would filter by; whoever needs
 //! all of a record opens its JSON.
 
-use polars::prelude::{Column, CsvWriter, DataFrame, GroupsIndicator, PolarsError, SerWriter};
+use polars::prelude::{
+    ChunkApply, Column, CsvWriter, DataFrame, GroupsIndicator, IntoColumn, PolarsError, SerWriter,
+    StringChunked,
+};
 
 use crate::error::ReportError;
 use crate::load::Stored;
 use crate::record::{Record, State};
+use crate::text::csv_cell;
 
 /// One row for each record, in the order given. Accuracy in [0, 1]; seconds; bytes.
 ///
@@ -73,9 +77,21 @@ pub fn groups(frame: &DataFrame, by: &[&str]) -> Result<Vec<Vec<usize>>, ReportE
 ///
 /// # Errors
 /// When polars cannot write it.
-pub fn csv(frame: &mut DataFrame) -> Result<String, ReportError> {
+pub fn csv(frame: &DataFrame) -> Result<String, ReportError> {
+    let mut frame = frame.clone();
+    let texts: Vec<String> = frame
+        .columns()
+        .iter()
+        .filter(|column| column.dtype().is_string())
+        .map(|column| column.name().to_string())
+        .collect();
+    for name in texts {
+        let safe = |texts: &StringChunked| texts.apply_values(csv_cell).into_column();
+        let cells = frame.column(&name).and_then(|column| column.str().map(safe)).map_err(refused)?;
+        frame.replace(&name, cells).map_err(refused)?;
+    }
     let mut bytes = Vec::new();
-    CsvWriter::new(&mut bytes).finish(frame).map_err(refused)?;
+    CsvWriter::new(&mut bytes).finish(&mut frame).map_err(refused)?;
     String::from_utf8(bytes)
         .map_err(|error| ReportError::Format { what: "the records".into(), reason: error.to_string() })
 }

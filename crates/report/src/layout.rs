@@ -10,7 +10,7 @@ use crate::published::COMPARABLE_PROFILE;
 use crate::statistics::Spread;
 use crate::table::{Column, Emphasis, Table, TableCell, TableRow};
 
-/// Marks an average that does not cover every set and seed.
+/// Marks an average that does not cover every seed.
 const INCOMPLETE: &str = "*";
 
 /// Marks a method that the paired test does not tell from the best one.
@@ -119,7 +119,7 @@ impl Comparison {
         }
         if self.has_sets() {
             let mut mean_of_sets = average_entry(&row.mean_of_sets);
-            if self.is_not_different_from_best(row) {
+            if row.mean_of_sets.spread.is_some() && self.is_not_different_from_best(row) {
                 mean_of_sets.text.push(NOT_DIFFERENT);
             }
             entries.extend([mean_of_sets, interval_entry(&row.mean_of_sets)]);
@@ -238,7 +238,8 @@ impl Comparison {
         notes.push(self.budget_note());
         if self.rows.iter().any(|row| !row.is_complete()) {
             notes.push(format!(
-                "(k/n): k of n seeds finished. {INCOMPLETE}: over fewer sets or seeds than the others, so not ranked."
+                "(k/n): k of n seeds finished. {INCOMPLETE}: over fewer seeds than the others, so not ranked. An average \
+                 over fewer sets than the others is not shown: it says how many it would be over."
             ));
         }
         notes.extend(self.rows.iter().flat_map(|row| self.gaps(row)));
@@ -256,7 +257,8 @@ impl Comparison {
                 self.profile
             ));
         }
-        notes.extend(origin.warnings.iter().map(|warning| format!("Warning: {warning}")));
+        let missing = self.progress.as_ref().and_then(|progress| progress.in_words());
+        notes.extend(missing.iter().chain(&origin.warnings).map(|warning| format!("Warning: {warning}")));
         notes
     }
 
@@ -326,7 +328,8 @@ fn cell_entry(cell: &Cell) -> Entry {
 
 fn average_entry(average: &Average) -> Entry {
     match average.spread {
-        None => Entry::plain("missing".into(), None),
+        None if average.sets == 0 => Entry::plain("missing".into(), None),
+        None => Entry::plain(format!("{} of {} sets", average.sets, average.expected_sets), None),
         Some(spread) if average.is_complete() => {
             Entry { text: plus_minus(&spread), rank_by: Some(spread.mean), value: Some(spread.mean) }
         }

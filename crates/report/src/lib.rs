@@ -17,28 +17,35 @@ mod layout;
 pub mod load;
 mod page;
 mod parquet_file;
+pub mod plans;
 pub mod predictions;
 pub mod published;
 pub mod record;
 pub mod statistics;
 pub mod table;
 pub mod tensorboard;
+pub mod text;
 pub mod weight_shift;
 
 pub use comparison::{Comparison, STUDIED};
 pub use error::ReportError;
 pub use figure::draw_figures;
-pub use files::write_tables;
+pub use files::{keep_wider_tables, write_tables};
 pub use load::Request;
 pub use record::Record;
 pub use table::Table;
 pub use tensorboard::write_event_files;
 
-/// Compares the methods of one suite and profile: one comparison for each backbone that is found,
-/// in alphabetical order.
+/// Compares the methods of one suite and profile: one comparison for each choice of settings and each backbone that is
+/// found, backbones in alphabetical order.
 ///
 /// # Errors
 /// When the runs cannot be read, hold nothing that was asked for, or claim one cell twice.
 pub fn compare(request: &Request) -> Result<Vec<Comparison>, ReportError> {
-    comparison::comparisons(load::select(request)?)
+    let mut all = Vec::new();
+    for selection in load::select(request)? {
+        all.extend(comparison::comparisons(selection.records, selection.plan.as_ref())?);
+    }
+    comparison::name_apart(&mut all);
+    Ok(all)
 }

@@ -1,28 +1,16 @@
-//! From a folder of runs to the records of one table.
+//! From a folder of runs to the records of a table.
 //!
 //! The folder is walked in sorted order, so that nothing downstream depends on the file system's.
 //! A broken record stops the walk: a table made from what happened to be readable would mislead.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
 use crate::error::ReportError;
-use crate::record::{RECORD_FILE, Record, RecordError, SCHEMA, Stage, State};
-
-/// Name of the file, beside the cells' folders, that says which of them make up the table.
-pub const PLAN_FILE: &str = "plan.json";
-
-/// The cells that the last run of an experiment asked for. Cells of former settings lie beside them and are no
-/// part of the table.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlannedCells {
-    /// Names of the cells.
-    pub cells: BTreeSet<String>,
-}
+use crate::plans::{RunPlan, plans_of};
+use crate::record::{RECORD_FILE, Record, RecordError, SCHEMA, Stage};
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -87,11 +75,21 @@ pub fn read_records(runs: &Path) -> Result<Vec<Stored>, ReportError> {
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// The final records that the request asks for, in sorted order of their paths.
+/// The runs of one table, as far as they are finished.
+#[derive(Debug, Clone)]
+pub struct Selection {
+    /// What was asked for; none in a folder of records that no command planned.
+    pub plan: Option<RunPlan>,
+    /// The records of it, in sorted order of their paths.
+    pub records: Vec<Stored>,
+}
+
+/// The final records that the request asks for: those of each plan of the profile's store, or all where there is no
+/// plan.
 ///
 /// # Errors
-/// As [`read_records`]; and when nothing is left, with what is there instead.
-pub fn select(request: &Request) -> Result<Vec<Stored>, ReportError> {
+/// As [`read_records`]; when a plan cannot be read; and when nothing is left, with what is there instead.
+pub fn select(request: &Request) -> Result<Vec<Selection>, ReportError> {
     let all = read_records(&request.runs)?;
     let wanted = |record: &Record| {
         record.stage == Stage::Final
@@ -100,9 +98,15 @@ pub fn select(request: &Request) -> Result<Vec<Stored>, ReportError> {
             && request.backbone.as_ref().is_none_or(|name| *name == record.backbone.name)
     };
     let found = describe(&all);
-    let mut selected: Vec<Stored> = all.into_iter().filter(|stored| wanted(&stored.record)).collect();
-    keep_planned(&mut selected)?;
-    if selected.is_empty() {
+    let records: Vec<Stored> = all.into_iter().filter(|stored| wanted(&stored.record)).collect();
+    let plans = plans_of(&request.runs.join(&request.profile))?;
+    let mut selections = if plans.is_empty() {
+        vec![Selection { plan: None, records }]
+    } else {
+        plans.into_iter().map(|plan| of_plan(plan, &records)).collect()
+    };
+    selections.retain(|selection| !selection.records.is_empty());
+    if selections.is_empty() {
         return Err(ReportError::Empty {
             runs: request.runs.clone(),
             experiment: request.experiment.clone(),
@@ -111,29 +115,15 @@ pub fn select(request: &Request) -> Result<Vec<Stored>, ReportError> {
             found,
         });
     }
-    Ok(selected)
+    Ok(selections)
 }
 
-/// Drops the cells that the plan beside them does not name; where there is no plan, all stay.
-fn keep_planned(records: &mut Vec<Stored>) -> Result<(), ReportError> {
-    let folder = |stored: &Stored| stored.path.ancestors().nth(2).map(Path::to_path_buf).unwrap_or_default();
-    let mut plans: BTreeMap<PathBuf, Option<PlannedCells>> = BTreeMap::new();
-    for stored in records.iter() {
-        if let std::collections::btree_map::Entry::Vacant(place) = plans.entry(folder(stored)) {
-            let path = place.key().join(PLAN_FILE);
-            place.insert(if path.is_file() { Some(read_plan(&path)?) } else { None });
-        }
-    }
-    records.retain(|stored| match plans.get(&folder(stored)) {
-        Some(Some(plan)) => plan.cells.contains(&stored.record.cell),
-        _ => true,
-    });
-    Ok(())
-}
-
-fn read_plan(path: &Path) -> Result<PlannedCells, RecordError> {
-    let text = std::fs::read(path).map_err(|source| RecordError::Read { path: path.into(), source })?;
-    serde_json::from_slice(&text).map_err(|source| RecordError::Parse { path: path.into(), source })
+/// The records that a plan names. Runs of other settings lie in the same folder and are no part of its table.
+fn of_plan(plan: RunPlan, records: &[Stored]) -> Selection {
+    let names: BTreeSet<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
+    let planned = records.iter().filter(|stored| names.contains(stored.record.cell.as_str()));
+    let records = planned.cloned().collect();
+    Selection { plan: Some(plan), records }
 }
 
 fn find_records(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), ReportError> {
@@ -142,6 +132,10 @@ fn find_records(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), ReportErr
         let entry = entry.map_err(error)?;
         // A link is not followed: it could lead in a circle.
         let kind = entry.file_type().map_err(error)?;
+        // What a worker is still writing, and what commands keep for themselves.
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        }
         if kind.is_dir() {
             find_records(&entry.path(), paths)?;
         } else if kind.is_file() && entry.file_name() == RECORD_FILE {
@@ -159,10 +153,11 @@ fn read_sound(path: PathBuf) -> Result<Vec<Stored>, ReportError> {
     if record.schema != SCHEMA {
         return Err(ReportError::Schema { path, found: record.schema.into() });
     }
-    match contradiction(&record) {
-        Some(reason) => Err(ReportError::Unsound { path, reason }),
-        None => Ok(Stored::rows(path, record)),
+    if let Some(reason) = record.contradiction() {
+        return Err(ReportError::Unsound { path, reason });
     }
+    record.check_folder(&path)?;
+    Ok(Stored::rows(path, record))
 }
 
 /// The other schema that made a record unreadable, if that is why.
@@ -170,22 +165,6 @@ fn schema_of(path: &Path, error: &RecordError) -> Option<u64> {
     let RecordError::Parse { .. } = error else { return None };
     let value: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
     value.get("schema")?.as_u64().filter(|&schema| schema != u64::from(SCHEMA))
-}
-
-fn contradiction(record: &Record) -> Option<String> {
-    match (record.state, record.metrics.accuracy) {
-        (State::Finished, None) => Some("it is finished and has no accuracy".into()),
-        (State::Diverged, Some(accuracy)) => Some(format!("it diverged and has the accuracy {accuracy}")),
-        (State::Finished, Some(accuracy)) if !(0.0..=1.0).contains(&accuracy) => {
-            Some(format!("its accuracy {accuracy} is outside [0, 1]"))
-        }
-        (State::Finished, _) => {
-            let outside = record.metrics.evaluations.iter().find(|one| !(0.0..=1.0).contains(&one.accuracy));
-            outside
-                .map(|one| format!("its accuracy {} on {} is outside [0, 1]", one.accuracy, one.dataset.name))
-        }
-        _ => None,
-    }
 }
 
 fn describe(all: &[Stored]) -> String {

@@ -16,6 +16,7 @@ use crate::error::ReportError;
 use crate::files::{json_lines, write_atomically};
 use crate::load::Stored;
 use crate::record::{EPOCHS_FILE, STEPS_FILE};
+use crate::text::path_component;
 
 /// What is masked out of a checksum, so that a checksum of data that hold checksums stays a good one.
 const MASK_DELTA: u32 = 0xa282_ead8;
@@ -40,14 +41,16 @@ pub fn write_event_files(comparison: &Comparison, folder: &Path) -> Result<Vec<P
 
 fn run_name(stored: &Stored) -> PathBuf {
     let record = &stored.record;
-    let method = record.method.label.replace(['/', ' '], "-");
-    Path::new(&record.backbone.name).join(stored.learned()).join(format!("{method}-seed{}", record.seed))
+    let run = path_component(&format!("{}-seed{}", record.method.label, record.seed));
+    // The name of a synthetic set has two parts.
+    let set: PathBuf = stored.learned().split('/').map(path_component).collect();
+    Path::new(&path_component(&record.backbone.name)).join(set).join(run)
 }
 
 /// TensorBoard looks for `tfevents` in a name.
 fn file_name(stored: &Stored) -> String {
     let Stored { record, .. } = stored;
-    format!("events.out.tfevents.{}.{}", record.provenance.finished_at, record.cell)
+    path_component(&format!("events.out.tfevents.{}.{}", record.provenance.finished_at, record.cell))
 }
 
 /// The bytes of a cell's event file; none if it has no log.

@@ -9,7 +9,7 @@ use report::comparison::comparisons;
 use report::export::{Csv, Exporter, Latex, Markdown, Terminal};
 
 fn table() -> Table {
-    comparisons(records()).unwrap()[0].table()
+    comparisons(records(), None).unwrap()[0].table()
 }
 
 /// As wide as VTAB: 19 sets in three groups.
@@ -21,7 +21,7 @@ fn wide_table() -> Table {
         names.iter().enumerate().map(|(set, name)| (name.as_str(), group(set))).collect();
     let cells = METHODS.iter().flat_map(|method| (0..19).map(move |set| (*method, set)));
     let records = cells.map(|(method, set)| stored(record(method, set, &sets, 0, Some(50.0)))).collect();
-    comparisons(records).unwrap()[0].table()
+    comparisons(records, None).unwrap()[0].table()
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_suite_of_one_group_has_one_average_and_one_of_one_set_has_none() {
     let headers = |sets: &[(&str, &str)]| -> Vec<String> {
         let cells = METHODS.iter().flat_map(|method| (0..sets.len()).map(move |set| (*method, set)));
         let records = cells.map(|(method, set)| stored(record(method, set, sets, 0, Some(50.0)))).collect();
-        let table = comparisons(records).unwrap()[0].table();
+        let table = comparisons(records, None).unwrap()[0].table();
         assert!(table.rows.iter().all(|row| row.cells.len() == table.columns.len()));
         table.columns.into_iter().map(|column| column.header).collect()
     };

@@ -11,7 +11,7 @@ use report::comparison::comparisons;
 use report::write_tables;
 
 fn write_page(folder: &Path) -> PathBuf {
-    let comparison = comparisons(records()).unwrap().remove(0);
+    let comparison = comparisons(records(), None).unwrap().remove(0);
     let written = write_tables(&comparison, folder).unwrap();
     written.into_iter().find(|path| path.extension().is_some_and(|ending| ending == "html")).unwrap()
 }
@@ -46,7 +46,7 @@ fn texts_of_records_are_no_markup() {
     for stored in records.iter_mut().filter(|stored| stored.record.method.name == "san") {
         stored.record.method.label = "<script>alert(1)</script>".into();
     }
-    let comparison = comparisons(records).unwrap().remove(0);
+    let comparison = comparisons(records, None).unwrap().remove(0);
     let written = write_tables(&comparison, folder.path()).unwrap();
     let page = written.iter().find(|path| path.extension().is_some_and(|ending| ending == "html")).unwrap();
     assert!(!std::fs::read_to_string(page).unwrap().contains("<script>alert"));

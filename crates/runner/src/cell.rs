@@ -2,9 +2,11 @@
 
 use san_core::methods::{self, Method};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Map;
+use serde_json::Value;
 
 pub use report::record::Stage;
+use report::record::canonical_hash;
 
 use crate::experiment::{DataSource, Protocol};
 use crate::search::Trial;
@@ -57,9 +59,7 @@ pub struct Cell {
 impl Cell {
     /// The cell's name: blake3, in hex, of its contents in a canonical form.
     pub fn name(&self) -> String {
-        let mut text = String::new();
-        write_canonical(&serde_json::to_value(self).unwrap_or_default(), &mut text);
-        blake3::hash(text.as_bytes()).to_hex().to_string()
+        canonical_hash(&serde_json::to_value(self).unwrap_or_default())
     }
 
     /// The method with its options.
@@ -106,48 +106,5 @@ impl Cell {
             DataSource::Drawn(_) => format!("mini/{}", self.set),
             _ => self.set.clone(),
         }
-    }
-}
-
-/// JSON with sorted keys, whatever order the maps in memory have.
-fn write_canonical(value: &Value, text: &mut String) {
-    match value {
-        Value::Object(map) => {
-            let mut keys: Vec<_> = map.keys().collect();
-            keys.sort();
-            text.push('{');
-            for key in keys {
-                text.push_str(&Value::from(key.as_str()).to_string());
-                text.push(':');
-                write_canonical(&map[key], text);
-                text.push(',');
-            }
-            text.push('}');
-        }
-        Value::Array(values) => {
-            text.push('[');
-            for value in values {
-                write_canonical(value, text);
-                text.push(',');
-            }
-            text.push(']');
-        }
-        other => text.push_str(&other.to_string()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn the_canonical_form_does_not_depend_on_the_order_of_keys() {
-        let (mut one, mut two) = (String::new(), String::new());
-        write_canonical(&json!({"b": [1, {"d": 2, "c": 3}], "a": "x\""}), &mut one);
-        let reordered: Value = serde_json::from_str(r#"{"a":"x\"","b":[1,{"c":3,"d":2}]}"#).unwrap();
-        write_canonical(&reordered, &mut two);
-        assert_eq!(one, two);
-        assert_eq!(one, r#"{"a":"x\"","b":[1,{"c":3,"d":2,},],}"#);
     }
 }

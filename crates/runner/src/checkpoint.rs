@@ -18,6 +18,7 @@ use tch::{Kind, Tensor, no_grad};
 
 use crate::error::RunError;
 use crate::files::{create_folder, writing};
+use crate::messages::message;
 use crate::run_log::{Logged, RunLog};
 
 /// Folder of checkpoints in a store.
@@ -113,7 +114,7 @@ impl CheckpointFile {
                 Ok(Some(progress))
             }
             Err(reason) => {
-                eprintln!("san: {}: {reason}; the cell starts anew", self.path.display());
+                message(format_args!("san: {}: {reason}; the cell starts anew", self.path.display()));
                 self.remove()?;
                 Ok(None)
             }

@@ -12,7 +12,7 @@ use backbones::registry::{self, Origin};
 use backbones::weights::{self, Checkpoint, Target};
 use data_loaders::text::TextSet;
 use data_loaders::vl::QuestionSuite;
-use data_loaders::{ImageSet, dataset};
+use data_loaders::{FileHashes, ImageSet, dataset};
 use san_core::{Layout, Weights};
 use tch::{Device, Tensor};
 
@@ -25,6 +25,9 @@ pub use crate::loaded_language::LoadedLanguageModel;
 pub(crate) const RANDOM_WEIGHTS_SEED: u64 = 0;
 /// What marks one.
 pub(crate) const RANDOM: &str = "@random";
+
+/// Name of the file in the results folder that keeps hashes of pictures.
+const FILE_HASHES: &str = ".file-hashes";
 
 /// A backbone with its frozen weights.
 #[derive(Debug)]
@@ -62,6 +65,7 @@ pub struct Context {
     backbones: HashMap<(String, u32), Rc<LoadedBackbone>>,
     features: HashMap<String, Features>,
     drawn_checksums: Option<DrawnChecksums>,
+    hashes: FileHashes,
 }
 
 impl Context {
@@ -79,14 +83,22 @@ impl Context {
             backbones: HashMap::new(),
             features: HashMap::new(),
             drawn_checksums: None,
+            hashes: FileHashes::default(),
         }
     }
 
-    /// Keeps the checksums of drawn sets in a results folder, and with `believed` uses those that are there.
+    /// Keeps the checksums of drawn sets in a results folder, and with `believed` uses those that are there; hashes of
+    /// pictures are kept there too.
     #[must_use]
     pub fn keeping_checksums(self, results: &Path, believed: bool) -> Self {
         let kept = if believed { DrawnChecksums::open(results) } else { DrawnChecksums::anew(results) };
-        Self { drawn_checksums: Some(kept), ..self }
+        Self { drawn_checksums: Some(kept), ..self }.keeping_file_hashes(results)
+    }
+
+    /// Keeps hashes of pictures in a results folder, and uses those of files that have not changed since.
+    #[must_use]
+    pub fn keeping_file_hashes(self, results: &Path) -> Self {
+        Self { hashes: FileHashes::kept_in(results.join(FILE_HASHES)), ..self }
     }
 
     /// The device of the weights.
@@ -173,7 +185,7 @@ impl Context {
             DataSource::Drawn(counts) => QuestionSuite::draw(&entries, *counts, image_size)?,
             DataSource::Questions { folder, source } => {
                 let root = self.data_folder(&names.join(", "))?.join(folder);
-                QuestionSuite::open(&entries, &root, source)?
+                QuestionSuite::open(&entries, &root, source, &self.hashes)?
             }
             _ => bail!("{} hold questions: `data` must be `drawn` or `questions`", names.join(", ")),
         };

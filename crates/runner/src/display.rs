@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 
+use crate::messages;
 use crate::worker::Message;
 
 /// How often a line is printed where standard error is no terminal.
@@ -58,7 +59,7 @@ impl Display {
 
     /// Prints a line above the bars.
     pub(crate) fn say(&self, line: &str) {
-        self.bars.suspend(|| eprintln!("san: {line}"));
+        self.bars.suspend(|| messages::message(format_args!("san: {line}")));
     }
 
     pub(crate) fn show(&mut self, worker: usize, message: &Message) {
@@ -83,7 +84,10 @@ impl Display {
             #[allow(clippy::cast_precision_loss)]
             let left = self.started.elapsed().mul_f64((self.total - self.done) as f64 / self.done as f64);
             let (title, done, total) = (&self.title, self.done, self.total);
-            eprintln!("{title}: {done}/{total} cells, about {} left", HumanDuration(left));
+            messages::message(format_args!(
+                "{title}: {done}/{total} cells, about {} left",
+                HumanDuration(left)
+            ));
         }
     }
 
@@ -95,6 +99,6 @@ impl Display {
         }
         let _ = self.bars.clear();
         let took = HumanDuration(self.started.elapsed());
-        eprintln!("{}: {} of {} cells in {took}", self.title, self.done, self.total);
+        messages::message(format_args!("{}: {} of {} cells in {took}", self.title, self.done, self.total));
     }
 }

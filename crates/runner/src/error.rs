@@ -8,6 +8,12 @@ use data_loaders::{DataError, FetchError};
 /// An error of planning and running.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    /// An option on the command line is wrong.
+    #[error("{reason}")]
+    CommandLine {
+        /// What is wrong, with the option's name.
+        reason: String,
+    },
     /// An experiment file is wrong.
     #[error("{path}: {reason}")]
     Experiment {
@@ -67,6 +73,20 @@ pub enum RunError {
     Unfetched {
         /// Their names.
         sets: Vec<String>,
+    },
+    /// What a run found cannot be written as a record that would be read back.
+    #[error("the record of this run would not be sound: {reason}")]
+    UnsoundRecord {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The weights are no longer those that the run was planned with.
+    #[error(
+        "the weights of `{backbone}` are not those that were planned: their file has changed; plan again"
+    )]
+    ChangedWeights {
+        /// The backbone.
+        backbone: String,
     },
     /// The results folder cannot be written.
     #[error("cannot write {path}: {source}")]
@@ -153,11 +173,14 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
+            RunError::CommandLine { .. } => 2,
             RunError::Experiment { .. } | RunError::NothingTaught { .. } => 3,
             RunError::Missing { .. }
             | RunError::Changed { .. }
             | RunError::TooLong { .. }
             | RunError::Unsound { .. } => 4,
+            RunError::ChangedWeights { .. } => 5,
+            RunError::UnsoundRecord { .. } => 1,
             RunError::Write { .. } => WRITE,
             RunError::Unfetched { .. } => 9,
             RunError::Interrupted => INTERRUPTED,

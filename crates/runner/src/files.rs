@@ -38,13 +38,20 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
     writing(path, san_core::files::write_atomically(path, bytes))
 }
 
-/// Gives a finished scratch folder its name.
+/// Gives a finished scratch folder its name. Whatever has the name is removed first: the caller has found that it is
+/// not a finished run, and holds the lock of its name.
 ///
 /// # Errors
 /// When the folder cannot be renamed.
 pub fn publish_folder(scratch: &Path, target: &Path) -> Result<(), RunError> {
     let rename = || {
         File::open(scratch)?.sync_all()?;
+        match std::fs::symlink_metadata(target) {
+            Ok(there) if there.is_dir() => std::fs::remove_dir_all(target)?,
+            Ok(_) => std::fs::remove_file(target)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
         std::fs::rename(scratch, target)?;
         File::open(target.parent().unwrap_or_else(|| Path::new(".")))?.sync_all()
     };

@@ -23,6 +23,7 @@ pub mod failure;
 pub mod files;
 mod language_protocol;
 mod loaded_language;
+pub mod messages;
 mod picture_text;
 pub mod plan;
 pub mod pool;

@@ -1,12 +1,13 @@
 //! `san`: the one program behind every recipe of the justfile.
 
-// Commands print by `output`: `println!` panics where the reader of a pipe has gone.
-#![warn(clippy::print_stdout)]
+// Commands print by `output` and `message`: `println!` and `eprintln!` panic where nobody can read.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use runner::error::{EXIT_CODES, RunError, exit_code};
+use runner::messages::message;
 
 mod commands;
 mod meter;
@@ -14,7 +15,7 @@ mod output;
 
 /// Compares parameter-efficient fine-tuning methods, and can be trusted.
 #[derive(Debug, Parser)]
-#[command(name = "san", version, after_help = EXIT_CODES)]
+#[command(name = "san", version = runner::provenance::VERSION, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -82,7 +83,7 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = exit_code(&error);
             if !matches!(error.downcast_ref(), Some(RunError::Told { .. })) {
-                eprintln!("san: {}", sentence(&error));
+                message(format_args!("san: {}", sentence(&error)));
             }
             ExitCode::from(code)
         }

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use runner::messages::message;
+
 /// How often a line is printed where standard error is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(20);
 
@@ -63,7 +65,11 @@ impl Meter {
         if last.elapsed() >= LINE_EVERY {
             *last = Instant::now();
             let new = done.saturating_sub(self.before);
-            eprintln!("{}: {}", self.title, sentence(self.unit, done, new, total, self.started.elapsed()));
+            message(format_args!(
+                "{}: {}",
+                self.title,
+                sentence(self.unit, done, new, total, self.started.elapsed())
+            ));
         }
     }
 }

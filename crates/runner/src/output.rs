@@ -5,8 +5,9 @@ use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 
 use anyhow::{Context, Result};
+use report::text::printable;
 
-/// Prints to standard output.
+/// Prints to standard output, the styles of a table included.
 pub(crate) fn text(text: Arguments) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_fmt(text).and_then(|()| out.flush()) {
@@ -15,7 +16,7 @@ pub(crate) fn text(text: Arguments) -> Result<()> {
     }
 }
 
-/// Prints to standard output, and ends the line.
+/// Prints to standard output, and ends the line. What came from files is shown without control characters.
 pub(crate) fn line(line: Arguments) -> Result<()> {
-    text(format_args!("{line}\n"))
+    text(format_args!("{}\n", printable(&line.to_string())))
 }

@@ -11,8 +11,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use data_loaders::text::suite_checksum;
 use data_loaders::{DatasetEntry, ImageProtocol, Split, SplitCounts, dataset};
-use report::record::{RECORD_FILE, Stage};
+use report::plans::{Place, PlannedRun, RunPlan};
+use report::record::{RECORD_FILE, Record, Stage};
 use san_core::methods;
 use san_core::trainables::TrainableSpec;
 use serde_json::{Map, Value};
@@ -47,6 +49,8 @@ pub struct Plan {
     /// Pairs of a tower and a language model that no projector was aligned for.
     strangers: Vec<String>,
     seeds: usize,
+    /// Data and protocol: what tells the table of these cells from another one of the same store.
+    pub settings: Value,
 }
 
 /// Where the cells of an experiment's profile lie.
@@ -67,9 +71,11 @@ impl Store {
         self.folder.join(name)
     }
 
-    /// Whether a cell is done.
+    /// Whether a cell is done: its record is there, is of this cell, and is as it was written. Anything else in its
+    /// place is replaced by the next run.
     pub fn is_done(&self, name: &str) -> bool {
-        self.cell(name).join(RECORD_FILE).is_file()
+        Record::read(&self.cell(name).join(RECORD_FILE))
+            .is_ok_and(|record| record.cell == name && record.contradiction().is_none())
     }
 }
 
@@ -105,6 +111,7 @@ impl Plan {
             backbones: profile.backbones.clone(),
             strangers: Vec::new(),
             seeds: profile.seeds.len(),
+            settings: serde_json::json!({"data": &profile.data, "protocol": &profile.protocol}),
         };
         for backbone in &profile.backbones {
             plan.count_parameters(&profile, backbone, context)?;
@@ -124,20 +131,18 @@ impl Plan {
             }
             Input::Text(_) => {
                 let sets = context.texts(&profile.sets, &profile.data)?;
-                let mut hasher = blake3::Hasher::new();
                 for set in &sets {
-                    hasher.update(set.checksum().as_bytes());
                     let classes = set.entry().classes.to_string();
                     plan.sets.push(set_row(set.name(), set.counts(), classes));
                 }
-                plan.add_mixture(&profile, &hasher.finalize().to_hex(), context)?;
+                plan.add_mixture(&profile, &suite_checksum(&sets), context)?;
             }
             Input::Questions(questions) => {
                 let image_size = questions.picture.image_size;
                 let suite = context.questions(&profile.sets, &profile.data, image_size)?;
                 let rows = suite.sets().iter().map(|set| set_row(set.name(), set.counts(), "-".into()));
                 plan.sets.extend(rows);
-                plan.add_mixture(&profile, &suite.checksum(), context)?;
+                plan.add_mixture(&profile, suite.checksum(), context)?;
             }
         }
         plan.refuse_twins().map_err(wrong)?;
@@ -286,6 +291,26 @@ impl Plan {
     pub fn final_cells(&self, store: &Store) -> Result<Vec<Cell>> {
         choose_all(&self.tune, &self.finals, store)
     }
+}
+
+/// The cells of a table as its plan names them.
+///
+/// # Errors
+/// When a method or an option is unknown.
+pub fn run_plan(settings: &Value, cells: &[Cell]) -> Result<RunPlan, san_core::Error> {
+    let planned = |cell: &Cell| {
+        Ok(PlannedRun {
+            name: cell.name(),
+            place: Place {
+                backbone: cell.backbone.clone(),
+                label: cell.row_label()?,
+                dataset: cell.set_label(),
+                seed: cell.seed,
+            },
+        })
+    };
+    let runs = cells.iter().map(planned).collect::<Result<_, san_core::Error>>()?;
+    Ok(RunPlan { settings: settings.clone(), runs })
 }
 
 /// A set for a reader: its name, what is trained on, what is tested on, its classes.

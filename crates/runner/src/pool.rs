@@ -3,6 +3,7 @@
 //! Processes, not threads: a cell's peak memory is its process's, a crash costs one cell, and
 //! libtorch's thread counts are each worker's own. `team` watches over them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -13,6 +14,7 @@ use crate::cell::Cell;
 use crate::claim::clean;
 use crate::error::{GAVE_UP, RunError};
 use crate::failure;
+use crate::messages::message;
 use crate::plan::Store;
 use crate::signals::StopFlag;
 use crate::team::Team;
@@ -23,7 +25,9 @@ pub struct Assignment {
     /// All cells of the stage that were not done at the start, in order.
     pub cells: Vec<Cell>,
     /// Folder of the store.
-    pub folder: std::path::PathBuf,
+    pub folder: PathBuf,
+    /// Folder of the results, where hashes of files are kept.
+    pub results: PathBuf,
     /// Name of the device.
     pub device: String,
     /// Compute threads.
@@ -43,6 +47,8 @@ pub struct Pool {
     pub memory: Option<u64>,
     /// Name of the device.
     pub device: String,
+    /// Folder of the results.
+    pub results: PathBuf,
     /// How often the state of a cell is saved.
     pub checkpoint_every: Duration,
     /// A worker whose loops have stood still for so long is replaced.
@@ -70,6 +76,7 @@ impl Pool {
         let assignment = Assignment {
             cells: open.iter().map(|(_, cell)| (*cell).clone()).collect(),
             folder: store.folder.clone(),
+            results: self.results.clone(),
             device: self.device.clone(),
             threads: self.threads,
             checkpoint_every: self.checkpoint_every,
@@ -84,10 +91,10 @@ impl Pool {
         let processors = std::thread::available_parallelism().map_or(u32::MAX, |count| count.get() as u32);
         let threads = wanted.saturating_mul(self.threads);
         if threads > processors {
-            eprintln!(
+            message(format_args!(
                 "san: {wanted} workers of {} threads share {processors} processors: they will wait for one another",
                 self.threads
-            );
+            ));
         }
         let need = Need::of(open.iter().map(|(_, cell)| *cell), store);
         let budget = self.memory.or_else(budget::available);
@@ -103,12 +110,12 @@ impl Pool {
         }
         let workers = wanted.min(fit.max(1));
         if workers < wanted {
-            eprintln!(
+            message(format_args!(
                 "san: {workers} of {wanted} workers: each needs about {} of {} ({})",
                 budget::in_words(need.bytes),
                 budget::in_words(budget),
                 need.source
-            );
+            ));
         }
         Ok(workers)
     }

@@ -1,6 +1,6 @@
 //! The record of a cell: what it was, what came out, and where and with what it was made.
 
-use std::process::Command;
+use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
@@ -11,33 +11,33 @@ use crate::cell::Cell;
 use crate::device;
 use crate::execute::Outcome;
 
+/// Commit of the code that this program was built from, or `unknown`.
+pub const COMMIT: &str = env!("SAN_COMMIT");
+/// Version of libtorch that it was built with.
+pub const LIBTORCH: &str = env!("LIBTORCH_VERSION");
+/// For `san --version`: the program's version, commit and libtorch.
+pub const VERSION: &str = env!("SAN_VERSION");
+
+/// Whether the code had changes that no commit holds when the program was built.
+pub fn is_modified() -> bool {
+    env!("SAN_MODIFIED") == "true"
+}
+
 /// Writes records of one process.
 #[derive(Debug)]
 pub struct Recorder {
-    commit: String,
-    dirty: bool,
     device: Device,
     device_name: String,
     threads: u32,
 }
 
 impl Recorder {
-    /// Looks once at the code and the machine.
+    /// Looks once at the machine.
     pub fn new(device: Device, threads: u32) -> Self {
-        let git = |arguments: &[&str]| {
-            let output = Command::new("git").args(arguments).output().ok()?;
-            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        };
-        Self {
-            commit: git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".into()),
-            dirty: git(&["status", "--porcelain"]).is_none_or(|changes| !changes.is_empty()),
-            device,
-            device_name: device::describe(device),
-            threads,
-        }
+        Self { device, device_name: device::describe(device), threads }
     }
 
-    /// The record of a cell that ended.
+    /// The record of a cell that ended, without the checksums of its files.
     ///
     /// # Errors
     /// When the method or an option is unknown.
@@ -80,15 +80,17 @@ impl Recorder {
                 adapter_bytes: outcome.adapter_bytes,
             },
             provenance: self.provenance(),
+            files: BTreeMap::new(),
+            checksum: None,
         })
     }
 
     fn provenance(&self) -> record::Provenance {
         record::Provenance {
-            commit: self.commit.clone(),
-            dirty: self.dirty,
+            commit: COMMIT.into(),
+            dirty: is_modified(),
             version: env!("CARGO_PKG_VERSION").into(),
-            libtorch: env!("LIBTORCH_VERSION").into(),
+            libtorch: LIBTORCH.into(),
             device: self.device_name.clone(),
             threads: self.threads,
             finished_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),

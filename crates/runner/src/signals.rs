@@ -12,6 +12,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::error::RunError;
+use crate::messages::message;
 
 /// Exit code of a process that a signal stopped and that the same command goes on with.
 pub const RESUMABLE: i32 = 75;
@@ -54,7 +55,9 @@ impl StopFlag {
                 std::thread::sleep(LOOK_EVERY);
             }
             std::thread::sleep(deadline);
-            eprintln!("san: one step takes longer than the time to stop in; the last saved state stays");
+            message(format_args!(
+                "san: one step takes longer than the time to stop in; the last saved state stays"
+            ));
             // Without destructors: libtorch is at work in another thread.
             signal_hook::low_level::exit(RESUMABLE);
         });

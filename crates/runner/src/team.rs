@@ -13,6 +13,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::budget;
 use crate::display::Display;
@@ -277,9 +278,9 @@ impl Seat {
     }
 
     fn ask_to_stop(&self) {
-        if let Some(process) = self.process() {
-            // `kill` is on every system that has SIGTERM; the standard library sends only SIGKILL.
-            let _ = Command::new("kill").args(["-TERM", &process.to_string()]).status();
+        if let Some(process) = self.worker.as_ref().map(Pid::from_child) {
+            // One that has just ended has nothing to save.
+            let _ = kill_process(process, Signal::TERM);
         }
     }
 

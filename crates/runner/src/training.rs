@@ -71,6 +71,14 @@ pub struct Session<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
+/// Whether every number of a tensor is finite.
+///
+/// # Errors
+/// When libtorch fails.
+pub fn is_finite(tensor: &Tensor) -> Result<bool, san_core::Error> {
+    Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 1)
+}
+
 /// The trained tensors, their optimiser, and how far they are.
 #[derive(Debug)]
 pub struct Learner {
@@ -179,7 +187,8 @@ impl Learner {
             self.progress.losses.push(train_loss);
             self.progress.sum = 0.0;
         }
-        Ok(State::Finished)
+        // No loss was taken after the last step.
+        Ok(if is_finite(self.trainables.values())? { State::Finished } else { State::Diverged })
     }
 
     /// One step: loss and norm of the gradient; none, and no change, where one of them is not finite.

@@ -4,12 +4,14 @@
 //! training lies apart (`checkpoint`). A cell that another worker has is come back to, for that worker
 //! may die.
 
+use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use report::record::RECORD_FILE;
+use report::record::{CONFIGURATION_FILE, RECORD_FILE};
 use serde::{Deserialize, Serialize};
 
 use crate::cell::Cell;
@@ -20,7 +22,8 @@ use crate::device;
 use crate::error::{INTERRUPTED, RunError, WRITE, exit_code};
 use crate::execute::execute;
 use crate::failure;
-use crate::files::{create_folder, publish_folder, write_json, writing};
+use crate::files::{create_folder, file_name, publish_folder, write_atomically, write_json, writing};
+use crate::messages::message;
 use crate::plan::Store;
 use crate::provenance::Recorder;
 use crate::signals::StopFlag;
@@ -149,7 +152,7 @@ impl<'a> Worker<'a> {
             Err(error) if [WRITE, INTERRUPTED].contains(&exit_code(&error)) => return Err(error),
             Err(error) => {
                 let reason = format!("{error:#}");
-                eprintln!("san: {label}: {reason}");
+                message(format_args!("san: {label}: {reason}"));
                 let code = exit_code(&error);
                 failure::give_up(self.store, name, &label, &reason, code)?;
                 claim.release()?;
@@ -210,11 +213,31 @@ impl<'a> Worker<'a> {
         let checkpoint = CheckpointFile::new(&self.store.folder, name, self.settings.checkpoint_every);
         let mut session = Session { stop: self.stop, checkpoint: &checkpoint, progress };
         let outcome = execute(cell, self.context, scratch, &mut session)?;
-        write_json(&scratch.join("cell.json"), cell)?;
-        write_json(&scratch.join(RECORD_FILE), &self.recorder.record(cell, name, outcome)?)?;
+        write_json(&scratch.join(CONFIGURATION_FILE), cell)?;
+        let mut record = self.recorder.record(cell, name, outcome)?;
+        record.files = checksums(scratch)?;
+        if let Some(reason) = record.contradiction() {
+            return Err(RunError::UnsoundRecord { reason }.into());
+        }
+        let text =
+            record.to_bytes().map_err(|error| RunError::UnsoundRecord { reason: error.to_string() })?;
+        write_atomically(&scratch.join(RECORD_FILE), &text)?;
         publish_folder(scratch, &self.store.cell(name))?;
         Ok(checkpoint.remove()?)
     }
+}
+
+/// blake3 of every file in a folder, by name.
+fn checksums(folder: &Path) -> Result<BTreeMap<String, String>, RunError> {
+    let hash = |path: PathBuf| -> Result<(String, String), RunError> {
+        let mut hasher = blake3::Hasher::new();
+        let read = File::open(&path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+        writing(&path, read)?;
+        Ok((file_name(&path).to_owned(), hasher.finalize().to_hex().to_string()))
+    };
+    let listed =
+        std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    writing::<Vec<PathBuf>>(folder, listed)?.into_iter().map(hash).collect()
 }
 
 /// One line in one piece: another thread may tell something at the same time.

@@ -229,3 +229,57 @@ fn a_worker_that_does_not_answer_is_left_behind_and_a_second_signal_does_not_wai
     }
     done(&bench, &SAN);
 }
+
+#[test]
+fn a_signal_saves_the_state_where_there_is_no_kill_program() {
+    let bench = long();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_san"))
+        .args(["run", "vtab.yaml", "--methods", "san", "--checkpoint-every", "3600"])
+        .current_dir(bench.folder.path())
+        .env("PATH", "")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let locks = bench.path("results/runs/vtab/embedded/.locks");
+    let in_training = || {
+        let texts = std::fs::read_dir(&locks).into_iter().flatten().flatten();
+        let mut texts = texts.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
+        texts.any(|text| text.contains("\"process\""))
+    };
+    until("a run in its middle", in_training);
+    std::thread::sleep(Duration::from_millis(300));
+    let asked = Instant::now();
+    signal(&child.id().to_string(), "-TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    assert!(asked.elapsed() < Duration::from_secs(7), "{:?}", asked.elapsed());
+    assert!(checkpoints(&bench) > 0, "nothing was saved");
+}
+
+#[test]
+fn messages_that_nobody_can_read_end_no_run() {
+    let bench = Bench::new(&DRAWN.replace("[1.0e-3, 1.0e-2]", "1.0e-2"));
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_san"))
+        .args(["run", "vtab.yaml"])
+        .current_dir(bench.folder.path())
+        .stdout(Stdio::null())
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(bench.cells().len(), 4);
+    // A reader of both streams that has gone.
+    let command =
+        format!("'{}' run vtab.yaml 2>&1 | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_san"));
+    let piped =
+        Command::new("bash").args(["-c", &command]).current_dir(bench.folder.path()).status().unwrap();
+    assert_eq!(piped.code(), Some(0));
+}
+
+#[test]
+fn more_threads_than_processors_are_refused() {
+    let bench = Bench::new(DRAWN);
+    let said = refusal(&bench.run(&["run", "vtab.yaml", "--threads", "1000"]), 2);
+    assert!(said.contains("--threads 1000") && said.contains("processors"), "{said}");
+}

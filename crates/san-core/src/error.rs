@@ -5,6 +5,12 @@ use std::path::PathBuf;
 /// An error of this crate; each variant names the culprit.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// The model computes numbers that are not finite: its training diverged.
+    #[error("{what} is not finite")]
+    NotFinite {
+        /// Which number.
+        what: &'static str,
+    },
     /// A tensor that the layout names is not there.
     #[error("tensor `{name}` is missing in {place}")]
     MissingTensor {

@@ -1,4 +1,4 @@
-//! Which site's scaling vector reaches which site's input: SAN's wirings (facts: san.md sections 2 and 3).
+//! Which site's scaling vector reaches which site's input: SAN's wirings (docs/method.md, section 2).
 //!
 //! A backbone says for each of its sites what comes before it under each wiring; a method that
 //! propagates reads it from the layout.
@@ -71,7 +71,7 @@ pub struct Anterior {
     pub map: ChannelMap,
 }
 
-/// Which anterior sites SAN propagates from (facts: san.md sections 2 and 3).
+/// Which anterior sites SAN propagates from (docs/method.md, section 2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wiring {

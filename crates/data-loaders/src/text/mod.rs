@@ -21,4 +21,4 @@ pub use mini::TextStream;
 pub use prompt::{RESPONSE_MARK, continuation, evaluation_prompt, training_prompt, training_text};
 pub use row::Row;
 pub use score::{Score, best_option, unweighted_average};
-pub use text_set::{RowLimits, TextSet, TextSource};
+pub use text_set::{RowLimits, TextSet, TextSource, suite_checksum};

@@ -175,6 +175,15 @@ impl TextSet {
     }
 }
 
+/// blake3 (hex) of the checksums of sets that one model learns from.
+pub fn suite_checksum<'a, S: AsRef<TextSet> + 'a>(sets: impl IntoIterator<Item = &'a S>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for set in sets {
+        hasher.update(set.as_ref().checksum.as_bytes());
+    }
+    hasher.finalize().to_hex().to_string()
+}
+
 /// The format of a set, or the error that it has none.
 fn format_of(entry: &DatasetEntry) -> Result<AnswerFormat, DataError> {
     let text = entry.text.ok_or_else(|| DataError::NotText { set: entry.name.clone() })?;

@@ -4,7 +4,7 @@
 //! pictures at a time, so that no picture is on both sides. The seven benchmarks are read on tests alone, and what is
 //! trained on is a mixture of conversations that no set owns (LLaVA-1.5's, of 665 thousand).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,7 @@ use super::picture::Picture;
 use super::question::Question;
 use crate::draw::stream::Stream;
 use crate::error::DataError;
+use crate::file_hashes::FileHashes;
 use crate::image_set::{Split, SplitCounts};
 use crate::registry::{DatasetEntry, QuestionForm};
 use crate::text::RowLimits;
@@ -55,11 +56,16 @@ pub struct QuestionSet {
 }
 
 impl QuestionSet {
-    /// Opens `<root>/<name>`; every entry is checked.
+    /// Opens `<root>/<name>`; every entry is checked, every picture is hashed.
     ///
     /// # Errors
     /// [`DataError`] with the set, the file and the row; [`DataError::NoQuestions`] for a set of images or text.
-    pub fn open(entry: &DatasetEntry, root: &Path, source: &QuestionSource) -> Result<Self, DataError> {
+    pub fn open(
+        entry: &DatasetEntry,
+        root: &Path,
+        source: &QuestionSource,
+        hashes: &FileHashes,
+    ) -> Result<Self, DataError> {
         let (train_and_val, train, mut test) = match form_of(entry)? {
             QuestionForm::Benchmark(benchmark) => (Vec::new(), 0, benchmark.open(root, source.answers)?),
             QuestionForm::Small(small) => {
@@ -83,7 +89,8 @@ impl QuestionSet {
             }
         };
         test = at_most(test, source.at_most.map(|limits| limits.test), source.seed);
-        let checksum = checksum_of(&[&train_and_val[..train], &train_and_val[train..], &test]);
+        let parts = [&train_and_val[..train], &train_and_val[train..], &test];
+        let checksum = checksum_of(&entry.name, &parts, hashes)?;
         Ok(Self { name: entry.name.clone(), entry: entry.clone(), train_and_val, train, test, checksum })
     }
 
@@ -129,7 +136,7 @@ impl QuestionSet {
         }
     }
 
-    /// blake3 (hex): of prompts, answers, keys and pictures; of an image file its path and length stand for it.
+    /// blake3 (hex) of prompts, answers, keys, and the names and contents of pictures.
     pub fn checksum(&self) -> &str {
         &self.checksum
     }
@@ -140,6 +147,7 @@ impl QuestionSet {
 pub struct QuestionSuite {
     sets: Vec<QuestionSet>,
     mixture: Vec<Conversation>,
+    checksum: String,
 }
 
 impl QuestionSuite {
@@ -149,17 +157,44 @@ impl QuestionSuite {
     /// As [`QuestionSet::draw`].
     pub fn draw(entries: &[&DatasetEntry], counts: SplitCounts, image_size: u32) -> Result<Self, DataError> {
         let sets = entries.iter().map(|entry| QuestionSet::draw(entry, counts, image_size));
-        Ok(Self { sets: sets.collect::<Result<_, _>>()?, mixture: Vec::new() })
+        Self::assemble(sets.collect::<Result<_, _>>()?, Vec::new(), &FileHashes::default())
     }
 
     /// The sets on disk, as [`QuestionSet::open`], and the mixture.
     ///
     /// # Errors
     /// As [`QuestionSet::open`] and [`read_mixture`].
-    pub fn open(entries: &[&DatasetEntry], root: &Path, source: &QuestionSource) -> Result<Self, DataError> {
-        let sets = entries.iter().map(|entry| QuestionSet::open(entry, root, source));
-        let sets = sets.collect::<Result<_, _>>()?;
-        Ok(Self { sets, mixture: read_mixture(MIXTURE, root, &source.mixture, source.seed)? })
+    pub fn open(
+        entries: &[&DatasetEntry],
+        root: &Path,
+        source: &QuestionSource,
+        hashes: &FileHashes,
+    ) -> Result<Self, DataError> {
+        let sets = entries.iter().map(|entry| QuestionSet::open(entry, root, source, hashes));
+        let mixture = read_mixture(MIXTURE, root, &source.mixture, source.seed)?;
+        Self::assemble(sets.collect::<Result<_, _>>()?, mixture, hashes)
+    }
+
+    fn assemble(
+        sets: Vec<QuestionSet>,
+        mixture: Vec<Conversation>,
+        hashes: &FileHashes,
+    ) -> Result<Self, DataError> {
+        let mut hasher = blake3::Hasher::new();
+        for set in &sets {
+            hasher.update(set.checksum.as_bytes());
+        }
+        let pictures = mixture.iter().filter_map(|conversation| conversation.picture.as_ref());
+        let pictures = PictureHashes::of(MIXTURE, pictures, hashes)?;
+        for Conversation { picture, turns, .. } in &mixture {
+            for text in turns.iter().flat_map(|turn| [&turn.question, &turn.answer]) {
+                update(&mut hasher, text.as_bytes());
+            }
+            if let Some(picture) = picture {
+                pictures.update(&mut hasher, picture);
+            }
+        }
+        Ok(Self { checksum: hasher.finalize().to_hex().to_string(), sets, mixture })
     }
 
     /// The sets, in the order that was asked for.
@@ -181,18 +216,8 @@ impl QuestionSuite {
     }
 
     /// blake3 (hex) of all sets and the mixture.
-    pub fn checksum(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        self.sets.iter().for_each(|set| {
-            hasher.update(set.checksum.as_bytes());
-        });
-        for Conversation { picture, turns, .. } in &self.mixture {
-            for text in turns.iter().flat_map(|turn| [&turn.question, &turn.answer]) {
-                update(&mut hasher, text.as_bytes());
-            }
-            picture.iter().for_each(|picture| update_picture(&mut hasher, picture));
-        }
-        hasher.finalize().to_hex().to_string()
+    pub fn checksum(&self) -> &str {
+        &self.checksum
     }
 }
 
@@ -205,7 +230,7 @@ fn form_of(entry: &DatasetEntry) -> Result<QuestionForm, DataError> {
 /// which they stood.
 fn by_picture(questions: Vec<Question>, count: usize, mut stream: Stream) -> (Vec<Question>, Vec<Question>) {
     let mut pictures: Vec<(String, usize)> = Vec::new();
-    let mut places = std::collections::HashMap::new();
+    let mut places = HashMap::new();
     for question in &questions {
         let identity = question.picture.identity();
         let place = *places.entry(identity.clone()).or_insert_with(|| {
@@ -234,7 +259,9 @@ fn at_most(questions: Vec<Question>, limit: Option<usize>, seed: u64) -> Vec<Que
     numbered.filter(|(place, _)| drawn.contains(place)).map(|(_, question)| question).collect()
 }
 
-fn checksum_of(parts: &[&[Question]]) -> String {
+fn checksum_of(set: &str, parts: &[&[Question]], hashes: &FileHashes) -> Result<String, DataError> {
+    let all = parts.iter().copied().flatten().map(|question| &question.picture);
+    let pictures = PictureHashes::of(set, all, hashes)?;
     let mut hasher = blake3::Hasher::new();
     for part in parts {
         hasher.update(&(part.len() as u64).to_le_bytes());
@@ -242,20 +269,40 @@ fn checksum_of(parts: &[&[Question]]) -> String {
             update(&mut hasher, prompt.as_bytes());
             update(&mut hasher, answer.as_deref().unwrap_or_default().as_bytes());
             update(&mut hasher, format!("{key:?}").as_bytes());
-            update_picture(&mut hasher, picture);
+            pictures.update(&mut hasher, picture);
         }
     }
-    hasher.finalize().to_hex().to_string()
+    Ok(hasher.finalize().to_hex().to_string())
 }
 
-fn update_picture(hasher: &mut blake3::Hasher, picture: &Picture) {
-    update(hasher, picture.file_name().as_bytes());
-    match picture {
-        // To read each file here would take as long as to train.
-        Picture::File(path) => {
-            update(hasher, &path.metadata().map_or(0, |file| file.len()).to_le_bytes());
+/// The hashes of the picture files that questions are about, each file once, however many questions share it.
+struct PictureHashes<'a>(HashMap<&'a Path, blake3::Hash>);
+
+impl<'a> PictureHashes<'a> {
+    fn of(
+        set: &str,
+        pictures: impl Iterator<Item = &'a Picture>,
+        hashes: &FileHashes,
+    ) -> Result<Self, DataError> {
+        let file = |picture: &'a Picture| match picture {
+            Picture::File(path) => Some(path.as_path()),
+            Picture::Inside(..) | Picture::Drawn(..) => None,
+        };
+        let files: Vec<&Path> = pictures.filter_map(file).collect::<BTreeSet<_>>().into_iter().collect();
+        let found = hashes.of(&files).map_err(|(path, source)| DataError::Read {
+            set: set.to_owned(),
+            path,
+            source,
+        })?;
+        Ok(Self(files.into_iter().zip(found).collect()))
+    }
+
+    fn update(&self, hasher: &mut blake3::Hasher, picture: &Picture) {
+        update(hasher, picture.file_name().as_bytes());
+        match picture {
+            Picture::File(path) => update(hasher, self.0[path.as_path()].as_bytes()),
+            Picture::Inside(_, bytes) | Picture::Drawn(_, bytes) => update(hasher, bytes),
         }
-        Picture::Inside(_, bytes) | Picture::Drawn(_, bytes) => update(hasher, bytes),
     }
 }
 
@@ -305,7 +352,7 @@ mod tests {
         let train_and_val = vec![question(0, Some("cat")), question(1, None)];
         let (name, checksum) = (entry.name.clone(), String::new());
         let set = QuestionSet { name, entry, train_and_val, train: 2, test: Vec::new(), checksum };
-        let suite = QuestionSuite { sets: vec![set], mixture: Vec::new() };
+        let suite = QuestionSuite { sets: vec![set], mixture: Vec::new(), checksum: String::new() };
         let refused = suite.conversations(Split::Train).unwrap_err().to_string();
         assert_eq!(refused, "a: a.json:2: the question has no answer to train on");
     }

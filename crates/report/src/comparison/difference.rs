@@ -16,6 +16,10 @@ use crate::statistics::{Discordant, PairedTest, Spread, holm, paired_t_test, wil
 /// Registry names of the methods that every other is measured against.
 const BASELINES: [&str; 2] = ["linear", "lora"];
 
+/// Wilcoxon's test cannot reach p < 0.05 with fewer pairs, whatever the differences are: that a method was not shown to
+/// be better is then no evidence against it.
+const FEWEST_PAIRS: usize = 6;
+
 /// Corrected p-values below it count as a difference.
 pub const SIGNIFICANCE: f64 = 0.05;
 
@@ -48,6 +52,8 @@ pub enum Verdict {
     Beats,
     /// It is not better, or not significantly.
     DoesNotBeat,
+    /// It is not better, or not significantly, but there are too few pairs for a test to show that it is.
+    NotShown,
     /// It is better, but there is too little to test.
     Untested,
     /// The two share no set and seed.
@@ -115,10 +121,10 @@ fn correct(differences: &mut [Difference]) {
 fn verdict(spread: Option<Spread>, corrected_p: Option<f64>) -> Verdict {
     match (spread, corrected_p) {
         (None, _) => Verdict::NoPairs,
-        (Some(spread), _) if spread.mean <= 0.0 => Verdict::DoesNotBeat,
-        (Some(_), None) => Verdict::Untested,
-        (Some(_), Some(p)) if p < SIGNIFICANCE => Verdict::Beats,
-        (Some(_), Some(_)) => Verdict::DoesNotBeat,
+        (Some(spread), Some(p)) if spread.mean > 0.0 && p < SIGNIFICANCE => Verdict::Beats,
+        (Some(spread), None) if spread.mean > 0.0 => Verdict::Untested,
+        (Some(spread), _) if spread.count < FEWEST_PAIRS => Verdict::NotShown,
+        (Some(_), _) => Verdict::DoesNotBeat,
     }
 }
 
@@ -193,6 +199,9 @@ impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.verdict {
             Verdict::DoesNotBeat => write!(formatter, "{} does not beat {}: ", self.method, self.baseline)?,
+            Verdict::NotShown => {
+                write!(formatter, "{} is not shown to beat {}: ", self.method, self.baseline)?;
+            }
             Verdict::Beats | Verdict::Untested | Verdict::NoPairs => {
                 write!(formatter, "{} - {}: ", self.method, self.baseline)?;
             }

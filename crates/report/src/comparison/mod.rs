@@ -12,10 +12,12 @@ pub mod items;
 pub mod origin;
 mod pending;
 mod prior;
+pub mod progress;
 pub mod ranking;
 pub mod row;
 mod yes_or_no;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -23,10 +25,12 @@ use serde::Serialize;
 use crate::error::ReportError;
 use crate::frame;
 use crate::load::Stored;
+use crate::plans::RunPlan;
 use crate::record::Record;
 use difference::Difference;
 use items::ItemAnswers;
 use origin::Origin;
+use progress::Progress;
 use ranking::Ranking;
 use row::Row;
 
@@ -48,7 +52,7 @@ pub struct Comparison {
     pub backbone: String,
     /// Where the records come from, and under which protocol.
     pub origin: Origin,
-    /// Seeds that any record has, ascending; every cell is expected to have each.
+    /// Seeds that any record has or any run was planned with, ascending; every cell is expected to have each.
     pub seeds: Vec<u64>,
     /// Data sets that any record has, in the registry's order.
     pub datasets: Vec<DatasetColumn>,
@@ -62,6 +66,10 @@ pub struct Comparison {
     pub against_best: Vec<Difference>,
     /// Average ranks over the sets; none of fewer than two complete methods.
     pub ranking: Option<Ranking>,
+    /// How much of what was asked for is there; none where no command planned the records.
+    pub progress: Option<Progress>,
+    /// What tells this comparison in names of files from a wider one of the same suite, profile and backbone.
+    pub(crate) variant: Option<String>,
     /// The records behind it, by method, data set and seed.
     #[serde(skip)]
     pub(crate) records: Vec<Stored>,
@@ -91,15 +99,34 @@ pub struct Group {
 ///
 /// # Errors
 /// When two records claim the same method, data set and seed, or a file of predictions is damaged.
-pub fn comparisons(mut records: Vec<Stored>) -> Result<Vec<Comparison>, ReportError> {
+pub fn comparisons(mut records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Vec<Comparison>, ReportError> {
     // From here on the order of the files does not matter.
     records.sort_by_cached_key(|stored| (key(&stored.record), stored.path.clone()));
     let groups = frame::groups(&frame::of_records(&records)?, &["suite", "profile", "backbone"])?;
     let mut records: Vec<Option<Stored>> = records.into_iter().map(Some).collect();
     groups
         .into_iter()
-        .map(|rows| compare(rows.iter().filter_map(|&row| records[row].take()).collect()))
+        .map(|rows| compare(rows.iter().filter_map(|&row| records[row].take()).collect(), plan))
         .collect()
+}
+
+/// Gives comparisons of one suite, profile and backbone different names: the one over the most records has the plain
+/// name, so that a part that was run under other settings never takes the files of the whole.
+pub(crate) fn name_apart(comparisons: &mut [Comparison]) {
+    let widest = |name: &str| -> Option<usize> {
+        let same = comparisons.iter().enumerate().filter(|(_, other)| other.name() == name);
+        same.max_by_key(|(place, other)| (other.records.len(), Reverse(*place))).map(|(place, _)| place)
+    };
+    let plain: Vec<bool> = comparisons
+        .iter()
+        .enumerate()
+        .map(|(place, comparison)| widest(&comparison.name()) == Some(place))
+        .collect();
+    for (comparison, plain) in comparisons.iter_mut().zip(plain) {
+        if !plain {
+            comparison.variant = comparison.progress.as_ref().map(|progress| progress.settings.clone());
+        }
+    }
 }
 
 impl Comparison {
@@ -108,9 +135,10 @@ impl Comparison {
         &self.records
     }
 
-    /// Suite, profile and backbone in one word fit for a file name.
+    /// Suite, profile and backbone in one word fit for a file name, and what tells it from a wider one.
     pub fn name(&self) -> String {
-        let name = format!("{}-{}-{}", self.suite, self.profile, self.backbone);
+        let variant = self.variant.as_ref().map_or(String::new(), |variant| format!("-{variant}"));
+        let name = format!("{}-{}-{}{variant}", self.suite, self.profile, self.backbone);
         name.chars()
             .map(|letter| if letter == '/' || letter.is_whitespace() { '_' } else { letter })
             .collect()
@@ -138,13 +166,15 @@ fn rank(method: &str) -> usize {
 }
 
 /// Compares records of one suite, profile and backbone, already in the order of [`key`].
-fn compare(records: Vec<Stored>) -> Result<Comparison, ReportError> {
+fn compare(records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Comparison, ReportError> {
     refuse_duplicates(&records)?;
     let first = &records[0].record;
     let (suite, profile, backbone) =
         (first.suite.clone(), first.profile.clone(), first.backbone.name.clone());
-    let seeds: Vec<u64> =
-        records.iter().map(|stored| stored.record.seed).collect::<BTreeSet<_>>().into_iter().collect();
+    let progress = plan.map(|plan| Progress::of(plan, &backbone, &records));
+    let planned = progress.iter().flat_map(|progress| &progress.seeds);
+    let seeds = records.iter().map(|stored| &stored.record.seed).chain(planned);
+    let seeds: Vec<u64> = seeds.copied().collect::<BTreeSet<_>>().into_iter().collect();
     let datasets = dataset_columns(&records);
     let groups = dataset_groups(&datasets);
     let methods = frame::groups(&frame::of_records(&records)?, &["label"])?;
@@ -173,6 +203,8 @@ fn compare(records: Vec<Stored>) -> Result<Comparison, ReportError> {
         differences,
         against_best,
         ranking,
+        progress,
+        variant: None,
         records,
     })
 }

@@ -1,8 +1,8 @@
 //! One method: its cells over data sets and seeds, its averages, its size and its cost.
 //!
 //! An average is formed for each seed first, its spread is taken over seeds after. What diverged or
-//! is missing is never dropped unseen: it stays in the cell, and an average without it counts the
-//! sets it has ([`Average::is_complete`]).
+//! is missing is never dropped unseen: it stays in the cell, and an average that lacks a set is not formed, for it could
+//! not be compared with the others.
 
 use std::collections::HashMap;
 
@@ -65,10 +65,9 @@ pub struct Cell {
 /// An average over data sets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Average {
-    /// Of the seeds' averages, in percent; none where a group has no
-    /// set with all the method's seeds.
+    /// Of the seeds' averages, in percent; none where a set is missing.
     pub spread: Option<Spread>,
-    /// Sets that it is over: those with an accuracy for each seed the method was run with.
+    /// Sets that it could be over: those with an accuracy for each seed the method was run with.
     pub sets: usize,
     /// Sets that it should be over.
     pub expected_sets: usize,
@@ -213,13 +212,12 @@ impl Average {
                 usable.iter().map(|group| mean(&group.iter().map(|set| set[seed]).collect::<Vec<_>>()));
             mean(&means.collect::<Option<Vec<f64>>>()?)
         };
-        let of_seeds: Vec<f64> = (0..run.len()).filter_map(of_seed).collect();
-        Self {
-            spread: Spread::of(&of_seeds),
-            sets: usable.iter().map(Vec::len).sum(),
-            expected_sets: groups.iter().map(Vec::len).sum(),
-            expected_seeds,
-        }
+        let sets = usable.iter().map(Vec::len).sum();
+        let expected_sets = groups.iter().map(Vec::len).sum();
+        // Over fewer sets it would be read as one of the others' averages, which are over harder or easier sets.
+        let comparable = sets == expected_sets;
+        let of_seeds: Vec<f64> = (0..run.len()).filter(|_| comparable).filter_map(of_seed).collect();
+        Self { spread: Spread::of(&of_seeds), sets, expected_sets, expected_seeds }
     }
 
     /// Whether it is over every set and every seed of the comparison.

@@ -1,8 +1,11 @@
 //! CSV of the table as seen: one header line, the same rounded text as in print, no notes.
 
+use std::borrow::Cow;
+
 use super::Exporter;
 use crate::error::ReportError;
 use crate::table::Table;
+use crate::text::csv_cell;
 
 /// The table as seen, for spreadsheets; the tidy CSV of the records is made by [`crate::frame`].
 #[derive(Debug, Clone, Copy)]
@@ -18,14 +21,12 @@ impl Exporter for Csv {
             |reason: String| ReportError::Format { what: format!("table {} as CSV", table.name), reason };
         let mut writer = csv::Writer::from_writer(Vec::new());
         let headers = table.columns.iter().map(|column| column.header.as_str());
-        writer
-            .write_record(std::iter::once(table.corner.as_str()).chain(headers))
-            .map_err(|e| refused(e.to_string()))?;
+        let headers = std::iter::once(table.corner.as_str()).chain(headers).map(csv_cell);
+        writer.write_record(headers.map(Cow::into_owned)).map_err(|e| refused(e.to_string()))?;
         for row in &table.rows {
             let cells = row.cells.iter().map(|cell| cell.text.as_str());
-            writer
-                .write_record(std::iter::once(row.label.as_str()).chain(cells))
-                .map_err(|e| refused(e.to_string()))?;
+            let cells = std::iter::once(row.label.as_str()).chain(cells).map(csv_cell);
+            writer.write_record(cells.map(Cow::into_owned)).map_err(|e| refused(e.to_string()))?;
         }
         let bytes = writer.into_inner().map_err(|e| refused(e.to_string()))?;
         String::from_utf8(bytes).map_err(|e| refused(e.to_string()))

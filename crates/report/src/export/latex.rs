@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::Exporter;
 use crate::error::ReportError;
 use crate::table::{Emphasis, HEADER_WIDTH, Table, TableCell, wrap};
+use crate::text::one_line;
 
 /// LaTeX for a full text width; needs the package `booktabs`.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +78,7 @@ fn width(table: &Table, block: Range<usize>) -> usize {
 /// Escapes LaTeX's special characters.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
+    for letter in one_line(text).chars() {
         match letter {
             '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', letter]),
             '~' => escaped.push_str("\\textasciitilde{}"),

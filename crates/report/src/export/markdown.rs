@@ -3,6 +3,7 @@
 use super::Exporter;
 use crate::error::ReportError;
 use crate::table::{Emphasis, Table, TableCell};
+use crate::text::one_line;
 
 /// Markdown; the second best is underlined by `<u>`, for which Markdown has no mark of its own.
 #[derive(Debug, Clone, Copy)]
@@ -16,7 +17,7 @@ impl Exporter for Markdown {
     fn export(&self, table: &Table) -> Result<String, ReportError> {
         let mut text = format!("**{}**\n\n", escape(&table.caption));
         let headers: Vec<String> = table.columns.iter().map(|column| escape(&column.header)).collect();
-        text += &line(&table.corner, &headers);
+        text += &line(&escape(&table.corner), &headers);
         text += &format!("|---|{}\n", "---:|".repeat(table.columns.len()));
         for row in &table.rows {
             text += &line(&escape(&row.label), &row.cells.iter().map(cell).collect::<Vec<_>>());
@@ -45,7 +46,7 @@ fn cell(cell: &TableCell) -> String {
 /// Escapes what Markdown would read as markup.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
+    for letter in one_line(text).chars() {
         match letter {
             '<' => escaped.push_str("&lt;"),
             '|' | '*' | '_' | '\\' => escaped.extend(['\\', letter]),

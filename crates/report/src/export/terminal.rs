@@ -7,6 +7,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, TableComponent, presets};
 use super::Exporter;
 use crate::error::ReportError;
 use crate::table::{Emphasis, HEADER_WIDTH, Table, TableCell, wrap};
+use crate::text::one_line;
 
 /// Text for a terminal.
 #[derive(Debug, Clone, Copy)]
@@ -23,15 +24,15 @@ impl Exporter for Terminal {
     }
 
     fn export(&self, table: &Table) -> Result<String, ReportError> {
-        let mut lines = wrap(&table.caption, self.width);
+        let mut lines = wrap(&one_line(&table.caption), self.width);
         let widest = |block| render(table, block, false).iter().map(|line| line.chars().count()).max();
         for block in table.blocks(|block| widest(block).is_none_or(|width| width <= self.width)) {
-            lines.push(format!("\n{}", table.block_title(block.clone())));
+            lines.push(format!("\n{}", one_line(&table.block_title(block.clone()))));
             lines.extend(render(table, block, self.styled));
         }
         lines.push(String::new());
         for note in &table.notes {
-            lines.extend(wrap(note, self.width));
+            lines.extend(wrap(&one_line(note), self.width));
         }
         Ok(lines.join("\n") + "\n")
     }
@@ -49,11 +50,11 @@ fn render(table: &Table, block: Range<usize>, styled: bool) -> Vec<String> {
     };
     let headers = table.columns[block.clone()]
         .iter()
-        .map(|column| right(wrap(&column.header, HEADER_WIDTH).join("\n")));
-    grid.set_header(std::iter::once(Cell::new(&table.corner)).chain(headers));
+        .map(|column| right(wrap(&one_line(&column.header), HEADER_WIDTH).join("\n")));
+    grid.set_header(std::iter::once(Cell::new(one_line(&table.corner))).chain(headers));
     for row in &table.rows {
         let cells = row.cells[block.clone()].iter().map(cell);
-        grid.add_row(std::iter::once(Cell::new(&row.label)).chain(cells));
+        grid.add_row(std::iter::once(Cell::new(one_line(&row.label))).chain(cells));
     }
     grid.lines().map(|line| line.trim_end().to_owned()).collect()
 }
@@ -63,7 +64,7 @@ fn right(text: String) -> Cell {
 }
 
 fn cell(cell: &TableCell) -> Cell {
-    let shown = right(cell.text.clone());
+    let shown = right(one_line(&cell.text));
     match cell.emphasis {
         Emphasis::None => shown,
         Emphasis::Best => shown.add_attribute(Attribute::Bold),

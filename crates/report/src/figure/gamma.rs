@@ -1,11 +1,11 @@
 //! The gammas of one SAN cell, read from its adapter file.
 
-use std::path::Path;
-
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
 use crate::error::ReportError;
+use crate::load::Stored;
+use crate::record::ADAPTER_FILE;
 
 /// Ending of the tensors that hold a gamma; what comes before it is the site's name.
 const ENDING: &str = ".gamma";
@@ -40,10 +40,13 @@ pub(super) struct Gamma {
     pub(super) values: Vec<f32>,
 }
 
-/// Reads all gammas ([1, channels], f32), in model order; at least one.
-pub(super) fn read(path: &Path) -> Result<Vec<Gamma>, ReportError> {
-    let refused = |reason: String| ReportError::Adapter { path: path.into(), reason };
-    let bytes = std::fs::read(path).map_err(|error| refused(error.to_string()))?;
+/// Reads all gammas ([1, channels], f32) of a run's adapter, in model order; at least one.
+pub(super) fn read(stored: &Stored) -> Result<Vec<Gamma>, ReportError> {
+    let refused = |reason: String| {
+        let path = stored.path.with_file_name(ADAPTER_FILE);
+        ReportError::Adapter { path, reason }
+    };
+    let bytes = stored.record.read_file(&stored.path, ADAPTER_FILE)?;
     let file = SafeTensors::deserialize(&bytes).map_err(|error| refused(error.to_string()))?;
     let mut gammas = Vec::new();
     for (name, tensor) in file.iter() {

@@ -59,7 +59,7 @@ pub fn draw_figures(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
 /// # Errors
 /// When the adapter file is missing or malformed, or the figures cannot be written.
 pub fn draw_gamma(stored: &Stored, stem: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let gammas = gamma::read(&stored.path.with_file_name(ADAPTER_FILE))?;
+    let gammas = gamma::read(stored)?;
     canvas::draw(&HeatMap::of(stored, gammas), stem)
 }
 
@@ -148,7 +148,7 @@ fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), Rep
         cells.find(|stored| stored.path.with_file_name(file).exists())
     };
     if let Some(stored) = first_with(ADAPTER_FILE) {
-        let gammas = gamma::read(&stored.path.with_file_name(ADAPTER_FILE))?;
+        let gammas = gamma::read(stored)?;
         let histograms = Histograms::of(stored, &gammas);
         sink.put("gamma", &HeatMap::of(stored, gammas))?;
         sink.put("gamma-histogram", &histograms)?;

@@ -127,8 +127,12 @@ impl Scatter {
             subtitle: format!(
                 "bars: ± standard error over {} seeds; filled: on the Pareto front{}{}",
                 comparison.seeds.len(),
-                if incomplete { "; *: some cells diverged or missing" } else { "" },
-                if absent > 0 { format!("; not shown for want of results: {absent}") } else { String::new() },
+                if incomplete { "; *: some seeds diverged or missing" } else { "" },
+                if absent > 0 {
+                    format!("; not shown, as sets are missing: {absent}")
+                } else {
+                    String::new()
+                },
             ),
             axes: Axes::of(&points),
             points,

@@ -79,6 +79,8 @@ pub(crate) fn record(
             threads: 2,
             finished_at: 1,
         },
+        files: std::collections::BTreeMap::new(),
+        checksum: None,
     }
 }
 

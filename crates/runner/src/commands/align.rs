@@ -59,7 +59,8 @@ fn above_zero(text: &str) -> Result<f64, String> {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     tch::set_num_threads(i32::try_from(arguments.threads)?);
-    let mut context = Context::new(device::resolve(&arguments.device)?);
+    let mut context =
+        Context::new(device::resolve(&arguments.device)?).keeping_file_hashes(&arguments.results);
     let plan = stop.interruptible(|| resolved(&arguments.experiment, &arguments.profile, &mut context))?;
     let cells = plan.finals.iter().map(|row| (row.cell.backbone.as_str(), &row.cell));
     let pairs: BTreeMap<_, _> = cells.filter(|(backbone, _)| backbone.contains('+')).collect();

@@ -13,6 +13,7 @@ use data_loaders::{
 };
 use indicatif::HumanBytes;
 use runner::error::RunError;
+use runner::messages::message;
 use runner::published_weights::{PublishedWeights, published_weights};
 use runner::signals::{RUNNER_DEADLINE, StopFlag};
 
@@ -102,7 +103,7 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
             Err(FetchError::Stopped { .. }) => return Err(RunError::Interrupted.into()),
             Err(error) if items.len() == 1 => return Err(error.into()),
             Err(error) => {
-                eprintln!("san: {error}");
+                message(format_args!("san: {error}"));
                 failed.push(name.to_owned());
                 continue;
             }
@@ -245,7 +246,7 @@ fn watcher<'a>(name: &'a str, stop: &'a StopFlag) -> impl FnMut(&FetchEvent<'_>)
             }
             FetchEvent::Retry { file, reason, pause } => {
                 shown = None;
-                eprintln!("{name}: {file}: {reason}; again in {:.0} s", pause.as_secs_f64());
+                message(format_args!("{name}: {file}: {reason}; again in {:.0} s", pause.as_secs_f64()));
             }
         }
         if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -61,9 +61,11 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
     if !arguments.figures {
         return compare(results, experiment, profile);
     }
-    for comparison in comparisons(results, experiment, profile)? {
+    for mut comparison in comparisons(results, experiment, profile)? {
         super::shift::write_all(&comparison)?;
-        let folder = results.join("figures").join(experiment).join(&comparison.profile);
+        let folder = |kind: &str| results.join(kind).join(experiment).join(&comparison.profile);
+        let (tables, folder) = (folder("tables"), folder("figures"));
+        report::keep_wider_tables(&mut comparison, &tables)?;
         announce("figure", &report::draw_figures(&comparison, &folder)?)?;
     }
     Ok(())
@@ -71,15 +73,16 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
 
 /// Prints the tables of an experiment and writes them under `<results>/tables`.
 pub(crate) fn compare(results: &Path, experiment: &str, profile: Option<&str>) -> Result<()> {
-    for comparison in comparisons(results, experiment, profile)? {
-        output::line(format_args!("{}", terminal().export(&comparison.table())?))?;
+    for mut comparison in comparisons(results, experiment, profile)? {
+        let folder = results.join("tables").join(experiment).join(&comparison.profile);
+        report::keep_wider_tables(&mut comparison, &folder)?;
+        output::text(format_args!("{}\n", terminal().export(&comparison.table())?))?;
         if let Some(published) = report::published::table(&comparison)? {
-            output::line(format_args!("{}", terminal().export(&published)?))?;
+            output::text(format_args!("{}\n", terminal().export(&published)?))?;
         }
         if let Some(differences) = report::published::differences(&comparison)? {
-            output::line(format_args!("{}", terminal().export(&differences)?))?;
+            output::text(format_args!("{}\n", terminal().export(&differences)?))?;
         }
-        let folder = results.join("tables").join(experiment).join(&comparison.profile);
         announce("table", &report::write_tables(&comparison, &folder)?)?;
     }
     Ok(())

@@ -4,15 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use report::load::{PLAN_FILE, PlannedCells};
-use runner::cell::Cell;
 use runner::claim;
 use runner::context::Context;
 use runner::device;
+use runner::error::RunError;
 use runner::experiment::Experiment;
 use runner::failure;
-use runner::files::{create_folder, write_json};
-use runner::plan::{Plan, Selection, Store};
+use runner::files::create_folder;
+use runner::plan::{Plan, Selection, Store, run_plan};
 use runner::pool::Pool;
 use runner::signals::{RUNNER_DEADLINE, StopFlag};
 
@@ -90,6 +89,11 @@ impl Arguments {
     fn pool(&self) -> Result<Pool> {
         let device = device::resolve(&self.device)?;
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
+        // On a cluster the threads are another machine's.
+        if self.threads > processors && !self.slurm.is_meant() {
+            let reason = format!("--threads {}: this machine has {processors} processors", self.threads);
+            return Err(RunError::CommandLine { reason }.into());
+        }
         let usual = if device == tch::Device::Cpu { (processors / self.threads.max(1)).max(1) } else { 1 };
         Ok(Pool {
             workers: self.workers.unwrap_or(usual),
@@ -97,6 +101,7 @@ impl Arguments {
             memory: self.memory,
             checkpoint_every: seconds("--checkpoint-every", self.checkpoint_every)?,
             hung_after: seconds("--hung-after", self.hung_after)?,
+            results: self.results.clone(),
             device: if device == tch::Device::Cpu { "cpu" } else { "cuda" }.into(),
         })
     }
@@ -153,8 +158,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     create_folder(&store.folder)?;
     pool.run("tuning on val", &plan.tune, &store, &stop)?;
     let cells = plan.final_cells(&store)?;
-    let planned = PlannedCells { cells: cells.iter().map(Cell::name).collect() };
-    write_json(&store.folder.join(PLAN_FILE), &planned)?;
+    run_plan(&plan.settings, &cells)?.add_to(&store.folder)?;
     pool.run("running", &cells, &store, &stop)?;
     super::report::compare(&arguments.results, &plan.experiment, Some(&plan.profile))
 }

@@ -4,11 +4,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use report::load::{PLAN_FILE, PlannedCells};
-use runner::cell::Cell;
 use runner::context::Context;
-use runner::files::write_json;
-use runner::plan::Store;
+use runner::plan::{Store, run_plan};
 use runner::signals::{StopFlag, WORKER_DEADLINE};
 use runner::slurm::{Part, Submission};
 use runner::worker::{Settings, Worker};
@@ -42,7 +39,8 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
         output::line(format_args!("cell {}: {}", cell.name(), cell.label()))?;
     }
     tch::set_num_threads(i32::try_from(submission.threads)?);
-    let mut context = Context::new(device::resolve(&submission.device)?);
+    let mut context =
+        Context::new(device::resolve(&submission.device)?).keeping_file_hashes(&submission.results);
     let settings = Settings {
         threads: submission.threads,
         checkpoint_every: Duration::try_from_secs_f64(submission.checkpoint_every)?,
@@ -54,8 +52,7 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
 /// Says which cells make up the table, and prints it.
 fn table(submission: &Submission, store: &Store) -> Result<()> {
     let cells = tuning::choose_all(&submission.tune, &submission.finals, store)?;
-    let planned = PlannedCells { cells: cells.iter().map(Cell::name).collect() };
-    write_json(&store.folder.join(PLAN_FILE), &planned)?;
+    run_plan(&submission.settings, &cells)?.add_to(&store.folder)?;
     let results: &Path = &submission.results;
     super::report::compare(results, &submission.experiment, Some(&submission.profile))
 }

@@ -4,10 +4,12 @@ use std::path::Path;
 use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
+use report::record::{ADAPTER_FILE, CONFIGURATION_FILE, RECORD_FILE, Record};
 use runner::cell::Cell;
 use runner::context::{Context, LoadedBackbone, LoadedLanguageModel};
 use runner::error::RunError;
 use runner::experiment::Input;
+use runner::training::is_finite;
 use san_core::methods::{self, Method};
 use san_core::{Attachment, Layout, Trainables, Weights, adapter_file};
 use tch::Device;
@@ -30,7 +32,16 @@ pub(super) struct Tuned {
 impl Tuned {
     /// Opens the cell in `folder`.
     pub(super) fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("cell.json");
+        let record_file = folder.join(RECORD_FILE);
+        if !record_file.is_file() {
+            let (what, reason) = (format!("the run {}", folder.display()), "it has no record.json".into());
+            return Err(RunError::Missing { what, reason }.into());
+        }
+        let record = Record::read(&record_file)?;
+        record.check_folder(&record_file)?;
+        // Read whole before it is parsed: what has changed since the run ended is not merged.
+        record.read_file(&record_file, ADAPTER_FILE)?;
+        let path = folder.join(CONFIGURATION_FILE);
         let text = std::fs::read(&path).map_err(|error| RunError::Missing {
             what: format!("the cell {}", folder.display()),
             reason: format!("{}: {error}", path.display()),
@@ -52,11 +63,15 @@ impl Tuned {
             }
         };
         let method = cell.method()?;
-        let adapter = folder.join(report::record::ADAPTER_FILE);
+        let adapter = folder.join(ADAPTER_FILE);
         let classes = adapter_file::read_header(&adapter)?.classes;
         let (trainables, attachment) =
             methods::prepare(&*method, &layout, &weights, classes, &[cell.seed], Device::Cpu)?;
         adapter_file::read_into(&adapter, &checksum, &trainables)?;
+        if !is_finite(trainables.values())? {
+            let reason = "it holds numbers that are not finite".into();
+            return Err(san_core::Error::Malformed { path: adapter, reason }.into());
+        }
         Ok(Self { cell, layout, weights, config, language, method, trainables, attachment, classes })
     }
 }

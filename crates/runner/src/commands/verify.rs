@@ -6,6 +6,7 @@ use anyhow::Result;
 use data_loaders::{DataError, DatasetEntry, Duplicate, SplitCounts, Verification, verify_watched};
 use runner::error::RunError;
 use runner::files::{create_folder, write_atomically};
+use runner::messages::message;
 use serde::Serialize;
 
 use super::sets::{self, Named};
@@ -115,7 +116,7 @@ impl Finding {
         };
         write_atomically(&path, found.manifest.as_bytes())?;
         if !arguments.json {
-            output::text(format_args!("{found}"))?;
+            output::line(format_args!("{found}"))?;
             output::line(format_args!("  manifest: {}", path.display()))?;
         }
         Ok(Self {
@@ -134,7 +135,7 @@ impl Finding {
 
     /// A set whose lists cannot be used; said at once, so that a suite's other sets are still looked at.
     fn unreadable(entry: &DatasetEntry, error: &DataError) -> Self {
-        eprintln!("san: {error}");
+        message(format_args!("san: {error}"));
         Self {
             set: entry.name.clone(),
             sound: false,

@@ -10,6 +10,7 @@ use san_core::layout::{Layout, SiteSpec};
 use san_core::wiring::{ChannelMap, Wiring};
 
 use crate::output;
+use runner::messages::message;
 
 /// Options of `san wiring`.
 #[derive(Debug, clap::Args)]
@@ -42,7 +43,7 @@ pub(crate) fn wiring(arguments: &Arguments) -> Result<()> {
         let title = format!("{}, wiring `{}`", entry.name, arguments.wiring);
         let stem = folder.join(format!("{}-{}", entry.name, arguments.wiring));
         for path in draw_wiring(&title, &sites(&layout, wiring)?, &stem)? {
-            eprintln!("figure: {}", path.display());
+            message(format_args!("figure: {}", path.display()));
         }
     }
     Ok(())

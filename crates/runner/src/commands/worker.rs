@@ -16,11 +16,13 @@ const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) fn worker() -> Result<()> {
     let stop = StopFlag::install(WORKER_DEADLINE)?;
+    // First of all: whatever takes long from here on is seen to hang.
+    beat(&stop);
     let assignment: Assignment =
         serde_json::from_reader(std::io::stdin()).context("reading the assignment of a worker")?;
     tch::set_num_threads(i32::try_from(assignment.threads)?);
-    beat(&stop);
-    let mut context = Context::new(device::resolve(&assignment.device)?);
+    let device = device::resolve(&assignment.device)?;
+    let mut context = Context::new(device).keeping_file_hashes(&assignment.results);
     let store = Store { folder: assignment.folder };
     let Assignment { cells, threads, checkpoint_every, .. } = assignment;
     let settings = Settings { threads, checkpoint_every, wait_for_others: true };

@@ -18,14 +18,13 @@ use san_core::{Attachment, Trainables};
 use tch::{Device, Reduction, Tensor, no_grad};
 
 use super::inputs::Inputs;
-use super::{Outcome, parameters, splits};
+use super::{Outcome, parameters, require_planned_data, require_planned_weights, splits};
 use crate::cell::Cell;
 use crate::context::{Context, LoadedBackbone};
-use crate::error::RunError;
 use crate::predictions;
 use crate::run_log::{EpochReading, PartAccuracies};
 use crate::signals::StopFlag;
-use crate::training::{Learner, Objective, Place, Session};
+use crate::training::{Learner, Objective, Place, Session, is_finite};
 
 /// Images in one forward pass of an evaluation.
 const EVALUATION_BATCH: usize = 256;
@@ -143,16 +142,17 @@ impl Objective for Task<'_> {
     fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochReading> {
         let protocol = &self.cell.protocol;
         let mut reading = EpochReading::default();
+        let mut read = |model| -> Result<Option<f64>> {
+            let predictions = predict(model, &mut self.test_inputs, &mut self.evaluation, stop)?;
+            Ok(predictions.map(|predictions| self.test_inputs.accuracy(&predictions)))
+        };
         if protocol.test_selected || self.readings.is_some() {
-            let predictions = predict(&self.model, &mut self.test_inputs, &mut self.evaluation, stop)?;
-            reading.test_accuracy = Some(self.test_inputs.accuracy(&predictions));
+            reading.test_accuracy = read(&self.model)?;
         }
-        if let Some(Readings { nt, sp, head }) = &self.readings {
-            let mut read = |model| -> Result<f64> {
-                let predictions = predict(model, &mut self.test_inputs, &mut self.evaluation, stop)?;
-                Ok(self.test_inputs.accuracy(&predictions))
-            };
-            reading.readings = Some(PartAccuracies { nt: read(nt)?, sp: read(sp)?, head: read(head)? });
+        if let Some(Readings { nt, sp, head }) = &self.readings
+            && let (Some(nt), Some(sp), Some(head)) = (read(nt)?, read(sp)?, read(head)?)
+        {
+            reading.readings = Some(PartAccuracies { nt, sp, head });
         }
         Ok(reading)
     }
@@ -197,34 +197,36 @@ impl Task<'_> {
     }
 }
 
-/// The predicted class of every image of the split, the last partial batch included.
+/// The predicted class of every image of the split, the last partial batch included; none where a logit is not finite:
+/// the first class would then be predicted, and earn its share.
 fn predict(
     model: &Classifier,
     inputs: &mut Inputs,
     time: &mut Duration,
     stop: &StopFlag,
-) -> Result<Vec<i64>> {
+) -> Result<Option<Vec<i64>>> {
     let indices: Vec<usize> = (0..inputs.len()).collect();
     let mut predictions = Vec::with_capacity(indices.len());
+    let mut finite = true;
     for batch in indices.chunks(EVALUATION_BATCH) {
         stop.check()?;
         let (images, _) = inputs.batch(batch)?;
         let start = Instant::now();
         let scores = no_grad(|| inputs.scores(model, &images));
+        finite = finite && is_finite(&scores)?;
         predictions.extend(Vec::<i64>::try_from(scores.f_argmax(1, false)?.f_to_device(Device::Cpu)?)?);
         *time += start.elapsed();
     }
-    Ok(predictions)
+    Ok(finite.then_some(predictions))
 }
 
 impl<'a> Run<'a> {
     fn prepare(cell: &'a Cell, image: &ImageProtocol, context: &mut Context) -> Result<Self> {
         let size = image.image_size;
         let set = context.set(&cell.set, &cell.data, size)?;
-        if set.checksum() != cell.data_checksum {
-            return Err(RunError::Changed { set: cell.set.clone() }.into());
-        }
+        require_planned_data(cell, set.checksum())?;
         let backbone = context.backbone(&cell.backbone, size)?;
+        require_planned_weights(cell, &backbone.checksum)?;
         let method = cell.method()?;
         let LoadedBackbone { architecture, layout, weights, .. } = &*backbone;
         let device = context.device();
@@ -264,11 +266,12 @@ impl<'a> Run<'a> {
         }
         let rate = self.schedule();
         let epochs = self.cell.protocol.epochs;
-        let state = self.learner.train(&mut self.task, epochs, &|step| rate.rate(step), session)?;
-        let predictions = match state {
-            State::Finished => Some(self.evaluate(session.stop)?),
+        let trained = self.learner.train(&mut self.task, epochs, &|step| rate.rate(step), session)?;
+        let predictions = match trained {
+            State::Finished => self.evaluate(session.stop)?,
             State::Diverged => None,
         };
+        let state = if predictions.is_some() { State::Finished } else { State::Diverged };
         if let Some(predictions) = &predictions {
             let labels: Vec<i64> = self.task.test_inputs.labels().iter().map(|&label| label.into()).collect();
             predictions::write(&folder.join(predictions::FILE), &labels, predictions)?;
@@ -290,8 +293,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The predicted classes; merged weights are compared on the way.
-    fn evaluate(&mut self, stop: &StopFlag) -> Result<Vec<i64>> {
+    /// The predicted classes, none where the model diverged; merged weights are compared on the way.
+    fn evaluate(&mut self, stop: &StopFlag) -> Result<Option<Vec<i64>>> {
         let plain = self.merged()?;
         let Task { model, test_inputs, evaluation, .. } = &mut self.task;
         if let Some(plain) = &plain {
@@ -299,7 +302,11 @@ impl<'a> Run<'a> {
             let (inputs, _) = test_inputs.batch(&few)?;
             let images = test_inputs.images(&few)?;
             let difference = no_grad(|| plain.forward(&images) - test_inputs.scores(model, &inputs));
-            self.merge_difference = Some(f64::try_from(difference.abs().max())?);
+            let difference = f64::try_from(difference.abs().max())?;
+            if !difference.is_finite() {
+                return Ok(None);
+            }
+            self.merge_difference = Some(difference);
         }
         predict(model, test_inputs, evaluation, stop)
     }

@@ -18,7 +18,7 @@ use tch::{Kind, Tensor, no_grad};
 
 use super::language_objective::{Part, Task, loss};
 use super::material::{Answer, Exam, Judged, Material};
-use super::{Outcome, parameters, questions, rows, splits};
+use super::{Outcome, parameters, questions, require_planned_weights, rows, splits};
 use crate::cell::Cell;
 use crate::context::{Context, LoadedLanguageModel};
 use crate::experiment::{Input, Reading};
@@ -63,6 +63,7 @@ pub(super) struct Run<'a> {
 impl<'a> Run<'a> {
     pub(super) fn prepare(cell: &'a Cell, method: Box<dyn Method>, context: &mut Context) -> Result<Self> {
         let loaded = context.language(&cell.backbone, &cell.protocol.input)?;
+        require_planned_weights(cell, &loaded.checksum)?;
         let device = context.device();
         let LoadedLanguageModel { architecture, layout, weights, .. } = &*loaded;
         let (trainables, attachment) = methods::prepare(&*method, layout, weights, 0, &[cell.seed], device)?;
@@ -117,11 +118,15 @@ impl<'a> Run<'a> {
         folder: &Path,
         session: &mut Session<'_>,
     ) -> Result<(State, Vec<Evaluation>, u64)> {
-        let state = self.train(session)?;
-        let evaluations = match state {
-            State::Finished => self.evaluate(folder, session.stop)?,
-            State::Diverged => Vec::new(),
-        };
+        let mut state = self.train(session)?;
+        let mut evaluations = Vec::new();
+        if state == State::Finished {
+            match self.evaluate(folder, session.stop) {
+                Ok(found) => evaluations = found,
+                Err(error) if is_divergence(&error) => state = State::Diverged,
+                Err(error) => return Err(error),
+            }
+        }
         let header = AdapterHeader {
             method: self.cell.method.clone(),
             options: self.method.options(),
@@ -135,17 +140,20 @@ impl<'a> Run<'a> {
         Ok((state, evaluations, adapter_bytes))
     }
 
+    /// What the model gives on each set. Files are written once all of it is known: a model that turns out to have
+    /// diverged leaves none.
     fn evaluate(&mut self, folder: &Path, stop: &StopFlag) -> Result<Vec<Evaluation>> {
         let start = Instant::now();
         self.compare_merged()?;
         let exams = &self.task.material.exams;
+        let answers = exams.iter().map(|exam| self.answer(&**exam, stop)).collect::<Result<Vec<_>>>()?;
+        let forgetting = self.measure_forgetting()?;
         let mut evaluations = Vec::with_capacity(exams.len());
-        for exam in exams {
-            let answers = self.answer(&**exam, stop)?;
-            let judged = exam.judge(&answers);
-            write_answers(folder, &**exam, &judged, &answers)?;
+        for (exam, answers) in exams.iter().zip(&answers) {
+            let judged = exam.judge(answers);
+            write_answers(folder, &**exam, &judged, answers)?;
             let Some(accuracy) = judged.accuracy else {
-                self.pending.extend(submit(folder, &**exam, &answers)?);
+                self.pending.extend(submit(folder, &**exam, answers)?);
                 continue;
             };
             let train = u32::try_from(self.task.material.truncation.rows).unwrap_or(u32::MAX);
@@ -159,7 +167,7 @@ impl<'a> Run<'a> {
         if evaluations.is_empty() {
             bail!("servers know the answers of all sets: name one with `answers: local`");
         }
-        self.forgetting = self.measure_forgetting()?;
+        self.forgetting = forgetting;
         self.evaluation += start.elapsed();
         Ok(evaluations)
     }
@@ -216,7 +224,7 @@ impl<'a> Run<'a> {
             Ok(model.language().scores(&model.language().hidden(&embedded, None, None)))
         };
         let difference = no_grad(|| -> Result<Tensor> { Ok(scores(&plain)? - scores(model)?) })?.abs().max();
-        self.merge_difference = Some(f64::try_from(difference)?);
+        self.merge_difference = Some(finite(f64::try_from(difference)?, "a logit")?);
         Ok(())
     }
 
@@ -235,7 +243,8 @@ impl<'a> Run<'a> {
             texts: None,
         };
         let mean = |model: &Reader| -> Result<f64> {
-            Ok(f64::try_from(no_grad(|| loss(model, &text))?.f_to_kind(Kind::Double)?)?)
+            let loss = no_grad(|| loss(model, &text))?.f_to_kind(Kind::Double)?;
+            Ok(finite(f64::try_from(loss)?, "the loss on the neutral text")?)
         };
         let LoadedLanguageModel { architecture, weights, .. } = &*self.loaded;
         let frozen = architecture.build(weights, &Attachment::default())?;
@@ -283,6 +292,15 @@ impl<'a> Run<'a> {
             adapter_bytes,
         }
     }
+}
+
+/// Whether a model computed numbers that are not finite, which ends its run as diverged and is no failure.
+fn is_divergence(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(san_core::Error::NotFinite { .. }))
+}
+
+fn finite(number: f64, what: &'static str) -> Result<f64, san_core::Error> {
+    if number.is_finite() { Ok(number) } else { Err(san_core::Error::NotFinite { what }) }
 }
 
 /// The file for the server of a set whose answers are not public; its score is pending.

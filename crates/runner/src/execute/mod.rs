@@ -24,6 +24,7 @@ use san_core::{Layout, Trainables};
 
 use crate::cell::Cell;
 use crate::context::Context;
+use crate::error::RunError;
 use crate::experiment::Input;
 use crate::training::Session;
 
@@ -71,6 +72,19 @@ pub fn execute(
         Input::Image(image) => images::execute(cell, image, context, folder, session),
         Input::Text(_) | Input::Questions(_) => language::execute(cell, context, folder, session),
     }
+}
+
+/// Refuses data that are not what the cell was planned with.
+fn require_planned_data(cell: &Cell, found: &str) -> Result<(), RunError> {
+    if found == cell.data_checksum { Ok(()) } else { Err(RunError::Changed { set: cell.set.clone() }) }
+}
+
+/// Refuses weights that are not what the cell was planned with.
+fn require_planned_weights(cell: &Cell, found: &str) -> Result<(), RunError> {
+    if found == cell.weights_checksum {
+        return Ok(());
+    }
+    Err(RunError::ChangedWeights { backbone: cell.backbone.clone() })
 }
 
 /// A set of which `read` samples were read; what was trained on is not counted yet.

@@ -16,7 +16,7 @@ use report::record::Dataset;
 use tch::{Tensor, no_grad};
 
 use super::material::{Answer, Exam, Judged, Material, Pictures};
-use super::{dataset, splits};
+use super::{dataset, require_planned_data, splits};
 use crate::cell::Cell;
 use crate::context::{Context, Features, LoadedLanguageModel};
 use crate::experiment::QuestionProtocol;
@@ -38,6 +38,7 @@ pub(super) fn material(
         bail!("questions about pictures want a model that sees them")
     };
     let suite = context.questions(&cell.sets, &cell.data, protocol.picture.image_size)?;
+    require_planned_data(cell, suite.checksum())?;
     let (train, read) = splits(cell.stage);
     let conversations = suite.conversations(train)?;
     let mut album = Album::default();

@@ -6,11 +6,11 @@ use std::rc::Rc;
 use anyhow::Result;
 use backbones::generate::Continuation;
 use data_loaders::Split;
-use data_loaders::text::{Row, Score, TextSet, continuation, evaluation_prompt, examples};
+use data_loaders::text::{Row, Score, TextSet, continuation, evaluation_prompt, examples, suite_checksum};
 use report::record::Dataset;
 
 use super::material::{Answer, Blind, Exam, Judged, Material, Pictures};
-use super::{dataset, splits};
+use super::{dataset, require_planned_data, splits};
 use crate::cell::Cell;
 use crate::context::{Context, LoadedLanguageModel};
 use crate::experiment::TextProtocol;
@@ -23,6 +23,7 @@ pub(super) fn material(
     context: &mut Context,
 ) -> Result<Material> {
     let sets = context.texts(&cell.sets, &cell.data)?;
+    require_planned_data(cell, &suite_checksum(&sets))?;
     let (train, read) = splits(cell.stage);
     let rows = sets.first().map_or(&[][..], |set| set.rows(train));
     let (examples, truncation) =

@@ -30,6 +30,7 @@ use serde::Serialize;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::files::writing;
+use crate::messages::message;
 use crate::signals::StopFlag;
 
 /// How a backbone is trained.
@@ -195,7 +196,10 @@ fn train<B: Send>(
                 bar.set_message(format!("loss {value:.3}"));
             }
             if bar.is_hidden() && step % 1000 == 0 {
-                eprintln!("step {step}: loss {value:.3}, {:.0} s", started.elapsed().as_secs_f64());
+                message(format_args!(
+                    "step {step}: loss {value:.3}, {:.0} s",
+                    started.elapsed().as_secs_f64()
+                ));
             }
         }
         bar.finish_and_clear();

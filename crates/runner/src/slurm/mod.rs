@@ -65,6 +65,8 @@ pub struct Submission {
     pub experiment: String,
     /// Name of the profile.
     pub profile: String,
+    /// Data and protocol: see [`Plan::settings`].
+    pub settings: serde_json::Value,
     /// Name of the device.
     pub device: String,
     /// Compute threads of a task.
@@ -115,6 +117,7 @@ impl Submission {
             results: PathBuf::new(),
             experiment: plan.experiment.clone(),
             profile: plan.profile.clone(),
+            settings: plan.settings.clone(),
             device: "auto".into(),
             threads: 1,
             checkpoint_every: 60.0,

@@ -1,7 +1,7 @@
 //! SAN on a host: another method's own scaling of a projection's rows is propagated into the next one.
 //!
 //! The authors call SAN a plug-in for LoRA and DoRA that adds no parameters; how an update yields a
-//! scaling vector is this project's reading (facts: san.md section 4). The host's update is left as it is
+//! scaling vector is this project's reading (docs/method.md, section 3). The host's update is left as it is
 //! (its rows are scaled already); the anterior site's scaling p is multiplied into the input, W diag(p).
 
 use std::collections::BTreeMap;

@@ -130,7 +130,7 @@ impl RowNorms {
     }
 
     /// ||(W + B A)_i||, `[K, outputs]`, without a matrix of W's size: ||W_i||^2 + 2 B_i (W A^T)_i +
-    /// B_i G B_i^T with the Gram matrix G = A A^T (facts: san.md section 4).
+    /// B_i G B_i^T with the Gram matrix G = A A^T (docs/method.md, section 3).
     pub(super) fn after(&self) -> Tensor {
         let (a, b) = (self.update.all_a(), self.update.all_b());
         let transposed = a.transpose(1, 2);

@@ -4,11 +4,17 @@
 //! many of them into tables and figures. The file holds all that a sceptical reader would ask for:
 //! the resolved configuration, checksums of data and weights, the code's commit, the machine, the
 //! parameters counted apart, and times and memory. Unknown fields are refused, so that a record of
-//! another schema is never misread.
+//! another schema is never misread; the checksums of the other files of the run, and of the record
+//! itself, show what was altered later.
 
+mod integrity;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+
+pub use integrity::canonical_hash;
 
 /// Version of the record's layout; raised whenever a field changes its meaning.
 pub const SCHEMA: u32 = 1;
@@ -18,6 +24,9 @@ pub const RECORD_FILE: &str = "record.json";
 
 /// Name of the adapter-only weights in a cell's folder (safetensors; f32; leading stack dimension).
 pub const ADAPTER_FILE: &str = "adapter.safetensors";
+
+/// Name of the file with the resolved configuration of a run.
+pub const CONFIGURATION_FILE: &str = "cell.json";
 
 /// Name of the file with a line a step.
 pub const STEPS_FILE: &str = "steps.jsonl";
@@ -61,6 +70,12 @@ pub struct Record {
     pub cost: Cost,
     /// Where and with what it was made.
     pub provenance: Provenance,
+    /// blake3, in hex, of every other file in the run's folder, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub files: BTreeMap<String, String>,
+    /// blake3, in hex, of this file with the digits of this field replaced by zeros.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checksum: Option<String>,
 }
 
 /// What a cell is for.
@@ -79,7 +94,7 @@ pub enum Stage {
 pub enum State {
     /// Trained to the last step.
     Finished,
-    /// Stopped before a step whose loss or gradient was not finite; it has no test metric.
+    /// A loss, a gradient, a trained parameter or a logit was not finite; it has no test metric.
     Diverged,
 }
 
@@ -257,11 +272,11 @@ pub struct Provenance {
     pub finished_at: u64,
 }
 
-/// A record could not be read or written.
+/// A record could not be read, or is not what was written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The file could not be read.
-    #[error("cannot read the record {path}")]
+    #[error("cannot read the record {path}: {source}")]
     Read {
         /// The record's file.
         path: PathBuf,
@@ -276,15 +291,38 @@ pub enum RecordError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The record, or a file that it lists, contradicts it.
+    #[error("{path} {reason}; remove the folder {}, and `san run` trains it again", folder_of(path).display())]
+    Altered {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, as a clause.
+        reason: String,
+    },
 }
 
 impl Record {
-    /// Reads one record.
-    ///
-    /// # Errors
-    /// When the file is missing, or is not a record of this schema.
-    pub fn read(path: &Path) -> Result<Self, RecordError> {
-        let text = std::fs::read(path).map_err(|source| RecordError::Read { path: path.into(), source })?;
-        serde_json::from_slice(&text).map_err(|source| RecordError::Parse { path: path.into(), source })
+    /// Why the record cannot be true, where its fields contradict each other.
+    pub fn contradiction(&self) -> Option<String> {
+        match (self.state, self.metrics.accuracy) {
+            (State::Finished, None) => Some("it is finished and has no accuracy".into()),
+            (State::Diverged, Some(accuracy)) => Some(format!("it diverged and has the accuracy {accuracy}")),
+            (State::Finished, Some(accuracy)) if !(0.0..=1.0).contains(&accuracy) => {
+                Some(format!("its accuracy {accuracy} is outside [0, 1]"))
+            }
+            (State::Finished, _) => {
+                let outside =
+                    self.metrics.evaluations.iter().find(|one| !(0.0..=1.0).contains(&one.accuracy));
+                outside.map(|one| {
+                    format!("its accuracy {} on {} is outside [0, 1]", one.accuracy, one.dataset.name)
+                })
+            }
+            _ => None,
+        }
     }
+}
+
+/// The folder that a file lies in.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }

@@ -1,0 +1,203 @@
+//! Hashes of files' contents, kept from one command to the next.
+//!
+//! A checksum of data has to cover every byte that a model sees, and the pictures of a large mixture take minutes to
+//! read. So a hash is kept under the identity of the file (device, inode, size, times of its last changes) and computed
+//! again as soon as one of these differs. The time of the inode's last change is one of them: it cannot be set from
+//! outside, so that a copy which keeps the modification time is noticed too.
+
+use std::collections::HashMap;
+use std::fs::{self, File, Metadata, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rayon::prelude::*;
+
+/// A file that changed this short a time ago may change again within the same tick of the file system's clock: its hash
+/// is not kept.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What tells a file, and its state, from every other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Identity {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+/// The hashes that are known, and the file that keeps them.
+#[derive(Debug, Default)]
+pub struct FileHashes {
+    path: Option<PathBuf>,
+    known: Mutex<HashMap<Identity, blake3::Hash>>,
+}
+
+impl FileHashes {
+    /// Reads what an earlier command kept in the file at `path`, and keeps what is added there.
+    ///
+    /// A file that is missing or damaged costs time and nothing else: lines that do not carry their own checksum are
+    /// left out.
+    pub fn kept_in(path: PathBuf) -> Self {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let known = text.lines().filter_map(parse_line).collect();
+        Self { path: Some(path), known: Mutex::new(known) }
+    }
+
+    /// The blake3 hash of each file, in their order; those that are not known are read, in parallel.
+    ///
+    /// # Errors
+    /// The first file that cannot be read, with the reason.
+    pub fn of(&self, paths: &[&Path]) -> Result<Vec<blake3::Hash>, (PathBuf, io::Error)> {
+        let hash = |path: &&Path| self.of_one(path).map_err(|error| (path.to_path_buf(), error));
+        let results: Vec<_> = paths.par_iter().map(hash).collect();
+        let found = results.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let mut lines = String::new();
+        for (_, added) in &found {
+            if let Some((identity, hash)) = added {
+                self.known().insert(*identity, *hash);
+                lines += &format_line(identity, hash);
+            }
+        }
+        self.append(&lines);
+        Ok(found.into_iter().map(|(hash, _)| hash).collect())
+    }
+
+    /// The hash of a file, and what is to be kept of it.
+    fn of_one(&self, path: &Path) -> io::Result<(blake3::Hash, Option<(Identity, blake3::Hash)>)> {
+        let identity = Identity::of(&fs::metadata(path)?);
+        if let Some(hash) = self.known().get(&identity) {
+            return Ok((*hash, None));
+        }
+        let mut hasher = blake3::Hasher::new();
+        let mut file = File::open(path)?;
+        io::copy(&mut file, &mut hasher)?;
+        let hash = hasher.finalize();
+        // Kept only if the file is what it was before it was read.
+        let after = file.metadata()?;
+        let settled = Identity::of(&after) == identity && is_settled(&after);
+        Ok((hash, settled.then_some((identity, hash))))
+    }
+
+    /// An entry is whole when it is inserted, so that a panic elsewhere leaves the map valid.
+    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Identity, blake3::Hash>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Appends in one call, because several workers may write; a folder that cannot be written costs time, nothing else.
+    fn append(&self, lines: &str) {
+        let Some(path) = self.path.as_deref().filter(|_| !lines.is_empty()) else { return };
+        let write = || OpenOptions::new().append(true).create(true).open(path)?.write_all(lines.as_bytes());
+        let _: io::Result<()> = write();
+    }
+}
+
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+}
+
+/// Whether the last change of a file is long enough ago to show in its times.
+fn is_settled(metadata: &Metadata) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let last = metadata.mtime().max(metadata.ctime());
+    u64::try_from(last).is_ok_and(|last| Duration::from_secs(last) + SETTLED < now)
+}
+
+/// A line of the file: the identity, the hash, and a checksum of both.
+fn format_line(identity: &Identity, hash: &blake3::Hash) -> String {
+    let Identity { device, inode, size, modified, changed } = identity;
+    let body = format!(
+        "{device} {inode} {size} {} {} {} {} {}",
+        modified.0,
+        modified.1,
+        changed.0,
+        changed.1,
+        hash.to_hex()
+    );
+    format!("{body} {}\n", check_of(&body))
+}
+
+fn parse_line(line: &str) -> Option<(Identity, blake3::Hash)> {
+    let (body, check) = line.rsplit_once(' ')?;
+    if check_of(body) != check {
+        return None;
+    }
+    let fields: Vec<&str> = body.split(' ').collect();
+    let &[device, inode, size, modified, modified_nanos, changed, changed_nanos, hash] = fields.as_slice()
+    else {
+        return None;
+    };
+    let identity = Identity {
+        device: device.parse().ok()?,
+        inode: inode.parse().ok()?,
+        size: size.parse().ok()?,
+        modified: (modified.parse().ok()?, modified_nanos.parse().ok()?),
+        changed: (changed.parse().ok()?, changed_nanos.parse().ok()?),
+    };
+    Some((identity, blake3::Hash::from_hex(hash).ok()?))
+}
+
+fn check_of(body: &str) -> String {
+    blake3::hash(body.as_bytes()).to_hex()[..8].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file whose times lie in the past, as those of a data set do.
+    fn settled(folder: &Path, name: &str, contents: &[u8]) -> PathBuf {
+        let path = folder.join(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_hash_that_was_kept_is_used_as_long_as_the_file_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = settled(folder.path(), "a.png", b"one");
+        let kept = folder.path().join("hashes");
+        let identity = Identity::of(&fs::metadata(&path).unwrap());
+        // A lie shows who reads it.
+        let lie = blake3::hash(b"a lie");
+        fs::write(&kept, format_line(&identity, &lie)).unwrap();
+        let hash = |of: &Path| FileHashes::kept_in(kept.clone()).of(&[of]).unwrap()[0];
+        assert_eq!(hash(&path), lie);
+        fs::write(&path, b"two").unwrap();
+        assert_eq!(hash(&path), blake3::hash(b"two"), "same length, other times");
+        let damaged = format_line(&identity, &lie).replace(&lie.to_hex()[..4], "0000");
+        fs::write(&kept, damaged).unwrap();
+        assert_eq!(hash(&path), blake3::hash(b"two"));
+    }
+
+    #[test]
+    fn the_hash_of_a_file_that_changed_just_now_is_not_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = settled(folder.path(), "a.png", b"one");
+        let kept = folder.path().join("hashes");
+        assert_eq!(FileHashes::kept_in(kept.clone()).of(&[&path]).unwrap(), [blake3::hash(b"one")]);
+        assert!(!kept.exists());
+        // Beyond the limit it is, by this process and by the next one.
+        std::thread::sleep(SETTLED + Duration::from_millis(1100));
+        FileHashes::kept_in(kept.clone()).of(&[&path]).unwrap();
+        let line = fs::read_to_string(&kept).unwrap();
+        assert_eq!(parse_line(line.trim_end()).unwrap().1, blake3::hash(b"one"));
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_named() {
+        let (path, error) = FileHashes::default().of(&[Path::new("missing.png")]).unwrap_err();
+        assert_eq!((path, error.kind()), ("missing.png".into(), io::ErrorKind::NotFound));
+    }
+}

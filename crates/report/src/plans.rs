@@ -1,0 +1,192 @@
+//! Which runs make up a table: what the commands of an experiment have asked for so far.
+//!
+//! A store holds runs of former settings too, and of one table's runs some may not be finished. So each `san run` adds
+//! the runs that it asked for to the plan of their settings (data and protocol), in `plans/` of the store. A later
+//! command that asks for a part of them, for other methods, or at the same time as another one, adds to the plan and
+//! takes nothing out of it; a run whose learning rate was chosen again takes the place of the former one.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::ReportError;
+use crate::files::write_atomically;
+use crate::record::canonical_hash;
+
+/// Folder of the plans in a store.
+pub const PLANS_FOLDER: &str = "plans";
+
+/// The lock that commands take while they change a plan.
+const LOCK: &str = ".lock";
+
+/// A place in a table; one run fills it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Place {
+    /// Name of the backbone; each has a table of its own.
+    pub backbone: String,
+    /// The row.
+    pub label: String,
+    /// The data set, or the suite where one model learns from all sets.
+    pub dataset: String,
+    /// The seed.
+    pub seed: u64,
+}
+
+/// A run that was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlannedRun {
+    /// Name of its folder.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
+/// The runs of one experiment, profile and choice of settings.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunPlan {
+    /// Data and protocol, which all runs share except for what is tuned.
+    pub settings: Value,
+    /// By place, in order.
+    pub runs: Vec<PlannedRun>,
+}
+
+impl RunPlan {
+    /// The first digits of the settings' hash: what tells one plan of a store from another.
+    pub fn id(&self) -> String {
+        canonical_hash(&self.settings)[..8].to_owned()
+    }
+
+    /// Adds runs; each takes its place from the run that had it.
+    fn add(&mut self, runs: Vec<PlannedRun>) {
+        let places = self.runs.drain(..).chain(runs).map(|run| (run.place, run.name));
+        let places: BTreeMap<Place, String> = places.collect();
+        self.runs = places.into_iter().map(|(place, name)| PlannedRun { name, place }).collect();
+    }
+
+    /// Adds the runs of this plan to the plan of the same settings in the store.
+    ///
+    /// # Errors
+    /// When the store cannot be written, or its plan cannot be read.
+    pub fn add_to(&self, store: &Path) -> Result<(), ReportError> {
+        let folder = store.join(PLANS_FOLDER);
+        let write = |path: &Path, source| ReportError::Write { path: path.into(), source };
+        fs::create_dir_all(&folder).map_err(|error| write(&folder, error))?;
+        let lock = folder.join(LOCK);
+        let held = File::create(&lock).and_then(|file| file.lock().map(|()| file));
+        let _held = held.map_err(|error| write(&lock, error))?;
+        let path = folder.join(format!("{}.json", self.id()));
+        let mut plan = if path.is_file() {
+            read(&path)?
+        } else {
+            Self { settings: self.settings.clone(), runs: Vec::new() }
+        };
+        plan.add(self.runs.clone());
+        let text = serde_json::to_vec_pretty(&plan).map_err(|error| write(&path, error.into()))?;
+        write_atomically(&path, |scratch| fs::write(scratch, text))
+    }
+}
+
+/// The plans of a store, in the order of their names; empty where nothing was ever run.
+///
+/// # Errors
+/// When one cannot be read.
+pub fn plans_of(store: &Path) -> Result<Vec<RunPlan>, ReportError> {
+    let folder = store.join(PLANS_FOLDER);
+    if !folder.is_dir() {
+        return Ok(Vec::new());
+    }
+    let error = |source| ReportError::Folder { path: folder.clone(), source };
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(&folder).map_err(error)? {
+        let path = entry.map_err(error)?.path();
+        if path.extension().is_some_and(|ending| ending == "json") && !is_hidden(&path) {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+fn read(path: &Path) -> Result<RunPlan, ReportError> {
+    let refused = |reason: String| ReportError::Plan { path: PathBuf::from(path), reason };
+    let text = fs::read(path).map_err(|error| refused(error.to_string()))?;
+    let plan: RunPlan = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+    if path.file_stem().is_none_or(|stem| stem.to_string_lossy() != plan.id()) {
+        return Err(refused("its settings are not those that it is named by".into()));
+    }
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn plan(epochs: u64, runs: &[(&str, u64, &str)]) -> RunPlan {
+        let run = |(label, seed, name): &(&str, u64, &str)| PlannedRun {
+            name: (*name).into(),
+            place: Place {
+                backbone: "vit_micro".into(),
+                label: (*label).into(),
+                dataset: "a".into(),
+                seed: *seed,
+            },
+        };
+        RunPlan { settings: json!({"epochs": epochs}), runs: runs.iter().map(run).collect() }
+    }
+
+    fn names(store: &Path) -> Vec<Vec<String>> {
+        let plans = plans_of(store).unwrap();
+        plans.into_iter().map(|plan| plan.runs.into_iter().map(|run| run.name).collect()).collect()
+    }
+
+    #[test]
+    fn a_command_that_asks_for_a_part_leaves_the_rest_of_the_plan_as_it_is() {
+        let store = tempfile::tempdir().unwrap();
+        assert!(plans_of(store.path()).unwrap().is_empty());
+        plan(2, &[("lora", 0, "a"), ("lora", 1, "b"), ("san", 0, "c")]).add_to(store.path()).unwrap();
+        plan(2, &[("lora", 1, "d")]).add_to(store.path()).unwrap();
+        assert_eq!(names(store.path()), [["a", "d", "c"]]);
+        plan(3, &[("lora", 1, "e")]).add_to(store.path()).unwrap();
+        assert_eq!(names(store.path()).concat().len(), 4, "other settings have a plan of their own");
+    }
+
+    #[test]
+    fn commands_at_the_same_time_lose_nothing_of_each_other() {
+        let store = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for seed in 0..8 {
+                let store = store.path();
+                scope.spawn(move || {
+                    plan(2, &[("lora", seed, &format!("run {seed}"))]).add_to(store).unwrap();
+                });
+            }
+        });
+        assert_eq!(names(store.path())[0].len(), 8);
+    }
+
+    #[test]
+    fn a_plan_that_was_altered_is_refused_by_name() {
+        let store = tempfile::tempdir().unwrap();
+        let plan = plan(2, &[("lora", 0, "a")]);
+        plan.add_to(store.path()).unwrap();
+        let path = store.path().join(PLANS_FOLDER).join(format!("{}.json", plan.id()));
+        let text = fs::read_to_string(&path).unwrap();
+        for altered in [text.replace("\"epochs\": 2", "\"epochs\": 3"), text[..20].to_owned()] {
+            fs::write(&path, altered).unwrap();
+            let message = plans_of(store.path()).unwrap_err().to_string();
+            assert!(message.contains(path.to_str().unwrap()), "{message}");
+        }
+    }
+}

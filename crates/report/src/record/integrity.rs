@@ -1,0 +1,159 @@
+//! What protects a record: its own checksum, those of the files next to it, and the hash that names its folder.
+//!
+//! A bit that flipped on a disk, a file copied from another run, or a number edited by hand must not reach a table. So a
+//! record is written with a checksum of its own text and of every file of its run, and whoever reads one of them
+//! compares first.
+
+use std::path::Path;
+
+use super::{ADAPTER_FILE, CONFIGURATION_FILE, Record, RecordError, folder_of};
+
+/// The digits that stand in the place of a record's checksum while it is computed.
+const BLANK: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+impl Record {
+    /// Reads one record and compares it with its own checksum.
+    ///
+    /// # Errors
+    /// When the file is missing, is not a record of this schema, or was altered.
+    pub fn read(path: &Path) -> Result<Self, RecordError> {
+        let text = std::fs::read(path).map_err(|source| RecordError::Read { path: path.into(), source })?;
+        let record: Self = serde_json::from_slice(&text)
+            .map_err(|source| RecordError::Parse { path: path.into(), source })?;
+        let altered = |reason: &str| RecordError::Altered { path: path.into(), reason: reason.into() };
+        match &record.checksum {
+            Some(checksum) if checksum_of(&text, checksum).as_ref() != Some(checksum) => {
+                return Err(altered("does not have the checksum that it names"));
+            }
+            None if !record.files.is_empty() => return Err(altered("has lost its checksum")),
+            _ => {}
+        }
+        Ok(record)
+    }
+
+    /// The record as a file, with its checksum in it.
+    ///
+    /// # Errors
+    /// When it does not read back as it is, because a number is not finite.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
+        let blank = Self { checksum: Some(BLANK.into()), ..self.clone() };
+        let mut text = serde_json::to_string_pretty(&blank)?;
+        text.push('\n');
+        let read: Self = serde_json::from_str(&text)?;
+        if read != blank {
+            return Err(serde::ser::Error::custom("a number in the record is not finite"));
+        }
+        let checksum = blake3::hash(text.as_bytes()).to_hex();
+        if let Some(place) = text.rfind(BLANK) {
+            text.replace_range(place..place + BLANK.len(), &checksum);
+        }
+        Ok(text.into_bytes())
+    }
+
+    /// Reads a file next to the record at `path`, as it was when the record was written.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its contents have changed since. Records of former versions list no files: what lies
+    /// next to them is read as it is.
+    pub fn read_file(&self, path: &Path, name: &str) -> Result<Vec<u8>, RecordError> {
+        let file = folder_of(path).join(name);
+        let altered = |reason: String| RecordError::Altered { path: file.clone(), reason };
+        let contents = std::fs::read(&file).map_err(|error| altered(format!("cannot be read: {error}")))?;
+        match self.files.get(name) {
+            None if self.files.is_empty() => Ok(contents),
+            None => Err(altered("is not a file that its record lists".into())),
+            Some(listed) if blake3::hash(&contents).to_hex().as_str() == listed => Ok(contents),
+            Some(_) => Err(altered("has changed since its record was written".into())),
+        }
+    }
+
+    /// Compares the run's folder with the record at `path`: its name, its configuration, and each file that is listed,
+    /// except the adapter, whose size may be a model's; whoever reads that compares it then.
+    ///
+    /// # Errors
+    /// With the first file that differs.
+    pub fn check_folder(&self, path: &Path) -> Result<(), RecordError> {
+        if self.files.is_empty() {
+            return Ok(()); // of a former version
+        }
+        let altered =
+            |file: &Path, reason: &str| RecordError::Altered { path: file.into(), reason: reason.into() };
+        if folder_of(path).file_name().and_then(|name| name.to_str()) != Some(self.cell.as_str()) {
+            return Err(altered(path, "belongs into another folder"));
+        }
+        for name in self.files.keys().filter(|name| *name != ADAPTER_FILE) {
+            let contents = self.read_file(path, name)?;
+            if name == CONFIGURATION_FILE {
+                let file = folder_of(path).join(name);
+                let value: serde_json::Value =
+                    serde_json::from_slice(&contents).map_err(|error| altered(&file, &error.to_string()))?;
+                if canonical_hash(&value) != self.cell {
+                    return Err(altered(&file, "is not the configuration that names its folder"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The checksum of a record's text that names `checksum`, if it does.
+fn checksum_of(text: &[u8], checksum: &str) -> Option<String> {
+    let text = std::str::from_utf8(text).ok()?;
+    let place = text.rfind(checksum).filter(|_| checksum.len() == BLANK.len())?;
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(text[..place].as_bytes()).update(BLANK.as_bytes());
+    hasher.update(text[place + checksum.len()..].as_bytes());
+    Some(hasher.finalize().to_hex().to_string())
+}
+
+/// blake3, in hex, of a value in a form that does not depend on the order of keys: what a run is named by.
+pub fn canonical_hash(value: &serde_json::Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// JSON with sorted keys, whatever order the maps in memory have.
+fn write_canonical(value: &serde_json::Value, text: &mut String) {
+    use serde_json::Value;
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<_> = map.keys().collect();
+            keys.sort();
+            text.push('{');
+            for key in keys {
+                text.push_str(&Value::from(key.as_str()).to_string());
+                text.push(':');
+                write_canonical(&map[key], text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Array(values) => {
+            text.push('[');
+            for value in values {
+                write_canonical(value, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        other => text.push_str(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_canonical_form_does_not_depend_on_the_order_of_keys() {
+        let (mut one, mut two) = (String::new(), String::new());
+        write_canonical(&json!({"b": [1, {"d": 2, "c": 3}], "a": "x\""}), &mut one);
+        let reordered: Value = serde_json::from_str(r#"{"a":"x\"","b":[1,{"c":3,"d":2}]}"#).unwrap();
+        write_canonical(&reordered, &mut two);
+        assert_eq!(one, two);
+        assert_eq!(one, r#"{"a":"x\"","b":[1,{"c":3,"d":2,},],}"#);
+    }
+}

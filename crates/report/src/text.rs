@@ -1,0 +1,76 @@
+//! Text that came from files, made harmless for where it goes: names of data sets, labels and paths may hold anything.
+
+use std::borrow::Cow;
+
+/// The text with control characters shown as escapes, so that a name cannot move the cursor of a terminal or end a line;
+/// line ends and tabulators that are part of a layout stay.
+pub fn printable(text: &str) -> Cow<'_, str> {
+    let hidden = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
+    if !text.contains(hidden) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if hidden(letter) {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// The text in one line: line ends and tabulators become spaces.
+pub(crate) fn one_line(text: &str) -> String {
+    printable(text).replace(['\n', '\t'], " ")
+}
+
+/// The text as a cell of a CSV file that a spreadsheet does not take for a formula: where it would, an apostrophe stands
+/// before it. Numbers stay as they are.
+pub(crate) fn csv_cell(text: &str) -> Cow<'_, str> {
+    let formula =
+        text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text != "-" && text.parse::<f64>().is_err();
+    if formula { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
+}
+
+/// The text as one component of a path: nothing in it leads to another folder.
+pub(crate) fn path_component(text: &str) -> String {
+    let plain = |letter: char| letter.is_alphanumeric() || "._-+()=@".contains(letter);
+    let name: String = text.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
+    if name.chars().all(|letter| letter == '.') { "-".repeat(name.len().max(1)) } else { name }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_are_shown_and_not_sent_to_a_terminal() {
+        assert_eq!(printable("a\u{1b}[31mred"), "a\\u{1b}[31mred");
+        assert_eq!(printable("± plain\n"), "± plain\n");
+        assert_eq!(one_line("a\nb\tc\r"), "a b c\\r");
+    }
+
+    #[test]
+    fn a_cell_is_never_a_formula() {
+        for (text, cell) in [
+            ("=1+1", "'=1+1"),
+            ("@SUM(A1)", "'@SUM(A1)"),
+            ("-cmd", "'-cmd"),
+            ("+1.2 ± 0.3", "'+1.2 ± 0.3"),
+            ("-0.4", "-0.4"),
+            ("-", "-"),
+            ("SAN", "SAN"),
+        ] {
+            assert_eq!(csv_cell(text), cell);
+        }
+    }
+
+    #[test]
+    fn a_component_of_a_path_stays_where_it_is() {
+        assert_eq!(path_component("../../etc"), "..-..-etc");
+        assert_eq!(path_component(".."), "--");
+        assert_eq!(path_component("SAN (full)"), "SAN-(full)");
+        assert_eq!(path_component(""), "-");
+    }
+}

@@ -1,0 +1,56 @@
+//! Fixes in the program what its records say of it: commit, uncommitted changes, and the version of libtorch.
+//!
+//! They are read when the program is built, not when it runs: it may be run in any folder, and the code may have changed
+//! since.
+
+use std::process::Command;
+
+#[path = "../../tools/rpath.rs"]
+#[allow(dead_code)]
+mod rpath;
+
+/// What the program is made of, from this crate's folder.
+const SOURCES: [&str; 12] = [
+    "../san-core/src",
+    "../backbones/src",
+    "../data-loaders/src",
+    "../report/src",
+    "src",
+    "build.rs",
+    "../../tools/rpath.rs",
+    "../../Cargo.toml",
+    "../../Cargo.lock",
+    "../../assets",
+    "../../datasets",
+    "../../results/reference",
+];
+
+fn main() {
+    let libtorch = rpath::link();
+    let commit = git(&["rev-parse", "HEAD"]).unwrap_or_else(|| "unknown".into());
+    let changes = git(&[&["status", "--porcelain", "--"][..], &SOURCES].concat());
+    let modified = changes.is_none_or(|changes| !changes.is_empty());
+    let state = if modified { ", modified" } else { "" };
+    let version = std::env::var("CARGO_PKG_VERSION").unwrap_or_default();
+    println!("cargo::rustc-env=SAN_COMMIT={commit}");
+    println!("cargo::rustc-env=SAN_MODIFIED={modified}");
+    println!("cargo::rustc-env=SAN_VERSION={version} (commit {commit}{state}; libtorch {libtorch})");
+    for path in SOURCES {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    // The commit: where HEAD points, and what that points to.
+    let head = ["HEAD".into()].into_iter().chain(git(&["symbolic-ref", "-q", "HEAD"]));
+    for name in head.chain(["packed-refs".into()]) {
+        if let Some(path) =
+            git(&["rev-parse", "--git-path", &name]).filter(|path| std::path::Path::new(path).exists())
+        {
+            println!("cargo::rerun-if-changed={path}");
+        }
+    }
+}
+
+/// What git prints in this crate's folder; none without git or outside of a repository.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
