@@ -6,7 +6,7 @@
 use backbones::language::{LanguageArchitecture as _, LanguageModel, SHARED};
 use backbones::llama;
 use criterion::{Criterion, criterion_group, criterion_main};
-use san_core::attachment::Scope;
+use san_core::nn::attachment::Scope;
 use san_core::{Trainables, Weights, methods};
 use tch::{Device, Kind, Tensor};
 

@@ -8,7 +8,7 @@ use backbones::{Classifier, registry};
 use criterion::{Criterion, criterion_group, criterion_main};
 use san_core::Weights;
 use san_core::methods::{self, REGISTRY};
-use san_core::optimiser::{AdamW, AdamWSettings};
+use san_core::train::adamw::{AdamW, AdamWSettings};
 use tch::{Device, Kind, Tensor};
 
 fn train_step(criterion: &mut Criterion) {

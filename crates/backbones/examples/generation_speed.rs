@@ -8,7 +8,7 @@ use backbones::generate::{Decoding, Limits, Prompts, generate};
 use backbones::language::LanguageArchitecture;
 use backbones::weights::{Target, language};
 use san_core::Attachment;
-use san_core::attachment::Scope;
+use san_core::nn::attachment::Scope;
 use tch::{Device, Kind};
 
 /// Timed passes, of which the best counts; one more before them warms up.

@@ -12,7 +12,7 @@ use backbones::language::LanguageArchitecture;
 use backbones::tokenizer::Tokenizer;
 use backbones::weights::{self, Target};
 use san_core::Attachment;
-use san_core::attachment::Scope;
+use san_core::nn::attachment::Scope;
 use serde_json::Value;
 use tch::Device;
 

@@ -6,7 +6,7 @@
 //! product of g with the stage's Jacobian. What a method attached is a function of its trained tensors
 //! within each stage, so their parts add up.
 
-use san_core::trainables::GradientSum;
+use san_core::train::trainables::GradientSum;
 use san_core::{Error, Trainables};
 use tch::{Tensor, no_grad};
 

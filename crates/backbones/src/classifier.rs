@@ -1,8 +1,8 @@
 //! A backbone with a trained linear head.
 
-use san_core::attachment::Scope;
-use san_core::layout::HeadSpec;
-use san_core::parameter::{Parameter, linear};
+use san_core::nn::attachment::Scope;
+use san_core::nn::parameter::{Parameter, linear};
+use san_core::spec::model::HeadSpec;
 use san_core::{Attachment, Error, Layout, Trainables, Weights};
 use tch::Tensor;
 
@@ -36,7 +36,7 @@ impl Classifier {
         })
     }
 
-    /// A model of plain weights, the head among them, as [`san_core::merge::merge`] makes them.
+    /// A model of plain weights, the head among them, as [`san_core::adapters::merge::merge`] makes them.
     ///
     /// # Errors
     /// When a tensor is missing.

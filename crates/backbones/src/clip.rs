@@ -5,13 +5,13 @@
 //! spelling), configuration fields those of their `config.json`. What LLaVA reads is the patch tokens behind an inner
 //! block. SAN's wiring is the ViT's, each of q, k and v being a site (docs/method.md, section 2).
 
-use san_core::attachment::Scope;
-use san_core::branch::Branch;
-use san_core::init::Init;
-use san_core::layout::{BranchKind, Layout, Role, SiteSpec};
-use san_core::parameter::Parameter;
-use san_core::site::{Norm, Site};
-use san_core::wiring::Anteriors;
+use san_core::nn::attachment::Scope;
+use san_core::nn::branch::Branch;
+use san_core::nn::parameter::Parameter;
+use san_core::nn::site::{Norm, Site};
+use san_core::spec::init::Init;
+use san_core::spec::model::{BranchKind, Layout, Role, SiteSpec};
+use san_core::spec::wiring::Anteriors;
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;

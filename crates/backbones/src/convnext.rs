@@ -4,13 +4,13 @@
 //! MLP is linear maps and a norm is over the last dimension. SAN's wiring (docs/method.md, section 2): a
 //! block is a chain depthwise -> first linear -> second linear, and each block reads the one before.
 
-use san_core::attachment::Scope;
-use san_core::branch::Branch;
-use san_core::init::Init;
-use san_core::layout::{BranchKind, Layout, Role, SiteSpec};
-use san_core::parameter::{Parameter, scale};
-use san_core::site::{Norm, Site};
-use san_core::wiring::Anteriors;
+use san_core::nn::attachment::Scope;
+use san_core::nn::branch::Branch;
+use san_core::nn::parameter::{Parameter, scale};
+use san_core::nn::site::{Norm, Site};
+use san_core::spec::init::Init;
+use san_core::spec::model::{BranchKind, Layout, Role, SiteSpec};
+use san_core::spec::wiring::Anteriors;
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;

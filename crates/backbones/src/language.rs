@@ -1,6 +1,6 @@
 //! Language models: what runs and scores them, whatever their architecture.
 
-use san_core::attachment::Scope;
+use san_core::nn::attachment::Scope;
 use san_core::{Error, Layout};
 use tch::{Device, Kind, Tensor};
 

@@ -1,7 +1,7 @@
 //! Backbones over sites: one model, one file, each with its published configuration and key names.
 //!
 //! A model describes itself as a [`san_core::Layout`] and is built from a
-//! [`san_core::attachment::Scope`]; it knows no method. [`registry`] has the configurations by name,
+//! [`san_core::nn::attachment::Scope`]; it knows no method. [`registry`] has the configurations by name,
 //! [`weights`] reads checkpoints strictly, [`classifier`] puts a trained head on top.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
@@ -24,7 +24,7 @@ pub mod weights;
 
 pub use classifier::Classifier;
 
-use san_core::attachment::Scope;
+use san_core::nn::attachment::Scope;
 use san_core::{Error, Layout, Weights};
 use tch::Tensor;
 

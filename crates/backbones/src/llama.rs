@@ -9,13 +9,13 @@
 use std::rc::Rc;
 
 use san_core::Error;
-use san_core::attachment::Scope;
-use san_core::branch::Branch;
-use san_core::init::Init;
-use san_core::layout::{BranchKind, Layout, Role, SiteSpec};
-use san_core::parameter::{Parameter, is_narrow, linear};
-use san_core::site::{Norm, Site};
-use san_core::wiring::{Anterior, Anteriors, ChannelMap};
+use san_core::nn::attachment::Scope;
+use san_core::nn::branch::Branch;
+use san_core::nn::parameter::{Parameter, is_narrow, linear};
+use san_core::nn::site::{Norm, Site};
+use san_core::spec::init::Init;
+use san_core::spec::model::{BranchKind, Layout, Role, SiteSpec};
+use san_core::spec::wiring::{Anterior, Anteriors, ChannelMap};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 

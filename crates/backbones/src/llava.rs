@@ -8,11 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use san_core::attachment::{Attachment, Scope};
-use san_core::layout::{Layout, Role, SiteSpec};
-use san_core::site::Site;
-use san_core::weights::TensorFile;
-use san_core::wiring::Anteriors;
+use san_core::io::safetensors::TensorFile;
+use san_core::nn::attachment::{Attachment, Scope};
+use san_core::nn::site::Site;
+use san_core::spec::model::{Layout, Role, SiteSpec};
+use san_core::spec::wiring::Anteriors;
 use san_core::{Error, Weights};
 use tch::{Device, Kind, Tensor};
 

@@ -5,13 +5,13 @@
 //! (docs/method.md, section 2): within a block as in ViT; a stage's blocks are entered by the patch
 //! embedding or the reduction before them, and a reduction reads four times the block before.
 
-use san_core::attachment::Scope;
-use san_core::branch::Branch;
-use san_core::init::Init;
-use san_core::layout::{BranchKind, Layout, Role, SiteSpec};
-use san_core::parameter::Parameter;
-use san_core::site::{Norm, Site};
-use san_core::wiring::{Anteriors, ChannelMap};
+use san_core::nn::attachment::Scope;
+use san_core::nn::branch::Branch;
+use san_core::nn::parameter::Parameter;
+use san_core::nn::site::{Norm, Site};
+use san_core::spec::init::Init;
+use san_core::spec::model::{BranchKind, Layout, Role, SiteSpec};
+use san_core::spec::wiring::{Anteriors, ChannelMap};
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};

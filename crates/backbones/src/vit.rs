@@ -6,13 +6,13 @@
 
 use std::rc::Rc;
 
-use san_core::attachment::Scope;
-use san_core::branch::{Branch, Prompts};
-use san_core::init::Init;
-use san_core::layout::{BranchKind, Layout, Part, Role, SiteSpec};
-use san_core::parameter::{Parameter, scale};
-use san_core::site::{Norm, Site};
-use san_core::wiring::{Anteriors, ChannelMap};
+use san_core::nn::attachment::Scope;
+use san_core::nn::branch::{Branch, Prompts};
+use san_core::nn::parameter::{Parameter, scale};
+use san_core::nn::site::{Norm, Site};
+use san_core::spec::init::Init;
+use san_core::spec::model::{BranchKind, Layout, Part, Role, SiteSpec};
+use san_core::spec::wiring::{Anteriors, ChannelMap};
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;

@@ -10,8 +10,8 @@ mod shards;
 
 use std::path::Path;
 
-use san_core::layout::HeadSpec;
-use san_core::weights::TensorFile;
+use san_core::io::safetensors::TensorFile;
+use san_core::spec::model::HeadSpec;
 use san_core::{Error, Layout, Weights};
 
 pub(crate) use language::{Collected, check_config};

@@ -8,9 +8,9 @@ use std::path::Path;
 
 use backbones::{Architecture, Backbone, clip};
 use common::{assert_close, method};
-use san_core::attachment::{Attachment, Scope};
+use san_core::io::safetensors::TensorFile;
 use san_core::methods;
-use san_core::weights::TensorFile;
+use san_core::nn::attachment::{Attachment, Scope};
 use san_core::{Error, Weights};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
@@ -145,7 +145,8 @@ fn san_under_every_wiring_starts_as_the_frozen_tower_and_merges() {
         let (attachment, tuned) = built(&trainables);
         let moved = (&tuned - fixture.get("features")).abs().max();
         assert!(f64::try_from(moved).unwrap() > 1e-2, "{wiring}");
-        let merged = san_core::merge::merge(&layout, &weights, &attachment, &trainables, 0).unwrap();
+        let merged =
+            san_core::adapters::merge::merge(&layout, &weights, &attachment, &trainables, 0).unwrap();
         assert_close(wiring, &build(&config, &merged).features(input), &tuned, TOLERANCE);
     }
 }

@@ -7,10 +7,10 @@ mod common;
 use std::collections::BTreeMap;
 
 use common::{Fixture, Model, Tuned, assert_close, method, tuned};
-use san_core::adapter_file::{self, AdapterHeader};
-use san_core::attachment::Attachment;
-use san_core::merge::merge;
+use san_core::adapters::file::{self as adapter_file, AdapterHeader};
+use san_core::adapters::merge::merge;
 use san_core::methods::{Method, REGISTRY};
+use san_core::nn::attachment::Attachment;
 use san_core::{Error, Weights};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor, no_grad};

@@ -114,10 +114,11 @@ fn models_of_full_size_equal_timms() {
         let layout = architecture.layout(name);
         let file = folder.path().join("model.safetensors");
         let weights = backbones::weights::read(&file, &*architecture, &layout).unwrap().weights;
-        let expected = san_core::weights::TensorFile::read(&folder.path().join("expected.safetensors"));
+        let expected =
+            san_core::io::safetensors::TensorFile::read(&folder.path().join("expected.safetensors"));
         let expected = expected.unwrap().tensors;
         let attachment = san_core::Attachment::default();
-        let model = architecture.build(&san_core::attachment::Scope::new(&weights, &attachment)).unwrap();
+        let model = architecture.build(&san_core::nn::attachment::Scope::new(&weights, &attachment)).unwrap();
         let features = tch::no_grad(|| model.features(&expected["input"]));
         let difference = f64::try_from((features - &expected["features"]).abs().max()).unwrap();
         println!("{name}: largest difference {difference:.1e}");

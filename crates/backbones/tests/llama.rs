@@ -10,9 +10,9 @@ use backbones::generate::{Continuation, Decoding, Limits, Prompts, generate, lik
 use backbones::language::{Cache, LanguageArchitecture, LanguageModel};
 use backbones::llama;
 use common::{assert_close, method};
-use san_core::attachment::{Attachment, Scope};
+use san_core::io::safetensors::TensorFile;
 use san_core::methods;
-use san_core::weights::TensorFile;
+use san_core::nn::attachment::{Attachment, Scope};
 use san_core::{Trainables, Weights};
 use serde_json::json;
 use tch::{Device, Kind, Tensor, no_grad};

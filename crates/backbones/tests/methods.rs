@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use backbones::Classifier;
 use common::{Fixture, Tuned, assert_close, method, tuned};
-use san_core::merge::merge;
+use san_core::adapters::merge::merge;
 use serde_json::{Value, json};
 use tch::Tensor;
 

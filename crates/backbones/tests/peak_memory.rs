@@ -11,7 +11,7 @@
 use backbones::{Architecture, Classifier, vit};
 use san_core::Weights;
 use san_core::methods::{self, REGISTRY};
-use san_core::optimiser::{AdamW, AdamWSettings};
+use san_core::train::adamw::{AdamW, AdamWSettings};
 use serde_json::Map;
 use tch::{Device, Kind, Tensor};
 

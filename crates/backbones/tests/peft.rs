@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use common::{Fixture, Tuned, assert_close, method, tuned};
 use san_core::Error;
-use san_core::peft_format::{export, import};
-use san_core::weights::{TensorFile, write_tensors};
+use san_core::adapters::peft::{export, import};
+use san_core::io::safetensors::{TensorFile, write_tensors};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor, no_grad};
 

@@ -68,7 +68,7 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
         // Two different runs: the second one's trained tensors are moved.
         let _ = tch::no_grad(|| stacked.trainables.values().get(1).f_mul_scalar_(1.1).unwrap());
         let rows = |run: i64| -> BTreeMap<_, _> {
-            let one = |(spec, tensor): (&san_core::trainables::TrainableSpec, &tch::Tensor)| {
+            let one = |(spec, tensor): (&san_core::spec::trainable::TrainableSpec, &tch::Tensor)| {
                 (spec.name.clone(), tensor.get(run).detach())
             };
             stacked.trainables.iter().map(one).collect()
@@ -103,7 +103,7 @@ fn the_published_parameter_counts_hold() {
     assert_eq!(layout.parameters(), 85_798_656);
     let count = |name: &str| -> i64 {
         let specs = method(name, json!({})).trainables(&layout).unwrap();
-        specs.iter().map(san_core::trainables::TrainableSpec::count).sum()
+        specs.iter().map(san_core::spec::trainable::TrainableSpec::count).sum()
     };
     assert_eq!(count("linear"), 0);
     assert_eq!(count("fft"), layout.parameters());
@@ -126,7 +126,7 @@ fn a_really_trained_checkpoint_is_read_strictly_at_two_image_sizes() {
         let layout = architecture.layout(name);
         let read = backbones::weights::read(&path, &*architecture, &layout).unwrap();
         let attachment = san_core::Attachment::default();
-        let scope = san_core::attachment::Scope::new(&read.weights, &attachment);
+        let scope = san_core::nn::attachment::Scope::new(&read.weights, &attachment);
         let images = tch::Tensor::zeros([1, 3, size, size], (tch::Kind::Float, tch::Device::Cpu));
         let features = tch::no_grad(|| architecture.build(&scope).unwrap().features(&images));
         assert_eq!(features.size(), [1, 384]);

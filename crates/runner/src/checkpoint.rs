@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use san_core::Trainables;
-use san_core::optimiser::AdamW;
-use san_core::weights::{TensorFile, write_tensors};
+use san_core::io::safetensors::{TensorFile, write_tensors};
+use san_core::train::adamw::AdamW;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
 
@@ -171,9 +171,9 @@ fn checksum(progress: &Progress, tensors: [&Tensor; 3]) -> Result<String> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use san_core::Weights;
-    use san_core::init::Init;
-    use san_core::optimiser::AdamWSettings;
-    use san_core::trainables::{Group, TrainableSpec};
+    use san_core::spec::init::Init;
+    use san_core::spec::trainable::{Group, TrainableSpec};
+    use san_core::train::adamw::AdamWSettings;
     use tch::Device;
 
     use super::*;

@@ -35,7 +35,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RunError> {
 /// # Errors
 /// When the folder is read-only or the disk full; an older file is left as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), RunError> {
-    writing(path, san_core::files::write_atomically(path, bytes))
+    writing(path, san_core::io::files::write_atomically(path, bytes))
 }
 
 /// Gives a finished scratch folder its name. Whatever has the name is removed first: the caller has found that it is

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use backbones::generate::Decoding;
 use data_loaders::text::{BatchLimits, ExampleProtocol};
 use data_loaders::vl::{PictureProtocol, Template};
-use san_core::schedule::{Cosine, Linear};
+use san_core::train::schedule::{Cosine, Linear};
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 

@@ -10,7 +10,7 @@ use backbones::registry::{self, BundledLlava};
 use backbones::tokenizer::Tokenizer;
 use backbones::weights::{self, LanguageCheckpoint, LlavaCheckpoint, Target};
 use data_loaders::text::TextStream;
-use san_core::weights::TensorFile;
+use san_core::io::safetensors::TensorFile;
 use san_core::{Layout, Weights};
 use tch::Device;
 

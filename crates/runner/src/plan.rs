@@ -16,7 +16,7 @@ use data_loaders::{DatasetEntry, ImageProtocol, Split, SplitCounts, dataset};
 use report::plans::{Place, PlannedRun, RunPlan};
 use report::record::{RECORD_FILE, Record, Stage};
 use san_core::methods;
-use san_core::trainables::TrainableSpec;
+use san_core::spec::trainable::TrainableSpec;
 use serde_json::{Map, Value};
 
 use crate::cell::Cell;

@@ -7,7 +7,7 @@ use backbones::generate::Prompts;
 use backbones::language::{LanguageArchitecture as _, LanguageModel};
 use backbones::llama;
 use backbones::llava::{self, Llava, Parts};
-use san_core::attachment::{Attachment, Scope};
+use san_core::nn::attachment::{Attachment, Scope};
 use san_core::{Error, Layout, Weights};
 use tch::{Device, Tensor};
 

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use report::record::State;
 use san_core::Trainables;
-use san_core::optimiser::{AdamW, AdamWSettings};
-use san_core::trainables::Group;
+use san_core::spec::trainable::Group;
+use san_core::train::adamw::{AdamW, AdamWSettings};
 use tch::Tensor;
 
 use crate::checkpoint::{CheckpointFile, Progress};

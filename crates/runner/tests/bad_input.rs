@@ -132,7 +132,8 @@ fn with_weights(write: impl FnOnce(&std::path::Path)) -> Bench {
 
 fn write_weights(path: &std::path::Path, name: &str, shape: &[i64]) {
     let tensor = Tensor::zeros(shape, (Kind::Float, Device::Cpu));
-    san_core::weights::write_tensors(path, [(name, &tensor)], ("k", String::new()), Kind::Float).unwrap();
+    san_core::io::safetensors::write_tensors(path, [(name, &tensor)], ("k", String::new()), Kind::Float)
+        .unwrap();
 }
 
 #[test]

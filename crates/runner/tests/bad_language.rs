@@ -9,7 +9,7 @@ use backbones::language::LanguageArchitecture;
 use backbones::llama;
 use common::{Bench, refusal};
 use san_core::Weights;
-use san_core::weights::write_tensors;
+use san_core::io::safetensors::write_tensors;
 use serde_json::{Value, json};
 use tch::Kind;
 

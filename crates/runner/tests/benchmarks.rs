@@ -14,8 +14,8 @@ use backbones::{Architecture as _, clip, llama};
 use common::{Bench, done, refusal};
 use report::record::{Pending, Record};
 use san_core::Weights;
-use san_core::attachment::{Attachment, Scope};
-use san_core::weights::write_tensors;
+use san_core::io::safetensors::write_tensors;
+use san_core::nn::attachment::{Attachment, Scope};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 

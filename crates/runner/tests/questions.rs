@@ -108,7 +108,7 @@ fn a_tuned_model_of_vision_and_language_is_merged_into_plain_weights() {
     done(&bench, &["run", "vtab.yaml", "--methods", "fft"]);
     let cell = bench.cells()[0].display().to_string();
     done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
-    let merged = san_core::weights::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
+    let merged = san_core::io::safetensors::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
     assert!(merged.tensors.contains_key("multi_modal_projector.linear_1.weight"));
     assert!(merged.tensors.contains_key("model.layers.0.self_attn.q_proj.weight"));
 }
@@ -123,7 +123,7 @@ fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
         done(&bench, &["run", "vtab.yaml", "--methods", "lora"]);
         let cell = bench.cells()[0].display().to_string();
         done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
-        let merged = san_core::weights::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
+        let merged = san_core::io::safetensors::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
         (records(&bench)[0].1.parameters.trainable, merged.tensors[PROJECTOR].shallow_clone())
     };
     let at = |rate: &str| {

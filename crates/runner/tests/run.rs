@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use common::{Bench, DRAWN, adapters, done, is_checkpoint};
 use report::record::{Record, Stage};
-use san_core::weights::TensorFile;
+use san_core::io::safetensors::TensorFile;
 
 #[test]
 fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
@@ -196,7 +196,7 @@ fn a_cell_is_merged_into_plain_weights() {
     let cell = bench.cells()[0].display().to_string();
     let text = done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
     assert!(text.contains("SAN") && text.contains("mini/patch_camelyon"), "{text}");
-    let merged = san_core::weights::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
+    let merged = san_core::io::safetensors::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
     assert!(merged.tensors.contains_key("head.weight"));
     assert!(merged.tensors.keys().all(|name| !name.contains("patch_embed.proj.gamma")));
 }
@@ -273,7 +273,7 @@ fn an_adapter_goes_to_pefts_format_and_back() {
     let said =
         done(&bench, &["import", "peft", "--backbone", "vit_micro", "--output", "adapter.safetensors"]);
     assert!(said.contains("LoRA r=16 (qkv)"), "{said}");
-    let read = |path: PathBuf| san_core::weights::TensorFile::read(&path).unwrap().tensors;
+    let read = |path: PathBuf| san_core::io::safetensors::TensorFile::read(&path).unwrap().tensors;
     let (before, after) =
         (read(bench.cells()[0].join("adapter.safetensors")), read(bench.path("adapter.safetensors")));
     assert_eq!(before["head.weight"], after["head.weight"]);

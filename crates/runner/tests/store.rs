@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use common::{Bench, DRAWN, adapters, done, refusal};
 use report::record::{Record, Stage};
-use san_core::weights::{TensorFile, write_tensors};
+use san_core::io::safetensors::{TensorFile, write_tensors};
 use tch::Kind;
 
 /// Two seeds of two methods at fixed rates: four runs.
@@ -51,7 +51,7 @@ fn each_of_ten_edits_of_a_store_is_named_and_none_reaches_a_table() {
     let runs = san_runs(&bench);
     let [run, other] = [&runs[0], &runs[1]];
     type Edit<'a> = (&'a str, Box<dyn Fn() + 'a>);
-    let copy = |name: &'static str| move || drop(fs::copy(other.join(name), run.join(name)).unwrap());
+    let copy = |name: &'static str| move || assert!(fs::copy(other.join(name), run.join(name)).unwrap() > 0);
     let edits: [Edit<'_>; 10] = [
         ("record.json", Box::new(|| flip_a_bit(&run.join("record.json")))),
         ("record.json", Box::new(|| edit(&run.join("record.json"), "\"accuracy\": 0.", "\"accuracy\": 0.9"))),
@@ -100,7 +100,7 @@ fn an_adapter_that_is_not_the_one_that_was_trained_is_neither_merged_nor_exporte
     let gammas = ["blocks.0.mlp.fc2.gamma", "blocks.1.mlp.fc2.gamma"];
     let edits: [Box<dyn Fn()>; 4] = [
         Box::new(|| flip_a_bit(&adapter)),
-        Box::new(|| drop(fs::copy(runs[1].join("adapter.safetensors"), &adapter).unwrap())),
+        Box::new(|| assert!(fs::copy(runs[1].join("adapter.safetensors"), &adapter).unwrap() > 0)),
         Box::new(|| rewritten(&|file| drop(file.tensors[gammas[0]].shallow_clone().fill_(f64::NAN)))),
         Box::new(|| {
             rewritten(&|file| {

@@ -205,7 +205,7 @@ fn steps_saved(bench: &Bench) -> u64 {
     let folder = bench.path("results/runs/vtab/embedded/.checkpoints");
     let mut paths = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let Some(path) = paths.find(|path| is_checkpoint(path)) else { return 0 };
-    let Ok(file) = san_core::weights::TensorFile::read(&path) else { return 0 };
+    let Ok(file) = san_core::io::safetensors::TensorFile::read(&path) else { return 0 };
     let header: serde_json::Value = serde_json::from_str(&file.metadata["san_checkpoint"]).unwrap();
     header["progress"]["steps"].as_u64().unwrap()
 }

@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use san_core::adapter_file::{self, AdapterHeader};
-use san_core::init::Init;
-use san_core::trainables::{Group, TrainableSpec};
-use san_core::weights::{TensorFile, write_tensors};
+use san_core::adapters::file::{self as adapter_file, AdapterHeader};
+use san_core::io::safetensors::{TensorFile, write_tensors};
+use san_core::spec::init::Init;
+use san_core::spec::trainable::{Group, TrainableSpec};
 use san_core::{Error, Layout, Trainables, Weights};
 use tch::{Device, Kind, Tensor};
 

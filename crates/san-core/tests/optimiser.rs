@@ -3,11 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use san_core::init::Init;
-use san_core::optimiser::{AdamW, AdamWSettings};
-use san_core::schedule::{Cosine, Linear};
-use san_core::trainables::{Group, TrainableSpec};
-use san_core::weights::TensorFile;
+use san_core::io::safetensors::TensorFile;
+use san_core::spec::init::Init;
+use san_core::spec::trainable::{Group, TrainableSpec};
+use san_core::train::adamw::{AdamW, AdamWSettings};
+use san_core::train::schedule::{Cosine, Linear};
 use san_core::{Trainables, Weights};
 use tch::{Device, no_grad};
 

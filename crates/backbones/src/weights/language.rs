@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use san_core::weights::TensorFile;
+use san_core::io::safetensors::TensorFile;
 use san_core::{Error, Weights};
 use tch::{Device, Kind, Tensor};
 

@@ -14,10 +14,10 @@ use std::path::Path;
 
 use backbones::language::{LanguageArchitecture, LanguageModel};
 use backbones::{Architecture, Classifier, convnext, llama, swin, vit};
-use san_core::attachment::Scope;
-use san_core::layout::HeadSpec;
+use san_core::io::safetensors::TensorFile;
 use san_core::methods::{self, Method};
-use san_core::weights::TensorFile;
+use san_core::nn::attachment::Scope;
+use san_core::spec::model::HeadSpec;
 use san_core::{Attachment, Layout, Trainables, Weights};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};

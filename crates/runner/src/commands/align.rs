@@ -13,7 +13,7 @@ use runner::execute::align::{Alignment, align};
 use runner::files::create_folder;
 use runner::signals::{RUNNER_DEADLINE, StopFlag};
 use runner::training::Session;
-use san_core::weights::write_tensors;
+use san_core::io::safetensors::write_tensors;
 use tch::Kind;
 
 use super::run::resolved;

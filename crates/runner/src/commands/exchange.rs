@@ -6,8 +6,9 @@ use anyhow::Result;
 use backbones::registry;
 use runner::context::Context;
 use runner::error::RunError;
-use san_core::adapter_file::{self, AdapterHeader};
-use san_core::{methods, peft_format};
+use san_core::adapters::file::{self as adapter_file, AdapterHeader};
+use san_core::adapters::peft;
+use san_core::methods;
 use tch::{Device, no_grad};
 
 use super::tuned::Tuned;
@@ -27,7 +28,7 @@ pub(crate) struct ExportArguments {
 
 pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
     let Tuned { cell, layout, weights, method, trainables, .. } = Tuned::open(&arguments.cell)?;
-    peft_format::export(&arguments.output, &*method, &layout, &weights, &trainables, 0)?;
+    peft::export(&arguments.output, &*method, &layout, &weights, &trainables, 0)?;
     output::line(format_args!(
         "{}: {} for {}",
         arguments.output.display(),
@@ -57,7 +58,7 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
     let size = registry::find(&arguments.backbone)?.architecture.image_size();
     let backbone = Context::new(Device::Cpu).backbone(&arguments.backbone, u32::try_from(size)?)?;
     let (layout, weights) = (&backbone.layout, &backbone.weights);
-    let read = peft_format::import(&arguments.adapter, layout)?;
+    let read = peft::import(&arguments.adapter, layout)?;
     let classes = match &layout.head {
         None => 0,
         Some(head) => {

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use runner::context::LoadedLanguageModel;
 use runner::files::{create_folder, write_atomically};
-use san_core::weights::write_tensors;
-use san_core::{Weights, merge};
+use san_core::Weights;
+use san_core::adapters::merge;
+use san_core::io::safetensors::write_tensors;
 use tch::Kind;
 
 use super::tuned::Tuned;

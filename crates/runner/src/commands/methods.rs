@@ -5,7 +5,7 @@ use backbones::language::LanguageArchitecture as _;
 use backbones::{llama, registry};
 use comfy_table::{Table, presets};
 use san_core::methods::{self, Entry, REGISTRY};
-use san_core::trainables::TrainableSpec;
+use san_core::spec::trainable::TrainableSpec;
 use san_core::{Error, Layout};
 use serde::Serialize;
 use serde_json::{Map, Value};

@@ -10,7 +10,9 @@ use report::record::State;
 use report::weight_shift::{Crop, LayerShift, WEIGHT_SHIFT_FILE, WeightShift};
 use report::{Comparison, STUDIED};
 use runner::files::write_json;
-use san_core::{Error, Weights, merge};
+use san_core::Error;
+use san_core::Weights;
+use san_core::adapters::merge;
 use tch::Tensor;
 
 use super::tuned::Tuned;

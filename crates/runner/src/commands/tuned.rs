@@ -10,8 +10,12 @@ use runner::context::{Context, LoadedBackbone, LoadedLanguageModel};
 use runner::error::RunError;
 use runner::experiment::Input;
 use runner::training::is_finite;
+use san_core::Attachment;
+use san_core::Layout;
+use san_core::Trainables;
+use san_core::Weights;
+use san_core::adapters::file as adapter_file;
 use san_core::methods::{self, Method};
-use san_core::{Attachment, Layout, Trainables, Weights, adapter_file};
 use tch::Device;
 
 /// What a cell trained.

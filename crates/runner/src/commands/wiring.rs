@@ -6,8 +6,8 @@ use anyhow::{Result, bail};
 use backbones::registry;
 use comfy_table::{Table, presets};
 use report::figure::{WiredSite, draw_wiring};
-use san_core::layout::{Layout, SiteSpec};
-use san_core::wiring::{ChannelMap, Wiring};
+use san_core::spec::model::{Layout, SiteSpec};
+use san_core::spec::wiring::{ChannelMap, Wiring};
 
 use crate::output;
 use runner::messages::message;

@@ -9,11 +9,11 @@ use anyhow::{Context as _, Result};
 use backbones::Classifier;
 use data_loaders::{BatchStep, ImageProtocol, Loader, LoaderRecipe};
 use report::record::{Dataset, Metrics, Stage, State};
-use san_core::adapter_file::{self, AdapterHeader};
-use san_core::merge::merge;
+use san_core::adapters::file::{self as adapter_file, AdapterHeader};
+use san_core::adapters::merge::merge;
 use san_core::methods::{self, Method};
 use san_core::random::permutation;
-use san_core::schedule::Cosine;
+use san_core::train::schedule::Cosine;
 use san_core::{Attachment, Trainables};
 use tch::{Device, Reduction, Tensor, no_grad};
 

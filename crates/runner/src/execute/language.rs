@@ -11,8 +11,8 @@ use data_loaders::Split;
 use data_loaders::text::{best_option, evaluation_batches, unweighted_average};
 use report::record::{self, Dataset, Evaluation, Forgetting, Metrics, Pending, State};
 use san_core::Attachment;
-use san_core::adapter_file::{self, AdapterHeader};
-use san_core::merge::merge;
+use san_core::adapters::file::{self as adapter_file, AdapterHeader};
+use san_core::adapters::merge::merge;
 use san_core::methods::{self, Method};
 use tch::{Kind, Tensor, no_grad};
 

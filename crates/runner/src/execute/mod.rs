@@ -19,7 +19,7 @@ use std::time::Duration;
 use anyhow::Result;
 use data_loaders::{DatasetEntry, Split};
 use report::record::{Dataset, Metrics, Parameters, Stage, State};
-use san_core::trainables::Group;
+use san_core::spec::trainable::Group;
 use san_core::{Layout, Trainables};
 
 use crate::cell::Cell;

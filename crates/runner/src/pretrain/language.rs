@@ -8,10 +8,10 @@ use backbones::llama;
 use backbones::registry::BundledLanguage;
 use backbones::tokenizer::Tokenizer;
 use data_loaders::text::TextStream;
-use san_core::attachment::Scope;
-use san_core::merge::merge;
+use san_core::adapters::merge::merge;
+use san_core::io::safetensors::write_tensors;
 use san_core::methods;
-use san_core::weights::write_tensors;
+use san_core::nn::attachment::Scope;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use super::{Settings, Start, train};

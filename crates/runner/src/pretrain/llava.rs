@@ -9,10 +9,10 @@ use backbones::registry::BundledLlava;
 use backbones::weights::Target;
 use data_loaders::text::TextStream;
 use data_loaders::vl::{CaptionStream, Template};
-use san_core::attachment::Scope;
-use san_core::merge::merge;
+use san_core::adapters::merge::merge;
+use san_core::io::safetensors::write_tensors;
 use san_core::methods;
-use san_core::weights::write_tensors;
+use san_core::nn::attachment::Scope;
 use tch::{Device, Kind, Tensor};
 
 use super::caption_batch::CaptionBatch;

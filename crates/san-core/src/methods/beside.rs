@@ -3,10 +3,11 @@
 
 use serde_json::Value;
 
-use super::Method;
-use super::whole::from_frozen;
-use crate::peft_format::PeftForm;
-use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::adapters::peft::PeftForm;
+use crate::methods::Method;
+use crate::methods::whole::from_frozen;
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 /// The method, with the tensors of these names in [`Group::Beside`].

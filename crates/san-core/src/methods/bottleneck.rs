@@ -10,12 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
-use super::{Method, bad_option};
-use crate::branch::Bottleneck;
-use crate::init::Init;
-use crate::layout::{BranchKind, BranchSpec};
-use crate::parameter::{Parameter, linear};
-use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::methods::{Method, bad_option};
+use crate::nn::branch::Bottleneck;
+use crate::nn::parameter::{Parameter, linear};
+use crate::spec::init::Init;
+use crate::spec::model::{BranchKind, BranchSpec};
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 const UNMERGEABLE: &str = "a bottleneck has a nonlinearity that no weight of the backbone stands for";

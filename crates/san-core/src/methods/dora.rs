@@ -11,16 +11,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
-use super::Method;
-use super::host::{Host, Scaling};
-use super::lora::{Lora, Updated, peft_form};
-use super::low_rank::{LowRank, RowNorms};
-use super::targets::{Target, Targets};
-use crate::init::{FrozenRows, Init};
-use crate::layout::SiteSpec;
-use crate::peft_format::PeftForm;
-use crate::site::{Adapter, Merged, rescale};
-use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::adapters::peft::PeftForm;
+use crate::methods::Method;
+use crate::methods::host::{Host, Scaling};
+use crate::methods::lora::{Lora, Updated, peft_form};
+use crate::methods::low_rank::{LowRank, RowNorms};
+use crate::methods::targets::{Target, Targets};
+use crate::nn::site::{Adapter, Merged, rescale};
+use crate::spec::init::{FrozenRows, Init};
+use crate::spec::model::SiteSpec;
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -225,10 +226,10 @@ mod tests {
     use tch::{Device, Kind};
 
     use super::*;
-    use crate::dropout::Dropout;
-    use crate::layout::Role;
     use crate::methods::low_rank::Block;
-    use crate::pass::Pass;
+    use crate::nn::dropout::Dropout;
+    use crate::nn::pass::Pass;
+    use crate::spec::model::Role;
 
     /// y + (g - 1) W x' + g s B A x', x' being x after dropout (peft's `DoraLinearLayer` in training).
     #[test]

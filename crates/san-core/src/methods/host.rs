@@ -12,10 +12,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
-use super::Method;
-use crate::site::{Adapter, Merged};
-use crate::trainables::{TrainableSpec, Trainables};
-use crate::wiring::{ChannelMap, Wiring};
+use crate::methods::Method;
+use crate::nn::site::{Adapter, Merged};
+use crate::spec::trainable::TrainableSpec;
+use crate::spec::wiring::{ChannelMap, Wiring};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 /// By how much a method scales the rows of a projection: `[K, outputs]`, 1 at the start.

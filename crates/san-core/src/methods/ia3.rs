@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::targets::{self, Target};
-use super::{Method, bad_option};
-use crate::init::Init;
-use crate::layout::{Role, SiteSpec};
-use crate::peft_format::{PeftForm, check_linear};
-use crate::site::{Adapter, Merged, rescale};
-use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::adapters::peft::{PeftForm, check_linear};
+use crate::methods::targets::{self, Target};
+use crate::methods::{Method, bad_option};
+use crate::nn::site::{Adapter, Merged, rescale};
+use crate::spec::init::Init;
+use crate::spec::model::{Role, SiteSpec};
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

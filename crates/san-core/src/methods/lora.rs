@@ -12,15 +12,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
-use super::host::{Host, Scaling};
-use super::low_rank::{Block, LowRank, RowNorms};
-use super::targets::{Target, Targeted, Targets};
-use super::{Method, bad_option};
-use crate::dropout::Dropout;
-use crate::init::{Factor, FrozenRows, Init};
-use crate::layout::SiteSpec;
-use crate::peft_format::{PeftForm, check_linear};
-use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::adapters::peft::{PeftForm, check_linear};
+use crate::methods::host::{Host, Scaling};
+use crate::methods::low_rank::{Block, LowRank, RowNorms};
+use crate::methods::targets::{Target, Targeted, Targets};
+use crate::methods::{Method, bad_option};
+use crate::nn::dropout::Dropout;
+use crate::spec::init::{Factor, FrozenRows, Init};
+use crate::spec::model::SiteSpec;
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

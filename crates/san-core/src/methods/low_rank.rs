@@ -7,10 +7,10 @@ use std::rc::Rc;
 
 use tch::{Kind, Tensor};
 
-use crate::dropout::Dropout;
-use crate::layout::SiteSpec;
-use crate::parameter::product;
-use crate::site::{Adapter, Merged};
+use crate::nn::dropout::Dropout;
+use crate::nn::parameter::product;
+use crate::nn::site::{Adapter, Merged};
+use crate::spec::model::SiteSpec;
 use crate::{Error, Weights};
 
 /// Factors `a` `[K, rank, inputs]` and `b` `[K, rows, rank]` of the rows from `start`.

@@ -26,10 +26,11 @@ use tch::Device;
 pub use beside::beside;
 pub use san::Mode;
 
-use crate::branch::StochasticDepth;
+use crate::adapters::peft::PeftForm;
 use crate::error::did_you_mean;
-use crate::peft_format::PeftForm;
-use crate::trainables::{TrainableSpec, Trainables, head_specs};
+use crate::nn::branch::StochasticDepth;
+use crate::spec::trainable::{TrainableSpec, head_specs};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 /// One method with its options resolved.

@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::whole::{from_frozen, norm_tensors};
-use super::{Method, unfit};
-use crate::trainables::{TrainableSpec, Trainables};
+use crate::methods::whole::{from_frozen, norm_tensors};
+use crate::methods::{Method, unfit};
+use crate::spec::trainable::TrainableSpec;
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 /// BitFit: the bias of every projection and norm.

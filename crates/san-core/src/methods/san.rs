@@ -12,14 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
-use super::Method;
-use super::whole::{from_frozen, norm_tensors};
-use crate::init::Init;
-use crate::layout::SiteSpec;
-use crate::parameter;
-use crate::site::{Adapter, Merged, rescale};
-use crate::trainables::{Group, TrainableSpec, Trainables};
-use crate::wiring::{Anterior, ChannelMap, Wiring};
+use crate::methods::Method;
+use crate::methods::whole::{from_frozen, norm_tensors};
+use crate::nn::parameter;
+use crate::nn::site::{Adapter, Merged, rescale};
+use crate::spec::init::Init;
+use crate::spec::model::SiteSpec;
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::spec::wiring::{Anterior, ChannelMap, Wiring};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 /// Which of its two roles a gamma plays.

@@ -11,12 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::Method;
-use super::host::{Host, Scaling};
-use crate::init::Init;
-use crate::layout::SiteSpec;
-use crate::site::{Adapter, Merged, NormAffine, rescale};
-use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::methods::Method;
+use crate::methods::host::{Host, Scaling};
+use crate::nn::site::{Adapter, Merged, NormAffine, rescale};
+use crate::spec::init::Init;
+use crate::spec::model::SiteSpec;
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 const DEVIATION: f64 = 0.02;

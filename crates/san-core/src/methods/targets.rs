@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::layout::{Projection, Role, SiteSpec};
+use crate::spec::model::{Projection, Role, SiteSpec};
 use crate::{Error, Layout};
 
 /// Which projections a method of low rank stands on.
@@ -108,7 +108,7 @@ fn in_site(roles: &[Role], site: &SiteSpec) -> Vec<Target> {
         return vec![Target { path: site.name.clone(), start: 0, rows: site.outputs }];
     }
     let parts = site.parts.iter().filter(|part| roles.contains(&part.role));
-    let target = |part: &crate::layout::Part| Target {
+    let target = |part: &crate::spec::model::Part| Target {
         path: format!("{}.{}", site.name, name(part.role)),
         start: part.start,
         rows: part.length,

@@ -11,13 +11,14 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use super::targets::{Targeted, Targets};
-use super::{Method, bad_option};
-use crate::init::Init;
-use crate::parameter::scale;
-use crate::peft_format::{PeftForm, check_linear};
-use crate::site::{Adapter, Merged};
-use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::adapters::peft::{PeftForm, check_linear};
+use crate::methods::targets::{Targeted, Targets};
+use crate::methods::{Method, bad_option};
+use crate::nn::parameter::scale;
+use crate::nn::site::{Adapter, Merged};
+use crate::spec::init::Init;
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 /// Name of the constant A.

@@ -9,11 +9,12 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Method, bad_option};
-use crate::branch::Prompts;
-use crate::init::Init;
-use crate::layout::{Role, SequenceSpec};
-use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::methods::{Method, bad_option};
+use crate::nn::branch::Prompts;
+use crate::spec::init::Init;
+use crate::spec::model::{Role, SequenceSpec};
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -3,10 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Method, unfit};
-use crate::init::Init;
-use crate::layout::NormSpec;
-use crate::trainables::{Group, TrainableSpec, Trainables};
+use crate::methods::{Method, unfit};
+use crate::spec::init::Init;
+use crate::spec::model::NormSpec;
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
 /// The model as it is, where it can answer without a trained head.
@@ -16,7 +17,7 @@ pub(super) struct Frozen {}
 
 impl Method for Frozen {
     fn name(&self) -> &'static str {
-        super::UNTRAINED
+        crate::methods::UNTRAINED
     }
 
     fn label(&self) -> String {

@@ -6,7 +6,7 @@
 
 use tch::Tensor;
 
-use crate::layout::HeadSpec;
+use crate::spec::model::HeadSpec;
 use crate::{Attachment, Error, Layout, Trainables, Weights};
 
 /// The weights, a classification head included, that do alone what run `run` of the stack does.

@@ -6,7 +6,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use tch::{Device, Kind, Tensor};
 
-use crate::pass::Pass;
+use crate::nn::pass::Pass;
 
 /// Numbers that a mask is drawn from: 16 bits an element, for there are many.
 const NUMBERS: f64 = 65536.0;

@@ -10,10 +10,10 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use tch::{Kind, Tensor};
 
-use crate::files::write_atomically;
-use crate::layout::{HeadSpec, Projection, SiteSpec};
+use crate::io::files::write_atomically;
+use crate::io::safetensors::{TensorFile, write_tensors};
 use crate::methods::Method;
-use crate::weights::{TensorFile, write_tensors};
+use crate::spec::model::{HeadSpec, Projection, SiteSpec};
 use crate::{Error, Layout, Trainables, Weights};
 
 const CONFIG_FILE: &str = "adapter_config.json";

@@ -8,10 +8,10 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use crate::branch::{Bottleneck, Branch, Prompts, StochasticDepth};
-use crate::layout::SiteSpec;
-use crate::parameter::Parameter;
-use crate::site::{Adapter, Norm, NormAffine, Site};
+use crate::nn::branch::{Bottleneck, Branch, Prompts, StochasticDepth};
+use crate::nn::parameter::Parameter;
+use crate::nn::site::{Adapter, Norm, NormAffine, Site};
+use crate::spec::model::SiteSpec;
 use crate::{Error, Weights};
 
 /// Everything a method attached.

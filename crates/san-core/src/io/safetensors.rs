@@ -1,8 +1,6 @@
-//! Named frozen tensors, and safetensors files of them.
+//! Safetensors files: strict reading, and writing whole or not at all.
 //!
-//! Reading is strict both ways against a [`Layout`]: a tensor too few, too many or of another shape
-//! is an error that names it. Pickles are refused. Values become f32; the file may hold f32, f16 or
-//! bf16.
+//! Pickles are refused. Values become f32; the file may hold f32, f16 or bf16.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -10,103 +8,8 @@ use std::path::Path;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use tch::{Device, Kind, Tensor};
 
-use crate::files::write_atomically;
-use crate::init::initial;
-use crate::trainables::{Group, TrainableSpec};
-use crate::{Error, Layout};
-
-/// Named tensors that no gradient reaches.
-#[derive(Debug, Default)]
-pub struct Weights {
-    tensors: BTreeMap<String, Tensor>,
-}
-
-impl Weights {
-    /// From names and tensors.
-    pub fn new(tensors: BTreeMap<String, Tensor>) -> Self {
-        Self { tensors }
-    }
-
-    /// A randomly drawn model.
-    ///
-    /// # Errors
-    /// When memory is missing.
-    pub fn random(layout: &Layout, seed: u64) -> Result<Self, Error> {
-        let nothing = Self::default();
-        let draw = |tensor: &crate::layout::TensorSpec| {
-            let spec = TrainableSpec {
-                name: tensor.name.clone(),
-                shape: tensor.shape.clone(),
-                init: tensor.init.clone(),
-                group: Group::Backbone,
-            };
-            Ok((tensor.name.clone(), initial(&spec, seed, &nothing)?))
-        };
-        Ok(Self { tensors: layout.tensors.iter().map(draw).collect::<Result<_, Error>>()? })
-    }
-
-    /// The tensor of that name.
-    ///
-    /// # Errors
-    /// When there is none.
-    pub fn get(&self, name: &str) -> Result<&Tensor, Error> {
-        self.tensors
-            .get(name)
-            .ok_or_else(|| Error::MissingTensor { name: name.into(), place: "the frozen weights".into() })
-    }
-
-    /// Replaces or adds a tensor.
-    pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
-        self.tensors.insert(name.into(), tensor);
-    }
-
-    /// Takes a tensor out.
-    pub fn remove(&mut self, name: &str) -> Option<Tensor> {
-        self.tensors.remove(name)
-    }
-
-    /// Names and tensors, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Tensor)> {
-        self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
-    }
-
-    /// Handles to the same tensors.
-    pub fn shallow_clone(&self) -> Self {
-        Self { tensors: self.tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect() }
-    }
-
-    /// The same on `device`.
-    ///
-    /// # Errors
-    /// When the device has not enough memory.
-    pub fn to_device(&self, device: Device) -> Result<Self, Error> {
-        let tensors = self.tensors.iter().map(|(n, t)| Ok((n.clone(), t.f_to_device(device)?)));
-        Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
-    }
-
-    /// Checks names and shapes against `layout`; `place` is named in the error.
-    ///
-    /// # Errors
-    /// For the first tensor that is missing, unexpected, or of another shape.
-    pub fn check(&self, layout: &Layout, place: &str) -> Result<(), Error> {
-        for spec in &layout.tensors {
-            let found = self
-                .tensors
-                .get(&spec.name)
-                .map(Tensor::size)
-                .ok_or_else(|| Error::MissingTensor { name: spec.name.clone(), place: place.into() })?;
-            if found != spec.shape {
-                let (name, expected) = (spec.name.clone(), spec.shape.clone());
-                return Err(Error::WrongShape { name, place: place.into(), found, expected });
-            }
-        }
-        let known: std::collections::BTreeSet<_> = layout.tensors.iter().map(|spec| &spec.name).collect();
-        match self.tensors.keys().find(|name| !known.contains(name)) {
-            Some(name) => Err(Error::UnexpectedTensor { name: name.clone(), place: place.into() }),
-            None => Ok(()),
-        }
-    }
-}
+use crate::Error;
+use crate::io::files::write_atomically;
 
 /// A safetensors file in memory: its tensors in f32, its metadata and its blake3.
 #[derive(Debug)]

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use tch::{Kind, Tensor};
 
 use crate::Error;
-use crate::layout::Projection;
-use crate::parameter::{Parameter, depthwise, layer_norm, linear, patches, rms_norm, scale, shift};
+use crate::nn::parameter::{Parameter, depthwise, layer_norm, linear, patches, rms_norm, scale, shift};
+use crate::spec::model::Projection;
 
 /// What a method does at one projection y = W x + b.
 pub trait Adapter: std::fmt::Debug {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use rand_distr::{Distribution, Uniform};
 use tch::Tensor;
 
-use crate::pass::Pass;
+use crate::nn::pass::Pass;
 
 /// What a method puts behind or beside a residual branch.
 pub trait Bottleneck: std::fmt::Debug {

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, no_grad};
 
-use crate::weights::{TensorFile, write_tensors};
+use crate::io::safetensors::{TensorFile, write_tensors};
 use crate::{Error, Trainables};
 
 const KEY: &str = "san";

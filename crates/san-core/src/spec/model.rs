@@ -5,8 +5,8 @@
 
 use tch::Tensor;
 
-use crate::init::Init;
-use crate::wiring::Anteriors;
+use crate::spec::init::Init;
+use crate::spec::wiring::Anteriors;
 
 /// What a projection is for; a method's selector speaks of roles, never of names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]

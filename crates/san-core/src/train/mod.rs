@@ -1,0 +1,5 @@
+//! What training needs besides a model: the trained tensors in one buffer, the optimiser, learning-rate schedules.
+
+pub mod adamw;
+pub mod schedule;
+pub mod trainables;
