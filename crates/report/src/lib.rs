@@ -8,33 +8,25 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod comparison;
+mod document;
 pub mod error;
 pub mod export;
 pub mod figure;
-pub mod files;
-pub mod frame;
-mod layout;
+mod files;
 pub mod load;
-mod page;
-mod parquet_file;
-pub mod plans;
-pub mod predictions;
-pub mod published;
 pub mod record;
 pub mod statistics;
 pub mod table;
-pub mod tensorboard;
 pub mod text;
-pub mod weight_shift;
 
 pub use comparison::{Comparison, STUDIED};
+pub use document::{keep_wider_tables, write_tables};
 pub use error::ReportError;
+pub use export::tensorboard::write_event_files;
 pub use figure::draw_figures;
-pub use files::{keep_wider_tables, write_tables};
 pub use load::Request;
 pub use record::Record;
 pub use table::Table;
-pub use tensorboard::write_event_files;
 
 /// Compares the methods of one suite and profile: one comparison for each choice of settings and each backbone that is
 /// found, backbones in alphabetical order.

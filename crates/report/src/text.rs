@@ -40,6 +40,19 @@ pub(crate) fn path_component(text: &str) -> String {
     if name.chars().all(|letter| letter == '.') { "-".repeat(name.len().max(1)) } else { name }
 }
 
+/// A whole number with commas between thousands.
+pub fn thousands(value: f64) -> String {
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -183,7 +183,7 @@ fn published_rows_are_shown_for_the_papers_profile_alone() {
         record.profile = profile.into();
         record.backbone.name = "vit_base_patch16_224.augreg_in21k".into();
         let comparison = comparisons(vec![stored(record)], None).unwrap().remove(0);
-        report::published::table(&comparison).unwrap()
+        report::table::published::table(&comparison).unwrap()
     };
     assert_eq!(of_profile("embedded"), None);
     let table = of_profile("paper").unwrap();
@@ -311,7 +311,7 @@ fn ours_minus_published_has_a_row_for_each_source() {
     record.profile = "paper".into();
     record.backbone.name = "vit_base_patch16_224.augreg_in21k".into();
     let comparison = comparisons(vec![stored(record)], None).unwrap().remove(0);
-    let table = report::published::differences(&comparison).unwrap().unwrap();
+    let table = report::table::published::differences(&comparison).unwrap().unwrap();
     let row = table.rows.iter().find(|row| row.cells[0].text != "-").unwrap();
     // V-PETL-Bench prints 68.9 for full fine-tuning.
     assert_eq!((row.label.as_str(), row.cells[0].text.as_str()), ("FFT - Full", "+1.1"));

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use parquet::data_type::Int32Type;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
-use report::predictions::{PREDICTIONS_FILE, read};
+use report::load::predictions::{PREDICTIONS_FILE, read};
 
 fn write(path: &Path, kind: &str, names: [&str; 3], columns: [&[i32]; 3]) {
     let fields = names.map(|name| format!("{kind} INT32 {name};")).concat();

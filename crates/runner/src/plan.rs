@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use data_loaders::text::suite_checksum;
 use data_loaders::{DatasetEntry, ImageProtocol, Split, SplitCounts, dataset};
-use report::plans::{Place, PlannedRun, RunPlan};
+use report::load::plans::{Place, PlannedRun, RunPlan};
 use report::record::{RECORD_FILE, Record, Stage};
 use san_core::methods;
 use san_core::spec::trainable::TrainableSpec;

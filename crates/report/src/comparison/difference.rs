@@ -8,10 +8,10 @@ use std::fmt;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::items::ItemTest;
-use super::row::{Cell, Row};
-use crate::layout::thousands;
+use crate::comparison::items::ItemTest;
+use crate::comparison::row::{Cell, Row};
 use crate::statistics::{Discordant, PairedTest, Spread, holm, paired_t_test, wilcoxon_signed_rank};
+use crate::text::thousands;
 
 /// Registry names of the methods that every other is measured against.
 const BASELINES: [&str; 2] = ["linear", "lora"];

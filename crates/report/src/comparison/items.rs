@@ -8,10 +8,10 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::DatasetColumn;
+use crate::comparison::DatasetColumn;
 use crate::error::ReportError;
 use crate::load::Stored;
-use crate::predictions::{self, Answers};
+use crate::load::predictions::{self, Answers};
 use crate::statistics::{
     Bootstrap, Discordant, PairedTest, mcnemar_corrected, mcnemar_exact, paired_bootstrap,
 };

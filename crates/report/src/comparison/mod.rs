@@ -8,6 +8,7 @@
 //! `--json` prints. Accuracies are in percent from here on.
 
 pub mod difference;
+pub mod frame;
 pub mod items;
 pub mod origin;
 mod pending;
@@ -23,9 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::error::ReportError;
-use crate::frame;
 use crate::load::Stored;
-use crate::plans::RunPlan;
+use crate::load::plans::RunPlan;
 use crate::record::Record;
 use difference::Difference;
 use items::ItemAnswers;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::Value;
 
-use super::DatasetColumn;
+use crate::comparison::DatasetColumn;
 use crate::load::Stored;
 use crate::record::Record;
 

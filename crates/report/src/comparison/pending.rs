@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Comparison;
+use crate::comparison::Comparison;
 
 impl Comparison {
     /// The sets whose scores are pending, and the files for their servers; none where there are none.

@@ -1,6 +1,6 @@
 //! What a reader that never looks at the picture reaches, where the records tell it, and who does better.
 
-use super::Comparison;
+use crate::comparison::Comparison;
 use crate::record::Record;
 
 /// Name of the number in [`crate::record::Evaluation::further`].

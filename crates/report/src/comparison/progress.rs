@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::load::Stored;
-use crate::plans::{PlannedRun, RunPlan};
+use crate::load::plans::{PlannedRun, RunPlan};
 
 /// Missing runs that are named; of more, the number is given.
 const NAMED: usize = 4;

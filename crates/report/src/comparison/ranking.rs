@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::difference::SIGNIFICANCE;
-use super::row::Row;
+use crate::comparison::difference::SIGNIFICANCE;
+use crate::comparison::row::Row;
 use crate::statistics::{Friedman, average_ranks, friedman, nemenyi_critical_difference};
 
 /// Ranks over data sets, of the methods that have every cell.

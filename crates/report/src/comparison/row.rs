@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::{DatasetColumn, Group};
+use crate::comparison::{DatasetColumn, Group};
 use crate::record::{Record, State};
 use crate::statistics::{Spread, mean};
 

@@ -1,7 +1,7 @@
 //! Sets whose number is the F1 of "yes" (POPE): what that number hides, a reader who always says yes among it.
 
-use super::Comparison;
-use super::prior::further;
+use crate::comparison::Comparison;
+use crate::comparison::prior::further;
 use crate::statistics::mean;
 
 /// Names of the numbers in [`crate::record::Evaluation::further`], as a note says them.

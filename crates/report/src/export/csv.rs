@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::Exporter;
 use crate::error::ReportError;
+use crate::export::Exporter;
 use crate::table::Table;
 use crate::text::csv_cell;
 

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::Exporter;
 use crate::error::ReportError;
+use crate::export::Exporter;
 use crate::table::{Emphasis, HEADER_WIDTH, Table, TableCell, wrap};
 use crate::text::one_line;
 

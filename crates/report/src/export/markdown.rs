@@ -1,7 +1,7 @@
 //! GitHub's Markdown: one wide table, the caption above, the notes beneath.
 
-use super::Exporter;
 use crate::error::ReportError;
+use crate::export::Exporter;
 use crate::table::{Emphasis, Table, TableCell};
 use crate::text::one_line;
 

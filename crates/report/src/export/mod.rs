@@ -3,6 +3,8 @@
 mod csv;
 mod latex;
 mod markdown;
+pub(crate) mod parquet;
+pub mod tensorboard;
 mod terminal;
 
 pub use csv::Csv;

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use comfy_table::{Attribute, Cell, CellAlignment, TableComponent, presets};
 
-use super::Exporter;
 use crate::error::ReportError;
+use crate::export::Exporter;
 use crate::table::{Emphasis, HEADER_WIDTH, Table, TableCell, wrap};
 use crate::text::one_line;
 

@@ -3,12 +3,12 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::canvas::{Anchor, Failure, Figure, line, style, text};
-use super::labels::Area;
-use super::palette::{GUIDE, SECONDARY, qualitative};
-use super::plot::{LABEL_SIZE, Panel, TICK_SIZE, TITLE_SIZE, draw_title, ticks, width_of};
 use crate::comparison::row::Average;
 use crate::comparison::{Comparison, STUDIED};
+use crate::figure::canvas::{Anchor, Failure, Figure, line, style, text};
+use crate::figure::labels::Area;
+use crate::figure::palette::{GUIDE, SECONDARY, qualitative};
+use crate::figure::plot::{LABEL_SIZE, Panel, TICK_SIZE, TITLE_SIZE, draw_title, ticks, width_of};
 
 /// Least width of the labels' column.
 const LEAST_LEFT: i32 = 230;

@@ -5,10 +5,10 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde::Deserialize;
 
-use super::canvas::{Failure, Figure};
-use super::labels::Area;
-use super::palette::qualitative;
-use super::plot::{Panel, draw_legend, draw_mark, draw_title, range};
+use crate::figure::canvas::{Failure, Figure};
+use crate::figure::labels::Area;
+use crate::figure::palette::qualitative;
+use crate::figure::plot::{Panel, draw_legend, draw_mark, draw_title, range};
 use crate::load::Stored;
 
 const SIZE: (u32, u32) = (1400, 720);

@@ -6,9 +6,9 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::canvas::{Anchor, Failure, Figure, line, style, text};
-use super::gamma::Gamma;
-use super::palette::{SECONDARY, diverging};
+use crate::figure::canvas::{Anchor, Failure, Figure, line, style, text};
+use crate::figure::gamma::Gamma;
+use crate::figure::palette::{SECONDARY, diverging};
 use crate::load::Stored;
 
 const PLOT_WIDTH: usize = 1000;

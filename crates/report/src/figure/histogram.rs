@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::canvas::{Anchor, Failure, Figure, line, style, text};
-use super::gamma::Gamma;
-use super::labels::Area;
-use super::palette::{SECONDARY, qualitative};
-use super::plot::{LABEL_SIZE, Panel, TICK_SIZE, draw_title};
+use crate::figure::canvas::{Anchor, Failure, Figure, line, style, text};
+use crate::figure::gamma::Gamma;
+use crate::figure::labels::Area;
+use crate::figure::palette::{SECONDARY, qualitative};
+use crate::figure::plot::{LABEL_SIZE, Panel, TICK_SIZE, draw_title};
 use crate::load::Stored;
 
 const COLUMNS: usize = 3;

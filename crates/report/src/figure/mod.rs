@@ -22,10 +22,10 @@ use std::path::{Path, PathBuf};
 
 use crate::comparison::{Comparison, STUDIED};
 use crate::error::ReportError;
-use crate::files::json_lines;
 use crate::load::Stored;
+use crate::load::logs::json_lines;
+use crate::load::weight_shift::WeightShift;
 use crate::record::{ADAPTER_FILE, EPOCHS_FILE, State};
-use crate::weight_shift::WeightShift;
 use bars::Bars;
 use canvas::Figure;
 use curves::Curves;

@@ -3,9 +3,9 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::canvas::{Anchor, Failure, line, style, text, upward};
-use super::labels::{Area, Pixels};
-use super::palette::{GUIDE, SECONDARY, qualitative};
+use crate::figure::canvas::{Anchor, Failure, line, style, text, upward};
+use crate::figure::labels::{Area, Pixels};
+use crate::figure::palette::{GUIDE, SECONDARY, qualitative};
 
 pub(super) const TICK_SIZE: u32 = 20;
 pub(super) const LABEL_SIZE: u32 = 23;

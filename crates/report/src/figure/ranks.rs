@@ -4,11 +4,11 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::canvas::{Anchor, Failure, Figure, line, style, text};
-use super::palette::{SECONDARY, qualitative};
-use super::plot::{LABEL_SIZE, TICK_SIZE, draw_title, width_of};
 use crate::comparison::Comparison;
 use crate::comparison::ranking::Ranking;
+use crate::figure::canvas::{Anchor, Failure, Figure, line, style, text};
+use crate::figure::palette::{SECONDARY, qualitative};
+use crate::figure::plot::{LABEL_SIZE, TICK_SIZE, draw_title, width_of};
 
 /// Length of the line of ranks, and the least room for labels on each side of it.
 const LENGTH: i32 = 740;

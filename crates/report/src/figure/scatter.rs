@@ -7,11 +7,11 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::canvas::{Anchor, Failure, Figure, line, style, text, upward};
-use super::labels::{Area, Pixels, place};
-use super::palette::{GUIDE, SECONDARY, qualitative};
 use crate::comparison::Comparison;
 use crate::comparison::row::Row;
+use crate::figure::canvas::{Anchor, Failure, Figure, line, style, text, upward};
+use crate::figure::labels::{Area, Pixels, place};
+use crate::figure::palette::{GUIDE, SECONDARY, qualitative};
 
 const SIZE: (u32, u32) = (1400, 950);
 const FRAME: Area = Area { left: 130, top: 120, right: 1360, bottom: 830 };

@@ -4,12 +4,12 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::canvas::{Anchor, Failure, Figure, style, text};
-use super::labels::Area;
-use super::palette::qualitative;
-use super::plot::{LABEL_SIZE, Panel, TICK_SIZE, draw_legend, draw_mark, draw_title, range};
+use crate::figure::canvas::{Anchor, Failure, Figure, style, text};
+use crate::figure::labels::Area;
+use crate::figure::palette::qualitative;
+use crate::figure::plot::{LABEL_SIZE, Panel, TICK_SIZE, draw_legend, draw_mark, draw_title, range};
 use crate::load::Stored;
-use crate::weight_shift::{LayerShift, WeightShift};
+use crate::load::weight_shift::{LayerShift, WeightShift};
 
 const PANELS: usize = 6;
 const COLUMNS: usize = 3;

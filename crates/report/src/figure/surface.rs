@@ -3,12 +3,12 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::canvas::{Anchor, Failure, Figure, style, text};
-use super::labels::Pixels;
-use super::palette::{SECONDARY, diverging};
-use super::plot::{LABEL_SIZE, TICK_SIZE, draw_title};
+use crate::figure::canvas::{Anchor, Failure, Figure, style, text};
+use crate::figure::labels::Pixels;
+use crate::figure::palette::{SECONDARY, diverging};
+use crate::figure::plot::{LABEL_SIZE, TICK_SIZE, draw_title};
 use crate::load::Stored;
-use crate::weight_shift::Crop;
+use crate::load::weight_shift::Crop;
 
 const SIZE: (u32, u32) = (1500, 640);
 const PANEL_WIDTH: f64 = 460.0;

@@ -4,9 +4,9 @@
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::canvas::{Anchor, Failure, Figure, line, style, text};
-use super::labels::Pixels;
-use super::palette::{SECONDARY, qualitative};
+use crate::figure::canvas::{Anchor, Failure, Figure, line, style, text};
+use crate::figure::labels::Pixels;
+use crate::figure::palette::{SECONDARY, qualitative};
 
 /// One projection of a model, in the order of its forward pass.
 #[derive(Debug, Clone, PartialEq, Eq)]

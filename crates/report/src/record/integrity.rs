@@ -6,7 +6,7 @@
 
 use std::path::Path;
 
-use super::{ADAPTER_FILE, CONFIGURATION_FILE, Record, RecordError, folder_of};
+use crate::record::{ADAPTER_FILE, CONFIGURATION_FILE, Record, RecordError, folder_of};
 
 /// The digits that stand in the place of a record's checksum while it is computed.
 const BLANK: &str = "0000000000000000000000000000000000000000000000000000000000000000";

@@ -4,7 +4,7 @@ use serde::Serialize;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
 use statrs::function::gamma::ln_gamma;
 
-use super::PairedTest;
+use crate::statistics::PairedTest;
 
 /// Items on which exactly one of two methods is right.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-use super::{mean, standard_error};
+use crate::statistics::{mean, standard_error};
 
 /// Most pairs for which Wilcoxon's test counts every assignment of signs, as in scipy.
 const EXACT_PAIRS: usize = 50;

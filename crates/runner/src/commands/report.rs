@@ -77,10 +77,10 @@ pub(crate) fn compare(results: &Path, experiment: &str, profile: Option<&str>) -
         let folder = results.join("tables").join(experiment).join(&comparison.profile);
         report::keep_wider_tables(&mut comparison, &folder)?;
         output::text(format_args!("{}\n", terminal().export(&comparison.table())?))?;
-        if let Some(published) = report::published::table(&comparison)? {
+        if let Some(published) = report::table::published::table(&comparison)? {
             output::text(format_args!("{}\n", terminal().export(&published)?))?;
         }
-        if let Some(differences) = report::published::differences(&comparison)? {
+        if let Some(differences) = report::table::published::differences(&comparison)? {
             output::text(format_args!("{}\n", terminal().export(&differences)?))?;
         }
         announce("table", &report::write_tables(&comparison, &folder)?)?;

@@ -6,8 +6,8 @@
 use std::path::Path;
 
 use anyhow::Result;
+use report::load::weight_shift::{Crop, LayerShift, WEIGHT_SHIFT_FILE, WeightShift};
 use report::record::State;
-use report::weight_shift::{Crop, LayerShift, WEIGHT_SHIFT_FILE, WeightShift};
 use report::{Comparison, STUDIED};
 use runner::files::write_json;
 use san_core::Error;

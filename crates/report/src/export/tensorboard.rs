@@ -13,8 +13,9 @@ use serde_json::{Map, Value};
 
 use crate::comparison::Comparison;
 use crate::error::ReportError;
-use crate::files::{json_lines, write_atomically};
+use crate::files::write_atomically;
 use crate::load::Stored;
+use crate::load::logs::json_lines;
 use crate::record::{EPOCHS_FILE, STEPS_FILE};
 use crate::text::path_component;
 

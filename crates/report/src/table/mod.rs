@@ -2,6 +2,9 @@
 //!
 //! [`crate::comparison`] is laid out into it once; every exporter shows the same text.
 
+pub(crate) mod comparison;
+pub mod published;
+
 use std::ops::Range;
 
 /// Characters at which a header is broken where columns are narrow.

@@ -3,13 +3,18 @@
 //! The folder is walked in sorted order, so that nothing downstream depends on the file system's.
 //! A broken record stops the walk: a table made from what happened to be readable would mislead.
 
+pub(crate) mod logs;
+pub mod plans;
+pub mod predictions;
+pub mod weight_shift;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
 use crate::error::ReportError;
-use crate::plans::{RunPlan, plans_of};
+use crate::load::plans::{RunPlan, plans_of};
 use crate::record::{RECORD_FILE, Record, RecordError, SCHEMA, Stage};
 
 /// What to compare.

@@ -6,9 +6,10 @@ use crate::comparison::Comparison;
 use crate::comparison::difference::Difference;
 use crate::comparison::ranking::Ranking as MethodRanking;
 use crate::comparison::row::{Average, Cell, Outcome, Row, TuningBudget};
-use crate::published::COMPARABLE_PROFILE;
 use crate::statistics::Spread;
+use crate::table::published::COMPARABLE_PROFILE;
 use crate::table::{Column, Emphasis, Table, TableCell, TableRow};
+use crate::text::thousands;
 
 /// Marks an average that does not cover every seed.
 const INCOMPLETE: &str = "*";
@@ -373,19 +374,6 @@ fn plus_minus(spread: &Spread) -> String {
 
 fn or_dash(text: Option<String>) -> String {
     text.unwrap_or_else(|| "-".into())
-}
-
-/// A whole number with commas between thousands.
-pub(crate) fn thousands(value: f64) -> String {
-    let digits = format!("{value:.0}");
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// The two best numbers of a column as shown, in tenths: equal text has equal rank.

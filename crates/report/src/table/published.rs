@@ -16,7 +16,7 @@ use crate::table::{Column, Table, TableCell, TableRow};
 /// The one profile that published rows can be compared with.
 pub(crate) const COMPARABLE_PROFILE: &str = "paper";
 
-const PUBLISHED: &str = include_str!("../../../results/reference/published.csv");
+const PUBLISHED: &str = include_str!("../../../../results/reference/published.csv");
 
 /// One published number.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

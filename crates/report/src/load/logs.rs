@@ -1,0 +1,22 @@
+//! The logs of a training: a JSON value a line.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::error::ReportError;
+
+/// The lines of a log beside a record, each a JSON value.
+///
+/// # Errors
+/// When it cannot be read, or with the line that is malformed.
+pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReportError> {
+    let refused = |reason: String| ReportError::Drawing { path: path.into(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
+    lines
+        .map(|(line, number)| {
+            serde_json::from_str(line).map_err(|error| refused(format!("line {number}: {error}")))
+        })
+        .collect()
+}
