@@ -10,12 +10,10 @@ use runner::error::{EXIT_CODES, RunError, exit_code};
 use runner::messages::message;
 
 mod commands;
-mod meter;
-mod output;
 
 /// Compares parameter-efficient fine-tuning methods, and can be trusted.
 #[derive(Debug, Parser)]
-#[command(name = "san", version = runner::provenance::VERSION, after_help = EXIT_CODES)]
+#[command(name = "san", version = runner::workers::recorder::VERSION, after_help = EXIT_CODES)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -262,10 +262,13 @@ fn a_record_names_the_commit_that_the_program_was_built_from() {
     done(&bench, &["run", "vtab.yaml", "--methods", "linear", "--seeds", "1"]);
     let record = record_of(&bench.cells()[0]);
     assert_eq!(record.stage, Stage::Final);
-    assert_eq!(record.provenance.commit, runner::provenance::COMMIT);
-    assert_eq!(record.provenance.dirty, runner::provenance::is_modified());
+    assert_eq!(record.provenance.commit, runner::workers::recorder::COMMIT);
+    assert_eq!(record.provenance.dirty, runner::workers::recorder::is_modified());
     let version = done(&bench, &["--version"]);
-    assert!(version.contains(runner::provenance::COMMIT) && version.contains("libtorch 2."), "{version}");
+    assert!(
+        version.contains(runner::workers::recorder::COMMIT) && version.contains("libtorch 2."),
+        "{version}"
+    );
 }
 
 #[test]

@@ -5,20 +5,20 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use runner::checkpoint::CheckpointFile;
-use runner::context::Context;
-use runner::device;
 use runner::error::RunError;
-use runner::execute::align::{Alignment, align};
-use runner::files::create_folder;
-use runner::signals::{RUNNER_DEADLINE, StopFlag};
-use runner::training::Session;
+use runner::io::files::create_folder;
+use runner::resources::context::Context;
+use runner::tasks::align::{Alignment, align};
+use runner::train::checkpoint::CheckpointFile;
+use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::train::trainer::Session;
+use runner::workers::device;
 use san_core::io::safetensors::write_tensors;
 use tch::Kind;
 
-use super::run::resolved;
-use crate::meter::{Meter, Unit};
-use crate::output;
+use super::meter::{Meter, Unit};
+use super::output;
+use crate::commands::run::resolved;
 
 /// Options of `san align`.
 #[derive(Debug, clap::Args)]

@@ -4,7 +4,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets};
 use data_loaders::{catalogue, datasets};
 
-use crate::output;
+use super::output;
 
 /// Options of `san datasets`.
 #[derive(Debug, clap::Args)]

@@ -4,16 +4,16 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use backbones::registry;
-use runner::context::Context;
 use runner::error::RunError;
+use runner::resources::context::Context;
 use san_core::adapters::file::{self as adapter_file, AdapterHeader};
 use san_core::adapters::peft;
 use san_core::methods;
 use tch::{Device, no_grad};
 
-use super::tuned::Tuned;
+use crate::commands::tuned::Tuned;
 
-use crate::output;
+use super::output;
 
 /// Options of `san export`.
 #[derive(Debug, clap::Args)]

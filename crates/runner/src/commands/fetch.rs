@@ -14,12 +14,12 @@ use data_loaders::{
 use indicatif::HumanBytes;
 use runner::error::RunError;
 use runner::messages::message;
-use runner::published_weights::{PublishedWeights, published_weights};
-use runner::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::models::published::{PublishedWeights, published_weights};
+use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
 
-use super::sets::{self, Named};
-use crate::meter::{Meter, Unit};
-use crate::output;
+use super::meter::{Meter, Unit};
+use super::output;
+use crate::commands::sets::{self, Named};
 
 /// Options of `san fetch`.
 #[derive(Debug, clap::Args)]

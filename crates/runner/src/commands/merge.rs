@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use runner::context::LoadedLanguageModel;
-use runner::files::{create_folder, write_atomically};
+use runner::io::files::{create_folder, write_atomically};
+use runner::resources::context::LoadedLanguageModel;
 use san_core::Weights;
 use san_core::adapters::merge;
 use san_core::io::safetensors::write_tensors;
 use tch::Kind;
 
-use super::tuned::Tuned;
+use crate::commands::tuned::Tuned;
 
-use crate::output;
+use super::output;
 
 /// Options of `san merge`.
 #[derive(Debug, clap::Args)]

@@ -10,7 +10,7 @@ use san_core::{Error, Layout};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::output;
+use super::output;
 
 /// The backbones that parameters are counted on, as the table's head names them.
 const COUNTED_ON: [&str; 4] = ["ViT-B/16", "Swin-B", "ConvNeXt-B", "LLaMA-7B"];

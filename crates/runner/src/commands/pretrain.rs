@@ -4,11 +4,11 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use runner::device;
 use runner::pretrain::{Settings, pretrain as train};
-use runner::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::workers::device;
 
-use crate::output;
+use super::output;
 
 /// Options of `san pretrain`.
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,7 @@ use report::export::{Exporter, Terminal};
 use report::{Comparison, Request};
 use runner::error::RunError;
 
-use crate::output;
+use super::output;
 
 /// Options of `san report`.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
         return compare(results, experiment, profile);
     }
     for mut comparison in comparisons(results, experiment, profile)? {
-        super::shift::write_all(&comparison)?;
+        crate::commands::shift::write_all(&comparison)?;
         let folder = |kind: &str| results.join(kind).join(experiment).join(&comparison.profile);
         let (tables, folder) = (folder("tables"), folder("figures"));
         report::keep_wider_tables(&mut comparison, &tables)?;

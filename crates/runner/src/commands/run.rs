@@ -4,19 +4,21 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use runner::claim;
-use runner::context::Context;
-use runner::device;
+use runner::config::Selection;
+use runner::config::experiment::Experiment;
 use runner::error::RunError;
-use runner::experiment::Experiment;
-use runner::failure;
-use runner::files::create_folder;
-use runner::plan::{Plan, Selection, Store, run_plan};
-use runner::pool::Pool;
-use runner::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::io::files::create_folder;
+use runner::plan::{Plan, run_plan};
+use runner::resources::context::Context;
+use runner::store::Store;
+use runner::store::failure;
+use runner::store::lock;
+use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::workers::device;
+use runner::workers::pool::Pool;
 
-use super::slurm;
-use crate::output;
+use super::output;
+use crate::commands::slurm;
 
 /// Options of `san plan`, `san run` and `san status`.
 #[derive(Debug, clap::Args)]
@@ -51,7 +53,7 @@ pub(crate) struct Arguments {
     pub(super) threads: u32,
     /// Memory for all workers together, as 6GB: fewer are started where it does not suffice, and none may go
     /// beyond it.
-    #[arg(long, value_name = "SIZE", value_parser = runner::budget::parse)]
+    #[arg(long, value_name = "SIZE", value_parser = runner::workers::memory::parse)]
     pub(super) memory: Option<u64>,
     /// Replace a worker that has stood still for so long.
     #[arg(long, default_value_t = 1800.0, value_name = "SECONDS")]
@@ -136,8 +138,8 @@ pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
     output::line(format_args!("{}", plan.summary(&store, arguments.pool()?.workers)))?;
-    for beat in claim::running(&store) {
-        let claim::Beat { label, host, process, done, total } = beat;
+    for beat in lock::running(&store) {
+        let lock::Beat { label, host, process, done, total } = beat;
         output::line(format_args!("running: {label}, step {done} of {total} ({host}, process {process})"))?;
     }
     for failure in failure::all(&store) {
@@ -160,5 +162,5 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let cells = plan.final_cells(&store)?;
     run_plan(&plan.settings, &cells)?.add_to(&store.folder)?;
     pool.run("running", &cells, &store, &stop)?;
-    super::report::compare(&arguments.results, &plan.experiment, Some(&plan.profile))
+    crate::commands::report::compare(&arguments.results, &plan.experiment, Some(&plan.profile))
 }

@@ -9,14 +9,14 @@ use anyhow::Result;
 use report::load::weight_shift::{Crop, LayerShift, WEIGHT_SHIFT_FILE, WeightShift};
 use report::record::State;
 use report::{Comparison, STUDIED};
-use runner::files::write_json;
+use runner::io::files::write_json;
 use san_core::Error;
 use san_core::Weights;
 use san_core::adapters::merge;
 use tch::Tensor;
 
-use super::tuned::Tuned;
-use crate::meter::{Meter, Unit};
+use super::meter::{Meter, Unit};
+use crate::commands::tuned::Tuned;
 
 /// Side of the corner of a weight that is stored before and after.
 const CROP: i64 = 24;

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use runner::files::create_folder;
-use runner::plan::{Plan, Store};
+use runner::io::files::create_folder;
+use runner::plan::Plan;
 use runner::slurm::{self, Resources, Submission};
+use runner::store::Store;
 
-use super::run;
-use crate::output;
+use super::output;
+use crate::commands::run;
 
 /// Where to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]

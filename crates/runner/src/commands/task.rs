@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use runner::context::Context;
-use runner::plan::{Store, run_plan};
-use runner::signals::{StopFlag, WORKER_DEADLINE};
+use runner::plan::run_plan;
+use runner::plan::tuning;
+use runner::resources::context::Context;
 use runner::slurm::{Part, Submission};
-use runner::worker::{Settings, Worker};
-use runner::{device, failure, tuning};
+use runner::store::Store;
+use runner::store::failure;
+use runner::train::signals::{StopFlag, WORKER_DEADLINE};
+use runner::workers::device;
+use runner::workers::worker::{Settings, Worker};
 
-use crate::output;
+use super::output;
 
 /// Options of `san task`.
 #[derive(Debug, clap::Args)]
@@ -54,5 +57,5 @@ fn table(submission: &Submission, store: &Store) -> Result<()> {
     let cells = tuning::choose_all(&submission.tune, &submission.finals, store)?;
     run_plan(&submission.settings, &cells)?.add_to(&store.folder)?;
     let results: &Path = &submission.results;
-    super::report::compare(results, &submission.experiment, Some(&submission.profile))
+    crate::commands::report::compare(results, &submission.experiment, Some(&submission.profile))
 }

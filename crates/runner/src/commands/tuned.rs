@@ -5,11 +5,11 @@ use std::rc::Rc;
 
 use anyhow::{Context as _, Result};
 use report::record::{ADAPTER_FILE, CONFIGURATION_FILE, RECORD_FILE, Record};
-use runner::cell::Cell;
-use runner::context::{Context, LoadedBackbone, LoadedLanguageModel};
+use runner::config::experiment::Input;
 use runner::error::RunError;
-use runner::experiment::Input;
-use runner::training::is_finite;
+use runner::plan::cell::Cell;
+use runner::resources::context::{Context, LoadedBackbone, LoadedLanguageModel};
+use runner::train::trainer::is_finite;
 use san_core::Attachment;
 use san_core::Layout;
 use san_core::Trainables;

@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use data_loaders::{DataError, DatasetEntry, Duplicate, SplitCounts, Verification, verify_watched};
 use runner::error::RunError;
-use runner::files::{create_folder, write_atomically};
+use runner::io::files::{create_folder, write_atomically};
 use runner::messages::message;
 use serde::Serialize;
 
-use super::sets::{self, Named};
-use crate::meter::{Meter, Unit};
-use crate::output;
+use super::meter::{Meter, Unit};
+use super::output;
+use crate::commands::sets::{self, Named};
 
 /// Name of a manifest beside the data.
 const MANIFEST: &str = "manifest.txt";

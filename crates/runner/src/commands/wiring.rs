@@ -9,7 +9,7 @@ use report::figure::{WiredSite, draw_wiring};
 use san_core::spec::model::{Layout, SiteSpec};
 use san_core::spec::wiring::{ChannelMap, Wiring};
 
-use crate::output;
+use super::output;
 use runner::messages::message;
 
 /// Options of `san wiring`.

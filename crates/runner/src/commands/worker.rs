@@ -4,12 +4,12 @@ use std::io::stdout;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use runner::context::Context;
-use runner::device;
-use runner::plan::Store;
-use runner::pool::Assignment;
-use runner::signals::{StopFlag, WORKER_DEADLINE};
-use runner::worker::{Message, Settings, Worker, tell};
+use runner::resources::context::Context;
+use runner::store::Store;
+use runner::train::signals::{StopFlag, WORKER_DEADLINE};
+use runner::workers::device;
+use runner::workers::pool::Assignment;
+use runner::workers::worker::{Message, Settings, Worker, tell};
 
 /// How often a worker tells that it lives.
 const BEAT_EVERY: Duration = Duration::from_secs(1);

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use comfy_table::{Table, presets};
 use indicatif::HumanDuration;
 
-use super::{Plan, Store};
-use crate::cell::Cell;
-use crate::estimate::time_left;
+use crate::plan::Plan;
+use crate::plan::cell::Cell;
+use crate::plan::estimate::time_left;
+use crate::store::Store;
 
 impl Plan {
     /// How much there is, how much is done, and how long the rest will take so many workers.

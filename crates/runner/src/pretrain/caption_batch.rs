@@ -9,7 +9,7 @@ use data_loaders::vl::{Caption, CaptionStream, Picture, PictureProtocol, Square}
 use data_loaders::{Filter, Normalisation};
 use tch::{Device, Kind, Reduction, Tensor};
 
-use crate::picture_text::PictureText;
+use crate::models::picture_text::PictureText;
 
 /// More tokens than any caption has.
 const CUTOFF: usize = 256;

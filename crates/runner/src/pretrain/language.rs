@@ -14,8 +14,8 @@ use san_core::methods;
 use san_core::nn::attachment::Scope;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use super::{Settings, Start, train};
-use crate::signals::StopFlag;
+use crate::pretrain::{Settings, Start, train};
+use crate::train::signals::StopFlag;
 
 /// Tokens of a row of a batch.
 pub(super) const ROW: usize = 128;

@@ -15,13 +15,13 @@ use san_core::methods;
 use san_core::nn::attachment::Scope;
 use tch::{Device, Kind, Tensor};
 
-use super::caption_batch::CaptionBatch;
-use super::language::{self, ROW};
-use super::{Settings, Start, train};
-use crate::context::{Context, LoadedLanguageModel};
-use crate::picture_text::PictureText;
-use crate::reader::ReaderArchitecture;
-use crate::signals::StopFlag;
+use crate::models::picture_text::PictureText;
+use crate::models::reader::ReaderArchitecture;
+use crate::pretrain::caption_batch::CaptionBatch;
+use crate::pretrain::language::{self, ROW};
+use crate::pretrain::{Settings, Start, train};
+use crate::resources::context::{Context, LoadedLanguageModel};
+use crate::train::signals::StopFlag;
 
 /// Captions for each row of plain text.
 const CAPTIONS_A_ROW: usize = 12;

@@ -29,9 +29,9 @@ use san_core::{Trainables, Weights};
 use serde::Serialize;
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::files::writing;
+use crate::io::files::writing;
 use crate::messages::message;
-use crate::signals::StopFlag;
+use crate::train::signals::StopFlag;
 
 /// How a backbone is trained.
 #[derive(Debug, Clone, Serialize)]

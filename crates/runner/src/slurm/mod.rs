@@ -14,11 +14,12 @@ use std::process::Command;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::cell::Cell;
 use crate::error::RunError;
-use crate::files::{create_folder, entries, file_name, write_atomically, write_json};
-use crate::plan::{Plan, Store};
-use crate::tuning::FinalCell;
+use crate::io::files::{create_folder, entries, file_name, write_atomically, write_json};
+use crate::plan::Plan;
+use crate::plan::cell::Cell;
+use crate::plan::tuning::FinalCell;
+use crate::store::Store;
 
 pub use script::Resources;
 

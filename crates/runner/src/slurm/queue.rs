@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{Job, slurm};
+use crate::slurm::{Job, slurm};
 
 /// States of a job that is still to come to an end, as `squeue` writes them.
 const LIVING: [&str; 8] =

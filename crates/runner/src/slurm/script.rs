@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Part, Submission};
+use crate::slurm::{Part, Submission};
 
 /// What a task asks of the cluster.
 #[derive(Debug, Clone, Default)]

@@ -1,0 +1,278 @@
+//! What is tuned of a method: a grid, or random draws from ranges and lists.
+//!
+//! The short form is a list of learning rates. A `search` names more axes; its trials are every
+//! combination, or as many random ones as `random` asks for, drawn by a seed. Each trial is trained on
+//! `train` and read on `val`; the number of trials is the method's budget.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use san_core::methods::UNTRAINED;
+use san_core::random::generator;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::config::experiment::{MethodSpec, Protocol};
+
+/// Draws of one trial that are already there before the space counts as too small.
+const ATTEMPTS: usize = 1000;
+
+/// The axes of a search; what is not named stays as the method or the protocol says.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    /// Random trials instead of all combinations.
+    #[serde(default)]
+    pub random: Option<Random>,
+    /// Rates at the top of the schedule.
+    #[serde(default)]
+    pub learning_rate: Option<Axis>,
+    /// AdamW's weight decay.
+    #[serde(default)]
+    pub weight_decay: Option<Axis>,
+    /// Stochastic depth.
+    #[serde(default)]
+    pub drop_path: Option<Axis>,
+    /// Options of the method by name.
+    #[serde(default)]
+    pub options: BTreeMap<String, Axis>,
+}
+
+/// How many random trials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Random {
+    /// The budget.
+    pub trials: usize,
+    /// Of the draws.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// The values of one axis.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(untagged)]
+pub enum Axis {
+    /// These.
+    List(Vec<Value>),
+    /// Any number between two; for random trials alone.
+    Range(Range),
+}
+
+/// Numbers between two.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Range {
+    /// The lowest.
+    pub from: f64,
+    /// The highest.
+    pub to: f64,
+    /// Whether every factor, not every difference, is equally likely; the usual way for rates.
+    #[serde(default = "yes")]
+    pub log: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// One setting of everything that is tuned.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// Rate at the top of the schedule.
+    pub learning_rate: f64,
+    /// AdamW's weight decay.
+    pub weight_decay: f64,
+    /// Stochastic depth.
+    pub drop_path: f64,
+    /// Options of the method that are searched.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub options: Map<String, Value>,
+}
+
+/// An axis with its name.
+type Named<'a> = (&'a str, &'a Axis);
+
+impl MethodSpec {
+    /// The settings that are tried, in order; one where nothing is tuned. What trains nothing needs no rate.
+    ///
+    /// # Errors
+    /// When an axis is empty or unsound, or the space is smaller than the budget.
+    pub fn trials(&self, protocol: &Protocol) -> Result<Vec<Trial>, String> {
+        if self.method == UNTRAINED && self.learning_rate.all().is_empty() && self.search.is_none() {
+            return Ok(vec![untuned(protocol)]);
+        }
+        let none = Search::default();
+        let search = self.search.as_ref().unwrap_or(&none);
+        let rates = Axis::List(self.learning_rate.all().iter().map(|&rate| rate.into()).collect());
+        let mut axes: Vec<Named<'_>> =
+            vec![("learning_rate", search.learning_rate.as_ref().unwrap_or(&rates))];
+        axes.extend(search.weight_decay.as_ref().map(|axis| ("weight_decay", axis)));
+        axes.extend(search.drop_path.as_ref().map(|axis| ("drop_path", axis)));
+        axes.extend(search.options.iter().map(|(name, axis)| (name.as_str(), axis)));
+        for (name, axis) in &axes {
+            axis.check().map_err(|reason| format!("method `{}`: `{name}` {reason}", self.method))?;
+        }
+        let settings = match search.random {
+            Some(random) => draw(&axes, random),
+            None => combinations(&axes),
+        };
+        let named = |reason: String| format!("method `{}`: {reason}", self.method);
+        settings.map_err(named)?.iter().map(|values| trial(&axes, values, protocol).map_err(named)).collect()
+    }
+
+    /// Names of the options that are searched.
+    pub fn searched_options(&self) -> Vec<&str> {
+        self.search.iter().flat_map(|search| search.options.keys().map(String::as_str)).collect()
+    }
+}
+
+impl Axis {
+    fn check(&self) -> Result<(), String> {
+        match self {
+            Self::List(values) if values.is_empty() => Err("has no value".into()),
+            Self::Range(Range { from, to, log }) if !(from < to && (*from > 0.0 || !log)) => {
+                Err("needs `from` below `to`, and above 0 unless `log: false`".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Every combination, the last axis fastest.
+fn combinations(axes: &[Named<'_>]) -> Result<Vec<Vec<Value>>, String> {
+    axes.iter().try_fold(vec![Vec::new()], |settings, (name, axis)| {
+        let Axis::List(values) = axis else {
+            return Err(format!("`{name}` is a range: name `random` trials, or a list of values"));
+        };
+        let longer = |setting: &Vec<Value>| {
+            let setting = setting.clone();
+            values.iter().map(move |value| [&setting[..], std::slice::from_ref(value)].concat())
+        };
+        Ok(settings.iter().flat_map(longer).collect())
+    })
+}
+
+/// Random settings, no two alike.
+fn draw(axes: &[Named<'_>], random: Random) -> Result<Vec<Vec<Value>>, String> {
+    if random.trials == 0 {
+        return Err("`trials` must be 1 or more".into());
+    }
+    let mut generator = generator(random.seed, "random search");
+    let mut settings: Vec<Vec<Value>> = Vec::new();
+    for _ in 0..random.trials {
+        let fresh = (0..ATTEMPTS)
+            .map(|_| axes.iter().map(|(_, axis)| draw_one(axis, &mut generator)).collect::<Vec<_>>())
+            .find(|setting| !settings.contains(setting));
+        settings.push(fresh.ok_or("the search space has fewer settings than `trials`")?);
+    }
+    Ok(settings)
+}
+
+fn draw_one(axis: &Axis, generator: &mut ChaCha8Rng) -> Value {
+    match axis {
+        Axis::List(values) => values[generator.random_range(0..values.len())].clone(),
+        Axis::Range(Range { from, to, log }) => {
+            let share: f64 = generator.random();
+            let number = if *log { from * (to / from).powf(share) } else { from + (to - from) * share };
+            // Three digits: nobody can read more, and nothing depends on them.
+            format!("{number:.2e}").parse::<f64>().unwrap_or(number).into()
+        }
+    }
+}
+
+/// What the protocol says, without a rate.
+fn untuned(protocol: &Protocol) -> Trial {
+    Trial {
+        learning_rate: 0.0,
+        weight_decay: protocol.weight_decay,
+        drop_path: protocol.drop_path,
+        options: Map::new(),
+    }
+}
+
+fn trial(axes: &[Named<'_>], values: &[Value], protocol: &Protocol) -> Result<Trial, String> {
+    let mut trial = untuned(protocol);
+    for ((name, _), value) in axes.iter().zip(values) {
+        let number = || value.as_f64().ok_or(format!("`{name}`: `{value}` is no number"));
+        match *name {
+            "learning_rate" => trial.learning_rate = number()?,
+            "weight_decay" => trial.weight_decay = number()?,
+            "drop_path" => trial.drop_path = number()?,
+            option => drop(trial.options.insert(option.to_owned(), value.clone())),
+        }
+    }
+    let Trial { learning_rate, weight_decay, drop_path, .. } = trial;
+    if !(learning_rate.is_finite() && learning_rate > 0.0) {
+        return Err("learning rates must be above 0".into());
+    }
+    if !(weight_decay.is_finite() && weight_decay >= 0.0 && (0.0..1.0).contains(&drop_path)) {
+        return Err("`weight_decay` must be 0 or more, `drop_path` 0 or more and below 1".into());
+    }
+    Ok(trial)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(text: &str) -> MethodSpec {
+        serde_yaml::from_str(text).unwrap()
+    }
+
+    fn protocol() -> Protocol {
+        serde_yaml::from_str(
+            "{epochs: 2, warmup_epochs: 1, batch_size: 16, weight_decay: 0.5, image: {image_size: 32, \
+             resize: plain, filter: bilinear, normalisation: half}}",
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_grid_is_every_combination_and_a_list_of_rates_is_the_short_form() {
+        assert_eq!(spec("{method: frozen}").trials(&protocol()).unwrap()[0].learning_rate, 0.0);
+        assert!(spec("{method: san}").trials(&protocol()).unwrap_err().contains("has no value"));
+        let short = spec("{method: san, learning_rate: [0.1, 0.2]}").trials(&protocol()).unwrap();
+        assert_eq!(short.iter().map(|trial| trial.learning_rate).collect::<Vec<_>>(), [0.1, 0.2]);
+        assert!(short.iter().all(|trial| trial.weight_decay == 0.5 && trial.options.is_empty()));
+        let grid = "{method: lora, learning_rate: [0.1, 0.2], \
+                    search: {drop_path: [0.0, 0.1], options: {rank: [4, 8, 16]}}}";
+        let trials = spec(grid).trials(&protocol()).unwrap();
+        assert_eq!(trials.len(), 12);
+        assert_eq!((trials[1].options["rank"].as_u64(), trials[3].drop_path), (Some(8), 0.1));
+    }
+
+    #[test]
+    fn random_trials_are_a_function_of_their_seed_and_lie_in_their_ranges() {
+        let of = |seed: u64| {
+            let text = format!(
+                "{{method: san, search: {{random: {{trials: 20, seed: {seed}}}, \
+                 learning_rate: {{from: 1.0e-4, to: 1.0e-1}}, weight_decay: [0.0, 0.1]}}}}"
+            );
+            spec(&text).trials(&protocol()).unwrap()
+        };
+        assert_eq!(of(1), of(1));
+        assert_ne!(of(1), of(2));
+        let trials = of(1);
+        assert!(trials.iter().all(|trial| (1e-4..=1e-1).contains(&trial.learning_rate)));
+        let low = trials.iter().filter(|trial| trial.learning_rate < 3.2e-3).count();
+        assert!((5..=15).contains(&low), "half of a log range lies below its middle: {low}");
+    }
+
+    #[test]
+    fn unsound_spaces_are_refused_with_the_reason() {
+        for (search, reason) in [
+            ("learning_rate: {from: 1.0e-4, to: 1.0e-1}", "name `random` trials"),
+            ("random: {trials: 3}, learning_rate: [0.1, 0.2]", "fewer settings"),
+            ("learning_rate: {from: 0.0, to: 1.0}", "`from` below `to`"),
+            ("learning_rate: []", "has no value"),
+            ("learning_rate: [0.0]", "above 0"),
+            ("learning_rate: [0.1], drop_path: [1.0]", "below 1"),
+        ] {
+            let told = spec(&format!("{{method: san, search: {{{search}}}}}")).trials(&protocol());
+            assert!(told.as_ref().is_err_and(|told| told.contains(reason)), "{search}: {told:?}");
+        }
+    }
+}

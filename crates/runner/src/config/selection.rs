@@ -1,0 +1,62 @@
+//! What the command line leaves of a profile.
+
+use san_core::methods;
+
+use crate::config::experiment::Profile;
+
+/// Restrictions and changes from the command line.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// Only these methods.
+    pub methods: Option<Vec<String>>,
+    /// Only these sets.
+    pub sets: Option<Vec<String>>,
+    /// These backbones instead.
+    pub backbones: Option<Vec<String>>,
+    /// The first so many seeds.
+    pub seeds: Option<usize>,
+    /// So many epochs instead.
+    pub epochs: Option<u64>,
+}
+
+impl Selection {
+    pub(crate) fn apply(&self, profile: &Profile) -> Result<Profile, String> {
+        let mut profile = profile.clone();
+        if let Some(sets) = &self.sets {
+            unknown("set", sets, &profile.sets)?;
+            profile.sets.retain(|set| sets.contains(set));
+        }
+        if let Some(methods) = &self.methods {
+            let known: Vec<_> = profile.methods.iter().map(|spec| spec.method.clone()).collect();
+            for name in methods {
+                methods::find(name, serde_json::Map::new()).map_err(|error| error.to_string())?;
+            }
+            unknown("method", methods, &known)?;
+            profile.methods.retain(|spec| methods.contains(&spec.method));
+        }
+        if let Some(backbones) = &self.backbones {
+            profile.backbones.clone_from(backbones);
+        }
+        if let Some(seeds) = self.seeds {
+            if seeds == 0 || seeds > profile.seeds.len() {
+                return Err(format!("--seeds must be 1 to {}", profile.seeds.len()));
+            }
+            profile.seeds.truncate(seeds);
+        }
+        if let Some(epochs) = self.epochs {
+            if epochs == 0 {
+                return Err("--epochs must be 1 or more".into());
+            }
+            profile.protocol.epochs = epochs;
+            profile.protocol.warmup_epochs = profile.protocol.warmup_epochs.min(epochs - 1);
+        }
+        Ok(profile)
+    }
+}
+
+fn unknown(what: &str, asked: &[String], known: &[String]) -> Result<(), String> {
+    match asked.iter().find(|name| !known.contains(name)) {
+        Some(name) => Err(format!("this profile has no {what} `{name}`; it has {}", known.join(", "))),
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,4 @@
+//! Files that are whole or not there.
+
+pub mod files;
+pub mod predictions;

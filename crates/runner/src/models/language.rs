@@ -1,0 +1,239 @@
+//! A language model in memory, with its vocabulary, and with a vision tower before it where it reads pictures: bundled,
+//! or from its folder under `SAN_WEIGHTS`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+use backbones::language::LanguageArchitecture as _;
+use backbones::llava;
+use backbones::registry::{self, BundledLlava};
+use backbones::tokenizer::Tokenizer;
+use backbones::weights::{self, LanguageCheckpoint, LlavaCheckpoint, Target};
+use data_loaders::text::TextStream;
+use san_core::io::safetensors::TensorFile;
+use san_core::{Layout, Weights};
+use tch::Device;
+
+use crate::error::RunError;
+use crate::models::reader::ReaderArchitecture;
+use crate::resources::context::{LoadedBackbone, RANDOM, RANDOM_WEIGHTS_SEED};
+
+/// A text that no set contains.
+const NEUTRAL: &str = include_str!("../../../../assets/neutral.txt");
+/// The seed of what stands for it in the small language.
+const NEUTRAL_SEED: u64 = u64::MAX - 1;
+/// Passages of it.
+const NEUTRAL_PASSAGES: u64 = 24;
+
+/// A language model, or one that sees pictures too, with its frozen weights and its vocabulary.
+#[derive(Debug)]
+pub struct LoadedLanguageModel {
+    /// The configuration.
+    pub architecture: ReaderArchitecture,
+    /// Tensors, sites and norms that a method sees.
+    pub layout: Layout,
+    /// Their frozen weights, on the device.
+    pub weights: Weights,
+    /// Its vocabulary.
+    pub tokenizer: Tokenizer,
+    /// The token that ends a text.
+    pub end: u32,
+    /// A text that no set contains, on which forgetting is measured.
+    pub neutral: String,
+    /// blake3 of the files.
+    pub checksum: String,
+}
+
+impl LoadedLanguageModel {
+    /// A model of text alone: bundled, or in its folder under `root`.
+    ///
+    /// # Errors
+    /// When it is unknown, or its files are missing or do not fit.
+    pub(crate) fn read(name: &str, root: Option<&Path>, target: Target) -> Result<Self> {
+        let published = name.strip_suffix(RANDOM).unwrap_or(name);
+        let (checkpoint, tokenizer, neutral) = match registry::bundled_language(published) {
+            Some((config, files)) => {
+                let path = |ending| PathBuf::from(format!("assets/{published}.{ending}"));
+                let checkpoint =
+                    weights::parse_language(files.weights, &path("safetensors"), config, target)?;
+                let tokenizer = Tokenizer::parse(files.vocabulary, &path("tokenizer.json"))?;
+                // What is neutral in the small language: passages that no pre-training drew.
+                let passages = TextStream::new(NEUTRAL_SEED);
+                let neutral: Vec<String> =
+                    (0..NEUTRAL_PASSAGES).map(|index| passages.passage(index)).collect();
+                (checkpoint, tokenizer, neutral.join("\n"))
+            }
+            None => {
+                let path = folder(published, root)?;
+                (weights::language(&path, target)?, Tokenizer::read(&path)?, NEUTRAL.to_owned())
+            }
+        };
+        let LanguageCheckpoint { config, weights, checksum } = checkpoint;
+        let layout = config.layout(name);
+        let architecture = ReaderArchitecture::Language(config);
+        let mut model = Self {
+            architecture,
+            layout,
+            weights,
+            end: end(&tokenizer, name)?,
+            neutral,
+            checksum: format!("{checksum}+{}", tokenizer.checksum()),
+            tokenizer,
+        };
+        if name.ends_with(RANDOM) {
+            model.forget(name)?;
+        }
+        Ok(model)
+    }
+
+    /// The bundled LLaVA `name` on its tower; `language` is what it started from.
+    pub(crate) fn bundled_llava(
+        name: &str,
+        tower: &LoadedBackbone,
+        language: Self,
+        target: Target,
+    ) -> Result<Self> {
+        let Some((architecture, BundledLlava { weights, .. })) = registry::bundled_llava(name) else {
+            bail!("there is no bundled model of vision and language named `{name}`")
+        };
+        let path = PathBuf::from(format!("assets/{name}.safetensors"));
+        let file = TensorFile::parse(weights, &path)?;
+        let weights = Weights::new(file.tensors);
+        weights.check(&architecture.layout(name), &path.display().to_string())?;
+        Self::seeing(name, tower, architecture, &weights, &file.checksum, language, target)
+    }
+
+    /// A tower and a language model that never met. The projector between them is that of a file (by our names or the
+    /// original's), or has its first values.
+    ///
+    /// # Errors
+    /// When the file's tensors do not fit.
+    pub(crate) fn joined_llava(
+        name: &str,
+        tower: &LoadedBackbone,
+        language: Self,
+        projector: Option<&Path>,
+        target: Target,
+    ) -> Result<Self> {
+        let ReaderArchitecture::Language(model) = &language.architecture else {
+            bail!("`{name}`: the part behind + is no language model")
+        };
+        let image_token = model.vocabulary();
+        let architecture = llava::Architecture { tower: same(tower)?, language: model.clone(), image_token };
+        let mut weights = Weights::random(&architecture.layout(name), RANDOM_WEIGHTS_SEED)?;
+        for (tensor, value) in language.weights.iter() {
+            weights.insert(tensor, value.shallow_clone());
+        }
+        let mut checksum = language.checksum.clone();
+        if let Some(path) = projector {
+            let file = TensorFile::read(path)?;
+            checksum = format!("{checksum}+{}", file.checksum);
+            for tensor in llava::Architecture::projector_tensors() {
+                let value = llava::projector_tensor(&file, &tensor).ok_or_else(|| {
+                    let place = path.display().to_string();
+                    san_core::Error::MissingTensor { name: tensor.clone(), place }
+                })?;
+                weights.insert(&tensor, value.shallow_clone());
+            }
+            weights.check(&architecture.layout(name), &path.display().to_string())?;
+        }
+        Self::seeing(name, tower, architecture, &weights, &checksum, language, target)
+    }
+
+    fn seeing(
+        name: &str,
+        tower: &LoadedBackbone,
+        architecture: llava::Architecture,
+        weights: &Weights,
+        checksum: &str,
+        language: Self,
+        target: Target,
+    ) -> Result<Self> {
+        let Self { tokenizer, end, neutral, .. } = language;
+        let kept = |(name, tensor): (&str, &_)| Ok((name.to_owned(), target.keep(tensor)?));
+        let kept = weights.iter().map(kept).collect::<Result<_>>()?;
+        let architecture = llava::Architecture { tower: same(tower)?, ..architecture };
+        Ok(Self {
+            layout: architecture.layout(name),
+            weights: Weights::new(kept),
+            checksum: format!("{checksum}+{}+{}", tower.checksum, tokenizer.checksum()),
+            architecture: ReaderArchitecture::Llava(architecture, tower.weights.shallow_clone()),
+            tokenizer,
+            end,
+            neutral,
+        })
+    }
+
+    /// A published LLaVA, in its folder under `root`.
+    ///
+    /// # Errors
+    /// When its files are missing or do not fit, or its tower reads images of another size.
+    pub(crate) fn read_llava(
+        name: &str,
+        root: Option<&Path>,
+        target: Target,
+        image_size: u32,
+    ) -> Result<Self> {
+        let path = folder(name, root)?;
+        let LlavaCheckpoint { architecture, parts, checksum } = weights::llava(&path, target)?;
+        let own = architecture.tower.image_size();
+        if own != i64::from(image_size) {
+            bail!("the tower of `{name}` reads images of {own} pixels, the protocol asks for {image_size}");
+        }
+        let tokenizer = Tokenizer::read(&path)?;
+        Ok(Self {
+            layout: architecture.layout(name),
+            weights: parts.rest,
+            end: end(&tokenizer, name)?,
+            neutral: NEUTRAL.to_owned(),
+            checksum: format!("{checksum}+{}", tokenizer.checksum()),
+            architecture: ReaderArchitecture::Llava(architecture, parts.tower),
+            tokenizer,
+        })
+    }
+
+    /// Takes random weights.
+    pub(crate) fn forget(&mut self, name: &str) -> Result<()> {
+        let device = self.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device());
+        self.layout = self.architecture.layout(name);
+        self.weights = Weights::random(&self.layout, RANDOM_WEIGHTS_SEED)?.to_device(device)?;
+        self.checksum = format!("random:{RANDOM_WEIGHTS_SEED}+{}", self.tokenizer.checksum());
+        Ok(())
+    }
+
+    /// Tokens of a text, with those that the model wants around it.
+    ///
+    /// # Errors
+    /// When the text cannot be encoded.
+    pub fn encode(&self, text: &str) -> Result<Vec<i64>> {
+        Ok(self.tokenizer.encode(text)?.into_iter().map(i64::from).collect())
+    }
+
+    /// The text of tokens.
+    ///
+    /// # Errors
+    /// When they are no text.
+    pub fn decode(&self, tokens: &[i64]) -> Result<String> {
+        let tokens = tokens.iter().map(|&token| u32::try_from(token)).collect::<Result<Vec<_>, _>>()?;
+        Ok(self.tokenizer.decode(&tokens)?)
+    }
+}
+
+/// The same configuration again, which boxes do not give.
+fn same(tower: &LoadedBackbone) -> Result<Box<dyn backbones::Architecture>> {
+    Ok(tower.architecture.at_image_size(tower.architecture.image_size())?)
+}
+
+fn end(tokenizer: &Tokenizer, name: &str) -> Result<u32, RunError> {
+    tokenizer.end().ok_or_else(|| RunError::Missing {
+        what: format!("the token that ends a text of `{name}`"),
+        reason: "its vocabulary names none".into(),
+    })
+}
+
+fn folder(name: &str, root: Option<&Path>) -> Result<PathBuf, san_core::Error> {
+    let missing = |place: String| san_core::Error::MissingWeights { backbone: name.into(), place };
+    let root = root.ok_or_else(|| missing("SAN_WEIGHTS, which is not set".into()))?;
+    let folder = root.join(name);
+    if folder.is_dir() { Ok(folder) } else { Err(missing(folder.display().to_string())) }
+}

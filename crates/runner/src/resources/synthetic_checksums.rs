@@ -1,0 +1,137 @@
+//! The checksums of drawn sets, kept from one command to the next: to know one anew a set has to be drawn, which
+//! would make up most of the time of `san plan` and `san status`.
+//!
+//! What another build of the program said is not believed: the generators may have changed. Those of the profiles
+//! `embedded` are in `datasets/drawn.json`, which a test draws anew. A run believes nothing, and writes its file anew.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
+
+use data_loaders::ImageSet;
+use serde::{Deserialize, Serialize};
+
+use crate::io::files::write_json;
+
+/// By name, counts and size of a set; a copy of what a results folder keeps.
+const KNOWN: &str = include_str!("../../../../datasets/drawn.json");
+
+/// Name of the file in the results folder.
+const FILE: &str = ".drawn.json";
+
+/// What is known, and where it is kept.
+#[derive(Debug)]
+pub(crate) struct DrawnChecksums {
+    path: PathBuf,
+    kept: Kept,
+    /// Of the profiles `embedded`.
+    known: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    /// Length and time of the program's file.
+    program: String,
+    /// By name, counts and size of a set.
+    checksums: BTreeMap<String, String>,
+}
+
+impl DrawnChecksums {
+    /// What is kept in a results folder, if it is there and of this program.
+    pub(crate) fn open(results: &Path) -> Self {
+        Self::of_program(results, program().unwrap_or_default())
+    }
+
+    /// Nothing but the place to keep it: a run draws its sets anyway, and what was kept may be damaged.
+    pub(crate) fn anew(results: &Path) -> Self {
+        let kept = Kept { program: program().unwrap_or_default(), checksums: BTreeMap::new() };
+        Self { path: results.join(FILE), kept, known: BTreeMap::new() }
+    }
+
+    fn of_program(results: &Path, program: String) -> Self {
+        let path = results.join(FILE);
+        let read = |path| serde_json::from_slice(&std::fs::read(path).ok()?).ok();
+        let kept: Option<Kept> = read(&path).filter(|kept: &Kept| kept.program == program);
+        let kept = kept.unwrap_or(Kept { program, checksums: BTreeMap::new() });
+        Self { path, kept, known: serde_json::from_str(KNOWN).unwrap_or_default() }
+    }
+
+    /// The checksum of a drawn set, which is drawn where it is not known.
+    pub(crate) fn of(&mut self, set: &ImageSet, image_size: u32) -> String {
+        let key = format!("{} {:?} {image_size}", set.name(), set.counts());
+        let is_sound = |known: &&String| blake3::Hash::from_hex(known).is_ok();
+        if let Some(known) = self.known.get(&key).or(self.kept.checksums.get(&key)).filter(is_sound) {
+            return known.clone();
+        }
+        let checksum = set.checksum().to_owned();
+        if !self.kept.program.is_empty() && self.path.parent().is_some_and(Path::is_dir) {
+            self.kept.checksums.insert(key, checksum.clone());
+            // A folder that cannot be written costs time, nothing else.
+            let _ = write_json(&self.path, &self.kept);
+        }
+        checksum
+    }
+}
+
+/// What tells this build from another one.
+fn program() -> Option<String> {
+    let file = std::env::current_exe().ok()?.metadata().ok()?;
+    let time = file.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(format!("{} bytes of {} ns", file.len(), time.as_nanos()))
+}
+
+#[cfg(test)]
+mod tests {
+    use data_loaders::{SplitCounts, dataset};
+
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_used_by_the_same_program_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let counts = SplitCounts { train: 4, val: 1, test: 2 };
+        let set = ImageSet::draw(dataset("svhn").unwrap(), counts, 8).unwrap();
+        let open = |program: &str| DrawnChecksums::of_program(folder.path(), program.into());
+        assert_eq!(open("one").of(&set, 8), set.checksum());
+        // A lie shows who reads it.
+        let path = folder.path().join(FILE);
+        let lie = blake3::hash(b"a lie").to_hex().to_string();
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text.replace(set.checksum(), &lie)).unwrap();
+        assert_eq!(open("one").of(&set, 8), lie);
+        assert_eq!(DrawnChecksums::anew(folder.path()).of(&set, 8), set.checksum());
+        assert!(!std::fs::read_to_string(&path).unwrap().contains(&lie));
+        std::fs::write(&path, text.replace(set.checksum(), &lie)).unwrap();
+        assert_eq!(open("two").of(&set, 8), set.checksum());
+        std::fs::write(&path, text.replace(set.checksum(), "half")).unwrap();
+        assert_eq!(open("one").of(&set, 8), set.checksum());
+    }
+
+    /// Where it fails, the generators have changed: `datasets/drawn.json` then takes `checksums` of `results/.drawn.json`,
+    /// which `san run vtab`, `fgvc` and `gic` write.
+    #[test]
+    fn what_is_known_of_the_embedded_profiles_is_what_they_draw() {
+        let known: BTreeMap<String, String> = serde_json::from_str(KNOWN).unwrap();
+        assert!(known.len() >= 25);
+        for (key, checksum) in known {
+            let (name, sizes) = key.split_once(' ').unwrap();
+            let numbers = sizes.split(|letter: char| !letter.is_ascii_digit());
+            let numbers: Vec<usize> = numbers.filter_map(|number| number.parse().ok()).collect();
+            let [train, val, test, image_size] = numbers[..] else { panic!("{key}") };
+            let entry = dataset(name.trim_start_matches("mini/")).unwrap();
+            let set = ImageSet::draw(entry, SplitCounts { train, val, test }, image_size as u32).unwrap();
+            assert_eq!(set.checksum(), checksum, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_not_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("results");
+        let counts = SplitCounts { train: 1, val: 1, test: 1 };
+        let set = ImageSet::draw(dataset("svhn").unwrap(), counts, 8).unwrap();
+        assert_eq!(DrawnChecksums::open(&missing).of(&set, 8), set.checksum());
+        assert!(!missing.exists());
+    }
+}

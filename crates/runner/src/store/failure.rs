@@ -1,0 +1,63 @@
+//! Cells that were given up: a note beside the store's cells, until the next run tries them again.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::RunError;
+use crate::io::files::{create_folder, entries, write_json, writing};
+use crate::store::Store;
+
+/// Folder of the notes in a store.
+const FOLDER: &str = ".failed";
+
+/// Why a cell was given up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The cell for a reader.
+    pub label: String,
+    /// What happened.
+    pub reason: String,
+    /// Exit code of what happened.
+    pub code: u8,
+}
+
+fn path(store: &Store, cell: &str) -> PathBuf {
+    store.folder.join(FOLDER).join(cell)
+}
+
+/// Whether a cell was given up.
+pub fn is_given_up(store: &Store, cell: &str) -> bool {
+    path(store, cell).is_file()
+}
+
+/// Notes that a cell is not to be tried again in this run.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn give_up(store: &Store, cell: &str, label: &str, reason: &str, code: u8) -> Result<(), RunError> {
+    create_folder(&store.folder.join(FOLDER))?;
+    write_json(&path(store, cell), &Failure { label: label.into(), reason: reason.into(), code })
+}
+
+/// Forgets the note of a cell, which is then tried again.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn forget(store: &Store, cell: &str) -> Result<(), RunError> {
+    let path = path(store, cell);
+    if path.exists() { writing(&path, std::fs::remove_file(&path)) } else { Ok(()) }
+}
+
+/// All notes, in the order of their cells' names.
+pub fn all(store: &Store) -> Vec<Failure> {
+    let mut paths = entries(&store.folder.join(FOLDER));
+    paths.sort();
+    let read = |path: PathBuf| serde_json::from_slice(&std::fs::read(path).ok()?).ok();
+    paths.into_iter().filter_map(read).collect()
+}
+
+/// The note of a cell.
+pub fn of(store: &Store, cell: &str) -> Option<Failure> {
+    serde_json::from_slice(&std::fs::read(path(store, cell)).ok()?).ok()
+}

@@ -1,0 +1,210 @@
+//! Who works on a cell: a locked file, with a sign of life in it.
+//!
+//! The operating system drops the lock when the process dies, so that no claim outlives its worker
+//! and two runners never run one cell. The contents are for a reader: they lock nothing.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::RunError;
+use crate::io::files::{create_folder, entries, file_name, writing};
+use crate::store::Store;
+use crate::train::checkpoint;
+
+/// Folder of the claims in a store.
+const FOLDER: &str = ".locks";
+/// Start of a scratch folder's name; the cell's name follows.
+pub const SCRATCH: &str = ".scratch-";
+/// A claim whose sign of life is older is not shown as running.
+pub const SILENT_AFTER: Duration = Duration::from_secs(60);
+
+/// A sign of life.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// The cell for a reader.
+    pub label: String,
+    /// Name of the machine.
+    pub host: String,
+    /// The worker's process.
+    pub process: u32,
+    /// Steps done.
+    pub done: u64,
+    /// Steps in all; 0 before the training.
+    pub total: u64,
+}
+
+/// The right to run a cell, as long as this lives.
+#[derive(Debug)]
+pub struct Claim {
+    file: File,
+    path: PathBuf,
+}
+
+impl Claim {
+    /// Claims a cell; none where another worker has it.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn take(store: &Store, cell: &str) -> Result<Option<Self>, RunError> {
+        let folder = store.folder.join(FOLDER);
+        create_folder(&folder)?;
+        let path = folder.join(cell);
+        loop {
+            // Not truncated: it may hold another worker's sign of life.
+            let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
+            let file = writing(&path, options)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) => return writing(&path, Err(error)),
+            }
+            // Whoever had it may have removed the file between our opening and our locking it; the lock
+            // of a removed file excludes nobody.
+            let ours = writing(&path, file.metadata())?.ino();
+            if std::fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
+                return Ok(Some(Self { file, path }));
+            }
+        }
+    }
+
+    /// Writes a sign of life; a disk that is full must not stop the work for it.
+    pub fn tell(&mut self, beat: &Beat) {
+        let mut write = || {
+            let text = serde_json::to_vec(beat)?;
+            self.file.rewind()?;
+            self.file.write_all(&text)?;
+            self.file.set_len(text.len() as u64)
+        };
+        let _ = write();
+    }
+
+    /// Gives the cell back.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn release(self) -> Result<(), RunError> {
+        writing(&self.path, std::fs::remove_file(&self.path))
+    }
+}
+
+/// The cells of a store that are being run, by their last sign of life. A pure read: a lock taken for a
+/// moment would turn a worker away.
+pub fn running(store: &Store) -> Vec<Beat> {
+    let read = |path: PathBuf| {
+        let mut file = File::open(&path).ok()?;
+        let age = SystemTime::now().duration_since(file.metadata().ok()?.modified().ok()?);
+        let mut text = String::new();
+        file.read_to_string(&mut text).ok()?;
+        let beat: Beat = serde_json::from_str(&text).ok()?;
+        (age.unwrap_or_default() < SILENT_AFTER && lives(&beat)).then_some(beat)
+    };
+    entries(&store.folder.join(FOLDER)).into_iter().filter_map(read).collect()
+}
+
+/// Whether the process is there, as far as this machine can tell.
+fn lives(beat: &Beat) -> bool {
+    beat.host != host() || !Path::new("/proc/self").exists() || proc_folder(beat.process).exists()
+}
+
+fn proc_folder(process: u32) -> PathBuf {
+    PathBuf::from(format!("/proc/{process}"))
+}
+
+/// Name of this machine.
+pub fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    name.trim().to_owned()
+}
+
+/// Removes what workers that died left behind: scratch folders, halves of checkpoints, and checkpoints
+/// of cells that are done.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn clean(store: &Store) -> Result<(), RunError> {
+    for path in entries(&store.folder) {
+        if let Some(cell) = file_name(&path).strip_prefix(SCRATCH) {
+            unless_claimed(store, cell, || remove(&path, |path| std::fs::remove_dir_all(path)))?;
+        }
+    }
+    for path in entries(&store.folder.join(checkpoint::FOLDER)) {
+        let name = file_name(&path);
+        let half = name.strip_prefix('.');
+        let cell = half.unwrap_or(name).split('.').next().unwrap_or_default();
+        if half.is_some() || store.is_done(cell) {
+            unless_claimed(store, cell, || remove(&path, |path| std::fs::remove_file(path)))?;
+        }
+    }
+    for path in entries(&store.folder.join(FOLDER)) {
+        unless_claimed(store, file_name(&path), || Ok(()))?;
+    }
+    Ok(())
+}
+
+/// Removes what another runner may have removed meanwhile.
+fn remove(path: &Path, remove: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), RunError> {
+    match remove(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        result => writing(path, result),
+    }
+}
+
+/// Does something to what belongs to a cell, unless a living worker has claimed the cell.
+fn unless_claimed(
+    store: &Store,
+    cell: &str,
+    act: impl FnOnce() -> Result<(), RunError>,
+) -> Result<(), RunError> {
+    if let Some(claim) = Claim::take(store, cell)? {
+        act()?;
+        claim.release()?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_has_one_claim_and_it_ends_with_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store { folder: folder.path().into() };
+        let mut first = Claim::take(&store, "cell").unwrap().unwrap();
+        let beat = Beat { label: "a".into(), host: host(), process: std::process::id(), done: 1, total: 2 };
+        first.tell(&Beat { label: "longer".into(), ..beat.clone() });
+        first.tell(&beat);
+        assert!(Claim::take(&store, "cell").unwrap().is_none());
+        clean(&store).unwrap();
+        assert_eq!(running(&store), [beat], "neither a claim in vain nor cleaning touches it");
+        drop(first);
+        Claim::take(&store, "cell").unwrap().unwrap().release().unwrap();
+        assert!(running(&store).is_empty());
+    }
+
+    #[test]
+    fn a_claim_is_exclusive_while_others_clean_and_claim() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store { folder: folder.path().into() };
+        let holders = std::sync::atomic::AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..300 {
+                        if let Some(claim) = Claim::take(&store, "cell").unwrap() {
+                            assert_eq!(holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+                            std::thread::yield_now();
+                            holders.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+                            claim.release().unwrap();
+                        }
+                    }
+                });
+            }
+        });
+    }
+}

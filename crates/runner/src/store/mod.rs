@@ -1,0 +1,34 @@
+//! The folder of an experiment's runs: one folder a run, with locks, failures and checkpoints next to them.
+
+pub mod failure;
+pub mod lock;
+
+use std::path::{Path, PathBuf};
+
+use report::record::{RECORD_FILE, Record};
+
+/// Where the cells of an experiment's profile lie.
+#[derive(Debug, Clone)]
+pub struct Store {
+    /// `<results>/runs/<experiment>/<profile>`.
+    pub folder: PathBuf,
+}
+
+impl Store {
+    /// The store of a plan under a results folder.
+    pub fn new(results: &Path, experiment: &str, profile: &str) -> Self {
+        Self { folder: results.join("runs").join(experiment).join(profile) }
+    }
+
+    /// The folder of a cell, there or not.
+    pub fn cell(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// Whether a cell is done: its record is there, is of this cell, and is as it was written. Anything else in its
+    /// place is replaced by the next run.
+    pub fn is_done(&self, name: &str) -> bool {
+        Record::read(&self.cell(name).join(RECORD_FILE))
+            .is_ok_and(|record| record.cell == name && record.contradiction().is_none())
+    }
+}

@@ -1,0 +1,108 @@
+//! What a classifier reads of one split: images, or the features that a frozen backbone makes of them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use backbones::Classifier;
+use data_loaders::{ImageProtocol, ImageSet, Split};
+use tch::{Device, Kind, Tensor, no_grad};
+
+use crate::plan::cell::Cell;
+use crate::resources::context::{Context, Features};
+use crate::train::signals::StopFlag;
+
+/// Images in one forward pass that computes features: few, to stop soon after a signal.
+const FEATURE_BATCH: usize = 64;
+
+/// The inputs of one split: images, or features where nothing before the head learns.
+pub(super) struct Inputs {
+    pub(super) set: Arc<ImageSet>,
+    pub(super) split: Split,
+    pub(super) protocol: ImageProtocol,
+    pub(super) device: Device,
+    pub(super) features: Option<Tensor>,
+    pub(super) reading: Duration,
+}
+
+impl Inputs {
+    pub(super) fn new(set: Arc<ImageSet>, split: Split, protocol: ImageProtocol, device: Device) -> Self {
+        Self { set, split, protocol, device, features: None, reading: Duration::ZERO }
+    }
+
+    pub(super) fn labels(&self) -> &[u32] {
+        self.set.labels(self.split)
+    }
+
+    /// Share of the labels that are predicted.
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn accuracy(&self, predictions: &[i64]) -> f64 {
+        let pairs = self.labels().iter().zip(predictions);
+        let right = pairs.filter(|(label, predicted)| i64::from(**label) == **predicted).count();
+        right as f64 / predictions.len() as f64
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.set.len(self.split)
+    }
+
+    /// Images `[n, 3, size, size]`, or features `[n, features]`, and labels `[n]`.
+    pub(super) fn batch(&mut self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
+        let all = self.labels();
+        let labels: Vec<i64> = indices.iter().map(|&index| i64::from(all[index])).collect();
+        let labels = Tensor::from_slice(&labels).f_to_device(self.device)?;
+        let inputs = match &self.features {
+            Some(features) => {
+                let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
+                features.f_index_select(0, &Tensor::from_slice(&rows).f_to_device(self.device)?)?
+            }
+            None => self.images(indices)?,
+        };
+        Ok((inputs, labels))
+    }
+
+    pub(super) fn images(&mut self, indices: &[usize]) -> Result<Tensor> {
+        let start = Instant::now();
+        let size = i64::from(self.protocol.image_size);
+        let mut pixels = Vec::new();
+        self.set.read(self.split, indices, &self.protocol, &mut pixels)?;
+        let images = Tensor::from_slice(&pixels).f_view([-1, 3, size, size])?.f_to_device(self.device)?;
+        self.reading += start.elapsed();
+        Ok(images)
+    }
+
+    /// Replaces the images by what the head reads of them, computed once for all cells that share them;
+    /// returns the time that the computation took then.
+    pub(super) fn become_features(
+        &mut self,
+        cell: &Cell,
+        context: &mut Context,
+        model: &Classifier,
+        stop: &StopFlag,
+    ) -> Result<Duration> {
+        let key =
+            format!("{} {} {:?} {:?}", cell.data_checksum, cell.weights_checksum, self.split, self.protocol);
+        if let Some(known) = context.features(&key) {
+            self.features = Some(known.tensor.shallow_clone());
+            self.reading += known.reading;
+            return Ok(known.computing);
+        }
+        let indices: Vec<usize> = (0..self.len()).collect();
+        let mut parts = Vec::new();
+        let start = Instant::now();
+        for batch in indices.chunks(FEATURE_BATCH) {
+            stop.check()?;
+            let images = self.images(batch)?;
+            parts.push(no_grad(|| model.features(&images)));
+        }
+        let tensor = Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?;
+        self.features = Some(tensor.shallow_clone());
+        let computing = start.elapsed().saturating_sub(self.reading);
+        context.remember_features(key, Features { tensor, computing, reading: self.reading });
+        Ok(computing)
+    }
+
+    pub(super) fn scores(&self, model: &Classifier, inputs: &Tensor) -> Tensor {
+        if self.features.is_some() { model.head(inputs) } else { model.forward(inputs) }
+    }
+}

@@ -1,0 +1,130 @@
+//! What a language model learns from in a step: examples in tokens, in as many parts as memory asks for, and the loss of
+//! the tokens that they teach.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use anyhow::Result;
+use backbones::checkpointing;
+use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, training_batches};
+use san_core::{Error, Trainables};
+use tch::{Device, Reduction, Tensor};
+
+use crate::config::language::LanguageProtocol;
+use crate::models::reader::Reader;
+use crate::plan::cell::Cell;
+use crate::tasks::material::Material;
+use crate::train::trainer::{Objective, Place};
+
+/// What is learnt from: examples in tokens.
+pub(super) struct Task<'a> {
+    pub(super) cell: &'a Cell,
+    pub(super) protocol: LanguageProtocol,
+    pub(super) model: Reader,
+    pub(super) material: Material,
+    pub(super) device: Device,
+}
+
+/// Examples of a step that are computed at once.
+pub(super) struct Part {
+    /// `[examples, length]`, padded on the right.
+    pub(super) tokens: Tensor,
+    /// Places `[n]` of the flattened `[examples, length - 1]` behind which a token is predicted.
+    pub(super) places: Tensor,
+    /// What the tower saw of the examples' pictures.
+    pub(super) seen: Option<Tensor>,
+    /// Which text of an example a token belongs to `[examples, length]`, where any example is more than one.
+    pub(super) texts: Option<Tensor>,
+}
+
+impl Objective for Task<'_> {
+    type Batch = Vec<Part>;
+
+    fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
+        // The mean loss over no token at all is no number, and batches are grouped by length: those whose answers the
+        // cut took would meet.
+        let examples = self.material.examples.iter().enumerate().filter(|(_, example)| example.teaches());
+        let (taught, lengths): (Vec<usize>, Vec<usize>) =
+            examples.map(|(place, example)| (place, example.tokens.len())).unzip();
+        let limits = self.protocol.batch_limits(self.cell.protocol.batch_size);
+        let batches = training_batches(&lengths, limits, self.cell.seed, epoch);
+        batches.into_iter().map(|batch| batch.into_iter().map(|place| taught[place]).collect()).collect()
+    }
+
+    fn batch(&mut self, examples: &[usize], _: Place) -> Result<Self::Batch> {
+        let at_once = self.protocol.memory.at_once.map_or(examples.len(), NonZeroUsize::get);
+        examples.chunks(at_once).map(|some| self.part(some)).collect()
+    }
+
+    /// The parts' mean losses and gradients, each weighted with the tokens that it predicts: those of the batch.
+    fn gradient(&self, parts: &Self::Batch, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
+        let predicted = |part: &Part| part.places.numel() as f64;
+        let all: f64 = parts.iter().map(predicted).sum();
+        let mut sum: Option<(Tensor, Tensor)> = None;
+        for (number, part) in (0..).zip(parts) {
+            trainables.pass().goes_on_with(number);
+            let (loss, gradient) = self.gradient_of_part(part, trainables)?;
+            let share = predicted(part) / all;
+            let weighted = (loss.f_detach()? * share, gradient * share);
+            sum = Some(match sum {
+                None => weighted,
+                Some((losses, gradients)) => (losses + weighted.0, gradients + weighted.1),
+            });
+        }
+        Ok(sum.unwrap_or_default())
+    }
+
+    fn reading(&self) -> Duration {
+        Duration::ZERO // the examples are in memory, in tokens
+    }
+}
+
+impl Task<'_> {
+    fn part(&self, examples: &[usize]) -> Result<Part> {
+        let rows = examples.iter().map(|&row| &self.material.examples[row]);
+        let branched = rows.clone().any(|example| !example.branches.is_empty());
+        // Padding on the right: what comes before it never looks at it, so that no mask is needed.
+        let batch = PaddedBatch::new(rows, 0, PaddingSide::Right);
+        let columns = batch.columns;
+        let is_predicted = |place: &usize| !place.is_multiple_of(columns) && batch.labels[*place] != MASKED;
+        let behind = |place: usize| (place - place / columns - 1) as i64;
+        let places: Vec<i64> = (0..batch.labels.len()).filter(is_predicted).map(behind).collect();
+        let table = |values: &[i64]| -> Result<Tensor> {
+            let values = Tensor::f_from_slice(values)?.f_view([batch.rows as i64, columns as i64])?;
+            Ok(values.f_to_device(self.device)?)
+        };
+        Ok(Part {
+            tokens: table(&batch.tokens)?,
+            places: Tensor::f_from_slice(&places)?.f_to_device(self.device)?,
+            seen: self.material.pictures.seen(examples)?,
+            texts: branched.then(|| table(&batch.texts)).transpose()?,
+        })
+    }
+
+    fn gradient_of_part(&self, part: &Part, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
+        if !self.protocol.memory.recompute {
+            let loss = loss(&self.model, part)?;
+            let gradient = trainables.gradient(&loss)?;
+            return Ok((loss, gradient));
+        }
+        let embedded = self.model.embed(&part.tokens, part.seen.as_ref())?;
+        let (language, texts) = (self.model.language(), part.texts.as_ref());
+        let behind = |hidden: &Tensor| loss_behind(&self.model, hidden, part);
+        Ok(checkpointing::gradient(language, trainables, &embedded, texts, behind)?)
+    }
+}
+
+/// Mean loss of the tokens behind the places.
+pub(super) fn loss(model: &Reader, part: &Part) -> Result<Tensor, Error> {
+    let embedded = model.embed(&part.tokens, part.seen.as_ref())?;
+    loss_behind(model, &model.language().hidden(&embedded, part.texts.as_ref(), None), part)
+}
+
+/// The same of what the last block makes. Scores are made for the places alone: a vocabulary is wide.
+fn loss_behind(model: &Reader, hidden: &Tensor, Part { tokens, places, .. }: &Part) -> Result<Tensor, Error> {
+    let length = tokens.size()[1];
+    let hidden = hidden.f_narrow(1, 0, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;
+    let next = tokens.f_narrow(1, 1, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;
+    let scores = model.language().scores(&hidden);
+    Ok(scores.f_cross_entropy_loss(&next, None::<Tensor>, Reduction::Mean, -100, 0.0)?)
+}

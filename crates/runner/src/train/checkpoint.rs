@@ -1,0 +1,225 @@
+//! The state of a cell in the middle of its training, so that it goes on bit for bit where it stopped.
+//!
+//! Batches, augmentation and every other draw are functions of (seed, epoch, step), so a state is the
+//! trained tensors, the optimiser's moments and how far the training is. A file of it lies under
+//! `.checkpoints/`, apart from the scratch folder, and names its cell and the checksum of its own
+//! contents: one that was cut short, altered, or belongs to another cell is set aside, with a word, and
+//! the cell starts anew.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Result;
+use san_core::Trainables;
+use san_core::io::safetensors::{TensorFile, write_tensors};
+use san_core::train::adamw::AdamW;
+use serde::{Deserialize, Serialize};
+use tch::{Kind, Tensor, no_grad};
+
+use crate::error::RunError;
+use crate::io::files::{create_folder, writing};
+use crate::messages::message;
+use crate::train::log::{Logged, RunLog};
+
+/// Folder of checkpoints in a store.
+pub const FOLDER: &str = ".checkpoints";
+const KEY: &str = "san_checkpoint";
+
+/// How far a training is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done.
+    pub steps: u64,
+    /// Mean loss of each whole epoch.
+    pub losses: Vec<f64>,
+    /// Sum of the losses of the epoch in hand, over its images.
+    pub sum: f64,
+    /// Time of the steps.
+    pub training: Duration,
+    /// Time of waiting for data.
+    pub reading: Duration,
+    /// The best accuracy of any epoch on the test split, where it is looked at.
+    #[serde(default)]
+    pub test_selected: Option<f64>,
+    /// How much of the logs belongs to this state.
+    #[serde(default)]
+    pub logged: Logged,
+}
+
+/// Where a cell's checkpoint lies, and how often one is written.
+#[derive(Debug, Clone)]
+pub struct CheckpointFile {
+    path: PathBuf,
+    cell: String,
+    every: Duration,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    cell: String,
+    progress: Progress,
+    contents: String,
+}
+
+impl CheckpointFile {
+    /// The checkpoint of the cell named `cell` in the store `folder`.
+    pub fn new(folder: &Path, cell: &str, every: Duration) -> Self {
+        let path = folder.join(FOLDER).join(format!("{cell}.safetensors"));
+        Self { path, cell: cell.into(), every }
+    }
+
+    /// The logs that go with it.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn log(&self) -> Result<RunLog, RunError> {
+        RunLog::create(self.path.with_extension(""))
+    }
+
+    /// How often one is written.
+    pub fn every(&self) -> Duration {
+        self.every
+    }
+
+    /// Writes the state, whole or not at all.
+    ///
+    /// # Errors
+    /// When the folder cannot be written; an older checkpoint stays as it was.
+    pub fn save(&self, progress: &Progress, trainables: &Trainables, optimiser: &AdamW) -> Result<()> {
+        create_folder(self.path.parent().unwrap_or(Path::new(".")))?;
+        let (first, second) = optimiser.moments();
+        let tensors = [("first", first), ("second", second), ("values", trainables.values())];
+        let header = Header {
+            cell: self.cell.clone(),
+            progress: progress.clone(),
+            contents: checksum(progress, tensors.map(|(_, tensor)| tensor))?,
+        };
+        write_tensors(&self.path, tensors, (KEY, serde_json::to_string(&header)?), Kind::Float)?;
+        Ok(())
+    }
+
+    /// Puts the state back, where there is one; none, and no change, where there is none or it is damaged.
+    ///
+    /// # Errors
+    /// When a damaged file cannot be removed.
+    pub fn restore(&self, trainables: &Trainables, optimiser: &mut AdamW) -> Result<Option<Progress>> {
+        if !self.path.is_file() {
+            return Ok(None);
+        }
+        match self.read(trainables) {
+            Ok((progress, [first, second, values])) => {
+                no_grad(|| trainables.values().shallow_clone().f_copy_(&values).map(drop))?;
+                optimiser.restore(&first, &second, progress.steps)?;
+                Ok(Some(progress))
+            }
+            Err(reason) => {
+                message(format_args!("san: {}: {reason}; the cell starts anew", self.path.display()));
+                self.remove()?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn read(&self, trainables: &Trainables) -> Result<(Progress, [Tensor; 3]), String> {
+        let mut file = TensorFile::read(&self.path).map_err(|error| error.to_string())?;
+        let text = file.metadata.get(KEY).ok_or("it is no checkpoint")?;
+        let header: Header = serde_json::from_str(text).map_err(|error| error.to_string())?;
+        if header.cell != self.cell {
+            return Err("it belongs to another cell".into());
+        }
+        let mut take = |name: &str| file.tensors.remove(name).ok_or(format!("it has no `{name}`"));
+        let tensors = [take("first")?, take("second")?, take("values")?];
+        if tensors.iter().any(|tensor| tensor.size() != trainables.values().size()) {
+            return Err("its tensors are of another size".into());
+        }
+        let found = checksum(&header.progress, tensors.each_ref()).map_err(|error| error.to_string())?;
+        if found != header.contents {
+            return Err("its contents do not have the checksum that it names".into());
+        }
+        if !header.progress.logged.is_held_by(&self.path.with_extension("")) {
+            return Err("the logs beside it are not those that it goes with".into());
+        }
+        Ok((header.progress, tensors))
+    }
+
+    /// Removes it, where it is there.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn remove(&self) -> Result<(), RunError> {
+        if self.path.exists() {
+            writing(&self.path, std::fs::remove_file(&self.path))?;
+        }
+        RunLog::remove(&self.path.with_extension(""))
+    }
+}
+
+/// blake3 of the progress and of the tensors' f32 elements.
+fn checksum(progress: &Progress, tensors: [&Tensor; 3]) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&serde_json::to_vec(progress)?);
+    for tensor in tensors {
+        let values: Vec<f32> = Vec::try_from(tensor.f_to_device(tch::Device::Cpu)?.f_flatten(0, -1)?)?;
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use san_core::Weights;
+    use san_core::spec::init::Init;
+    use san_core::spec::trainable::{Group, TrainableSpec};
+    use san_core::train::adamw::AdamWSettings;
+    use tch::Device;
+
+    use super::*;
+
+    /// Eight numbers, and steps whose gradients are a function of their number.
+    struct Training(Trainables, AdamW);
+
+    impl Training {
+        fn new() -> Self {
+            let spec =
+                TrainableSpec { name: "x".into(), shape: vec![8], init: Init::Ones, group: Group::Method };
+            let trainables =
+                Trainables::allocate(vec![spec], &[0], &Weights::default(), Device::Cpu).unwrap();
+            let optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
+            Self(trainables, optimiser)
+        }
+
+        fn steps(&mut self, steps: std::ops::Range<u64>) -> Vec<u8> {
+            for step in steps {
+                let gradient = (Tensor::arange(8, (Kind::Float, Device::Cpu)) + step as f64).sin();
+                self.1.step(&self.0, &gradient.view([1, 8]), 1e-2).unwrap();
+            }
+            let values: Vec<f32> = Vec::try_from(self.0.values().flatten(0, -1)).unwrap();
+            values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        }
+    }
+
+    #[test]
+    fn a_restored_state_goes_on_bit_for_bit_and_a_cold_start_from_its_values_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = CheckpointFile::new(folder.path(), "a", Duration::ZERO);
+        let whole = Training::new().steps(0..9);
+        let mut broken = Training::new();
+        broken.steps(0..4);
+        let progress = Progress { steps: 4, ..Progress::default() };
+        file.log().unwrap();
+        file.save(&progress, &broken.0, &broken.1).unwrap();
+
+        let mut restored = Training::new();
+        let found = file.restore(&restored.0, &mut restored.1).unwrap();
+        assert_eq!(found, Some(progress));
+        assert_eq!(restored.steps(4..9), whole);
+
+        let mut cold = Training::new();
+        let mut lost = AdamW::new(&cold.0, AdamWSettings::default()).unwrap();
+        file.restore(&cold.0, &mut lost).unwrap();
+        assert_ne!(cold.steps(4..9), whole, "the values alone are no state");
+    }
+}

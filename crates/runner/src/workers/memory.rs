@@ -1,0 +1,109 @@
+//! The memory of a pool: what there is, and what one worker needs.
+
+use std::path::Path;
+
+use report::record::{RECORD_FILE, Record};
+
+use crate::io::files::entries;
+use crate::plan::cell::Cell;
+use crate::store::Store;
+
+/// What a worker needs beside its model: the program, libtorch and the images of a drawn set. Measured: 0.16 GB
+/// with the smallest backbone and 32 images a step.
+const BASE: u64 = 400 << 20;
+/// Records that are looked at for a measured need.
+const LOOKED_AT: usize = 200;
+
+/// What one worker needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Need {
+    /// Bytes.
+    pub bytes: u64,
+    /// How that is known.
+    pub source: String,
+}
+
+impl Need {
+    /// The largest peak of finished cells on the same backbones; without such, a plain assumption.
+    pub fn of<'a>(cells: impl Iterator<Item = &'a Cell>, store: &Store) -> Self {
+        let backbones: std::collections::BTreeSet<&str> = cells.map(|cell| cell.backbone.as_str()).collect();
+        let records = entries(&store.folder).into_iter().map(|folder| folder.join(RECORD_FILE));
+        let peaks: Vec<u64> = records
+            .filter(|path| path.is_file())
+            .take(LOOKED_AT)
+            .filter_map(|path| Record::read(&path).ok())
+            .filter(|record| backbones.contains(record.backbone.name.as_str()))
+            .filter_map(|record| record.cost.peak_memory)
+            .collect();
+        match peaks.iter().max() {
+            Some(&bytes) => {
+                Self { bytes, source: format!("the largest peak of {} finished cells", peaks.len()) }
+            }
+            None => Self { bytes: BASE, source: "assumed: no cell is finished yet".into() },
+        }
+    }
+}
+
+/// Memory that is free on this machine and in this process's control group, bytes; none where that cannot be
+/// read.
+pub fn available() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let number = |file: &str| -> Option<u64> {
+        std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(file)).ok()?.trim().parse().ok()
+    };
+    let group = number("memory.max").zip(number("memory.current"));
+    let in_group = group.map_or(u64::MAX, |(max, current)| max.saturating_sub(current));
+    Some((kilobytes * 1024).min(in_group))
+}
+
+/// Resident memory of a process, bytes; 0 where it has ended.
+pub fn resident(process: u32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = text.lines().find(|line| line.starts_with("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
+    kilobytes.unwrap_or(0) * 1024
+}
+
+/// Bytes as `1.5 GB`.
+pub fn in_words(bytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss)]
+    let gigabytes = bytes as f64 / f64::from(1 << 30);
+    if gigabytes >= 1.0 { format!("{gigabytes:.1} GB") } else { format!("{:.0} MB", gigabytes * 1024.0) }
+}
+
+/// Bytes from `1.5GB`, `800MB` or a plain number of bytes.
+///
+/// # Errors
+/// When the text is none of these.
+pub fn parse(text: &str) -> Result<u64, String> {
+    let text = text.trim();
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic() || letter == ' ');
+    let factor: f64 = match text[digits.len()..].trim().to_ascii_uppercase().as_str() {
+        "" | "B" => 1.0,
+        "K" | "KB" => 1024.0,
+        "M" | "MB" => 1024.0 * 1024.0,
+        "G" | "GB" => f64::from(1 << 30),
+        _ => return Err(format!("`{text}` is no size: write 800MB or 1.5GB")),
+    };
+    match digits.parse::<f64>() {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Ok(number) if number.is_finite() && number > 0.0 => Ok((number * factor) as u64),
+        _ => Err(format!("`{text}` is no size: write 800MB or 1.5GB")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_and_said() {
+        assert_eq!(parse("1.5GB"), Ok(3 << 29));
+        assert_eq!(parse("800 mb"), Ok(800 << 20));
+        assert_eq!(parse("12"), Ok(12));
+        assert!(parse("much").is_err() && parse("-1GB").is_err() && parse("1TB").is_err());
+        assert_eq!((in_words(3 << 29), in_words(800 << 20)), ("1.5 GB".into(), "800 MB".into()));
+    }
+}

@@ -1,0 +1,9 @@
+//! Worker processes on this machine: the supervisor that starts and watches them, and what each of them does.
+
+pub mod device;
+pub(crate) mod display;
+pub mod memory;
+pub mod pool;
+pub mod recorder;
+mod supervisor;
+pub mod worker;

@@ -1,0 +1,133 @@
+//! Worker processes on this machine.
+//!
+//! Processes, not threads: a cell's peak memory is its process's, a crash costs one cell, and
+//! libtorch's thread counts are each worker's own. `team` watches over them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{GAVE_UP, RunError};
+use crate::messages::message;
+use crate::plan::cell::Cell;
+use crate::store::Store;
+use crate::store::failure;
+use crate::store::lock::clean;
+use crate::train::signals::StopFlag;
+use crate::workers::memory::{self, Need};
+use crate::workers::supervisor::Team;
+
+/// What a worker is started with, on its standard input.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Assignment {
+    /// All cells of the stage that were not done at the start, in order.
+    pub cells: Vec<Cell>,
+    /// Folder of the store.
+    pub folder: PathBuf,
+    /// Folder of the results, where hashes of files are kept.
+    pub results: PathBuf,
+    /// Name of the device.
+    pub device: String,
+    /// Compute threads.
+    pub threads: u32,
+    /// How often the state of a cell is saved.
+    pub checkpoint_every: Duration,
+}
+
+/// How many workers, with how much.
+#[derive(Debug, Clone)]
+pub struct Pool {
+    /// Number of processes.
+    pub workers: u32,
+    /// Compute threads of each.
+    pub threads: u32,
+    /// Memory of all of them together, bytes; none: what is free at the start, without watching.
+    pub memory: Option<u64>,
+    /// Name of the device.
+    pub device: String,
+    /// Folder of the results.
+    pub results: PathBuf,
+    /// How often the state of a cell is saved.
+    pub checkpoint_every: Duration,
+    /// A worker whose loops have stood still for so long is replaced.
+    pub hung_after: Duration,
+}
+
+impl Pool {
+    /// Runs the cells that are not done; returns when all are. A cell that was given up in an earlier run is
+    /// tried again.
+    ///
+    /// # Errors
+    /// When the memory does not suffice for one worker, a cell was given up, a worker cannot write the
+    /// results (it has said why), or a signal asked to stop.
+    pub fn run(&self, title: &str, cells: &[Cell], store: &Store, stop: &StopFlag) -> Result<()> {
+        clean(store)?;
+        let open: Vec<(String, &Cell)> =
+            cells.iter().map(|cell| (cell.name(), cell)).filter(|(name, _)| !store.is_done(name)).collect();
+        if open.is_empty() {
+            return Ok(());
+        }
+        for (name, _) in &open {
+            failure::forget(store, name)?;
+        }
+        let workers = self.affordable(&open, store)?;
+        let assignment = Assignment {
+            cells: open.iter().map(|(_, cell)| (*cell).clone()).collect(),
+            folder: store.folder.clone(),
+            results: self.results.clone(),
+            device: self.device.clone(),
+            threads: self.threads,
+            checkpoint_every: self.checkpoint_every,
+        };
+        Team::new(self, title, &assignment, store, workers)?.follow(stop)?;
+        verdict(&open, store)
+    }
+
+    /// How many workers the cells, the processors and the memory allow.
+    fn affordable(&self, open: &[(String, &Cell)], store: &Store) -> Result<u32> {
+        let wanted = self.workers.clamp(1, u32::try_from(open.len()).unwrap_or(u32::MAX));
+        let processors = std::thread::available_parallelism().map_or(u32::MAX, |count| count.get() as u32);
+        let threads = wanted.saturating_mul(self.threads);
+        if threads > processors {
+            message(format_args!(
+                "san: {wanted} workers of {} threads share {processors} processors: they will wait for one another",
+                self.threads
+            ));
+        }
+        let need = Need::of(open.iter().map(|(_, cell)| *cell), store);
+        let budget = self.memory.or_else(memory::available);
+        let Some(budget) = budget else { return Ok(wanted) };
+        let fit = u32::try_from(budget / need.bytes.max(1)).unwrap_or(u32::MAX);
+        if fit == 0 && self.memory.is_some() {
+            return Err(RunError::Memory {
+                need: memory::in_words(need.bytes),
+                budget: memory::in_words(budget),
+                source_of_need: need.source,
+            }
+            .into());
+        }
+        let workers = wanted.min(fit.max(1));
+        if workers < wanted {
+            message(format_args!(
+                "san: {workers} of {wanted} workers: each needs about {} of {} ({})",
+                memory::in_words(need.bytes),
+                memory::in_words(budget),
+                need.source
+            ));
+        }
+        Ok(workers)
+    }
+}
+
+/// An error where cells are not done.
+fn verdict(open: &[(String, &Cell)], store: &Store) -> Result<()> {
+    let missing: Vec<_> = open.iter().filter(|(name, _)| !store.is_done(name)).collect();
+    let Some((name, cell)) = missing.first() else { return Ok(()) };
+    let note = failure::of(store, name);
+    let reason = note.as_ref().map_or("no worker has run it".into(), |note| note.reason.clone());
+    let code = note.map_or(GAVE_UP, |note| note.code);
+    let (given_up, cells) = (missing.len(), open.len());
+    Err(RunError::GaveUp { given_up, cells, label: cell.label(), reason, code }.into())
+}

@@ -1,0 +1,99 @@
+//! The record of a cell: what it was, what came out, and where and with what it was made.
+
+use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Result;
+use report::record::{self, Record};
+use tch::Device;
+
+use crate::plan::cell::Cell;
+use crate::tasks::Outcome;
+use crate::workers::device;
+
+/// Commit of the code that this program was built from, or `unknown`.
+pub const COMMIT: &str = env!("SAN_COMMIT");
+/// Version of libtorch that it was built with.
+pub const LIBTORCH: &str = env!("LIBTORCH_VERSION");
+/// For `san --version`: the program's version, commit and libtorch.
+pub const VERSION: &str = env!("SAN_VERSION");
+
+/// Whether the code had changes that no commit holds when the program was built.
+pub fn is_modified() -> bool {
+    env!("SAN_MODIFIED") == "true"
+}
+
+/// Writes records of one process.
+#[derive(Debug)]
+pub struct Recorder {
+    device: Device,
+    device_name: String,
+    threads: u32,
+}
+
+impl Recorder {
+    /// Looks once at the machine.
+    pub fn new(device: Device, threads: u32) -> Self {
+        Self { device, device_name: device::describe(device), threads }
+    }
+
+    /// The record of a cell that ended, without the checksums of its files.
+    ///
+    /// # Errors
+    /// When the method or an option is unknown.
+    pub fn record(&self, cell: &Cell, name: &str, outcome: Outcome) -> Result<Record> {
+        let mut protocol = serde_json::to_value(&cell.protocol)?;
+        protocol["learning_rate"] = cell.learning_rate.into();
+        protocol["chosen_from"] = cell.chosen_from.clone().into();
+        protocol["tuning_budget"] = cell.budget().into();
+        if !cell.searched.is_empty() {
+            protocol["searched"] = serde_json::to_value(&cell.searched)?;
+        }
+        let method = cell.method()?;
+        Ok(Record {
+            schema: record::SCHEMA,
+            cell: name.to_owned(),
+            experiment: cell.experiment.clone(),
+            suite: cell.suite.clone(),
+            profile: cell.profile.clone(),
+            stage: cell.stage,
+            state: outcome.state,
+            dataset: outcome.dataset,
+            backbone: record::Backbone {
+                name: cell.backbone.clone(),
+                checksum: cell.weights_checksum.clone(),
+            },
+            method: record::Method {
+                name: cell.method.clone(),
+                label: cell.row_label()?,
+                config: method.options(),
+            },
+            seed: cell.seed,
+            protocol,
+            parameters: outcome.parameters,
+            metrics: outcome.metrics,
+            cost: record::Cost {
+                train_seconds: outcome.training.as_secs_f64(),
+                evaluate_seconds: outcome.evaluation.as_secs_f64(),
+                data_seconds: outcome.reading.as_secs_f64(),
+                peak_memory: device::peak_memory(self.device),
+                adapter_bytes: outcome.adapter_bytes,
+            },
+            provenance: self.provenance(),
+            files: BTreeMap::new(),
+            checksum: None,
+        })
+    }
+
+    fn provenance(&self) -> record::Provenance {
+        record::Provenance {
+            commit: COMMIT.into(),
+            dirty: is_modified(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            libtorch: LIBTORCH.into(),
+            device: self.device_name.clone(),
+            threads: self.threads,
+            finished_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
+        }
+    }
+}

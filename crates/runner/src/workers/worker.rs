@@ -1,0 +1,252 @@
+//! A worker: claims cells that are not done, one after the other, and writes their records.
+//!
+//! A cell is made in a scratch folder that takes the cell's name when it is whole; the state of its
+//! training lies apart (`checkpoint`). A cell that another worker has is come back to, for that worker
+//! may die.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use report::record::{CONFIGURATION_FILE, RECORD_FILE};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{INTERRUPTED, RunError, WRITE, exit_code};
+use crate::io::files::{create_folder, file_name, publish_folder, write_atomically, write_json, writing};
+use crate::messages::message;
+use crate::plan::cell::Cell;
+use crate::resources::context::Context;
+use crate::store::Store;
+use crate::store::failure;
+use crate::store::lock::{Beat, Claim, SCRATCH, host};
+use crate::tasks::execute;
+use crate::train::checkpoint::CheckpointFile;
+use crate::train::signals::StopFlag;
+use crate::train::trainer::Session;
+use crate::workers::device;
+use crate::workers::recorder::Recorder;
+
+/// What a worker tells the pool, one JSON object a line.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Message {
+    /// A cell began.
+    Started {
+        /// The cell's name.
+        cell: String,
+        /// The cell for a reader: set, method, seed.
+        label: String,
+    },
+    /// Steps of the cell in hand.
+    Stepped {
+        /// Steps done.
+        done: u64,
+        /// Steps in all.
+        total: u64,
+    },
+    /// How often the loops have gone round; a number that stays shows a worker that hangs.
+    Beat {
+        /// [`StopFlag::beats`].
+        beats: u64,
+    },
+    /// The cell in hand is done.
+    Finished,
+    /// The cell in hand failed, and was given up.
+    Failed,
+}
+
+/// How often steps are told.
+const TELL_EVERY: Duration = Duration::from_millis(250);
+/// How often the claim is given a sign of life.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// How often a cell that another worker has is come back to.
+const COME_BACK_EVERY: Duration = Duration::from_millis(500);
+/// After so many cells that failed a worker ends: the cause will hardly be the cells.
+const FAILURES: usize = 3;
+
+/// How a worker works.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Compute threads, for the record.
+    pub threads: u32,
+    /// How often the state of a cell is saved.
+    pub checkpoint_every: Duration,
+    /// Whether to wait for cells that others have: one of them may die.
+    pub wait_for_others: bool,
+}
+
+/// One worker process.
+pub struct Worker<'a> {
+    store: &'a Store,
+    context: &'a mut Context,
+    settings: Settings,
+    stop: &'a StopFlag,
+    recorder: Recorder,
+}
+
+impl<'a> Worker<'a> {
+    /// A worker over the cells in `store`.
+    pub fn new(store: &'a Store, context: &'a mut Context, settings: Settings, stop: &'a StopFlag) -> Self {
+        let recorder = Recorder::new(context.device(), settings.threads);
+        Self { store, context, settings, stop, recorder }
+    }
+
+    /// Runs every cell of `cells` that is neither done nor given up, as far as others have not claimed it.
+    ///
+    /// # Errors
+    /// When a cell cannot run, [`RunError::Told`] after the other cells; at once when a signal asked to stop or the
+    /// results cannot be written.
+    pub fn work(&mut self, cells: &[Cell], output: &mut dyn Write) -> Result<()> {
+        create_folder(&self.store.folder)?;
+        let mut open: Vec<(&Cell, String)> = cells.iter().map(|cell| (cell, cell.name())).collect();
+        let mut errors = Vec::new();
+        loop {
+            let mut elsewhere = Vec::new();
+            for (cell, name) in open {
+                self.stop.check()?;
+                if self.is_settled(&name) {
+                    continue;
+                }
+                match Claim::take(self.store, &name)? {
+                    None => elsewhere.push((cell, name)),
+                    // Another worker may have done it since we looked.
+                    Some(claim) if self.is_settled(&name) => claim.release()?,
+                    Some(claim) => errors.extend(self.run_claimed(cell, &name, claim, output)?),
+                }
+                if errors.len() >= FAILURES {
+                    break;
+                }
+            }
+            if elsewhere.is_empty() || errors.len() >= FAILURES || !self.settings.wait_for_others {
+                return match errors.first() {
+                    Some(&code) => Err(RunError::Told { code }.into()),
+                    None => Ok(()),
+                };
+            }
+            open = elsewhere;
+            std::thread::sleep(COME_BACK_EVERY);
+        }
+    }
+
+    fn is_settled(&self, name: &str) -> bool {
+        self.store.is_done(name) || failure::is_given_up(self.store, name)
+    }
+
+    /// Runs a cell; an error of its own is written down and told, and its exit code returned.
+    fn run_claimed(
+        &mut self,
+        cell: &Cell,
+        name: &str,
+        mut claim: Claim,
+        output: &mut dyn Write,
+    ) -> Result<Option<u8>> {
+        let label = cell.label();
+        tell(output, &Message::Started { cell: name.into(), label: label.clone() })?;
+        let result = self.run_cell(cell, name, &label, &mut claim, output);
+        match result {
+            Ok(()) => tell(output, &Message::Finished)?,
+            // A signal or a disk: nothing is wrong with the cell.
+            Err(error) if [WRITE, INTERRUPTED].contains(&exit_code(&error)) => return Err(error),
+            Err(error) => {
+                let reason = format!("{error:#}");
+                message(format_args!("san: {label}: {reason}"));
+                let code = exit_code(&error);
+                failure::give_up(self.store, name, &label, &reason, code)?;
+                claim.release()?;
+                tell(output, &Message::Failed)?;
+                return Ok(Some(code));
+            }
+        }
+        claim.release()?;
+        Ok(None)
+    }
+
+    fn run_cell(
+        &mut self,
+        cell: &Cell,
+        name: &str,
+        label: &str,
+        claim: &mut Claim,
+        output: &mut dyn Write,
+    ) -> Result<()> {
+        let scratch = self.store.folder.join(format!("{SCRATCH}{name}"));
+        if scratch.exists() {
+            writing(&scratch, std::fs::remove_dir_all(&scratch))?;
+        }
+        create_folder(&scratch)?;
+        device::reset_peak_memory();
+        let mut beat =
+            Beat { label: label.into(), host: host(), process: std::process::id(), done: 0, total: 0 };
+        claim.tell(&beat);
+        let (mut told, mut beaten, stop) = (Instant::now(), Instant::now(), self.stop);
+        let mut progress = |done, total| {
+            if told.elapsed() >= TELL_EVERY {
+                told = Instant::now();
+                if tell(output, &Message::Stepped { done, total }).is_err() {
+                    stop.set(); // the pool is gone, and with it whoever wanted the result
+                }
+            }
+            if beaten.elapsed() >= BEAT_EVERY {
+                beaten = Instant::now();
+                (beat.done, beat.total) = (done, total);
+                claim.tell(&beat);
+            }
+        };
+        let result = self.fill(cell, name, &scratch, &mut progress);
+        if result.is_err() {
+            // What is left of a cell that failed is of no use to anybody.
+            let _ = std::fs::remove_dir_all(&scratch);
+        }
+        result
+    }
+
+    fn fill(
+        &mut self,
+        cell: &Cell,
+        name: &str,
+        scratch: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<()> {
+        let checkpoint = CheckpointFile::new(&self.store.folder, name, self.settings.checkpoint_every);
+        let mut session = Session { stop: self.stop, checkpoint: &checkpoint, progress };
+        let outcome = execute(cell, self.context, scratch, &mut session)?;
+        write_json(&scratch.join(CONFIGURATION_FILE), cell)?;
+        let mut record = self.recorder.record(cell, name, outcome)?;
+        record.files = checksums(scratch)?;
+        if let Some(reason) = record.contradiction() {
+            return Err(RunError::UnsoundRecord { reason }.into());
+        }
+        let text =
+            record.to_bytes().map_err(|error| RunError::UnsoundRecord { reason: error.to_string() })?;
+        write_atomically(&scratch.join(RECORD_FILE), &text)?;
+        publish_folder(scratch, &self.store.cell(name))?;
+        Ok(checkpoint.remove()?)
+    }
+}
+
+/// blake3 of every file in a folder, by name.
+fn checksums(folder: &Path) -> Result<BTreeMap<String, String>, RunError> {
+    let hash = |path: PathBuf| -> Result<(String, String), RunError> {
+        let mut hasher = blake3::Hasher::new();
+        let read = File::open(&path).and_then(|mut file| std::io::copy(&mut file, &mut hasher));
+        writing(&path, read)?;
+        Ok((file_name(&path).to_owned(), hasher.finalize().to_hex().to_string()))
+    };
+    let listed =
+        std::fs::read_dir(folder).and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect());
+    writing::<Vec<PathBuf>>(folder, listed)?.into_iter().map(hash).collect()
+}
+
+/// One line in one piece: another thread may tell something at the same time.
+///
+/// # Errors
+/// When nobody listens.
+pub fn tell(output: &mut dyn Write, message: &Message) -> Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    output.write_all(&line)?;
+    Ok(output.flush()?)
+}
