@@ -65,7 +65,7 @@ fn questions_together(criterion: &mut Criterion) {
         let wide = Weights::random(&layout, 0).unwrap();
         let weights = Weights::new(wide.iter().map(cast).collect());
         let (trainables, attachment) =
-            methods::prepare(&*lora, &layout, &weights, 0, &[0], Device::Cpu).unwrap();
+            methods::prepare(&*lora, &[], &layout, &weights, 0, &[0], Device::Cpu).unwrap();
         let model = config.build(&Scope::new(&weights, &attachment)).unwrap();
         let step = |trainables: &Trainables, batch: &Batch| {
             let loss = loss(&*model, batch);

@@ -23,7 +23,7 @@ fn train_step(criterion: &mut Criterion) {
         for method in REGISTRY {
             let method = methods::find(method.name, serde_json::Map::default()).unwrap();
             let (trainables, attachment) =
-                methods::prepare(&*method, &layout, &weights, 10, &[0], Device::Cpu).unwrap();
+                methods::prepare(&*method, &[], &layout, &weights, 10, &[0], Device::Cpu).unwrap();
             let model =
                 Classifier::new(&*entry.architecture, &layout, &weights, &attachment, &trainables).unwrap();
             let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();

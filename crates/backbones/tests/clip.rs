@@ -129,7 +129,7 @@ fn san_under_every_wiring_starts_as_the_frozen_tower_and_merges() {
     let input = fixture.get("input");
     for wiring in ["authors", "authors_resize", "full"] {
         let san = method("san", json!({"wiring": wiring}));
-        let (trainables, _) = methods::prepare(&*san, &layout, &weights, 2, &[1], Device::Cpu).unwrap();
+        let (trainables, _) = methods::prepare(&*san, &[], &layout, &weights, 2, &[1], Device::Cpu).unwrap();
         let built = |trainables: &san_core::Trainables| {
             let attachment = san.attach(&layout, &weights, trainables).unwrap();
             let features = config.build(&Scope::new(&weights, &attachment)).unwrap().features(input);

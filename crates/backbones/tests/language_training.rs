@@ -147,7 +147,7 @@ fn a_training_step_in_f32_and_bf16() {
             };
             let weights = Weights::new(wide.iter().map(cast).collect());
             let (trainables, attachment) =
-                methods::prepare(&*method, &layout, &weights, 0, &[0], Device::Cpu).unwrap();
+                methods::prepare(&*method, &[], &layout, &weights, 0, &[0], Device::Cpu).unwrap();
             let model = config.build(&Scope::new(&weights, &attachment)).unwrap();
             let loss = |hidden: &Tensor| model.scores(hidden).flatten(0, 1).cross_entropy_for_logits(&labels);
             let step = || {

@@ -74,7 +74,7 @@ fn scores_and_every_gradient_equal_transformers() {
         let case = Case::read(name);
         let (layout, method) = (case.config.layout(name), method("fft", json!({})));
         let (trainables, attachment): (Trainables, Attachment) =
-            methods::prepare(&*method, &layout, &case.weights, 0, &[0], Device::Cpu).unwrap();
+            methods::prepare(&*method, &[], &layout, &case.weights, 0, &[0], Device::Cpu).unwrap();
         let model = case.config.build(&Scope::new(&case.weights, &attachment)).unwrap();
         let scores = model.forward(&case.integers("tokens"), None);
         assert_close(name, &scores, case.get("scores"), TOLERANCE);

@@ -79,7 +79,7 @@ fn under(file: &TensorFile, prefix: &str) -> BTreeMap<String, Tensor> {
 
 fn prepared(case: &Case, name: &str, options: Value) -> (Trainables, Attachment) {
     let method = method(name, options);
-    methods::prepare(&*method, &case.layout, &case.parts.rest, 0, &[3], Device::Cpu).unwrap()
+    methods::prepare(&*method, &[], &case.layout, &case.parts.rest, 0, &[3], Device::Cpu).unwrap()
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
     let case = Case::read();
     let lora = method("lora", json!({"rank": 2, "targets": ["q", "down", "projector"]}));
     let prepare = |seeds: &[u64]| {
-        methods::prepare(&*lora, &case.layout, &case.parts.rest, 0, seeds, Device::Cpu).unwrap()
+        methods::prepare(&*lora, &[], &case.layout, &case.parts.rest, 0, seeds, Device::Cpu).unwrap()
     };
     let (stacked, _) = prepare(&[1, 2]);
     move_off(&stacked);

@@ -34,7 +34,7 @@ fn growth(name: &str, architecture: &dyn Architecture, weights: &Weights) -> f64
     let layout = architecture.layout("wide");
     let method = methods::find(name, Map::new()).unwrap();
     let (trainables, attachment) =
-        methods::prepare(&*method, &layout, weights, 5, &[0], Device::Cpu).unwrap();
+        methods::prepare(&*method, &[], &layout, weights, 5, &[0], Device::Cpu).unwrap();
     let model = Classifier::new(architecture, &layout, weights, &attachment, &trainables).unwrap();
     let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
     let size = architecture.image_size();

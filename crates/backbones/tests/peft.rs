@@ -55,7 +55,7 @@ fn what_is_exported_is_what_peft_saves_tensor_by_tensor() {
     for case in CASES {
         let (method, ours) = imported(&base, case);
         let written = tempfile::tempdir().unwrap();
-        export(written.path(), &*method, &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
+        export(written.path(), &*method, &[], &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
         let tensors =
             |folder: &Path| TensorFile::read(&folder.join("adapter_model.safetensors")).unwrap().tensors;
         let (found, expected) = (tensors(written.path()), tensors(&folder(case)));
@@ -108,7 +108,7 @@ fn parts_of_a_fused_projection_are_exported_as_the_whole_with_the_same_effect() 
         let noise = ours.trainables.values().randn_like() * 0.1;
         no_grad(|| ours.trainables.values().shallow_clone().f_add_(&noise).map(drop)).unwrap();
         let written = tempfile::tempdir().unwrap();
-        export(written.path(), &*method, &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
+        export(written.path(), &*method, &[], &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
         if name == "lora" && method.label().contains("down") {
             // Two parts in qkv and one in fc2: two ranks, which only peft can say.
             assert!(import(written.path(), &ours.layout).unwrap_err().to_string().contains("rank_pattern"));
@@ -137,7 +137,7 @@ fn an_adapter_of_a_language_model_has_pefts_names_and_comes_back() {
         let noise = ours.trainables.values().randn_like() * 0.1;
         no_grad(|| ours.trainables.values().shallow_clone().f_add_(&noise).map(drop)).unwrap();
         let written = tempfile::tempdir().unwrap();
-        export(written.path(), &*method, &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
+        export(written.path(), &*method, &[], &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
         let tensors = TensorFile::read(&written.path().join("adapter_model.safetensors")).unwrap().tensors;
         let block = "base_model.model.model.layers.1";
         let expected = match name {
@@ -187,7 +187,7 @@ fn what_peft_cannot_say_is_refused_with_the_reason() {
     ] {
         let method = method(name, options);
         let ours = tuned(&base.config, &base, &*method, &[BTreeMap::new()]);
-        let error = export(written.path(), &*method, &ours.layout, &ours.weights, &ours.trainables, 0);
+        let error = export(written.path(), &*method, &[], &ours.layout, &ours.weights, &ours.trainables, 0);
         assert!(matches!(&error, Err(Error::Unexportable { .. })));
         assert!(error.unwrap_err().to_string().contains(reason));
     }

@@ -61,8 +61,8 @@ fn a_factor_makes_a_tensor_move_as_at_another_rate() {
         trainables
     };
     let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
-    let both = start(vec![in_group(Group::Method), other(Group::Beside)]);
-    let factors = both.by_group(|group| if group == Group::Beside { 0.25 } else { 1.0 });
+    let both = start(vec![in_group(Group::Method), other(Group::ModulesToSave)]);
+    let factors = both.by_group(|group| if group == Group::ModulesToSave { 0.25 } else { 1.0 });
     let mut optimiser = AdamW::new(&both, settings).unwrap().with_factors(factors);
     let gradient = both.values().ones_like() * 0.3;
     (0..3).for_each(|_| optimiser.step(&both, &gradient, 0.2).unwrap());

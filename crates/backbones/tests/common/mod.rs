@@ -172,7 +172,7 @@ pub fn tuned(
     weights.check(&layout, "the fixture").unwrap();
     let seeds: Vec<u64> = (0..values.len() as u64).collect();
     let (trainables, attachment) =
-        methods::prepare(method, &layout, &weights, classes, &seeds, Device::Cpu).unwrap();
+        methods::prepare(method, &[], &layout, &weights, classes, &seeds, Device::Cpu).unwrap();
     for (run, values) in values.iter().enumerate() {
         for (name, value) in head.iter().chain(values) {
             let target = trainables.get(name).unwrap().get(run as i64);

@@ -34,10 +34,6 @@ use progress::Progress;
 use ranking::Ranking;
 use row::Row;
 
-/// Methods in the order in which a table shows them: the two ends first (nothing trained but the
-/// head, everything trained), then rivals by age, the method under study last; others before it.
-const METHOD_ORDER: [&str; 6] = ["linear", "fft", "bitfit", "norm", "lora", "ssf"];
-
 /// Registry name of the method under study.
 pub const STUDIED: &str = "san";
 
@@ -145,24 +141,19 @@ impl Comparison {
     }
 }
 
-type Key = (String, String, String, usize, String, u32, String, u64);
+type Key = (String, String, String, Option<u32>, String, u32, String, u64);
 
 fn key(record: &Record) -> Key {
     (
         record.suite.clone(),
         record.profile.clone(),
         record.backbone.name.clone(),
-        rank(&record.method.name),
+        record.method.position,
         record.method.label.clone(),
         record.dataset.order,
         record.dataset.name.clone(),
         record.seed,
     )
-}
-
-fn rank(method: &str) -> usize {
-    let unknown = METHOD_ORDER.len() + usize::from(method == STUDIED);
-    METHOD_ORDER.iter().position(|known| *known == method).unwrap_or(unknown)
 }
 
 /// Compares records of one suite, profile and backbone, already in the order of [`key`].

@@ -19,6 +19,8 @@ pub struct Row {
     pub method: String,
     /// Name in the table.
     pub label: String,
+    /// Names under which other papers' tables list the method.
+    pub published_as: Vec<String>,
     /// One a data set.
     pub cells: Vec<Cell>,
     /// One a group.
@@ -143,6 +145,7 @@ impl Row {
         Self {
             method: records[0].method.name.clone(),
             label: records[0].method.label.clone(),
+            published_as: records[0].method.published_as.clone(),
             group_means: group_cells.iter().map(|group| average(std::slice::from_ref(group))).collect(),
             mean_of_sets: average(&[all_cells]),
             mean_of_groups: average(&group_cells),

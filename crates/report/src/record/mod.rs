@@ -138,6 +138,12 @@ pub struct Method {
     pub label: String,
     /// The method's own options, resolved.
     pub config: serde_json::Value,
+    /// Place of the method in a table, from 0; records of former versions do not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub position: Option<u32>,
+    /// Names under which other papers' tables list it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published_as: Vec<String>,
 }
 
 /// Numbers of parameters; the head is always apart.

@@ -96,27 +96,15 @@ pub fn table(comparison: &Comparison) -> Result<Option<Table>, ReportError> {
     }))
 }
 
-/// Registry names and what sources call the same method; a suffix of size (`-8`, ` r16`) is not part of it.
-const NAMES: [(&str, &[&str]); 8] = [
-    ("linear", &["Linear"]),
-    ("fft", &["Full", "FT"]),
-    ("bitfit", &["BitFit"]),
-    ("lora", &["LoRA"]),
-    ("dora", &["DoRA"]),
-    ("ssf", &["SSF"]),
-    ("adapter", &["Adapter", "Series"]),
-    ("san", &["SAN"]),
-];
-
-/// Whether a source's name stands for the method of a row, by its label or by the registry's name.
+/// Whether a source's name stands for the method of a row, by its label or by a name that the method is published under; a suffix of size (`-8`, ` r16`) is not
+/// part of it.
 fn is_same_method(published: &str, row: &Row) -> bool {
     if published.eq_ignore_ascii_case(&row.label) {
         return true;
     }
     let size =
         |text: &str| text.trim_start_matches(['-', ' ', 'r']).chars().all(|letter| letter.is_ascii_digit());
-    let mut names = NAMES.iter().filter(|(name, _)| *name == row.method).flat_map(|(_, names)| names.iter());
-    names.any(|name| published.strip_prefix(name).is_some_and(size))
+    row.published_as.iter().any(|name| published.strip_prefix(name.as_str()).is_some_and(size))
 }
 
 /// Our numbers minus published ones of the same method, a row for each source; none where [`table`] is none or no

@@ -28,7 +28,8 @@ pub(crate) struct ExportArguments {
 
 pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
     let Tuned { cell, layout, weights, method, trainables, .. } = Tuned::open(&arguments.cell)?;
-    peft::export(&arguments.output, &*method, &layout, &weights, &trainables, 0)?;
+    let modules_to_save = cell.modules_to_save();
+    peft::export(&arguments.output, &*method, &modules_to_save, &layout, &weights, &trainables, 0)?;
     output::line(format_args!(
         "{}: {} for {}",
         arguments.output.display(),
@@ -70,7 +71,7 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
         }
     };
     let method = methods::find(&read.method, read.options)?;
-    let (trainables, _) = methods::prepare(&*method, layout, weights, classes, &[0], Device::Cpu)?;
+    let (trainables, _) = methods::prepare(&*method, &[], layout, weights, classes, &[0], Device::Cpu)?;
     for (name, tensor) in &read.tensors {
         let target = match trainables.get(name) {
             Ok(trained) => trained.f_get(0)?,

@@ -4,7 +4,7 @@ use anyhow::Result;
 use backbones::language::LanguageArchitecture as _;
 use backbones::{llama, registry};
 use comfy_table::{Table, presets};
-use san_core::methods::{self, Entry, REGISTRY};
+use san_core::methods::{self, MethodInfo, REGISTRY};
 use san_core::spec::trainable::TrainableSpec;
 use san_core::{Error, Layout};
 use serde::Serialize;
@@ -68,7 +68,7 @@ pub(crate) fn methods(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn row(entry: &Entry, layouts: &[Layout]) -> Result<Row, Error> {
+fn row(entry: &MethodInfo, layouts: &[Layout]) -> Result<Row, Error> {
     let method = methods::find(entry.name, Map::new())?;
     let count = |layout| match method.trainables(layout) {
         Ok(specs) => Ok(specs.iter().map(TrainableSpec::count).sum()),

@@ -66,11 +66,11 @@ impl Tuned {
                 (layout.clone(), weights.shallow_clone(), architecture.published_config(), checksum.clone())
             }
         };
-        let method = cell.method()?;
+        let (method, modules) = (cell.method()?, cell.modules_to_save());
         let adapter = folder.join(ADAPTER_FILE);
         let classes = adapter_file::read_header(&adapter)?.classes;
         let (trainables, attachment) =
-            methods::prepare(&*method, &layout, &weights, classes, &[cell.seed], Device::Cpu)?;
+            methods::prepare(&*method, &modules, &layout, &weights, classes, &[cell.seed], Device::Cpu)?;
         adapter_file::read_into(&adapter, &checksum, &trainables)?;
         if !is_finite(trainables.values())? {
             let reason = "it holds numbers that are not finite".into();

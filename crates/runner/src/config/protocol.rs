@@ -2,7 +2,7 @@
 
 use backbones::llava;
 use data_loaders::{Augmentation, ImageProtocol};
-use san_core::methods::{self, Method, UNTRAINED};
+use san_core::methods::UNTRAINED;
 use serde::{Deserialize, Serialize};
 
 use crate::config::language::{ProjectorProtocol, QuestionProtocol, TextProtocol};
@@ -42,13 +42,12 @@ impl Protocol {
         }
     }
 
-    /// The method as it is trained here: with the projector beside it, where the protocol says so and it trains anything.
-    pub fn around(&self, method: Box<dyn Method>) -> Box<dyn Method> {
+    /// Tensors that are trained whole in addition to a method: the projector's, where the protocol says so and the method
+    /// trains anything.
+    pub fn modules_to_save(&self, method: &str) -> Vec<String> {
         match self.projector() {
-            Some(_) if method.name() != UNTRAINED => {
-                methods::beside(method, llava::Architecture::projector_tensors().to_vec())
-            }
-            _ => method,
+            Some(_) if method != UNTRAINED => llava::Architecture::projector_tensors().to_vec(),
+            _ => Vec::new(),
         }
     }
 }

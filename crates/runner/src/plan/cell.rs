@@ -67,7 +67,12 @@ impl Cell {
     /// # Errors
     /// When the method or an option is unknown.
     pub fn method(&self) -> Result<Box<dyn Method>, san_core::Error> {
-        Ok(self.protocol.around(methods::find(&self.method, self.options.clone())?))
+        methods::find(&self.method, self.options.clone())
+    }
+
+    /// Tensors that are trained whole in addition to the method.
+    pub fn modules_to_save(&self) -> Vec<String> {
+        self.protocol.modules_to_save(&self.method)
     }
 
     /// Name of the row in a table.

@@ -152,8 +152,9 @@ impl Plan {
             let mut counts = BTreeSet::new();
             for trial in &trials {
                 let method = methods::find(&spec.method, resolved_options(spec, trial)?)?;
-                let method = profile.protocol.around(method);
-                let trained: i64 = method.trainables(&layout)?.iter().map(TrainableSpec::count).sum();
+                let modules_to_save = profile.protocol.modules_to_save(&spec.method);
+                let specs = methods::trainables_with(&*method, &modules_to_save, &layout)?;
+                let trained: i64 = specs.iter().map(TrainableSpec::count).sum();
                 counts.insert(trained);
             }
             let label = methods::find(&spec.method, spec.options.clone())?.label();

@@ -39,7 +39,8 @@ pub(super) fn pretrain(
     let layout = architecture.layout(name);
     let Start { weights: start, told } = Start::or_random(settings, &layout, device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
-    let (trainables, attachment) = methods::prepare(&*method, &layout, &start, 0, &[settings.seed], device)?;
+    let (trainables, attachment) =
+        methods::prepare(&*method, &[], &layout, &start, 0, &[settings.seed], device)?;
     let model = architecture.build(&Scope::new(&start, &attachment))?;
     let loss = |rows: &Vec<i64>| {
         let rows = Tensor::f_from_slice(rows)?.f_view([-1, ROW as i64])?.f_to_device(device)?;

@@ -58,7 +58,7 @@ pub(super) fn pretrain(
     };
     let method = methods::find("fft", serde_json::Map::new())?;
     let (trainables, attachment) =
-        methods::prepare(&*method, &start.layout, &start.weights, 0, &[settings.seed], device)?;
+        methods::prepare(&*method, &[], &start.layout, &start.weights, 0, &[settings.seed], device)?;
     let model = architecture.build(tower, &Scope::new(&start.weights, &attachment))?;
     let texts = PictureText::new(architecture, &start.tokenizer, start.end, Template::Plain)?;
     let draw = |seed: u64, step: u64, captions: usize| -> Result<Batch> {

@@ -85,8 +85,15 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
     let layout = entry.architecture.layout(entry.name);
     let Start { weights: start, told } = Start::or_random(settings, &layout, device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
-    let (trainables, attachment) =
-        methods::prepare(&*method, &layout, &start, i64::from(stream.classes()), &[settings.seed], device)?;
+    let (trainables, attachment) = methods::prepare(
+        &*method,
+        &[],
+        &layout,
+        &start,
+        i64::from(stream.classes()),
+        &[settings.seed],
+        device,
+    )?;
     let model = Classifier::new(&*entry.architecture, &layout, &start, &attachment, &trainables)?;
     let draw_step =
         |step: u64| draw(&stream, HELD_OUT as u64 + step * settings.batch_size as u64, settings.batch_size);

@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 use backbones::llava;
 use report::record::{Stage, State};
-use san_core::methods::{self, UNTRAINED};
+use san_core::methods::UNTRAINED;
 use serde::Serialize;
 use serde_json::Map;
 use tch::Tensor;
@@ -63,8 +63,8 @@ impl Alignment {
 /// When data or weights cannot be read, the loss is not finite, or a signal asked to stop.
 pub fn align(cell: &Cell, context: &mut Context, session: &mut Session<'_>) -> Result<Aligned> {
     let names = llava::Architecture::projector_tensors().to_vec();
-    let method = methods::beside(cell.method()?, names.clone());
-    let mut run = session.stop.interruptible(|| Run::prepare(cell, method, context))?;
+    let method = cell.method()?;
+    let mut run = session.stop.interruptible(|| Run::prepare(cell, method, &names, context))?;
     let state = run.train(session).map_err(|error| run.keep(error, session))?;
     if state == State::Diverged {
         bail!("the loss is not finite: try a lower --learning-rate");

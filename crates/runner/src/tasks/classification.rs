@@ -232,7 +232,7 @@ impl<'a> Run<'a> {
         let device = context.device();
         let classes = i64::from(set.classes());
         let (trainables, attachment) =
-            methods::prepare(&*method, layout, weights, classes, &[cell.seed], device)?;
+            methods::prepare(&*method, &[], layout, weights, classes, &[cell.seed], device)?;
         attachment.stochastic_depth.set_rate(cell.protocol.drop_path);
         let model = Classifier::new(&**architecture, layout, weights, &attachment, &trainables)?;
         let (train, test) = splits(cell.stage);

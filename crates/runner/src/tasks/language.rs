@@ -39,7 +39,9 @@ pub(super) fn execute(
     folder: &Path,
     session: &mut Session<'_>,
 ) -> Result<Outcome> {
-    let mut run = session.stop.interruptible(|| Run::prepare(cell, cell.method()?, context))?;
+    let mut run = session
+        .stop
+        .interruptible(|| Run::prepare(cell, cell.method()?, &cell.modules_to_save(), context))?;
     match run.carry_out(folder, session) {
         Ok((state, evaluations, adapter_bytes)) => Ok(run.into_outcome(state, evaluations, adapter_bytes)),
         Err(error) => Err(run.keep(error, session)),
@@ -61,12 +63,18 @@ pub(super) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    pub(super) fn prepare(cell: &'a Cell, method: Box<dyn Method>, context: &mut Context) -> Result<Self> {
+    pub(super) fn prepare(
+        cell: &'a Cell,
+        method: Box<dyn Method>,
+        modules_to_save: &[String],
+        context: &mut Context,
+    ) -> Result<Self> {
         let loaded = context.language(&cell.backbone, &cell.protocol.input)?;
         require_planned_weights(cell, &loaded.checksum)?;
         let device = context.device();
         let LoadedLanguageModel { architecture, layout, weights, .. } = &*loaded;
-        let (trainables, attachment) = methods::prepare(&*method, layout, weights, 0, &[cell.seed], device)?;
+        let (trainables, attachment) =
+            methods::prepare(&*method, modules_to_save, layout, weights, 0, &[cell.seed], device)?;
         let model = architecture.build(weights, &attachment)?;
         let (protocol, material): (LanguageProtocol, Material) = match &cell.protocol.input {
             Input::Text(text) => (text.into(), rows::material(cell, text, &loaded, context)?),
@@ -77,7 +85,7 @@ impl<'a> Run<'a> {
         };
         let mut learner = Learner::new(trainables, cell.protocol.weight_decay)?;
         if let Some(projector) = cell.protocol.projector() {
-            learner = learner.beside_at(projector.learning_rate / cell.learning_rate);
+            learner = learner.modules_to_save_at(projector.learning_rate / cell.learning_rate);
         }
         material.fits(&cell.backbone, architecture.context(), protocol.new_tokens)?;
         Ok(Self {

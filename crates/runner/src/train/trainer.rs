@@ -101,10 +101,11 @@ impl Learner {
         Ok(Self { trainables, optimiser, progress: Progress::default(), log: None })
     }
 
-    /// The same, with what is trained beside a method at `factor` times the learning rate.
+    /// The same, with the modules that are trained whole at `factor` times the learning rate.
     #[must_use]
-    pub fn beside_at(self, factor: f64) -> Self {
-        let factors = self.trainables.by_group(|group| if group == Group::Beside { factor } else { 1.0 });
+    pub fn modules_to_save_at(self, factor: f64) -> Self {
+        let factors =
+            self.trainables.by_group(|group| if group == Group::ModulesToSave { factor } else { 1.0 });
         Self { optimiser: self.optimiser.with_factors(factors), ..self }
     }
 

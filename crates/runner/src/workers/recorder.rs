@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 use report::record::{self, Record};
+use san_core::methods;
 use tch::Device;
 
 use crate::plan::cell::Cell;
@@ -67,6 +68,8 @@ impl Recorder {
                 name: cell.method.clone(),
                 label: cell.row_label()?,
                 config: method.options(),
+                position: u32::try_from(methods::table_position(&cell.method)).ok(),
+                published_as: method.info().published_as.iter().map(ToString::to_string).collect(),
             },
             seed: cell.seed,
             protocol,

@@ -1,121 +1,35 @@
-//! Small MLPs of a few hidden channels at residual branches: behind them (Houlsby's adapter, arXiv
-//! 1902.00751) or beside them (AdaptFormer, arXiv 2205.13535).
+//! Small MLPs of a few hidden channels at residual branches, which `adapter` and `adaptformer` share.
 //!
-//! Names: `<branch>.adapter.{down,up}.{weight,bias}`. `up` starts at zero, so that the start is the frozen
-//! model; Houlsby's paper has a near-zero normal there, which is this project's one departure.
+//! Names: `<branch>.adapter.{down,up}.{weight,bias}`. `up` starts at zero, so that the start is the frozen model; Houlsby's
+//! paper has a near-zero normal there, which is this project's one departure.
 
 use std::rc::Rc;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tch::Tensor;
 
-use crate::methods::{Method, bad_option};
+use crate::methods::bad_option;
 use crate::nn::branch::Bottleneck;
 use crate::nn::parameter::{Parameter, linear};
 use crate::spec::init::Init;
-use crate::spec::model::{BranchKind, BranchSpec};
+use crate::spec::model::BranchSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{Attachment, Error};
 
-const UNMERGEABLE: &str = "a bottleneck has a nonlinearity that no weight of the backbone stands for";
+/// Why such a method cannot be merged.
+pub(super) const UNMERGEABLE: &str =
+    "a bottleneck has a nonlinearity that no weight of the backbone stands for";
 
-/// Houlsby's adapter: y + up(gelu(down(y))) behind every attention and MLP.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Houlsby {
-    bottleneck: i64,
-}
-
-impl Default for Houlsby {
-    /// 8 hidden channels, usual on VTAB-1k.
-    fn default() -> Self {
-        Self { bottleneck: 8 }
-    }
-}
-
-impl Method for Houlsby {
-    fn name(&self) -> &'static str {
-        "adapter"
-    }
-
-    fn label(&self) -> String {
-        labelled("Adapter", self.bottleneck, Self::default().bottleneck)
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
-    }
-
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        let down = |_| Init::Normal { mean: 0.0, deviation: 0.01 };
-        specs("adapter", self.bottleneck, layout.branches.iter(), down)
-    }
-
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        attach(layout.branches.iter(), trainables, Placement::Behind)
-    }
-
-    fn unmergeable(&self) -> Option<&'static str> {
-        Some(UNMERGEABLE)
-    }
-}
-
-/// AdaptFormer: f(x) + scale * up(relu(down(x))) for every MLP f, x being the branch's input before its
-/// norm, as in the authors' code.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct AdaptFormer {
-    bottleneck: i64,
-    scale: f64,
-}
-
-impl Default for AdaptFormer {
-    /// As published: 64 hidden channels, scaled by 0.1.
-    fn default() -> Self {
-        Self { bottleneck: 64, scale: 0.1 }
-    }
-}
-
-impl AdaptFormer {
-    fn branches(layout: &Layout) -> impl Iterator<Item = &BranchSpec> {
-        layout.branches.iter().filter(|branch| branch.kind != BranchKind::Attention)
-    }
-}
-
-impl Method for AdaptFormer {
-    fn name(&self) -> &'static str {
-        "adaptformer"
-    }
-
-    fn label(&self) -> String {
-        labelled("AdaptFormer", self.bottleneck, Self::default().bottleneck)
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
-    }
-
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        let down = |width| Init::KaimingUniform { inputs: width };
-        specs("adaptformer", self.bottleneck, Self::branches(layout), down)
-    }
-
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        attach(Self::branches(layout), trainables, Placement::Beside { scale: self.scale })
-    }
-
-    fn unmergeable(&self) -> Option<&'static str> {
-        Some(UNMERGEABLE)
-    }
-}
-
-fn labelled(name: &str, bottleneck: i64, usual: i64) -> String {
+/// The name, and the number of hidden channels where it is not the usual one.
+pub(super) fn labelled(name: &str, bottleneck: i64, usual: i64) -> String {
     if bottleneck == usual { name.into() } else { format!("{name} {bottleneck}") }
 }
 
-fn specs<'a>(
+/// The tensors of a bottleneck at each branch.
+///
+/// # Errors
+/// When `bottleneck` is below 1.
+pub(super) fn specs<'a>(
     method: &str,
     bottleneck: i64,
     branches: impl Iterator<Item = &'a BranchSpec>,
@@ -141,7 +55,11 @@ fn specs<'a>(
     Ok(branches.flat_map(of_branch).collect())
 }
 
-fn attach<'a>(
+/// The bottlenecks over allocated tensors.
+///
+/// # Errors
+/// When one was not allocated.
+pub(super) fn attach<'a>(
     branches: impl Iterator<Item = &'a BranchSpec>,
     trainables: &Trainables,
     placement: Placement,
@@ -159,10 +77,16 @@ fn attach<'a>(
     Ok(attachment)
 }
 
+/// Where a bottleneck stands.
 #[derive(Debug, Clone, Copy)]
-enum Placement {
-    Behind,
-    Beside { scale: f64 },
+pub(super) enum Placement {
+    /// After the branch: y + up(gelu(down(y))).
+    After,
+    /// In parallel to it: y + scale * up(relu(down(x))).
+    Parallel {
+        /// Of its output.
+        scale: f64,
+    },
 }
 
 #[derive(Debug)]
@@ -177,11 +101,11 @@ impl Bottleneck for TwoLinears {
         let down = |input: &Tensor| linear(input, &self.down.0, Some(&self.down.1));
         let up = |hidden: &Tensor| linear(hidden, &self.up.0, Some(&self.up.1));
         match self.placement {
-            Placement::Behind => {
+            Placement::After => {
                 let update = up(&down(&y).gelu("none"));
                 y + update
             }
-            Placement::Beside { scale } => y + up(&down(x).relu()) * scale,
+            Placement::Parallel { scale } => y + up(&down(x).relu()) * scale,
         }
     }
 }

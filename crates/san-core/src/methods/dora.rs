@@ -11,18 +11,30 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::adapters::peft::PeftForm;
-use crate::methods::Method;
 use crate::methods::host::{Host, Scaling};
-use crate::methods::lora::{Lora, Updated, peft_form};
+use crate::methods::lora::{Lora, Updated, low_rank_from_peft, peft_form};
 use crate::methods::low_rank::{LowRank, RowNorms};
+use crate::methods::peft::{Imported, PeftFiles, PeftForm, imported, named};
+use crate::methods::san_dora;
 use crate::methods::targets::{Target, Targets};
+use crate::methods::{Method, MethodInfo, parse};
 use crate::nn::site::{Adapter, Merged, rescale};
 use crate::spec::init::{FrozenRows, Init};
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "dora",
+    summary: "LoRA's direction and a magnitude of each row",
+    inference_cost: "none when merged",
+    source: "Liu et al., arXiv 2402.09353",
+    published_as: &["DoRA"],
+    parse: parse::<Dora>,
+    from_peft: Some(from_peft),
+};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -79,9 +91,21 @@ fn magnitude(path: &str) -> String {
     format!("{path}.magnitude")
 }
 
+fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>, String> {
+    if files.kind() != "LORA" || !files.flag("use_dora") {
+        return Ok(None);
+    }
+    if files.flag("use_rslora") {
+        return Err("DoRA with `use_rslora` is not offered here".into());
+    }
+    let (options, mut tensors) = low_rank_from_peft(files, layout)?;
+    tensors.extend(named(files.take(".lora_magnitude_vector"), "magnitude"));
+    Ok(Some(imported(INFO.name, options, tensors)))
+}
+
 impl Method for Dora {
-    fn name(&self) -> &'static str {
-        "dora"
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
     }
 
     fn label(&self) -> String {
@@ -143,7 +167,7 @@ impl Method for Dora {
 }
 
 impl Host for Dora {
-    const HOSTED: &'static str = "san_dora";
+    const SAN: &'static MethodInfo = &san_dora::INFO;
 
     fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error> {
         self.lora().scaled(layout)

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::methods::Method;
+use crate::methods::{Method, MethodInfo};
 use crate::nn::site::{Adapter, Merged};
 use crate::spec::trainable::TrainableSpec;
 use crate::spec::wiring::{ChannelMap, Wiring};
@@ -27,8 +27,8 @@ pub(super) trait Scaling: std::fmt::Debug {
 
 /// A method whose update has a scaling vector.
 pub(super) trait Host: Method + Default {
-    /// Name of SAN on this host in the registry.
-    const HOSTED: &'static str;
+    /// What is said of SAN over this host.
+    const SAN: &'static MethodInfo;
 
     /// The sites that have a scaling vector.
     fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error>;
@@ -48,14 +48,14 @@ pub(super) trait Host: Method + Default {
     deny_unknown_fields,
     bound(serialize = "H: Serialize", deserialize = "H: Host + DeserializeOwned")
 )]
-pub(super) struct Hosted<H> {
+pub(super) struct SanOver<H> {
     host: H,
     wiring: Wiring,
     /// No gradient reaches the host through p.
     detach: bool,
 }
 
-impl<H: Host> Default for Hosted<H> {
+impl<H: Host> Default for SanOver<H> {
     /// Every site reads the one that feeds it: with the authors' wiring a host on queries and values
     /// would propagate nothing.
     fn default() -> Self {
@@ -63,9 +63,13 @@ impl<H: Host> Default for Hosted<H> {
     }
 }
 
-impl<H: Host + Serialize> Method for Hosted<H> {
-    fn name(&self) -> &'static str {
-        H::HOSTED
+impl<H: Host + Serialize> Method for SanOver<H> {
+    fn info(&self) -> &'static MethodInfo {
+        H::SAN
+    }
+
+    fn inner(&self) -> Option<&dyn Method> {
+        Some(&self.host)
     }
 
     fn label(&self) -> String {
@@ -98,10 +102,6 @@ impl<H: Host + Serialize> Method for Hosted<H> {
         Ok(specs)
     }
 
-    fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        self.host.constants(layout)
-    }
-
     fn attach(
         &self,
         layout: &Layout,
@@ -113,26 +113,22 @@ impl<H: Host + Serialize> Method for Hosted<H> {
         for site in &layout.sites {
             let Some(anterior) = site.anteriors.under(self.wiring) else { continue };
             let Some(scaling) = scalings.get(&anterior.site) else { continue };
-            let plugged = Plugged {
+            let scaled = HostWithInputScale {
                 host: attachment.sites.get(&site.name).cloned(),
                 scaling: scaling.clone(),
                 map: anterior.map,
                 channels: site.channels(),
                 detach: self.detach,
             };
-            attachment.sites.insert(site.name.clone(), Rc::new(plugged));
+            attachment.sites.insert(site.name.clone(), Rc::new(scaled));
         }
         Ok(attachment)
-    }
-
-    fn unmergeable(&self) -> Option<&'static str> {
-        self.host.unmergeable()
     }
 }
 
 /// The host at one site, its input scaled by the anterior site's vector.
 #[derive(Debug)]
-struct Plugged {
+struct HostWithInputScale {
     host: Option<Rc<dyn Adapter>>,
     scaling: Rc<dyn Scaling>,
     map: ChannelMap,
@@ -140,7 +136,7 @@ struct Plugged {
     detach: bool,
 }
 
-impl Adapter for Plugged {
+impl Adapter for HostWithInputScale {
     fn input_scale(&self) -> Option<Tensor> {
         let vector = self.scaling.vector();
         let vector = if self.detach { vector.detach() } else { vector };

@@ -9,15 +9,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use crate::adapters::peft::{PeftForm, check_linear};
+use std::collections::BTreeMap;
+
+use crate::methods::peft::{self, Imported, PeftFiles, PeftForm, check_linear, imported, roles};
 use crate::methods::targets::{self, Target};
-use crate::methods::{Method, bad_option};
+use crate::methods::{Method, MethodInfo, bad_option, parse};
 use crate::nn::site::{Adapter, Merged, rescale};
 use crate::spec::init::Init;
 use crate::spec::model::{Role, SiteSpec};
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "ia3",
+    summary: "a scale on keys, values and the hidden layer of MLPs",
+    inference_cost: "none when merged",
+    source: "Liu et al., arXiv 2205.05638",
+    published_as: &["IA3", "(IA)3"],
+    parse: parse::<Ia3>,
+    from_peft: Some(from_peft),
+};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -78,9 +91,24 @@ fn named(path: &str) -> String {
     format!("{path}.ia3")
 }
 
+fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>, String> {
+    if files.kind() != "IA3" {
+        return Ok(None);
+    }
+    let vectors = files.take(".ia3_l");
+    let (inputs, outputs): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        vectors.into_iter().partition(|(_, vector)| vector.size()[0] == 1);
+    let options = json!({
+        "targets": roles(layout, outputs.keys())?,
+        "feedforward": roles(layout, inputs.keys())?,
+    });
+    let flat = inputs.into_iter().chain(outputs).map(|(site, vector)| (site, vector.reshape([-1])));
+    Ok(Some(imported(INFO.name, options, peft::named(flat.collect(), "ia3"))))
+}
+
 impl Method for Ia3 {
-    fn name(&self) -> &'static str {
-        "ia3"
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
     }
 
     fn label(&self) -> String {

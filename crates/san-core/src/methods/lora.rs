@@ -12,17 +12,28 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tch::Tensor;
 
-use crate::adapters::peft::{PeftForm, check_linear};
 use crate::methods::host::{Host, Scaling};
 use crate::methods::low_rank::{Block, LowRank, RowNorms};
+use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, imported, named, rank_of, roles};
 use crate::methods::targets::{Target, Targeted, Targets};
-use crate::methods::{Method, bad_option};
+use crate::methods::{Method, MethodInfo, bad_option, parse, san_lora};
 use crate::nn::dropout::Dropout;
 use crate::spec::init::{Factor, FrozenRows, Init};
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "lora",
+    summary: "a low-rank update of chosen projections",
+    inference_cost: "none when merged",
+    source: "Hu et al., arXiv 2106.09685; rsLoRA 2312.03732; PiSSA 2404.02948",
+    published_as: &["LoRA"],
+    parse: parse::<Lora>,
+    from_peft: Some(from_peft),
+};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -228,14 +239,39 @@ pub(super) fn peft_form(
     Ok(form)
 }
 
+/// What LoRA and DoRA have in common in peft's files: options and factors.
+pub(super) fn low_rank_from_peft(
+    files: &mut PeftFiles,
+    layout: &Layout,
+) -> Result<(Value, BTreeMap<String, Tensor>), String> {
+    files.no_patterns()?;
+    let (a, b) = (files.take(".lora_A.weight"), files.take(".lora_B.weight"));
+    let targets = roles(layout, a.keys())?;
+    let options = json!({"rank": rank_of(&a)?, "alpha": files.number("lora_alpha")?, "targets": targets});
+    let mut tensors = named(a, "lora_a");
+    tensors.extend(named(b, "lora_b"));
+    Ok((options, tensors))
+}
+
+fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>, String> {
+    if files.kind() != "LORA" || files.flag("use_dora") {
+        return Ok(None);
+    }
+    let (mut options, tensors) = low_rank_from_peft(files, layout)?;
+    if files.flag("use_rslora") {
+        options["scaling"] = json!("rank_stabilised");
+    }
+    Ok(Some(imported(INFO.name, options, tensors)))
+}
+
 /// Name of the constant that a factor started as.
 fn initial(path: &str, what: &str) -> String {
     format!("{path}.initial.{what}")
 }
 
 impl Method for Lora {
-    fn name(&self) -> &'static str {
-        "lora"
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
     }
 
     fn label(&self) -> String {
@@ -291,7 +327,7 @@ impl Method for Lora {
 }
 
 impl Host for Lora {
-    const HOSTED: &'static str = "san_lora";
+    const SAN: &'static MethodInfo = &san_lora::INFO;
 
     fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error> {
         Ok(self.targeted("lora", layout)?.into_iter().map(|(site, _)| site.name.clone()).collect())

@@ -1,32 +1,43 @@
-//! The registry of methods: a method is one entry here and one file beside.
+//! The registry of methods: a method is one file here and one line in [`REGISTRY`].
 //!
 //! A method reads a [`Layout`] and never a backbone's name. It says which tensors it trains, which
 //! is enough to count and to plan, and attaches them once they are allocated.
 
-mod beside;
+mod adapter;
+mod adaptformer;
+mod bitfit;
 mod bottleneck;
 mod dora;
+mod fft;
+mod frozen;
 mod host;
 mod ia3;
+mod linear;
 mod lora;
 mod low_rank;
-mod partial;
+mod modules_to_save;
+mod norm;
+pub mod peft;
 mod san;
+mod san_dora;
+mod san_lora;
+mod san_ssf;
 mod ssf;
 mod targets;
+mod tensors;
 mod vera;
 mod vpt;
-mod whole;
 
 use std::rc::Rc;
 
 use serde_json::{Map, Value};
 use tch::Device;
 
-pub use beside::beside;
+pub use modules_to_save::{attach_whole, check_whole, trainables_with};
 pub use san::Mode;
 
-use crate::adapters::peft::PeftForm;
+use peft::{FromPeft, PeftForm};
+
 use crate::error::did_you_mean;
 use crate::nn::branch::StochasticDepth;
 use crate::spec::trainable::{TrainableSpec, head_specs};
@@ -35,8 +46,18 @@ use crate::{Attachment, Error, Layout, Weights};
 
 /// One method with its options resolved.
 pub trait Method: std::fmt::Debug + Send + Sync {
+    /// What its file says of it.
+    fn info(&self) -> &'static MethodInfo;
+
     /// The registry's name.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        self.info().name
+    }
+
+    /// The method that this one extends, whose answers hold where it gives none of its own.
+    fn inner(&self) -> Option<&dyn Method> {
+        None
+    }
 
     /// Name of the row in a table: the usual name, and what departs from the usual options.
     fn label(&self) -> String;
@@ -67,13 +88,12 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// When the method does not fit the backbone.
     fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        let _ = layout;
-        Ok(Vec::new())
+        self.inner().map_or(Ok(Vec::new()), |inner| inner.constants(layout))
     }
 
     /// Why no plain weights can do what a tuned model does; none where they can.
     fn unmergeable(&self) -> Option<&'static str> {
-        None
+        self.inner()?.unmergeable()
     }
 
     /// What the method is in peft, for one run.
@@ -97,9 +117,9 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     }
 }
 
-/// A method in the registry.
+/// What a method's file says of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Entry {
+pub struct MethodInfo {
     /// Name in experiment files.
     pub name: &'static str,
     /// What it trains, in one sentence.
@@ -108,134 +128,42 @@ pub struct Entry {
     pub inference_cost: &'static str,
     /// Where it was published.
     pub source: &'static str,
+    /// Names under which other papers' tables list it; a suffix of size (`-8`, ` r16`) is not part of them.
+    pub published_as: &'static [&'static str],
     parse: fn(Value) -> Result<Box<dyn Method>, serde_json::Error>,
+    /// Reads it from peft's files, where these hold it.
+    pub(crate) from_peft: Option<FromPeft>,
 }
 
 /// Name of the method that trains nothing.
 pub const UNTRAINED: &str = "frozen";
 
-/// Every method.
-pub const REGISTRY: &[Entry] = &[
-    Entry {
-        name: UNTRAINED,
-        summary: "nothing: a language model as it is",
-        inference_cost: "none",
-        source: "zero-shot reading",
-        parse: parse::<whole::Frozen>,
-    },
-    Entry {
-        name: "linear",
-        summary: "the head alone, on frozen features",
-        inference_cost: "none",
-        source: "linear probe",
-        parse: parse::<whole::Linear>,
-    },
-    Entry {
-        name: "fft",
-        summary: "every parameter (full fine-tuning)",
-        inference_cost: "none",
-        source: "full fine-tuning",
-        parse: parse::<whole::Full>,
-    },
-    Entry {
-        name: "bitfit",
-        summary: "the bias of every projection and norm",
-        inference_cost: "none",
-        source: "Ben Zaken et al., arXiv 2106.10199",
-        parse: parse::<partial::BitFit>,
-    },
-    Entry {
-        name: "norm",
-        summary: "weight and bias of every norm",
-        inference_cost: "none",
-        source: "norm tuning",
-        parse: parse::<partial::Norms>,
-    },
-    Entry {
-        name: "lora",
-        summary: "a low-rank update beside chosen projections",
-        inference_cost: "none when merged",
-        source: "Hu et al., arXiv 2106.09685; rsLoRA 2312.03732; PiSSA 2404.02948",
-        parse: parse::<lora::Lora>,
-    },
-    Entry {
-        name: "dora",
-        summary: "LoRA's direction and a magnitude of each row",
-        inference_cost: "none when merged",
-        source: "Liu et al., arXiv 2402.09353",
-        parse: parse::<dora::Dora>,
-    },
-    Entry {
-        name: "ia3",
-        summary: "a scale on keys, values and the hidden layer of MLPs",
-        inference_cost: "none when merged",
-        source: "Liu et al., arXiv 2205.05638",
-        parse: parse::<ia3::Ia3>,
-    },
-    Entry {
-        name: "vera",
-        summary: "two vectors a projection between shared random matrices",
-        inference_cost: "none when merged",
-        source: "Kopiczko et al., arXiv 2310.11454",
-        parse: parse::<vera::Vera>,
-    },
-    Entry {
-        name: "ssf",
-        summary: "a scale and a shift behind every projection and norm",
-        inference_cost: "none when merged",
-        source: "Lian et al., arXiv 2210.08823",
-        parse: parse::<ssf::Ssf>,
-    },
-    Entry {
-        name: "adapter",
-        summary: "a bottleneck behind every attention and MLP",
-        inference_cost: "two small products a branch",
-        source: "Houlsby et al., arXiv 1902.00751",
-        parse: parse::<bottleneck::Houlsby>,
-    },
-    Entry {
-        name: "adaptformer",
-        summary: "a bottleneck beside every MLP",
-        inference_cost: "two small products a block",
-        source: "Chen et al., arXiv 2205.13535",
-        parse: parse::<bottleneck::AdaptFormer>,
-    },
-    Entry {
-        name: "vpt",
-        summary: "prompts among the tokens",
-        inference_cost: "a longer sequence",
-        source: "Jia et al., arXiv 2203.12119",
-        parse: parse::<vpt::Vpt>,
-    },
-    Entry {
-        name: "san",
-        summary: "a scale behind every projection, propagated into the next one's weights; the norms",
-        inference_cost: "none when merged",
-        source: "arXiv 2409.06706",
-        parse: parse::<san::San>,
-    },
-    Entry {
-        name: "san_lora",
-        summary: "LoRA, whose change of each row's norm is propagated into the next projection",
-        inference_cost: "none when merged",
-        source: "arXiv 2409.06706; the decomposition is this project's",
-        parse: parse::<host::Hosted<lora::Lora>>,
-    },
-    Entry {
-        name: "san_dora",
-        summary: "DoRA, whose magnitudes are propagated into the next projection",
-        inference_cost: "none when merged",
-        source: "arXiv 2409.06706; the decomposition is this project's",
-        parse: parse::<host::Hosted<dora::Dora>>,
-    },
-    Entry {
-        name: "san_ssf",
-        summary: "SSF, whose scales are propagated into the next projection",
-        inference_cost: "none when merged",
-        source: "arXiv 2409.06706; the decomposition is this project's",
-        parse: parse::<host::Hosted<ssf::Ssf>>,
-    },
+/// Every method, in the order in which tables show them: the two ends first (nothing trained but the head, everything
+/// trained), then rivals by family and age, the method under study last.
+pub const REGISTRY: &[&MethodInfo] = &[
+    &frozen::INFO,
+    &linear::INFO,
+    &fft::INFO,
+    &bitfit::INFO,
+    &norm::INFO,
+    &adapter::INFO,
+    &adaptformer::INFO,
+    &vpt::INFO,
+    &lora::INFO,
+    &dora::INFO,
+    &vera::INFO,
+    &ia3::INFO,
+    &ssf::INFO,
+    &san_ssf::INFO,
+    &san_lora::INFO,
+    &san_dora::INFO,
+    &san::INFO,
 ];
+
+/// Place of a method in a table, from 0.
+pub fn table_position(name: &str) -> usize {
+    REGISTRY.iter().position(|info| info.name == name).unwrap_or(REGISTRY.len())
+}
 
 fn parse<M: Method + serde::de::DeserializeOwned + 'static>(
     options: Value,
@@ -248,34 +176,36 @@ fn parse<M: Method + serde::de::DeserializeOwned + 'static>(
 /// # Errors
 /// When there is no such method (the nearest name is given), or an option is unknown or wrong.
 pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, Error> {
-    let Some(entry) = REGISTRY.iter().find(|entry| entry.name == name) else {
+    let Some(info) = REGISTRY.iter().find(|info| info.name == name) else {
         return Err(Error::UnknownMethod {
             name: name.into(),
-            hint: did_you_mean(name, REGISTRY.iter().map(|entry| entry.name)),
+            hint: did_you_mean(name, REGISTRY.iter().map(|info| info.name)),
         });
     };
-    (entry.parse)(Value::Object(options))
+    (info.parse)(Value::Object(options))
         .map_err(|error| Error::BadOption { method: name.into(), reason: error.to_string() })
 }
 
-/// Allocates a method's tensors and those of a head for `classes`, one run for each of `seeds`, and
-/// attaches the method.
+/// Allocates the tensors of a method, of the modules that are trained whole in addition, and of a head for `classes`, one
+/// run for each of `seeds`, and attaches them.
 ///
 /// # Errors
 /// When the method does not fit the backbone, or memory is missing.
 pub fn prepare(
     method: &dyn Method,
+    modules_to_save: &[String],
     layout: &Layout,
     weights: &Weights,
     classes: i64,
     seeds: &[u64],
     device: Device,
 ) -> Result<(Trainables, Attachment), Error> {
-    let mut specs = method.trainables(layout)?;
+    let mut specs = trainables_with(method, modules_to_save, layout)?;
     specs.extend(head_specs(layout, classes));
     let trainables = Trainables::allocate(specs, seeds, weights, device)?
         .with_constants(&method.constants(layout)?, weights)?;
     let mut attachment = method.attach(layout, weights, &trainables)?;
+    attach_whole(modules_to_save, &trainables, &mut attachment)?;
     attachment.stochastic_depth = Rc::new(StochasticDepth::new(trainables.pass().clone()));
     Ok((trainables, attachment))
 }

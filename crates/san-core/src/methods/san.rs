@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
-use crate::methods::Method;
-use crate::methods::whole::{from_frozen, norm_tensors};
+use crate::methods::tensors::{from_frozen, norm_tensors};
+use crate::methods::{Method, MethodInfo, parse};
 use crate::nn::parameter;
 use crate::nn::site::{Adapter, Merged, rescale};
 use crate::spec::init::Init;
@@ -22,6 +22,17 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::spec::wiring::{Anterior, ChannelMap, Wiring};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "san",
+    summary: "a scale after every projection, propagated into the next one's weights; the norms",
+    inference_cost: "none when merged",
+    source: "arXiv 2409.06706",
+    published_as: &["SAN"],
+    parse: parse::<San>,
+    from_peft: None,
+};
 
 /// Which of its two roles a gamma plays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -50,8 +61,8 @@ pub(super) struct San {
 }
 
 impl Method for San {
-    fn name(&self) -> &'static str {
-        "san"
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
     }
 
     fn label(&self) -> String {

@@ -11,14 +11,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use crate::methods::Method;
 use crate::methods::host::{Host, Scaling};
+use crate::methods::san_ssf;
+use crate::methods::{Method, MethodInfo, parse};
 use crate::nn::site::{Adapter, Merged, NormAffine, rescale};
 use crate::spec::init::Init;
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "ssf",
+    summary: "a scale and a shift after every projection and norm",
+    inference_cost: "none when merged",
+    source: "Lian et al., arXiv 2210.08823",
+    published_as: &["SSF"],
+    parse: parse::<Ssf>,
+    from_peft: None,
+};
 
 const DEVIATION: f64 = 0.02;
 
@@ -27,8 +39,8 @@ const DEVIATION: f64 = 0.02;
 pub(super) struct Ssf {}
 
 impl Method for Ssf {
-    fn name(&self) -> &'static str {
-        "ssf"
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
     }
 
     fn label(&self) -> String {
@@ -74,7 +86,7 @@ impl Method for Ssf {
 }
 
 impl Host for Ssf {
-    const HOSTED: &'static str = "san_ssf";
+    const SAN: &'static MethodInfo = &san_ssf::INFO;
 
     fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error> {
         Ok(layout.sites.iter().map(|site| site.name.clone()).collect())

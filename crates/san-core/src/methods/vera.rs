@@ -11,15 +11,26 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tch::Tensor;
 
-use crate::adapters::peft::{PeftForm, check_linear};
+use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, imported, named, roles};
 use crate::methods::targets::{Targeted, Targets};
-use crate::methods::{Method, bad_option};
+use crate::methods::{Method, MethodInfo, bad_option, parse};
 use crate::nn::parameter::scale;
 use crate::nn::site::{Adapter, Merged};
 use crate::spec::init::Init;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "vera",
+    summary: "two vectors a projection between shared random matrices",
+    inference_cost: "none when merged",
+    source: "Kopiczko et al., arXiv 2310.11454",
+    published_as: &["VeRA"],
+    parse: parse::<Vera>,
+    from_peft: Some(from_peft),
+};
 
 /// Name of the constant A.
 pub(super) const A: &str = "vera.a";
@@ -49,9 +60,26 @@ impl Vera {
     }
 }
 
+fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>, String> {
+    if files.kind() != "VERA" {
+        return Ok(None);
+    }
+    let lambda_d = files.take(".vera_lambda_d");
+    let rank = lambda_d.values().next().ok_or("it has no `vera_lambda_d`")?.numel();
+    let options = json!({"rank": rank, "targets": roles(layout, lambda_d.keys())?});
+    let mut tensors = named(lambda_d, "lambda_d");
+    tensors.extend(named(files.take(".vera_lambda_b"), "lambda_b"));
+    for (theirs, ours) in [("base_model.vera_A", A), ("base_model.vera_B", B)] {
+        let shared = files.tensors.remove(theirs);
+        let shared = shared.ok_or(format!("it has no `{theirs}`: save it with `save_projection`"))?;
+        tensors.insert(ours.into(), shared);
+    }
+    Ok(Some(imported(INFO.name, options, tensors)))
+}
+
 impl Method for Vera {
-    fn name(&self) -> &'static str {
-        "vera"
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
     }
 
     fn label(&self) -> String {

@@ -9,13 +9,24 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::methods::{Method, bad_option};
+use crate::methods::{Method, MethodInfo, bad_option, parse};
 use crate::nn::branch::Prompts;
 use crate::spec::init::Init;
 use crate::spec::model::{Role, SequenceSpec};
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "vpt",
+    summary: "prompts among the tokens",
+    inference_cost: "a longer sequence",
+    source: "Jia et al., arXiv 2203.12119",
+    published_as: &["VPT-Deep", "VPT-Shallow"],
+    parse: parse::<Vpt>,
+    from_peft: None,
+};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -38,8 +49,8 @@ impl Vpt {
 }
 
 impl Method for Vpt {
-    fn name(&self) -> &'static str {
-        "vpt"
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
     }
 
     fn label(&self) -> String {

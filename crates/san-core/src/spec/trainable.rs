@@ -10,8 +10,8 @@ pub enum Group {
     Method,
     /// A tensor of the backbone.
     Backbone,
-    /// A tensor of the backbone that is trained whole beside a method.
-    Beside,
+    /// A tensor of a module that is trained whole in addition to a method.
+    ModulesToSave,
     /// The classification head.
     Head,
 }

@@ -1,0 +1,63 @@
+//! Houlsby's adapter: a bottleneck after every attention and MLP (arXiv 1902.00751).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, labelled, specs};
+use crate::methods::{Method, MethodInfo, parse};
+use crate::spec::init::Init;
+use crate::spec::trainable::TrainableSpec;
+use crate::train::trainables::Trainables;
+use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "adapter",
+    summary: "a bottleneck after every attention and MLP",
+    inference_cost: "two small products a branch",
+    source: "Houlsby et al., arXiv 1902.00751",
+    published_as: &["Adapter", "Series"],
+    parse: parse::<Houlsby>,
+    from_peft: None,
+};
+
+/// Houlsby's adapter: y + up(gelu(down(y))) after every attention and MLP.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Houlsby {
+    bottleneck: i64,
+}
+
+impl Default for Houlsby {
+    /// 8 hidden channels, usual on VTAB-1k.
+    fn default() -> Self {
+        Self { bottleneck: 8 }
+    }
+}
+
+impl Method for Houlsby {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
+    }
+
+    fn label(&self) -> String {
+        labelled("Adapter", self.bottleneck, Self::default().bottleneck)
+    }
+
+    fn options(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        let down = |_| Init::Normal { mean: 0.0, deviation: 0.01 };
+        specs("adapter", self.bottleneck, layout.branches.iter(), down)
+    }
+
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
+        attach(layout.branches.iter(), trainables, Placement::After)
+    }
+
+    fn unmergeable(&self) -> Option<&'static str> {
+        Some(UNMERGEABLE)
+    }
+}

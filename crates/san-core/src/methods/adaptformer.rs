@@ -1,0 +1,72 @@
+//! AdaptFormer: a bottleneck in parallel to every MLP (arXiv 2205.13535).
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, labelled, specs};
+use crate::methods::{Method, MethodInfo, parse};
+use crate::spec::init::Init;
+use crate::spec::model::{BranchKind, BranchSpec};
+use crate::spec::trainable::TrainableSpec;
+use crate::train::trainables::Trainables;
+use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "adaptformer",
+    summary: "a bottleneck in parallel to every MLP",
+    inference_cost: "two small products a block",
+    source: "Chen et al., arXiv 2205.13535",
+    published_as: &["AdaptFormer"],
+    parse: parse::<AdaptFormer>,
+    from_peft: None,
+};
+
+/// AdaptFormer: f(x) + scale * up(relu(down(x))) for every MLP f, x being the branch's input before its
+/// norm, as in the authors' code.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AdaptFormer {
+    bottleneck: i64,
+    scale: f64,
+}
+
+impl Default for AdaptFormer {
+    /// As published: 64 hidden channels, scaled by 0.1.
+    fn default() -> Self {
+        Self { bottleneck: 64, scale: 0.1 }
+    }
+}
+
+impl AdaptFormer {
+    fn branches(layout: &Layout) -> impl Iterator<Item = &BranchSpec> {
+        layout.branches.iter().filter(|branch| branch.kind != BranchKind::Attention)
+    }
+}
+
+impl Method for AdaptFormer {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
+    }
+
+    fn label(&self) -> String {
+        labelled("AdaptFormer", self.bottleneck, Self::default().bottleneck)
+    }
+
+    fn options(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        let down = |width| Init::KaimingUniform { inputs: width };
+        specs("adaptformer", self.bottleneck, Self::branches(layout), down)
+    }
+
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
+        attach(Self::branches(layout), trainables, Placement::Parallel { scale: self.scale })
+    }
+
+    fn unmergeable(&self) -> Option<&'static str> {
+        Some(UNMERGEABLE)
+    }
+}

@@ -1,0 +1,58 @@
+//! BitFit: the bias of every projection and norm (arXiv 2106.10199).
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::methods::tensors::{replacing, specs};
+use crate::methods::{Method, MethodInfo, parse, unfit};
+use crate::spec::trainable::TrainableSpec;
+use crate::train::trainables::Trainables;
+use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "bitfit",
+    summary: "the bias of every projection and norm",
+    inference_cost: "none",
+    source: "Ben Zaken et al., arXiv 2106.10199",
+    published_as: &["BitFit"],
+    parse: parse::<BitFit>,
+    from_peft: None,
+};
+
+/// BitFit: the bias of every projection and norm.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct BitFit {}
+
+impl Method for BitFit {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
+    }
+
+    fn label(&self) -> String {
+        "BitFit".into()
+    }
+
+    fn options(&self) -> Value {
+        json!({})
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        if biases(layout).next().is_none() {
+            return Err(unfit(self, layout, "it has no bias"));
+        }
+        Ok(specs(biases(layout)))
+    }
+
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
+        replacing(biases(layout), trainables)
+    }
+}
+
+/// Names and lengths of the biases.
+fn biases(layout: &Layout) -> impl Iterator<Item = (String, i64)> {
+    let sites = layout.sites.iter().filter(|site| site.bias).map(|site| (&site.name, site.outputs));
+    let norms = layout.norms.iter().filter(|norm| norm.bias).map(|norm| (&norm.name, norm.width));
+    sites.chain(norms).map(|(name, length)| (format!("{name}.bias"), length))
+}

@@ -1,0 +1,52 @@
+//! Full fine-tuning: every tensor of the checkpoint is trained.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::methods::tensors::from_frozen;
+use crate::methods::{Method, MethodInfo, parse};
+use crate::spec::trainable::TrainableSpec;
+use crate::train::trainables::Trainables;
+use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "fft",
+    summary: "every parameter (full fine-tuning)",
+    inference_cost: "none",
+    source: "full fine-tuning",
+    published_as: &["Full", "FT"],
+    parse: parse::<Full>,
+    from_peft: None,
+};
+
+/// Full fine-tuning: every tensor of the checkpoint.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Full {}
+
+impl Method for Full {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
+    }
+
+    fn label(&self) -> String {
+        "FFT".into()
+    }
+
+    fn options(&self) -> Value {
+        json!({})
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        Ok(layout.tensors.iter().map(|tensor| from_frozen(&tensor.name, &tensor.shape)).collect())
+    }
+
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
+        let mut attachment = Attachment::default();
+        for tensor in &layout.tensors {
+            attachment.replaced.insert(tensor.name.clone(), trainables.get(&tensor.name)?);
+        }
+        Ok(attachment)
+    }
+}

@@ -1,0 +1,50 @@
+//! Nothing is trained: a language model as it is, the zero-shot row of a table.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::methods::{Method, MethodInfo, parse, unfit};
+use crate::spec::trainable::TrainableSpec;
+use crate::train::trainables::Trainables;
+use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: super::UNTRAINED,
+    summary: "nothing: a language model as it is",
+    inference_cost: "none",
+    source: "zero-shot evaluation",
+    published_as: &["Zero-shot"],
+    parse: parse::<Frozen>,
+    from_peft: None,
+};
+
+/// The model as it is, where it can answer without a trained head.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Frozen {}
+
+impl Method for Frozen {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
+    }
+
+    fn label(&self) -> String {
+        "Zero-shot".into()
+    }
+
+    fn options(&self) -> Value {
+        json!({})
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        match layout.head {
+            None => Ok(Vec::new()),
+            Some(_) => Err(unfit(self, layout, "it answers by a head, which must be trained")),
+        }
+    }
+
+    fn attach(&self, _: &Layout, _: &Weights, _: &Trainables) -> Result<Attachment, Error> {
+        Ok(Attachment::default())
+    }
+}

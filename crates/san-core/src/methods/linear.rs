@@ -1,0 +1,54 @@
+//! Linear probe: the head alone, on frozen features.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::methods::{Method, MethodInfo, parse, unfit};
+use crate::spec::trainable::TrainableSpec;
+use crate::train::trainables::Trainables;
+use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "linear",
+    summary: "the head alone, on frozen features",
+    inference_cost: "none",
+    source: "linear probe",
+    published_as: &["Linear"],
+    parse: parse::<Linear>,
+    from_peft: None,
+};
+
+/// Linear probe: the head alone.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Linear {}
+
+impl Method for Linear {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
+    }
+
+    fn label(&self) -> String {
+        "Linear".into()
+    }
+
+    fn options(&self) -> Value {
+        json!({})
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        match layout.head {
+            Some(_) => Ok(Vec::new()),
+            None => Err(unfit(self, layout, "it has no head to train; `frozen` reads it as it is")),
+        }
+    }
+
+    fn attach(&self, _: &Layout, _: &Weights, _: &Trainables) -> Result<Attachment, Error> {
+        Ok(Attachment::default())
+    }
+
+    fn features_are_frozen(&self) -> bool {
+        true
+    }
+}

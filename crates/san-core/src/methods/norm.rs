@@ -1,0 +1,48 @@
+//! Norm tuning: weight and bias of every norm.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::methods::tensors::{norm_tensors, replacing, specs};
+use crate::methods::{Method, MethodInfo, parse};
+use crate::spec::trainable::TrainableSpec;
+use crate::train::trainables::Trainables;
+use crate::{Attachment, Error, Layout, Weights};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "norm",
+    summary: "weight and bias of every norm",
+    inference_cost: "none",
+    source: "norm tuning",
+    published_as: &[],
+    parse: parse::<Norms>,
+    from_peft: None,
+};
+
+/// Weight and bias of every norm.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Norms {}
+
+impl Method for Norms {
+    fn info(&self) -> &'static MethodInfo {
+        &INFO
+    }
+
+    fn label(&self) -> String {
+        "Norm tuning".into()
+    }
+
+    fn options(&self) -> Value {
+        json!({})
+    }
+
+    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+        Ok(specs(norm_tensors(layout)))
+    }
+
+    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
+        replacing(norm_tensors(layout), trainables)
+    }
+}

@@ -1,0 +1,16 @@
+//! SAN over LoRA: see `host`.
+
+use crate::methods::host::SanOver;
+use crate::methods::lora::Lora;
+use crate::methods::{MethodInfo, parse};
+
+/// What tables, documents and files say of the method.
+pub(super) const INFO: MethodInfo = MethodInfo {
+    name: "san_lora",
+    summary: "LoRA, whose change of each row's norm is propagated into the next projection",
+    inference_cost: "none when merged",
+    source: "arXiv 2409.06706; the decomposition is this project's",
+    published_as: &["SAN-LoRA", "LoRA+SAN"],
+    parse: parse::<SanOver<Lora>>,
+    from_peft: None,
+};

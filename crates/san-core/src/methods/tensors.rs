@@ -1,0 +1,48 @@
+//! The backbone's own tensors as several methods train them.
+
+use crate::spec::init::Init;
+use crate::spec::model::NormSpec;
+use crate::spec::trainable::{Group, TrainableSpec};
+use crate::train::trainables::Trainables;
+use crate::{Attachment, Error, Layout};
+
+/// A tensor of the checkpoint, trained from its published value.
+pub(super) fn from_frozen(name: &str, shape: &[i64]) -> TrainableSpec {
+    TrainableSpec {
+        name: name.into(),
+        shape: shape.to_vec(),
+        init: Init::Frozen(name.into()),
+        group: Group::Backbone,
+    }
+}
+
+/// Names and lengths of every norm's weight and, where it has one, bias.
+pub(super) fn norm_tensors(layout: &Layout) -> impl Iterator<Item = (String, i64)> {
+    let tensors = |norm: &NormSpec| {
+        let parts = [Some("weight"), norm.bias.then_some("bias")];
+        let (name, width) = (norm.name.clone(), norm.width);
+        parts.into_iter().flatten().map(move |part| (format!("{name}.{part}"), width))
+    };
+    layout.norms.iter().flat_map(tensors)
+}
+
+/// The tensors of these names and lengths, trained from their published values.
+pub(super) fn specs(tensors: impl Iterator<Item = (String, i64)>) -> Vec<TrainableSpec> {
+    tensors.map(|(name, length)| from_frozen(&name, &[length])).collect()
+}
+
+/// Trained tensors of these names in place of the frozen ones.
+///
+/// # Errors
+/// When one was not allocated.
+pub(super) fn replacing(
+    tensors: impl Iterator<Item = (String, i64)>,
+    trainables: &Trainables,
+) -> Result<Attachment, Error> {
+    let mut attachment = Attachment::default();
+    for (name, _) in tensors {
+        let trained = trainables.get(&name)?;
+        attachment.replaced.insert(name, trained);
+    }
+    Ok(attachment)
+}
