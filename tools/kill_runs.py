@@ -39,9 +39,10 @@ profiles:
     seeds: [0, 1]
     protocol:
       epochs: 40
-      warmup_epochs: 1
       batch_size: 16
-      image: {image_size: 32, resize: plain, filter: bilinear, normalisation: half}
+      classification:
+        warmup_epochs: 1
+        image: {image_size: 32, resize: plain, filter: bilinear, normalisation: half}
 """
 MEASURED = {"train_seconds", "evaluate_seconds", "peak_memory"}
 VICTIMS = ("supervisor", "workers", "all")

@@ -247,6 +247,7 @@ fn a_record_of_several_sets_becomes_a_row_for_each() {
     let whole = {
         let mut whole = record(METHODS[2], 0, &common::SETS, 0, Some(70.0));
         let evaluation = |set: usize, accuracy: f64| report::record::Evaluation {
+            metric: String::new(),
             dataset: record(METHODS[2], set, &common::SETS, 0, None).dataset,
             accuracy,
             no_answer: Some(0.125),

@@ -25,10 +25,10 @@ fn folder_of_runs() -> tempfile::TempDir {
 fn final_records_of_the_suite_and_profile_are_compared_and_others_left_out() {
     let folder = folder_of_runs();
     let mut tuning = records()[0].record.clone();
-    (tuning.stage, tuning.cell) = (Stage::Tune, "tuning".into());
+    (tuning.stage, tuning.run) = (Stage::Tune, "tuning".into());
     write(folder.path(), &tuning);
     let mut small = records()[0].record.clone();
-    (small.profile, small.cell) = ("small".into(), "small".into());
+    (small.profile, small.run) = ("small".into(), "small".into());
     write(folder.path(), &small);
 
     let found = compare(&request(folder.path())).unwrap();

@@ -22,7 +22,7 @@ pub enum RunError {
         /// What is wrong, with its line where it is known.
         reason: String,
     },
-    /// Data, or a cell, that a command needs is not there.
+    /// Data, or a run, that a command needs is not there.
     #[error("{what} is missing: {reason}")]
     Missing {
         /// The thing.
@@ -30,7 +30,7 @@ pub enum RunError {
         /// Where it was searched, and what to do.
         reason: String,
     },
-    /// Data are no longer what the cell was planned with.
+    /// Data are no longer what the run was planned with.
     #[error(
         "`{set}` is not what was planned: its files, or the program that draws it, have changed; plan again"
     )]
@@ -50,14 +50,14 @@ pub enum RunError {
         /// What it reads at once.
         context: i64,
     },
-    /// A cell cannot run, and has said so: nothing is to be printed for this.
-    #[error("a cell failed; its message is above")]
+    /// A run cannot run, and has said so: nothing is to be printed for this.
+    #[error("a run failed; its message is above")]
     Told {
         /// Exit code of its error.
         code: u8,
     },
     /// The protocol's cut leaves nothing to learn.
-    #[error("`cutoff` takes the whole answer of each of the {examples} training examples: raise it")]
+    #[error("`max_length` cuts off the whole answer of each of the {examples} training examples: raise it")]
     NothingTaught {
         /// How many there are.
         examples: usize,
@@ -97,15 +97,15 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// A signal asked to stop; nothing is lost.
-    #[error("stopped by a signal; the same command goes on with the cells that are not done")]
+    #[error("stopped by a signal; the same command goes on with the runs that are not done")]
     Interrupted,
-    /// Cells were given up; everything else is done.
-    #[error("{given_up} of {cells} cells were given up; the first, {label}: {reason}")]
+    /// Runs were given up; everything else is done.
+    #[error("{given_up} of {runs} runs were given up; the first, {label}: {reason}")]
     GaveUp {
         /// How many were given up.
         given_up: usize,
         /// How many there are.
-        cells: usize,
+        runs: usize,
         /// The first of them, for a reader.
         label: String,
         /// What happened to it.
@@ -148,19 +148,19 @@ Exit codes:
   1   something unforeseen
   2   wrong command line
   3   wrong experiment file, method or option
-  4   data, or a cell that was named, missing or unusable
+  4   data, or a run that was named, missing or unusable
   5   weights missing or unusable
   6   results cannot be written (read-only folder, full disk)
   7   records cannot be read or drawn
   8   libtorch failed
   9   a download failed, was refused, or needs terms to be accepted
-  10  a cell was given up: it ended its worker again and again, or needs more memory than there is
+  10  a run was given up: it ended its worker again and again, or needs more memory than there is
   11  Slurm is not there, or refuses
   75  stopped by a signal; run again to go on";
 
 /// Exit code where results cannot be written.
 pub const WRITE: u8 = 6;
-/// Exit code where a cell was given up.
+/// Exit code where a run was given up.
 pub const GAVE_UP: u8 = 10;
 /// Exit code where a signal asked to stop.
 pub const INTERRUPTED: u8 = 75;

@@ -1,8 +1,8 @@
 //! From an experiment file to records.
 //!
-//! [`config`] reads the file, [`plan`] resolves it into [`plan::cell`]s, each named by the blake3 of
-//! all that its result depends on. [`workers`] runs worker processes over the cells; a worker claims a
-//! cell, [`tasks`] trains and evaluates it, and its folder appears under its name when it is whole.
+//! [`config`] reads the file, [`plan`] resolves it into [`plan::run`]s, each named by the blake3 of
+//! all that its result depends on. [`workers`] runs worker processes over the runs; a worker claims a
+//! run, [`tasks`] trains and evaluates it, and its folder appears under its name when it is whole.
 //! Nothing here knows how a table looks: that is the crate `report`'s.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]

@@ -23,13 +23,13 @@ struct Arguments {
 enum Command {
     /// Print what an experiment would run, and what is missing.
     Plan(commands::run::Arguments),
-    /// Run the cells of an experiment that are not done, then print its table.
+    /// Run the runs of an experiment that are not done, then print its table.
     Run(commands::run::Arguments),
     /// Print how far an experiment is; starts nothing.
     Status(commands::run::Arguments),
     /// Tables, or figures, of what has been run.
     Report(commands::report::Arguments),
-    /// Write a cell's adapter into plain weights that timm, or transformers, loads.
+    /// Write a run's adapter into plain weights that timm, or transformers, loads.
     Merge(commands::merge::Arguments),
     /// Every data set: classes, sizes of its splits, licence; downloads with --markdown.
     Datasets(commands::datasets::Arguments),
@@ -37,7 +37,7 @@ enum Command {
     Fetch(commands::fetch::Arguments),
     /// Look at every image of a set or suite: damage, duplicates, counts; writes a manifest.
     Verify(commands::verify::Arguments),
-    /// Write a cell's adapter in the format of Hugging Face's peft.
+    /// Write a run's adapter in the format of Hugging Face's peft.
     Export(commands::exchange::ExportArguments),
     /// Read an adapter that Hugging Face's peft saved.
     Import(commands::exchange::ImportArguments),

@@ -19,7 +19,7 @@ fn refused(bench: &Bench, code: i32, culprits: &[&str]) {
     for culprit in culprits {
         assert!(text.contains(culprit), "no {culprit} in: {text}");
     }
-    assert!(bench.cells().is_empty());
+    assert!(bench.runs().is_empty());
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_results_folder_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn a_full_disk_loses_no_finished_cell() {
+fn a_full_disk_loses_no_finished_run() {
     let bench = Bench::new(DRAWN);
     let disk = bench.path("results");
     std::fs::create_dir(&disk).unwrap();
@@ -236,16 +236,16 @@ fn a_full_disk_loses_no_finished_cell() {
     }
     let text = refusal(&bench.run(&["run", "vtab.yaml", "--workers", "1"]), WRITE);
     assert!(text.contains("No space left"), "{text}");
-    let finished = bench.cells();
+    let finished = bench.runs();
     let stamp =
         |path: &std::path::PathBuf| std::fs::metadata(path.join("record.json")).unwrap().modified().unwrap();
     let before: Vec<_> = finished.iter().map(stamp).collect();
     assert!(mount("10m", "remount,"));
     let again = bench.run_all();
     assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
-    assert_eq!(bench.cells().len(), 6);
+    assert_eq!(bench.runs().len(), 6);
     let after: Vec<_> = finished.iter().map(stamp).collect();
-    assert_eq!(before, after, "a finished cell was run again");
+    assert_eq!(before, after, "a finished run was run again");
     let _ = std::process::Command::new("umount").args(["-l"]).arg(&disk).status();
 }
 

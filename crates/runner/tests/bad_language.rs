@@ -30,12 +30,13 @@ profiles:
     protocol:
       epochs: 1
       batch_size: 4
-      text:
-        examples: {cutoff: 128, train_on_inputs: false, keep_answer: false}
+      instruction_following:
+        examples: {max_length: 128, train_on_inputs: false, keep_answer: false}
         warmup_steps: 1
-        reading: greedy
-        new_tokens: 4
-        evaluation: {sequences: 4}
+        language:
+          decoding: greedy
+          max_new_tokens: 4
+          evaluation: {sequences: 4}
 ";
 
 fn row(question: &str, answer: &str) -> Value {
@@ -68,7 +69,7 @@ fn refused(bench: &Bench, code: i32, culprits: &[&str]) {
         assert!(text.contains(culprit), "no {culprit} in: {text}");
     }
     assert!(text.trim_end().lines().count() <= 2, "{text}");
-    assert!(bench.cells().is_empty());
+    assert!(bench.runs().is_empty());
 }
 
 /// A bench whose backbone `small` is a random LLaMA in a folder of its own, which is then harmed.
@@ -136,7 +137,7 @@ fn a_prompt_that_is_longer_than_the_context_is_named_with_both_lengths() {
     let text = refusal(&bench.run_all(), DATA);
     assert_eq!(text.matches("row 2 of boolq").count(), 1, "{text}");
     assert!(text.contains("llama_micro reads 512 at once"), "{text}");
-    assert!(bench.cells().is_empty());
+    assert!(bench.runs().is_empty());
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn rows_whose_answer_is_cut_off_teach_nothing_and_do_no_harm() {
         .collect();
     let bench = bench_on(&ROWS.replace("BACKBONE", "llama_micro"), &rows, &[row("is it", "true")]);
     common::done(&bench, &["run", "vtab.yaml"]);
-    let text = std::fs::read_to_string(bench.cells()[0].join("record.json")).unwrap();
+    let text = std::fs::read_to_string(bench.runs()[0].join("record.json")).unwrap();
     let record: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(record["state"], "finished", "{record}");
     assert_eq!(record["metrics"]["truncation"]["answers_lost"], 12, "{record}");
@@ -164,5 +165,5 @@ fn a_cut_that_takes_every_answer_is_refused() {
     );
     let text = refusal(&bench.run_all(), 3);
     assert!(text.contains("`cutoff`") && text.contains("raise it"), "{text}");
-    assert!(bench.cells().is_empty());
+    assert!(bench.runs().is_empty());
 }

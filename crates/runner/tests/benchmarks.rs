@@ -34,17 +34,18 @@ profiles:
     protocol:
       epochs: 1
       batch_size: 4
-      questions:
+      visual_question_answering:
         picture: {image_size: 32, square: pad, filter: bicubic, normalisation: clip}
         projector: {learning_rate: 2.0e-4}
         template: bare
-        cutoff: 160
-        warmup: 0.03
-        reading: greedy
-        new_tokens: 4
-        evaluation: {sequences: 4}
-        compute: bf16
-        memory: {at_once: 2, recompute: true}
+        max_length: 160
+        warmup_ratio: 0.03
+        language:
+          decoding: greedy
+          max_new_tokens: 4
+          evaluation: {sequences: 4}
+          precision: bf16
+          memory: {micro_batch_size: 2, gradient_checkpointing: true}
 ";
 
 /// Random weights and the bundled vocabulary, in the folder of a published LLaVA.
@@ -101,8 +102,8 @@ fn what_only_a_server_can_score_is_pending_with_a_file_for_it() {
     let table = done(&bench, &["run", "vtab.yaml"]);
     assert!(table.contains("gqa") && table.contains("Pending"), "{table}");
     assert!(table.contains("vizwiz (vizwiz_test.json)"), "{table}");
-    let [cell] = &bench.cells()[..] else { panic!("expected one cell") };
-    let record = Record::read(&cell.join("record.json")).unwrap();
+    let [run] = &bench.runs()[..] else { panic!("expected one run") };
+    let record = Record::read(&run.join("record.json")).unwrap();
     let sets: Vec<&str> = record.metrics.evaluations.iter().map(|one| one.dataset.name.as_str()).collect();
     assert_eq!(sets, ["gqa"]);
     assert_eq!(
@@ -110,7 +111,7 @@ fn what_only_a_server_can_score_is_pending_with_a_file_for_it() {
         [Pending { dataset: "vizwiz".into(), file: "vizwiz_test.json".into() }]
     );
     let submitted: Value =
-        serde_json::from_slice(&std::fs::read(cell.join("vizwiz_test.json")).unwrap()).unwrap();
+        serde_json::from_slice(&std::fs::read(run.join("vizwiz_test.json")).unwrap()).unwrap();
     assert_eq!(submitted[0]["image"], "t.png");
     assert!(submitted[0]["answer"].is_string(), "{submitted}");
 }
@@ -121,20 +122,20 @@ fn model(folder: &Path) -> Llava {
 }
 
 #[test]
-fn a_merged_cell_is_a_published_folder_that_answers_alike_here_and_in_transformers() {
+fn a_merged_run_is_a_published_folder_that_answers_alike_here_and_in_transformers() {
     let bench = bench();
     done(&bench, &["run", "vtab.yaml"]);
-    let [cell] = &bench.cells()[..] else { panic!("expected one cell") };
-    let texts = std::fs::read(cell.join("gqa.texts.jsonl")).unwrap();
+    let [run] = &bench.runs()[..] else { panic!("expected one run") };
+    let texts = std::fs::read(run.join("gqa.texts.jsonl")).unwrap();
     let merged = bench.path("weights/merged_llava");
-    done(&bench, &["merge", &cell.display().to_string(), "--output", &merged.display().to_string()]);
+    done(&bench, &["merge", &run.display().to_string(), "--output", &merged.display().to_string()]);
     let mut again = std::fs::read_to_string(bench.path("vtab.yaml")).unwrap();
     again = again.replace("small_llava", "merged_llava").replace("method: dora,", "method: frozen}  # {");
     std::fs::write(bench.path("vtab.yaml"), again).unwrap();
     done(&bench, &["run", "vtab.yaml"]);
-    let read = |cell: &std::path::PathBuf| std::fs::read(cell.join("gqa.texts.jsonl")).unwrap();
-    assert!(bench.cells().iter().filter(|other| *other != cell).all(|other| read(other) == texts));
-    assert_eq!(bench.cells().len(), 2);
+    let read = |run: &std::path::PathBuf| std::fs::read(run.join("gqa.texts.jsonl")).unwrap();
+    assert!(bench.runs().iter().filter(|other| *other != run).all(|other| read(other) == texts));
+    assert_eq!(bench.runs().len(), 2);
 
     let model = model(&merged);
     let images = Tensor::randn([2, 3, 32, 32], (Kind::Float, Device::Cpu));
@@ -173,7 +174,7 @@ fn a_folder_for_transformers_is_refused_where_the_tower_is_none_of_clip() {
         "{drawn: {train: 6, val: 3, test: 5}}",
     ));
     done(&bench, &["run", "vtab.yaml"]);
-    let cell = bench.cells()[0].display().to_string();
-    let said = refusal(&bench.run(&["merge", &cell, "--output", "merged"]), 3);
+    let run = bench.runs()[0].display().to_string();
+    let said = refusal(&bench.run(&["merge", &run, "--output", "merged"]), 3);
     assert!(said.contains("CLIP") && said.contains("*.safetensors"), "{said}");
 }

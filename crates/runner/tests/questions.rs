@@ -1,4 +1,4 @@
-//! Cells of vision and language: one model learns from the questions of all sets and is read on each; drawn or on disk;
+//! Runs of vision and language: one model learns from the questions of all sets and is read on each; drawn or on disk;
 //! and what is said where a file is wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -31,26 +31,27 @@ profiles:
     protocol:
       epochs: 2
       batch_size: 8
-      questions:
+      visual_question_answering:
         picture: {image_size: 32, square: stretch, filter: bilinear, normalisation: half}
         template: bare
-        cutoff: 160
-        warmup: 0.03
-        reading: greedy
-        new_tokens: 3
-        evaluation: {sequences: 4}
+        max_length: 160
+        warmup_ratio: 0.03
+        language:
+          decoding: greedy
+          max_new_tokens: 3
+          evaluation: {sequences: 4}
 ";
 
 fn records(bench: &Bench) -> Vec<(PathBuf, Record)> {
-    let read = |cell: PathBuf| (cell.clone(), Record::read(&cell.join("record.json")).unwrap());
-    bench.cells().into_iter().map(read).collect()
+    let read = |run: PathBuf| (run.clone(), Record::read(&run.join("record.json")).unwrap());
+    bench.runs().into_iter().map(read).collect()
 }
 
-/// What cells trained and answered.
+/// What runs trained and answered.
 fn results(bench: &Bench) -> Vec<Vec<Vec<u8>>> {
     let files = ["adapter.safetensors", "gqa.predictions.parquet", "gqa.texts.jsonl", "pope.texts.jsonl"];
-    let read = |cell: PathBuf| files.map(|file| std::fs::read(cell.join(file)).unwrap()).to_vec();
-    bench.cells().into_iter().map(read).collect()
+    let read = |run: PathBuf| files.map(|file| std::fs::read(run.join(file)).unwrap()).to_vec();
+    bench.runs().into_iter().map(read).collect()
 }
 
 #[test]
@@ -69,7 +70,7 @@ fn one_model_learns_from_all_sets_and_is_read_on_each() {
     let finals: Vec<_> =
         records.iter().filter(|(_, record)| !record.metrics.evaluations.is_empty()).collect();
     assert_eq!(finals.len(), 3);
-    for (cell, record) in finals {
+    for (run, record) in finals {
         let [gqa, pope] = &record.metrics.evaluations[..] else { panic!("{record:?}") };
         assert_eq!((gqa.dataset.name.as_str(), gqa.dataset.train, gqa.dataset.test), ("mini/gqa", 18, 5));
         assert_eq!(pope.dataset.classes, 0);
@@ -81,7 +82,7 @@ fn one_model_learns_from_all_sets_and_is_read_on_each() {
         assert!(record.metrics.merge_difference.unwrap() < 1e-3);
         assert!(record.metrics.forgetting.is_some());
         assert_eq!(record.metrics.truncation.unwrap().truncated, 0);
-        let texts = std::fs::read_to_string(cell.join("pope.texts.jsonl")).unwrap();
+        let texts = std::fs::read_to_string(run.join("pope.texts.jsonl")).unwrap();
         assert_eq!(texts.lines().count(), 5);
     }
     let frozen = records.iter().find(|(_, record)| record.method.name == "frozen").unwrap();
@@ -98,7 +99,7 @@ fn answers_depend_neither_on_the_workers_nor_on_the_batch_of_the_evaluation() {
     };
     let one = run(DRAWN, "1");
     assert_eq!(one, run(DRAWN, "2"));
-    // Another evaluation is another cell with the same weights and answers.
+    // Another evaluation is another run with the same weights and answers.
     assert_eq!(one, run(&DRAWN.replace("sequences: 4", "sequences: 1"), "1"));
 }
 
@@ -106,8 +107,8 @@ fn answers_depend_neither_on_the_workers_nor_on_the_batch_of_the_evaluation() {
 fn a_tuned_model_of_vision_and_language_is_merged_into_plain_weights() {
     let bench = Bench::new(DRAWN);
     done(&bench, &["run", "vtab.yaml", "--methods", "fft"]);
-    let cell = bench.cells()[0].display().to_string();
-    done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
+    let run = bench.runs()[0].display().to_string();
+    done(&bench, &["merge", &run, "--output", "merged.safetensors"]);
     let merged = san_core::io::safetensors::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
     assert!(merged.tensors.contains_key("multi_modal_projector.linear_1.weight"));
     assert!(merged.tensors.contains_key("model.layers.0.self_attn.q_proj.weight"));
@@ -121,8 +122,8 @@ fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
     let run = |text: &str| {
         let bench = Bench::new(text);
         done(&bench, &["run", "vtab.yaml", "--methods", "lora"]);
-        let cell = bench.cells()[0].display().to_string();
-        done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
+        let run = bench.runs()[0].display().to_string();
+        done(&bench, &["merge", &run, "--output", "merged.safetensors"]);
         let merged = san_core::io::safetensors::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
         (records(&bench)[0].1.parameters.trainable, merged.tensors[PROJECTOR].shallow_clone())
     };
@@ -154,7 +155,7 @@ fn a_projector_between_strangers_is_aligned_once_and_is_what_methods_start_from(
     let align = ["align", "vtab.yaml", "--profile", "embedded", "--epochs", "2"];
     let planned = |bench: &Bench| {
         done(bench, &["run", "vtab.yaml", "--methods", "frozen"]);
-        bench.cells()
+        bench.runs()
     };
     let is_told =
         |bench: &Bench| done(bench, &["plan", "vtab.yaml"]).contains("is untrained: `san align vtab ");
@@ -166,7 +167,7 @@ fn a_projector_between_strangers_is_aligned_once_and_is_what_methods_start_from(
     let aligned = std::fs::read(&path).unwrap();
     assert!(done(&bench, &align).contains("there already") && !is_told(&bench));
     assert_eq!(std::fs::read(&path).unwrap(), aligned);
-    // Another projector is another backbone: the old cell stays, and a new one is run.
+    // Another projector is another backbone: the old run stays, and a new one is run.
     assert_eq!((before.len(), planned(&bench).len()), (1, 2));
     std::fs::remove_file(&path).unwrap();
     done(&bench, &align);
@@ -244,7 +245,7 @@ fn questions_about_one_picture_share_a_pass_and_are_worth_what_they_are_apart() 
     }
 }
 
-/// Losses of the epochs of SAN's three cells, with a line more in the protocol.
+/// Losses of the epochs of SAN's three runs, with a line more in the protocol.
 fn losses_with(line: &str) -> Vec<f64> {
     let bench = Bench::new(&DRAWN.replace("warmup: 0.03", &format!("warmup: 0.03\n        {line}")));
     done(&bench, &["run", "vtab.yaml", "--methods", "san"]);
@@ -285,7 +286,7 @@ fn refused(old: &str, new: &str, culprits: &[&str]) {
         assert!(said.contains(culprit), "no {culprit} in: {said}");
     }
     assert_eq!(said.trim().lines().count(), 1, "{said}");
-    assert!(bench.cells().is_empty());
+    assert!(bench.runs().is_empty());
 }
 
 #[test]
@@ -302,7 +303,7 @@ fn an_image_that_cannot_be_decoded_is_named_before_anything_is_trained() {
     std::fs::write(bench.path("data/vl/pope_coco128/images/3.png"), "text").unwrap();
     let said = refusal(&bench.run_all(), DATA);
     assert!(said.contains("pope_coco128") && said.contains("3.png cannot be decoded"), "{said}");
-    assert!(bench.cells().is_empty());
+    assert!(bench.runs().is_empty());
 }
 
 #[test]

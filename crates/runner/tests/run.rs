@@ -13,13 +13,13 @@ use san_core::io::safetensors::TensorFile;
 fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
     let bench = Bench::new(DRAWN);
     let plan = done(&bench, &["plan", "vtab.yaml"]);
-    assert!(plan.contains("mini/patch_camelyon") && plan.contains("2 cells choose"), "{plan}");
+    assert!(plan.contains("mini/patch_camelyon") && plan.contains("2 runs choose"), "{plan}");
     assert!(plan.contains("time unknown"), "{plan}");
-    assert!(bench.cells().is_empty(), "a plan writes nothing");
+    assert!(bench.runs().is_empty(), "a plan writes nothing");
     let table = done(&bench, &["run", "vtab.yaml"]);
     assert!(table.contains("SAN") && table.contains("profile embedded"), "{table}");
     let records: Vec<_> =
-        bench.cells().iter().map(|cell| Record::read(&cell.join("record.json")).unwrap()).collect();
+        bench.runs().iter().map(|run| Record::read(&run.join("record.json")).unwrap()).collect();
     let (tuned, finals): (Vec<_>, Vec<_>) = records.iter().partition(|record| record.stage == Stage::Tune);
     assert_eq!((tuned.len(), finals.len()), (2, 4));
     assert!(tuned.iter().all(|record| (record.dataset.train, record.dataset.test) == (24, 12)));
@@ -34,12 +34,12 @@ fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
     let before = adapters(&bench);
     let more = done(&bench, &["plan", "vtab.yaml", "--epochs", "3"]);
     assert!(more.contains("time unknown"), "other epochs take another time: {more}");
-    std::fs::remove_dir_all(&bench.cells()[0]).unwrap();
+    std::fs::remove_dir_all(&bench.runs()[0]).unwrap();
     let rest = done(&bench, &["status", "vtab.yaml", "--workers", "1"]);
     assert!(rest.contains("second") && rest.contains("to come, with 1 worker"), "{rest}");
     done(&bench, &["run", "vtab.yaml"]);
     let again = bench.run_all();
-    assert!(!String::from_utf8_lossy(&again.stderr).contains("cells in"), "nothing was left to run");
+    assert!(!String::from_utf8_lossy(&again.stderr).contains("runs in"), "nothing was left to run");
     assert_eq!(before, adapters(&bench));
 }
 
@@ -80,7 +80,7 @@ fn a_killed_run_goes_on_with_the_cells_that_are_not_done() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Starts a run, waits until it has saved the state of a cell, and ends it by `signal` so long behind.
+/// Starts a run, waits until it has saved the state of a run, and ends it by `signal` so long behind.
 fn interrupted(bench: &Bench, arguments: &[&str], milliseconds: u64, signal: &str) {
     let started = std::time::SystemTime::now();
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
@@ -111,7 +111,7 @@ fn interrupted(bench: &Bench, arguments: &[&str], milliseconds: u64, signal: &st
     assert!([None, Some(0), Some(75)].contains(&code), "{code:?}");
 }
 
-/// Two cells long enough to be met in their middle.
+/// Two runs long enough to be met in their middle.
 fn long() -> Bench {
     Bench::new(&DRAWN.replace("epochs: 2", "epochs: 90").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
 }
@@ -123,7 +123,7 @@ fn checkpoints(bench: &Bench) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_cell_goes_on_in_its_middle_bit_for_bit_after_kill_and_after_sigterm() {
+fn a_run_goes_on_in_its_middle_bit_for_bit_after_kill_and_after_sigterm() {
     let arguments = ["--methods", "san", "--workers", "2"];
     let whole = long();
     done(&whole, &[&["run", "vtab.yaml"][..], &arguments].concat());
@@ -134,23 +134,23 @@ fn a_cell_goes_on_in_its_middle_bit_for_bit_after_kill_and_after_sigterm() {
         interrupted(&broken, &arguments, milliseconds, signal);
         met += checkpoints(&broken).len();
     }
-    assert!(met > 0, "no cell was met in its middle");
+    assert!(met > 0, "no run was met in its middle");
     done(&broken, &[&["run", "vtab.yaml"][..], &arguments].concat());
     assert_eq!(adapters(&whole), adapters(&broken));
     done(&broken, &[&["run", "vtab.yaml"][..], &arguments].concat());
     let left = std::fs::read_dir(broken.path("results/runs/vtab/embedded/.checkpoints")).unwrap().count();
-    assert_eq!(left, 0, "finished cells need no checkpoints");
+    assert_eq!(left, 0, "finished runs need no checkpoints");
 }
 
 #[test]
-fn a_damaged_checkpoint_is_set_aside_and_the_cell_starts_anew() {
+fn a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew() {
     let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1"];
     let whole = long();
     done(&whole, &arguments);
     for damage in ["cut", "flipped"] {
         let bench = long();
         interrupted(&bench, &["--methods", "san", "--seeds", "1"], 20, "-KILL");
-        assert!(bench.cells().is_empty(), "the cell ended before it was met");
+        assert!(bench.runs().is_empty(), "the run ended before it was met");
         let path = &checkpoints(&bench)[0];
         let mut bytes = std::fs::read(path).unwrap();
         let middle = bytes.len() / 2;
@@ -190,11 +190,11 @@ fn a_loss_that_is_not_finite_is_recorded_and_shown() {
 }
 
 #[test]
-fn a_cell_is_merged_into_plain_weights() {
+fn a_run_is_merged_into_plain_weights() {
     let bench = Bench::new(DRAWN);
     done(&bench, &["run", "vtab.yaml", "--methods", "san", "--seeds", "1"]);
-    let cell = bench.cells()[0].display().to_string();
-    let text = done(&bench, &["merge", &cell, "--output", "merged.safetensors"]);
+    let run = bench.runs()[0].display().to_string();
+    let text = done(&bench, &["merge", &run, "--output", "merged.safetensors"]);
     assert!(text.contains("SAN") && text.contains("mini/patch_camelyon"), "{text}");
     let merged = san_core::io::safetensors::TensorFile::read(&bench.path("merged.safetensors")).unwrap();
     assert!(merged.tensors.contains_key("head.weight"));
@@ -208,8 +208,8 @@ fn tables_figures_and_json_come_from_the_records() {
     let figures = done(&bench, &["report", "vtab", "--figures"]);
     let files: Vec<_> = figures.lines().filter_map(|line| line.strip_prefix("figure: ")).collect();
     let of_methods = ["accuracy", "accuracy-memory", "accuracy-time", "groups", "ranks"];
-    let of_one_cell = ["gamma", "gamma-histogram", "surface", "singular-values", "effective-rank"];
-    for figure in of_methods.into_iter().chain(of_one_cell) {
+    let of_one_run = ["gamma", "gamma-histogram", "surface", "singular-values", "effective-rank"];
+    for figure in of_methods.into_iter().chain(of_one_run) {
         for ending in ["svg", "png"] {
             let name = format!("vtab-embedded-vit_micro-{figure}.{ending}");
             assert!(files.iter().any(|file| file.ends_with(&name)), "{name}: {figures}");
@@ -267,15 +267,15 @@ fn an_adapter_goes_to_pefts_format_and_back() {
     let lora = "{method: lora, learning_rate: 1.0e-2}";
     let bench = Bench::new(&DRAWN.replace("{method: linear, learning_rate: 1.0e-2}", lora));
     done(&bench, &["run", "vtab.yaml", "--methods", "lora", "--seeds", "1"]);
-    let cell = bench.cells()[0].display().to_string();
-    done(&bench, &["export", &cell, "--output", "peft"]);
+    let run = bench.runs()[0].display().to_string();
+    done(&bench, &["export", &run, "--output", "peft"]);
     assert!(std::fs::read_to_string(bench.path("peft/adapter_config.json")).unwrap().contains("LORA"));
     let said =
         done(&bench, &["import", "peft", "--backbone", "vit_micro", "--output", "adapter.safetensors"]);
     assert!(said.contains("LoRA r=16 (qkv)"), "{said}");
     let read = |path: PathBuf| san_core::io::safetensors::TensorFile::read(&path).unwrap().tensors;
     let (before, after) =
-        (read(bench.cells()[0].join("adapter.safetensors")), read(bench.path("adapter.safetensors")));
+        (read(bench.runs()[0].join("adapter.safetensors")), read(bench.path("adapter.safetensors")));
     assert_eq!(before["head.weight"], after["head.weight"]);
     let site = "blocks.0.attn.qkv";
     assert_eq!(before[&format!("{site}.q.lora_a")], after[&format!("{site}.lora_a")].narrow(1, 0, 8));

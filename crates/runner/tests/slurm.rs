@@ -21,7 +21,7 @@ fn slurm_answers() -> bool {
 }
 
 #[test]
-fn a_dry_run_prints_the_scripts_of_the_open_cells() {
+fn a_dry_run_prints_the_scripts_of_the_open_runs() {
     let bench = Bench::new(DRAWN);
     let options = ["--dry-run", "--gres", "gpu:1", "--chunk", "3", "--partition", "big", "--memory", "2GB"];
     let scripts = done(&bench, &[&SLURM[..], &options].concat());
@@ -184,7 +184,7 @@ fn a_task_that_is_warned_or_requeued_goes_on_and_a_cancelled_one_is_submitted_ag
     std::thread::sleep(Duration::from_secs(3));
     slurm("scontrol", &["update", &format!("JobId={job}_0"), "StartTime=now"]);
     until_the_queue_is_empty(&bench);
-    assert_eq!(bench.cells().len(), 1, "the warned task went on by itself: {}", logs(&bench));
+    assert_eq!(bench.runs().len(), 1, "the warned task went on by itself: {}", logs(&bench));
     let again = done(&bench, &arguments);
     assert!(again.contains("final, tasks: 1"), "{again}");
     until_the_queue_is_empty(&bench);

@@ -16,7 +16,7 @@ use tch::Kind;
 fn four_runs() -> Bench {
     let bench = Bench::new(&DRAWN.replace("[1.0e-3, 1.0e-2]", "1.0e-2"));
     done(&bench, &["run", "vtab.yaml"]);
-    assert_eq!(bench.cells().len(), 4);
+    assert_eq!(bench.runs().len(), 4);
     bench
 }
 
@@ -27,7 +27,7 @@ fn record_of(run: &Path) -> Record {
 /// The runs of SAN, by seed.
 fn san_runs(bench: &Bench) -> Vec<PathBuf> {
     let mut runs: Vec<PathBuf> =
-        bench.cells().into_iter().filter(|run| record_of(run).method.name == "san").collect();
+        bench.runs().into_iter().filter(|run| record_of(run).method.name == "san").collect();
     runs.sort_by_key(|run| record_of(run).seed);
     runs
 }
@@ -57,8 +57,8 @@ fn each_of_ten_edits_of_a_store_is_named_and_none_reaches_a_table() {
         ("record.json", Box::new(|| edit(&run.join("record.json"), "\"accuracy\": 0.", "\"accuracy\": 0.9"))),
         ("record.json", Box::new(copy("record.json"))),
         ("record.json", Box::new(|| edit(&run.join("record.json"), "\"checksum\": \"", "\"checksum\": \"0"))),
-        ("cell.json", Box::new(|| edit(&run.join("cell.json"), "\"seed\": 0", "\"seed\": 7"))),
-        ("cell.json", Box::new(copy("cell.json"))),
+        ("run.json", Box::new(|| edit(&run.join("run.json"), "\"seed\": 0", "\"seed\": 7"))),
+        ("run.json", Box::new(copy("run.json"))),
         ("predictions.parquet", Box::new(copy("predictions.parquet"))),
         ("predictions.parquet", Box::new(|| flip_a_bit(&run.join("predictions.parquet")))),
         ("epochs.jsonl", Box::new(|| edit(&run.join("epochs.jsonl"), "\"epoch\":1", "\"epoch\":9"))),
@@ -203,7 +203,7 @@ fn a_model_that_exploded_is_diverged_and_its_numbers_reach_no_table() {
     let bench = Bench::new(&experiment);
     let printed = done(&bench, &["run", "vtab.yaml"]);
     assert!(printed.contains("diverged"), "{printed}");
-    for run in bench.cells() {
+    for run in bench.runs() {
         let text = fs::read_to_string(run.join("record.json")).unwrap();
         assert!(text.contains("\"state\": \"diverged\"") && text.contains("\"accuracy\": null"), "{text}");
         assert!(!run.join("predictions.parquet").exists());
@@ -226,17 +226,18 @@ profiles:
     protocol:
       epochs: 1
       batch_size: 16
-      text:
-        examples: {cutoff: 256, train_on_inputs: false, keep_answer: false}
+      instruction_following:
+        examples: {max_length: 256, train_on_inputs: false, keep_answer: false}
         warmup_steps: 0
-        reading: READING
-        new_tokens: 4
-        evaluation: {sequences: 4}
+        language:
+          decoding: READING
+          max_new_tokens: 4
+          evaluation: {sequences: 4}
 ";
     for reading in ["greedy", "{beams: 2}", "likelihood"] {
         let bench = Bench::new(&experiment.replace("READING", reading));
         done(&bench, &["run", "vtab.yaml"]);
-        let runs = bench.cells();
+        let runs = bench.runs();
         let text = fs::read_to_string(runs[0].join("record.json")).unwrap();
         assert!(text.contains("\"state\": \"diverged\""), "{reading}: {text}");
         assert!(!runs[0].join("boolq.predictions.parquet").exists());
@@ -260,7 +261,7 @@ fn a_record_names_the_commit_that_the_program_was_built_from() {
     git(&["init", "--quiet"]);
     git(&["commit", "--quiet", "--allow-empty", "--message", "another project"]);
     done(&bench, &["run", "vtab.yaml", "--methods", "linear", "--seeds", "1"]);
-    let record = record_of(&bench.cells()[0]);
+    let record = record_of(&bench.runs()[0]);
     assert_eq!(record.stage, Stage::Final);
     assert_eq!(record.provenance.commit, runner::workers::recorder::COMMIT);
     assert_eq!(record.provenance.dirty, runner::workers::recorder::is_modified());

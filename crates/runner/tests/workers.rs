@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{Bench, DRAWN, adapters, done, is_checkpoint, refusal};
 
-/// Two cells of one method, long enough to be met in their middle.
+/// Two runs of one method, long enough to be met in their middle.
 fn long() -> Bench {
     Bench::new(&DRAWN.replace("epochs: 2", "epochs: 60").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
 }
@@ -59,12 +59,12 @@ fn handles_sigterm(child: &Child) -> bool {
 fn checkpoints(bench: &Bench) -> usize {
     let folder = bench.path("results/runs/vtab/embedded/.checkpoints");
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    // `.<name>.<process>` is a half, `<cell>.steps.jsonl` a log.
+    // `.<name>.<process>` is a half, `<run>.steps.jsonl` a log.
     entries.filter(|entry| is_checkpoint(&entry.path())).count()
 }
 
 #[test]
-fn a_killed_worker_is_replaced_and_its_cell_goes_on() {
+fn a_killed_worker_is_replaced_and_its_run_goes_on() {
     let whole = long();
     done(&whole, &SAN);
     let bench = long();
@@ -77,33 +77,33 @@ fn a_killed_worker_is_replaced_and_its_cell_goes_on() {
 }
 
 #[test]
-fn a_cell_that_ends_its_worker_again_and_again_is_given_up_and_the_others_run() {
+fn a_run_that_ends_its_worker_again_and_again_is_given_up_and_the_others_run() {
     let bench = long();
     let arguments = [&SAN[..], &["--workers", "1"]].concat();
     let mut child = start(&bench, &arguments);
     let given_up = || said(&bench).contains("is given up");
     let locks = bench.path("results/runs/vtab/embedded/.locks");
-    let at_a_cell = |process: &str| {
+    let at_a_run = |process: &str| {
         let texts = std::fs::read_dir(&locks).into_iter().flatten().flatten();
         let mut texts = texts.filter_map(|entry| std::fs::read_to_string(entry.path()).ok());
         texts.any(|text| text.contains(&format!("\"process\":{process},")))
     };
     for _ in 0..3 {
         let mut worker = Vec::new();
-        until("a worker at its cell", || {
+        until("a worker at its run", || {
             worker = workers_of(&child);
-            worker.first().is_some_and(|process| at_a_cell(process))
+            worker.first().is_some_and(|process| at_a_run(process))
         });
         signal(&worker[0], "-KILL");
         until("its end", || !workers_of(&child).contains(&worker[0]));
     }
     assert_eq!(child.wait().unwrap().code(), Some(10), "{}", said(&bench));
     assert!(given_up() && said(&bench).contains("it has ended 3 workers"), "{}", said(&bench));
-    assert_eq!(bench.cells().len(), 1, "the other cell ran");
+    assert_eq!(bench.runs().len(), 1, "the other run ran");
     let status = done(&bench, &["status", "vtab.yaml", "--methods", "san"]);
     assert!(status.contains("given up") && status.contains("signal 9"), "{status}");
     done(&bench, &arguments);
-    assert_eq!(bench.cells().len(), 2, "the next run tries it again");
+    assert_eq!(bench.runs().len(), 2, "the next run tries it again");
     assert!(!done(&bench, &["status", "vtab.yaml"]).contains("given up"));
 }
 
@@ -115,7 +115,7 @@ fn a_worker_that_hangs_is_told_and_replaced() {
     signal(&workers_of(&child)[0], "-STOP");
     assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&bench));
     assert!(said(&bench).contains("has stood still for 3 s and is ended"), "{}", said(&bench));
-    assert_eq!(bench.cells().len(), 2);
+    assert_eq!(bench.runs().len(), 2);
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn the_memory_of_a_pool_limits_its_workers_and_refuses_what_cannot_fit() {
 }
 
 #[test]
-fn a_worker_that_grows_beyond_the_memory_ends_and_its_cell_is_given_up() {
+fn a_worker_that_grows_beyond_the_memory_ends_and_its_run_is_given_up() {
     // 400 MB are assumed; steps of so many images need more than the 401 MB that are granted.
     let text = DRAWN.replace("train: 24", "train: 900").replace("batch_size: 16", "batch_size: 900");
     let bench = Bench::new(&text.replace("[1.0e-3, 1.0e-2]", "1.0e-3").replace("epochs: 2", "epochs: 9"));
@@ -174,12 +174,12 @@ fn a_signal_in_the_preparation_of_data_stops_and_the_run_goes_on() {
     let mut child = start(&bench, &arguments);
     until("its handlers", || handles_sigterm(&child));
     stopped(&mut child, "-TERM");
-    // And in the worker's preparation, once it holds its cell.
+    // And in the worker's preparation, once it holds its run.
     let mut child = start(&bench, &arguments);
     let locks = bench.path("results/runs/vtab/embedded/.locks");
     until("a claim", || std::fs::read_dir(&locks).is_ok_and(|mut entries| entries.next().is_some()));
     stopped(&mut child, "-TERM");
-    assert!(bench.cells().is_empty());
+    assert!(bench.runs().is_empty());
     done(&bench, &arguments);
 }
 
@@ -192,7 +192,7 @@ fn a_signal_in_the_evaluation_keeps_the_whole_training() {
     until("the training's end", || steps_saved(&bench) >= 5);
     std::thread::sleep(Duration::from_millis(200));
     stopped(&mut child, "-TERM");
-    assert!(bench.cells().is_empty(), "the evaluation was over before it was met");
+    assert!(bench.runs().is_empty(), "the evaluation was over before it was met");
     assert_eq!(steps_saved(&bench), 6, "the last step is saved");
     done(&bench, &arguments);
     let whole = Bench::new(&text);
@@ -268,7 +268,7 @@ fn messages_that_nobody_can_read_end_no_run() {
         .status()
         .unwrap();
     assert_eq!(status.code(), Some(0));
-    assert_eq!(bench.cells().len(), 4);
+    assert_eq!(bench.runs().len(), 4);
     // A reader of both streams that has gone.
     let command =
         format!("'{}' run vtab.yaml 2>&1 | true; exit ${{PIPESTATUS[0]}}", env!("CARGO_BIN_EXE_san"));

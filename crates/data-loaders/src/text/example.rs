@@ -18,7 +18,7 @@ pub const MASKED: i64 = -100;
 #[serde(deny_unknown_fields)]
 pub struct ExampleProtocol {
     /// The most tokens of an example, the end token included; 256 as published.
-    pub cutoff: usize,
+    pub max_length: usize,
     /// Whether the loss is on the prompt too, as published.
     pub train_on_inputs: bool,
     /// Whether a row that is too long loses tokens of its prompt, from the middle of it, and keeps its answer; published
@@ -29,7 +29,7 @@ pub struct ExampleProtocol {
 impl Default for ExampleProtocol {
     /// As published.
     fn default() -> Self {
-        Self { cutoff: 256, train_on_inputs: true, keep_answer: false }
+        Self { max_length: 256, train_on_inputs: true, keep_answer: false }
     }
 }
 
@@ -119,9 +119,9 @@ fn example(
     end: u32,
     cost: &mut Truncation,
 ) -> Example {
-    let cutoff = protocol.cutoff;
+    let max_length = protocol.max_length;
     // A kept answer keeps its end token as well.
-    let room = if protocol.keep_answer { cutoff.saturating_sub(1) } else { cutoff };
+    let room = if protocol.keep_answer { max_length.saturating_sub(1) } else { max_length };
     if tokens.len() > room {
         let excess = tokens.len() - room;
         cost.truncated += 1;
@@ -132,10 +132,10 @@ fn example(
             prompt -= excess;
         } else {
             cost.answers_lost += 1;
-            tokens.truncate(cutoff);
+            tokens.truncate(max_length);
         }
     }
-    if tokens.len() < cutoff && tokens.last() != Some(&end) {
+    if tokens.len() < max_length && tokens.last() != Some(&end) {
         tokens.push(end);
     }
     let masked = if protocol.train_on_inputs { 0 } else { prompt.min(tokens.len()) };
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_short_row_ends_with_the_end_token_and_is_trained_on_whole() {
         let (_, whole) = lengths();
-        let (example, cost) = one(ExampleProtocol { cutoff: 1000, ..ExampleProtocol::default() });
+        let (example, cost) = one(ExampleProtocol { max_length: 1000, ..ExampleProtocol::default() });
         assert_eq!((example.tokens.len(), example.tokens[0], example.tokens[whole]), (whole + 1, 1, END));
         assert_eq!(example.labels, example.tokens.iter().map(|token| i64::from(*token)).collect::<Vec<_>>());
         assert_eq!(cost, Truncation { rows: 1, truncated: 0, answers_lost: 0 });
@@ -198,7 +198,8 @@ mod tests {
     #[test]
     fn with_the_loss_on_answers_alone_the_prompt_is_masked_and_the_end_is_not() {
         let (prompt, whole) = lengths();
-        let (example, _) = one(ExampleProtocol { cutoff: 1000, train_on_inputs: false, keep_answer: false });
+        let (example, _) =
+            one(ExampleProtocol { max_length: 1000, train_on_inputs: false, keep_answer: false });
         assert_eq!(example.labels.iter().filter(|label| **label == MASKED).count(), prompt);
         assert_eq!(
             example.labels[prompt..],
@@ -210,14 +211,17 @@ mod tests {
     #[test]
     fn the_published_cut_loses_the_answer_and_says_so() {
         let (_, whole) = lengths();
-        for (cutoff, truncated, has_end) in [(whole + 1, 0, true), (whole, 0, false), (whole - 1, 1, false)] {
-            let (example, cost) = one(ExampleProtocol { cutoff, ..ExampleProtocol::default() });
-            assert_eq!(example.tokens.len(), cutoff);
+        for (max_length, truncated, has_end) in
+            [(whole + 1, 0, true), (whole, 0, false), (whole - 1, 1, false)]
+        {
+            let (example, cost) = one(ExampleProtocol { max_length, ..ExampleProtocol::default() });
+            assert_eq!(example.tokens.len(), max_length);
             assert_eq!(example.tokens.last() == Some(&END), has_end);
-            assert_eq!((cost.truncated, cost.answers_lost), (truncated, truncated), "{cutoff}");
+            assert_eq!((cost.truncated, cost.answers_lost), (truncated, truncated), "{max_length}");
         }
         // All of it masked: nothing to learn from.
-        let (example, _) = one(ExampleProtocol { cutoff: 20, train_on_inputs: false, keep_answer: false });
+        let (example, _) =
+            one(ExampleProtocol { max_length: 20, train_on_inputs: false, keep_answer: false });
         assert!(example.labels.iter().all(|label| *label == MASKED));
     }
 
@@ -226,17 +230,18 @@ mod tests {
         let (prompt, whole) = lengths();
         let answer = whole - prompt;
         let full = encode(&training_text(&row())).unwrap();
-        for cutoff in [whole, whole - 30, answer + 3] {
-            let (example, cost) = one(ExampleProtocol { cutoff, train_on_inputs: false, keep_answer: true });
-            assert_eq!((example.tokens.len(), cost.truncated, cost.answers_lost), (cutoff, 1, 0));
+        for max_length in [whole, whole - 30, answer + 3] {
+            let (example, cost) =
+                one(ExampleProtocol { max_length, train_on_inputs: false, keep_answer: true });
+            assert_eq!((example.tokens.len(), cost.truncated, cost.answers_lost), (max_length, 1, 0));
             assert_eq!(example.tokens[0], 1);
-            assert_eq!(example.tokens[cutoff - 1], END);
-            assert_eq!(example.tokens[cutoff - 1 - answer..cutoff - 1], full[prompt..]);
+            assert_eq!(example.tokens[max_length - 1], END);
+            assert_eq!(example.tokens[max_length - 1 - answer..max_length - 1], full[prompt..]);
             assert_eq!(example.labels.iter().filter(|label| **label != MASKED).count(), answer + 1);
         }
         // No prompt is left to cut.
         let (example, cost) =
-            one(ExampleProtocol { cutoff: answer, train_on_inputs: true, keep_answer: true });
+            one(ExampleProtocol { max_length: answer, train_on_inputs: true, keep_answer: true });
         assert_eq!((example.tokens.len(), cost.answers_lost), (answer, 1));
     }
 }

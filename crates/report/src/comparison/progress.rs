@@ -25,7 +25,7 @@ pub struct Progress {
 
 impl Progress {
     pub(super) fn of(plan: &RunPlan, backbone: &str, records: &[Stored]) -> Self {
-        let finished: BTreeSet<&str> = records.iter().map(|stored| stored.record.cell.as_str()).collect();
+        let finished: BTreeSet<&str> = records.iter().map(|stored| stored.record.run.as_str()).collect();
         let planned = || plan.runs.iter().filter(|run| run.place.backbone == backbone);
         let missing = planned().filter(|run| !finished.contains(run.name.as_str())).map(describe).collect();
         Self {

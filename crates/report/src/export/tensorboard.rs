@@ -51,7 +51,7 @@ fn run_name(stored: &Stored) -> PathBuf {
 /// TensorBoard looks for `tfevents` in a name.
 fn file_name(stored: &Stored) -> String {
     let Stored { record, .. } = stored;
-    path_component(&format!("events.out.tfevents.{}.{}", record.provenance.finished_at, record.cell))
+    path_component(&format!("events.out.tfevents.{}.{}", record.provenance.finished_at, record.run))
 }
 
 /// The bytes of a cell's event file; none if it has no log.

@@ -20,7 +20,7 @@ use crate::record::{RECORD_FILE, Record, RecordError, SCHEMA, Stage};
 /// What to compare.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Folder that holds the cells' folders, at any depth.
+    /// Folder that holds the runs' folders, at any depth.
     pub runs: PathBuf,
     /// Name of the experiment.
     pub experiment: String,
@@ -33,7 +33,7 @@ pub struct Request {
 /// A record and where it was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// The record's file; the cell's other files lie beside it.
+    /// The record's file; the run's other files lie beside it.
     pub path: PathBuf,
     /// What it says.
     pub record: Record,
@@ -126,7 +126,7 @@ pub fn select(request: &Request) -> Result<Vec<Selection>, ReportError> {
 /// The records that a plan names. Runs of other settings lie in the same folder and are no part of its table.
 fn of_plan(plan: RunPlan, records: &[Stored]) -> Selection {
     let names: BTreeSet<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
-    let planned = records.iter().filter(|stored| names.contains(stored.record.cell.as_str()));
+    let planned = records.iter().filter(|stored| names.contains(stored.record.run.as_str()));
     let records = planned.cloned().collect();
     Selection { plan: Some(plan), records }
 }

@@ -1,4 +1,4 @@
-//! What a cell answered on each item of its split: `predictions.parquet`, or `predictions.csv` of older cells.
+//! What a run answered on each item of its split: `predictions.parquet`, or `predictions.csv` of older runs.
 //!
 //! Three whole numbers a row: index of the item, its label, the answer. Read without arrow, and without
 //! polars' reader of parquet, which would double the time of a build.
@@ -12,7 +12,7 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use crate::error::ReportError;
 
-/// Name of the predictions' file in a cell's folder (parquet, INT32 `index`, `label`, `predicted`).
+/// Name of the predictions' file in a run's folder (parquet, INT32 `index`, `label`, `predicted`).
 pub const PREDICTIONS_FILE: &str = "predictions.parquet";
 
 /// The same columns as CSV.
@@ -20,12 +20,12 @@ const OLDER_FILE: &str = "predictions.csv";
 
 const COLUMNS: [&str; 3] = ["index", "label", "predicted"];
 
-/// The answers of one cell in the order of its split.
+/// The answers of one run in the order of its split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers {
     /// The right answer of each item.
     pub labels: Vec<i32>,
-    /// What the cell answered.
+    /// What the run answered.
     pub predicted: Vec<i32>,
 }
 
@@ -36,7 +36,7 @@ impl Answers {
     }
 }
 
-/// Reads the predictions in a cell's folder, on one of several sets where `set` names it; none where it has none.
+/// Reads the predictions in a run's folder, on one of several sets where `set` names it; none where it has none.
 ///
 /// # Errors
 /// When a file is there and is damaged, has other columns, or does not number its items from 0.

@@ -1,4 +1,4 @@
-//! What fine-tuning did to the weights of one cell: `weight_shift.json` in its folder.
+//! What fine-tuning did to the weights of one run: `weight_shift.json` in its folder.
 //!
 //! Whoever has the weights writes it (this crate has no libtorch): for each layer the singular values of
 //! W' - W, their effective rank, and for one or more of them a small crop of W before and after.
@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::ReportError;
 
-/// Name of the file in a cell's folder.
+/// Name of the file in a run's folder.
 pub const WEIGHT_SHIFT_FILE: &str = "weight_shift.json";
 
-/// The shift of one cell's weights.
+/// The shift of one run's weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WeightShift {
@@ -47,7 +47,7 @@ pub struct Crop {
 }
 
 impl WeightShift {
-    /// Reads the file in a cell's folder; none where there is none.
+    /// Reads the file in a run's folder; none where there is none.
     ///
     /// # Errors
     /// When it is damaged, names no layer, or holds values that are not finite or crops of another shape.

@@ -78,7 +78,7 @@ impl Record {
         }
         let altered =
             |file: &Path, reason: &str| RecordError::Altered { path: file.into(), reason: reason.into() };
-        if folder_of(path).file_name().and_then(|name| name.to_str()) != Some(self.cell.as_str()) {
+        if folder_of(path).file_name().and_then(|name| name.to_str()) != Some(self.run.as_str()) {
             return Err(altered(path, "belongs into another folder"));
         }
         for name in self.files.keys().filter(|name| *name != ADAPTER_FILE) {
@@ -87,7 +87,7 @@ impl Record {
                 let file = folder_of(path).join(name);
                 let value: serde_json::Value =
                     serde_json::from_slice(&contents).map_err(|error| altered(&file, &error.to_string()))?;
-                if canonical_hash(&value) != self.cell {
+                if canonical_hash(&value) != self.run {
                     return Err(altered(&file, "is not the configuration that names its folder"));
                 }
             }

@@ -1,6 +1,6 @@
-//! The record of one cell: what was run, on what, with what result.
+//! The record of one run: what was run, on what, with what result.
 //!
-//! The runner writes one `record.json` into the cell's folder when the cell ends; this crate turns
+//! The runner writes one `record.json` into the run's folder when the run ends; this crate turns
 //! many of them into tables and figures. The file holds all that a sceptical reader would ask for:
 //! the resolved configuration, checksums of data and weights, the code's commit, the machine, the
 //! parameters counted apart, and times and memory. Unknown fields are refused, so that a record of
@@ -19,14 +19,14 @@ pub use integrity::canonical_hash;
 /// Version of the record's layout; raised whenever a field changes its meaning.
 pub const SCHEMA: u32 = 1;
 
-/// Name of the record's file in a cell's folder.
+/// Name of the record's file in a run's folder.
 pub const RECORD_FILE: &str = "record.json";
 
-/// Name of the adapter-only weights in a cell's folder (safetensors; f32; leading stack dimension).
+/// Name of the adapter-only weights in a run's folder (safetensors; f32; leading stack dimension).
 pub const ADAPTER_FILE: &str = "adapter.safetensors";
 
 /// Name of the file with the resolved configuration of a run.
-pub const CONFIGURATION_FILE: &str = "cell.json";
+pub const CONFIGURATION_FILE: &str = "run.json";
 
 /// Name of the file with a line a step.
 pub const STEPS_FILE: &str = "steps.jsonl";
@@ -34,23 +34,24 @@ pub const STEPS_FILE: &str = "steps.jsonl";
 /// Name of the file with a line an epoch.
 pub const EPOCHS_FILE: &str = "epochs.jsonl";
 
-/// One finished (or diverged) cell.
+/// One finished (or diverged) run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
     /// [`SCHEMA`] of the program that wrote the record.
     pub schema: u32,
-    /// The cell's name: blake3, in hex, of its resolved configuration.
-    pub cell: String,
+    /// The run's name: blake3, in hex, of its resolved configuration (`cell` in records of former versions).
+    #[serde(alias = "cell")]
+    pub run: String,
     /// Name of the experiment file, for example `vtab`.
     pub experiment: String,
     /// `vtab`, `fgvc`, `gic`, `commonsense` or `vl`.
     pub suite: String,
     /// `embedded`, `small` or `paper`; records of different profiles are never averaged.
     pub profile: String,
-    /// What the cell was for.
+    /// What the run was for.
     pub stage: Stage,
-    /// How the cell ended.
+    /// How the run ended.
     pub state: State,
     /// The data set.
     pub dataset: Dataset,
@@ -78,7 +79,7 @@ pub struct Record {
     pub checksum: Option<String>,
 }
 
-/// What a cell is for.
+/// What a run is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
@@ -88,7 +89,7 @@ pub enum Stage {
     Final,
 }
 
-/// How a cell ended.
+/// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
@@ -98,7 +99,7 @@ pub enum State {
     Diverged,
 }
 
-/// The data set of a cell.
+/// The data set of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
@@ -118,7 +119,7 @@ pub struct Dataset {
     pub checksum: String,
 }
 
-/// The frozen model of a cell.
+/// The frozen model of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Backbone {
@@ -128,7 +129,7 @@ pub struct Backbone {
     pub checksum: String,
 }
 
-/// The method of a cell.
+/// The method of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Method {
@@ -162,8 +163,11 @@ pub struct Parameters {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
-    /// Top-1 accuracy in [0, 1] on the split that the stage reads (val, or test); none if diverged.
+    /// The score in [0, 1] on the split that the stage evaluates (val, or test); none if diverged.
     pub accuracy: Option<f64>,
+    /// What the score is (`top-1 accuracy`, `F1`); records of former versions do not say it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub metric: String,
     /// Mean training loss of the last epoch.
     pub train_loss: Option<f64>,
     /// Largest absolute difference between merged and unmerged logits on one batch.
@@ -232,8 +236,11 @@ pub struct Forgetting {
 pub struct Evaluation {
     /// The set that was read; `train` counts the rows of the training mixture.
     pub dataset: Dataset,
-    /// Accuracy in [0, 1].
+    /// The score in [0, 1].
     pub accuracy: f64,
+    /// What the score is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub metric: String,
     /// Share of the texts in which no answer was found; none where every reading gives an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_answer: Option<f64>,
@@ -242,7 +249,7 @@ pub struct Evaluation {
     pub further: std::collections::BTreeMap<String, f64>,
 }
 
-/// What the cell cost.
+/// What the run cost.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
@@ -252,7 +259,7 @@ pub struct Cost {
     pub evaluate_seconds: f64,
     /// Seconds of reading, drawing or decoding data.
     pub data_seconds: f64,
-    /// Peak resident memory of the worker during the cell, bytes; none where it cannot be read, or a GPU computed.
+    /// Peak resident memory of the worker during the run, bytes; none where it cannot be read, or a GPU computed.
     pub peak_memory: Option<u64>,
     /// Bytes of the adapter file.
     pub adapter_bytes: u64,
@@ -274,7 +281,7 @@ pub struct Provenance {
     pub device: String,
     /// Compute threads of the worker.
     pub threads: u32,
-    /// When the cell ended, seconds since 1970.
+    /// When the run ended, seconds since 1970.
     pub finished_at: u64,
 }
 

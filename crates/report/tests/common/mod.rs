@@ -30,7 +30,7 @@ pub(crate) fn record(
     let (dataset, group) = sets[set];
     Record {
         schema: SCHEMA,
-        cell: format!("{}-{dataset}-{seed}", method.0),
+        run: format!("{}-{dataset}-{seed}", method.0),
         experiment: "vtab".into(),
         suite: "vtab".into(),
         profile: "embedded".into(),
@@ -58,6 +58,7 @@ pub(crate) fn record(
         parameters: Parameters { backbone: 100_000, trainable: method.2, head: 650 + 10 * set as u64 },
         metrics: Metrics {
             accuracy: accuracy.map(|accuracy| accuracy / 100.0),
+            metric: String::new(),
             train_loss: Some(0.5),
             merge_difference: None,
             loss_history: vec![1.0, 0.5],
@@ -92,7 +93,7 @@ pub(crate) fn record(
 
 /// A record at a path of its own.
 pub(crate) fn stored(record: Record) -> Stored {
-    Stored { path: PathBuf::from(format!("runs/{}/record.json", record.cell)), record, is_part: false }
+    Stored { path: PathBuf::from(format!("runs/{}/record.json", record.run)), record, is_part: false }
 }
 
 /// Four methods on three sets with two seeds. SAN diverged on `mini/c` with seed 1; FFT has no
@@ -126,7 +127,7 @@ pub(crate) fn records() -> Vec<Stored> {
 
 /// Writes `record.json` into `<folder>/<cell>` and returns its path.
 pub(crate) fn write(folder: &Path, record: &Record) -> PathBuf {
-    let cell = folder.join(record.cell.replace('/', "_"));
+    let cell = folder.join(record.run.replace('/', "_"));
     std::fs::create_dir_all(&cell).unwrap();
     let path = cell.join(RECORD_FILE);
     std::fs::write(&path, serde_json::to_vec(record).unwrap()).unwrap();

@@ -7,11 +7,11 @@ use std::time::Duration;
 use anyhow::Result;
 use runner::error::RunError;
 use runner::io::files::create_folder;
-use runner::resources::context::Context;
+use runner::resources::Resources;
 use runner::tasks::align::{Alignment, align};
 use runner::train::checkpoint::CheckpointFile;
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
-use runner::train::trainer::Session;
+use runner::train::trainer::RunControl;
 use runner::workers::device;
 use san_core::io::safetensors::write_tensors;
 use tch::Kind;
@@ -59,32 +59,31 @@ fn above_zero(text: &str) -> Result<f64, String> {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     tch::set_num_threads(i32::try_from(arguments.threads)?);
-    let mut context =
-        Context::new(device::resolve(&arguments.device)?).keeping_file_hashes(&arguments.results);
-    let plan = stop.interruptible(|| resolved(&arguments.experiment, &arguments.profile, &mut context))?;
-    let cells = plan.finals.iter().map(|row| (row.cell.backbone.as_str(), &row.cell));
-    let pairs: BTreeMap<_, _> = cells.filter(|(backbone, _)| backbone.contains('+')).collect();
+    let mut resources =
+        Resources::new(device::resolve(&arguments.device)?).keeping_file_hashes(&arguments.results);
+    let plan = stop.interruptible(|| resolved(&arguments.experiment, &arguments.profile, &mut resources))?;
+    let runs = plan.finals.iter().map(|row| (row.run.backbone.as_str(), &row.run));
+    let pairs: BTreeMap<_, _> = runs.filter(|(backbone, _)| backbone.contains('+')).collect();
     if pairs.is_empty() {
         let reason = format!("profile `{}` of {} has none", arguments.profile, arguments.experiment);
         return Err(RunError::Missing { what: "a backbone `<tower>+<language model>`".into(), reason }.into());
     }
-    for (backbone, cell) in pairs {
-        let path = context.projector_file(backbone)?;
+    for (backbone, run) in pairs {
+        let path = resources.models.projector_file(backbone)?;
         if path.is_file() {
             output::line(format_args!("{}: there already; remove it to align anew", path.display()))?;
             continue;
         }
         let Arguments { epochs, learning_rate, seed, .. } = *arguments;
         let alignment = Alignment { epochs, learning_rate, seed };
-        let cell = alignment.cell(cell);
+        let run = alignment.run(run);
         let folder = arguments.results.join("align");
-        let checkpoint = CheckpointFile::new(&folder, &cell.name(), Duration::from_mins(1));
+        let checkpoint = CheckpointFile::new(&folder, &run.name()?, Duration::from_mins(1));
         let meter = Meter::new(format!("aligning {backbone}"), Unit::Steps, 0);
         let mut progress = |done, total| meter.show(done, total);
-        let mut session = Session { stop: &stop, checkpoint: &checkpoint, progress: &mut progress };
-        let aligned = align(&cell, &mut context, &mut session)?;
-        let told =
-            serde_json::json!({"alignment": alignment, "cell": cell, "train_loss": aligned.train_loss});
+        let mut control = RunControl { stop: &stop, checkpoint: &checkpoint, progress: &mut progress };
+        let aligned = align(&run, &mut resources, &mut control)?;
+        let told = serde_json::json!({"alignment": alignment, "run": run, "train_loss": aligned.train_loss});
         let tensors = aligned.projector.iter().map(|(name, tensor)| (name.as_str(), tensor));
         path.parent().map_or(Ok(()), create_folder)?;
         write_tensors(&path, tensors, ("alignment", told.to_string()), Kind::Float)?;

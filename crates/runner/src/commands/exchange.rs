@@ -5,37 +5,39 @@ use std::path::PathBuf;
 use anyhow::Result;
 use backbones::registry;
 use runner::error::RunError;
-use runner::resources::context::Context;
+use runner::resources::Resources;
 use san_core::adapters::file::{self as adapter_file, AdapterHeader};
 use san_core::adapters::peft;
 use san_core::methods;
 use tch::{Device, no_grad};
 
-use crate::commands::tuned::Tuned;
+use crate::commands::trained_run::TrainedRun;
 
 use super::output;
 
 /// Options of `san export`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  san export results/runs/vtab/embedded/<cell> --output peft_adapter")]
+#[command(after_help = "Example:\n  san export results/runs/vtab/embedded/<run> --output peft_adapter")]
 pub(crate) struct ExportArguments {
-    /// Folder of a cell that is done; its method must be one that peft has.
-    cell: PathBuf,
+    /// Folder of a run that is done; its method must be one that peft has.
+    run: PathBuf,
     /// Folder of adapter_config.json and adapter_model.safetensors.
     #[arg(long)]
     output: PathBuf,
 }
 
 pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
-    let Tuned { cell, layout, weights, method, trainables, .. } = Tuned::open(&arguments.cell)?;
-    let modules_to_save = cell.modules_to_save();
-    peft::export(&arguments.output, &*method, &modules_to_save, &layout, &weights, &trainables, 0)?;
-    output::line(format_args!(
-        "{}: {} for {}",
-        arguments.output.display(),
-        method.label(),
-        cell.set_label()
-    ))?;
+    let TrainedRun { run, base, method, modules_to_save, trainables, .. } = TrainedRun::open(&arguments.run)?;
+    peft::export(
+        &arguments.output,
+        &*method,
+        &modules_to_save,
+        base.layout(),
+        base.weights(),
+        &trainables,
+        0,
+    )?;
+    output::line(format_args!("{}: {} for {}", arguments.output.display(), method.label(), run.set_label()))?;
     Ok(())
 }
 
@@ -57,7 +59,7 @@ pub(crate) struct ImportArguments {
 
 pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
     let size = registry::find(&arguments.backbone)?.architecture.image_size();
-    let backbone = Context::new(Device::Cpu).backbone(&arguments.backbone, u32::try_from(size)?)?;
+    let backbone = Resources::new(Device::Cpu).models.backbone(&arguments.backbone, u32::try_from(size)?)?;
     let (layout, weights) = (&backbone.layout, &backbone.weights);
     let read = peft::import(&arguments.adapter, layout)?;
     let classes = match &layout.head {

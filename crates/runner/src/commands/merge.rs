@@ -1,52 +1,48 @@
-//! `san merge`: a cell's adapter becomes plain weights, in one file or in a folder as transformers loads it.
+//! `san merge`: a run's adapter becomes plain weights, in one file or in a folder as transformers loads it.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use runner::io::files::{create_folder, write_atomically};
-use runner::resources::context::LoadedLanguageModel;
+use runner::models::{BaseModel, LoadedLanguageModel};
 use san_core::Weights;
 use san_core::adapters::merge;
 use san_core::io::safetensors::write_tensors;
 use tch::Kind;
 
-use crate::commands::tuned::Tuned;
+use crate::commands::trained_run::TrainedRun;
 
 use super::output;
 
 /// Options of `san merge`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
-    san merge results/runs/vtab/embedded/<cell> --output merged.safetensors\n  \
-    san merge results/runs/vl/paper/<cell> --output merged   # a folder for transformers, vocabulary included")]
+    san merge results/runs/vtab/embedded/<run> --output merged.safetensors\n  \
+    san merge results/runs/vl/paper/<run> --output merged   # a folder for transformers, vocabulary included")]
 pub(crate) struct Arguments {
-    /// Folder of a cell that is done.
-    cell: PathBuf,
+    /// Folder of a run that is done.
+    run: PathBuf,
     /// Where the weights go, f32: a file *.safetensors; or, of a language model, a folder.
     #[arg(long)]
     output: PathBuf,
 }
 
 pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
-    let Tuned { cell, layout, weights, mut config, language, method, trainables, attachment, classes } =
-        Tuned::open(&arguments.cell)?;
-    let merged = merge::merge(&layout, &weights, &attachment, &trainables, 0)?;
+    let TrainedRun { run, base, method, trainables, attachment, classes, .. } =
+        TrainedRun::open(&arguments.run)?;
+    let merged = merge::merge(base.layout(), base.weights(), &attachment, &trainables, 0)?;
     let is_file = arguments.output.extension().is_some_and(|extension| extension == "safetensors");
-    match language.filter(|_| !is_file) {
-        Some(language) => write_folder(&arguments.output, &language, merged)?,
-        None => {
-            if layout.head.is_some() {
+    match &base {
+        BaseModel::Language(language) if !is_file => write_folder(&arguments.output, language, merged)?,
+        _ => {
+            let mut config = base.published_config();
+            if base.layout().head.is_some() {
                 config["num_classes"] = classes.into();
             }
             write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;
         }
     }
-    output::line(format_args!(
-        "{}: {} for {}",
-        arguments.output.display(),
-        method.label(),
-        cell.set_label()
-    ))?;
+    output::line(format_args!("{}: {} for {}", arguments.output.display(), method.label(), run.set_label()))?;
     Ok(())
 }
 

@@ -87,7 +87,7 @@ fn row(entry: &MethodInfo, layouts: &[Layout]) -> Result<Row, Error> {
 }
 
 impl Row {
-    fn cells(&self) -> Vec<String> {
+    fn runs(&self) -> Vec<String> {
         let trained = self.trained.iter().map(|count| match count {
             Ok(count) => with_commas(*count),
             Err(_) => "does not fit".into(),
@@ -112,7 +112,7 @@ fn headers() -> Vec<&'static str> {
 fn table(rows: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(headers());
-    table.add_rows(rows.iter().map(Row::cells));
+    table.add_rows(rows.iter().map(Row::runs));
     table
 }
 
@@ -121,10 +121,10 @@ fn document(rows: &[Row]) -> String {
         "# Methods\n\nMade by `san methods --markdown` from the registry (`crates/san-core/src/methods/mod.rs`); a test \
          keeps it so.\nTrained parameters are counted without head, with each method's default options.\n\n",
     );
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
+    let line = |runs: &[String]| format!("| {} |\n", runs.join(" | "));
     text += &line(&headers().iter().map(ToString::to_string).collect::<Vec<_>>());
     text += &format!("|---|---|{}---|---|---|\n", "---:|".repeat(COUNTED_ON.len()));
-    rows.iter().for_each(|row| text += &line(&row.cells()));
+    rows.iter().for_each(|row| text += &line(&row.runs()));
     text += "\n## What each trains, and its options with their defaults\n\n";
     for row in rows {
         text += &format!("- **{}** (`{}`): {}.", row.label, row.name, row.summary);

@@ -15,7 +15,7 @@ mod sets;
 mod shift;
 mod slurm;
 pub(crate) mod task;
-mod tuned;
+mod trained_run;
 pub(crate) mod verify;
 pub(crate) mod wiring;
 pub(crate) mod worker;

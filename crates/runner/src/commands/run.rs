@@ -9,7 +9,7 @@ use runner::config::experiment::Experiment;
 use runner::error::RunError;
 use runner::io::files::create_folder;
 use runner::plan::{Plan, run_plan};
-use runner::resources::context::Context;
+use runner::resources::Resources;
 use runner::store::Store;
 use runner::store::failure;
 use runner::store::lock;
@@ -58,7 +58,7 @@ pub(crate) struct Arguments {
     /// Replace a worker that has stood still for so long.
     #[arg(long, default_value_t = 1800.0, value_name = "SECONDS")]
     hung_after: f64,
-    /// Save the state of a cell in training every so many seconds.
+    /// Save the state of a run in training every so many seconds.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
     pub(super) checkpoint_every: f64,
     /// auto, cpu or cuda.
@@ -82,8 +82,9 @@ impl Arguments {
             seeds: self.seeds,
             epochs: self.epochs,
         };
-        let mut context = Context::new(tch::Device::Cpu).keeping_checksums(&self.results, !check_images);
-        let plan = Plan::resolve(&experiment, &self.profile, &selection, &mut context, &path, check_images)?;
+        let mut resources = Resources::new(tch::Device::Cpu).keeping_checksums(&self.results, !check_images);
+        let plan =
+            Plan::resolve(&experiment, &self.profile, &selection, &mut resources, &path, check_images)?;
         let store = Store::new(&self.results, &plan.experiment, &plan.profile);
         Ok((plan, store))
     }
@@ -119,9 +120,9 @@ fn read(experiment: &str) -> Result<(Experiment, PathBuf)> {
 }
 
 /// The plan of a whole profile.
-pub(super) fn resolved(experiment: &str, profile: &str, context: &mut Context) -> Result<Plan> {
+pub(super) fn resolved(experiment: &str, profile: &str, resources: &mut Resources) -> Result<Plan> {
     let (experiment, path) = read(experiment)?;
-    Plan::resolve(&experiment, profile, &Selection::default(), context, &path, true)
+    Plan::resolve(&experiment, profile, &Selection::default(), resources, &path, true)
 }
 
 fn seconds(option: &str, number: f64) -> Result<Duration> {
@@ -159,8 +160,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     output::line(format_args!("{}", plan.describe(&store, pool.workers)))?;
     create_folder(&store.folder)?;
     pool.run("tuning on val", &plan.tune, &store, &stop)?;
-    let cells = plan.final_cells(&store)?;
-    run_plan(&plan.settings, &cells)?.add_to(&store.folder)?;
-    pool.run("running", &cells, &store, &stop)?;
+    let runs = plan.final_runs(&store)?;
+    run_plan(&plan.settings, &runs)?.add_to(&store.folder)?;
+    pool.run("running", &runs, &store, &stop)?;
     crate::commands::report::compare(&arguments.results, &plan.experiment, Some(&plan.profile))
 }

@@ -1,6 +1,6 @@
 //! What the methods did to the weights, for the figures of it: `weight_shift.json` beside an adapter.
 //!
-//! An adapter says all of it, so nothing is stored while cells run. Of an experiment one data set and seed are looked
+//! An adapter says all of it, so nothing is stored while runs run. Of an experiment one data set and seed are looked
 //! at, as its figures show one.
 
 use std::path::Path;
@@ -16,25 +16,25 @@ use san_core::adapters::merge;
 use tch::Tensor;
 
 use super::meter::{Meter, Unit};
-use crate::commands::tuned::Tuned;
+use crate::commands::trained_run::TrainedRun;
 
 /// Side of the corner of a weight that is stored before and after.
 const CROP: i64 = 24;
 
-/// Writes the file of every method on the first data set and seed that the method under study has a cell of.
+/// Writes the file of every method on the first data set and seed that the method under study has a run of.
 pub(super) fn write_all(comparison: &Comparison) -> Result<()> {
-    let cells = || comparison.records().iter().filter(|cell| cell.record.state == State::Finished);
+    let runs = || comparison.records().iter().filter(|run| run.record.state == State::Finished);
     // A decomposition's threads wait for one another longer than they compute: 20 times as long beside another process.
     tch::set_num_threads(1);
-    let Some(studied) = cells().find(|cell| cell.record.method.name == STUDIED) else { return Ok(()) };
+    let Some(studied) = runs().find(|run| run.record.method.name == STUDIED) else { return Ok(()) };
     let place = (&studied.record.dataset.name, studied.record.seed);
-    for cell in cells().filter(|cell| (&cell.record.dataset.name, cell.record.seed) == place) {
-        let folder = cell.path.parent().unwrap_or(Path::new("."));
+    for run in runs().filter(|run| (&run.record.dataset.name, run.record.seed) == place) {
+        let folder = run.path.parent().unwrap_or(Path::new("."));
         let file = folder.join(WEIGHT_SHIFT_FILE);
         // Committed records come without their adapters.
         if !file.exists()
             && folder.join(report::record::ADAPTER_FILE).exists()
-            && let Some(shift) = shift_of(&cell.record.method.label, folder)?
+            && let Some(shift) = shift_of(&run.record.method.label, folder)?
         {
             write_json(&file, &shift)?;
         }
@@ -42,17 +42,18 @@ pub(super) fn write_all(comparison: &Comparison) -> Result<()> {
     Ok(())
 }
 
-/// The shift of a cell; none where no weight moved, or none stands for what the method adds.
+/// The shift of a run; none where no weight moved, or none stands for what the method adds.
 fn shift_of(method: &str, folder: &Path) -> Result<Option<WeightShift>> {
-    let Tuned { layout, weights, trainables, attachment, .. } = Tuned::open(folder)?;
-    let merged = match merge::merge(&layout, &weights, &attachment, &trainables, 0) {
+    let TrainedRun { base, trainables, attachment, .. } = TrainedRun::open(folder)?;
+    let (layout, weights) = (base.layout(), base.weights());
+    let merged = match merge::merge(layout, weights, &attachment, &trainables, 0) {
         Err(Error::Unmergeable { .. }) => return Ok(None),
         merged => merged?,
     };
     let meter = Meter::new(format!("weights of {method}"), Unit::Projections, 0);
     let mut layers = Vec::new();
     for (done, site) in (1..).zip(&layout.sites) {
-        layers.extend(layer(&site.name, &weights, &merged)?);
+        layers.extend(layer(&site.name, weights, &merged)?);
         meter.show(done, layout.sites.len() as u64);
     }
     if let Some(largest) =

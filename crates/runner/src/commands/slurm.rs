@@ -30,7 +30,7 @@ pub(super) struct Cluster {
     /// Print the scripts and submit nothing.
     #[arg(long, requires = "on")]
     dry_run: bool,
-    /// Cells that one task runs, one after the other.
+    /// Runs that one task runs, one after the other.
     #[arg(long, default_value_t = 1)]
     chunk: usize,
     /// Time of a task, as Slurm writes it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use runner::plan::run_plan;
 use runner::plan::tuning;
-use runner::resources::context::Context;
+use runner::resources::Resources;
 use runner::slurm::{Part, Submission};
 use runner::store::Store;
 use runner::store::failure;
@@ -36,26 +36,27 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     if arguments.part == Part::Table {
         return table(&submission, &store);
     }
-    let cells = submission.cells(arguments.part, arguments.index)?;
-    for cell in &cells {
-        failure::forget(&store, &cell.name())?;
-        output::line(format_args!("cell {}: {}", cell.name(), cell.label()))?;
+    let runs = submission.runs(arguments.part, arguments.index)?;
+    for run in &runs {
+        let name = run.name()?;
+        failure::forget(&store, &name)?;
+        output::line(format_args!("run {name}: {}", run.label()))?;
     }
     tch::set_num_threads(i32::try_from(submission.threads)?);
-    let mut context =
-        Context::new(device::resolve(&submission.device)?).keeping_file_hashes(&submission.results);
+    let mut resources =
+        Resources::new(device::resolve(&submission.device)?).keeping_file_hashes(&submission.results);
     let settings = Settings {
         threads: submission.threads,
         checkpoint_every: Duration::try_from_secs_f64(submission.checkpoint_every)?,
         wait_for_others: false,
     };
-    Worker::new(&store, &mut context, settings, &stop).work(&cells, &mut std::io::sink())
+    Worker::new(&store, &mut resources, settings, &stop).work(&runs, &mut std::io::sink())
 }
 
-/// Says which cells make up the table, and prints it.
+/// Says which runs make up the table, and prints it.
 fn table(submission: &Submission, store: &Store) -> Result<()> {
-    let cells = tuning::choose_all(&submission.tune, &submission.finals, store)?;
-    run_plan(&submission.settings, &cells)?.add_to(&store.folder)?;
+    let runs = tuning::choose_all(&submission.tune, &submission.finals, store)?;
+    run_plan(&submission.settings, &runs)?.add_to(&store.folder)?;
     let results: &Path = &submission.results;
     crate::commands::report::compare(results, &submission.experiment, Some(&submission.profile))
 }

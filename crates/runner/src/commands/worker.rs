@@ -4,7 +4,7 @@ use std::io::stdout;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use runner::resources::context::Context;
+use runner::resources::Resources;
 use runner::store::Store;
 use runner::train::signals::{StopFlag, WORKER_DEADLINE};
 use runner::workers::device;
@@ -22,11 +22,11 @@ pub(crate) fn worker() -> Result<()> {
         serde_json::from_reader(std::io::stdin()).context("reading the assignment of a worker")?;
     tch::set_num_threads(i32::try_from(assignment.threads)?);
     let device = device::resolve(&assignment.device)?;
-    let mut context = Context::new(device).keeping_file_hashes(&assignment.results);
+    let mut resources = Resources::new(device).keeping_file_hashes(&assignment.results);
     let store = Store { folder: assignment.folder };
-    let Assignment { cells, threads, checkpoint_every, .. } = assignment;
+    let Assignment { runs, threads, checkpoint_every, .. } = assignment;
     let settings = Settings { threads, checkpoint_every, wait_for_others: true };
-    Worker::new(&store, &mut context, settings, &stop).work(&cells, &mut stdout())
+    Worker::new(&store, &mut resources, settings, &stop).work(&runs, &mut stdout())
 }
 
 /// Tells how often the loops have gone round, beside them; a pool that has gone is noticed by it too.

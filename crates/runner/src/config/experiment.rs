@@ -9,16 +9,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use data_loaders::SplitCounts;
-use data_loaders::text::TextSource;
-use data_loaders::vl::QuestionSource;
 use san_core::methods::UNTRAINED;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub use crate::config::language::{Compute, ProjectorProtocol, QuestionProtocol, Reading, TextProtocol};
-pub use crate::config::protocol::{Input, Protocol};
 use crate::config::search::Search;
 use crate::error::RunError;
+use crate::resources::DataSource;
+use crate::tasks::Protocol;
 
 /// A sweep.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,7 +34,7 @@ pub struct Experiment {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Where images come from.
+    /// Where data come from.
     #[serde(with = "serde_yaml::with::singleton_map")]
     pub data: DataSource,
     /// Names in the registry of data sets.
@@ -52,30 +50,6 @@ pub struct Profile {
     pub unequal_budgets: bool,
     /// How one run is made.
     pub protocol: Protocol,
-}
-
-/// Where images come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum DataSource {
-    /// Drawn by this program: the tasks `mini/<set>`.
-    Drawn(SplitCounts),
-    /// Files in this folder under `SAN_DATA`.
-    Files(String),
-    /// Rows in this folder under `SAN_DATA`.
-    Rows {
-        /// The folder.
-        folder: String,
-        /// The training file, and which of its rows are chosen by.
-        source: TextSource,
-    },
-    /// Questions about images in this folder under `SAN_DATA`.
-    Questions {
-        /// The folder.
-        folder: String,
-        /// Which of them.
-        source: QuestionSource,
-    },
 }
 
 /// A method with its options and learning rates.
@@ -118,7 +92,7 @@ impl Experiment {
             // Both become names of folders under the results.
             let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
             if name.is_empty() || !name.chars().all(plain) {
-                return Err(wrong(format!("`{name}` is no name: use letters, digits, `_` and `-`")));
+                return Err(wrong(format!("`{name}` is not a name: use letters, digits, `_` and `-`")));
             }
         }
         for (name, profile) in &experiment.profiles {
@@ -146,15 +120,7 @@ impl Profile {
             return Err("`train`, `val` and `test` of drawn data must be 1 or more".into());
         }
         let protocol = &self.protocol;
-        if protocol.epochs == 0 || protocol.batch_size == 0 {
-            return Err("`epochs` and `batch_size` must be 1 or more".into());
-        }
-        if !(0.0..1.0).contains(&protocol.drop_path) {
-            return Err("`drop_path` must be 0 or more and below 1".into());
-        }
-        if protocol.warmup_epochs >= protocol.epochs {
-            return Err("`warmup_epochs` must be below `epochs`".into());
-        }
+        protocol.check()?;
         let mut budgets = Vec::new();
         // What trains nothing has nothing to tune.
         for spec in self.methods.iter().filter(|spec| spec.method != UNTRAINED) {

@@ -1,8 +1,6 @@
 //! What a user writes: experiments with their profiles, protocols and searches, and what the command line leaves of them.
 
 pub mod experiment;
-pub(crate) mod language;
-pub(crate) mod protocol;
 pub mod search;
 mod selection;
 

@@ -2,7 +2,7 @@
 //!
 //! The short form is a list of learning rates. A `search` names more axes; its trials are every
 //! combination, or as many random ones as `random` asks for, drawn by a seed. Each trial is trained on
-//! `train` and read on `val`; the number of trials is the method's budget.
+//! `train` and evaluated on `val`; the number of trials is the method's budget.
 
 use std::collections::BTreeMap;
 
@@ -10,10 +10,11 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use san_core::methods::UNTRAINED;
 use san_core::random::generator;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::config::experiment::{MethodSpec, Protocol};
+use crate::config::experiment::MethodSpec;
+use crate::tasks::{Protocol, Trial};
 
 /// Draws of one trial that are already there before the space counts as too small.
 const ATTEMPTS: usize = 1000;
@@ -31,9 +32,9 @@ pub struct Search {
     /// AdamW's weight decay.
     #[serde(default)]
     pub weight_decay: Option<Axis>,
-    /// Stochastic depth.
+    /// Fields of the task's protocol by name, such as `drop_path` of classification.
     #[serde(default)]
-    pub drop_path: Option<Axis>,
+    pub task: BTreeMap<String, Axis>,
     /// Options of the method by name.
     #[serde(default)]
     pub options: BTreeMap<String, Axis>,
@@ -77,23 +78,29 @@ fn yes() -> bool {
     true
 }
 
-/// One setting of everything that is tuned.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Trial {
-    /// Rate at the top of the schedule.
-    pub learning_rate: f64,
-    /// AdamW's weight decay.
-    pub weight_decay: f64,
-    /// Stochastic depth.
-    pub drop_path: f64,
-    /// Options of the method that are searched.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub options: Map<String, Value>,
+/// What an axis changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Of<'a> {
+    LearningRate,
+    WeightDecay,
+    /// A field of the task's protocol.
+    Task(&'a str),
+    /// An option of the method.
+    Option(&'a str),
 }
 
-/// An axis with its name.
-type Named<'a> = (&'a str, &'a Axis);
+impl Of<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::LearningRate => "learning_rate",
+            Self::WeightDecay => "weight_decay",
+            Self::Task(name) | Self::Option(name) => name,
+        }
+    }
+}
+
+/// An axis with what it changes.
+type Named<'a> = (Of<'a>, &'a Axis);
 
 impl MethodSpec {
     /// The settings that are tried, in order; one where nothing is tuned. What trains nothing needs no rate.
@@ -108,12 +115,12 @@ impl MethodSpec {
         let search = self.search.as_ref().unwrap_or(&none);
         let rates = Axis::List(self.learning_rate.all().iter().map(|&rate| rate.into()).collect());
         let mut axes: Vec<Named<'_>> =
-            vec![("learning_rate", search.learning_rate.as_ref().unwrap_or(&rates))];
-        axes.extend(search.weight_decay.as_ref().map(|axis| ("weight_decay", axis)));
-        axes.extend(search.drop_path.as_ref().map(|axis| ("drop_path", axis)));
-        axes.extend(search.options.iter().map(|(name, axis)| (name.as_str(), axis)));
-        for (name, axis) in &axes {
-            axis.check().map_err(|reason| format!("method `{}`: `{name}` {reason}", self.method))?;
+            vec![(Of::LearningRate, search.learning_rate.as_ref().unwrap_or(&rates))];
+        axes.extend(search.weight_decay.as_ref().map(|axis| (Of::WeightDecay, axis)));
+        axes.extend(search.task.iter().map(|(name, axis)| (Of::Task(name), axis)));
+        axes.extend(search.options.iter().map(|(name, axis)| (Of::Option(name), axis)));
+        for (of, axis) in &axes {
+            axis.check().map_err(|reason| format!("method `{}`: `{}` {reason}", self.method, of.name()))?;
         }
         let settings = match search.random {
             Some(random) => draw(&axes, random),
@@ -143,9 +150,9 @@ impl Axis {
 
 /// Every combination, the last axis fastest.
 fn combinations(axes: &[Named<'_>]) -> Result<Vec<Vec<Value>>, String> {
-    axes.iter().try_fold(vec![Vec::new()], |settings, (name, axis)| {
+    axes.iter().try_fold(vec![Vec::new()], |settings, (of, axis)| {
         let Axis::List(values) = axis else {
-            return Err(format!("`{name}` is a range: name `random` trials, or a list of values"));
+            return Err(format!("`{}` is a range: name `random` trials, or a list of values", of.name()));
         };
         let longer = |setting: &Vec<Value>| {
             let setting = setting.clone();
@@ -185,32 +192,28 @@ fn draw_one(axis: &Axis, generator: &mut ChaCha8Rng) -> Value {
 
 /// What the protocol says, without a rate.
 fn untuned(protocol: &Protocol) -> Trial {
-    Trial {
-        learning_rate: 0.0,
-        weight_decay: protocol.weight_decay,
-        drop_path: protocol.drop_path,
-        options: Map::new(),
-    }
+    Trial { learning_rate: 0.0, weight_decay: protocol.weight_decay, task: Map::new(), options: Map::new() }
 }
 
 fn trial(axes: &[Named<'_>], values: &[Value], protocol: &Protocol) -> Result<Trial, String> {
     let mut trial = untuned(protocol);
-    for ((name, _), value) in axes.iter().zip(values) {
-        let number = || value.as_f64().ok_or(format!("`{name}`: `{value}` is no number"));
-        match *name {
-            "learning_rate" => trial.learning_rate = number()?,
-            "weight_decay" => trial.weight_decay = number()?,
-            "drop_path" => trial.drop_path = number()?,
-            option => drop(trial.options.insert(option.to_owned(), value.clone())),
+    for ((of, _), value) in axes.iter().zip(values) {
+        let number = || value.as_f64().ok_or(format!("`{}`: `{value}` is not a number", of.name()));
+        match of {
+            Of::LearningRate => trial.learning_rate = number()?,
+            Of::WeightDecay => trial.weight_decay = number()?,
+            Of::Task(field) => drop(trial.task.insert((*field).to_owned(), value.clone())),
+            Of::Option(option) => drop(trial.options.insert((*option).to_owned(), value.clone())),
         }
     }
-    let Trial { learning_rate, weight_decay, drop_path, .. } = trial;
+    let Trial { learning_rate, weight_decay, .. } = trial;
     if !(learning_rate.is_finite() && learning_rate > 0.0) {
         return Err("learning rates must be above 0".into());
     }
-    if !(weight_decay.is_finite() && weight_decay >= 0.0 && (0.0..1.0).contains(&drop_path)) {
-        return Err("`weight_decay` must be 0 or more, `drop_path` 0 or more and below 1".into());
+    if !(weight_decay.is_finite() && weight_decay >= 0.0) {
+        return Err("`weight_decay` must be 0 or more".into());
     }
+    protocol.with_task_fields(&trial.task)?;
     Ok(trial)
 }
 
@@ -224,8 +227,8 @@ mod tests {
 
     fn protocol() -> Protocol {
         serde_yaml::from_str(
-            "{epochs: 2, warmup_epochs: 1, batch_size: 16, weight_decay: 0.5, image: {image_size: 32, \
-             resize: plain, filter: bilinear, normalisation: half}}",
+            "{epochs: 2, batch_size: 16, weight_decay: 0.5, classification: {warmup_epochs: 1, image: \
+             {image_size: 32, resize: plain, filter: bilinear, normalisation: half}}}",
         )
         .unwrap()
     }
@@ -238,10 +241,13 @@ mod tests {
         assert_eq!(short.iter().map(|trial| trial.learning_rate).collect::<Vec<_>>(), [0.1, 0.2]);
         assert!(short.iter().all(|trial| trial.weight_decay == 0.5 && trial.options.is_empty()));
         let grid = "{method: lora, learning_rate: [0.1, 0.2], \
-                    search: {drop_path: [0.0, 0.1], options: {rank: [4, 8, 16]}}}";
+                    search: {task: {drop_path: [0.0, 0.1]}, options: {rank: [4, 8, 16]}}}";
         let trials = spec(grid).trials(&protocol()).unwrap();
         assert_eq!(trials.len(), 12);
-        assert_eq!((trials[1].options["rank"].as_u64(), trials[3].drop_path), (Some(8), 0.1));
+        assert_eq!(
+            (trials[1].options["rank"].as_u64(), trials[3].task["drop_path"].as_f64()),
+            (Some(8), Some(0.1))
+        );
     }
 
     #[test]
@@ -269,7 +275,8 @@ mod tests {
             ("learning_rate: {from: 0.0, to: 1.0}", "`from` below `to`"),
             ("learning_rate: []", "has no value"),
             ("learning_rate: [0.0]", "above 0"),
-            ("learning_rate: [0.1], drop_path: [1.0]", "below 1"),
+            ("learning_rate: [0.1], task: {drop_path: [1.0]}", "below 1"),
+            ("learning_rate: [0.1], task: {warmup_ratio: [0.1]}", "unknown field `warmup_ratio`"),
         ] {
             let told = spec(&format!("{{method: san, search: {{{search}}}}}")).trials(&protocol());
             assert!(told.as_ref().is_err_and(|told| told.contains(reason)), "{search}: {told:?}");

@@ -48,7 +48,9 @@ impl Selection {
                 return Err("--epochs must be 1 or more".into());
             }
             profile.protocol.epochs = epochs;
-            profile.protocol.warmup_epochs = profile.protocol.warmup_epochs.min(epochs - 1);
+            if let Some(task) = &mut profile.protocol.classification {
+                task.warmup_epochs = task.warmup_epochs.min(epochs - 1);
+            }
         }
         Ok(profile)
     }

@@ -1,4 +1,4 @@
-//! What a cell predicted for each sample: `predictions.parquet`, columns `index`, `label`, `predicted`; one file a set,
+//! What a run predicted for each sample: `predictions.parquet`, columns `index`, `label`, `predicted`; one file a set,
 //! `<set>.predictions.parquet`, where a model is read on several.
 
 use std::path::Path;
@@ -14,7 +14,7 @@ use parquet::schema::parser::parse_message_type;
 use crate::error::RunError;
 use crate::io::files::{write_atomically, writing};
 
-/// Name of the file in a cell's folder.
+/// Name of the file in a run's folder.
 pub const FILE: &str = "predictions.parquet";
 
 const SCHEMA: &str = "message predictions {

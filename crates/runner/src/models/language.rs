@@ -15,8 +15,8 @@ use san_core::{Layout, Weights};
 use tch::Device;
 
 use crate::error::RunError;
+use crate::models::backbone::{LoadedBackbone, RANDOM, RANDOM_WEIGHTS_SEED};
 use crate::models::reader::ReaderArchitecture;
-use crate::resources::context::{LoadedBackbone, RANDOM, RANDOM_WEIGHTS_SEED};
 
 /// A text that no set contains.
 const NEUTRAL: &str = include_str!("../../../../assets/neutral.txt");

@@ -1,6 +1,12 @@
 //! Models in memory, and how texts and pictures become their input.
 
+pub mod backbone;
+pub mod base;
 pub mod language;
 pub(crate) mod picture_text;
 pub mod published;
 pub mod reader;
+
+pub use backbone::LoadedBackbone;
+pub use base::BaseModel;
+pub use language::LoadedLanguageModel;

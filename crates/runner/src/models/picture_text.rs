@@ -40,17 +40,17 @@ impl<'a> PictureText<'a> {
         Ok(self.sequence(&self.template.open(question))?.ids)
     }
 
-    /// A conversation to train on, cut on the right to `cutoff` tokens; `cost` counts what that cost.
+    /// A conversation to train on, cut on the right to `max_length` tokens; `cost` counts what that cost.
     ///
     /// # Errors
     /// When it cannot be encoded, or the cut goes into a picture: the tower's tokens would be left without places.
     pub(crate) fn example(
         &self,
         conversation: &Conversation,
-        cutoff: usize,
+        max_length: usize,
         cost: &mut Truncation,
     ) -> Result<Example> {
-        self.rendered_example(&self.template.render(conversation, &self.end)?, cutoff, cost)
+        self.rendered_example(&self.template.render(conversation, &self.end)?, max_length, cost)
     }
 
     /// The same for a text that is rendered already.
@@ -60,18 +60,18 @@ impl<'a> PictureText<'a> {
     pub(crate) fn rendered_example(
         &self,
         rendered: &Rendered,
-        cutoff: usize,
+        max_length: usize,
         cost: &mut Truncation,
     ) -> Result<Example> {
         let mut sequence = self.sequence(rendered)?;
         cost.rows += 1;
-        if sequence.ids.len() > cutoff {
+        if sequence.ids.len() > max_length {
             let places = |sequence: &Sequence| sequence.ids.iter().filter(|id| **id == self.image.id).count();
             let before = places(&sequence);
             cost.truncated += 1;
-            cost.answers_lost += usize::from(sequence.truncate(cutoff) > 0);
+            cost.answers_lost += usize::from(sequence.truncate(max_length) > 0);
             if places(&sequence) < before {
-                bail!("`cutoff: {cutoff}` cuts into the {} tokens of a picture", self.image.count);
+                bail!("`max_length: {max_length}` cuts into the {} tokens of a picture", self.image.count);
             }
         }
         let tokens = sequence.ids.iter().map(|&id| u32::try_from(id)).collect::<Result<Vec<_>, _>>()?;
@@ -142,6 +142,6 @@ mod tests {
             (whole - 1, Truncation { rows: 2, truncated: 1, answers_lost: 1 })
         );
         let refused = texts.example(&conversation, 12, &mut cost).unwrap_err().to_string();
-        assert_eq!(refused, "`cutoff: 12` cuts into the 16 tokens of a picture");
+        assert_eq!(refused, "`max_length: 12` cuts into the 16 tokens of a picture");
     }
 }

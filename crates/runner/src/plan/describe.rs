@@ -6,15 +6,15 @@ use comfy_table::{Table, presets};
 use indicatif::HumanDuration;
 
 use crate::plan::Plan;
-use crate::plan::cell::Cell;
 use crate::plan::estimate::time_left;
 use crate::store::Store;
+use crate::tasks::{Run, SetRow};
 
 impl Plan {
-    /// How much there is, how much is done, and how long the rest will take so many workers.
+    /// How much there is, how much is done, and how long N workers will take for the rest.
     pub fn summary(&self, store: &Store, workers: u32) -> String {
         let sizes = format!(
-            "{} ({}), profile `{}`: {} x {} x {} x {} = {} cells",
+            "{} ({}), profile `{}`: {} x {} x {} x {} = {} runs",
             self.experiment,
             self.suite,
             self.profile,
@@ -24,14 +24,14 @@ impl Plan {
             counted(self.seeds, "seed"),
             self.finals.len(),
         );
-        let is_done = |cell: &Cell| store.is_done(&cell.name());
-        let tune: Vec<(&Cell, bool)> = self.tune.iter().map(|cell| (cell, is_done(cell))).collect();
+        let is_done = |run: &Run| run.name().is_ok_and(|name| store.is_done(&name));
+        let tune: Vec<(&Run, bool)> = self.tune.iter().map(|run| (run, is_done(run))).collect();
         let tuned = tune.iter().filter(|(_, done)| *done).count();
-        let tuning = format!("{} cells choose learning rates on val, {tuned} are done", self.tune.len());
-        let chosen = self.final_cells(store).ok();
-        let finals: Vec<(&Cell, bool)> = match &chosen {
-            Some(cells) => cells.iter().map(|cell| (cell, is_done(cell))).collect(),
-            None => self.finals.iter().map(|row| (&row.cell, false)).collect(),
+        let tuning = format!("{} runs choose learning rates on val, {tuned} are done", self.tune.len());
+        let chosen = self.final_runs(store).ok();
+        let finals: Vec<(&Run, bool)> = match &chosen {
+            Some(runs) => runs.iter().map(|run| (run, is_done(run))).collect(),
+            None => self.finals.iter().map(|row| (&row.run, false)).collect(),
         };
         let done = finals.iter().filter(|(_, done)| *done).count();
         let text = match (tune.is_empty(), &chosen) {
@@ -47,13 +47,15 @@ impl Plan {
                 let workers = counted(workers as usize, "worker");
                 format!("{text}\nabout {} for the {left} to come, with {workers}", HumanDuration(time))
             }
-            None => format!("{text}\ntime unknown: it is told from cells that were run here, and none was"),
+            None => {
+                format!("{text}\ntime unknown: it follows from runs that were finished here, and none is")
+            }
         }
     }
 
     /// Whether the methods are tuned alike, for a reader.
     fn budget(&self) -> String {
-        let budgets: BTreeSet<usize> = self.finals.iter().map(|row| row.cell.budget()).collect();
+        let budgets: BTreeSet<usize> = self.finals.iter().map(|row| row.run.budget()).collect();
         match (budgets.first(), budgets.last()) {
             (Some(1), Some(1)) | (None, _) | (_, None) => "nothing is tuned: every setting is fixed".into(),
             (Some(least), Some(most)) if least == most => {
@@ -69,14 +71,14 @@ impl Plan {
         text.push('\n');
         let mut sets = Table::new();
         sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes"]);
-        sets.add_rows(&self.sets);
+        sets.add_rows(self.sets.iter().map(SetRow::runs));
         let mut methods = Table::new();
         methods.load_preset(presets::NOTHING);
         let counts = self.backbones.iter().map(|name| format!("trained in {name}"));
         let first = ["method".to_owned(), "settings tried".to_owned()];
         methods.set_header(first.into_iter().chain(counts)).add_rows(&self.methods);
         text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
-        for pair in &self.strangers {
+        for pair in &self.unaligned {
             let Self { experiment, profile, .. } = self;
             text += &format!(
                 "the projector of {pair} is untrained: `san align {experiment} --profile {profile}` comes first\n"
@@ -88,4 +90,13 @@ impl Plan {
 
 fn counted(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+impl SetRow {
+    /// Name, samples to train on, samples to test on, classes.
+    fn runs(&self) -> [String; 4] {
+        let SetRow { name, counts, classes } = self;
+        let classes = classes.map_or("-".into(), |classes| classes.to_string());
+        [name.clone(), (counts.train + counts.val).to_string(), counts.test.to_string(), classes]
+    }
 }

@@ -1,4 +1,4 @@
-//! How long the cells to come will take, told from those of their kind that were run in the same store.
+//! How long the runs to come will take, told from those of their kind that were run in the same store.
 //!
 //! A kind is a backbone with a method: what a step costs depends on little else within a profile. Nothing is guessed
 //! before anything was run, for a guess from another machine would be off by an order.
@@ -8,39 +8,39 @@ use std::time::Duration;
 
 use report::record::{RECORD_FILE, Record};
 
-use crate::plan::cell::Cell;
 use crate::store::Store;
+use crate::tasks::Run;
 
-/// Records that are read of each kind; a plan of 20,000 cells is to be printed at once.
+/// Records that are read of each kind; a plan of 20,000 runs is to be printed at once.
 const READ: usize = 4;
 
-/// Seconds of the cells of each kind that were read.
+/// Seconds of the runs of each kind that were read.
 type Kinds<'a> = BTreeMap<(&'a str, &'a str), Vec<f64>>;
 
-/// The time of the cells that are not done, by so many workers; none where nothing of their backbones is done.
+/// The time of the runs that are not done, by so many workers; none where nothing of their backbones is done.
 ///
-/// `cells` says of each whether it is done. A method that no cell was run of takes the mean of the others.
-pub(crate) fn time_left(cells: &[(&Cell, bool)], store: &Store, workers: u32) -> Option<Duration> {
+/// `runs` says of each whether it is done. A method that no run was run of takes the mean of the others.
+pub(crate) fn time_left(runs: &[(&Run, bool)], store: &Store, workers: u32) -> Option<Duration> {
     let mut kinds = Kinds::new();
-    for (cell, _) in cells.iter().filter(|(_, done)| *done) {
-        let seconds = kinds.entry((&cell.backbone, &cell.method)).or_default();
+    for (run, _) in runs.iter().filter(|(_, done)| *done) {
+        let seconds = kinds.entry((&run.backbone, &run.method)).or_default();
         if seconds.len() < READ {
-            seconds.extend(seconds_of(cell, store));
+            seconds.extend(seconds_of(run, store));
         }
     }
-    let left = cells.iter().filter(|(_, done)| !done);
-    let seconds: f64 = left.map(|(cell, _)| expected(cell, &kinds)).sum::<Option<f64>>()?;
+    let left = runs.iter().filter(|(_, done)| !done);
+    let seconds: f64 = left.map(|(run, _)| expected(run, &kinds)).sum::<Option<f64>>()?;
     Duration::try_from_secs_f64(seconds / f64::from(workers.max(1))).ok()
 }
 
-fn seconds_of(cell: &Cell, store: &Store) -> Option<f64> {
-    let cost = Record::read(&store.cell(&cell.name()).join(RECORD_FILE)).ok()?.cost;
+fn seconds_of(run: &Run, store: &Store) -> Option<f64> {
+    let cost = Record::read(&store.run(&run.name().ok()?).join(RECORD_FILE)).ok()?.cost;
     Some(cost.train_seconds + cost.evaluate_seconds + cost.data_seconds)
 }
 
-fn expected(cell: &Cell, kinds: &Kinds<'_>) -> Option<f64> {
-    let own = |(backbone, method): &(&str, &str)| *backbone == cell.backbone && *method == cell.method;
-    let like = |(backbone, _): &(&str, &str)| *backbone == cell.backbone;
+fn expected(run: &Run, kinds: &Kinds<'_>) -> Option<f64> {
+    let own = |(backbone, method): &(&str, &str)| *backbone == run.backbone && *method == run.method;
+    let like = |(backbone, _): &(&str, &str)| *backbone == run.backbone;
     mean(kinds, own).or_else(|| mean(kinds, like))
 }
 

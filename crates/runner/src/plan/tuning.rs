@@ -1,4 +1,4 @@
-//! Which of the tuned cells the table's cells follow.
+//! Which of the tuned runs the table's runs follow.
 
 use std::ops::Range;
 
@@ -6,59 +6,58 @@ use anyhow::Result;
 use report::record::{RECORD_FILE, Record, State};
 use serde::{Deserialize, Serialize};
 
-use crate::plan::cell::Cell;
 use crate::store::Store;
+use crate::tasks::Run;
 
-/// A cell of the table, with the place of the cells that its settings are chosen by.
+/// A run of the table, with the place of the runs that its settings are chosen by.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct FinalCell {
-    /// The cell; its settings are the first candidate's until one is chosen.
-    pub cell: Cell,
-    /// Indices into the cells of the first stage; empty where everything is fixed.
+pub struct FinalRun {
+    /// The run; its settings are the first candidate's until one is chosen.
+    pub run: Run,
+    /// Indices into the runs of the first stage; empty where everything is fixed.
     pub candidates: Range<usize>,
 }
 
-impl FinalCell {
-    /// The cell with the settings of the candidate that was best on `val`.
+impl FinalRun {
+    /// The run with the settings of the candidate that was best on `val`.
     ///
     /// # Errors
     /// When a candidate's record is missing or broken.
-    pub fn choose(&self, tune: &[Cell], store: &Store) -> Result<Cell> {
-        let mut best: Option<(&Cell, Option<f64>)> = None;
+    pub fn choose(&self, tune: &[Run], store: &Store) -> Result<Run> {
+        let mut best: Option<(&Run, Option<f64>)> = None;
         for candidate in &tune[self.candidates.clone()] {
-            let record = Record::read(&store.cell(&candidate.name()).join(RECORD_FILE))?;
+            let record = Record::read(&store.run(&candidate.name()?).join(RECORD_FILE))?;
             // A diverged run loses to every other; of equals the first in the file's order wins.
             let accuracy = record.metrics.accuracy.filter(|_| record.state == State::Finished);
             if best.is_none_or(|(_, best)| accuracy > best) {
                 best = Some((candidate, accuracy));
             }
         }
-        Ok(best.map_or_else(|| self.cell.clone(), |(candidate, _)| self.following(candidate)))
+        Ok(best.map_or_else(|| self.run.clone(), |(candidate, _)| self.following(candidate)))
     }
 
-    fn following(&self, candidate: &Cell) -> Cell {
-        let mut cell = self.cell.clone();
-        cell.learning_rate = candidate.learning_rate;
-        cell.options.clone_from(&candidate.options);
-        cell.protocol.weight_decay = candidate.protocol.weight_decay;
-        cell.protocol.drop_path = candidate.protocol.drop_path;
-        cell
+    fn following(&self, candidate: &Run) -> Run {
+        let mut run = self.run.clone();
+        run.learning_rate = candidate.learning_rate;
+        run.options.clone_from(&candidate.options);
+        run.protocol.clone_from(&candidate.protocol);
+        run
     }
 }
 
-/// [`FinalCell::choose`] for all; cells that share candidates read them once.
+/// [`FinalRun::choose`] for all; runs that share candidates read them once.
 ///
 /// # Errors
 /// When a candidate's record is missing or broken.
-pub fn choose_all(tune: &[Cell], finals: &[FinalCell], store: &Store) -> Result<Vec<Cell>> {
-    let mut chosen: Vec<Cell> = Vec::with_capacity(finals.len());
+pub fn choose_all(tune: &[Run], finals: &[FinalRun], store: &Store) -> Result<Vec<Run>> {
+    let mut chosen: Vec<Run> = Vec::with_capacity(finals.len());
     for (index, row) in finals.iter().enumerate() {
-        let cell = match index.checked_sub(1).map(|before| &finals[before]) {
-            _ if row.candidates.is_empty() => row.cell.clone(),
+        let run = match index.checked_sub(1).map(|before| &finals[before]) {
+            _ if row.candidates.is_empty() => row.run.clone(),
             Some(before) if before.candidates == row.candidates => row.following(&chosen[index - 1]),
             _ => row.choose(tune, store)?,
         };
-        chosen.push(cell);
+        chosen.push(run);
     }
     Ok(chosen)
 }

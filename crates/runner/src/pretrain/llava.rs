@@ -17,10 +17,10 @@ use tch::{Device, Kind, Tensor};
 
 use crate::models::picture_text::PictureText;
 use crate::models::reader::ReaderArchitecture;
+use crate::models::{LoadedBackbone, LoadedLanguageModel};
 use crate::pretrain::caption_batch::CaptionBatch;
 use crate::pretrain::language::{self, ROW};
 use crate::pretrain::{Settings, Start, train};
-use crate::resources::context::{Context, LoadedLanguageModel};
 use crate::train::signals::StopFlag;
 
 /// Captions for each row of plain text.
@@ -46,7 +46,7 @@ pub(super) fn pretrain(
 ) -> Result<String> {
     let name = settings.backbone.as_str();
     let size = bundled_size(files.tower)?;
-    let tower = Context::new(device).backbone(files.tower, size)?;
+    let tower = LoadedBackbone::load(files.tower, size, None, device)?;
     let target = Target { device, ..Target::default() };
     let language = LoadedLanguageModel::read(files.language, None, target)?;
     let mut start = LoadedLanguageModel::joined_llava(name, &tower, language, None, target)?;

@@ -1,4 +1,55 @@
 //! What a process opens once and uses for many runs: data sets, models, features.
 
-pub mod context;
+mod data;
+mod features;
+mod models;
+mod source;
 mod synthetic_checksums;
+
+use std::path::{Path, PathBuf};
+
+use tch::Device;
+
+pub use data::DataSets;
+pub use features::{FeatureCache, Features};
+pub use models::Models;
+pub use source::DataSource;
+
+/// Everything that runs share.
+pub struct Resources {
+    /// Data sets under `SAN_DATA`, and synthetic ones.
+    pub data: DataSets,
+    /// Models under `SAN_WEIGHTS`, and bundled ones.
+    pub models: Models,
+    /// Features that frozen models computed.
+    pub features: FeatureCache,
+}
+
+impl Resources {
+    /// Nothing is open yet; the roots are those of `SAN_DATA` and `SAN_WEIGHTS`.
+    pub fn new(device: Device) -> Self {
+        Self {
+            data: DataSets::new(root("SAN_DATA")),
+            models: Models::new(root("SAN_WEIGHTS"), device),
+            features: FeatureCache::default(),
+        }
+    }
+
+    /// Keeps checksums of synthetic sets and hashes of pictures in a results folder; with `trusted` the checksums that
+    /// are there are used.
+    #[must_use]
+    pub fn keeping_checksums(self, results: &Path, trusted: bool) -> Self {
+        Self { data: self.data.keeping_checksums(results, trusted), ..self }
+    }
+
+    /// Keeps hashes of pictures in a results folder, and uses those of files that have not changed since.
+    #[must_use]
+    pub fn keeping_file_hashes(self, results: &Path) -> Self {
+        Self { data: self.data.keeping_file_hashes(results), ..self }
+    }
+}
+
+/// The folder that an environment variable names; none where it is not set or empty.
+fn root(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}

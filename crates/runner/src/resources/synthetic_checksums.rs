@@ -21,7 +21,7 @@ const FILE: &str = ".drawn.json";
 
 /// What is known, and where it is kept.
 #[derive(Debug)]
-pub(crate) struct DrawnChecksums {
+pub(crate) struct SyntheticChecksums {
     path: PathBuf,
     kept: Kept,
     /// Of the profiles `embedded`.
@@ -37,14 +37,14 @@ struct Kept {
     checksums: BTreeMap<String, String>,
 }
 
-impl DrawnChecksums {
+impl SyntheticChecksums {
     /// What is kept in a results folder, if it is there and of this program.
     pub(crate) fn open(results: &Path) -> Self {
         Self::of_program(results, program().unwrap_or_default())
     }
 
     /// Nothing but the place to keep it: a run draws its sets anyway, and what was kept may be damaged.
-    pub(crate) fn anew(results: &Path) -> Self {
+    pub(crate) fn empty(results: &Path) -> Self {
         let kept = Kept { program: program().unwrap_or_default(), checksums: BTreeMap::new() };
         Self { path: results.join(FILE), kept, known: BTreeMap::new() }
     }
@@ -92,7 +92,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let counts = SplitCounts { train: 4, val: 1, test: 2 };
         let set = ImageSet::draw(dataset("svhn").unwrap(), counts, 8).unwrap();
-        let open = |program: &str| DrawnChecksums::of_program(folder.path(), program.into());
+        let open = |program: &str| SyntheticChecksums::of_program(folder.path(), program.into());
         assert_eq!(open("one").of(&set, 8), set.checksum());
         // A lie shows who reads it.
         let path = folder.path().join(FILE);
@@ -100,7 +100,7 @@ mod tests {
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace(set.checksum(), &lie)).unwrap();
         assert_eq!(open("one").of(&set, 8), lie);
-        assert_eq!(DrawnChecksums::anew(folder.path()).of(&set, 8), set.checksum());
+        assert_eq!(SyntheticChecksums::empty(folder.path()).of(&set, 8), set.checksum());
         assert!(!std::fs::read_to_string(&path).unwrap().contains(&lie));
         std::fs::write(&path, text.replace(set.checksum(), &lie)).unwrap();
         assert_eq!(open("two").of(&set, 8), set.checksum());
@@ -131,7 +131,7 @@ mod tests {
         let missing = folder.path().join("results");
         let counts = SplitCounts { train: 1, val: 1, test: 1 };
         let set = ImageSet::draw(dataset("svhn").unwrap(), counts, 8).unwrap();
-        assert_eq!(DrawnChecksums::open(&missing).of(&set, 8), set.checksum());
+        assert_eq!(SyntheticChecksums::open(&missing).of(&set, 8), set.checksum());
         assert!(!missing.exists());
     }
 }

@@ -1,7 +1,7 @@
-//! A plan on a cluster: job arrays under Slurm, from the same cells and into the same store.
+//! A plan on a cluster: job arrays under Slurm, from the same runs and into the same store.
 //!
-//! A submission is a folder `.slurm/<number>/` in the store: the cells, one script a job array, the
-//! logs. An array's task runs a chunk of cells as a worker does, under the same claims, so that nothing is
+//! A submission is a folder `.slurm/<number>/` in the store: the runs, one script a job array, the
+//! logs. An array's task runs a chunk of runs as a worker does, under the same claims, so that nothing is
 //! run twice, whatever else runs. Three stages follow each other by dependency: `tune`, `final`, and the
 //! `table`. A task that is warned of its end saves, ends as resumable and is queued again by its script.
 
@@ -17,16 +17,16 @@ use serde::{Deserialize, Serialize};
 use crate::error::RunError;
 use crate::io::files::{create_folder, entries, file_name, write_atomically, write_json};
 use crate::plan::Plan;
-use crate::plan::cell::Cell;
-use crate::plan::tuning::FinalCell;
+use crate::plan::tuning::FinalRun;
 use crate::store::Store;
+use crate::tasks::Run;
 
 pub use script::Resources;
 
 /// Folder of the submissions in a store.
 const FOLDER: &str = ".slurm";
-/// The cells of a submission.
-const CELLS: &str = "cells.json";
+/// The runs of a submission.
+const CELLS: &str = "runs.json";
 /// The jobs of a submission.
 const JOBS: &str = "jobs.json";
 /// Slurm's own default of `MaxArraySize`.
@@ -36,9 +36,9 @@ pub const USUAL_ARRAY_SIZE: usize = 1001;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Part {
-    /// Cells that choose settings.
+    /// Runs that choose settings.
     Tune,
-    /// Cells of the table.
+    /// Runs of the table.
     Final,
     /// The table itself.
     Table,
@@ -55,7 +55,7 @@ impl Part {
     }
 }
 
-/// The cells of a submission and how they are run.
+/// The runs of a submission and how they are run.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Submission {
     /// Folder of the store.
@@ -74,12 +74,12 @@ pub struct Submission {
     pub threads: u32,
     /// Seconds between two saved states.
     pub checkpoint_every: f64,
-    /// Cells a task.
+    /// Runs a task.
     pub chunk: usize,
-    /// Cells of the first stage.
-    pub tune: Vec<Cell>,
-    /// Cells of the second.
-    pub finals: Vec<FinalCell>,
+    /// Runs of the first stage.
+    pub tune: Vec<Run>,
+    /// Runs of the second.
+    pub finals: Vec<FinalRun>,
     /// Which of `tune` are to be run.
     pub open_tune: Vec<usize>,
     /// Which of `finals` are to be run.
@@ -98,18 +98,24 @@ pub struct Job {
 }
 
 impl Submission {
-    /// The cells of a plan that are not done.
+    /// The runs of a plan that are not done.
     ///
     /// # Errors
     /// When a record is broken.
     pub fn new(plan: &Plan, store: &Store, chunk: usize) -> Result<Self> {
-        let open = |cells: &[Cell]| -> Vec<usize> {
-            (0..cells.len()).filter(|&index| !store.is_done(&cells[index].name())).collect()
+        let open = |runs: &[Run]| -> Result<Vec<usize>> {
+            let mut open = Vec::new();
+            for (index, run) in runs.iter().enumerate() {
+                if !store.is_done(&run.name()?) {
+                    open.push(index);
+                }
+            }
+            Ok(open)
         };
-        let open_tune = open(&plan.tune);
-        // Which final cells are done is known where their settings are.
+        let open_tune = open(&plan.tune)?;
+        // Which final runs are done is known where their settings are.
         let open_finals = if open_tune.is_empty() {
-            open(&plan.final_cells(store)?)
+            open(&plan.final_runs(store)?)?
         } else {
             (0..plan.finals.len()).collect()
         };
@@ -130,7 +136,7 @@ impl Submission {
         })
     }
 
-    /// Reads the cells of a submission's folder.
+    /// Reads the runs of a submission's folder.
     ///
     /// # Errors
     /// When the file is missing or broken.
@@ -152,11 +158,11 @@ impl Submission {
         }
     }
 
-    /// The cells of one task of a part.
+    /// The runs of one task of a part.
     ///
     /// # Errors
-    /// When a record that a cell's settings follow from is missing.
-    pub fn cells(&self, part: Part, task: usize) -> Result<Vec<Cell>> {
+    /// When a record that a run's settings follow from is missing.
+    pub fn runs(&self, part: Part, task: usize) -> Result<Vec<Run>> {
         let range = |open: &[usize]| -> Vec<usize> {
             open.chunks(self.chunk).nth(task).map(<[usize]>::to_vec).unwrap_or_default()
         };
@@ -194,7 +200,7 @@ impl Submission {
         scripts
     }
 
-    /// Writes the scripts and the cells into a new folder and submits them.
+    /// Writes the scripts and the runs into a new folder and submits them.
     ///
     /// # Errors
     /// When jobs of this store are in the queue already, the folder cannot be written, or Slurm refuses.
@@ -242,7 +248,7 @@ fn dependency(part: Part, jobs: &[Job]) -> Option<String> {
     match part {
         Part::Tune => None,
         Part::Final => of(Part::Tune).map(|ids| format!("--dependency=afterok:{ids}")),
-        // Also after cells that failed: the table shows what is missing.
+        // Also after runs that failed: the table shows what is missing.
         Part::Table => of(Part::Final).map(|ids| format!("--dependency=afterany:{ids}")),
     }
 }

@@ -1,4 +1,4 @@
-//! Cells that were given up: a note beside the store's cells, until the next run tries them again.
+//! Runs that were given up: a note beside the store's runs, until the next run tries them again.
 
 use std::path::PathBuf;
 
@@ -11,10 +11,10 @@ use crate::store::Store;
 /// Folder of the notes in a store.
 const FOLDER: &str = ".failed";
 
-/// Why a cell was given up.
+/// Why a run was given up.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The cell for a reader.
+    /// The run for a reader.
     pub label: String,
     /// What happened.
     pub reason: String,
@@ -22,34 +22,34 @@ pub struct Failure {
     pub code: u8,
 }
 
-fn path(store: &Store, cell: &str) -> PathBuf {
-    store.folder.join(FOLDER).join(cell)
+fn path(store: &Store, run: &str) -> PathBuf {
+    store.folder.join(FOLDER).join(run)
 }
 
-/// Whether a cell was given up.
-pub fn is_given_up(store: &Store, cell: &str) -> bool {
-    path(store, cell).is_file()
+/// Whether a run was given up.
+pub fn is_given_up(store: &Store, run: &str) -> bool {
+    path(store, run).is_file()
 }
 
-/// Notes that a cell is not to be tried again in this run.
+/// Notes that a run is not to be tried again in this run.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn give_up(store: &Store, cell: &str, label: &str, reason: &str, code: u8) -> Result<(), RunError> {
+pub fn give_up(store: &Store, run: &str, label: &str, reason: &str, code: u8) -> Result<(), RunError> {
     create_folder(&store.folder.join(FOLDER))?;
-    write_json(&path(store, cell), &Failure { label: label.into(), reason: reason.into(), code })
+    write_json(&path(store, run), &Failure { label: label.into(), reason: reason.into(), code })
 }
 
-/// Forgets the note of a cell, which is then tried again.
+/// Forgets the note of a run, which is then tried again.
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn forget(store: &Store, cell: &str) -> Result<(), RunError> {
-    let path = path(store, cell);
+pub fn forget(store: &Store, run: &str) -> Result<(), RunError> {
+    let path = path(store, run);
     if path.exists() { writing(&path, std::fs::remove_file(&path)) } else { Ok(()) }
 }
 
-/// All notes, in the order of their cells' names.
+/// All notes, in the order of their runs' names.
 pub fn all(store: &Store) -> Vec<Failure> {
     let mut paths = entries(&store.folder.join(FOLDER));
     paths.sort();
@@ -57,7 +57,7 @@ pub fn all(store: &Store) -> Vec<Failure> {
     paths.into_iter().filter_map(read).collect()
 }
 
-/// The note of a cell.
-pub fn of(store: &Store, cell: &str) -> Option<Failure> {
-    serde_json::from_slice(&std::fs::read(path(store, cell)).ok()?).ok()
+/// The note of a run.
+pub fn of(store: &Store, run: &str) -> Option<Failure> {
+    serde_json::from_slice(&std::fs::read(path(store, run)).ok()?).ok()
 }

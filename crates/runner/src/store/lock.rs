@@ -1,7 +1,7 @@
-//! Who works on a cell: a locked file, with a sign of life in it.
+//! Who works on a run: a locked file, with a sign of life in it.
 //!
 //! The operating system drops the lock when the process dies, so that no claim outlives its worker
-//! and two runners never run one cell. The contents are for a reader: they lock nothing.
+//! and two runners never run one run. The contents are for a reader: they lock nothing.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -18,7 +18,7 @@ use crate::train::checkpoint;
 
 /// Folder of the claims in a store.
 const FOLDER: &str = ".locks";
-/// Start of a scratch folder's name; the cell's name follows.
+/// Start of a scratch folder's name; the run's name follows.
 pub const SCRATCH: &str = ".scratch-";
 /// A claim whose sign of life is older is not shown as running.
 pub const SILENT_AFTER: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(60);
 /// A sign of life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Beat {
-    /// The cell for a reader.
+    /// The run for a reader.
     pub label: String,
     /// Name of the machine.
     pub host: String,
@@ -38,7 +38,7 @@ pub struct Beat {
     pub total: u64,
 }
 
-/// The right to run a cell, as long as this lives.
+/// The right to run a run, as long as this lives.
 #[derive(Debug)]
 pub struct Claim {
     file: File,
@@ -46,14 +46,14 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims a cell; none where another worker has it.
+    /// Claims a run; none where another worker has it.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn take(store: &Store, cell: &str) -> Result<Option<Self>, RunError> {
+    pub fn take(store: &Store, run: &str) -> Result<Option<Self>, RunError> {
         let folder = store.folder.join(FOLDER);
         create_folder(&folder)?;
-        let path = folder.join(cell);
+        let path = folder.join(run);
         loop {
             // Not truncated: it may hold another worker's sign of life.
             let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
@@ -83,7 +83,7 @@ impl Claim {
         let _ = write();
     }
 
-    /// Gives the cell back.
+    /// Gives the run back.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -92,7 +92,7 @@ impl Claim {
     }
 }
 
-/// The cells of a store that are being run, by their last sign of life. A pure read: a lock taken for a
+/// The runs of a store that are being run, by their last sign of life. A pure read: a lock taken for a
 /// moment would turn a worker away.
 pub fn running(store: &Store) -> Vec<Beat> {
     let read = |path: PathBuf| {
@@ -122,22 +122,22 @@ pub fn host() -> String {
 }
 
 /// Removes what workers that died left behind: scratch folders, halves of checkpoints, and checkpoints
-/// of cells that are done.
+/// of runs that are done.
 ///
 /// # Errors
 /// When the folder cannot be written.
 pub fn clean(store: &Store) -> Result<(), RunError> {
     for path in entries(&store.folder) {
-        if let Some(cell) = file_name(&path).strip_prefix(SCRATCH) {
-            unless_claimed(store, cell, || remove(&path, |path| std::fs::remove_dir_all(path)))?;
+        if let Some(run) = file_name(&path).strip_prefix(SCRATCH) {
+            unless_claimed(store, run, || remove(&path, |path| std::fs::remove_dir_all(path)))?;
         }
     }
     for path in entries(&store.folder.join(checkpoint::FOLDER)) {
         let name = file_name(&path);
         let half = name.strip_prefix('.');
-        let cell = half.unwrap_or(name).split('.').next().unwrap_or_default();
-        if half.is_some() || store.is_done(cell) {
-            unless_claimed(store, cell, || remove(&path, |path| std::fs::remove_file(path)))?;
+        let run = half.unwrap_or(name).split('.').next().unwrap_or_default();
+        if half.is_some() || store.is_done(run) {
+            unless_claimed(store, run, || remove(&path, |path| std::fs::remove_file(path)))?;
         }
     }
     for path in entries(&store.folder.join(FOLDER)) {
@@ -154,13 +154,13 @@ fn remove(path: &Path, remove: impl FnOnce(&Path) -> std::io::Result<()>) -> Res
     }
 }
 
-/// Does something to what belongs to a cell, unless a living worker has claimed the cell.
+/// Does something to what belongs to a run, unless a living worker has claimed the run.
 fn unless_claimed(
     store: &Store,
-    cell: &str,
+    run: &str,
     act: impl FnOnce() -> Result<(), RunError>,
 ) -> Result<(), RunError> {
-    if let Some(claim) = Claim::take(store, cell)? {
+    if let Some(claim) = Claim::take(store, run)? {
         act()?;
         claim.release()?;
     }
@@ -172,18 +172,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cell_has_one_claim_and_it_ends_with_its_owner() {
+    fn a_run_has_one_claim_and_it_ends_with_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store { folder: folder.path().into() };
-        let mut first = Claim::take(&store, "cell").unwrap().unwrap();
+        let mut first = Claim::take(&store, "run").unwrap().unwrap();
         let beat = Beat { label: "a".into(), host: host(), process: std::process::id(), done: 1, total: 2 };
         first.tell(&Beat { label: "longer".into(), ..beat.clone() });
         first.tell(&beat);
-        assert!(Claim::take(&store, "cell").unwrap().is_none());
+        assert!(Claim::take(&store, "run").unwrap().is_none());
         clean(&store).unwrap();
         assert_eq!(running(&store), [beat], "neither a claim in vain nor cleaning touches it");
         drop(first);
-        Claim::take(&store, "cell").unwrap().unwrap().release().unwrap();
+        Claim::take(&store, "run").unwrap().unwrap().release().unwrap();
         assert!(running(&store).is_empty());
     }
 
@@ -196,7 +196,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..300 {
-                        if let Some(claim) = Claim::take(&store, "cell").unwrap() {
+                        if let Some(claim) = Claim::take(&store, "run").unwrap() {
                             assert_eq!(holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                             std::thread::yield_now();
                             holders.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use report::record::{RECORD_FILE, Record};
 
-/// Where the cells of an experiment's profile lie.
+/// Where the runs of an experiment's profile lie.
 #[derive(Debug, Clone)]
 pub struct Store {
     /// `<results>/runs/<experiment>/<profile>`.
@@ -20,15 +20,15 @@ impl Store {
         Self { folder: results.join("runs").join(experiment).join(profile) }
     }
 
-    /// The folder of a cell, there or not.
-    pub fn cell(&self, name: &str) -> PathBuf {
+    /// The folder of a run, there or not.
+    pub fn run(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
-    /// Whether a cell is done: its record is there, is of this cell, and is as it was written. Anything else in its
+    /// Whether a run is done: its record is there, is of this run, and is as it was written. Anything else in its
     /// place is replaced by the next run.
     pub fn is_done(&self, name: &str) -> bool {
-        Record::read(&self.cell(name).join(RECORD_FILE))
-            .is_ok_and(|record| record.cell == name && record.contradiction().is_none())
+        Record::read(&self.run(name).join(RECORD_FILE))
+            .is_ok_and(|record| record.run == name && record.contradiction().is_none())
     }
 }

@@ -9,11 +9,10 @@ use serde::Serialize;
 use serde_json::Map;
 use tch::Tensor;
 
-use crate::config::experiment::Input;
-use crate::plan::cell::Cell;
-use crate::resources::context::Context;
-use crate::tasks::language::Run;
-use crate::train::trainer::Session;
+use super::Run;
+use super::execute::Life;
+use crate::resources::Resources;
+use crate::train::trainer::RunControl;
 
 /// How a projector is aligned.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -36,9 +35,9 @@ pub struct Aligned {
 }
 
 impl Alignment {
-    /// The training as a cell, from any cell of the experiment on the same backbone.
-    pub fn cell(&self, cell: &Cell) -> Cell {
-        let mut cell = Cell {
+    /// The training as a run, from any run of the experiment on the same backbone.
+    pub fn run(&self, run: &Run) -> Run {
+        let mut run = Run {
             stage: Stage::Tune,
             method: UNTRAINED.into(),
             options: Map::new(),
@@ -47,30 +46,34 @@ impl Alignment {
             searched: Vec::new(),
             row: None,
             seed: self.seed,
-            ..cell.clone()
+            ..run.clone()
         };
-        cell.protocol.epochs = self.epochs;
-        if let Input::Questions(questions) = &mut cell.protocol.input {
-            questions.projector = None;
+        run.protocol.epochs = self.epochs;
+        if let Some(task) = &mut run.protocol.visual_question_answering {
+            task.projector = None;
         }
-        cell
+        run
     }
 }
 
-/// Trains the projector of the cell's backbone.
+/// Trains the projector of the run's backbone.
 ///
 /// # Errors
 /// When data or weights cannot be read, the loss is not finite, or a signal asked to stop.
-pub fn align(cell: &Cell, context: &mut Context, session: &mut Session<'_>) -> Result<Aligned> {
+pub fn align(run: &Run, resources: &mut Resources, control: &mut RunControl<'_>) -> Result<Aligned> {
     let names = llava::Architecture::projector_tensors().to_vec();
-    let method = cell.method()?;
-    let mut run = session.stop.interruptible(|| Run::prepare(cell, method, &names, context))?;
-    let state = run.train(session).map_err(|error| run.keep(error, session))?;
-    if state == State::Diverged {
+    let modules = Some((names.clone(), run.learning_rate));
+    let mut life = control.stop.interruptible(|| {
+        let task = run.protocol.task().map_err(anyhow::Error::msg)?;
+        Life::prepare(run, task, modules, resources)
+    })?;
+    life.trainer.restore(control.checkpoint)?;
+    let state = life.train(control).map_err(|error| life.keep(error, control))?;
+    let losses = &life.trainer.progress.losses;
+    let (State::Finished, Some(&train_loss)) = (state, losses.last()) else {
         bail!("the loss is not finite: try a lower --learning-rate");
-    }
-    let tensor = |name: String| Ok((name.clone(), run.learner.trainables.get(&name)?.f_get(0)?.f_detach()?));
-    let projector = names.into_iter().map(tensor).collect::<Result<_>>()?;
-    let train_loss = run.learner.progress.losses.last().copied().unwrap_or(f64::NAN);
-    Ok(Aligned { projector, train_loss })
+    };
+    let trainables = &life.trainer.trainables;
+    let tensor = |name: String| Ok((name.clone(), trainables.get(&name)?.f_get(0)?.f_detach()?));
+    Ok(Aligned { projector: names.into_iter().map(tensor).collect::<Result<_>>()?, train_loss })
 }

@@ -1,10 +1,10 @@
-//! The state of a cell in the middle of its training, so that it goes on bit for bit where it stopped.
+//! The state of a run in the middle of its training, so that it goes on bit for bit where it stopped.
 //!
 //! Batches, augmentation and every other draw are functions of (seed, epoch, step), so a state is the
 //! trained tensors, the optimiser's moments and how far the training is. A file of it lies under
-//! `.checkpoints/`, apart from the scratch folder, and names its cell and the checksum of its own
-//! contents: one that was cut short, altered, or belongs to another cell is set aside, with a word, and
-//! the cell starts anew.
+//! `.checkpoints/`, apart from the scratch folder, and names its run and the checksum of its own
+//! contents: one that was cut short, altered, or belongs to another run is set aside, with a word, and
+//! the run starts anew.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,27 +46,27 @@ pub struct Progress {
     pub logged: Logged,
 }
 
-/// Where a cell's checkpoint lies, and how often one is written.
+/// Where a run's checkpoint lies, and how often one is written.
 #[derive(Debug, Clone)]
 pub struct CheckpointFile {
     path: PathBuf,
-    cell: String,
+    run: String,
     every: Duration,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
-    cell: String,
+    run: String,
     progress: Progress,
     contents: String,
 }
 
 impl CheckpointFile {
-    /// The checkpoint of the cell named `cell` in the store `folder`.
-    pub fn new(folder: &Path, cell: &str, every: Duration) -> Self {
-        let path = folder.join(FOLDER).join(format!("{cell}.safetensors"));
-        Self { path, cell: cell.into(), every }
+    /// The checkpoint of the run named `run` in the store `folder`.
+    pub fn new(folder: &Path, run: &str, every: Duration) -> Self {
+        let path = folder.join(FOLDER).join(format!("{run}.safetensors"));
+        Self { path, run: run.into(), every }
     }
 
     /// The logs that go with it.
@@ -91,7 +91,7 @@ impl CheckpointFile {
         let (first, second) = optimiser.moments();
         let tensors = [("first", first), ("second", second), ("values", trainables.values())];
         let header = Header {
-            cell: self.cell.clone(),
+            run: self.run.clone(),
             progress: progress.clone(),
             contents: checksum(progress, tensors.map(|(_, tensor)| tensor))?,
         };
@@ -114,7 +114,7 @@ impl CheckpointFile {
                 Ok(Some(progress))
             }
             Err(reason) => {
-                message(format_args!("san: {}: {reason}; the cell starts anew", self.path.display()));
+                message(format_args!("san: {}: {reason}; the run starts anew", self.path.display()));
                 self.remove()?;
                 Ok(None)
             }
@@ -125,8 +125,8 @@ impl CheckpointFile {
         let mut file = TensorFile::read(&self.path).map_err(|error| error.to_string())?;
         let text = file.metadata.get(KEY).ok_or("it is no checkpoint")?;
         let header: Header = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if header.cell != self.cell {
-            return Err("it belongs to another cell".into());
+        if header.run != self.run {
+            return Err("it belongs to another run".into());
         }
         let mut take = |name: &str| file.tensors.remove(name).ok_or(format!("it has no `{name}`"));
         let tensors = [take("first")?, take("second")?, take("values")?];

@@ -1,7 +1,7 @@
-//! The course of a training, line by line: `steps.jsonl` and `epochs.jsonl` in the cell's folder.
+//! The course of a training, line by line: `steps.jsonl` and `epochs.jsonl` in the run's folder.
 //!
-//! While a cell runs its logs lie beside its checkpoint, which says how much of them belongs to its
-//! state; what was written behind that is cut off when the cell goes on. So a cell that was interrupted
+//! While a run runs its logs lie beside its checkpoint, which says how much of them belongs to its
+//! state; what was written behind that is cut off when the run goes on. So a run that was interrupted
 //! ends with the same bytes as one that was not.
 
 use std::fs::{File, OpenOptions};
@@ -81,7 +81,7 @@ impl Default for Part {
     }
 }
 
-/// The logs of a cell that runs.
+/// The logs of a run that runs.
 #[derive(Debug)]
 pub struct RunLog {
     steps: Log,

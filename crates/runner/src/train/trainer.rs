@@ -1,8 +1,7 @@
-//! The training loop: what every kind of cell shares, whatever it learns from.
+//! The training loop that every task, alignment and pre-training share.
 //!
-//! An [`Objective`] says which examples make a step and what their loss is; a [`Learner`] owns what
-//! learns. All draws are functions of (seed, epoch, step), so that a training goes on from a
-//! checkpoint bit for bit.
+//! A [`TrainTask`] says which examples make a step and what their loss is; a [`Trainer`] owns what is trained. All draws
+//! are functions of (seed, epoch, step), so that a training resumes from a checkpoint bit for bit.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -28,27 +27,27 @@ pub struct Place {
     pub step: u64,
 }
 
-/// What is learnt from.
-pub trait Objective {
-    /// What a step computes with.
-    type Batch;
-
+/// What a training learns from.
+pub trait TrainTask {
     /// The examples of each step of an epoch; a function of the seed and the epoch.
     fn steps(&self, epoch: u64) -> Vec<Vec<usize>>;
 
-    /// Reads the examples of a step.
+    /// The learning rate of a step, from the rate at the top and the numbers of steps of each epoch.
+    fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Box<dyn Fn(u64) -> f64>;
+
+    /// Reads the examples of a step, which [`TrainTask::gradient`] then computes with.
     ///
     /// # Errors
     /// When they cannot be read.
-    fn batch(&mut self, examples: &[usize], place: Place) -> Result<Self::Batch>;
+    fn load(&mut self, examples: &[usize], place: Place) -> Result<()>;
 
-    /// The mean loss over a batch's examples, and its gradient `[K, P]`.
+    /// The mean loss over the loaded examples, and its gradient `[K, P]`.
     ///
     /// # Errors
     /// When libtorch fails.
-    fn gradient(&self, batch: &Self::Batch, trainables: &Trainables) -> Result<(Tensor, Tensor)>;
+    fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)>;
 
-    /// What is read of the model after an epoch, for the log alone; nothing as a rule.
+    /// What is evaluated after an epoch, for the log alone; nothing as a rule.
     ///
     /// # Errors
     /// When data cannot be read, or a signal asked to stop.
@@ -57,17 +56,19 @@ pub trait Objective {
         Ok(EpochReading::default())
     }
 
-    /// Time that [`Objective::batch`] took so far.
-    fn reading(&self) -> Duration;
+    /// Time that [`TrainTask::load`] waited so far.
+    fn data_wait(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
-/// What a training asks and tells on its way.
-pub struct Session<'a> {
+/// What a training asks and reports on its way.
+pub struct RunControl<'a> {
     /// Asked before every step.
     pub stop: &'a StopFlag,
-    /// Gone on from, written every so often, and written when a signal asks to stop.
+    /// Resumed from, written at intervals, and written when a signal asks to stop.
     pub checkpoint: &'a CheckpointFile,
-    /// Told (steps done, steps in all).
+    /// Called with (steps done, steps in all).
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
@@ -81,7 +82,7 @@ pub fn is_finite(tensor: &Tensor) -> Result<bool, san_core::Error> {
 
 /// The trained tensors, their optimiser, and how far they are.
 #[derive(Debug)]
-pub struct Learner {
+pub struct Trainer {
     /// What is trained.
     pub trainables: Trainables,
     optimiser: AdamW,
@@ -90,7 +91,7 @@ pub struct Learner {
     log: Option<RunLog>,
 }
 
-impl Learner {
+impl Trainer {
     /// At the start.
     ///
     /// # Errors
@@ -109,7 +110,7 @@ impl Learner {
         Self { optimiser: self.optimiser.with_factors(factors), ..self }
     }
 
-    /// Goes on from a checkpoint, where there is one.
+    /// Resumes from a checkpoint, where there is one.
     ///
     /// # Errors
     /// When a damaged file cannot be removed.
@@ -123,7 +124,7 @@ impl Learner {
         Ok(())
     }
 
-    /// Moves the logs of a training that has ended into the cell's folder.
+    /// Moves the logs of a training that has ended into the run's folder.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -131,36 +132,37 @@ impl Learner {
         Ok(self.log.take().map_or(Ok(()), |log| log.publish(folder))?)
     }
 
-    /// Trains `epochs` epochs with the learning rate `rate` of a step.
+    /// Trains `epochs` epochs, the learning rate at the top of the task's schedule being `learning_rate`.
     ///
     /// # Errors
     /// When a batch cannot be read, a checkpoint cannot be written, or a signal asked to stop.
-    pub fn train<O: Objective>(
+    pub fn train(
         &mut self,
-        objective: &mut O,
+        task: &mut (impl TrainTask + ?Sized),
         epochs: u64,
-        rate: &dyn Fn(u64) -> f64,
-        session: &mut Session<'_>,
+        learning_rate: f64,
+        control: &mut RunControl<'_>,
     ) -> Result<State> {
         let mut saved = Instant::now();
-        let counts: Vec<u64> = (0..epochs).map(|epoch| objective.steps(epoch).len() as u64).collect();
+        let counts: Vec<u64> = (0..epochs).map(|epoch| task.steps(epoch).len() as u64).collect();
         let total: u64 = counts.iter().sum();
+        let rate = task.schedule(learning_rate, &counts);
         for epoch in self.progress.losses.len() as u64..epochs {
-            let steps = objective.steps(epoch);
+            let steps = task.steps(epoch);
             let examples: usize = steps.iter().map(Vec::len).sum();
             let before: u64 = counts.iter().take(usize::try_from(epoch)?).sum();
             let done = usize::try_from(self.progress.steps - before)?;
             for examples in steps.iter().skip(done) {
-                session.stop.check()?;
-                if saved.elapsed() >= session.checkpoint.every() {
-                    self.save(objective, session.checkpoint)?;
+                control.stop.check()?;
+                if saved.elapsed() >= control.checkpoint.every() {
+                    self.save(task, control.checkpoint)?;
                     saved = Instant::now();
                 }
                 let place = Place { epoch, step: self.progress.steps };
-                let batch = objective.batch(examples, place)?;
+                task.load(examples, place)?;
                 let start = Instant::now();
                 let learning_rate = rate(place.step);
-                let Some((loss, gradient_norm)) = self.step(objective, &batch, place, learning_rate)? else {
+                let Some((loss, gradient_norm)) = self.step(task, place, learning_rate)? else {
                     return Ok(State::Diverged);
                 };
                 self.progress.training += start.elapsed();
@@ -172,9 +174,9 @@ impl Learner {
                 {
                     self.progress.sum += loss * examples.len() as f64;
                 }
-                (session.progress)(self.progress.steps, total);
+                (control.progress)(self.progress.steps, total);
             }
-            let reading = objective.after_epoch(session.stop)?;
+            let reading = task.after_epoch(control.stop)?;
             #[allow(clippy::cast_precision_loss)]
             let train_loss = self.progress.sum / examples as f64;
             if let Some(log) = &mut self.log {
@@ -193,15 +195,14 @@ impl Learner {
     }
 
     /// One step: loss and norm of the gradient; none, and no change, where one of them is not finite.
-    fn step<O: Objective>(
+    fn step(
         &mut self,
-        objective: &O,
-        batch: &O::Batch,
+        task: &(impl TrainTask + ?Sized),
         place: Place,
         rate: f64,
     ) -> Result<Option<(f64, f64)>> {
         let pass = self.trainables.pass();
-        let (loss, gradient) = pass.training(place.step, || objective.gradient(batch, &self.trainables))?;
+        let (loss, gradient) = pass.training(place.step, || task.gradient(&self.trainables))?;
         let value = f64::try_from(&loss)?;
         let norm = f64::try_from(gradient.f_norm()?)?;
         if !value.is_finite() || !norm.is_finite() {
@@ -219,22 +220,18 @@ impl Learner {
     pub fn keep(
         &mut self,
         error: &anyhow::Error,
-        objective: &impl Objective,
+        task: &(impl TrainTask + ?Sized),
         checkpoint: &CheckpointFile,
     ) -> Result<()> {
-        if error.is::<RunError>() && self.progress.steps > 0 {
-            self.save(objective, checkpoint)
-        } else {
-            Ok(())
-        }
+        if error.is::<RunError>() && self.progress.steps > 0 { self.save(task, checkpoint) } else { Ok(()) }
     }
 
-    fn save(&mut self, objective: &impl Objective, checkpoint: &CheckpointFile) -> Result<()> {
+    fn save(&mut self, task: &(impl TrainTask + ?Sized), checkpoint: &CheckpointFile) -> Result<()> {
         if let Some(log) = &mut self.log {
             self.progress.logged = log.flush()?;
         }
         let mut progress = self.progress.clone();
-        progress.reading += objective.reading();
+        progress.reading += task.data_wait();
         checkpoint.save(&progress, &self.trainables, &self.optimiser)
     }
 }

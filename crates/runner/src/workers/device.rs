@@ -68,7 +68,7 @@ pub fn reset_peak_memory() {
 }
 
 /// Largest resident memory of this process since [`reset_peak_memory`], bytes. Of a GPU's memory tch tells nothing, and
-/// the processor's side of it is not what a cell needs.
+/// the processor's side of it is not what a run needs.
 pub fn peak_memory(device: Device) -> Option<u64> {
     if device != Device::Cpu {
         return None;

@@ -1,4 +1,4 @@
-//! Progress for a reader: one bar for all cells and one a worker, or a line now and then where nobody
+//! Progress for a reader: one bar for all runs and one a worker, or a line now and then where nobody
 //! watches.
 
 use std::io::IsTerminal;
@@ -33,7 +33,7 @@ impl Display {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
         };
         let all = bars.add(ProgressBar::new(total as u64));
-        all.set_style(style("{prefix} {bar:30} {pos}/{len} cells, {elapsed} gone, {eta} left"));
+        all.set_style(style("{prefix} {bar:30} {pos}/{len} runs, {elapsed} gone, {eta} left"));
         all.set_prefix(title.to_owned());
         let worker = style("  {bar:20} {msg}");
         let workers =
@@ -85,7 +85,7 @@ impl Display {
             let left = self.started.elapsed().mul_f64((self.total - self.done) as f64 / self.done as f64);
             let (title, done, total) = (&self.title, self.done, self.total);
             messages::message(format_args!(
-                "{title}: {done}/{total} cells, about {} left",
+                "{title}: {done}/{total} runs, about {} left",
                 HumanDuration(left)
             ));
         }
@@ -99,6 +99,6 @@ impl Display {
         }
         let _ = self.bars.clear();
         let took = HumanDuration(self.started.elapsed());
-        messages::message(format_args!("{}: {} of {} cells in {took}", self.title, self.done, self.total));
+        messages::message(format_args!("{}: {} of {} runs in {took}", self.title, self.done, self.total));
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 use report::record::{RECORD_FILE, Record};
 
 use crate::io::files::entries;
-use crate::plan::cell::Cell;
 use crate::store::Store;
+use crate::tasks::Run;
 
 /// What a worker needs beside its model: the program, libtorch and the images of a drawn set. Measured: 0.16 GB
 /// with the smallest backbone and 32 images a step.
@@ -24,9 +24,9 @@ pub struct Need {
 }
 
 impl Need {
-    /// The largest peak of finished cells on the same backbones; without such, a plain assumption.
-    pub fn of<'a>(cells: impl Iterator<Item = &'a Cell>, store: &Store) -> Self {
-        let backbones: std::collections::BTreeSet<&str> = cells.map(|cell| cell.backbone.as_str()).collect();
+    /// The largest peak of finished runs on the same backbones; without such, a plain assumption.
+    pub fn of<'a>(runs: impl Iterator<Item = &'a Run>, store: &Store) -> Self {
+        let backbones: std::collections::BTreeSet<&str> = runs.map(|run| run.backbone.as_str()).collect();
         let records = entries(&store.folder).into_iter().map(|folder| folder.join(RECORD_FILE));
         let peaks: Vec<u64> = records
             .filter(|path| path.is_file())
@@ -37,9 +37,9 @@ impl Need {
             .collect();
         match peaks.iter().max() {
             Some(&bytes) => {
-                Self { bytes, source: format!("the largest peak of {} finished cells", peaks.len()) }
+                Self { bytes, source: format!("the largest peak of {} finished runs", peaks.len()) }
             }
-            None => Self { bytes: BASE, source: "assumed: no cell is finished yet".into() },
+            None => Self { bytes: BASE, source: "assumed: no run is finished yet".into() },
         }
     }
 }

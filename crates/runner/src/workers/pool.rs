@@ -1,6 +1,6 @@
 //! Worker processes on this machine.
 //!
-//! Processes, not threads: a cell's peak memory is its process's, a crash costs one cell, and
+//! Processes, not threads: a run's peak memory is its process's, a crash costs one run, and
 //! libtorch's thread counts are each worker's own. `team` watches over them.
 
 use std::path::PathBuf;
@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{GAVE_UP, RunError};
 use crate::messages::message;
-use crate::plan::cell::Cell;
 use crate::store::Store;
 use crate::store::failure;
 use crate::store::lock::clean;
+use crate::tasks::Run;
 use crate::train::signals::StopFlag;
 use crate::workers::memory::{self, Need};
 use crate::workers::supervisor::Team;
@@ -22,8 +22,8 @@ use crate::workers::supervisor::Team;
 /// What a worker is started with, on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Assignment {
-    /// All cells of the stage that were not done at the start, in order.
-    pub cells: Vec<Cell>,
+    /// All runs of the stage that were not done at the start, in order.
+    pub runs: Vec<Run>,
     /// Folder of the store.
     pub folder: PathBuf,
     /// Folder of the results, where hashes of files are kept.
@@ -32,7 +32,7 @@ pub struct Assignment {
     pub device: String,
     /// Compute threads.
     pub threads: u32,
-    /// How often the state of a cell is saved.
+    /// How often the state of a run is saved.
     pub checkpoint_every: Duration,
 }
 
@@ -49,23 +49,23 @@ pub struct Pool {
     pub device: String,
     /// Folder of the results.
     pub results: PathBuf,
-    /// How often the state of a cell is saved.
+    /// How often the state of a run is saved.
     pub checkpoint_every: Duration,
     /// A worker whose loops have stood still for so long is replaced.
     pub hung_after: Duration,
 }
 
 impl Pool {
-    /// Runs the cells that are not done; returns when all are. A cell that was given up in an earlier run is
+    /// Runs the runs that are not done; returns when all are. A run that was given up in an earlier run is
     /// tried again.
     ///
     /// # Errors
-    /// When the memory does not suffice for one worker, a cell was given up, a worker cannot write the
+    /// When the memory does not suffice for one worker, a run was given up, a worker cannot write the
     /// results (it has said why), or a signal asked to stop.
-    pub fn run(&self, title: &str, cells: &[Cell], store: &Store, stop: &StopFlag) -> Result<()> {
+    pub fn run(&self, title: &str, runs: &[Run], store: &Store, stop: &StopFlag) -> Result<()> {
         clean(store)?;
-        let open: Vec<(String, &Cell)> =
-            cells.iter().map(|cell| (cell.name(), cell)).filter(|(name, _)| !store.is_done(name)).collect();
+        let open: Vec<(String, &Run)> =
+            named(runs)?.into_iter().filter(|(name, _)| !store.is_done(name)).collect();
         if open.is_empty() {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl Pool {
         }
         let workers = self.affordable(&open, store)?;
         let assignment = Assignment {
-            cells: open.iter().map(|(_, cell)| (*cell).clone()).collect(),
+            runs: open.iter().map(|(_, run)| (*run).clone()).collect(),
             folder: store.folder.clone(),
             results: self.results.clone(),
             device: self.device.clone(),
@@ -85,8 +85,8 @@ impl Pool {
         verdict(&open, store)
     }
 
-    /// How many workers the cells, the processors and the memory allow.
-    fn affordable(&self, open: &[(String, &Cell)], store: &Store) -> Result<u32> {
+    /// How many workers the runs, the processors and the memory allow.
+    fn affordable(&self, open: &[(String, &Run)], store: &Store) -> Result<u32> {
         let wanted = self.workers.clamp(1, u32::try_from(open.len()).unwrap_or(u32::MAX));
         let processors = std::thread::available_parallelism().map_or(u32::MAX, |count| count.get() as u32);
         let threads = wanted.saturating_mul(self.threads);
@@ -96,7 +96,7 @@ impl Pool {
                 self.threads
             ));
         }
-        let need = Need::of(open.iter().map(|(_, cell)| *cell), store);
+        let need = Need::of(open.iter().map(|(_, run)| *run), store);
         let budget = self.memory.or_else(memory::available);
         let Some(budget) = budget else { return Ok(wanted) };
         let fit = u32::try_from(budget / need.bytes.max(1)).unwrap_or(u32::MAX);
@@ -121,13 +121,18 @@ impl Pool {
     }
 }
 
-/// An error where cells are not done.
-fn verdict(open: &[(String, &Cell)], store: &Store) -> Result<()> {
+/// Runs with their names.
+fn named(runs: &[Run]) -> Result<Vec<(String, &Run)>> {
+    runs.iter().map(|run| Ok((run.name()?, run))).collect()
+}
+
+/// An error where runs are not done.
+fn verdict(open: &[(String, &Run)], store: &Store) -> Result<()> {
     let missing: Vec<_> = open.iter().filter(|(name, _)| !store.is_done(name)).collect();
-    let Some((name, cell)) = missing.first() else { return Ok(()) };
+    let Some((name, run)) = missing.first() else { return Ok(()) };
     let note = failure::of(store, name);
     let reason = note.as_ref().map_or("no worker has run it".into(), |note| note.reason.clone());
     let code = note.map_or(GAVE_UP, |note| note.code);
-    let (given_up, cells) = (missing.len(), open.len());
-    Err(RunError::GaveUp { given_up, cells, label: cell.label(), reason, code }.into())
+    let (given_up, runs) = (missing.len(), open.len());
+    Err(RunError::GaveUp { given_up, runs, label: run.label(), reason, code }.into())
 }

@@ -1,4 +1,4 @@
-//! The record of a cell: what it was, what came out, and where and with what it was made.
+//! The record of a run: what it was, what came out, and where and with what it was made.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,8 +8,8 @@ use report::record::{self, Record};
 use san_core::methods;
 use tch::Device;
 
-use crate::plan::cell::Cell;
 use crate::tasks::Outcome;
+use crate::tasks::Run;
 use crate::workers::device;
 
 /// Commit of the code that this program was built from, or `unknown`.
@@ -38,40 +38,37 @@ impl Recorder {
         Self { device, device_name: device::describe(device), threads }
     }
 
-    /// The record of a cell that ended, without the checksums of its files.
+    /// The record of a run that ended, without the checksums of its files.
     ///
     /// # Errors
     /// When the method or an option is unknown.
-    pub fn record(&self, cell: &Cell, name: &str, outcome: Outcome) -> Result<Record> {
-        let mut protocol = serde_json::to_value(&cell.protocol)?;
-        protocol["learning_rate"] = cell.learning_rate.into();
-        protocol["chosen_from"] = cell.chosen_from.clone().into();
-        protocol["tuning_budget"] = cell.budget().into();
-        if !cell.searched.is_empty() {
-            protocol["searched"] = serde_json::to_value(&cell.searched)?;
+    pub fn record(&self, run: &Run, name: &str, outcome: Outcome) -> Result<Record> {
+        let mut protocol = serde_json::to_value(&run.protocol)?;
+        protocol["learning_rate"] = run.learning_rate.into();
+        protocol["chosen_from"] = run.chosen_from.clone().into();
+        protocol["tuning_budget"] = run.budget().into();
+        if !run.searched.is_empty() {
+            protocol["searched"] = serde_json::to_value(&run.searched)?;
         }
-        let method = cell.method()?;
+        let method = run.method()?;
         Ok(Record {
             schema: record::SCHEMA,
-            cell: name.to_owned(),
-            experiment: cell.experiment.clone(),
-            suite: cell.suite.clone(),
-            profile: cell.profile.clone(),
-            stage: cell.stage,
+            run: name.to_owned(),
+            experiment: run.experiment.clone(),
+            suite: run.suite.clone(),
+            profile: run.profile.clone(),
+            stage: run.stage,
             state: outcome.state,
             dataset: outcome.dataset,
-            backbone: record::Backbone {
-                name: cell.backbone.clone(),
-                checksum: cell.weights_checksum.clone(),
-            },
+            backbone: record::Backbone { name: run.backbone.clone(), checksum: run.weights_checksum.clone() },
             method: record::Method {
-                name: cell.method.clone(),
-                label: cell.row_label()?,
+                name: run.method.clone(),
+                label: run.row_label()?,
                 config: method.options(),
-                position: u32::try_from(methods::table_position(&cell.method)).ok(),
+                position: u32::try_from(methods::table_position(&run.method)).ok(),
                 published_as: method.info().published_as.iter().map(ToString::to_string).collect(),
             },
-            seed: cell.seed,
+            seed: run.seed,
             protocol,
             parameters: outcome.parameters,
             metrics: outcome.metrics,

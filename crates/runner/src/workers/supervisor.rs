@@ -1,7 +1,7 @@
 //! The workers of one stage while they run: started, listened to, replaced, ended.
 //!
-//! A worker that dies (killed, out of memory, crashed, hung) is replaced, and its cell goes on from its
-//! checkpoint; a cell that ends its worker [`DEATHS`] times is given up, so that every run comes to an
+//! A worker that dies (killed, out of memory, crashed, hung) is replaced, and its run goes on from its
+//! checkpoint; a run that ends its worker [`DEATHS`] times is given up, so that every run comes to an
 //! end.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use crate::workers::memory;
 use crate::workers::pool::{Assignment, Pool};
 use crate::workers::worker::Message;
 
-/// A cell that has ended so many workers is given up.
+/// A run that has ended so many workers is given up.
 const DEATHS: u32 = 3;
 /// How often workers are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -52,7 +52,7 @@ pub(crate) struct Team<'a> {
 struct Seat {
     worker: Option<Child>,
     listener: Option<JoinHandle<()>>,
-    /// Name and label of the cell in hand.
+    /// Name and label of the run in hand.
     hand: Option<(String, String)>,
     beats: u64,
     /// When the loops were last seen to go round.
@@ -77,7 +77,7 @@ impl<'a> Team<'a> {
             sender,
             messages,
             seats: Vec::new(),
-            display: Display::new(title, assignment.cells.len(), workers as usize),
+            display: Display::new(title, assignment.runs.len(), workers as usize),
             deaths: BTreeMap::new(),
             failed: Vec::new(),
             weighed: Instant::now(),
@@ -163,7 +163,7 @@ impl<'a> Team<'a> {
         match message {
             Message::Beat { beats } if *beats == seat.beats => return,
             Message::Beat { beats } => seat.beats = *beats,
-            Message::Started { cell, label } => seat.hand = Some((cell.clone(), label.clone())),
+            Message::Started { run, label } => seat.hand = Some((run.clone(), label.clone())),
             Message::Finished | Message::Failed => seat.hand = None,
             Message::Stepped { .. } => {}
         }
@@ -208,7 +208,7 @@ impl<'a> Team<'a> {
             Some(0) => Ok(()),
             // Somebody else has asked this worker to stop; what it saved is gone on with.
             Some(RESUMABLE | PANIC) | None => self.replace(index, hand, status),
-            // Its cells have been given up with their reasons, or nothing can be written.
+            // Its runs have been given up with their reasons, or nothing can be written.
             Some(code) => {
                 self.failed.push(code);
                 Ok(())
@@ -222,19 +222,19 @@ impl<'a> Team<'a> {
             (_, Some(code)) => format!("ended with code {code}"),
             _ => "ended".into(),
         };
-        let (cell, label) = hand.unwrap_or_default();
-        let deaths = self.deaths.entry(cell.clone()).or_default();
+        let (run, label) = hand.unwrap_or_default();
+        let deaths = self.deaths.entry(run.clone()).or_default();
         *deaths += 1;
         let deaths = *deaths;
-        if cell.is_empty() && deaths >= DEATHS {
-            self.display.say(&format!("workers end before their first cell: the last {how}"));
+        if run.is_empty() && deaths >= DEATHS {
+            self.display.say(&format!("workers end before their first run: the last {how}"));
             self.failed.push(status.code().unwrap_or(1));
             return Ok(());
         }
-        if !cell.is_empty() && deaths >= DEATHS {
+        if !run.is_empty() && deaths >= DEATHS {
             let reason = format!("it has ended {deaths} workers; the last {how}");
             self.display.say(&format!("{label} is given up: {reason}"));
-            failure::give_up(self.store, &cell, &label, &reason, crate::error::GAVE_UP)?;
+            failure::give_up(self.store, &run, &label, &reason, crate::error::GAVE_UP)?;
         } else {
             let at = if label.is_empty() { String::new() } else { format!(" at {label}") };
             self.display.say(&format!("a worker{at} {how}; another goes on"));
@@ -263,10 +263,10 @@ impl<'a> Team<'a> {
         seat.ask_to_stop();
         if living.len() > 1 {
             self.display.say(&format!("the workers hold {has} of {may}: one of them ends, saved"));
-        } else if let Some((cell, label)) = &seat.hand {
+        } else if let Some((run, label)) = &seat.hand {
             let reason = format!("it needs {has}, and {may} is the memory for all workers");
             self.display.say(&format!("{label} is given up: {reason}"));
-            failure::give_up(self.store, cell, label, &reason, crate::error::GAVE_UP)?;
+            failure::give_up(self.store, run, label, &reason, crate::error::GAVE_UP)?;
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
-//! A worker: claims cells that are not done, one after the other, and writes their records.
+//! A worker: claims runs that are not done, one after the other, and writes their records.
 //!
-//! A cell is made in a scratch folder that takes the cell's name when it is whole; the state of its
-//! training lies apart (`checkpoint`). A cell that another worker has is come back to, for that worker
+//! A run is made in a scratch folder that takes the run's name when it is whole; the state of its
+//! training lies apart (`checkpoint`). A run that another worker has is come back to, for that worker
 //! may die.
 
 use std::collections::BTreeMap;
@@ -17,15 +17,15 @@ use serde::{Deserialize, Serialize};
 use crate::error::{INTERRUPTED, RunError, WRITE, exit_code};
 use crate::io::files::{create_folder, file_name, publish_folder, write_atomically, write_json, writing};
 use crate::messages::message;
-use crate::plan::cell::Cell;
-use crate::resources::context::Context;
+use crate::resources::Resources;
 use crate::store::Store;
 use crate::store::failure;
 use crate::store::lock::{Beat, Claim, SCRATCH, host};
+use crate::tasks::Run;
 use crate::tasks::execute;
 use crate::train::checkpoint::CheckpointFile;
 use crate::train::signals::StopFlag;
-use crate::train::trainer::Session;
+use crate::train::trainer::RunControl;
 use crate::workers::device;
 use crate::workers::recorder::Recorder;
 
@@ -33,14 +33,14 @@ use crate::workers::recorder::Recorder;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Message {
-    /// A cell began.
+    /// A run began.
     Started {
-        /// The cell's name.
-        cell: String,
-        /// The cell for a reader: set, method, seed.
+        /// The run's name.
+        run: String,
+        /// The run for a reader: set, method, seed.
         label: String,
     },
-    /// Steps of the cell in hand.
+    /// Steps of the run in hand.
     Stepped {
         /// Steps done.
         done: u64,
@@ -52,9 +52,9 @@ pub enum Message {
         /// [`StopFlag::beats`].
         beats: u64,
     },
-    /// The cell in hand is done.
+    /// The run in hand is done.
     Finished,
-    /// The cell in hand failed, and was given up.
+    /// The run in hand failed, and was given up.
     Failed,
 }
 
@@ -62,9 +62,9 @@ pub enum Message {
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// How often the claim is given a sign of life.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
-/// How often a cell that another worker has is come back to.
+/// How often a run that another worker has is come back to.
 const COME_BACK_EVERY: Duration = Duration::from_millis(500);
-/// After so many cells that failed a worker ends: the cause will hardly be the cells.
+/// After so many runs that failed a worker ends: the cause will hardly be the runs.
 const FAILURES: usize = 3;
 
 /// How a worker works.
@@ -72,49 +72,55 @@ const FAILURES: usize = 3;
 pub struct Settings {
     /// Compute threads, for the record.
     pub threads: u32,
-    /// How often the state of a cell is saved.
+    /// How often the state of a run is saved.
     pub checkpoint_every: Duration,
-    /// Whether to wait for cells that others have: one of them may die.
+    /// Whether to wait for runs that others have: one of them may die.
     pub wait_for_others: bool,
 }
 
 /// One worker process.
 pub struct Worker<'a> {
     store: &'a Store,
-    context: &'a mut Context,
+    resources: &'a mut Resources,
     settings: Settings,
     stop: &'a StopFlag,
     recorder: Recorder,
 }
 
 impl<'a> Worker<'a> {
-    /// A worker over the cells in `store`.
-    pub fn new(store: &'a Store, context: &'a mut Context, settings: Settings, stop: &'a StopFlag) -> Self {
-        let recorder = Recorder::new(context.device(), settings.threads);
-        Self { store, context, settings, stop, recorder }
+    /// A worker over the runs in `store`.
+    pub fn new(
+        store: &'a Store,
+        resources: &'a mut Resources,
+        settings: Settings,
+        stop: &'a StopFlag,
+    ) -> Self {
+        let recorder = Recorder::new(resources.models.device(), settings.threads);
+        Self { store, resources, settings, stop, recorder }
     }
 
-    /// Runs every cell of `cells` that is neither done nor given up, as far as others have not claimed it.
+    /// Runs every run of `runs` that is neither done nor given up, as far as others have not claimed it.
     ///
     /// # Errors
-    /// When a cell cannot run, [`RunError::Told`] after the other cells; at once when a signal asked to stop or the
+    /// When a run cannot run, [`RunError::Told`] after the other runs; at once when a signal asked to stop or the
     /// results cannot be written.
-    pub fn work(&mut self, cells: &[Cell], output: &mut dyn Write) -> Result<()> {
+    pub fn work(&mut self, runs: &[Run], output: &mut dyn Write) -> Result<()> {
         create_folder(&self.store.folder)?;
-        let mut open: Vec<(&Cell, String)> = cells.iter().map(|cell| (cell, cell.name())).collect();
+        let mut open: Vec<(&Run, String)> =
+            runs.iter().map(|run| Ok((run, run.name()?))).collect::<Result<_>>()?;
         let mut errors = Vec::new();
         loop {
             let mut elsewhere = Vec::new();
-            for (cell, name) in open {
+            for (run, name) in open {
                 self.stop.check()?;
                 if self.is_settled(&name) {
                     continue;
                 }
                 match Claim::take(self.store, &name)? {
-                    None => elsewhere.push((cell, name)),
+                    None => elsewhere.push((run, name)),
                     // Another worker may have done it since we looked.
                     Some(claim) if self.is_settled(&name) => claim.release()?,
-                    Some(claim) => errors.extend(self.run_claimed(cell, &name, claim, output)?),
+                    Some(claim) => errors.extend(self.run_claimed(run, &name, claim, output)?),
                 }
                 if errors.len() >= FAILURES {
                     break;
@@ -135,20 +141,20 @@ impl<'a> Worker<'a> {
         self.store.is_done(name) || failure::is_given_up(self.store, name)
     }
 
-    /// Runs a cell; an error of its own is written down and told, and its exit code returned.
+    /// Runs a run; an error of its own is written down and told, and its exit code returned.
     fn run_claimed(
         &mut self,
-        cell: &Cell,
+        run: &Run,
         name: &str,
         mut claim: Claim,
         output: &mut dyn Write,
     ) -> Result<Option<u8>> {
-        let label = cell.label();
-        tell(output, &Message::Started { cell: name.into(), label: label.clone() })?;
-        let result = self.run_cell(cell, name, &label, &mut claim, output);
+        let label = run.label();
+        tell(output, &Message::Started { run: name.into(), label: label.clone() })?;
+        let result = self.train_run(run, name, &label, &mut claim, output);
         match result {
             Ok(()) => tell(output, &Message::Finished)?,
-            // A signal or a disk: nothing is wrong with the cell.
+            // A signal or a disk: nothing is wrong with the run.
             Err(error) if [WRITE, INTERRUPTED].contains(&exit_code(&error)) => return Err(error),
             Err(error) => {
                 let reason = format!("{error:#}");
@@ -164,9 +170,9 @@ impl<'a> Worker<'a> {
         Ok(None)
     }
 
-    fn run_cell(
+    fn train_run(
         &mut self,
-        cell: &Cell,
+        run: &Run,
         name: &str,
         label: &str,
         claim: &mut Claim,
@@ -195,9 +201,9 @@ impl<'a> Worker<'a> {
                 claim.tell(&beat);
             }
         };
-        let result = self.fill(cell, name, &scratch, &mut progress);
+        let result = self.fill(run, name, &scratch, &mut progress);
         if result.is_err() {
-            // What is left of a cell that failed is of no use to anybody.
+            // What is left of a run that failed is of no use to anybody.
             let _ = std::fs::remove_dir_all(&scratch);
         }
         result
@@ -205,16 +211,16 @@ impl<'a> Worker<'a> {
 
     fn fill(
         &mut self,
-        cell: &Cell,
+        run: &Run,
         name: &str,
         scratch: &Path,
         progress: &mut dyn FnMut(u64, u64),
     ) -> Result<()> {
         let checkpoint = CheckpointFile::new(&self.store.folder, name, self.settings.checkpoint_every);
-        let mut session = Session { stop: self.stop, checkpoint: &checkpoint, progress };
-        let outcome = execute(cell, self.context, scratch, &mut session)?;
-        write_json(&scratch.join(CONFIGURATION_FILE), cell)?;
-        let mut record = self.recorder.record(cell, name, outcome)?;
+        let mut control = RunControl { stop: self.stop, checkpoint: &checkpoint, progress };
+        let outcome = execute(run, self.resources, scratch, &mut control)?;
+        write_json(&scratch.join(CONFIGURATION_FILE), run)?;
+        let mut record = self.recorder.record(run, name, outcome)?;
         record.files = checksums(scratch)?;
         if let Some(reason) = record.contradiction() {
             return Err(RunError::UnsoundRecord { reason }.into());
@@ -222,7 +228,7 @@ impl<'a> Worker<'a> {
         let text =
             record.to_bytes().map_err(|error| RunError::UnsoundRecord { reason: error.to_string() })?;
         write_atomically(&scratch.join(RECORD_FILE), &text)?;
-        publish_folder(scratch, &self.store.cell(name))?;
+        publish_folder(scratch, &self.store.run(name))?;
         Ok(checkpoint.remove()?)
     }
 }

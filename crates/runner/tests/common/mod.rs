@@ -27,9 +27,10 @@ profiles:
     unequal_budgets: true
     protocol:
       epochs: 2
-      warmup_epochs: 1
       batch_size: 16
-      image: {image_size: 32, resize: plain, filter: bilinear, normalisation: half}
+      classification:
+        warmup_epochs: 1
+        image: {image_size: 32, resize: plain, filter: bilinear, normalisation: half}
 ";
 
 impl Bench {
@@ -80,13 +81,13 @@ impl Bench {
         self.run(&["run", "vtab.yaml"])
     }
 
-    /// The folders of finished cells, sorted.
-    pub fn cells(&self) -> Vec<PathBuf> {
+    /// The folders of finished runs, sorted.
+    pub fn runs(&self) -> Vec<PathBuf> {
         let runs = self.path("results/runs/vtab/embedded");
         let entries = std::fs::read_dir(runs).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut cells: Vec<_> = entries.filter(|path| path.join("record.json").is_file()).collect();
-        cells.sort();
-        cells
+        let mut runs: Vec<_> = entries.filter(|path| path.join("record.json").is_file()).collect();
+        runs.sort();
+        runs
     }
 }
 
@@ -107,14 +108,14 @@ pub fn done(bench: &Bench, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What cells trained and predicted, and the course of their training.
+/// What runs trained and predicted, and the course of their training.
 pub fn adapters(bench: &Bench) -> Vec<(PathBuf, Vec<Vec<u8>>)> {
     let files = ["adapter.safetensors", "predictions.parquet", "steps.jsonl", "epochs.jsonl"];
-    let read = |cell: PathBuf| {
-        let contents = files.map(|file| std::fs::read(cell.join(file)).unwrap()).to_vec();
-        (cell.file_name().unwrap().into(), contents)
+    let read = |run: PathBuf| {
+        let contents = files.map(|file| std::fs::read(run.join(file)).unwrap()).to_vec();
+        (run.file_name().unwrap().into(), contents)
     };
-    bench.cells().into_iter().map(read).collect()
+    bench.runs().into_iter().map(read).collect()
 }
 
 /// Whether this is a whole checkpoint, and neither a half (`.<name>`) nor a log.

@@ -2,7 +2,6 @@
 //! the tokens that they teach.
 
 use std::num::NonZeroUsize;
-use std::time::Duration;
 
 use anyhow::Result;
 use backbones::checkpointing;
@@ -10,54 +9,56 @@ use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, training_batches};
 use san_core::{Error, Trainables};
 use tch::{Device, Reduction, Tensor};
 
-use crate::config::language::LanguageProtocol;
+use super::data::TrainData;
+use super::protocol::LanguageProtocol;
 use crate::models::reader::Reader;
-use crate::plan::cell::Cell;
-use crate::tasks::material::Material;
-use crate::train::trainer::{Objective, Place};
 
-/// What is learnt from: examples in tokens.
-pub(super) struct Task<'a> {
-    pub(super) cell: &'a Cell,
-    pub(super) protocol: LanguageProtocol,
-    pub(super) model: Reader,
-    pub(super) material: Material,
-    pub(super) device: Device,
+/// What a language model learns from: examples in tokens, and the batch at hand.
+pub(crate) struct Objective {
+    pub(crate) protocol: LanguageProtocol,
+    pub(crate) batch_size: usize,
+    pub(crate) seed: u64,
+    pub(crate) model: Reader,
+    pub(crate) data: TrainData,
+    pub(crate) device: Device,
+    pub(super) batch: Vec<Part>,
 }
 
 /// Examples of a step that are computed at once.
-pub(super) struct Part {
+pub(crate) struct Part {
     /// `[examples, length]`, padded on the right.
-    pub(super) tokens: Tensor,
+    pub(crate) tokens: Tensor,
     /// Places `[n]` of the flattened `[examples, length - 1]` behind which a token is predicted.
-    pub(super) places: Tensor,
-    /// What the tower saw of the examples' pictures.
-    pub(super) seen: Option<Tensor>,
+    pub(crate) places: Tensor,
+    /// What the vision tower made of the examples' pictures.
+    pub(crate) images: Option<Tensor>,
     /// Which text of an example a token belongs to `[examples, length]`, where any example is more than one.
-    pub(super) texts: Option<Tensor>,
+    pub(crate) texts: Option<Tensor>,
 }
 
-impl Objective for Task<'_> {
-    type Batch = Vec<Part>;
-
-    fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
+impl Objective {
+    /// The examples of each step of an epoch.
+    pub(super) fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
         // The mean loss over no token at all is no number, and batches are grouped by length: those whose answers the
         // cut took would meet.
-        let examples = self.material.examples.iter().enumerate().filter(|(_, example)| example.teaches());
+        let examples = self.data.examples.iter().enumerate().filter(|(_, example)| example.teaches());
         let (taught, lengths): (Vec<usize>, Vec<usize>) =
             examples.map(|(place, example)| (place, example.tokens.len())).unzip();
-        let limits = self.protocol.batch_limits(self.cell.protocol.batch_size);
-        let batches = training_batches(&lengths, limits, self.cell.seed, epoch);
+        let limits = self.protocol.batch_limits(self.batch_size);
+        let batches = training_batches(&lengths, limits, self.seed, epoch);
         batches.into_iter().map(|batch| batch.into_iter().map(|place| taught[place]).collect()).collect()
     }
 
-    fn batch(&mut self, examples: &[usize], _: Place) -> Result<Self::Batch> {
-        let at_once = self.protocol.memory.at_once.map_or(examples.len(), NonZeroUsize::get);
-        examples.chunks(at_once).map(|some| self.part(some)).collect()
+    /// Puts the examples of a step together.
+    pub(super) fn load(&mut self, examples: &[usize]) -> Result<()> {
+        let size = self.protocol.memory.micro_batch_size.map_or(examples.len(), NonZeroUsize::get);
+        self.batch = examples.chunks(size).map(|some| self.part(some)).collect::<Result<_>>()?;
+        Ok(())
     }
 
     /// The parts' mean losses and gradients, each weighted with the tokens that it predicts: those of the batch.
-    fn gradient(&self, parts: &Self::Batch, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
+    pub(super) fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
+        let parts = &self.batch;
         let predicted = |part: &Part| part.places.numel() as f64;
         let all: f64 = parts.iter().map(predicted).sum();
         let mut sum: Option<(Tensor, Tensor)> = None;
@@ -73,15 +74,11 @@ impl Objective for Task<'_> {
         }
         Ok(sum.unwrap_or_default())
     }
-
-    fn reading(&self) -> Duration {
-        Duration::ZERO // the examples are in memory, in tokens
-    }
 }
 
-impl Task<'_> {
+impl Objective {
     fn part(&self, examples: &[usize]) -> Result<Part> {
-        let rows = examples.iter().map(|&row| &self.material.examples[row]);
+        let rows = examples.iter().map(|&row| &self.data.examples[row]);
         let branched = rows.clone().any(|example| !example.branches.is_empty());
         // Padding on the right: what comes before it never looks at it, so that no mask is needed.
         let batch = PaddedBatch::new(rows, 0, PaddingSide::Right);
@@ -96,32 +93,32 @@ impl Task<'_> {
         Ok(Part {
             tokens: table(&batch.tokens)?,
             places: Tensor::f_from_slice(&places)?.f_to_device(self.device)?,
-            seen: self.material.pictures.seen(examples)?,
+            images: self.data.images.features(examples)?,
             texts: branched.then(|| table(&batch.texts)).transpose()?,
         })
     }
 
     fn gradient_of_part(&self, part: &Part, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
-        if !self.protocol.memory.recompute {
+        if !self.protocol.memory.gradient_checkpointing {
             let loss = loss(&self.model, part)?;
             let gradient = trainables.gradient(&loss)?;
             return Ok((loss, gradient));
         }
-        let embedded = self.model.embed(&part.tokens, part.seen.as_ref())?;
+        let embedded = self.model.embed(&part.tokens, part.images.as_ref())?;
         let (language, texts) = (self.model.language(), part.texts.as_ref());
-        let behind = |hidden: &Tensor| loss_behind(&self.model, hidden, part);
+        let behind = |hidden: &Tensor| loss_after(&self.model, hidden, part);
         Ok(checkpointing::gradient(language, trainables, &embedded, texts, behind)?)
     }
 }
 
 /// Mean loss of the tokens behind the places.
 pub(super) fn loss(model: &Reader, part: &Part) -> Result<Tensor, Error> {
-    let embedded = model.embed(&part.tokens, part.seen.as_ref())?;
-    loss_behind(model, &model.language().hidden(&embedded, part.texts.as_ref(), None), part)
+    let embedded = model.embed(&part.tokens, part.images.as_ref())?;
+    loss_after(model, &model.language().hidden(&embedded, part.texts.as_ref(), None), part)
 }
 
 /// The same of what the last block makes. Scores are made for the places alone: a vocabulary is wide.
-fn loss_behind(model: &Reader, hidden: &Tensor, Part { tokens, places, .. }: &Part) -> Result<Tensor, Error> {
+fn loss_after(model: &Reader, hidden: &Tensor, Part { tokens, places, .. }: &Part) -> Result<Tensor, Error> {
     let length = tokens.size()[1];
     let hidden = hidden.f_narrow(1, 0, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;
     let next = tokens.f_narrow(1, 1, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;

@@ -8,8 +8,8 @@ use backbones::Classifier;
 use data_loaders::{ImageProtocol, ImageSet, Split};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::plan::cell::Cell;
-use crate::resources::context::{Context, Features};
+use crate::resources::{FeatureCache, Features};
+use crate::tasks::Run;
 use crate::train::signals::StopFlag;
 
 /// Images in one forward pass that computes features: few, to stop soon after a signal.
@@ -71,18 +71,18 @@ impl Inputs {
         Ok(images)
     }
 
-    /// Replaces the images by what the head reads of them, computed once for all cells that share them;
+    /// Replaces the images by what the head reads of them, computed once for all runs that share them;
     /// returns the time that the computation took then.
     pub(super) fn become_features(
         &mut self,
-        cell: &Cell,
-        context: &mut Context,
+        run: &Run,
+        features: &mut FeatureCache,
         model: &Classifier,
         stop: &StopFlag,
     ) -> Result<Duration> {
         let key =
-            format!("{} {} {:?} {:?}", cell.data_checksum, cell.weights_checksum, self.split, self.protocol);
-        if let Some(known) = context.features(&key) {
+            format!("{} {} {:?} {:?}", run.data_checksum, run.weights_checksum, self.split, self.protocol);
+        if let Some(known) = features.get(&key) {
             self.features = Some(known.tensor.shallow_clone());
             self.reading += known.reading;
             return Ok(known.computing);
@@ -98,11 +98,11 @@ impl Inputs {
         let tensor = Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?;
         self.features = Some(tensor.shallow_clone());
         let computing = start.elapsed().saturating_sub(self.reading);
-        context.remember_features(key, Features { tensor, computing, reading: self.reading });
+        features.insert(key, Features { tensor, computing, reading: self.reading });
         Ok(computing)
     }
 
-    pub(super) fn scores(&self, model: &Classifier, inputs: &Tensor) -> Tensor {
+    pub(super) fn logits(&self, model: &Classifier, inputs: &Tensor) -> Tensor {
         if self.features.is_some() { model.head(inputs) } else { model.forward(inputs) }
     }
 }

@@ -1,5 +1,4 @@
-//! What a suite teaches and asks, in tokens: the part of a cell of language that differs from one kind of data to
-//! another. `rows` has rows of text, `questions` questions about pictures; `language` trains on either and reads it.
+//! What a suite teaches and asks, in tokens: the part of a language task that differs from one kind of data to another.
 
 use std::collections::BTreeMap;
 
@@ -11,25 +10,25 @@ use tch::Tensor;
 
 use crate::error::RunError;
 
-/// What is trained on, and what is read.
-pub(super) struct Material {
+/// What is trained on, and what is evaluated.
+pub(crate) struct TrainData {
     /// The training examples of all sets together.
-    pub(super) examples: Vec<Example>,
+    pub(crate) examples: Vec<Example>,
     /// What the cut to the protocol's length cost.
-    pub(super) truncation: Truncation,
+    pub(crate) truncation: Truncation,
     /// What stands in the examples besides tokens, by their places.
-    pub(super) pictures: Box<dyn Pictures>,
-    /// What is read: one for each set, or one that they share.
-    pub(super) exams: Vec<Box<dyn Exam>>,
+    pub(crate) images: Box<dyn ImageFeatures>,
+    /// What is evaluated: one for each set, or one that they share.
+    pub(crate) eval_sets: Vec<Box<dyn EvalSet>>,
 }
 
-impl Material {
-    /// Refuses a text that is longer than the model's context, answers of `new_tokens` included, and examples of which
+impl TrainData {
+    /// Refuses a text that is longer than the model's context, answers of `max_new_tokens` included, and examples of which
     /// none teaches anything.
     ///
     /// # Errors
     /// With the place of the first one.
-    pub(super) fn fits(&self, model: &str, context: i64, new_tokens: i64) -> Result<(), RunError> {
+    pub(crate) fn fits(&self, model: &str, context: i64, max_new_tokens: i64) -> Result<(), RunError> {
         let fits = |what: String, tokens: usize| -> Result<(), RunError> {
             match i64::try_from(tokens) {
                 Ok(length) if length <= context => Ok(()),
@@ -42,10 +41,10 @@ impl Material {
         if !self.examples.is_empty() && !self.examples.iter().any(Example::teaches) {
             return Err(RunError::NothingTaught { examples: self.examples.len() });
         }
-        for exam in &self.exams {
-            let room = usize::try_from(exam.new_tokens(new_tokens)).unwrap_or(0);
-            for (prompt, row) in exam.prompts().iter().zip(1..) {
-                let what = format!("row {row} of {}, room for its answer included,", exam.dataset().name);
+        for eval_set in &self.eval_sets {
+            let room = usize::try_from(eval_set.max_new_tokens(max_new_tokens)).unwrap_or(0);
+            for (prompt, row) in eval_set.prompts().iter().zip(1..) {
+                let what = format!("row {row} of {}, room for its answer included,", eval_set.dataset().name);
                 fits(what, prompt.len() + room)?;
             }
         }
@@ -53,28 +52,31 @@ impl Material {
     }
 }
 
-/// What a tower saw of the pictures that belong to examples, or to prompts.
-pub(super) trait Pictures {
+/// What a vision tower made of the pictures that belong to examples, or to prompts.
+pub(crate) trait ImageFeatures {
     /// Tokens `[pictures, tokens, width]` of the pictures in these examples, in order; none where there are none.
     ///
     /// # Errors
     /// When libtorch fails.
-    fn seen(&self, examples: &[usize]) -> Result<Option<Tensor>>;
+    fn features(&self, examples: &[usize]) -> Result<Option<Tensor>>;
 }
 
 /// No pictures.
-pub(super) struct Blind;
+pub(crate) struct NoImages;
 
-impl Pictures for Blind {
-    fn seen(&self, _: &[usize]) -> Result<Option<Tensor>> {
+impl ImageFeatures for NoImages {
+    fn features(&self, _: &[usize]) -> Result<Option<Tensor>> {
         Ok(None)
     }
 }
 
 /// The questions of one set: prompts, and how answers to them are judged.
-pub(super) trait Exam {
+pub(crate) trait EvalSet {
     /// The set; what was trained on is counted elsewhere.
     fn dataset(&self) -> &Dataset;
+
+    /// What its score is.
+    fn metric(&self) -> &'static str;
 
     /// Name of the set in names of files.
     fn file_stem(&self) -> &str;
@@ -83,10 +85,10 @@ pub(super) trait Exam {
     fn prompts(&self) -> &[Vec<i64>];
 
     /// The pictures of the prompts.
-    fn pictures(&self) -> &dyn Pictures;
+    fn images(&self) -> &dyn ImageFeatures;
 
     /// The most tokens of an answer, where the protocol allows `most`: fewer where the set has a rule of its own.
-    fn new_tokens(&self, most: i64) -> i64 {
+    fn max_new_tokens(&self, most: i64) -> i64 {
         most
     }
 
@@ -109,12 +111,12 @@ pub(super) trait Exam {
     }
 
     /// Judges an answer to each prompt.
-    fn judge(&self, answers: &[Answer]) -> Judged;
+    fn judge(&self, answers: &[Answer]) -> EvalJudgement;
 }
 
 /// What was found for a prompt.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// A text.
     Text(String),
     /// One of the answers that the question offers; none where none is the likeliest.
@@ -123,7 +125,7 @@ pub(super) enum Answer {
 
 impl Answer {
     /// The words of it; empty where there are none.
-    pub(super) fn words(&self) -> &str {
+    pub(crate) fn words(&self) -> &str {
         match self {
             Self::Text(text) => text,
             Self::Option(option) => option.as_deref().unwrap_or_default(),
@@ -132,15 +134,15 @@ impl Answer {
 }
 
 /// What the answers to a set's questions were worth.
-pub(super) struct Judged {
+pub(crate) struct EvalJudgement {
     /// In [0, 1]; none as long as a server knows the answers.
-    pub(super) accuracy: Option<f64>,
+    pub(crate) score: Option<f64>,
     /// Share of the texts without an answer.
-    pub(super) no_answer: f64,
+    pub(crate) no_answer: f64,
     /// Further numbers by name.
-    pub(super) further: BTreeMap<String, f64>,
+    pub(crate) further: BTreeMap<String, f64>,
     /// Of each question a number of its right answer, and that of the one given; -1 for none.
-    pub(super) labels: Vec<i64>,
+    pub(crate) labels: Vec<i64>,
     /// See `labels`.
-    pub(super) predicted: Vec<i64>,
+    pub(crate) predicted: Vec<i64>,
 }

@@ -1,0 +1,64 @@
+//! A vision backbone in memory: bundled, random, or from its folder under `SAN_WEIGHTS`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use backbones::Architecture;
+use backbones::registry::{self, Origin};
+use backbones::weights::{self, Checkpoint};
+use san_core::{Layout, Weights};
+use tch::Device;
+
+/// The seed of a backbone with random weights.
+pub(crate) const RANDOM_WEIGHTS_SEED: u64 = 0;
+/// What marks one.
+pub(crate) const RANDOM: &str = "@random";
+
+/// A backbone with its frozen weights.
+#[derive(Debug)]
+pub struct LoadedBackbone {
+    /// The configuration at the protocol's image size.
+    pub architecture: Box<dyn Architecture>,
+    /// Tensors, sites and norms.
+    pub layout: Layout,
+    /// The frozen weights, on the device.
+    pub weights: Weights,
+    /// blake3 of the file, or `random:<seed>`.
+    pub checksum: String,
+}
+
+impl LoadedBackbone {
+    /// The backbone of that name for images of `image_size` pixels; its file lies under `root`.
+    ///
+    /// # Errors
+    /// When it is unknown, or its weights are missing or do not fit.
+    pub fn load(name: &str, image_size: u32, root: Option<&Path>, device: Device) -> Result<Self> {
+        let published = name.strip_suffix(RANDOM).unwrap_or(name);
+        let entry = registry::find(published)?;
+        let architecture = entry.architecture.at_image_size(i64::from(image_size))?;
+        let layout = architecture.layout(name);
+        let checkpoint = if name.ends_with(RANDOM) {
+            Checkpoint {
+                weights: Weights::random(&layout, RANDOM_WEIGHTS_SEED)?,
+                checksum: format!("random:{RANDOM_WEIGHTS_SEED}"),
+            }
+        } else {
+            match entry.origin {
+                Origin::Bundled(bytes) => {
+                    let path = PathBuf::from(format!("assets/{published}.safetensors"));
+                    weights::parse(bytes, &path, &*architecture, &layout)?
+                }
+                Origin::File => weights::read(&weights_file(published, root)?, &*architecture, &layout)?,
+            }
+        };
+        let weights = checkpoint.weights.to_device(device).context("moving the weights to the device")?;
+        Ok(Self { architecture, layout, weights, checksum: checkpoint.checksum })
+    }
+}
+
+fn weights_file(name: &str, root: Option<&Path>) -> Result<PathBuf, san_core::Error> {
+    let missing = |place: String| san_core::Error::MissingWeights { backbone: name.into(), place };
+    let root = root.ok_or_else(|| missing("SAN_WEIGHTS, which is not set".into()))?;
+    let file = root.join(name).join("model.safetensors");
+    if file.is_file() { Ok(file) } else { Err(missing(file.display().to_string())) }
+}

@@ -1,0 +1,51 @@
+//! The frozen model that a run starts from, whatever it reads.
+
+use std::rc::Rc;
+
+use san_core::{Layout, Weights};
+
+use crate::models::backbone::LoadedBackbone;
+use crate::models::language::LoadedLanguageModel;
+
+/// A frozen model.
+#[derive(Debug, Clone)]
+pub enum BaseModel {
+    /// From images to features.
+    Vision(Rc<LoadedBackbone>),
+    /// A language model, with a vision tower before it where it reads pictures.
+    Language(Rc<LoadedLanguageModel>),
+}
+
+impl BaseModel {
+    /// Tensors, sites and norms that a method sees.
+    pub fn layout(&self) -> &Layout {
+        match self {
+            Self::Vision(model) => &model.layout,
+            Self::Language(model) => &model.layout,
+        }
+    }
+
+    /// Their frozen weights, on the device.
+    pub fn weights(&self) -> &Weights {
+        match self {
+            Self::Vision(model) => &model.weights,
+            Self::Language(model) => &model.weights,
+        }
+    }
+
+    /// blake3 of the files, or `random:<seed>`.
+    pub fn checksum(&self) -> &str {
+        match self {
+            Self::Vision(model) => &model.checksum,
+            Self::Language(model) => &model.checksum,
+        }
+    }
+
+    /// The configuration in its publisher's terms.
+    pub fn published_config(&self) -> serde_json::Value {
+        match self {
+            Self::Vision(model) => model.architecture.published_config(),
+            Self::Language(model) => model.architecture.published_config(),
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Data sets that are open: the last few, because runs come set by set.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+use data_loaders::text::TextSet;
+use data_loaders::vl::QuestionSuite;
+use data_loaders::{FileHashes, ImageSet, dataset};
+
+use crate::error::RunError;
+use crate::resources::DataSource;
+use crate::resources::synthetic_checksums::SyntheticChecksums;
+
+/// Name of the file in the results folder that keeps hashes of pictures.
+const FILE_HASHES: &str = ".file-hashes";
+/// Image sets that stay open.
+const OPEN: usize = 2;
+
+/// Data sets, opened once.
+pub struct DataSets {
+    root: Option<PathBuf>,
+    images: HashMap<String, Arc<ImageSet>>,
+    texts: Option<(String, Vec<Rc<TextSet>>)>,
+    questions: Option<(String, Rc<QuestionSuite>)>,
+    synthetic_checksums: Option<SyntheticChecksums>,
+    hashes: FileHashes,
+}
+
+impl DataSets {
+    pub(super) fn new(root: Option<PathBuf>) -> Self {
+        Self {
+            root,
+            images: HashMap::new(),
+            texts: None,
+            questions: None,
+            synthetic_checksums: None,
+            hashes: FileHashes::default(),
+        }
+    }
+
+    pub(super) fn keeping_checksums(self, results: &Path, trusted: bool) -> Self {
+        let kept =
+            if trusted { SyntheticChecksums::open(results) } else { SyntheticChecksums::empty(results) };
+        Self { synthetic_checksums: Some(kept), ..self }.keeping_file_hashes(results)
+    }
+
+    pub(super) fn keeping_file_hashes(self, results: &Path) -> Self {
+        Self { hashes: FileHashes::kept_in(results.join(FILE_HASHES)), ..self }
+    }
+
+    /// Opens or draws a set of images.
+    ///
+    /// # Errors
+    /// When the set is unknown, its folder is missing, or its lists are wrong.
+    pub fn images(&mut self, name: &str, source: &DataSource, image_size: u32) -> Result<Arc<ImageSet>> {
+        let key = format!("{name} {source:?} {image_size}");
+        if let Some(set) = self.images.get(&key) {
+            return Ok(set.clone());
+        }
+        let entry = dataset(name)?;
+        let set = match source {
+            DataSource::Drawn(counts) => ImageSet::draw(entry, *counts, image_size)?,
+            DataSource::Files(folder) => ImageSet::open(entry, &self.folder(name)?.join(folder))?,
+            _ => bail!("`{name}` holds images: `data` must be `drawn` or `files`"),
+        };
+        if self.images.len() >= OPEN {
+            self.images.clear();
+        }
+        let set = Arc::new(set);
+        self.images.insert(key, set.clone());
+        Ok(set)
+    }
+
+    /// The checksum of a set that [`Self::images`] gave; a synthetic set is drawn for it only where it is not kept.
+    pub fn images_checksum(&mut self, set: &ImageSet, image_size: u32) -> String {
+        match &mut self.synthetic_checksums {
+            Some(kept) if set.is_drawn() => kept.of(set, image_size),
+            _ => set.checksum().to_owned(),
+        }
+    }
+
+    /// Opens or writes the sets of a suite of texts, in the order of `names`; the last suite stays open.
+    ///
+    /// # Errors
+    /// When a set is unknown, its folder is missing, or a row is wrong.
+    pub fn texts(&mut self, names: &[String], source: &DataSource) -> Result<Vec<Rc<TextSet>>> {
+        let key = format!("{names:?} {source:?}");
+        if let Some((known, sets)) = &self.texts
+            && *known == key
+        {
+            return Ok(sets.clone());
+        }
+        let open = |name: &String| -> Result<Rc<TextSet>> {
+            let entry = dataset(name)?;
+            Ok(Rc::new(match source {
+                DataSource::Drawn(counts) => TextSet::draw(entry, *counts)?,
+                DataSource::Rows { folder, source } => {
+                    TextSet::open(entry, &self.folder(name)?.join(folder), source)?
+                }
+                _ => bail!("`{name}` holds rows: `data` must be `drawn` or `rows`"),
+            }))
+        };
+        let sets = names.iter().map(open).collect::<Result<Vec<_>>>()?;
+        self.texts = Some((key, sets.clone()));
+        Ok(sets)
+    }
+
+    /// Opens or draws the sets of a suite of questions, in the order of `names`; the last suite stays open.
+    ///
+    /// # Errors
+    /// When a set is unknown, its folder is missing, or an entry is wrong.
+    pub fn questions(
+        &mut self,
+        names: &[String],
+        source: &DataSource,
+        image_size: u32,
+    ) -> Result<Rc<QuestionSuite>> {
+        let key = format!("{names:?} {source:?} {image_size}");
+        if let Some((known, suite)) = &self.questions
+            && *known == key
+        {
+            return Ok(suite.clone());
+        }
+        let entries = names.iter().map(|name| dataset(name)).collect::<Result<Vec<_>, _>>()?;
+        let suite = match source {
+            DataSource::Drawn(counts) => QuestionSuite::draw(&entries, *counts, image_size)?,
+            DataSource::Questions { folder, source } => {
+                let root = self.folder(&names.join(", "))?.join(folder);
+                QuestionSuite::open(&entries, &root, source, &self.hashes)?
+            }
+            _ => bail!("{} hold questions: `data` must be `drawn` or `questions`", names.join(", ")),
+        };
+        let suite = Rc::new(suite);
+        self.questions = Some((key, suite.clone()));
+        Ok(suite)
+    }
+
+    fn folder(&self, set: &str) -> Result<&Path, RunError> {
+        self.root.as_deref().ok_or_else(|| RunError::Missing {
+            what: format!("data set `{set}`"),
+            reason: "set SAN_DATA to the folder that holds the data".into(),
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! Models that are loaded: vision backbones by name and image size, and the last language model.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use anyhow::Result;
+use backbones::registry;
+use backbones::weights::Target;
+use tch::{Device, Kind};
+
+use crate::models::backbone::RANDOM;
+use crate::models::{LoadedBackbone, LoadedLanguageModel};
+
+/// Models, loaded once.
+#[derive(Debug)]
+pub struct Models {
+    root: Option<PathBuf>,
+    device: Device,
+    backbones: HashMap<(String, u32), Rc<LoadedBackbone>>,
+    language: Option<(String, Rc<LoadedLanguageModel>)>,
+}
+
+impl Models {
+    pub(super) fn new(root: Option<PathBuf>, device: Device) -> Self {
+        Self { root, device, backbones: HashMap::new(), language: None }
+    }
+
+    /// Where weights are kept.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// A vision backbone with its weights on the device.
+    ///
+    /// # Errors
+    /// When it is unknown, or its weights are missing or do not fit.
+    pub fn backbone(&mut self, name: &str, image_size: u32) -> Result<Rc<LoadedBackbone>> {
+        let key = (name.to_owned(), image_size);
+        if let Some(backbone) = self.backbones.get(&key) {
+            return Ok(backbone.clone());
+        }
+        let backbone = LoadedBackbone::load(name, image_size, self.root.as_deref(), self.device)?;
+        let backbone = Rc::new(backbone);
+        self.backbones.insert(key, backbone.clone());
+        Ok(backbone)
+    }
+
+    /// A language model whose frozen matrices are of `kind`, its weights on the device; the last one stays loaded.
+    ///
+    /// # Errors
+    /// When it is unknown, or its files are missing or do not fit.
+    pub fn language(&mut self, name: &str, kind: Kind) -> Result<Rc<LoadedLanguageModel>> {
+        self.kept(format!("{name} {kind:?}"), |models| {
+            LoadedLanguageModel::read(name, models.root.as_deref(), Target { kind, device: models.device })
+        })
+    }
+
+    /// A language model with a vision tower for pictures of `image_size` pixels: a bundled LLaVA, a published one in its
+    /// folder, or `<tower>+<language model>`, whose projector has its first values until `san align` was run.
+    ///
+    /// # Errors
+    /// When it is unknown, or its files are missing or do not fit.
+    pub fn llava(&mut self, name: &str, image_size: u32, kind: Kind) -> Result<Rc<LoadedLanguageModel>> {
+        self.kept(format!("{name} {image_size} {kind:?}"), |models| models.load_llava(name, image_size, kind))
+    }
+
+    fn kept(
+        &mut self,
+        key: String,
+        load: impl FnOnce(&mut Self) -> Result<LoadedLanguageModel>,
+    ) -> Result<Rc<LoadedLanguageModel>> {
+        if let Some((known, model)) = &self.language
+            && *known == key
+        {
+            return Ok(model.clone());
+        }
+        let model = Rc::new(load(self)?);
+        self.language = Some((key, model.clone()));
+        Ok(model)
+    }
+
+    fn load_llava(&mut self, name: &str, image_size: u32, kind: Kind) -> Result<LoadedLanguageModel> {
+        let target = Target { kind, device: self.device };
+        let published = name.strip_suffix(RANDOM).unwrap_or(name);
+        let language = |models: &Self, name| LoadedLanguageModel::read(name, models.root.as_deref(), target);
+        let mut model = if let Some((_, files)) = registry::bundled_llava(published) {
+            let tower = self.backbone(files.tower, image_size)?;
+            LoadedLanguageModel::bundled_llava(published, &tower, language(self, files.language)?, target)?
+        } else if let Some((tower, language_name)) = published.split_once('+') {
+            let tower = self.backbone(tower, image_size)?;
+            let language = language(self, language_name)?;
+            let projector = self.projector_file(published).ok().filter(|path| path.is_file());
+            LoadedLanguageModel::joined_llava(published, &tower, language, projector.as_deref(), target)?
+        } else {
+            LoadedLanguageModel::read_llava(published, self.root.as_deref(), target, image_size)?
+        };
+        if name.ends_with(RANDOM) {
+            model.forget(name)?;
+        }
+        Ok(model)
+    }
+
+    /// Where the aligned projector of `<tower>+<language model>` lies, there or not.
+    ///
+    /// # Errors
+    /// Without `SAN_WEIGHTS`.
+    pub fn projector_file(&self, name: &str) -> Result<PathBuf, san_core::Error> {
+        let missing = || san_core::Error::MissingWeights {
+            backbone: name.into(),
+            place: "SAN_WEIGHTS, which is not set".into(),
+        };
+        Ok(self.root.as_deref().ok_or_else(missing)?.join(name).join("projector.safetensors"))
+    }
+}

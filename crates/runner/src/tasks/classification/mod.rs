@@ -1,0 +1,372 @@
+//! Classification: images and their classes, a trained head on a tuned vision backbone.
+
+mod inputs;
+mod part_accuracies;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use backbones::Classifier;
+use data_loaders::{Augmentation, BatchStep, ImageProtocol, Loader, LoaderRecipe};
+use report::record::Dataset;
+use san_core::random::permutation;
+use san_core::train::schedule::Cosine;
+use san_core::{Error, Trainables};
+use serde::{Deserialize, Serialize};
+use tch::{Device, Reduction, Tensor, no_grad};
+
+use self::inputs::Inputs;
+use self::part_accuracies::Parts;
+use crate::error::RunError;
+use crate::io::predictions;
+use crate::models::{BaseModel, LoadedBackbone};
+use crate::resources::{DataSets, DataSource, FeatureCache, Models, Resources};
+use crate::tasks::{
+    EvalScores, PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData, dataset, splits,
+};
+use crate::train::log::EpochReading;
+use crate::train::signals::StopFlag;
+use crate::train::trainer::{Place, TrainTask, is_finite};
+
+/// Images in one forward pass of an evaluation.
+const EVALUATION_BATCH: usize = 256;
+/// Images on which merged and unmerged logits are compared.
+const MERGE_CHECK: usize = 32;
+/// What the score is.
+const METRIC: &str = "top-1 accuracy";
+
+/// The protocol of classification.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Classification {
+    /// How an image becomes the model's input.
+    pub image: ImageProtocol,
+    /// Epochs of linear warm-up; the rate then falls along half a cosine.
+    #[serde(default)]
+    pub warmup_epochs: u64,
+    /// Stochastic depth: the probability, below 1, that the last block's branches are left out of a training pass; it
+    /// grows linearly from the first block's 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drop_path: f64,
+    /// Whether the test split is evaluated after each epoch, for the peers' test-selected number next to the table's;
+    /// nothing is chosen by it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub test_selected: bool,
+    /// Whether a SAN model is also evaluated after each epoch with its parts alone: neuron, synapse, head.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub part_accuracies: bool,
+    /// Random changes of training images; none where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub augmentation: Option<Augmentation>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+fn is_zero(value: &f64) -> bool {
+    *value == 0.0
+}
+
+impl Task for Classification {
+    fn name(&self) -> &'static str {
+        "classification"
+    }
+
+    fn check(&self, epochs: u64) -> Result<(), String> {
+        if !(0.0..1.0).contains(&self.drop_path) {
+            return Err("`drop_path` must be 0 or more and below 1".into());
+        }
+        if self.warmup_epochs >= epochs {
+            return Err("`warmup_epochs` must be below `epochs`".into());
+        }
+        let augmentation = self.augmentation.as_ref().map_or(Ok(()), Augmentation::check);
+        augmentation.map_err(|reason| format!("augmentation: {reason}"))
+    }
+
+    fn units(&self, _: &str, sets: &[String]) -> Vec<Unit> {
+        sets.iter().map(|set| Unit { set: set.clone(), sets: Vec::new() }).collect()
+    }
+
+    fn describe(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<UnitData> {
+        let size = self.image.image_size;
+        let set = data.images(&unit.set, source, size)?;
+        let checksum = data.images_checksum(&set, size);
+        let row = SetRow { name: set.name().to_owned(), counts: set.counts(), classes: Some(set.classes()) };
+        Ok(UnitData { checksum, sets: vec![row] })
+    }
+
+    fn check_samples(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<()> {
+        Ok(data.images(&unit.set, source, self.image.image_size)?.check_images()?)
+    }
+
+    fn base_model(&self, name: &str, models: &mut Models) -> Result<BaseModel> {
+        Ok(BaseModel::Vision(models.backbone(name, self.image.image_size)?))
+    }
+
+    fn classes(&self, run: &Run, data: &mut DataSets) -> Result<i64> {
+        Ok(data.images(&run.set, &run.data, self.image.image_size)?.classes().into())
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        run: &'a Run,
+        tuned: &Tuned<'_>,
+        resources: &mut Resources,
+    ) -> Result<Box<dyn PreparedTask + 'a>> {
+        let set = resources.data.images(&run.set, &run.data, self.image.image_size)?;
+        if set.checksum() != run.data_checksum {
+            return Err(RunError::Changed { set: run.set.clone() }.into());
+        }
+        tuned.adapters.stochastic_depth.set_rate(self.drop_path);
+        let model = classifier(tuned, tuned.adapters)?;
+        let (train, test) = splits(run.stage);
+        let inputs = |split| Inputs::new(set.clone(), split, self.image, tuned.device);
+        Ok(Box::new(Prepared {
+            protocol: self,
+            run,
+            parts: if self.part_accuracies { Parts::of(tuned)? } else { None },
+            model,
+            inputs: inputs(train),
+            test_inputs: inputs(test),
+            loader: None,
+            batch: None,
+            times: Times::default(),
+        }))
+    }
+}
+
+/// The classifier over a tuned backbone, `adapters` in it.
+fn classifier(tuned: &Tuned<'_>, adapters: &san_core::Attachment) -> Result<Classifier> {
+    let LoadedBackbone { architecture, layout, weights, .. } = backbone_of(tuned.base)?;
+    Ok(Classifier::new(&**architecture, layout, weights, adapters, tuned.trainables)?)
+}
+
+fn backbone_of(base: &BaseModel) -> Result<&LoadedBackbone> {
+    match base {
+        BaseModel::Vision(backbone) => Ok(backbone),
+        BaseModel::Language(_) => anyhow::bail!("classification needs a vision backbone"),
+    }
+}
+
+/// Classification with the data and the model of one run.
+struct Prepared<'a> {
+    protocol: &'a Classification,
+    run: &'a Run,
+    model: Classifier,
+    inputs: Inputs,
+    test_inputs: Inputs,
+    /// What makes the batches of images, and the step whose batch comes next.
+    loader: Option<(Loader, u64)>,
+    /// Of the step at hand.
+    batch: Option<(Tensor, Targets)>,
+    /// Models over the same trained tensors that are evaluated after each epoch, where the protocol asks.
+    parts: Option<Parts>,
+    times: Times,
+}
+
+/// What the logits of a batch should be.
+enum Targets {
+    /// Classes `[n]`.
+    Classes(Tensor),
+    /// The share of each class, `[n, classes]`.
+    Shares(Tensor),
+}
+
+impl Targets {
+    fn loss(&self, logits: &Tensor) -> Result<Tensor> {
+        Ok(match self {
+            Self::Classes(classes) => logits.cross_entropy_for_logits(classes),
+            Self::Shares(shares) => {
+                logits.f_cross_entropy_loss(shares, None::<Tensor>, Reduction::Mean, -100, 0.0)?
+            }
+        })
+    }
+}
+
+impl TrainTask for Prepared<'_> {
+    fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
+        steps(self.run, self.inputs.len(), epoch)
+    }
+
+    fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Box<dyn Fn(u64) -> f64> {
+        let warmup = usize::try_from(self.protocol.warmup_epochs).unwrap_or(usize::MAX);
+        let schedule = Cosine {
+            base: learning_rate,
+            warmup_start: learning_rate * 0.1,
+            warmup_steps: steps.iter().take(warmup).sum(),
+            floor: 1e-8,
+            steps: steps.iter().sum(),
+        };
+        Box::new(move |step| schedule.rate(step))
+    }
+
+    fn load(&mut self, examples: &[usize], place: Place) -> Result<()> {
+        if self.inputs.features.is_some() {
+            let (inputs, labels) = self.inputs.batch(examples)?;
+            self.batch = Some((inputs, Targets::Classes(labels)));
+            return Ok(());
+        }
+        let start = Instant::now();
+        let batch = self.loaded(place)?;
+        let device = self.inputs.device;
+        let size = i64::from(self.inputs.protocol.image_size);
+        let images = Tensor::from_slice(&batch.pixels).f_view([-1, 3, size, size])?.f_to_device(device)?;
+        let targets = if let Some(shares) = &batch.targets {
+            let count = i64::try_from(batch.labels.len())?;
+            Targets::Shares(Tensor::from_slice(shares).f_view([count, -1])?.f_to_device(device)?)
+        } else {
+            let labels: Vec<i64> = batch.labels.iter().map(|&label| i64::from(label)).collect();
+            Targets::Classes(Tensor::from_slice(&labels).f_to_device(device)?)
+        };
+        if let Some((loader, _)) = &self.loader {
+            loader.reuse(batch);
+        }
+        self.inputs.reading += start.elapsed();
+        self.batch = Some((images, targets));
+        Ok(())
+    }
+
+    fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
+        let (inputs, targets) = self.batch.as_ref().context("no batch was loaded")?;
+        let loss = targets.loss(&self.inputs.logits(&self.model, inputs))?;
+        let gradient = trainables.gradient(&loss)?;
+        Ok((loss, gradient))
+    }
+
+    fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochReading> {
+        let mut reading = EpochReading::default();
+        if !(self.protocol.test_selected || self.parts.is_some()) {
+            return Ok(reading);
+        }
+        let Self { model, parts, test_inputs, times, .. } = self;
+        let mut accuracy = |model: &Classifier| -> Result<Option<f64>> {
+            let predictions = predict(model, test_inputs, &mut times.evaluation, stop)?;
+            Ok(predictions.map(|predictions| test_inputs.accuracy(&predictions)))
+        };
+        reading.test_accuracy = accuracy(model)?;
+        reading.readings = parts.as_ref().map_or(Ok(None), |parts| parts.accuracies(&mut accuracy))?;
+        Ok(reading)
+    }
+
+    /// The time that the steps waited for their data; what was made meanwhile costs nothing here.
+    fn data_wait(&self) -> Duration {
+        self.inputs.reading
+    }
+}
+
+/// The images of each step of an epoch.
+fn steps(run: &Run, images: usize, epoch: u64) -> Vec<Vec<usize>> {
+    let order = permutation(run.seed, &format!("order of epoch {epoch}"), images);
+    order.chunks(run.protocol.batch_size).map(<[usize]>::to_vec).collect()
+}
+
+impl Prepared<'_> {
+    /// The batch of a step, made ahead where the last one was that of the step before.
+    fn loaded(&mut self, place: Place) -> Result<data_loaders::Batch> {
+        let mut loader = match self.loader.take() {
+            Some((loader, next)) if next == place.step => loader,
+            _ => self.start_loader(place)?,
+        };
+        let batch = loader.next().context("the loader has no batch left")??;
+        self.loader = Some((loader, place.step + 1));
+        Ok(batch)
+    }
+
+    /// A loader of all steps from a place on.
+    fn start_loader(&self, place: Place) -> Result<Loader> {
+        let Inputs { set, split, protocol, .. } = &self.inputs;
+        let augmentation = self.protocol.augmentation.map(|augmentation| (augmentation, self.run.seed));
+        let recipe = LoaderRecipe { split: *split, protocol: *protocol, augmentation, threads: 0 };
+        let (run, images) = (self.run.clone(), self.inputs.len());
+        let steps_per_epoch = images.div_ceil(run.protocol.batch_size) as u64;
+        let done = usize::try_from(place.step - place.epoch * steps_per_epoch)?;
+        let all = (place.epoch..run.protocol.epochs).flat_map(move |epoch| {
+            let numbered = (epoch * steps_per_epoch..).zip(steps(&run, images, epoch));
+            numbered.map(move |(step, indices)| BatchStep { epoch, step, indices })
+        });
+        Ok(Loader::start(Arc::clone(set), recipe, all.skip(done))?)
+    }
+
+    /// Largest difference between the logits of the tuned and of the merged model on a few images.
+    fn merge_difference(&mut self, tuned: &Tuned<'_>) -> Result<Option<f64>> {
+        let Some(merged) = tuned.merged()? else { return Ok(None) };
+        let LoadedBackbone { architecture, layout, .. } = backbone_of(tuned.base)?;
+        let plain = Classifier::merged(&**architecture, layout, &merged)?;
+        let few: Vec<usize> = (0..self.test_inputs.len().min(MERGE_CHECK)).collect();
+        let (inputs, _) = self.test_inputs.batch(&few)?;
+        let images = self.test_inputs.images(&few)?;
+        let difference = no_grad(|| plain.forward(&images) - self.test_inputs.logits(&self.model, &inputs));
+        let difference = f64::try_from(difference.abs().max())?;
+        if difference.is_finite() {
+            Ok(Some(difference))
+        } else {
+            Err(Error::NotFinite { what: "a logit" }.into())
+        }
+    }
+}
+
+impl PreparedTask for Prepared<'_> {
+    fn before_training(
+        &mut self,
+        tuned: &Tuned<'_>,
+        features: &mut FeatureCache,
+        stop: &StopFlag,
+    ) -> Result<()> {
+        // Features of images that change from epoch to epoch cannot be computed once.
+        if tuned.method.features_are_frozen() && self.protocol.augmentation.is_none() {
+            let Self { run, model, inputs, test_inputs, times, .. } = self;
+            times.preparation += inputs.become_features(run, features, model, stop)?;
+            times.evaluation += test_inputs.become_features(run, features, model, stop)?;
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self, tuned: &Tuned<'_>, folder: &Path, stop: &StopFlag) -> Result<EvalScores> {
+        let merge_difference = self.merge_difference(tuned)?;
+        let Self { model, test_inputs, times, .. } = self;
+        let predictions = predict(model, test_inputs, &mut times.evaluation, stop)?
+            .ok_or(Error::NotFinite { what: "a logit" })?;
+        let labels: Vec<i64> = test_inputs.labels().iter().map(|&label| label.into()).collect();
+        predictions::write(&folder.join(predictions::FILE), &labels, &predictions)?;
+        Ok(EvalScores {
+            score: Some(test_inputs.accuracy(&predictions)),
+            metric: METRIC.into(),
+            merge_difference,
+            ..EvalScores::default()
+        })
+    }
+
+    fn dataset(&self, _: Option<&EvalScores>) -> Result<Dataset> {
+        let set = &self.test_inputs.set;
+        let dataset =
+            dataset(&self.run.set_label(), set.entry(), self.test_inputs.len(), &self.run.data_checksum)?;
+        Ok(Dataset { classes: set.classes(), train: u32::try_from(self.inputs.len())?, ..dataset })
+    }
+
+    fn times(&self) -> Times {
+        Times { reading: self.inputs.reading + self.test_inputs.reading, ..self.times }
+    }
+}
+
+/// The predicted class of every image of the split, the last partial batch included; none where a logit is not finite:
+/// the first class would then be predicted, and earn its share.
+fn predict(
+    model: &Classifier,
+    inputs: &mut Inputs,
+    time: &mut Duration,
+    stop: &StopFlag,
+) -> Result<Option<Vec<i64>>> {
+    let indices: Vec<usize> = (0..inputs.len()).collect();
+    let mut predictions = Vec::with_capacity(indices.len());
+    let mut finite = true;
+    for batch in indices.chunks(EVALUATION_BATCH) {
+        stop.check()?;
+        let (images, _) = inputs.batch(batch)?;
+        let start = Instant::now();
+        let logits = no_grad(|| inputs.logits(model, &images));
+        finite = finite && is_finite(&logits)?;
+        predictions.extend(Vec::<i64>::try_from(logits.f_argmax(1, false)?.f_to_device(Device::Cpu)?)?);
+        *time += start.elapsed();
+    }
+    Ok(finite.then_some(predictions))
+}

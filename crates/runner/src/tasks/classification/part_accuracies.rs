@@ -1,0 +1,52 @@
+//! One trained SAN, evaluated in parts: gammas on features alone, on the next weights alone, and the head on the frozen
+//! backbone. The authors' code logs these next to the whole.
+
+use anyhow::Result;
+use backbones::Classifier;
+use san_core::{Attachment, methods};
+use serde_json::Value;
+
+use super::classifier;
+use crate::tasks::Tuned;
+use crate::train::log::PartAccuracies;
+
+/// Models over the same trained tensors.
+pub(super) struct Parts {
+    nt: Classifier,
+    sp: Classifier,
+    head: Classifier,
+}
+
+impl Parts {
+    /// The parts of SAN in both modes; none of any other method.
+    pub(super) fn of(tuned: &Tuned<'_>) -> Result<Option<Self>> {
+        let Value::Object(options) = tuned.method.options() else { return Ok(None) };
+        if tuned.method.name() != "san" || options["mode"] != "both" {
+            return Ok(None);
+        }
+        let in_mode = |mode: &str| -> Result<Classifier> {
+            let mut options = options.clone();
+            options.insert("mode".into(), mode.into());
+            if mode == "nt" {
+                // What acts on p alone has no meaning there.
+                options.insert("ltd_ltp".into(), false.into());
+                options.insert("detach".into(), false.into());
+            }
+            let method = methods::find("san", options)?;
+            let (layout, weights) = (tuned.base.layout(), tuned.base.weights());
+            classifier(tuned, &method.attach(layout, weights, tuned.trainables)?)
+        };
+        let head = classifier(tuned, &Attachment::default())?;
+        Ok(Some(Self { nt: in_mode("nt")?, sp: in_mode("sp")?, head }))
+    }
+
+    /// The accuracy of each; none where one of them is not finite.
+    pub(super) fn accuracies(
+        &self,
+        accuracy: &mut dyn FnMut(&Classifier) -> Result<Option<f64>>,
+    ) -> Result<Option<PartAccuracies>> {
+        let all = (accuracy(&self.nt)?, accuracy(&self.sp)?, accuracy(&self.head)?);
+        let (Some(nt), Some(sp), Some(head)) = all else { return Ok(None) };
+        Ok(Some(PartAccuracies { nt, sp, head }))
+    }
+}

@@ -1,0 +1,209 @@
+//! The life of a run, whatever its task: prepare, resume, train, evaluate, write.
+//!
+//! The order of examples and every initial value are functions of (seed, purpose); a run depends on nothing that ran
+//! before it in the same process, and resumes from a checkpoint bit for bit.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use report::record::{ADAPTER_FILE, Dataset, Metrics, Parameters, Stage, State};
+use san_core::adapters::file::{self as adapter_file, AdapterHeader};
+use san_core::methods::{self, Method, UNTRAINED};
+use san_core::spec::trainable::Group;
+use san_core::{Attachment, Layout, Trainables};
+
+use crate::error::RunError;
+use crate::models::BaseModel;
+use crate::resources::Resources;
+use crate::tasks::{EvalScores, PreparedTask, Run, Task, Times, Tuned};
+use crate::train::trainer::{RunControl, Trainer};
+
+/// What a run found and what it cost.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub state: State,
+    /// What it was trained on and evaluated on.
+    pub dataset: Dataset,
+    /// What was measured.
+    pub metrics: Metrics,
+    /// Training, without evaluation and reading.
+    pub training: Duration,
+    /// Evaluation, without reading.
+    pub evaluation: Duration,
+    /// Reading and decoding.
+    pub reading: Duration,
+    /// Bytes of the adapter file.
+    pub adapter_bytes: u64,
+    /// Parameters, counted.
+    pub parameters: Parameters,
+}
+
+/// Trains and evaluates `run` and writes its adapter and predictions into `folder`.
+///
+/// # Errors
+/// When data or weights cannot be read, the folder cannot be written, or a signal asked to stop. Numbers that are not
+/// finite are no error: the outcome is [`State::Diverged`].
+pub fn execute(
+    run: &Run,
+    resources: &mut Resources,
+    folder: &Path,
+    control: &mut RunControl<'_>,
+) -> Result<Outcome> {
+    let mut life = control.stop.interruptible(|| {
+        let task = run.protocol.task().map_err(anyhow::Error::msg)?;
+        let modules = task.modules_to_save().filter(|_| run.method != UNTRAINED);
+        Life::prepare(run, task, modules, resources)
+    })?;
+    life.trainer.restore(control.checkpoint)?;
+    match life.carry_out(resources, folder, control) {
+        Ok((scores, adapter_bytes)) => life.into_outcome(scores, adapter_bytes),
+        Err(error) => Err(life.keep(error, control)),
+    }
+}
+
+/// A run in memory.
+pub(super) struct Life<'a> {
+    run: &'a Run,
+    base: BaseModel,
+    method: Box<dyn Method>,
+    adapters: Attachment,
+    pub(super) trainer: Trainer,
+    task: Box<dyn PreparedTask + 'a>,
+    classes: i64,
+}
+
+impl<'a> Life<'a> {
+    /// Loads the base model, allocates what is trained, and opens the data. `modules_to_save` are trained whole in
+    /// addition to the run's method, at a learning rate of their own.
+    pub(super) fn prepare(
+        run: &'a Run,
+        task: &'a dyn Task,
+        modules_to_save: Option<(Vec<String>, f64)>,
+        resources: &mut Resources,
+    ) -> Result<Self> {
+        let base = task.base_model(&run.backbone, &mut resources.models)?;
+        if base.checksum() != run.weights_checksum {
+            return Err(RunError::ChangedWeights { backbone: run.backbone.clone() }.into());
+        }
+        let (method, device) = (run.method()?, resources.models.device());
+        let (modules, rate) = modules_to_save.unzip();
+        let modules: Vec<String> = modules.unwrap_or_default();
+        let classes = task.classes(run, &mut resources.data)?;
+        let seeds = [run.seed];
+        let (trainables, adapters) =
+            methods::prepare(&*method, &modules, base.layout(), base.weights(), classes, &seeds, device)?;
+        let tuned =
+            Tuned { base: &base, method: &*method, adapters: &adapters, trainables: &trainables, device };
+        let prepared = task.prepare(run, &tuned, resources)?;
+        let mut trainer = Trainer::new(trainables, run.protocol.weight_decay)?;
+        if let Some(rate) = rate.filter(|rate| *rate != run.learning_rate) {
+            trainer = trainer.modules_to_save_at(rate / run.learning_rate);
+        }
+        Ok(Self { run, base, method, adapters, trainer, task: prepared, classes })
+    }
+
+    /// From the first batch, or the checkpoint, to the last.
+    pub(super) fn train(&mut self, control: &mut RunControl<'_>) -> Result<State> {
+        let nothing_to_learn = self.trainer.trainables.values().numel() == 0;
+        let epochs = if nothing_to_learn { 0 } else { self.run.protocol.epochs };
+        self.trainer.train(&mut *self.task, epochs, self.run.learning_rate, control)
+    }
+
+    /// Everything from the first batch to the last file; no scores where the run diverged.
+    fn carry_out(
+        &mut self,
+        resources: &mut Resources,
+        folder: &Path,
+        control: &mut RunControl<'_>,
+    ) -> Result<(Option<EvalScores>, u64)> {
+        let device = resources.models.device();
+        let Self { base, method, adapters, trainer, task, .. } = &mut *self;
+        let tuned = Tuned { base, method: &**method, adapters, trainables: &trainer.trainables, device };
+        task.before_training(&tuned, &mut resources.features, control.stop)?;
+        let scores = match self.train(control)? {
+            State::Finished => self.evaluate(device, folder, control)?,
+            State::Diverged => None,
+        };
+        let header = AdapterHeader {
+            method: self.run.method.clone(),
+            options: self.method.options(),
+            backbone: self.run.backbone.clone(),
+            base_checksum: self.base.checksum().to_owned(),
+            classes: self.classes,
+        };
+        let adapter_bytes =
+            adapter_file::write(&folder.join(ADAPTER_FILE), &header, &self.trainer.trainables)?;
+        self.trainer.publish_log(folder)?;
+        Ok((scores, adapter_bytes))
+    }
+
+    fn evaluate(
+        &mut self,
+        device: tch::Device,
+        folder: &Path,
+        control: &RunControl<'_>,
+    ) -> Result<Option<EvalScores>> {
+        let Self { base, method, adapters, trainer, task, .. } = self;
+        let tuned = Tuned { base, method: &**method, adapters, trainables: &trainer.trainables, device };
+        match task.evaluate(&tuned, folder, control.stop) {
+            Err(error) if matches!(error.downcast_ref(), Some(san_core::Error::NotFinite { .. })) => Ok(None),
+            scores => scores.map(Some),
+        }
+    }
+
+    /// After an error: see [`Trainer::keep`].
+    pub(super) fn keep(&mut self, error: anyhow::Error, control: &RunControl<'_>) -> anyhow::Error {
+        match self.trainer.keep(&error, &*self.task, control.checkpoint) {
+            Ok(()) => error,
+            Err(worse) => worse,
+        }
+    }
+
+    fn into_outcome(self, scores: Option<EvalScores>, adapter_bytes: u64) -> Result<Outcome> {
+        let state = if scores.is_some() { State::Finished } else { State::Diverged };
+        let dataset = self.task.dataset(scores.as_ref())?;
+        let (truncation, times) = (self.task.truncation(), self.task.times());
+        let parameters = parameters(self.base.layout(), &self.trainer.trainables)?;
+        let progress = self.trainer.progress;
+        let scores = scores.unwrap_or_default();
+        let Times { preparation, evaluation, reading } = times;
+        Ok(Outcome {
+            state,
+            dataset,
+            parameters,
+            metrics: Metrics {
+                accuracy: scores.score,
+                metric: scores.metric,
+                train_loss: progress.losses.last().copied(),
+                merge_difference: scores.merge_difference,
+                loss_history: progress.losses,
+                steps: progress.steps,
+                test_selected: progress.test_selected.filter(|_| self.run.stage == Stage::Final),
+                no_answer: scores.no_answer,
+                forgetting: scores.forgetting,
+                truncation,
+                evaluations: scores.evaluations,
+                pending: scores.pending,
+            },
+            training: progress.training + preparation,
+            evaluation,
+            reading: progress.reading + reading,
+            adapter_bytes,
+        })
+    }
+}
+
+/// Parameters of a backbone and of what is trained.
+fn parameters(layout: &Layout, trainables: &Trainables) -> Result<Parameters> {
+    let trained = |head: bool| -> i64 {
+        let specs = trainables.iter().map(|(spec, _)| spec);
+        specs.filter(|spec| (spec.group == Group::Head) == head).map(|spec| spec.count()).sum()
+    };
+    Ok(Parameters {
+        backbone: u64::try_from(layout.parameters())?,
+        trainable: u64::try_from(trained(false))?,
+        head: u64::try_from(trained(true))?,
+    })
+}

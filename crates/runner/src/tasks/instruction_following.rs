@@ -1,0 +1,176 @@
+//! Instruction following: rows of instruction and answer, LLM-Adapters' prompts, and its rules for finding the answer in a
+//! text. One model learns from the rows of all sets, and is evaluated on each.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use anyhow::Result;
+use backbones::generate::Continuation;
+use data_loaders::Split;
+use data_loaders::text::{
+    ExampleProtocol, Row, Score, TextSet, continuation, evaluation_prompt, examples, suite_checksum,
+};
+use report::record::Dataset;
+use san_core::train::schedule::Linear;
+use serde::{Deserialize, Serialize};
+
+use crate::error::RunError;
+use crate::models::{BaseModel, LoadedLanguageModel};
+use crate::resources::{DataSets, DataSource, Models, Resources};
+use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures, NoImages, TrainData};
+use crate::tasks::language::{LanguageProtocol, Prepared};
+use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
+
+/// The protocol of instruction following.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InstructionFollowing {
+    /// How a row becomes tokens.
+    pub examples: ExampleProtocol,
+    /// Steps of linear warm-up; the rate then falls linearly.
+    pub warmup_steps: u64,
+    /// Batches, precision, memory and generation.
+    pub language: LanguageProtocol,
+}
+
+impl Task for InstructionFollowing {
+    fn name(&self) -> &'static str {
+        "instruction_following"
+    }
+
+    fn check(&self, _: u64) -> Result<(), String> {
+        self.language.check()
+    }
+
+    fn units(&self, suite: &str, sets: &[String]) -> Vec<Unit> {
+        vec![Unit { set: suite.to_owned(), sets: sets.to_vec() }]
+    }
+
+    fn describe(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<UnitData> {
+        let sets = data.texts(&unit.sets, source)?;
+        let row = |set: &Rc<TextSet>| SetRow {
+            name: set.name().to_owned(),
+            counts: set.counts(),
+            classes: Some(set.entry().classes),
+        };
+        Ok(UnitData { checksum: suite_checksum(&sets), sets: sets.iter().map(row).collect() })
+    }
+
+    fn base_model(&self, name: &str, models: &mut Models) -> Result<BaseModel> {
+        Ok(BaseModel::Language(models.language(name, self.language.precision.kind())?))
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        run: &'a Run,
+        tuned: &Tuned<'_>,
+        resources: &mut Resources,
+    ) -> Result<Box<dyn PreparedTask + 'a>> {
+        let BaseModel::Language(model) = tuned.base else {
+            anyhow::bail!("instruction following needs a language model")
+        };
+        let sets = resources.data.texts(&run.sets, &run.data)?;
+        if suite_checksum(&sets) != run.data_checksum {
+            return Err(RunError::Changed { set: run.set.clone() }.into());
+        }
+        let data = self.data(run, &sets, model)?;
+        let warmup_steps = self.warmup_steps;
+        let schedule = move |base, steps| -> Box<dyn Fn(u64) -> f64> {
+            let schedule = Linear { base, warmup_steps, steps };
+            Box::new(move |step| schedule.rate(step))
+        };
+        let reader = model.architecture.build(&model.weights, tuned.adapters)?;
+        Ok(Box::new(Prepared::new(run, tuned, self.language, reader, data, Box::new(schedule))?))
+    }
+}
+
+impl InstructionFollowing {
+    /// The rows of a run's sets, in tokens.
+    fn data(&self, run: &Run, sets: &[Rc<TextSet>], model: &Rc<LoadedLanguageModel>) -> Result<TrainData> {
+        let (train, evaluated) = splits(run.stage);
+        let rows = sets.first().map_or(&[][..], |set| set.rows(train));
+        let (examples, truncation) =
+            examples(rows, &self.examples, model.end, |text| model.tokenizer.encode(text))?;
+        // Rows to choose by are shared by all sets: one evaluation is enough.
+        let sets = if evaluated == Split::Val { &sets[..sets.len().min(1)] } else { sets };
+        let eval_set = |set: &Rc<TextSet>| -> Result<Box<dyn EvalSet>> {
+            let rows = set.rows(evaluated);
+            let prompts = rows.iter().map(|row| model.encode(&evaluation_prompt(row)));
+            let prompts = prompts.collect::<Result<_>>()?;
+            let dataset = dataset(set.name(), set.entry(), rows.len(), set.checksum())?;
+            Ok(Box::new(RowSet { set: set.clone(), read: evaluated, dataset, prompts, model: model.clone() }))
+        };
+        let eval_sets = sets.iter().map(eval_set).collect::<Result<_>>()?;
+        Ok(TrainData { examples, truncation, images: Box::new(NoImages), eval_sets })
+    }
+}
+
+struct RowSet {
+    set: Rc<TextSet>,
+    read: Split,
+    dataset: Dataset,
+    prompts: Vec<Vec<i64>>,
+    model: Rc<LoadedLanguageModel>,
+}
+
+impl EvalSet for RowSet {
+    fn dataset(&self) -> &Dataset {
+        &self.dataset
+    }
+
+    fn metric(&self) -> &'static str {
+        "accuracy of the answer"
+    }
+
+    fn file_stem(&self) -> &str {
+        &self.set.entry().name
+    }
+
+    fn prompts(&self) -> &[Vec<i64>] {
+        &self.prompts
+    }
+
+    fn images(&self) -> &dyn ImageFeatures {
+        &NoImages
+    }
+
+    fn options(&self, prompt: usize) -> Result<Vec<(String, Continuation)>> {
+        let (row, tokens) = (&self.set.rows(self.read)[prompt], &self.prompts[prompt]);
+        let continued = |option: &&str| {
+            let whole = self.model.encode(&(evaluation_prompt(row) + &continuation(option)))?;
+            // A token may reach over the end of the prompt.
+            let shared = whole.iter().zip(tokens).take_while(|(one, other)| one == other).count();
+            let continuation =
+                Continuation { prompt: whole[..shared].to_vec(), text: whole[shared..].to_vec() };
+            Ok(((*option).to_owned(), continuation))
+        };
+        row.options().iter().map(continued).collect()
+    }
+
+    /// Numbers are the places among the answers of the row's format.
+    fn judge(&self, answers: &[Answer]) -> EvalJudgement {
+        let rows = self.set.rows(self.read);
+        let found: Vec<Option<&str>> =
+            rows.iter().zip(answers).map(|(row, answer)| found(row, answer)).collect();
+        let pairs = rows.iter().zip(&found);
+        let score = Score::of(pairs.clone().map(|(row, found)| (*found, row.answer.as_str())));
+        let place = |row: &Row, answer: Option<&str>| {
+            let place = row.format().and_then(|format| format.options().position(|one| Some(one) == answer));
+            place.map_or(-1, |place| place as i64)
+        };
+        EvalJudgement {
+            score: Some(score.accuracy()),
+            no_answer: score.no_answer_rate(),
+            further: BTreeMap::new(),
+            labels: rows.iter().map(|row| place(row, Some(&row.answer))).collect(),
+            predicted: pairs.map(|(row, found)| place(row, *found)).collect(),
+        }
+    }
+}
+
+fn found<'a>(row: &Row, answer: &'a Answer) -> Option<&'a str> {
+    match answer {
+        Answer::Text(text) => row.format()?.extract(text),
+        Answer::Option(option) => option.as_deref(),
+    }
+}

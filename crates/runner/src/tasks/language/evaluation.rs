@@ -1,0 +1,187 @@
+//! Evaluation of a language model: answers to every prompt of every set, judged by each set's own rule.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use backbones::generate::{Limits, generate, likelihoods};
+use data_loaders::text::{best_option, evaluation_batches};
+use report::record::{Dataset, Evaluation, Forgetting, Pending};
+use san_core::{Attachment, Error};
+use tch::{Kind, Tensor, no_grad};
+
+use super::data::{Answer, EvalJudgement, EvalSet};
+use super::objective::{Objective, Part, loss};
+use super::{AnswerDecoding, language_model, mean};
+use crate::io::files::write_atomically;
+use crate::io::predictions;
+use crate::models::LoadedLanguageModel;
+use crate::models::reader::Reader;
+use crate::tasks::{EvalScores, Tuned};
+use crate::train::signals::StopFlag;
+
+/// Most tokens that are read of the text on which forgetting is measured.
+const NEUTRAL_TOKENS: usize = 512;
+
+/// What an evaluation needs.
+pub(super) struct Evaluator<'a> {
+    objective: &'a Objective,
+    tuned: &'a Tuned<'a>,
+    loaded: &'a LoadedLanguageModel,
+}
+
+impl<'a> Evaluator<'a> {
+    pub(super) fn new(objective: &'a Objective, tuned: &'a Tuned<'a>) -> Result<Self> {
+        Ok(Self { objective, tuned, loaded: language_model(tuned.base)? })
+    }
+
+    /// What the model gives on each set. Files are written once all of it is known: a model that turns out to have
+    /// diverged leaves none.
+    pub(super) fn evaluate(&self, folder: &Path, stop: &StopFlag) -> Result<EvalScores> {
+        let merge_difference = self.merge_difference()?;
+        let data = &self.objective.data;
+        let sets = &data.eval_sets;
+        let answers = sets.iter().map(|set| self.answer(&**set, stop)).collect::<Result<Vec<_>>>()?;
+        let forgetting = self.forgetting()?;
+        let (mut evaluations, mut pending) = (Vec::with_capacity(sets.len()), Vec::new());
+        for (set, answers) in sets.iter().zip(&answers) {
+            let judged = set.judge(answers);
+            write_answers(folder, &**set, &judged, answers)?;
+            let Some(accuracy) = judged.score else {
+                pending.extend(submit(folder, &**set, answers)?);
+                continue;
+            };
+            let generated = self.objective.protocol.decoding != AnswerDecoding::Likelihood;
+            evaluations.push(Evaluation {
+                dataset: Dataset { train: u32::try_from(data.truncation.rows)?, ..set.dataset().clone() },
+                accuracy,
+                metric: set.metric().into(),
+                no_answer: generated.then_some(judged.no_answer),
+                further: judged.further,
+            });
+        }
+        if evaluations.is_empty() {
+            bail!("servers know the answers of all sets: name one with `answers: local`");
+        }
+        Ok(EvalScores {
+            score: mean(evaluations.iter().map(|evaluation| evaluation.accuracy)),
+            metric: metric_of(&evaluations),
+            evaluated: evaluations.iter().map(|evaluation| evaluation.dataset.test).sum(),
+            merge_difference,
+            no_answer: mean(evaluations.iter().filter_map(|evaluation| evaluation.no_answer)),
+            forgetting,
+            evaluations,
+            pending,
+        })
+    }
+
+    /// The answer found to each prompt.
+    fn answer(&self, set: &dyn EvalSet, stop: &StopFlag) -> Result<Vec<Answer>> {
+        let Objective { protocol, model, device, .. } = self.objective;
+        let prompts = set.prompts();
+        let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
+        let mut answers = vec![Answer::Option(None); prompts.len()];
+        let ends = vec![i64::from(self.loaded.end)];
+        let limits = Limits { ends, new_tokens: set.max_new_tokens(protocol.max_new_tokens) };
+        for batch in evaluation_batches(&lengths, protocol.evaluation) {
+            stop.check()?;
+            let Some(decoding) = protocol.decoding.generation() else {
+                for prompt in batch {
+                    answers[prompt] = self.likeliest(set, prompt)?;
+                }
+                continue;
+            };
+            let some: Vec<Vec<i64>> = batch.iter().map(|&prompt| prompts[prompt].clone()).collect();
+            let images = set.images().features(&batch)?;
+            let some = model.prompts(&some, images.as_ref(), *device)?;
+            let texts = generate(model.language(), &some, decoding, &limits)?;
+            for (&prompt, tokens) in batch.iter().zip(texts) {
+                answers[prompt] = Answer::Text(self.loaded.decode(&tokens)?);
+            }
+        }
+        Ok(answers)
+    }
+
+    /// The option whose sentence is the likeliest after the prompt.
+    fn likeliest(&self, set: &dyn EvalSet, prompt: usize) -> Result<Answer> {
+        let (options, continued): (Vec<_>, Vec<_>) = set.options(prompt)?.into_iter().unzip();
+        let sums = likelihoods(self.objective.model.language(), &continued, self.objective.device)?;
+        Ok(Answer::Option(best_option(&sums).map(|best| options[best].clone())))
+    }
+
+    /// Largest difference between the logits of the tuned and of the merged model on one example.
+    fn merge_difference(&self) -> Result<Option<f64>> {
+        let Objective { model, data, device, .. } = self.objective;
+        let Some(example) = data.examples.first() else { return Ok(None) };
+        let Some(merged) = self.tuned.merged()? else { return Ok(None) };
+        let plain = self.loaded.architecture.build(&merged, &Attachment::default())?;
+        let tokens = Tensor::f_from_slice(&example.tokens.iter().map(|&t| i64::from(t)).collect::<Vec<_>>())?;
+        let tokens = tokens.f_unsqueeze(0)?.f_to_device(*device)?;
+        let images = data.images.features(&[0])?;
+        let logits = |model: &Reader| -> Result<Tensor> {
+            let embedded = model.embed(&tokens, images.as_ref())?;
+            Ok(model.language().scores(&model.language().hidden(&embedded, None, None)))
+        };
+        let difference = no_grad(|| -> Result<Tensor> { Ok(logits(&plain)? - logits(model)?) })?.abs().max();
+        Ok(Some(finite(f64::try_from(difference)?, "a logit")?))
+    }
+
+    /// The mean loss on a neutral text before and after tuning.
+    fn forgetting(&self) -> Result<Option<Forgetting>> {
+        let mut tokens = self.loaded.encode(&self.loaded.neutral)?;
+        tokens.truncate(NEUTRAL_TOKENS);
+        if tokens.len() < 2 {
+            return Ok(None);
+        }
+        let places: Vec<i64> = (0..tokens.len() as i64 - 1).collect();
+        let device = self.objective.device;
+        let text = Part {
+            tokens: Tensor::f_from_slice(&tokens)?.f_unsqueeze(0)?.f_to_device(device)?,
+            places: Tensor::f_from_slice(&places)?.f_to_device(device)?,
+            images: None,
+            texts: None,
+        };
+        let mean = |model: &Reader| -> Result<f64> {
+            let loss = no_grad(|| loss(model, &text))?.f_to_kind(Kind::Double)?;
+            Ok(finite(f64::try_from(loss)?, "the loss on the neutral text")?)
+        };
+        let frozen = self.loaded.architecture.build(&self.loaded.weights, &Attachment::default())?;
+        Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(&self.objective.model)? }))
+    }
+}
+
+/// What a mean over sets is of: the sets' metric, where they share one.
+fn metric_of(evaluations: &[Evaluation]) -> String {
+    let first = &evaluations[0].metric;
+    if evaluations.iter().all(|evaluation| evaluation.metric == *first) {
+        first.clone()
+    } else {
+        "mean of each set's own score".into()
+    }
+}
+
+fn finite(number: f64, what: &'static str) -> Result<f64, Error> {
+    if number.is_finite() { Ok(number) } else { Err(Error::NotFinite { what }) }
+}
+
+/// The file for the server of a set whose answers are not public; its score is pending.
+fn submit(folder: &Path, set: &dyn EvalSet, answers: &[Answer]) -> Result<Option<Pending>> {
+    let Some((name, file)) = set.submission(answers)? else { return Ok(None) };
+    write_atomically(&folder.join(name), &file)?;
+    Ok(Some(Pending { dataset: set.dataset().name.clone(), file: name.into() }))
+}
+
+/// `<set>.predictions.parquet`: the numbers of the right answer and of the one found; and `<set>.texts.jsonl`, what the
+/// model wrote.
+fn write_answers(folder: &Path, set: &dyn EvalSet, judged: &EvalJudgement, answers: &[Answer]) -> Result<()> {
+    let name = set.file_stem();
+    let path = folder.join(format!("{name}.{}", predictions::FILE));
+    predictions::write(&path, &judged.labels, &judged.predicted)?;
+    let mut texts = String::new();
+    for answer in answers {
+        let Answer::Text(text) = answer else { return Ok(()) };
+        texts += &serde_json::to_string(text)?;
+        texts.push('\n');
+    }
+    write_atomically(&folder.join(format!("{name}.texts.jsonl")), texts.as_bytes())?;
+    Ok(())
+}
