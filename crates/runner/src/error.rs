@@ -52,7 +52,7 @@ pub enum RunError {
     },
     /// A run cannot run, and has said so: nothing is to be printed for this.
     #[error("a run failed; its message is above")]
-    Told {
+    AlreadyReported {
         /// Exit code of its error.
         code: u8,
     },
@@ -100,10 +100,10 @@ pub enum RunError {
     #[error("stopped by a signal; the same command goes on with the runs that are not done")]
     Interrupted,
     /// Runs were given up; everything else is done.
-    #[error("{given_up} of {runs} runs were given up; the first, {label}: {reason}")]
-    GaveUp {
+    #[error("{failed} of {runs} runs were given up; the first, {label}: {reason}")]
+    RunsFailed {
         /// How many were given up.
-        given_up: usize,
+        failed: usize,
         /// How many there are.
         runs: usize,
         /// The first of them, for a reader.
@@ -161,7 +161,7 @@ Exit codes:
 /// Exit code where results cannot be written.
 pub const WRITE: u8 = 6;
 /// Exit code where a run was given up.
-pub const GAVE_UP: u8 = 10;
+pub const RUN_FAILED: u8 = 10;
 /// Exit code where a signal asked to stop.
 pub const INTERRUPTED: u8 = 75;
 
@@ -184,8 +184,8 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::Write { .. } => WRITE,
             RunError::Unfetched { .. } => 9,
             RunError::Interrupted => INTERRUPTED,
-            RunError::GaveUp { code, .. } | RunError::Told { code } => *code,
-            RunError::Memory { .. } => GAVE_UP,
+            RunError::RunsFailed { code, .. } | RunError::AlreadyReported { code } => *code,
+            RunError::Memory { .. } => RUN_FAILED,
             RunError::Slurm { .. } => 11,
             RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),
         });

@@ -80,7 +80,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = exit_code(&error);
-            if !matches!(error.downcast_ref(), Some(RunError::Told { .. })) {
+            if !matches!(error.downcast_ref(), Some(RunError::AlreadyReported { .. })) {
                 message(format_args!("san: {}", sentence(&error)));
             }
             ExitCode::from(code)

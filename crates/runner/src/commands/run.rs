@@ -140,7 +140,7 @@ pub(crate) fn status(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
     output::line(format_args!("{}", plan.summary(&store, arguments.pool()?.workers)))?;
     for beat in lock::running(&store) {
-        let lock::Beat { label, host, process, done, total } = beat;
+        let lock::Heartbeat { label, host, process, done, total } = beat;
         output::line(format_args!("running: {label}, step {done} of {total} ({host}, process {process})"))?;
     }
     for failure in failure::all(&store) {

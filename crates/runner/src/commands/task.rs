@@ -39,7 +39,7 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     let runs = submission.runs(arguments.part, arguments.index)?;
     for run in &runs {
         let name = run.name()?;
-        failure::forget(&store, &name)?;
+        failure::clear(&store, &name)?;
         output::line(format_args!("run {name}: {}", run.label()))?;
     }
     tch::set_num_threads(i32::try_from(submission.threads)?);

@@ -33,7 +33,7 @@ pub(crate) fn worker() -> Result<()> {
 fn beat(stop: &StopFlag) {
     let stop = stop.clone();
     std::thread::spawn(move || {
-        while tell(&mut stdout(), &Message::Beat { beats: stop.beats() }).is_ok() {
+        while tell(&mut stdout(), &Message::Heartbeat { beats: stop.beats() }).is_ok() {
             std::thread::sleep(BEAT_EVERY);
         }
         stop.set();

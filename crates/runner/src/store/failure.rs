@@ -27,7 +27,7 @@ fn path(store: &Store, run: &str) -> PathBuf {
 }
 
 /// Whether a run was given up.
-pub fn is_given_up(store: &Store, run: &str) -> bool {
+pub fn has_failed(store: &Store, run: &str) -> bool {
     path(store, run).is_file()
 }
 
@@ -35,7 +35,7 @@ pub fn is_given_up(store: &Store, run: &str) -> bool {
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn give_up(store: &Store, run: &str, label: &str, reason: &str, code: u8) -> Result<(), RunError> {
+pub fn mark_failed(store: &Store, run: &str, label: &str, reason: &str, code: u8) -> Result<(), RunError> {
     create_folder(&store.folder.join(FOLDER))?;
     write_json(&path(store, run), &Failure { label: label.into(), reason: reason.into(), code })
 }
@@ -44,7 +44,7 @@ pub fn give_up(store: &Store, run: &str, label: &str, reason: &str, code: u8) ->
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn forget(store: &Store, run: &str) -> Result<(), RunError> {
+pub fn clear(store: &Store, run: &str) -> Result<(), RunError> {
     let path = path(store, run);
     if path.exists() { writing(&path, std::fs::remove_file(&path)) } else { Ok(()) }
 }

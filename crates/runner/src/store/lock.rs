@@ -25,7 +25,7 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(60);
 
 /// A sign of life.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Beat {
+pub struct Heartbeat {
     /// The run for a reader.
     pub label: String,
     /// Name of the machine.
@@ -40,12 +40,12 @@ pub struct Beat {
 
 /// The right to run a run, as long as this lives.
 #[derive(Debug)]
-pub struct Claim {
+pub struct RunLock {
     file: File,
     path: PathBuf,
 }
 
-impl Claim {
+impl RunLock {
     /// Claims a run; none where another worker has it.
     ///
     /// # Errors
@@ -73,7 +73,7 @@ impl Claim {
     }
 
     /// Writes a sign of life; a disk that is full must not stop the work for it.
-    pub fn tell(&mut self, beat: &Beat) {
+    pub fn tell(&mut self, beat: &Heartbeat) {
         let mut write = || {
             let text = serde_json::to_vec(beat)?;
             self.file.rewind()?;
@@ -94,20 +94,20 @@ impl Claim {
 
 /// The runs of a store that are being run, by their last sign of life. A pure read: a lock taken for a
 /// moment would turn a worker away.
-pub fn running(store: &Store) -> Vec<Beat> {
+pub fn running(store: &Store) -> Vec<Heartbeat> {
     let read = |path: PathBuf| {
         let mut file = File::open(&path).ok()?;
         let age = SystemTime::now().duration_since(file.metadata().ok()?.modified().ok()?);
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
-        let beat: Beat = serde_json::from_str(&text).ok()?;
+        let beat: Heartbeat = serde_json::from_str(&text).ok()?;
         (age.unwrap_or_default() < SILENT_AFTER && lives(&beat)).then_some(beat)
     };
     entries(&store.folder.join(FOLDER)).into_iter().filter_map(read).collect()
 }
 
 /// Whether the process is there, as far as this machine can tell.
-fn lives(beat: &Beat) -> bool {
+fn lives(beat: &Heartbeat) -> bool {
     beat.host != host() || !Path::new("/proc/self").exists() || proc_folder(beat.process).exists()
 }
 
@@ -160,7 +160,7 @@ fn unless_claimed(
     run: &str,
     act: impl FnOnce() -> Result<(), RunError>,
 ) -> Result<(), RunError> {
-    if let Some(claim) = Claim::take(store, run)? {
+    if let Some(claim) = RunLock::take(store, run)? {
         act()?;
         claim.release()?;
     }
@@ -175,15 +175,16 @@ mod tests {
     fn a_run_has_one_claim_and_it_ends_with_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store { folder: folder.path().into() };
-        let mut first = Claim::take(&store, "run").unwrap().unwrap();
-        let beat = Beat { label: "a".into(), host: host(), process: std::process::id(), done: 1, total: 2 };
-        first.tell(&Beat { label: "longer".into(), ..beat.clone() });
+        let mut first = RunLock::take(&store, "run").unwrap().unwrap();
+        let beat =
+            Heartbeat { label: "a".into(), host: host(), process: std::process::id(), done: 1, total: 2 };
+        first.tell(&Heartbeat { label: "longer".into(), ..beat.clone() });
         first.tell(&beat);
-        assert!(Claim::take(&store, "run").unwrap().is_none());
+        assert!(RunLock::take(&store, "run").unwrap().is_none());
         clean(&store).unwrap();
         assert_eq!(running(&store), [beat], "neither a claim in vain nor cleaning touches it");
         drop(first);
-        Claim::take(&store, "run").unwrap().unwrap().release().unwrap();
+        RunLock::take(&store, "run").unwrap().unwrap().release().unwrap();
         assert!(running(&store).is_empty());
     }
 
@@ -196,7 +197,7 @@ mod tests {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..300 {
-                        if let Some(claim) = Claim::take(&store, "run").unwrap() {
+                        if let Some(claim) = RunLock::take(&store, "run").unwrap() {
                             assert_eq!(holders.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
                             std::thread::yield_now();
                             holders.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);

@@ -77,7 +77,7 @@ impl Display {
                 self.done += 1;
                 self.all.inc(1);
             }
-            Message::Beat { .. } | Message::Failed => {}
+            Message::Heartbeat { .. } | Message::Failed => {}
         }
         if !self.watched && self.done > 0 && self.last_line.elapsed() >= LINE_EVERY {
             self.last_line = Instant::now();

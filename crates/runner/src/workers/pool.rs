@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{GAVE_UP, RunError};
+use crate::error::{RUN_FAILED, RunError};
 use crate::messages::message;
 use crate::store::Store;
 use crate::store::failure;
@@ -17,7 +17,7 @@ use crate::store::lock::clean;
 use crate::tasks::Run;
 use crate::train::signals::StopFlag;
 use crate::workers::memory::{self, Need};
-use crate::workers::supervisor::Team;
+use crate::workers::supervisor::Supervisor;
 
 /// What a worker is started with, on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ impl Pool {
             return Ok(());
         }
         for (name, _) in &open {
-            failure::forget(store, name)?;
+            failure::clear(store, name)?;
         }
         let workers = self.affordable(&open, store)?;
         let assignment = Assignment {
@@ -81,7 +81,7 @@ impl Pool {
             threads: self.threads,
             checkpoint_every: self.checkpoint_every,
         };
-        Team::new(self, title, &assignment, store, workers)?.follow(stop)?;
+        Supervisor::new(self, title, &assignment, store, workers)?.wait(stop)?;
         verdict(&open, store)
     }
 
@@ -132,7 +132,7 @@ fn verdict(open: &[(String, &Run)], store: &Store) -> Result<()> {
     let Some((name, run)) = missing.first() else { return Ok(()) };
     let note = failure::of(store, name);
     let reason = note.as_ref().map_or("no worker has run it".into(), |note| note.reason.clone());
-    let code = note.map_or(GAVE_UP, |note| note.code);
-    let (given_up, runs) = (missing.len(), open.len());
-    Err(RunError::GaveUp { given_up, runs, label: run.label(), reason, code }.into())
+    let code = note.map_or(RUN_FAILED, |note| note.code);
+    let (failed, runs) = (missing.len(), open.len());
+    Err(RunError::RunsFailed { failed, runs, label: run.label(), reason, code }.into())
 }

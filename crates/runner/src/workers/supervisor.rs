@@ -1,7 +1,7 @@
 //! The workers of one stage while they run: started, listened to, replaced, ended.
 //!
 //! A worker that dies (killed, out of memory, crashed, hung) is replaced, and its run goes on from its
-//! checkpoint; a run that ends its worker [`DEATHS`] times is given up, so that every run comes to an
+//! checkpoint; a run that ends its worker [`MOST_LOSSES`] times is given up, so that every run comes to an
 //! end.
 
 use std::collections::BTreeMap;
@@ -25,43 +25,43 @@ use crate::workers::pool::{Assignment, Pool};
 use crate::workers::worker::Message;
 
 /// A run that has ended so many workers is given up.
-const DEATHS: u32 = 3;
+const MOST_LOSSES: u32 = 3;
 /// How often workers are looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How often their memory is looked at.
-const WEIGH_EVERY: Duration = Duration::from_secs(1);
+const MEMORY_EVERY: Duration = Duration::from_secs(1);
 /// Exit code of a panic.
 const PANIC: i32 = 101;
 
 /// The workers of one stage.
-pub(crate) struct Team<'a> {
+pub(crate) struct Supervisor<'a> {
     pool: &'a Pool,
     store: &'a Store,
     assignment: Vec<u8>,
     sender: Sender<(usize, Message)>,
     messages: Receiver<(usize, Message)>,
-    seats: Vec<Seat>,
+    slots: Vec<WorkerSlot>,
     display: Display,
-    deaths: BTreeMap<String, u32>,
+    losses: BTreeMap<String, u32>,
     /// Exit codes of workers that ended with an error of their own.
     failed: Vec<i32>,
-    weighed: Instant,
+    memory_checked: Instant,
 }
 
-/// A place in the team, and who sits there.
-struct Seat {
+/// A place in the supervisor, and who sits there.
+struct WorkerSlot {
     worker: Option<Child>,
     listener: Option<JoinHandle<()>>,
-    /// Name and label of the run in hand.
-    hand: Option<(String, String)>,
+    /// Name and label of the run in current_run.
+    current_run: Option<(String, String)>,
     beats: u64,
     /// When the loops were last seen to go round.
     alive: Instant,
     /// Whether the worker was asked to end for want of memory, and is not to be replaced.
-    dismissed: bool,
+    stopping: bool,
 }
 
-impl<'a> Team<'a> {
+impl<'a> Supervisor<'a> {
     pub(crate) fn new(
         pool: &'a Pool,
         title: &str,
@@ -70,27 +70,27 @@ impl<'a> Team<'a> {
         workers: u32,
     ) -> Result<Self> {
         let (sender, messages) = mpsc::channel();
-        let mut team = Self {
+        let mut supervisor = Self {
             pool,
             store,
             assignment: serde_json::to_vec(assignment)?,
             sender,
             messages,
-            seats: Vec::new(),
+            slots: Vec::new(),
             display: Display::new(title, assignment.runs.len(), workers as usize),
-            deaths: BTreeMap::new(),
+            losses: BTreeMap::new(),
             failed: Vec::new(),
-            weighed: Instant::now(),
+            memory_checked: Instant::now(),
         };
         for index in 0..workers as usize {
-            let seat = team.fill(index)?;
-            team.seats.push(seat);
+            let slot = supervisor.start_worker(index)?;
+            supervisor.slots.push(slot);
         }
-        Ok(team)
+        Ok(supervisor)
     }
 
-    /// Starts a worker for a seat.
-    fn fill(&self, index: usize) -> Result<Seat> {
+    /// Starts a worker for a slot.
+    fn start_worker(&self, index: usize) -> Result<WorkerSlot> {
         let threads = self.pool.threads.to_string();
         let mut worker = Command::new(std::env::current_exe()?)
             .arg("worker")
@@ -114,37 +114,37 @@ impl<'a> Team<'a> {
                 }
             }
         });
-        Ok(Seat {
+        Ok(WorkerSlot {
             worker: Some(worker),
             listener: Some(listener),
-            hand: None,
+            current_run: None,
             beats: 0,
             alive: Instant::now(),
-            dismissed: false,
+            stopping: false,
         })
     }
 
     /// Listens until every worker has ended.
-    pub(crate) fn follow(mut self, stop: &StopFlag) -> Result<()> {
+    pub(crate) fn wait(mut self, stop: &StopFlag) -> Result<()> {
         let mut asked: Option<Instant> = None;
-        while self.seats.iter().any(|seat| seat.worker.is_some()) {
-            if let Ok((index, message)) = self.messages.recv_timeout(LOOK_EVERY) {
-                self.hear(index, &message);
+        while self.slots.iter().any(|slot| slot.worker.is_some()) {
+            if let Ok((index, message)) = self.messages.recv_timeout(POLL_EVERY) {
+                self.on_message(index, &message);
             }
             self.display.tick();
             match asked {
                 None if stop.is_set() => {
                     asked = Some(Instant::now());
-                    self.seats.iter().for_each(Seat::ask_to_stop);
+                    self.slots.iter().for_each(WorkerSlot::ask_to_stop);
                 }
                 Some(since) if since.elapsed() > WORKER_DEADLINE + Duration::from_millis(500) => {
-                    self.seats.iter_mut().for_each(Seat::kill);
+                    self.slots.iter_mut().for_each(WorkerSlot::kill);
                 }
                 _ => {}
             }
-            self.look(stop)?;
+            self.poll(stop)?;
             if asked.is_none() {
-                self.weigh()?;
+                self.enforce_memory()?;
             }
         }
         self.display.finish();
@@ -152,62 +152,62 @@ impl<'a> Team<'a> {
         match self.failed.first() {
             None => Ok(()),
             Some(&code) => {
-                let (failed, workers) = (self.failed.len(), self.seats.len());
+                let (failed, workers) = (self.failed.len(), self.slots.len());
                 Err(RunError::Workers { failed, workers, code }.into())
             }
         }
     }
 
-    fn hear(&mut self, index: usize, message: &Message) {
-        let seat = &mut self.seats[index];
+    fn on_message(&mut self, index: usize, message: &Message) {
+        let slot = &mut self.slots[index];
         match message {
-            Message::Beat { beats } if *beats == seat.beats => return,
-            Message::Beat { beats } => seat.beats = *beats,
-            Message::Started { run, label } => seat.hand = Some((run.clone(), label.clone())),
-            Message::Finished | Message::Failed => seat.hand = None,
+            Message::Heartbeat { beats } if *beats == slot.beats => return,
+            Message::Heartbeat { beats } => slot.beats = *beats,
+            Message::Started { run, label } => slot.current_run = Some((run.clone(), label.clone())),
+            Message::Finished | Message::Failed => slot.current_run = None,
             Message::Stepped { .. } => {}
         }
-        seat.alive = Instant::now();
+        slot.alive = Instant::now();
         self.display.show(index, message);
     }
 
     /// Looks after each worker: has it ended, does it hang?
-    fn look(&mut self, stop: &StopFlag) -> Result<()> {
-        for index in 0..self.seats.len() {
-            let seat = &mut self.seats[index];
-            let Some(worker) = &mut seat.worker else { continue };
+    fn poll(&mut self, stop: &StopFlag) -> Result<()> {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            let Some(worker) = &mut slot.worker else { continue };
             if let Some(status) = worker.try_wait()? {
-                self.bury(index, status, stop)?;
-            } else if seat.alive.elapsed() > self.pool.hung_after {
+                self.on_exit(index, status, stop)?;
+            } else if slot.alive.elapsed() > self.pool.hung_after {
                 let (seconds, process) = (self.pool.hung_after.as_secs(), worker.id());
                 self.display.say(&format!("worker {process} has stood still for {seconds} s and is ended"));
-                self.seats[index].kill();
+                self.slots[index].kill();
             }
         }
         Ok(())
     }
 
     /// A worker has ended: well, with an error, or by force.
-    fn bury(&mut self, index: usize, status: ExitStatus, stop: &StopFlag) -> Result<()> {
-        let seat = &mut self.seats[index];
-        seat.worker = None;
-        if let Some(listener) = seat.listener.take() {
+    fn on_exit(&mut self, index: usize, status: ExitStatus, stop: &StopFlag) -> Result<()> {
+        let slot = &mut self.slots[index];
+        slot.worker = None;
+        if let Some(listener) = slot.listener.take() {
             // Its last words are in the channel when it has come to the end of its output.
             let _ = listener.join();
         }
-        let heard: Vec<_> = self.messages.try_iter().collect();
-        for (from, message) in heard {
-            self.hear(from, &message);
+        let received: Vec<_> = self.messages.try_iter().collect();
+        for (from, message) in received {
+            self.on_message(from, &message);
         }
-        let seat = &mut self.seats[index];
-        let hand = seat.hand.take();
-        if stop.is_set() || seat.dismissed {
+        let slot = &mut self.slots[index];
+        let current_run = slot.current_run.take();
+        if stop.is_set() || slot.stopping {
             return Ok(());
         }
         match status.code() {
             Some(0) => Ok(()),
             // Somebody else has asked this worker to stop; what it saved is gone on with.
-            Some(RESUMABLE | PANIC) | None => self.replace(index, hand, status),
+            Some(RESUMABLE | PANIC) | None => self.replace(index, current_run, status),
             // Its runs have been given up with their reasons, or nothing can be written.
             Some(code) => {
                 self.failed.push(code);
@@ -216,63 +216,68 @@ impl<'a> Team<'a> {
         }
     }
 
-    fn replace(&mut self, index: usize, hand: Option<(String, String)>, status: ExitStatus) -> Result<()> {
+    fn replace(
+        &mut self,
+        index: usize,
+        current_run: Option<(String, String)>,
+        status: ExitStatus,
+    ) -> Result<()> {
         let how = match (status.signal(), status.code()) {
             (Some(signal), _) => format!("was ended by signal {signal}"),
             (_, Some(code)) => format!("ended with code {code}"),
             _ => "ended".into(),
         };
-        let (run, label) = hand.unwrap_or_default();
-        let deaths = self.deaths.entry(run.clone()).or_default();
-        *deaths += 1;
-        let deaths = *deaths;
-        if run.is_empty() && deaths >= DEATHS {
+        let (run, label) = current_run.unwrap_or_default();
+        let losses = self.losses.entry(run.clone()).or_default();
+        *losses += 1;
+        let losses = *losses;
+        if run.is_empty() && losses >= MOST_LOSSES {
             self.display.say(&format!("workers end before their first run: the last {how}"));
             self.failed.push(status.code().unwrap_or(1));
             return Ok(());
         }
-        if !run.is_empty() && deaths >= DEATHS {
-            let reason = format!("it has ended {deaths} workers; the last {how}");
+        if !run.is_empty() && losses >= MOST_LOSSES {
+            let reason = format!("it has ended {losses} workers; the last {how}");
             self.display.say(&format!("{label} is given up: {reason}"));
-            failure::give_up(self.store, &run, &label, &reason, crate::error::GAVE_UP)?;
+            failure::mark_failed(self.store, &run, &label, &reason, crate::error::RUN_FAILED)?;
         } else {
             let at = if label.is_empty() { String::new() } else { format!(" at {label}") };
             self.display.say(&format!("a worker{at} {how}; another goes on"));
         }
-        self.seats[index] = self.fill(index)?;
+        self.slots[index] = self.start_worker(index)?;
         Ok(())
     }
 
     /// Ends workers that need more memory than they have together.
-    fn weigh(&mut self) -> Result<()> {
+    fn enforce_memory(&mut self) -> Result<()> {
         let Some(budget) = self.pool.memory else { return Ok(()) };
-        if self.weighed.elapsed() < WEIGH_EVERY {
+        if self.memory_checked.elapsed() < MEMORY_EVERY {
             return Ok(());
         }
-        self.weighed = Instant::now();
+        self.memory_checked = Instant::now();
         let living: Vec<usize> =
-            (0..self.seats.len()).filter(|&index| self.seats[index].process().is_some()).collect();
-        if living.iter().any(|&index| self.seats[index].dismissed) {
+            (0..self.slots.len()).filter(|&index| self.slots[index].process().is_some()).collect();
+        if living.iter().any(|&index| self.slots[index].stopping) {
             return Ok(()); // one is on its way out
         }
-        let total: u64 = living.iter().filter_map(|&i| self.seats[i].process()).map(memory::resident).sum();
+        let total: u64 = living.iter().filter_map(|&i| self.slots[i].process()).map(memory::resident).sum();
         let Some(&last) = living.last().filter(|_| total > budget) else { return Ok(()) };
         let (has, may) = (memory::in_words(total), memory::in_words(budget));
-        let seat = &mut self.seats[last];
-        seat.dismissed = true;
-        seat.ask_to_stop();
+        let slot = &mut self.slots[last];
+        slot.stopping = true;
+        slot.ask_to_stop();
         if living.len() > 1 {
             self.display.say(&format!("the workers hold {has} of {may}: one of them ends, saved"));
-        } else if let Some((run, label)) = &seat.hand {
+        } else if let Some((run, label)) = &slot.current_run {
             let reason = format!("it needs {has}, and {may} is the memory for all workers");
             self.display.say(&format!("{label} is given up: {reason}"));
-            failure::give_up(self.store, run, label, &reason, crate::error::GAVE_UP)?;
+            failure::mark_failed(self.store, run, label, &reason, crate::error::RUN_FAILED)?;
         }
         Ok(())
     }
 }
 
-impl Seat {
+impl WorkerSlot {
     fn process(&self) -> Option<u32> {
         self.worker.as_ref().map(Child::id)
     }
@@ -292,12 +297,12 @@ impl Seat {
     }
 }
 
-impl Drop for Team<'_> {
+impl Drop for Supervisor<'_> {
     /// After an error of this process no worker goes on alone.
     fn drop(&mut self) {
-        for seat in &mut self.seats {
-            seat.ask_to_stop();
-            if let Some(worker) = &mut seat.worker {
+        for slot in &mut self.slots {
+            slot.ask_to_stop();
+            if let Some(worker) = &mut slot.worker {
                 let _ = worker.wait();
             }
         }

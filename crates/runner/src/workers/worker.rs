@@ -20,7 +20,7 @@ use crate::messages::message;
 use crate::resources::Resources;
 use crate::store::Store;
 use crate::store::failure;
-use crate::store::lock::{Beat, Claim, SCRATCH, host};
+use crate::store::lock::{Heartbeat, RunLock, SCRATCH, host};
 use crate::tasks::Run;
 use crate::tasks::execute;
 use crate::train::checkpoint::CheckpointFile;
@@ -48,7 +48,7 @@ pub enum Message {
         total: u64,
     },
     /// How often the loops have gone round; a number that stays shows a worker that hangs.
-    Beat {
+    Heartbeat {
         /// [`StopFlag::beats`].
         beats: u64,
     },
@@ -102,7 +102,7 @@ impl<'a> Worker<'a> {
     /// Runs every run of `runs` that is neither done nor given up, as far as others have not claimed it.
     ///
     /// # Errors
-    /// When a run cannot run, [`RunError::Told`] after the other runs; at once when a signal asked to stop or the
+    /// When a run cannot run, [`RunError::AlreadyReported`] after the other runs; at once when a signal asked to stop or the
     /// results cannot be written.
     pub fn work(&mut self, runs: &[Run], output: &mut dyn Write) -> Result<()> {
         create_folder(&self.store.folder)?;
@@ -116,7 +116,7 @@ impl<'a> Worker<'a> {
                 if self.is_settled(&name) {
                     continue;
                 }
-                match Claim::take(self.store, &name)? {
+                match RunLock::take(self.store, &name)? {
                     None => elsewhere.push((run, name)),
                     // Another worker may have done it since we looked.
                     Some(claim) if self.is_settled(&name) => claim.release()?,
@@ -128,7 +128,7 @@ impl<'a> Worker<'a> {
             }
             if elsewhere.is_empty() || errors.len() >= FAILURES || !self.settings.wait_for_others {
                 return match errors.first() {
-                    Some(&code) => Err(RunError::Told { code }.into()),
+                    Some(&code) => Err(RunError::AlreadyReported { code }.into()),
                     None => Ok(()),
                 };
             }
@@ -138,7 +138,7 @@ impl<'a> Worker<'a> {
     }
 
     fn is_settled(&self, name: &str) -> bool {
-        self.store.is_done(name) || failure::is_given_up(self.store, name)
+        self.store.is_done(name) || failure::has_failed(self.store, name)
     }
 
     /// Runs a run; an error of its own is written down and told, and its exit code returned.
@@ -146,7 +146,7 @@ impl<'a> Worker<'a> {
         &mut self,
         run: &Run,
         name: &str,
-        mut claim: Claim,
+        mut claim: RunLock,
         output: &mut dyn Write,
     ) -> Result<Option<u8>> {
         let label = run.label();
@@ -160,7 +160,7 @@ impl<'a> Worker<'a> {
                 let reason = format!("{error:#}");
                 message(format_args!("san: {label}: {reason}"));
                 let code = exit_code(&error);
-                failure::give_up(self.store, name, &label, &reason, code)?;
+                failure::mark_failed(self.store, name, &label, &reason, code)?;
                 claim.release()?;
                 tell(output, &Message::Failed)?;
                 return Ok(Some(code));
@@ -175,7 +175,7 @@ impl<'a> Worker<'a> {
         run: &Run,
         name: &str,
         label: &str,
-        claim: &mut Claim,
+        claim: &mut RunLock,
         output: &mut dyn Write,
     ) -> Result<()> {
         let scratch = self.store.folder.join(format!("{SCRATCH}{name}"));
@@ -185,7 +185,7 @@ impl<'a> Worker<'a> {
         create_folder(&scratch)?;
         device::reset_peak_memory();
         let mut beat =
-            Beat { label: label.into(), host: host(), process: std::process::id(), done: 0, total: 0 };
+            Heartbeat { label: label.into(), host: host(), process: std::process::id(), done: 0, total: 0 };
         claim.tell(&beat);
         let (mut told, mut beaten, stop) = (Instant::now(), Instant::now(), self.stop);
         let mut progress = |done, total| {
