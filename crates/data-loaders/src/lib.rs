@@ -11,10 +11,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod augment;
+mod contained;
 mod decode;
 mod draw;
 mod error;
 mod fetch;
+mod files;
 mod formats;
 mod image_set;
 mod layout;
