@@ -4,17 +4,40 @@
 //! 16 bits is cut off at 255. JPEG goes through a port of libjpeg-turbo, for other decoders differ from PIL's by a level
 //! or two in a few per cent of the pixels.
 
-use image::{DynamicImage, ImageFormat, RgbImage};
-use libjpeg_turbo_rs::{Decoder, PixelFormat};
+use std::io::Cursor;
 
-/// Decodes an image file to RGB; the reason is a clause for an error message.
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
+
+use crate::contained::contained;
+
+/// The most pixels that an image may have; the largest of the known sets has 18 million.
+pub(crate) const MOST_PIXELS: u64 = 1 << 26;
+/// The most passes over a JPEG: progressive ones have ten or so, and each costs time as the whole image does.
+const MOST_SCANS: usize = 128;
+
+/// Decodes an image file to RGB; the reason is a clause for an error message. The decoder's own header is asked for the
+/// size before anything is decoded.
 pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     let format = image::guess_format(bytes).map_err(|_| "it is not an image of a known format".to_owned())?;
-    if format == ImageFormat::Jpeg {
-        return decode_jpeg(bytes);
+    contained(|| if format == ImageFormat::Jpeg { decode_jpeg(bytes) } else { decode_other(bytes, format) })
+}
+
+/// Refuses a size that no image has, or none of a set: a few bytes can claim billions of pixels.
+pub(crate) fn check_size(width: u64, height: u64) -> Result<(), String> {
+    match width.checked_mul(height) {
+        Some(0) => Err(format!("it claims {width} x {height} pixels")),
+        Some(1..=MOST_PIXELS) => Ok(()),
+        _ => Err(format!("it claims {width} x {height} pixels; at most {MOST_PIXELS} are read")),
     }
-    let image = image::load_from_memory_with_format(bytes, format).map_err(|error| error.to_string())?;
-    Ok(match image {
+}
+
+fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, String> {
+    let decoder = ImageReader::with_format(Cursor::new(bytes), format).into_decoder();
+    let decoder = decoder.map_err(|error| error.to_string())?;
+    let (width, height) = decoder.dimensions();
+    check_size(width.into(), height.into())?;
+    Ok(match DynamicImage::from_decoder(decoder).map_err(|error| error.to_string())? {
         DynamicImage::ImageRgb8(image) => image,
         DynamicImage::ImageLuma16(image) => from_pixels(&image, |[grey]| [grey.min(255) as u8; 3]),
         DynamicImage::ImageLumaA16(image) => from_pixels(&image, |[grey, _]| [(grey >> 8) as u8; 3]),
@@ -45,8 +68,11 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
     if !jpeg_is_complete(bytes) {
         return Err("the JPEG data is cut short".to_owned());
     }
-    let mut decoder = Decoder::new(bytes).map_err(|error| error.to_string())?;
+    let limits = DecodeLimits { max_pixels: MOST_PIXELS, max_scans: MOST_SCANS, ..DecodeLimits::default() };
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|error| error.to_string())?;
     let header = decoder.header();
+    // A height of zero stands for one that comes after the data, which this decoder does not read.
+    check_size(header.width() as u64, header.height() as u64)?;
     if header.precision != 8 {
         return Err(format!("it has {} bits a channel, a JPEG of 8 is wanted", header.precision));
     }
@@ -113,6 +139,40 @@ mod tests {
         assert_eq!(decode(&whole).unwrap().dimensions(), (64, 48));
         for length in (4..whole.len() - 1).step_by(7) {
             assert!(decode(&whole[..length]).is_err(), "cut at {length} of {}", whole.len());
+        }
+    }
+
+    /// A JPEG whose frame header claims this size.
+    fn claiming(mut bytes: Vec<u8>, [width, height]: [u16; 2]) -> Vec<u8> {
+        let frame = bytes.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
+        bytes[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
+        bytes[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_jpeg_without_height_or_width_is_refused_grey_in_colour_and_of_four_inks() {
+        let grey = include_bytes!("../tests/fixtures/pil/grey_jpeg.jpg").to_vec();
+        let inks = include_bytes!("../tests/fixtures/pil/cmyk.jpg").to_vec();
+        for whole in [grey, jpeg(), inks] {
+            for size in [[64, 0], [0, 48], [0, 0]] {
+                let refused = decode(&claiming(whole.clone(), size)).unwrap_err();
+                assert!(!refused.contains("contradict"), "refused by its header, not by a panic: {refused}");
+            }
+            let refused = decode(&claiming(whole, [64, 0])).unwrap_err();
+            assert_eq!(refused, "it claims 64 x 0 pixels");
+        }
+    }
+
+    #[test]
+    fn the_limit_of_pixels_holds_whatever_segment_stands_before_the_frame() {
+        let whole = claiming(jpeg(), [9000, 9000]);
+        const ARITHMETIC_CODING: &[u8] = &[0xFF, 0xCC, 0, 4, 0, 0x10];
+        const NUMBER_OF_LINES: &[u8] = &[0xFF, 0xDC, 0, 4, 0x23, 0x28];
+        for segment in [&[][..], ARITHMETIC_CODING, NUMBER_OF_LINES] {
+            let bytes = [&whole[..2], segment, &whole[2..]].concat();
+            let refused = decode(&bytes).unwrap_err();
+            assert_eq!(refused, "it claims 9000 x 9000 pixels; at most 67108864 are read");
         }
     }
 

@@ -59,6 +59,9 @@ pub enum DataError {
     /// An image that a list names cannot be decoded, or is cut short.
     #[error("{set}: {}:{line}: the image {} cannot be decoded: {reason}", path.display(), image.display())]
     BadListedImage { set: String, path: PathBuf, line: usize, image: PathBuf, reason: String },
+    /// Nothing would be trained on, chosen by or tested on.
+    #[error("{set}: its {part} part is empty; {} gives it nothing", path.display())]
+    EmptyPart { set: String, part: &'static str, path: PathBuf },
     /// The operating system refused to read a file.
     #[error("{set}: cannot read {}: {source}", path.display())]
     Read { set: String, path: PathBuf, source: std::io::Error },

@@ -19,7 +19,7 @@ use crate::error::DataError;
 use crate::layout::{self, SplitOrigin};
 use crate::protocol::{Filter, ImageProtocol, Resize};
 use crate::registry::DatasetEntry;
-use crate::sample::{Content, Fault, Sample, check_pixels};
+use crate::sample::{Content, Fault, Sample};
 use crate::transform;
 
 /// Bytes of decoded and resized images that one set may keep.
@@ -404,11 +404,11 @@ impl ImageSet {
     }
 }
 
-/// The picture that stored content is, refused before it is decoded if it claims more pixels than any set has.
+/// The picture that stored content is.
 pub(crate) fn decode(content: Content) -> Result<RgbImage, String> {
     match content {
         Content::Pixels(picture) => Ok(picture),
-        Content::Encoded(bytes) => check_pixels(&bytes).and_then(|()| crate::decode::decode(&bytes)),
+        Content::Encoded(bytes) => crate::decode::decode(&bytes),
     }
 }
 

@@ -11,11 +11,13 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod augment;
+mod contained;
 mod decode;
 mod draw;
 mod error;
 mod fetch;
 mod file_hashes;
+mod files;
 mod formats;
 mod image_set;
 mod layout;

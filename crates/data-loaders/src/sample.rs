@@ -4,18 +4,14 @@
 //! CIFAR's batches or out of an HDF5 chunk.
 
 use std::fmt;
-use std::fs;
-use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use image::{ImageReader, RgbImage};
+use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::error::DataError;
-
-/// The most pixels that an image may have; the largest of the known sets has 18 million.
-pub(crate) const MOST_PIXELS: u64 = 1 << 26;
+use crate::files::{self, MOST_IMAGE_BYTES};
 
 /// A labelled image.
 #[derive(Clone)]
@@ -128,7 +124,9 @@ impl Place {
     /// What is stored.
     pub(crate) fn content(&self) -> Result<Content, Fault> {
         match self {
-            Self::File(path) => fs::read(path).map(Content::Encoded).map_err(Fault::Read),
+            Self::File(path) => {
+                files::read(path, MOST_IMAGE_BYTES).map(Content::Encoded).map_err(Fault::Read)
+            }
             Self::Record(records, index) => records.read(*index).map_err(Fault::Bad),
         }
     }
@@ -154,16 +152,5 @@ impl Content {
                 hasher.finalize()
             }
         }
-    }
-}
-
-/// Refuses an image file that claims more pixels than any set has, before it is decoded: a few bytes can claim billions.
-pub(crate) fn check_pixels(bytes: &[u8]) -> Result<(), String> {
-    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format();
-    match reader.ok().and_then(|reader| reader.into_dimensions().ok()) {
-        Some((width, height)) if u64::from(width) * u64::from(height) > MOST_PIXELS => {
-            Err(format!("it claims {width} x {height} pixels; at most {MOST_PIXELS} are read"))
-        }
-        _ => Ok(()),
     }
 }

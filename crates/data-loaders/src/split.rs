@@ -38,9 +38,10 @@ pub(crate) fn draw_parts(entry: &DatasetEntry, pools: Pools) -> Pools {
     [train, val, test]
 }
 
-/// `part / whole` of a pool, to the nearest image.
+/// `part / whole` of a pool, to the nearest image; of two images or more, at least one goes to either side.
 fn share(pool: usize, part: usize, whole: usize) -> usize {
-    (pool * part + whole / 2) / whole.max(1)
+    let nearest = (pool * part + whole / 2) / whole.max(1);
+    if pool > 1 { nearest.clamp(1, pool - 1) } else { nearest }
 }
 
 /// Draws `count` of the samples, stratified; those drawn and the rest, both in the order they had.
@@ -108,6 +109,13 @@ mod tests {
         let draw = |set| names(&take(pool((0..60).map(|n| n % 3)), 20, set, "val").0);
         assert_eq!(draw("svhn"), draw("svhn"));
         assert_ne!(draw("svhn"), draw("dtd"));
+    }
+
+    #[test]
+    fn three_images_are_enough_for_three_parts() {
+        let entry = dataset("kitti_distance").unwrap();
+        let sizes = draw_parts(entry, [pool([0, 1, 2]), pool([]), pool([])]).map(|part| part.len());
+        assert_eq!(sizes, [1, 1, 1]);
     }
 
     #[test]

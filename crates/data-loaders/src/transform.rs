@@ -7,9 +7,9 @@ use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer
 use image::RgbImage;
 
 use crate::augment::Part;
+use crate::decode::MOST_PIXELS;
 use crate::error::DataError;
 use crate::protocol::{Filter, ImageProtocol, Resize};
-use crate::sample::MOST_PIXELS;
 
 /// The largest side of an input, in pixels; far above any use, it keeps a slip of the pen from filling the memory.
 const LARGEST_SIDE: u32 = 4096;

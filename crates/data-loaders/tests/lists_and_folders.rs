@@ -92,7 +92,7 @@ fn pets_are_read_from_annotations() {
     let set = ImageSet::open(&entry, root.path()).unwrap();
     assert_eq!(all(&set), [(0, 0), (20, 1), (40, 1)]);
     write_text(&folder, "annotations/test.txt", "beagle_2 3 2 1\n");
-    assert!(message(&entry, root.path()).contains("test.txt:1: 3 is no label of a set of 2 classes"));
+    assert!(message(&entry, root.path()).contains("test.txt:1: 3 is not a label of a set of 2 classes"));
     write_text(&folder, "annotations/test.txt", "../beagle_2 2 2 1\n");
     assert!(message(&entry, root.path()).contains("leaves the folder"));
 }

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use common::{fixtures, images_of};
-use data_loaders::{DatasetEntry, ImageSet, Split, SplitOrigin, dataset};
+use common::{entry, fixtures, images_of, message_after};
+use data_loaders::{ImageSet, Split, SplitOrigin};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
@@ -32,10 +32,6 @@ fn expected(name: &str) -> Vec<Expected> {
     let text = fs::read_to_string(fixtures("originals").join("expected.json")).unwrap();
     let mut all: HashMap<String, Vec<Expected>> = serde_json::from_str(&text).unwrap();
     all.remove(name).unwrap()
-}
-
-fn entry(set: &str, folder: &str) -> DatasetEntry {
-    DatasetEntry { folder: Some(folder.to_owned()), ..dataset(set).unwrap().clone() }
 }
 
 /// Reads a fixture at its own size and compares every image with what is expected of it.
@@ -126,28 +122,6 @@ fn small_norb_gives_the_left_image_and_halves_the_testing_part() {
 #[test]
 fn image_tables_of_the_hub_are_read_over_shards_and_row_groups() {
     check("gic_cifar100", "tables", "tables", 20);
-}
-
-/// Copies a fixture, lets `damage` change it and opens it; the message.
-fn message_after(set: &str, folder: &str, damage: impl FnOnce(&Path)) -> String {
-    let root = tempfile::tempdir().unwrap();
-    copy(&fixtures("originals").join(folder), &root.path().join(folder));
-    damage(&root.path().join(folder));
-    let opened = ImageSet::open(&entry(set, folder), root.path());
-    opened.and_then(|set| set.check_images()).expect_err("the damage is found").to_string()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for file in fs::read_dir(from).unwrap() {
-        let file = file.unwrap();
-        let target = to.join(file.file_name());
-        if file.path().is_dir() {
-            copy(&file.path(), &target);
-        } else {
-            fs::copy(file.path(), target).unwrap();
-        }
-    }
 }
 
 fn cut(path: &Path) {

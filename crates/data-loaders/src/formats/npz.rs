@@ -2,7 +2,6 @@
 //! stream and only the wanted images of it are kept.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +9,13 @@ use std::sync::{Mutex, PoisonError};
 use zip::ZipArchive;
 
 use super::raw::Shape;
+use crate::files;
 use crate::sample::{Content, Records};
+
+/// The most integers of an array; dSprites has six for each of 737,280 images.
+const MOST_INTEGERS: usize = 1 << 23;
+/// The most bytes of images that are kept; VTAB's share of dSprites has 306 MB.
+const MOST_HELD: u64 = 1 << 30;
 
 /// What an npy file says before its values.
 #[derive(Debug, PartialEq, Eq)]
@@ -54,26 +59,33 @@ fn with_member<T>(
     name: &str,
     work: impl FnOnce(&mut dyn Read) -> Result<T, String>,
 ) -> Result<T, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = files::open(path, u64::MAX).map_err(|error| error.to_string())?;
     let mut archive = ZipArchive::new(BufReader::new(file)).map_err(|error| error.to_string())?;
     let mut member = archive.by_name(name).map_err(|error| format!("{name}: {error}"))?;
     work(&mut member).map_err(|reason| format!("{name}: {reason}"))
 }
 
-/// A matrix of 64-bit integers, row by row, and its sizes.
-pub(crate) fn integers(path: &Path, name: &str) -> Result<(Vec<usize>, Vec<i64>), String> {
+/// A matrix of 64-bit integers of that shape, row by row.
+pub(crate) fn integers(path: &Path, name: &str, shape: [usize; 2]) -> Result<Vec<i64>, String> {
     with_member(path, name, |mut member| {
-        let Header { kind, shape } = header(&mut member)?;
-        if kind != "<i8" {
-            return Err(format!("its values are `{kind}`, not `<i8`"));
+        let found = header(&mut member)?;
+        if found.kind != "<i8" {
+            return Err(format!("its values are `{}`, not `<i8`", found.kind));
+        }
+        if found.shape != shape {
+            return Err(format!("its shape is {:?}, not {shape:?}", found.shape));
+        }
+        let count = shape[0].saturating_mul(shape[1]);
+        if count > MOST_INTEGERS {
+            return Err(format!("it claims {count} values; at most {MOST_INTEGERS} are read"));
         }
         let mut bytes = Vec::new();
-        member.read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-        let (values, _) = bytes.as_chunks::<8>();
-        if Some(values.len()) != shape.iter().try_fold(1_usize, |count, size| count.checked_mul(*size)) {
-            return Err(format!("it has {} values, which are not {shape:?}", values.len()));
+        member.take(8 * count as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+        if bytes.len() != 8 * count {
+            return Err(format!("its {count} values do not fill it"));
         }
-        Ok((shape, values.iter().map(|value| i64::from_le_bytes(*value)).collect()))
+        let (values, _) = bytes.as_chunks::<8>();
+        Ok(values.iter().map(|value| i64::from_le_bytes(*value)).collect())
     })
 }
 
@@ -115,11 +127,18 @@ impl Records for NpzRecords {
     fn prepare(&self, wanted: &[u64]) -> Result<(), String> {
         let wanted: BTreeSet<u64> = wanted.iter().copied().collect();
         let size = self.shape.len() as u64;
+        let all = size.saturating_mul(wanted.len() as u64);
+        if all > MOST_HELD {
+            return Err(format!(
+                "{}: its images have {all} bytes; at most {MOST_HELD} are kept",
+                self.member
+            ));
+        }
         let held = with_member(&self.path, self.member, |mut member| {
             header(&mut member)?;
             let (mut position, mut held) = (0, HashMap::new());
             for index in wanted {
-                let gap = (index - position) * size;
+                let gap = (index - position).saturating_mul(size);
                 io::copy(&mut (&mut member).take(gap), &mut io::sink()).map_err(|error| error.to_string())?;
                 let mut bytes = vec![0; self.shape.len()];
                 member.read_exact(&mut bytes).map_err(|error| error.to_string())?;

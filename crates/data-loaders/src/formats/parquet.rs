@@ -1,8 +1,6 @@
 //! Image tables as the Hugging Face hub ships them: a column of encoded images (`<name>.bytes`) beside one of labels.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -11,6 +9,8 @@ use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
 use parquet::errors::ParquetError;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 
+use crate::contained::contained;
+use crate::files;
 use crate::sample::{Content, Records};
 
 /// Names of label columns, the finer before the coarser.
@@ -67,8 +67,7 @@ impl Records for ParquetRecords {
 ///
 /// The library trusts some of what it reads and panics where pages contradict each other: that is a damaged file too.
 fn column<T: DataType>(path: &Path, names: &[&str], each: impl FnMut(u64, T::T)) -> Result<(), String> {
-    catch_unwind(AssertUnwindSafe(|| read_column::<T>(path, names, each)))
-        .unwrap_or_else(|_| Err("its pages contradict each other".to_owned()))
+    contained(|| read_column::<T>(path, names, each))
 }
 
 fn read_column<T: DataType>(
@@ -77,7 +76,7 @@ fn read_column<T: DataType>(
     mut each: impl FnMut(u64, T::T),
 ) -> Result<(), String> {
     let told = |error: ParquetError| error.to_string();
-    let file = File::open(path).map_err(|error| error.to_string())?;
+    let file = files::open(path, u64::MAX).map_err(|error| error.to_string())?;
     let reader = SerializedFileReader::new(file).map_err(told)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let place =

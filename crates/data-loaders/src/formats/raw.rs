@@ -1,12 +1,13 @@
 //! Plain pixels in arrays: the orders in which sets store them, and files of records of one size.
 
-use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use image::RgbImage;
 
-use crate::sample::{Content, MOST_PIXELS, Records};
+use crate::decode::check_size;
+use crate::files;
+use crate::sample::{Content, Records};
 
 /// How the bytes of one image lie.
 #[derive(Debug, Clone, Copy)]
@@ -34,12 +35,9 @@ pub(crate) enum Order {
 impl Shape {
     /// The shape, if it is one that an image can have: sizes come from files.
     pub(crate) fn checked(self) -> Result<Self, String> {
-        let Self { height, width, .. } = self;
-        let pixels = (height as u64).checked_mul(width as u64);
-        match pixels.filter(|pixels| (1..=MOST_PIXELS).contains(pixels)) {
-            Some(_) => Ok(self),
-            None => Err(format!("its images claim {width} x {height} pixels")),
-        }
+        check_size(self.width as u64, self.height as u64)
+            .map_err(|reason| format!("of its images: {reason}"))?;
+        Ok(self)
     }
 
     /// Bytes of one image.
@@ -99,7 +97,7 @@ impl Records for FixedRecords {
     fn read(&self, index: u64) -> Result<Content, String> {
         let mut bytes = vec![0; self.shape.len()];
         let mut read = || {
-            let mut file = File::open(&self.path)?;
+            let mut file = files::open(&self.path, u64::MAX)?;
             file.seek(SeekFrom::Start(self.offset + self.stride * index))?;
             file.read_exact(&mut bytes)
         };

@@ -10,7 +10,7 @@ mod vpt;
 mod vtab;
 
 use std::collections::HashMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DataError;
@@ -114,6 +114,11 @@ pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataErr
         };
         (split::draw_parts(entry, pools), true)
     };
+    for (part, name) in parts.iter().zip(PARTS) {
+        if part.is_empty() {
+            return Err(DataError::EmptyPart { set: entry.name.clone(), part: name, path: folder });
+        }
+    }
     check_distinct(entry, &parts)?;
     prepare(entry, &parts)?;
     Ok(Listing { parts, seeded, folder })
@@ -168,10 +173,4 @@ fn prepare(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> {
             reason,
         })
     })
-}
-
-/// Whether a relative path leads nowhere but down.
-pub(crate) fn stays_inside(path: &str) -> bool {
-    let inside = |component| matches!(component, Component::Normal(_) | Component::CurDir);
-    Path::new(path).components().all(inside)
 }

@@ -40,6 +40,9 @@ fn samples(entry: &DatasetEntry, path: PathBuf) -> Result<Vec<Sample>, DataError
     };
     let labels =
         records.labels().map_err(fault)?.into_iter().enumerate().map(label).collect::<Result<Vec<_>, _>>()?;
+    if labels.is_empty() {
+        return Err(fault("it has no row".into()));
+    }
     let records: Arc<dyn Records> = Arc::new(records);
     Ok(Sample::records(&records, labels))
 }

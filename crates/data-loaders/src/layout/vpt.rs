@@ -5,15 +5,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-use super::stays_inside;
 use crate::error::DataError;
+use crate::files::{self, stays_inside};
 use crate::registry::DatasetEntry;
 use crate::sample::{Listed, Place, Sample};
 use crate::split::Pools;
@@ -75,7 +74,7 @@ impl<'de> Deserialize<'de> for Pairs {
 impl List {
     fn read(entry: &DatasetEntry, path: PathBuf) -> Result<Self, DataError> {
         let set = || entry.name.clone();
-        let text = fs::read_to_string(&path).map_err(|source| match source.kind() {
+        let text = files::read_text(&path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::MissingList { set: set(), path: path.clone() },
             _ => DataError::Read { set: set(), path: path.clone(), source },
         })?;
@@ -121,7 +120,7 @@ impl List {
         let lines = self.lines();
         let sample = |((image, id), line): (&(String, u64), usize)| {
             let (set, path) = (entry.name.clone(), self.path.clone());
-            if !stays_inside(image) {
+            if !stays_inside(image.as_ref()) {
                 return Err(DataError::PathEscapes { set, path, line, found: image.clone() });
             }
             let label = *labels.get(id).ok_or_else(|| {

@@ -3,13 +3,12 @@
 //! Everything that can be checked without decoding is checked here, before any training: lists, labels, paths, presence
 //! of the files, and that no image is in two splits. `image_set` turns the rows into batches.
 
-use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::stays_inside;
 use crate::error::DataError;
+use crate::files::{self, stays_inside};
 use crate::registry::DatasetEntry;
 use crate::sample::{Listed, Place, Sample};
 use crate::split::Pools;
@@ -63,7 +62,7 @@ fn check_union(lists: &[List; 3], union: &List) -> Result<(), DataError> {
 impl<'a> List<'a> {
     fn read(set: &'a str, folder: &Path, name: &str) -> Result<Self, DataError> {
         let path = folder.join(name);
-        match fs::read_to_string(&path) {
+        match files::read_text(&path) {
             Ok(text) if text.trim().is_empty() => Err(DataError::EmptyList { set: set.to_owned(), path }),
             Ok(text) => Ok(Self { set, folder: folder.to_owned(), path, text }),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -91,7 +90,7 @@ impl<'a> List<'a> {
         let Some((image, label)) = parsed.filter(|(image, _)| !image.trim().is_empty()) else {
             return Err(DataError::MalformedLine { set: set(), path, line, found: text.to_owned() });
         };
-        if !stays_inside(image) {
+        if !stays_inside(image.as_ref()) {
             return Err(DataError::PathEscapes { set: set(), path, line, found: image.to_owned() });
         }
         match u32::try_from(label) {

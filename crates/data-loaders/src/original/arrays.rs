@@ -1,6 +1,5 @@
 //! Sets whose pixels lie in arrays: CIFAR-100, dSprites, Small NORB and PatchCamelyon.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,6 +7,7 @@ use std::sync::Arc;
 use super::Folder;
 use crate::draw::SpriteFactor;
 use crate::error::DataError;
+use crate::files;
 use crate::formats::hdf5::{self, Hdf5Records};
 use crate::formats::norb;
 use crate::formats::npz::{self, NpzRecords};
@@ -38,7 +38,7 @@ fn samples(
 pub(super) fn cifar(folder: &Folder) -> Result<Pools, DataError> {
     let part = |name: &str| {
         let binary = folder.base.join(format!("{name}.bin"));
-        if binary.is_file() { cifar_binary(folder, binary) } else { cifar_python(folder, folder.find(name)?) }
+        if binary.exists() { cifar_binary(folder, binary) } else { cifar_python(folder, folder.find(name)?) }
     };
     Ok([part("train")?, Vec::new(), part("test")?])
 }
@@ -74,17 +74,18 @@ pub(super) fn dsprites(folder: &Folder, factor: SpriteFactor) -> Result<Pools, D
     let path = folder.base.join("dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz");
     let bad = |reason| folder.bad_file(&path, reason);
     let records = NpzRecords::open(path.clone(), "imgs.npy", 255).map_err(bad)?;
-    let (shape, factors) = npz::integers(&path, "latents_classes.npy").map_err(bad)?;
-    if shape != [records.count(), 6] {
-        return Err(bad(format!("`latents_classes` is {shape:?} for {} images", records.count())));
-    }
+    let factors = npz::integers(&path, "latents_classes.npy", [records.count(), 6]).map_err(bad)?;
     let column = match factor {
         SpriteFactor::Orientation => 3,
         SpriteFactor::XPosition => 4,
     };
     let (rows, _) = factors.as_chunks::<6>();
-    let labels: Vec<i64> =
-        rows.iter().map(|row| i64::from(factor.label(row[column].max(0) as usize))).collect();
+    let label = |(values, row): (&[i64; 6], usize)| {
+        let value = values[column];
+        let negative = |_| folder.bad_line(&path, row, format!("the factor {value} is negative"));
+        Ok(i64::from(factor.label(usize::try_from(value).map_err(negative)?)))
+    };
+    let labels = rows.iter().zip(1..).map(label).collect::<Result<Vec<_>, DataError>>()?;
     Ok([samples(folder, records, &labels)?, Vec::new(), Vec::new()])
 }
 
@@ -111,13 +112,12 @@ fn norb_part(folder: &Folder, name: &str, factor: NorbFactor) -> Result<Vec<Samp
         return Err(folder.bad_file(&info, format!("it holds {dims:?}, not four values for {count} pairs")));
     }
     let (rows, _) = values.as_chunks::<4>();
-    let labels: Vec<i64> = rows
-        .iter()
-        .map(|[_, elevation, azimuth, _]| match factor {
-            NorbFactor::Elevation => i64::from(*elevation),
-            NorbFactor::Azimuth => i64::from(azimuth / 2),
-        })
-        .collect();
+    let label = |([_, elevation, azimuth, _], row): (&[i32; 4], usize)| match factor {
+        NorbFactor::Elevation => Ok(i64::from(*elevation)),
+        NorbFactor::Azimuth if azimuth % 2 == 0 => Ok(i64::from(azimuth / 2)),
+        NorbFactor::Azimuth => Err(folder.bad_line(&info, row, format!("the azimuth {azimuth} is odd"))),
+    };
+    let labels = rows.iter().zip(1..).map(label).collect::<Result<Vec<_>, _>>()?;
     let shape = Shape { height, width, channels: 1, order: Order::Interleaved, scale: 1 }.checked();
     let records = shape.and_then(|shape| {
         let (offset, stride) = (header.offset as u64, 2 * shape.len() as u64);
@@ -128,7 +128,7 @@ fn norb_part(folder: &Folder, name: &str, factor: NorbFactor) -> Result<Vec<Samp
 
 fn beginning(folder: &Folder, path: &Path) -> Result<Vec<u8>, DataError> {
     let mut bytes = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(64).read_to_end(&mut bytes));
+    let read = files::open(path, u64::MAX).and_then(|file| file.take(64).read_to_end(&mut bytes));
     read.map_err(|error| folder.bad_file(path, error.to_string()))?;
     Ok(bytes)
 }

@@ -101,9 +101,17 @@ pub(super) fn birds(folder: &Folder) -> Result<Pools, DataError> {
                 "expected `id image`, with the id in all three lists".into(),
             ));
         };
+        let part = match training {
+            0 => 2,
+            1 => 0,
+            other => {
+                let reason = format!("train_test_split.txt has {other} for it, which is neither 0 nor 1");
+                return Err(folder.bad_line(&path, line, reason));
+            }
+        };
         let label = ids.partition_point(|id| *id < class) as u32;
         let image = folder.inside(&images, image, &path, line)?;
-        pools[if training == 1 { 0 } else { 2 }].push(folder.listed(image, label, &list, line));
+        pools[part].push(folder.listed(image, label, &list, line));
     }
     Ok(pools)
 }

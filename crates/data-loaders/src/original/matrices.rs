@@ -10,6 +10,9 @@ use crate::formats::raw::{HeldRecords, Order, Shape};
 use crate::sample::{Records, Sample};
 use crate::split::Pools;
 
+/// The most labels that a file may hold; the largest set has 600 thousand.
+const MOST_LABELS: usize = 1 << 24;
+
 /// The variables of one MAT-file.
 struct Variables<'a> {
     folder: &'a Folder<'a>,
@@ -35,9 +38,20 @@ impl<'a> Variables<'a> {
     }
 
     fn integers(&self, name: &str) -> Result<Vec<i64>, DataError> {
-        let numbers =
-            self.get(name)?.numbers().ok_or_else(|| self.bad(format!("`{name}` is no array of numbers")))?;
-        Ok(numbers.into_iter().map(|number| number as i64).collect())
+        let numbers = self.get(name)?.numbers();
+        let numbers = numbers.ok_or_else(|| self.bad(format!("`{name}` is not an array of numbers")))?;
+        if numbers.len() > MOST_LABELS {
+            return Err(
+                self.bad(format!("`{name}` has {} values; at most {MOST_LABELS} are read", numbers.len()))
+            );
+        }
+        numbers.iter().zip(1..).map(|(number, row)| self.whole(name, number, row)).collect()
+    }
+
+    /// The whole number that a row of a variable holds; rows count from 1.
+    fn whole(&self, name: &str, number: f64, row: usize) -> Result<i64, DataError> {
+        mat5::whole(number)
+            .map_err(|reason| self.folder.bad_line(&self.path, row, format!("`{name}`: {reason}")))
     }
 
     /// Images and labels as samples, counted from 1 in messages.
@@ -60,21 +74,25 @@ pub(super) fn svhn(folder: &Folder) -> Result<Pools, DataError> {
         let labels = file.integers("y")?;
         let index = file.variables.iter().position(|(name, _)| name == "X");
         let pixels = index.map(|index| file.variables.swap_remove(index).1);
-        let Some(Mat::Bytes { dims, values }) = pixels else {
-            return Err(file.bad("it has no array of bytes `X`".into()));
-        };
+        let none = || file.bad("it has no array of bytes `X`".into());
+        let Some(Mat::Numbers(pixels)) = pixels else { return Err(none()) };
+        let dims = pixels.dims.clone();
         let &[height, width, 3, count] = dims.as_slice() else {
             return Err(file.bad(format!("`X` has the dimensions {dims:?}, not [height, width, 3, images]")));
         };
+        let bytes = pixels.into_bytes().ok_or_else(none)?;
         if labels.len() != count {
             return Err(file.bad(format!("{count} images have {} labels", labels.len())));
         }
-        let labels = labels.iter().zip(1..).map(|(digit, row)| folder.label(digit % 10, 0, &file.path, row));
+        let label = |(digit, row): (&i64, usize)| {
+            // The digit 0 is class 10 in the file and 0 in the benchmark; what is not a digit is refused as it stands.
+            folder.label(if *digit == 10 { 0 } else { *digit }, 0, &file.path, row)
+        };
+        let labels = labels.iter().zip(1..).map(label);
         let labels = labels.collect::<Result<Vec<_>, _>>()?;
         let shape = Shape { height, width, channels: 3, order: Order::ColumnMajor, scale: 1 }.checked();
         let shape = shape.map_err(|reason| file.bad(reason))?;
-        let records: Arc<dyn Records> =
-            Arc::new(HeldRecords { path: file.path.clone(), bytes: values, shape });
+        let records: Arc<dyn Records> = Arc::new(HeldRecords { path: file.path.clone(), bytes, shape });
         Ok(Sample::records(&records, labels))
     };
     Ok([part("train_32x32.mat")?, Vec::new(), part("test_32x32.mat")?])
@@ -123,10 +141,13 @@ pub(super) fn stanford_cars(folder: &Folder) -> Result<Pools, DataError> {
             annotations.field(name).ok_or_else(|| file.bad(format!("`annotations` has no field `{name}`")))
         };
         let paths = texts(&file, field("fname")?, "fname", &images)?;
-        let class = |class: &Mat| class.numbers().and_then(|numbers| numbers.first().copied());
-        let classes: Option<Vec<i64>> =
-            field("class")?.iter().map(|mat| class(mat).map(|class| class as i64)).collect();
-        file.samples(paths, &classes.ok_or_else(|| file.bad("a `class` is no number".into()))?, 1)
+        let class = |(class, row): (&Mat, usize)| {
+            let number = class.numbers().and_then(|numbers| numbers.iter().next());
+            let none = || folder.bad_line(&file.path, row, "its `class` is not a number".into());
+            file.whole("class", number.ok_or_else(none)?, row)
+        };
+        let classes = field("class")?.iter().zip(1..).map(class).collect::<Result<Vec<_>, _>>()?;
+        file.samples(paths, &classes, 1)
     };
     Ok([
         part("cars_train_annos.mat", "cars_train")?,

@@ -10,13 +10,14 @@ mod matrices;
 mod scenes;
 mod sheets;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DataError;
-use crate::layout::{self, class_folders};
-use crate::registry::{DatasetEntry, OriginalFormat};
+use crate::files::{self, MOST_LIST_BYTES, stays_inside};
+use crate::layout::class_folders;
+use crate::manifest::PARTS;
+use crate::registry::{DatasetEntry, OriginalFormat, PoolCounts};
 use crate::sample::{Listed, Place, Sample};
 use crate::split::Pools;
 
@@ -69,6 +70,13 @@ pub(crate) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Option<Pools>,
         OriginalFormat::StanfordDogs => matrices::stanford_dogs(place),
         OriginalFormat::StanfordCars => matrices::stanford_cars(place),
     }?;
+    // What the authors divided is not divided again where a part of theirs is lost.
+    let PoolCounts { train, val, test } = original.counts;
+    for ((pool, count), part) in pools.iter().zip([train, val, test]).zip(PARTS) {
+        if count > 0 && pool.is_empty() {
+            return Err(DataError::EmptyPart { set: entry.name.clone(), part, path: folder.to_owned() });
+        }
+    }
     Ok(Some(pools))
 }
 
@@ -108,13 +116,13 @@ impl Folder<'_> {
 
     fn bytes(&self, path: &Path) -> Result<Vec<u8>, DataError> {
         let told = |source| DataError::Read { set: self.entry.name.clone(), path: path.to_owned(), source };
-        fs::read(path).map_err(told)
+        files::read(path, MOST_LIST_BYTES).map_err(told)
     }
 
     /// The lines of a text with the fields that white space separates; empty lines are left out. Lines count from 1.
     fn rows(&self, path: &Path) -> Result<Vec<(usize, Vec<String>)>, DataError> {
         let bytes = self.bytes(path)?;
-        let text = String::from_utf8(bytes).map_err(|_| self.bad_file(path, "it is no text".into()))?;
+        let text = String::from_utf8(bytes).map_err(|_| self.bad_file(path, "it is not UTF-8".into()))?;
         let row =
             |(index, line): (usize, &str)| (index + 1, line.split_whitespace().map(str::to_owned).collect());
         let rows: Vec<(usize, Vec<String>)> = text.lines().enumerate().map(row).collect();
@@ -127,7 +135,11 @@ impl Folder<'_> {
             Ok(label) if label < self.entry.classes => Ok(label),
             _ => {
                 let classes = self.entry.classes;
-                Err(self.bad_line(path, line, format!("{number} is no label of a set of {classes} classes")))
+                Err(self.bad_line(
+                    path,
+                    line,
+                    format!("{number} is not a label of a set of {classes} classes"),
+                ))
             }
         }
     }
@@ -139,7 +151,7 @@ impl Folder<'_> {
 
     /// A path from a list, refused where it leads out of the folder.
     fn inside(&self, base: &Path, image: &str, list: &Path, line: usize) -> Result<PathBuf, DataError> {
-        if layout::stays_inside(image) {
+        if stays_inside(image.as_ref()) {
             return Ok(base.join(image));
         }
         let (set, path) = (self.entry.name.clone(), list.to_owned());

@@ -1,6 +1,5 @@
 //! Sets whose labels VTAB computes from annotations: CLEVR's scenes and KITTI's objects (Zhai et al. 2019, appendix A).
 
-use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use serde::Deserialize;
 
 use super::Folder;
 use crate::error::DataError;
+use crate::files::{self, MOST_LIST_BYTES};
 use crate::registry::ClevrQuestion;
 use crate::sample::Sample;
 use crate::split::Pools;
@@ -46,13 +46,17 @@ pub(super) fn clevr(folder: &Folder, question: ClevrQuestion) -> Result<Pools, D
         let path = folder.find(&format!("scenes/CLEVR_{part}_scenes.json"))?;
         let images = folder.find(&format!("images/{part}"))?;
         let list: Arc<Path> = path.as_path().into();
-        let file = File::open(&path).map_err(|error| folder.bad_file(&path, error.to_string()))?;
+        let file =
+            files::open(&path, MOST_LIST_BYTES).map_err(|error| folder.bad_file(&path, error.to_string()))?;
         let scenes: Result<Scenes, _> = serde_json::from_reader(BufReader::new(file));
         let Scenes { scenes } =
             scenes.map_err(|error| folder.bad_line(&path, error.line(), error.to_string()))?;
         let sample = |(scene, row): (Scene, usize)| {
             let label = match question {
                 ClevrQuestion::Count => scene.objects.len() as i64 - FEWEST_OBJECTS,
+                ClevrQuestion::Distance if scene.objects.is_empty() => {
+                    return Err(folder.bad_line(&path, row, "the scene has no object".into()));
+                }
                 ClevrQuestion::Distance => {
                     let depths = scene.objects.iter().map(|object| object.pixel_coords[2]);
                     bin(depths.fold(f64::INFINITY, f64::min), &CLEVR_DEPTHS)
@@ -86,7 +90,7 @@ pub(super) fn kitti(folder: &Folder) -> Result<Pools, DataError> {
 fn closest_vehicle(folder: &Folder, path: &Path) -> Result<f64, DataError> {
     let mut closest = NO_VEHICLE;
     for (line, row) in folder.rows(path)? {
-        let z = row.get(13).and_then(|z| z.parse::<f64>().ok());
+        let z = row.get(13).and_then(|z| z.parse::<f64>().ok()).filter(|z| z.is_finite());
         let z =
             z.ok_or_else(|| folder.bad_line(path, line, "expected 15 fields, the 14th a number".into()))?;
         if ["Car", "Van", "Truck"].contains(&row[0].as_str()) {

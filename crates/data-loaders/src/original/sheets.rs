@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::Folder;
 use crate::error::DataError;
+use crate::files::{self, MOST_LIST_BYTES};
 use crate::split::Pools;
 
 #[derive(Deserialize)]
@@ -25,8 +26,9 @@ pub(super) fn retinopathy(folder: &Folder) -> Result<Pools, DataError> {
         let path = folder.find(name)?;
         let images = folder.find(images)?;
         let list: Arc<Path> = path.as_path().into();
+        let file = files::open(&path, MOST_LIST_BYTES);
         let mut reader =
-            csv::Reader::from_path(&path).map_err(|error| folder.bad_file(&path, error.to_string()))?;
+            csv::Reader::from_reader(file.map_err(|error| folder.bad_file(&path, error.to_string()))?);
         for (row, line) in reader.deserialize().zip(2..) {
             let row: Row = row.map_err(|error| folder.bad_line(&path, line, error.to_string()))?;
             let part = match (name, row.usage.as_deref()) {

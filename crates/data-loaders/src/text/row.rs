@@ -1,6 +1,5 @@
 //! One question with its answer, and the JSON files of LLM-Adapters that hold them.
 
-use std::fs;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +7,7 @@ use serde_json::Value;
 
 use super::answer::AnswerFormat;
 use crate::error::DataError;
+use crate::files::{self, MOST_LIST_BYTES};
 
 /// What stands before the list of options at the end of an instruction.
 const OPTIONS_MARK: &str = "Answer format: ";
@@ -97,7 +97,7 @@ pub(super) fn read_rows(
     path: &Path,
     format: Option<AnswerFormat>,
 ) -> Result<(Vec<Row>, blake3::Hash), DataError> {
-    let bytes = fs::read(path).map_err(|source| DataError::Read {
+    let bytes = files::read(path, MOST_LIST_BYTES).map_err(|source| DataError::Read {
         set: set.to_owned(),
         path: path.to_owned(),
         source,

@@ -96,6 +96,11 @@ impl TextSet {
             test = drawn(test, limits.test, source.val_seed);
             hasher.update(&(limits.train as u64).to_le_bytes()).update(&(limits.test as u64).to_le_bytes());
         }
+        for (part, count) in [("train", train), ("test", test.len())] {
+            if count == 0 {
+                return Err(DataError::EmptyPart { set: set.clone(), part, path: folder });
+            }
+        }
         let checksum = hasher.finalize().to_hex().to_string();
         let (name, entry) = (set.clone(), entry.clone());
         Ok(Self { name, entry, format, train_and_val, train, test, drawn: false, checksum })

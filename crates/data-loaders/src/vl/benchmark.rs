@@ -90,7 +90,7 @@ impl Benchmark {
             Self::Vizwiz => vizwiz(self.name(), &folder, answers),
             Self::ScienceqaImg => scienceqa(self.name(), &folder),
             Self::Textvqa => textvqa(self.name(), &folder),
-            Self::Pope => pope(self.name(), &folder, |name| folder.join("val2014").join(name)),
+            Self::Pope => pope(self.name(), &folder, &folder.join("val2014")),
             Self::Mmbench => table::mmbench(self.name(), &folder.join("mmbench_dev_20230712.tsv")),
         }
     }
@@ -163,7 +163,7 @@ fn vqav2(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, Da
                     .ok_or_else(|| origin.fault(format!("question {} has no answers", asked.question_id)))?,
             ),
         };
-        let picture = origin.picture(folder.join(image))?;
+        let picture = origin.picture(folder, image)?;
         Ok(Question::short(asked.question_id.to_string(), picture, &asked.question, key, origin))
     };
     numbered(set, &file, stored.questions).map(question).collect()
@@ -180,7 +180,7 @@ fn gqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
     let file = folder.join("testdev_balanced_questions.json");
     let stored: BTreeMap<String, Asked> = read_json(set, &file)?;
     let question = |(origin, (id, asked)): (Origin, (String, Asked))| {
-        let picture = origin.picture(folder.join("images").join(format!("{}.jpg", asked.image_id)))?;
+        let picture = origin.picture(&folder.join("images"), format!("{}.jpg", asked.image_id))?;
         Ok(Question::short(id, picture, &asked.question, Key::Exact(asked.answer), origin))
     };
     numbered(set, &file, stored.into_iter().collect()).map(question).collect()
@@ -205,7 +205,7 @@ fn vizwiz(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, D
             Answers::Local if asked.answers.is_empty() => return Err(origin.fault("there are no answers")),
             Answers::Local => Key::Vqa(texts(asked.answers)),
         };
-        let picture = origin.picture(folder.join(part).join(&asked.image))?;
+        let picture = origin.picture(&folder.join(part), &asked.image)?;
         let plain = Question::short(asked.image, picture, &asked.question, key, origin);
         Ok(Question { prompt: format!("{}\n{UNANSWERABLE}\n{SHORT_ANSWER}", asked.question), ..plain })
     };
@@ -237,7 +237,7 @@ fn scienceqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
         }
         let key = Key::Choice { right: problem.answer, options };
         let hint = if problem.hint.is_empty() { String::new() } else { format!("Context: {}", problem.hint) };
-        let picture = origin.picture(folder.join("images/test").join(&id).join(image));
+        let picture = origin.picture(&folder.join("images/test"), Path::new(&id).join(image));
         Some(picture.map(|picture| {
             Question::choice(id, picture, &hint, &problem.question, problem.choices, key, origin)
         }))
@@ -272,7 +272,7 @@ fn textvqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
         let tokens = read
             .get(&image_id)
             .ok_or_else(|| origin.fault(format!("there are no OCR tokens for image `{image_id}`")))?;
-        let picture = origin.picture(folder.join("train_images").join(format!("{image_id}.jpg")))?;
+        let picture = origin.picture(&folder.join("train_images"), format!("{image_id}.jpg"))?;
         let id = question_id.to_string();
         let plain = Question::short(id, picture, &question, Key::TextVqa(answers), origin);
         Ok(Question { prompt: format!("{question}\nReference OCR token: {tokens}\n{SHORT_ANSWER}"), ..plain })
@@ -280,12 +280,8 @@ fn textvqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
     numbered(set, &file, stored.data).map(question).collect()
 }
 
-/// POPE's three parts; `image` is the path of the image of that name.
-pub(super) fn pope(
-    set: &str,
-    folder: &Path,
-    image: impl Fn(&str) -> std::path::PathBuf,
-) -> Result<Vec<Question>, DataError> {
+/// POPE's three parts, with images in the folder `images`.
+pub(super) fn pope(set: &str, folder: &Path, images: &Path) -> Result<Vec<Question>, DataError> {
     #[derive(Deserialize)]
     struct Asked {
         question_id: u64,
@@ -301,7 +297,7 @@ pub(super) fn pope(
                 "no" => false,
                 other => return Err(origin.fault(format!("the label is yes or no, found `{other}`"))),
             };
-            let picture = origin.picture(image(&asked.image))?;
+            let picture = origin.picture(images, &asked.image)?;
             let id = format!("{part}/{}", asked.question_id);
             let plain = Question::short(id, picture, &asked.text, Key::YesNo(right), origin);
             let answer = Some(if right { "Yes" } else { "No" }.to_owned());

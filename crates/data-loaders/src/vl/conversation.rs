@@ -13,6 +13,7 @@ use super::picture::Picture;
 use super::rows::read_json;
 use crate::draw::stream::Stream;
 use crate::error::DataError;
+use crate::files::stays_inside;
 
 /// Stands for the image in a text.
 pub const PLACEHOLDER: &str = "<image>";
@@ -39,17 +40,18 @@ impl Origin {
         }
     }
 
-    /// The image at `path`, which this row names.
-    pub(crate) fn picture(&self, path: PathBuf) -> Result<Picture, DataError> {
-        if path.is_file() {
-            return Ok(Picture::File(path));
+    /// The image in `folder` that this row names; the name may not lead out of it.
+    pub(crate) fn picture(&self, folder: &Path, name: impl AsRef<Path>) -> Result<Picture, DataError> {
+        let (set, path, line) = (self.set.to_string(), self.file.to_path_buf(), self.row);
+        if !stays_inside(name.as_ref()) {
+            let found = name.as_ref().display().to_string();
+            return Err(DataError::PathEscapes { set, path, line, found });
         }
-        Err(DataError::MissingImage {
-            set: self.set.to_string(),
-            path: self.file.to_path_buf(),
-            line: self.row,
-            image: path,
-        })
+        let image = folder.join(name);
+        if image.is_file() {
+            return Ok(Picture::File(image));
+        }
+        Err(DataError::MissingImage { set, path, line, image })
     }
 }
 
@@ -105,7 +107,7 @@ pub fn read_mixture(
             mixture.extend(all);
             continue;
         };
-        if rows > all.len() {
+        if rows == 0 || rows > all.len() {
             let reason = format!("{rows} rows are asked for and there are {}", all.len());
             return Err(DataError::BadFile { set: set.into(), path: root.join(file), reason });
         }
@@ -136,6 +138,10 @@ struct StoredTurn {
 /// When it cannot be read, and for the first row that is wrong.
 pub fn read_conversations(set: &str, file: &Path, images: &Path) -> Result<Vec<Conversation>, DataError> {
     let rows: Vec<StoredRow> = read_json(set, file)?;
+    if rows.is_empty() {
+        let (path, reason) = (file.into(), "it holds no conversation".into());
+        return Err(DataError::BadFile { set: set.into(), path, reason });
+    }
     let origin = Origin::new(set, file, 0);
     let read = |(index, row)| conversation(row, images, Origin { row: index + 1, ..origin.clone() });
     rows.into_iter().enumerate().map(read).collect()
@@ -165,7 +171,7 @@ fn conversation(row: StoredRow, images: &Path, origin: Origin) -> Result<Convers
         }
         _ => {}
     }
-    let picture = row.image.map(|image| origin.picture(images.join(image))).transpose()?;
+    let picture = row.image.map(|image| origin.picture(images, image)).transpose()?;
     Ok(Conversation { picture, turns, origin })
 }
 

@@ -60,9 +60,7 @@ impl SmallSet {
             (Self::EasyVqa, SmallPart::Train) => easy_vqa(self.name(), &folder.join("train")),
             (Self::EasyVqa, SmallPart::Test) => easy_vqa(self.name(), &folder.join("test")),
             (Self::PopeCoco128, SmallPart::Train) => pope_training(self.name(), &folder),
-            (Self::PopeCoco128, SmallPart::Test) => {
-                pope(self.name(), &folder, |image| folder.join("images").join(image))
-            }
+            (Self::PopeCoco128, SmallPart::Test) => pope(self.name(), &folder, &folder.join("images")),
             (Self::Nlvr, SmallPart::Train) => nlvr(self.name(), &folder, "dev"),
             (Self::Nlvr, SmallPart::Test) => nlvr(self.name(), &folder, "test"),
         }
@@ -76,7 +74,7 @@ fn easy_vqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
         if answer.trim().is_empty() {
             return Err(origin.fault("an answer is empty"));
         }
-        let picture = origin.picture(folder.join("images").join(format!("{image}.png")))?;
+        let picture = origin.picture(&folder.join("images"), format!("{image}.png"))?;
         let id = origin.row.to_string();
         let plain = Question::short(id, picture, &text, Key::Exact(answer.clone()), origin);
         Ok(Question { answer: Some(answer), ..plain })
@@ -96,7 +94,7 @@ fn nlvr(set: &str, folder: &Path, part: &str) -> Result<Vec<Question>, DataError
         if !["true", "false"].contains(&stored.label.as_str()) {
             return Err(origin.fault(format!("the label is true or false, found `{}`", stored.label)));
         }
-        let picture = origin.picture(folder.join(&stored.image))?;
+        let picture = origin.picture(folder, &stored.image)?;
         let text = format!("Is the statement true or false? {}", stored.text);
         let key = Key::Exact(stored.label.clone());
         let plain = Question::short(stored.question_id, picture, &text, key, origin);

@@ -1,7 +1,6 @@
 //! The image of a question and the way to the tower's input: padded to a square with the mean colour as LLaVA-1.5 does
 //! in training and evaluation, or stretched, then resized and normalised as any other image.
 
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,6 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
+use crate::files::{self, MOST_IMAGE_BYTES};
 use crate::image_set::decode;
 use crate::protocol::{Filter, ImageProtocol, Normalisation, Resize};
 use crate::sample::Content;
@@ -48,7 +48,7 @@ impl Picture {
             |path: &PathBuf, reason| DataError::BadImage { set: set.into(), path: path.clone(), reason };
         match self {
             Self::File(path) => {
-                let bytes = fs::read(path).map_err(|source| DataError::Read {
+                let bytes = files::read(path, MOST_IMAGE_BYTES).map_err(|source| DataError::Read {
                     set: set.into(),
                     path: path.clone(),
                     source,

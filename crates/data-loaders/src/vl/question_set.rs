@@ -66,29 +66,28 @@ impl QuestionSet {
         source: &QuestionSource,
         hashes: &FileHashes,
     ) -> Result<Self, DataError> {
+        let empty =
+            |part| DataError::EmptyPart { set: entry.name.clone(), part, path: root.join(entry.folder()) };
         let (train_and_val, train, mut test) = match form_of(entry)? {
             QuestionForm::Benchmark(benchmark) => (Vec::new(), 0, benchmark.open(root, source.answers)?),
             QuestionForm::Small(small) => {
                 let questions = small.open(root, SmallPart::Train)?;
                 let val = Stream::new("questions/val", &[source.seed]);
                 let (mut train, val) = by_picture(questions, source.val_questions, val);
-                if train.is_empty() {
-                    let reason =
-                        format!("{} questions are to be chosen by; none is left", source.val_questions);
-                    return Err(DataError::BadFile {
-                        set: entry.name.clone(),
-                        path: root.join(entry.folder()),
-                        reason,
-                    });
-                }
                 if let Some(RowLimits { train: limit, .. }) = source.at_most {
                     (_, train) = by_picture(train, limit, Stream::new("questions/train", &[source.seed]));
+                }
+                if train.is_empty() {
+                    return Err(empty("train"));
                 }
                 let count = train.len();
                 ([train, val].concat(), count, small.open(root, SmallPart::Test)?)
             }
         };
         test = at_most(test, source.at_most.map(|limits| limits.test), source.seed);
+        if test.is_empty() {
+            return Err(empty("test"));
+        }
         let parts = [&train_and_val[..train], &train_and_val[train..], &test];
         let checksum = checksum_of(&entry.name, &parts, hashes)?;
         Ok(Self { name: entry.name.clone(), entry: entry.clone(), train_and_val, train, test, checksum })

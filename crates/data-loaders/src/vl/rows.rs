@@ -1,16 +1,16 @@
 //! JSON files of questions: a whole document, or one value a line; faults name file and line.
 
-use std::fs;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
 use super::conversation::Origin;
 use crate::error::DataError;
+use crate::files;
 
 fn text(set: &str, path: &Path) -> Result<String, DataError> {
     let read = |source| DataError::Read { set: set.into(), path: path.into(), source };
-    fs::read_to_string(path).map_err(read)
+    files::read_text(path).map_err(read)
 }
 
 /// A JSON document.

@@ -9,6 +9,7 @@ use super::conversation::Origin;
 use super::judge::{Key, option_letter};
 use super::question::Question;
 use crate::error::DataError;
+use crate::files::{self, MOST_LIST_BYTES};
 
 /// A cell with fewer characters than any image has is the index of the row that holds it.
 const SHORTEST_IMAGE: usize = 64;
@@ -17,10 +18,10 @@ type Row = HashMap<String, String>;
 
 pub(super) fn mmbench(set: &str, file: &Path) -> Result<Vec<Question>, DataError> {
     let fault = |reason: String| DataError::BadFile { set: set.into(), path: file.into(), reason };
-    let reader = csv::ReaderBuilder::new().delimiter(b'\t').from_path(file);
-    let rows: Vec<Row> = reader
-        .and_then(|mut reader| reader.deserialize().collect::<Result<_, _>>())
-        .map_err(|error| fault(error.to_string()))?;
+    let opened = files::open(file, MOST_LIST_BYTES).map_err(|error| fault(error.to_string()))?;
+    let mut reader = csv::ReaderBuilder::new().delimiter(b'\t').from_reader(opened);
+    let rows = reader.deserialize().collect::<Result<Vec<Row>, _>>();
+    let rows = rows.map_err(|error| fault(error.to_string()))?;
     let mut images: HashMap<String, Arc<[u8]>> = HashMap::new();
     for (number, row) in rows.iter().enumerate() {
         let origin = Origin::new(set, file, number + 1);

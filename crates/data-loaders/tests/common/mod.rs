@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use data_loaders::{Filter, ImageProtocol, ImageSet, Normalisation, Resize, Split};
+use data_loaders::{DatasetEntry, Filter, ImageProtocol, ImageSet, Normalisation, Resize, Split, dataset};
 
 /// A folder of fixtures.
 pub(crate) fn fixtures(name: &str) -> PathBuf {
@@ -47,4 +47,51 @@ pub(crate) fn write_text(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
+}
+
+/// The entry of a set, with another folder.
+pub(crate) fn entry(set: &str, folder: &str) -> DatasetEntry {
+    DatasetEntry { folder: Some(folder.to_owned()), ..dataset(set).unwrap().clone() }
+}
+
+/// Copies a fixture of an original distribution, lets `damage` change it and opens it; the message of the refusal.
+pub(crate) fn message_after(set: &str, folder: &str, damage: impl FnOnce(&Path)) -> String {
+    let root = tempfile::tempdir().unwrap();
+    copy(&fixtures("originals").join(folder), &root.path().join(folder));
+    damage(&root.path().join(folder));
+    let opened = ImageSet::open(&entry(set, folder), root.path());
+    opened.and_then(|set| set.check_images()).expect_err("the damage is found").to_string()
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let target = to.join(file.file_name());
+        if file.path().is_dir() {
+            copy(&file.path(), &target);
+        } else {
+            std::fs::copy(file.path(), target).unwrap();
+        }
+    }
+}
+
+/// Replaces the factors of dSprites' images, under a header that claims this shape.
+pub(crate) fn write_factors(path: &Path, [rows, columns]: [usize; 2], factors: &[[i64; 6]]) {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
+    let mut images = Vec::new();
+    archive.by_name("imgs.npy").unwrap().read_to_end(&mut images).unwrap();
+    let header = format!("{{'descr': '<i8', 'fortran_order': False, 'shape': ({rows}, {columns}), }}\n");
+    let mut array = b"\x93NUMPY\x01\0".to_vec();
+    array.extend((header.len() as u16).to_le_bytes());
+    array.extend(header.as_bytes());
+    array.extend(factors.iter().flatten().flat_map(|value| value.to_le_bytes()));
+    let mut written = zip::ZipWriter::new(File::create(path).unwrap());
+    for (name, content) in [("imgs.npy", images), ("latents_classes.npy", array)] {
+        written.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        written.write_all(&content).unwrap();
+    }
+    written.finish().unwrap();
 }

@@ -1,0 +1,55 @@
+//! Work of a library on bytes that nobody has checked: where it panics, the panic becomes a reason and is not printed.
+//!
+//! A decoder that divides by a size of zero would otherwise end the program without the name of the file.
+
+use std::cell::{Cell, RefCell};
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+thread_local! {
+    /// Whether this thread is at contained work.
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+    /// What the last contained panic said.
+    static SAID: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+static HOOK: Once = Once::new();
+
+/// The result of `work`; of a panic in it, the reason. The work must be this thread's own.
+pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    HOOK.call_once(|| {
+        let others = panic::take_hook();
+        panic::set_hook(Box::new(move |information| {
+            if CONTAINED.get() {
+                SAID.with_borrow_mut(|said| {
+                    *said = information.payload_as_str().unwrap_or_default().to_owned()
+                });
+            } else {
+                others(information);
+            }
+        }));
+    });
+    let outer = CONTAINED.replace(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(work));
+    CONTAINED.set(outer);
+    result.unwrap_or_else(|_| {
+        let said = SAID.with_borrow_mut(std::mem::take);
+        Err(format!("its contents contradict each other ({said})"))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_becomes_a_reason_and_the_thread_works_on() {
+        let zero = "0".parse::<u32>().unwrap();
+        let refused = contained(|| Ok(1 / zero)).unwrap_err();
+        assert_eq!(refused, "its contents contradict each other (attempt to divide by zero)");
+        let inner = contained(|| contained::<u32>(|| panic!("{}", "within")).or(Ok(2)));
+        assert_eq!(inner.unwrap(), 2);
+        assert!(contained::<u32>(|| Err("a plain reason".into())).unwrap_err() == "a plain reason");
+        assert!(!CONTAINED.get());
+    }
+}

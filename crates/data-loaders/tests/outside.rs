@@ -1,0 +1,73 @@
+//! A list names pictures below its folder only: one that an absolute path or `../` names is refused, though it is there.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{write_grey, write_text};
+use data_loaders::vl::{Answers, Benchmark, SmallPart, SmallSet, read_conversations};
+use serde_json::{Value, json};
+
+/// Writes a JSON file; of lists that have a value a line, the one value.
+fn write(root: &Path, name: &str, value: &Value) {
+    write_text(root, name, &value.to_string());
+}
+
+/// What every list makes of a picture: the set, and the message of the refusal.
+fn refusals(root: &Path, picture: &str) -> Vec<(&'static str, String)> {
+    let turns = json!([{"from": "human", "value": "<image>\nwhat"}, {"from": "gpt", "value": "this"}]);
+    write(root, "mix.json", &json!([{"image": picture, "conversations": turns}]));
+    let gqa = json!({"1": {"imageId": picture, "question": "what", "answer": "this"}});
+    write(root, "gqa/testdev_balanced_questions.json", &gqa);
+    write(root, "vizwiz/test.json", &json!([{"image": picture, "question": "what"}]));
+    let problem = json!({"question": "what", "choices": ["a"], "answer": 0, "image": picture});
+    write(root, "scienceqa_img/problems.json", &json!({"1": problem}));
+    write(root, "scienceqa_img/pid_splits.json", &json!({"test": ["1"]}));
+    let read = json!({"data": [{"image_id": picture, "ocr_tokens": []}]});
+    write(root, "textvqa/TextVQA_Rosetta_OCR_v0.2_val.json", &read);
+    let asked = json!({"question_id": 1, "image_id": picture, "question": "what", "answers": ["this"]});
+    write(root, "textvqa/TextVQA_0.5.1_val.json", &json!({"data": [asked]}));
+    for set in ["pope", "pope_coco128"] {
+        let asked = json!({"question_id": 1, "image": picture, "text": "what", "label": "yes"});
+        write(root, &format!("{set}/coco_pope_random.json"), &asked);
+    }
+    let statement = json!({"question_id": "1", "image": picture, "text": "so", "label": "true"});
+    write(root, "nlvr/test.json", &statement);
+
+    let told = |refused: Option<data_loaders::DataError>| refused.map(|error| error.to_string());
+    let conversation = told(read_conversations("mix", &root.join("mix.json"), root).err());
+    let mut found = vec![("mix", conversation)];
+    for benchmark in
+        [Benchmark::Gqa, Benchmark::Vizwiz, Benchmark::ScienceqaImg, Benchmark::Textvqa, Benchmark::Pope]
+    {
+        found.push((benchmark.name(), told(benchmark.open(root, Answers::Server).err())));
+    }
+    for small in [SmallSet::PopeCoco128, SmallSet::Nlvr] {
+        found.push((small.name(), told(small.open(root, SmallPart::Test).err())));
+    }
+    found.into_iter().map(|(set, refused)| (set, refused.unwrap_or_default())).collect()
+}
+
+#[test]
+fn a_picture_outside_the_folder_is_refused_by_every_list_of_questions() {
+    let outer = tempfile::tempdir().unwrap();
+    // Wherever a list looks from, there is such a picture.
+    for name in ["secret.png", "data/secret.png", "secret.png.jpg", "data/secret.png.jpg"] {
+        write_grey(&outer.path().join(name), 10);
+    }
+    let root = outer.path().join("data");
+    for folder in ["gqa/images", "vizwiz/test", "scienceqa_img/images/test/1", "textvqa/train_images"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    for folder in ["pope/val2014", "pope_coco128/images", "nlvr"] {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+    }
+    let absolute = outer.path().join("secret.png").display().to_string();
+    for picture in [&absolute, "../secret.png", "../../secret.png", "a/../../../secret.png"] {
+        for (set, refused) in refusals(&root, picture) {
+            let told = "leaves the folder of the set";
+            assert!(refused.contains(told) && refused.contains("secret.png"), "{set} {picture}: {refused}");
+        }
+    }
+}
