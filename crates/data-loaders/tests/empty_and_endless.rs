@@ -77,7 +77,8 @@ fn easy_vqa(root: &Path, [train, test]: [usize; 2]) {
 fn questions(root: &Path, at_most: Option<RowLimits>) -> Result<QuestionSet, String> {
     let (answers, mixture) = (Answers::Local, Vec::new());
     let source = QuestionSource { answers, mixture, val_questions: 0, seed: 0, at_most };
-    QuestionSet::open(dataset("easy_vqa").unwrap(), root, &source).map_err(|error| error.to_string())
+    QuestionSet::open(dataset("easy_vqa").unwrap(), root, &source, &data_loaders::FileHashes::default())
+        .map_err(|error| error.to_string())
 }
 
 #[test]
