@@ -6,7 +6,8 @@
 
 use std::io::{BufWriter, Write, stdout};
 
-use data_loaders::text::{TextSet, TextStream, evaluation_prompt, training_text};
+use data_loaders::TextStream;
+use data_loaders::text::{TextSet, evaluation_prompt, training_text};
 use data_loaders::{Split, SplitCounts, dataset};
 
 fn main() {

@@ -1,58 +1,49 @@
-//! The data side of the project: which sets exist, where their images come from, and how they become batches.
+//! The data side of the project: which sets exist, where their images, rows and questions come from, and how they become
+//! batches.
 //!
-//! `registry` holds the typed entries of `datasets/*.yaml`; `layout` reads what lies in a set's folder, with `original`
-//! for what its authors distribute and `formats` for the containers; `split` draws the parts that nobody published;
-//! `draw` draws the `mini/<set>` stand-ins; `image_set` puts all behind one interface, [`ImageSet`], which the runner reads through a
-//! `protocol` ([`ImageProtocol`]) applied by `decode` and `transform`; `augment` changes training images at random, and
-//! `loader` makes batches ahead of the steps that use them. `pretrain` is the endless stream that the bundled backbones
-//! learn from; `text` is the side of sets in words, `vl` that of images and words; `fetch` brings sets from servers and
-//! archives into folders; `verify` looks at every image of a set and writes its `manifest`. Nothing here knows a model
-//! or libtorch: pixels leave as plain `f32` in NCHW order.
+//! `registry` holds the typed entries of `datasets/*.yaml`. `fetch` brings sets from servers and archives into folders;
+//! `sources` reads what lies there, through the guarded reads of `io`. `transform` turns an image file into a model's
+//! input, and `vision` makes sets and batches of images; `text` does the same for instructions and answers, `vl` for
+//! questions about images. `synthetic` makes the `mini/<set>` stand-ins and the streams that the bundled models learn
+//! from. `random` and `split` are what all of them share. Nothing here knows a model or libtorch: pixels leave as plain
+//! `f32` in NCHW order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
-mod augment;
-mod contained;
-mod decode;
-mod draw;
 mod error;
 mod fetch;
-mod file_hashes;
-mod files;
-mod formats;
-mod image_set;
-mod layout;
-mod loader;
-mod manifest;
-mod original;
-mod pretrain;
+mod io;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod probe;
-mod protocol;
+mod random;
 mod registry;
-mod sample;
+mod sources;
 mod split;
+mod synthetic;
 pub mod text;
 mod transform;
-mod verify;
+mod vision;
 pub mod vl;
 
-pub use augment::{Augmentation, Interpolation, Mix, RandAugment, Rectangle, mix_pixels, soft_targets};
-pub use draw::{MiniTask, Portrayal, SceneQuestion, SpecimenKind, SpriteFactor, Surface, TissueQuestion};
 pub use error::DataError;
 pub use fetch::{
     FetchError, FetchEvent, FetchRequest, Fetched, Limits, Mirror, Patience, PlannedFile, Step, Watch, fetch,
     planned_files, remove_downloads,
 };
-pub use file_hashes::FileHashes;
-pub use image_set::{ImageSet, Split, SplitCounts};
-pub use layout::SplitOrigin;
-pub use loader::{Batch, Loader, LoaderRecipe, Step as BatchStep};
-pub use pretrain::PretrainSet;
-pub use protocol::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
+pub use io::file_hashes::FileHashes;
 pub use registry::{
-    ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric, NorbFactor, Original,
-    OriginalFormat, PoolCounts, QuestionEntry, QuestionForm, Suite, TextEntry, catalogue, dataset, datasets,
-    parse_dataset,
+    AnswerFormat, Benchmark, ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric,
+    MiniTask, NorbFactor, Original, OriginalFormat, PoolCounts, Portrayal, QuestionEntry, QuestionForm,
+    SceneQuestion, SmallSet, SpecimenKind, SpriteFactor, Suite, Surface, TextEntry, TissueQuestion,
+    catalogue, dataset, datasets, parse_dataset,
 };
-pub use verify::{Duplicate, Verification, verify, verify_watched};
+pub use sources::layout::SplitOrigin;
+pub use split::{Split, SplitCounts};
+pub use synthetic::{Caption, CaptionStream, MiniQuestions, PretrainSet, TextStream};
+pub use transform::augment::{
+    Augmentation, Interpolation, Mix, RandAugment, Rectangle, mix_pixels, soft_targets,
+};
+pub use transform::protocol::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
+pub use vision::image_set::ImageSet;
+pub use vision::loader::{Batch, Loader, LoaderRecipe, Step as BatchStep};
+pub use vision::verify::{Duplicate, Verification, verify, verify_watched};

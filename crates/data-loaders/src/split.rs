@@ -1,143 +1,113 @@
-//! Parts for a set whose benchmark lists are not at hand: drawn from the authors' own parts by a fixed seed.
-//!
-//! Such a split is never VTAB-1k's, whatever its size; `SplitOrigin` says so wherever results are shown. A draw is
-//! stratified: classes keep their shares, rounded by largest remainders. Where a pool is smaller than the registry
-//! says (someone's subset, a test's fixture), sizes shrink in proportion.
+//! How a set is divided: the parts that its files have, and the splits that protocols name.
 
-use crate::draw::stream::Stream;
-use crate::registry::{DatasetEntry, Suite};
-use crate::sample::Sample;
+use serde::{Deserialize, Serialize};
 
-/// The authors' own parts, in the order train, val, test; empty where they made none.
-pub(crate) type Pools = [Vec<Sample>; 3];
+/// A part of a set, as protocols name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Split {
+    /// For training while tuning (train800).
+    Train,
+    /// For choosing hyper-parameters (val200).
+    Val,
+    /// `Train` followed by `Val`, for the final training.
+    TrainVal,
+    /// Read once, at the end.
+    Test,
+}
 
-/// The parts of the benchmark, drawn from the pools.
-pub(crate) fn draw_parts(entry: &DatasetEntry, pools: Pools) -> Pools {
-    let [mut train, mut val, mut test] = pools;
-    let Some(wanted) = entry.splits else { return [train, val, test] };
-    if test.is_empty() {
-        let held = entry.original.as_ref().map_or(train.len(), |original| original.counts.train);
-        let count = share(train.len(), wanted.test, held.max(wanted.test));
-        (test, train) = take(train, count, &entry.name, "test");
-    }
-    if val.is_empty() && entry.suite != Suite::Vtab {
-        let count = share(train.len(), wanted.val, wanted.train + wanted.val);
-        (val, train) = take(train, count, &entry.name, "val");
-    }
-    if entry.suite == Suite::Vtab {
-        if val.is_empty() {
-            let both = train.len().min(wanted.train + wanted.val);
-            let (drawn, _) = take(train, both, &entry.name, "train+val");
-            let count = share(both, wanted.val, wanted.train + wanted.val);
-            (val, train) = take(drawn, count, &entry.name, "val");
-        } else {
-            (train, _) = take(train, wanted.train, &entry.name, "train");
-            (val, _) = take(val, wanted.val, &entry.name, "val");
+impl Split {
+    /// The name in messages.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Val => "val",
+            Self::TrainVal => "train+val",
+            Self::Test => "test",
         }
     }
-    [train, val, test]
 }
 
-/// `part / whole` of a pool, to the nearest image; of two images or more, at least one goes to either side.
-fn share(pool: usize, part: usize, whole: usize) -> usize {
-    let nearest = (pool * part + whole / 2) / whole.max(1);
-    if pool > 1 { nearest.clamp(1, pool - 1) } else { nearest }
+/// Numbers of images in the three parts of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitCounts {
+    /// Images to train on while tuning.
+    pub train: usize,
+    /// Images to choose by.
+    pub val: usize,
+    /// Images to test on.
+    pub test: usize,
 }
 
-/// Draws `count` of the samples, stratified; those drawn and the rest, both in the order they had.
-pub(crate) fn take(pool: Vec<Sample>, count: usize, set: &str, purpose: &str) -> (Vec<Sample>, Vec<Sample>) {
-    let classes = pool.iter().map(|sample| sample.label as usize + 1).max().unwrap_or(0);
-    let mut members = vec![Vec::new(); classes];
-    for (index, sample) in pool.iter().enumerate() {
-        members[sample.label as usize].push(index);
+/// A part of a set whose images no other part shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Part {
+    /// To train on.
+    Train,
+    /// To choose by.
+    Val,
+    /// To test on.
+    Test,
+}
+
+impl Part {
+    /// All, in order.
+    pub(crate) const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
+}
+
+/// The samples of a set by split.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Splits<T> {
+    train_and_val: Vec<T>,
+    train: usize,
+    test: Vec<T>,
+}
+
+impl<T> Splits<T> {
+    /// From the three parts.
+    pub(crate) fn new([mut train, val, test]: [Vec<T>; 3]) -> Self {
+        let count = train.len();
+        train.extend(val);
+        Self { train_and_val: train, train: count, test }
     }
-    let sizes: Vec<usize> = members.iter().map(Vec::len).collect();
-    let mut chosen = vec![false; pool.len()];
-    for ((class, members), quota) in members.iter().enumerate().zip(quotas(&sizes, count)) {
-        let stream = &mut Stream::new(&format!("split/{set}/{purpose}"), &[class as u64]);
-        for place in stream.permutation(members.len()).into_iter().take(quota) {
-            chosen[members[place]] = true;
+
+    /// The samples of a split.
+    pub(crate) fn of(&self, split: Split) -> &[T] {
+        match split {
+            Split::Train => &self.train_and_val[..self.train],
+            Split::Val => &self.train_and_val[self.train..],
+            Split::TrainVal => &self.train_and_val,
+            Split::Test => &self.test,
         }
     }
-    let (drawn, rest): (Vec<_>, Vec<_>) = pool.into_iter().zip(chosen).partition(|(_, chosen)| *chosen);
-    let samples = |pairs: Vec<(Sample, bool)>| pairs.into_iter().map(|(sample, _)| sample).collect();
-    (samples(drawn), samples(rest))
-}
 
-/// How many of each class to draw so that shares are kept: floors, then the largest remainders, ties to the lower class.
-fn quotas(sizes: &[usize], count: usize) -> Vec<usize> {
-    let total: usize = sizes.iter().sum();
-    let count = count.min(total);
-    let mut quotas: Vec<usize> = sizes.iter().map(|size| size * count / total.max(1)).collect();
-    let mut order: Vec<usize> = (0..sizes.len()).collect();
-    order.sort_by_key(|class| std::cmp::Reverse(sizes[*class] * count % total.max(1)));
-    let missing = count - quotas.iter().sum::<usize>();
-    order.into_iter().take(missing).for_each(|class| quotas[class] += 1);
-    quotas
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::registry::dataset;
-
-    fn pool(labels: impl IntoIterator<Item = u32>) -> Vec<Sample> {
-        labels
-            .into_iter()
-            .enumerate()
-            .map(|(index, label)| Sample::file(format!("{index}").into(), label))
-            .collect()
+    /// Numbers of samples in the three parts.
+    pub(crate) fn counts(&self) -> SplitCounts {
+        let count = |split| self.of(split).len();
+        SplitCounts { train: count(Split::Train), val: count(Split::Val), test: count(Split::Test) }
     }
 
-    fn names(samples: &[Sample]) -> Vec<String> {
-        samples.iter().map(|sample| sample.place.to_string()).collect()
-    }
-
-    #[test]
-    fn a_draw_keeps_the_shares_of_the_classes_and_loses_nothing() {
-        let (drawn, rest) = take(pool((0..100).map(|n| u32::from(n % 10 == 0))), 30, "a", "b");
-        assert_eq!(drawn.iter().filter(|sample| sample.label == 1).count(), 3);
-        assert_eq!((drawn.len(), rest.len()), (30, 70));
-        let mut all = [names(&drawn), names(&rest)].concat();
-        all.sort();
-        all.dedup();
-        assert_eq!(all.len(), 100);
-    }
-
-    #[test]
-    fn a_draw_is_the_same_again_and_differs_between_sets() {
-        let draw = |set| names(&take(pool((0..60).map(|n| n % 3)), 20, set, "val").0);
-        assert_eq!(draw("svhn"), draw("svhn"));
-        assert_ne!(draw("svhn"), draw("dtd"));
-    }
-
-    #[test]
-    fn three_images_are_enough_for_three_parts() {
-        let entry = dataset("kitti_distance").unwrap();
-        let sizes = draw_parts(entry, [pool([0, 1, 2]), pool([]), pool([])]).map(|part| part.len());
-        assert_eq!(sizes, [1, 1, 1]);
-    }
-
-    #[test]
-    fn whole_originals_give_the_sizes_of_the_benchmark() {
-        for (name, pools, expected) in [
-            ("eurosat", [27000, 0, 0], [800, 200, 5400]),
-            ("caltech101", [9144, 0, 0], [800, 200, 6084]),
-            ("kitti_distance", [7481, 0, 0], [800, 200, 711]),
-            ("dtd", [1880, 1880, 1880], [800, 200, 1880]),
-            ("svhn", [73257, 0, 26032], [800, 200, 26032]),
-            ("gic_cifar100", [50000, 0, 10000], [45000, 5000, 10000]),
-            ("cub_200_2011", [5994, 0, 5794], [5394, 600, 5794]),
-            ("stanford_dogs", [12000, 0, 8580], [10800, 1200, 8580]),
-        ] {
-            let entry = dataset(name).unwrap();
-            let pools = pools.map(|len: usize| pool((0..len as u32).map(|n| n % entry.classes)));
-            let sizes = draw_parts(entry, pools).map(|part| part.len());
-            let close = sizes
-                .iter()
-                .zip(expected)
-                .all(|(size, expected): (&usize, usize)| size.abs_diff(expected) <= 1);
-            assert!(close, "{name}: {sizes:?}");
+    /// Number of samples in a part.
+    pub(crate) fn part_len(&self, part: Part) -> usize {
+        match part {
+            Part::Train => self.train,
+            Part::Val => self.train_and_val.len() - self.train,
+            Part::Test => self.test.len(),
         }
+    }
+
+    /// The part that the sample at `index` of a split is in, and its place there; none beyond the split.
+    pub(crate) fn locate(&self, split: Split, index: usize) -> Option<(Part, usize)> {
+        if index >= self.of(split).len() {
+            return None;
+        }
+        Some(match split {
+            Split::Train => (Part::Train, index),
+            Split::Val => (Part::Val, index),
+            Split::TrainVal if index < self.train => (Part::Train, index),
+            Split::TrainVal => (Part::Val, index - self.train),
+            Split::Test => (Part::Test, index),
+        })
     }
 }

@@ -13,10 +13,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use common::fixtures;
-use data_loaders::{
-    DatasetEntry, Download, FetchError, FetchEvent, FetchRequest, Fetched, ImageSet, Mirror, Patience, Split,
-    Step, dataset, fetch, planned_files, remove_downloads, verify,
-};
+use data_loaders::DatasetEntry;
+use data_loaders::Download;
+use data_loaders::FetchError;
+use data_loaders::FetchEvent;
+use data_loaders::FetchRequest;
+use data_loaders::Fetched;
+use data_loaders::ImageSet;
+use data_loaders::Mirror;
+use data_loaders::Patience;
+use data_loaders::Split;
+use data_loaders::Step;
+use data_loaders::dataset;
+use data_loaders::fetch;
+use data_loaders::planned_files;
+use data_loaders::remove_downloads;
+use data_loaders::vision::verify;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use server::{Page, Server};

@@ -4,7 +4,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use data_loaders::text::{Row, TextSet, TextStream, evaluation_prompt};
+use data_loaders::TextStream;
+use data_loaders::text::{Row, TextSet, evaluation_prompt};
 use data_loaders::{Split, SplitCounts, Suite, dataset, datasets};
 
 const COUNTS: SplitCounts = SplitCounts { train: 800, val: 80, test: 200 };

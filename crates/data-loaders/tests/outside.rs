@@ -6,7 +6,8 @@ mod common;
 use std::path::Path;
 
 use common::{write_grey, write_text};
-use data_loaders::vl::{Answers, Benchmark, SmallPart, SmallSet, read_conversations};
+use data_loaders::vl::{Answers, SmallPart, read_conversations};
+use data_loaders::{Benchmark, SmallSet};
 use serde_json::{Value, json};
 
 /// Writes a JSON file; of lists that have a value a line, the one value.

@@ -6,9 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use data_loaders::vl::{
-    Answers, Benchmark, ConversationFile, Key, Picture, PictureProtocol, Question, QuestionSource,
-    QuestionSuite, SmallPart, SmallSet, read_conversations, read_mixture,
+    Answers, ConversationFile, Key, Picture, PictureProtocol, Question, QuestionSource, QuestionSuite,
+    SmallPart, read_conversations, read_mixture,
 };
+use data_loaders::{Benchmark, SmallSet};
 use data_loaders::{FileHashes, dataset};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -3,9 +3,9 @@
 
 use data_loaders::SplitCounts;
 use data_loaders::vl::{
-    Benchmark, Caption, CaptionStream, MiniQuestions, OPTION_LETTER, Picture, Question, SHORT_ANSWER, Tally,
-    UNANSWERABLE, question_only_prior,
+    OPTION_LETTER, Picture, Question, SHORT_ANSWER, Tally, UNANSWERABLE, question_only_prior,
 };
+use data_loaders::{Benchmark, Caption, CaptionStream, MiniQuestions};
 
 fn set(benchmark: Benchmark, train: usize, test: usize) -> MiniQuestions {
     MiniQuestions::draw(benchmark, SplitCounts { train, val: 20, test }, 32).unwrap()

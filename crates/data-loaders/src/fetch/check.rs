@@ -8,8 +8,8 @@ use std::path::Path;
 use md5::Md5;
 use sha2::{Digest, Sha256};
 
-use super::error::reading;
-use super::{FetchError, FetchEvent, Step, Watch};
+use crate::fetch::error::reading;
+use crate::fetch::{FetchError, FetchEvent, Step, Watch};
 use crate::registry::Download;
 
 /// Bytes read at once.

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use ureq::http::{HeaderMap, Response, StatusCode};
 use ureq::{Agent, Body};
 
-use super::error::writing;
-use super::{FetchError, FetchEvent, Patience, Step, Watch, check};
+use crate::fetch::error::writing;
+use crate::fetch::{FetchError, FetchEvent, Patience, Step, Watch, check};
 use crate::registry::Download;
 
 /// Bytes read at once.

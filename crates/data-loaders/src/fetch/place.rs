@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::FetchError;
-use super::error::{reading, writing};
+use crate::fetch::FetchError;
+use crate::fetch::error::{reading, writing};
 use crate::registry::{Distribution, Download};
 
 /// Name of the note.

@@ -11,8 +11,8 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 use zip::ZipArchive;
 
-use super::error::{reading, writing};
-use super::{FetchError, FetchEvent, Step, Watch};
+use crate::fetch::error::{reading, writing};
+use crate::fetch::{FetchError, FetchEvent, Step, Watch};
 
 /// Bytes copied at once.
 const CHUNK: usize = 1 << 17;

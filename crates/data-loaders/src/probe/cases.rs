@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
 
-use crate::decode::decode;
-use crate::formats::pickle::Pickle;
-use crate::formats::{mat5, norb, npz};
 use crate::registry::parse_dataset;
+use crate::sources::formats::pickle::Pickle;
+use crate::sources::formats::{mat5, norb, npz};
+use crate::transform::decode::decode;
 
 /// Where the other files of a set come from.
 pub(super) enum Tree {

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-use super::*;
+use crate::probe::*;
 
 /// A change to sound bytes of the kind that disks, networks and people make.
 #[derive(Debug, Clone)]

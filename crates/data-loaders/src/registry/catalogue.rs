@@ -1,6 +1,6 @@
 //! The registry as a document: `DATASETS.md` is what [`catalogue`] returns, a test compares them.
 
-use super::entry::{ClassNames, DatasetEntry, Download, Metric};
+use crate::registry::entry::{ClassNames, DatasetEntry, Download, Metric};
 
 const HEAD: &str = "\
 # Data sets

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::draw::{MiniTask, SpriteFactor};
-use crate::image_set::SplitCounts;
-use crate::text::AnswerFormat;
-use crate::vl::{Benchmark, SmallSet};
+use super::questions::{AnswerFormat, Benchmark, SmallSet};
+use super::synthetic_task::{MiniTask, SpriteFactor};
+use crate::split::SplitCounts;
 
 /// The benchmark that a set belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -6,6 +6,8 @@
 
 mod catalogue;
 mod entry;
+mod questions;
+pub(crate) mod synthetic_task;
 
 use std::sync::OnceLock;
 
@@ -13,6 +15,10 @@ pub use catalogue::catalogue;
 pub use entry::{
     ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric, NorbFactor, Original,
     OriginalFormat, PoolCounts, QuestionEntry, QuestionForm, Suite, TextEntry,
+};
+pub use questions::{AnswerFormat, Benchmark, SmallSet};
+pub use synthetic_task::{
+    MiniTask, Portrayal, SceneQuestion, SpecimenKind, SpriteFactor, Surface, TissueQuestion,
 };
 
 use crate::error::DataError;
@@ -142,7 +148,6 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::vl::Benchmark;
 
     fn official(suite: Suite) -> Vec<&'static DatasetEntry> {
         datasets().unwrap().iter().filter(|entry| entry.official && entry.suite == suite).collect()

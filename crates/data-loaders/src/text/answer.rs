@@ -3,25 +3,9 @@
 //! The patterns are those of LLM-Adapters' evaluation (Hu et al. 2023). They match anywhere, inside a longer word too
 //! ("untrue" holds "true"); that is part of the protocol and not mended here.
 
-use serde::{Deserialize, Serialize};
+use crate::registry::AnswerFormat;
 
-use super::prompt::RESPONSE_MARK;
-
-/// The words by which the questions of a set are answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AnswerFormat {
-    /// `true|false` (BoolQ).
-    TrueFalse,
-    /// `solution[12]` (PIQA).
-    Solution,
-    /// `answer[1-5]` (SIQA, both ARC, OpenBookQA).
-    Answer,
-    /// `ending[1-4]` (HellaSwag).
-    Ending,
-    /// `option[12]` (WinoGrande).
-    Option,
-}
+use crate::text::prompt::RESPONSE_MARK;
 
 impl AnswerFormat {
     /// Every format.

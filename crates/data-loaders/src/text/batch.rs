@@ -5,8 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::example::{Example, MASKED};
-use crate::draw::stream::Stream;
+use crate::random::Stream;
+use crate::text::example::{Example, MASKED};
 
 /// What bounds a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

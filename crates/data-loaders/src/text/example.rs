@@ -7,8 +7,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::prompt::{training_prompt, training_text};
-use super::row::Row;
+use crate::text::prompt::{training_prompt, training_text};
+use crate::text::row::Row;
 
 /// The label of a token that no loss is taken of.
 pub const MASKED: i64 = -100;

@@ -3,7 +3,7 @@
 //! The two wrappers differ: that of training has two blanks behind its first line and a line of blanks before the
 //! response, that of evaluation one blank and an empty line. Both indent by sixteen blanks.
 
-use super::row::Row;
+use crate::text::row::Row;
 
 /// What stands before a response in both wrappers; an answer is looked for behind the last one.
 pub const RESPONSE_MARK: &str = "### Response:";

@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::answer::AnswerFormat;
 use crate::error::DataError;
-use crate::files::{self, MOST_LIST_BYTES};
+use crate::io::files::{self, MOST_LIST_BYTES};
+use crate::registry::AnswerFormat;
 
 /// What stands before the list of options at the end of an instruction.
 const OPTIONS_MARK: &str = "Answer format: ";
@@ -36,7 +36,7 @@ struct Written {
 impl Row {
     /// A row with the usual output.
     pub(crate) fn new(instruction: String, answer: &str) -> Self {
-        let output = super::prompt::continuation(answer);
+        let output = crate::text::prompt::continuation(answer);
         Self { instruction, output, answer: answer.to_owned() }
     }
 

@@ -8,14 +8,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::AnswerFormat;
-use super::mini;
-use super::row::{Row, read_rows};
-use crate::draw::Part;
-use crate::draw::stream::Stream;
 use crate::error::DataError;
-use crate::image_set::{Split, SplitCounts};
+use crate::random::Stream;
+use crate::registry::AnswerFormat;
 use crate::registry::DatasetEntry;
+use crate::split::{Split, SplitCounts, Splits};
+use crate::text::row::{Row, read_rows};
 
 /// Where rows lie on disk, and which are chosen by.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,10 +54,8 @@ pub struct TextSet {
     name: String,
     entry: DatasetEntry,
     format: AnswerFormat,
-    train_and_val: Vec<Row>,
-    train: usize,
-    test: Vec<Row>,
-    drawn: bool,
+    rows: Splits<Row>,
+    synthetic: bool,
     checksum: String,
 }
 
@@ -103,33 +99,20 @@ impl TextSet {
         }
         let checksum = hasher.finalize().to_hex().to_string();
         let (name, entry) = (set.clone(), entry.clone());
-        Ok(Self { name, entry, format, train_and_val, train, test, drawn: false, checksum })
+        let val = train_and_val.split_off(train);
+        let rows = Splits::new([train_and_val, val, test]);
+        Ok(Self { name, entry, format, rows, synthetic: false, checksum })
     }
 
-    /// Writes the stand-in `mini/<name>`; the same arguments give the same rows. As on disk, the eight tasks share their
-    /// training rows and those to choose by: one of each in every run of eight.
-    ///
-    /// # Errors
-    /// [`DataError::NotText`], [`DataError::NoStandIn`] where no task is named after the set.
-    pub fn draw(entry: &DatasetEntry, counts: SplitCounts) -> Result<Self, DataError> {
-        let format = format_of(entry)?;
-        let none = || DataError::NoStandIn { set: entry.name.clone() };
-        let shared = |part, count| (0..count).map(move |index| mini::shared_row(part, index));
-        let train_and_val = shared(Part::Train, counts.train).chain(shared(Part::Val, counts.val));
-        let train_and_val: Vec<Row> = train_and_val.collect::<Option<_>>().ok_or_else(none)?;
-        let test = (0..counts.test).map(|index| mini::row(&entry.name, Part::Test, index));
-        let test: Vec<Row> = test.collect::<Option<_>>().ok_or_else(none)?;
-        let mut hasher = blake3::Hasher::new();
-        for part in [&train_and_val, &test] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            for text in part.iter().flat_map(|row| [&row.instruction, &row.answer]) {
-                hasher.update(&(text.len() as u64).to_le_bytes()).update(text.as_bytes());
-            }
-        }
-        hasher.update(&(counts.train as u64).to_le_bytes());
-        let checksum = hasher.finalize().to_hex().to_string();
-        let (name, entry) = (format!("mini/{}", entry.name), entry.clone());
-        Ok(Self { name, entry, format, train_and_val, train: counts.train, test, drawn: true, checksum })
+    /// A set of rows that are written by this program.
+    pub(crate) fn synthetic(
+        name: String,
+        entry: &DatasetEntry,
+        rows: [Vec<Row>; 3],
+        checksum: String,
+    ) -> Result<Self, DataError> {
+        let (format, entry) = (format_of(entry)?, entry.clone());
+        Ok(Self { name, entry, format, rows: Splits::new(rows), synthetic: true, checksum })
     }
 
     /// The name that results carry: the set's, or `mini/<set>` for a written one.
@@ -149,23 +132,17 @@ impl TextSet {
 
     /// Whether the rows are written by this program, not real.
     pub fn is_drawn(&self) -> bool {
-        self.drawn
+        self.synthetic
     }
 
     /// Numbers of rows in the three parts.
     pub fn counts(&self) -> SplitCounts {
-        let val = self.train_and_val.len() - self.train;
-        SplitCounts { train: self.train, val, test: self.test.len() }
+        self.rows.counts()
     }
 
     /// The rows of a split.
     pub fn rows(&self, split: Split) -> &[Row] {
-        match split {
-            Split::Train => &self.train_and_val[..self.train],
-            Split::Val => &self.train_and_val[self.train..],
-            Split::TrainVal => &self.train_and_val,
-            Split::Test => &self.test,
-        }
+        self.rows.of(split)
     }
 
     /// The label of a row: the place of its answer among those of its format.
@@ -190,7 +167,7 @@ pub fn suite_checksum<'a, S: AsRef<TextSet> + 'a>(sets: impl IntoIterator<Item =
 }
 
 /// The format of a set, or the error that it has none.
-fn format_of(entry: &DatasetEntry) -> Result<AnswerFormat, DataError> {
+pub(crate) fn format_of(entry: &DatasetEntry) -> Result<AnswerFormat, DataError> {
     let text = entry.text.ok_or_else(|| DataError::NotText { set: entry.name.clone() })?;
     Ok(text.answers)
 }

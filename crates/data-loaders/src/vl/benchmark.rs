@@ -10,34 +10,18 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::Origin;
-use super::judge::Key;
-use super::picture::Picture;
-use super::question::{Question, SHORT_ANSWER, UNANSWERABLE};
-use super::rows::{numbered, read_json, read_lines};
-use super::submission::{Answered, SubmissionError, mmbench_submission, vizwiz_submission, vqav2_submission};
-use super::table;
-use crate::error::DataError;
+use crate::registry::Benchmark;
 
-/// One of the seven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Benchmark {
-    /// VQAv2, test-dev (server) or val (local).
-    Vqav2,
-    /// GQA, testdev_balanced.
-    Gqa,
-    /// VizWiz, test (server) or val (local).
-    Vizwiz,
-    /// ScienceQA, the test questions that have an image.
-    ScienceqaImg,
-    /// TextVQA, val, with OCR tokens.
-    Textvqa,
-    /// POPE, three parts.
-    Pope,
-    /// MMBench, dev.
-    Mmbench,
-}
+use crate::error::DataError;
+use crate::vl::conversation::Origin;
+use crate::vl::judge::Key;
+use crate::vl::picture::Picture;
+use crate::vl::question::{Question, SHORT_ANSWER, UNANSWERABLE};
+use crate::vl::rows::{numbered, read_json, read_lines};
+use crate::vl::submission::{
+    Answered, SubmissionError, mmbench_submission, vizwiz_submission, vqav2_submission,
+};
+use crate::vl::table;
 
 /// Who knows the answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

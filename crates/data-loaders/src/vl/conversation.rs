@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::picture::Picture;
-use super::rows::read_json;
-use crate::draw::stream::Stream;
 use crate::error::DataError;
-use crate::files::stays_inside;
+use crate::io::files::stays_inside;
+use crate::random::Stream;
+use crate::vl::picture::Picture;
+use crate::vl::rows::read_json;
 
 /// Stands for the image in a text.
 pub const PLACEHOLDER: &str = "<image>";

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::normalise::{evalai_answer, punctuation, vqa_answer};
+use crate::vl::normalise::{evalai_answer, punctuation, vqa_answer};
 
 /// The right answer and the rule by which an answer is compared with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

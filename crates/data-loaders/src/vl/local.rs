@@ -3,27 +3,15 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use super::benchmark::pope;
-use super::conversation::{Conversation, read_conversations};
-use super::judge::Key;
-use super::question::Question;
-use super::rows::{numbered, read_json, read_lines};
 use crate::error::DataError;
-
-/// One of the three.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SmallSet {
-    /// easy-VQA: which shape, which colour, is it there.
-    EasyVqa,
-    /// POPE's questions about COCO photographs, with numbers of things in training.
-    #[serde(rename = "pope_coco128")]
-    PopeCoco128,
-    /// NLVR: is a statement true.
-    Nlvr,
-}
+use crate::registry::SmallSet;
+use crate::vl::benchmark::pope;
+use crate::vl::conversation::{Conversation, read_conversations};
+use crate::vl::judge::Key;
+use crate::vl::question::Question;
+use crate::vl::rows::{numbered, read_json, read_lines};
 
 /// A part of such a set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,15 +58,16 @@ impl SmallSet {
 fn easy_vqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
     let file = folder.join("questions.json");
     let stored: Vec<(String, String, u64)> = read_json(set, &file)?;
-    let question = |(origin, (text, answer, image)): (super::conversation::Origin, (String, String, u64))| {
-        if answer.trim().is_empty() {
-            return Err(origin.fault("an answer is empty"));
-        }
-        let picture = origin.picture(&folder.join("images"), format!("{image}.png"))?;
-        let id = origin.row.to_string();
-        let plain = Question::short(id, picture, &text, Key::Exact(answer.clone()), origin);
-        Ok(Question { answer: Some(answer), ..plain })
-    };
+    let question =
+        |(origin, (text, answer, image)): (crate::vl::conversation::Origin, (String, String, u64))| {
+            if answer.trim().is_empty() {
+                return Err(origin.fault("an answer is empty"));
+            }
+            let picture = origin.picture(&folder.join("images"), format!("{image}.png"))?;
+            let id = origin.row.to_string();
+            let plain = Question::short(id, picture, &text, Key::Exact(answer.clone()), origin);
+            Ok(Question { answer: Some(answer), ..plain })
+        };
     numbered(set, &file, stored).map(question).collect()
 }
 
@@ -90,7 +79,7 @@ fn nlvr(set: &str, folder: &Path, part: &str) -> Result<Vec<Question>, DataError
         text: String,
         label: String,
     }
-    let question = |(origin, stored): (super::conversation::Origin, Statement)| {
+    let question = |(origin, stored): (crate::vl::conversation::Origin, Statement)| {
         if !["true", "false"].contains(&stored.label.as_str()) {
             return Err(origin.fault(format!("the label is true or false, found `{}`", stored.label)));
         }

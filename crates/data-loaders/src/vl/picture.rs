@@ -9,11 +9,11 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::files::{self, MOST_IMAGE_BYTES};
-use crate::image_set::decode;
-use crate::protocol::{Filter, ImageProtocol, Normalisation, Resize};
-use crate::sample::Content;
-use crate::transform;
+use crate::io::files::{self, MOST_IMAGE_BYTES};
+use crate::sources::sample::Content;
+use crate::sources::sample::decode;
+use crate::transform::protocol::{Filter, ImageProtocol, Normalisation, Resize};
+use crate::transform::resize;
 
 /// Where an image comes from.
 #[derive(Debug, Clone)]
@@ -107,13 +107,13 @@ impl PictureProtocol {
     /// # Errors
     /// When the image cannot be read, or the size is no size.
     pub fn bytes(&self, set: &str, picture: &Picture) -> Result<Vec<u8>, DataError> {
-        transform::check_size(self.image_size)?;
+        resize::check_size(self.image_size)?;
         let image = picture.load(set)?;
         let image = match self.square {
             Square::Pad => padded(image, mean_colour(self.normalisation)),
             Square::Stretch => image,
         };
-        transform::resize(&image, &self.plain()).map_err(|reason| DataError::BadImage {
+        resize::resize(&image, &self.plain()).map_err(|reason| DataError::BadImage {
             set: set.into(),
             path: picture.file_name().into(),
             reason,
@@ -128,7 +128,7 @@ impl PictureProtocol {
         let plane = |picture: &&Picture| {
             let bytes = self.bytes(set, picture)?;
             let mut values = vec![0.0; bytes.len()];
-            transform::normalise(&bytes, &transform::levels(&self.plain()), &mut values);
+            resize::normalise(&bytes, &resize::levels(&self.plain()), &mut values);
             Ok(values)
         };
         let planes: Vec<Result<Vec<f32>, DataError>> = pictures.par_iter().map(plane).collect();

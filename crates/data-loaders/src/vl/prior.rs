@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::question::Question;
-use super::tally::Tally;
+use crate::vl::question::Question;
+use crate::vl::tally::Tally;
 
 /// The score on `test` of the better of two readers that know `train` and see no picture: one gives the most frequent
 /// answer to the question's text, the other the same answer always. The second is the better one where F1 rewards
@@ -41,10 +41,10 @@ fn score<'a>(questions: &'a [Question], answer: impl Fn(&'a Question) -> &'a str
 mod tests {
     use std::sync::Arc;
 
-    use super::super::conversation::Origin;
-    use super::super::judge::Key;
-    use super::super::picture::Picture;
     use super::*;
+    use crate::vl::conversation::Origin;
+    use crate::vl::judge::Key;
+    use crate::vl::picture::Picture;
 
     fn question(text: &str, right: bool) -> Question {
         let picture = Picture::Drawn(1, Arc::from([0; 3]));

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::conversation::{Conversation, Origin, Turn};
-use super::judge::{Key, option_letter};
-use super::picture::Picture;
-use super::submission::Answered;
+use crate::vl::conversation::{Conversation, Origin, Turn};
+use crate::vl::judge::{Key, option_letter};
+use crate::vl::picture::Picture;
+use crate::vl::submission::Answered;
 
 /// What LLaVA-1.5 appends to a question with a short answer.
 pub const SHORT_ANSWER: &str = "Answer the question using a single word or phrase.";

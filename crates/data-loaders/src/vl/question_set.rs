@@ -9,18 +9,17 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::benchmark::Answers;
-use super::conversation::{Conversation, ConversationFile, read_mixture};
-use super::local::SmallPart;
-use super::mini::MiniQuestions;
-use super::picture::Picture;
-use super::question::Question;
-use crate::draw::stream::Stream;
 use crate::error::DataError;
-use crate::file_hashes::FileHashes;
-use crate::image_set::{Split, SplitCounts};
+use crate::io::file_hashes::FileHashes;
+use crate::random::Stream;
 use crate::registry::{DatasetEntry, QuestionForm};
+use crate::split::{Split, SplitCounts, Splits};
 use crate::text::RowLimits;
+use crate::vl::benchmark::Answers;
+use crate::vl::conversation::{Conversation, ConversationFile, read_mixture};
+use crate::vl::local::SmallPart;
+use crate::vl::picture::Picture;
+use crate::vl::question::Question;
 
 /// The name of a mixture in messages.
 const MIXTURE: &str = "mixture";
@@ -49,9 +48,7 @@ pub struct QuestionSource {
 pub struct QuestionSet {
     name: String,
     entry: DatasetEntry,
-    train_and_val: Vec<Question>,
-    train: usize,
-    test: Vec<Question>,
+    questions: Splits<Question>,
     checksum: String,
 }
 
@@ -68,8 +65,10 @@ impl QuestionSet {
     ) -> Result<Self, DataError> {
         let empty =
             |part| DataError::EmptyPart { set: entry.name.clone(), part, path: root.join(entry.folder()) };
-        let (train_and_val, train, mut test) = match form_of(entry)? {
-            QuestionForm::Benchmark(benchmark) => (Vec::new(), 0, benchmark.open(root, source.answers)?),
+        let (train, val, mut test) = match form_of(entry)? {
+            QuestionForm::Benchmark(benchmark) => {
+                (Vec::new(), Vec::new(), benchmark.open(root, source.answers)?)
+            }
             QuestionForm::Small(small) => {
                 let questions = small.open(root, SmallPart::Train)?;
                 let val = Stream::new("questions/val", &[source.seed]);
@@ -80,33 +79,26 @@ impl QuestionSet {
                 if train.is_empty() {
                     return Err(empty("train"));
                 }
-                let count = train.len();
-                ([train, val].concat(), count, small.open(root, SmallPart::Test)?)
+                (train, val, small.open(root, SmallPart::Test)?)
             }
         };
         test = at_most(test, source.at_most.map(|limits| limits.test), source.seed);
         if test.is_empty() {
             return Err(empty("test"));
         }
-        let parts = [&train_and_val[..train], &train_and_val[train..], &test];
-        let checksum = checksum_of(&entry.name, &parts, hashes)?;
-        Ok(Self { name: entry.name.clone(), entry: entry.clone(), train_and_val, train, test, checksum })
+        let checksum = checksum_of(&entry.name, &[&train, &val, &test], hashes)?;
+        let questions = Splits::new([train, val, test]);
+        Ok(Self { name: entry.name.clone(), entry: entry.clone(), questions, checksum })
     }
 
-    /// Draws the stand-in `mini/<name>` with pictures of `image_size` pixels; the same arguments give the same set.
-    ///
-    /// # Errors
-    /// [`DataError::NoQuestions`]; [`DataError::NoStandIn`] where none is named after the set;
-    /// [`DataError::ImageSize`].
-    pub fn draw(entry: &DatasetEntry, counts: SplitCounts, image_size: u32) -> Result<Self, DataError> {
-        let QuestionForm::Benchmark(benchmark) = form_of(entry)? else {
-            return Err(DataError::NoStandIn { set: entry.name.clone() });
-        };
-        let MiniQuestions { name, train, val, test, checksum } =
-            MiniQuestions::draw(benchmark, counts, image_size)?;
-        let count = train.len();
-        let train_and_val = [train, val].concat();
-        Ok(Self { name, entry: entry.clone(), train_and_val, train: count, test, checksum })
+    /// A set of questions that this program makes.
+    pub(crate) fn synthetic(
+        name: String,
+        entry: &DatasetEntry,
+        questions: [Vec<Question>; 3],
+        checksum: String,
+    ) -> Self {
+        Self { name, entry: entry.clone(), questions: Splits::new(questions), checksum }
     }
 
     /// The name that results carry: the set's, or `mini/<set>` for a drawn one.
@@ -121,18 +113,12 @@ impl QuestionSet {
 
     /// Numbers of questions in the three parts.
     pub fn counts(&self) -> SplitCounts {
-        let val = self.train_and_val.len() - self.train;
-        SplitCounts { train: self.train, val, test: self.test.len() }
+        self.questions.counts()
     }
 
     /// The questions of a split.
     pub fn questions(&self, split: Split) -> &[Question] {
-        match split {
-            Split::Train => &self.train_and_val[..self.train],
-            Split::Val => &self.train_and_val[self.train..],
-            Split::TrainVal => &self.train_and_val,
-            Split::Test => &self.test,
-        }
+        self.questions.of(split)
     }
 
     /// blake3 (hex) of prompts, answers, keys, and the names and contents of pictures.
@@ -150,13 +136,9 @@ pub struct QuestionSuite {
 }
 
 impl QuestionSuite {
-    /// The stand-ins of the sets, as [`QuestionSet::draw`].
-    ///
-    /// # Errors
-    /// As [`QuestionSet::draw`].
-    pub fn draw(entries: &[&DatasetEntry], counts: SplitCounts, image_size: u32) -> Result<Self, DataError> {
-        let sets = entries.iter().map(|entry| QuestionSet::draw(entry, counts, image_size));
-        Self::assemble(sets.collect::<Result<_, _>>()?, Vec::new(), &FileHashes::default())
+    /// Sets of questions that this program makes.
+    pub(crate) fn synthetic(sets: Vec<QuestionSet>) -> Result<Self, DataError> {
+        Self::assemble(sets, Vec::new(), &FileHashes::default())
     }
 
     /// The sets on disk, as [`QuestionSet::open`], and the mixture.
@@ -220,7 +202,8 @@ impl QuestionSuite {
     }
 }
 
-fn form_of(entry: &DatasetEntry) -> Result<QuestionForm, DataError> {
+/// The form of a set's questions.
+pub(crate) fn form_of(entry: &DatasetEntry) -> Result<QuestionForm, DataError> {
     let questions = entry.questions.ok_or_else(|| DataError::NoQuestions { set: entry.name.clone() })?;
     Ok(questions.form)
 }
@@ -313,10 +296,10 @@ fn update(hasher: &mut blake3::Hasher, bytes: &[u8]) {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::conversation::Origin;
-    use super::super::judge::Key;
     use super::*;
     use crate::registry::dataset;
+    use crate::vl::conversation::Origin;
+    use crate::vl::judge::Key;
 
     fn question(number: u8, answer: Option<&str>) -> Question {
         // Three questions a picture.
@@ -348,9 +331,9 @@ mod tests {
     #[test]
     fn a_training_question_without_answer_is_told_with_file_and_row() {
         let entry = dataset("gqa").unwrap().clone();
-        let train_and_val = vec![question(0, Some("cat")), question(1, None)];
-        let (name, checksum) = (entry.name.clone(), String::new());
-        let set = QuestionSet { name, entry, train_and_val, train: 2, test: Vec::new(), checksum };
+        let train = vec![question(0, Some("cat")), question(1, None)];
+        let parts = [train, Vec::new(), Vec::new()];
+        let set = QuestionSet::synthetic(entry.name.clone(), &entry, parts, String::new());
         let suite = QuestionSuite { sets: vec![set], mixture: Vec::new(), checksum: String::new() };
         let refused = suite.conversations(Split::Train).unwrap_err().to_string();
         assert_eq!(refused, "a: a.json:2: the question has no answer to train on");

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
-use super::conversation::Origin;
 use crate::error::DataError;
-use crate::files;
+use crate::io::files;
+use crate::vl::conversation::Origin;
 
 fn text(set: &str, path: &Path) -> Result<String, DataError> {
     let read = |source| DataError::Read { set: set.into(), path: path.into(), source };

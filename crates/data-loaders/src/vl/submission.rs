@@ -6,8 +6,8 @@ use std::io::{Cursor, Write};
 use serde::Serialize;
 use zip::write::SimpleFileOptions;
 
-use super::judge::option_letter;
-use super::normalise::evalai_answer;
+use crate::vl::judge::option_letter;
+use crate::vl::normalise::evalai_answer;
 
 /// One generated text and what the server wants to know of its question.
 #[derive(Debug, Clone, PartialEq, Eq)]

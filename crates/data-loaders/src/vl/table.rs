@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::benchmark::inside;
-use super::conversation::Origin;
-use super::judge::{Key, option_letter};
-use super::question::Question;
 use crate::error::DataError;
-use crate::files::{self, MOST_LIST_BYTES};
+use crate::io::files::{self, MOST_LIST_BYTES};
+use crate::vl::benchmark::inside;
+use crate::vl::conversation::Origin;
+use crate::vl::judge::{Key, option_letter};
+use crate::vl::question::Question;
 
 /// A cell with fewer characters than any image has is the index of the row that holds it.
 const SHORTEST_IMAGE: usize = 64;

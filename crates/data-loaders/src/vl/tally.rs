@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::judge::{Judgement, Key};
+use crate::vl::judge::{Judgement, Key};
 
 /// Answers of yes or no, yes being the positive class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

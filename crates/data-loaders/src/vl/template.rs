@@ -8,8 +8,8 @@ use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::{Conversation, PLACEHOLDER};
 use crate::error::DataError;
+use crate::vl::conversation::{Conversation, PLACEHOLDER};
 
 /// A template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -175,8 +175,8 @@ impl Sequence {
 
 #[cfg(test)]
 mod tests {
-    use super::super::conversation::{Origin, Turn};
     use super::*;
+    use crate::vl::conversation::{Origin, Turn};
 
     fn conversation(turns: &[(&str, &str, bool)]) -> Conversation {
         let turn = |&(question, answer, image): &(&str, &str, bool)| Turn {

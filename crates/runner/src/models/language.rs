@@ -9,7 +9,7 @@ use backbones::llava;
 use backbones::registry::{self, BundledLlava};
 use backbones::tokenizer::Tokenizer;
 use backbones::weights::{self, LanguageCheckpoint, LlavaCheckpoint, Target};
-use data_loaders::text::TextStream;
+use data_loaders::TextStream;
 use san_core::io::safetensors::TensorFile;
 use san_core::{Layout, Weights};
 use tch::Device;

@@ -92,7 +92,7 @@ impl<'a> PictureText<'a> {
 mod tests {
     use backbones::registry::{bundled_language, bundled_llava};
     use data_loaders::SplitCounts;
-    use data_loaders::vl::{Benchmark, MiniQuestions};
+    use data_loaders::{Benchmark, MiniQuestions};
 
     use super::*;
 

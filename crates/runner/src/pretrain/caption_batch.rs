@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use backbones::llava::Llava;
 use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, Truncation};
-use data_loaders::vl::{Caption, CaptionStream, Picture, PictureProtocol, Square};
+use data_loaders::vl::{Picture, PictureProtocol, Square};
+use data_loaders::{Caption, CaptionStream};
 use data_loaders::{Filter, Normalisation};
 use tch::{Device, Kind, Reduction, Tensor};
 

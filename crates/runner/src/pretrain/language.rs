@@ -7,7 +7,7 @@ use backbones::language::{LanguageArchitecture, LanguageModel};
 use backbones::llama;
 use backbones::registry::BundledLanguage;
 use backbones::tokenizer::Tokenizer;
-use data_loaders::text::TextStream;
+use data_loaders::TextStream;
 use san_core::adapters::merge::merge;
 use san_core::io::safetensors::write_tensors;
 use san_core::methods;

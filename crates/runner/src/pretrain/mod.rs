@@ -1,8 +1,8 @@
 //! Trains a bundled backbone, on drawn images, on written text, or on captioned pictures.
 //!
 //! All come from endless streams: `data_loaders::PretrainSet`, whose classes are none of the `mini/` tasks',
-//! `data_loaders::text::TextStream`, which has none of their wrapper (`language`), and
-//! `data_loaders::vl::CaptionStream`, captions above all (`llava`). One thread draws ahead while
+//! `data_loaders::TextStream`, which has none of their wrapper (`language`), and
+//! `data_loaders::CaptionStream`, captions above all (`llava`). One thread draws ahead while
 //! the other trains; the result is a function of the seed and the settings.
 
 mod caption_batch;

@@ -1,0 +1,204 @@
+//! The values of a data set of bytes: rows of its first dimension, put together from the chunks that hold them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::Read;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flate2::read::ZlibDecoder;
+
+use crate::sources::formats::hdf5::file::{Filter, Hdf5, Layout};
+
+/// The most bytes of a chunk; h5py makes them of a megabyte at most unless it is told otherwise.
+const MOST_CHUNK: u64 = 1 << 26;
+/// The most bytes of the rows that are read at once.
+const MOST_ROWS: u64 = 1 << 28;
+/// Bytes of unpacked chunks that are kept: rows are often read in their order, and share chunks.
+const KEPT: usize = 1 << 26;
+
+/// A data set of bytes, `dims` long.
+pub(super) struct Dataset {
+    file: Hdf5,
+    dims: Vec<u64>,
+    place: Place,
+}
+
+enum Place {
+    /// From this byte on.
+    Contiguous(u64),
+    Chunked(Chunks),
+}
+
+struct Chunks {
+    /// Their size.
+    size: Vec<u64>,
+    /// By the place in the grid.
+    written: BTreeMap<Vec<u64>, Chunk>,
+    filters: Vec<Filter>,
+    kept: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
+}
+
+#[derive(Clone, Copy)]
+struct Chunk {
+    start: u64,
+    length: u64,
+    /// A bit for each filter that was left out.
+    left_out: u32,
+}
+
+impl Dataset {
+    /// Opens the data set of that name in the root group of a file.
+    pub(super) fn open(path: &Path, name: &str) -> Result<Self, String> {
+        let file = Hdf5::open(path)?;
+        let header = file.dataset(name)?;
+        let mut dims = header.dims;
+        let place = match header.layout.ok_or("it has no layout")? {
+            Layout::Contiguous { start, length } => {
+                let wanted = dims.iter().try_fold(1_u64, |count, dim| count.checked_mul(*dim));
+                if wanted != Some(length) {
+                    return Err(format!("{length} bytes are not {dims:?} values"));
+                }
+                Place::Contiguous(start)
+            }
+            Layout::Chunked { mut chunk, tree } => {
+                let bytes = chunk.iter().try_fold(1_u64, |count, size| count.checked_mul(*size));
+                if chunk.len() != dims.len() || !bytes.is_some_and(|bytes| (1..=MOST_CHUNK).contains(&bytes))
+                {
+                    return Err(format!("its chunks of {chunk:?} values are not of a size that is read"));
+                }
+                let written = tree.map_or(Ok(BTreeMap::new()), |tree| list(&file, tree, &chunk))?;
+                if dims.len() == 1 {
+                    dims.push(1);
+                    chunk.push(1);
+                }
+                let (filters, kept) = (header.filters, Mutex::default());
+                Place::Chunked(Chunks { size: chunk, written, filters, kept })
+            }
+        };
+        Ok(Self { file, dims, place })
+    }
+
+    /// Its dimensions; a column in chunks has a second one of 1.
+    pub(super) fn dims(&self) -> &[u64] {
+        &self.dims
+    }
+
+    /// The values of `count` rows from `first` on.
+    pub(super) fn rows(&self, first: u64, count: u64) -> Result<Vec<u8>, String> {
+        if first.checked_add(count).is_none_or(|end| end > self.dims[0]) {
+            return Err(format!("there is no row {first}"));
+        }
+        let row = self.dims[1..].iter().try_fold(1_u64, |bytes, dim| bytes.checked_mul(*dim));
+        let length = row.and_then(|row| row.checked_mul(count)).filter(|length| *length <= MOST_ROWS);
+        let length = length.ok_or_else(|| format!("its rows are larger than {MOST_ROWS} bytes"))?;
+        match &self.place {
+            Place::Contiguous(start) => {
+                let first = row.unwrap_or(0).saturating_mul(first);
+                self.file.bytes(start.saturating_add(first), length)
+            }
+            Place::Chunked(chunks) => chunks.rows(self, first, count, length),
+        }
+    }
+}
+
+/// The chunks that a tree lists, in two dimensions at least; of a chunk the key has its length, the filters that were left
+/// out and its first value.
+fn list(file: &Hdf5, tree: u64, size: &[u64]) -> Result<BTreeMap<Vec<u64>, Chunk>, String> {
+    let mut written = BTreeMap::new();
+    let key = 8 + 8 * (size.len() + 1);
+    file.leaves(tree, 1, key, &mut 0, &mut |key, start| {
+        let (words, _) = key.as_chunks::<4>();
+        let (length, left_out) = (u32::from_le_bytes(words[0]), u32::from_le_bytes(words[1]));
+        let (offsets, _) = key[8..].as_chunks::<8>();
+        let offsets = offsets.iter().map(|offset| u64::from_le_bytes(*offset));
+        let mut place: Vec<u64> = offsets.zip(size).map(|(offset, size)| offset / size).collect();
+        place.resize(place.len().max(2), 0);
+        let chunk = Chunk { start, length: u64::from(length), left_out };
+        if written.insert(place.clone(), chunk).is_some() {
+            return Err(format!("its chunk {place:?} is there twice"));
+        }
+        Ok(())
+    })?;
+    Ok(written)
+}
+
+impl Chunks {
+    fn rows(&self, dataset: &Dataset, first: u64, count: u64, length: u64) -> Result<Vec<u8>, String> {
+        // What no chunk was written for is zero.
+        let mut rows = vec![0; length as usize];
+        let rows_of_chunks = first / self.size[0]..(first + count).div_ceil(self.size[0]);
+        let from = vec![rows_of_chunks.start];
+        let chunks = self.written.range(from..).take_while(|(place, _)| place[0] < rows_of_chunks.end);
+        for (place, chunk) in chunks {
+            let values = self.values(&dataset.file, *chunk)?;
+            self.copy(&values, place, &dataset.dims, first, count, &mut rows);
+        }
+        Ok(rows)
+    }
+
+    /// The unpacked values of a chunk.
+    fn values(&self, file: &Hdf5, chunk: Chunk) -> Result<Arc<Vec<u8>>, String> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, values)) = kept().iter().find(|(start, _)| *start == chunk.start) {
+            return Ok(Arc::clone(values));
+        }
+        let wanted = self.size.iter().product::<u64>();
+        if chunk.length > 2 * MOST_CHUNK {
+            return Err(format!("a chunk claims {} bytes", chunk.length));
+        }
+        let mut values = file.bytes(chunk.start, chunk.length)?;
+        for (index, filter) in self.filters.iter().enumerate().rev() {
+            let left_out = index < 32 && chunk.left_out >> index & 1 == 1;
+            if *filter == Filter::Deflate && !left_out {
+                let mut unpacked = Vec::new();
+                let read = ZlibDecoder::new(&values[..]).take(wanted + 1).read_to_end(&mut unpacked);
+                read.map_err(|error| format!("the chunk at {}: {error}", chunk.start))?;
+                values = unpacked;
+            }
+        }
+        if values.len() as u64 != wanted {
+            return Err(format!("the chunk at {} does not have {wanted} values", chunk.start));
+        }
+        let values = Arc::new(values);
+        let mut kept = kept();
+        kept.push_back((chunk.start, Arc::clone(&values)));
+        while kept.len() > 1 && kept.len() * values.len() > KEPT {
+            kept.pop_front();
+        }
+        Ok(values)
+    }
+
+    /// Copies what of a chunk belongs to `count` rows from `first` on, run by run.
+    fn copy(&self, values: &[u8], place: &[u64], dims: &[u64], first: u64, count: u64, rows: &mut [u8]) {
+        let size = &self.size;
+        let origin: Vec<u64> =
+            place.iter().zip(size).map(|(place, size)| place.saturating_mul(*size)).collect();
+        if origin.iter().zip(dims).any(|(origin, dim)| origin >= dim) {
+            return;
+        }
+        // Chunks hold the axes after `last` whole, so that a run takes in all of them.
+        let last = (1..dims.len()).rev().find(|axis| size[*axis] != dims[*axis]).unwrap_or(1);
+        let inner = dims[last + 1..].iter().product::<u64>();
+        let length = size[last].min(dims[last] - origin[last]) * inner;
+        let overlap = origin[0].max(first)..(origin[0] + size[0]).min(first + count);
+        let runs_of_a_row = size[1..last].iter().product::<u64>();
+        for row in overlap {
+            'runs: for run in 0..runs_of_a_row {
+                let (mut target, mut source, mut stride) = (row - first, row - origin[0], runs_of_a_row);
+                for axis in 1..last {
+                    stride /= size[axis];
+                    let at = run / stride % size[axis];
+                    if origin[axis] + at >= dims[axis] {
+                        continue 'runs;
+                    }
+                    target = target * dims[axis] + origin[axis] + at;
+                    source = source * size[axis] + at;
+                }
+                let target = ((target * dims[last] + origin[last]) * inner) as usize;
+                let source = (source * size[last] * inner) as usize;
+                let length = length as usize;
+                rows[target..target + length].copy_from_slice(&values[source..source + length]);
+            }
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! Image tables as the Hugging Face hub ships them: a column of encoded images (`<name>.bytes`) beside one of labels.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use parquet::column::reader::get_typed_column_reader;
+use parquet::data_type::{ByteArray, ByteArrayType, DataType, Int64Type};
+use parquet::errors::ParquetError;
+use parquet::file::reader::{FileReader, SerializedFileReader};
+
+use crate::io::contained::contained;
+use crate::io::files;
+use crate::sources::sample::{Content, Records};
+
+/// Names of label columns, the finer before the coarser.
+const LABELS: [&str; 3] = ["fine_label", "label", "labels"];
+/// Names of image columns.
+const IMAGES: [&str; 3] = ["image.bytes", "img.bytes", "image"];
+
+/// One table; the images that are wanted are kept in memory, still encoded.
+pub(crate) struct ParquetRecords {
+    path: PathBuf,
+    held: Mutex<HashMap<u64, ByteArray>>,
+}
+
+impl ParquetRecords {
+    /// The table at a path; nothing is read yet.
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, held: Mutex::default() }
+    }
+
+    /// The labels of all rows.
+    pub(crate) fn labels(&self) -> Result<Vec<i64>, String> {
+        let mut labels = Vec::new();
+        let each = |_, label: i64| labels.push(label);
+        column::<Int64Type>(&self.path, &LABELS, each)?;
+        Ok(labels)
+    }
+}
+
+impl Records for ParquetRecords {
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn prepare(&self, wanted: &[u64]) -> Result<(), String> {
+        let wanted: std::collections::HashSet<u64> = wanted.iter().copied().collect();
+        let mut held = HashMap::new();
+        column::<ByteArrayType>(&self.path, &IMAGES, |row, image: ByteArray| {
+            if wanted.contains(&row) {
+                held.insert(row, image);
+            }
+        })?;
+        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        Ok(())
+    }
+
+    fn read(&self, index: u64) -> Result<Content, String> {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let image = held.get(&index).ok_or("the row was not read ahead")?;
+        Ok(Content::Encoded(image.data().to_vec()))
+    }
+}
+
+/// Hands every value of the first of these columns to `each`, with its row; a missing value is an error.
+///
+/// The library trusts some of what it reads and panics where pages contradict each other: that is a damaged file too.
+fn column<T: DataType>(path: &Path, names: &[&str], each: impl FnMut(u64, T::T)) -> Result<(), String> {
+    contained(|| read_column::<T>(path, names, each))
+}
+
+fn read_column<T: DataType>(
+    path: &Path,
+    names: &[&str],
+    mut each: impl FnMut(u64, T::T),
+) -> Result<(), String> {
+    let told = |error: ParquetError| error.to_string();
+    let file = files::open(path, u64::MAX).map_err(|error| error.to_string())?;
+    let reader = SerializedFileReader::new(file).map_err(told)?;
+    let schema = reader.metadata().file_metadata().schema_descr();
+    let place =
+        |name: &&str| (0..schema.num_columns()).find(|index| schema.column(*index).path().string() == **name);
+    let place =
+        names.iter().find_map(place).ok_or_else(|| format!("it has no column {}", names.join(" or ")))?;
+    let descriptor = schema.column(place);
+    if descriptor.physical_type() != T::get_physical_type() || descriptor.max_rep_level() != 0 {
+        return Err(format!("its column {} is of another type", descriptor.path().string()));
+    }
+    let present = descriptor.max_def_level();
+    let mut row = 0;
+    for group in 0..reader.num_row_groups() {
+        let group = reader.get_row_group(group).map_err(told)?;
+        let mut reader = get_typed_column_reader::<T>(group.get_column_reader(place).map_err(told)?);
+        loop {
+            let (mut values, mut levels) = (Vec::new(), Vec::new());
+            let (rows, ..) =
+                reader.read_records(BATCH, Some(&mut levels), None, &mut values).map_err(told)?;
+            if rows == 0 {
+                break;
+            }
+            if values.len() != rows || levels.iter().any(|level| *level != present) {
+                return Err(format!("a value is missing in row {row} or soon after"));
+            }
+            for value in values {
+                each(row, value);
+                row += 1;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rows read at once.
+const BATCH: usize = 256;

@@ -1,0 +1,218 @@
+//! The endless stream of captioned pictures that a bundled model of vision and language learns to see by.
+//!
+//! A caption is a few remarks about one picture: all that is in it, or what one looks up in it ("the red one: circle").
+//! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. Most captions answer
+//! a question of the seven sets, as captions of published models do too: tuning calls up what is there. Only the answer to
+//! it is trained on: a question's own words would be most of the loss, and none of the seeing. The prompts' instructions and
+//! their options never occur, and the pictures are others.
+
+use crate::random::Stream;
+use crate::registry::Benchmark;
+use crate::synthetic::draw::figures::{
+    COLOUR_COUNT, Figure, QUARTERS, SHAPE_COUNT, colour_name, figures, shape_name,
+};
+use crate::synthetic::questions::{Draft, Shown};
+use crate::vl::conversation::PLACEHOLDER;
+use crate::vl::judge::option_letter;
+use crate::vl::picture::Picture;
+use crate::vl::template::Rendered;
+
+/// Lines in the words of the prompts: a tuned model has to read past some of these words, and to write others.
+const LINES: &[&str] = &[
+    "USER / ASSISTANT",
+    "using a word or single phrase",
+    "Answer: the phrase",
+    "the choices given",
+    "letter from an option directly",
+    "option's letter",
+    "provided information",
+    "insufficient / respond with",
+    "'Unanswerable' unanswerable",
+    "When is the question",
+    "Reference token: OCR",
+    "Context: shapes",
+    "The image shows",
+    "Yes No yes no",
+    "A B C D",
+    "A. B. C. D.",
+    "1 2 3 4 5 6 7 8 9 0",
+    "circle square star triangle",
+    "black blue green red white yellow",
+    "What color / What shape",
+    "Is there / How many / Where",
+    "Which in the image",
+];
+
+/// Share of captions that answer a question.
+const ASKED: f32 = 0.7;
+
+/// Drawn pictures with captions, endless: what a projector is aligned on before the seven sets are seen.
+#[derive(Debug, Clone, Copy)]
+pub struct CaptionStream {
+    seed: u64,
+    /// Whether lines stand between every other question and its answer.
+    lines: bool,
+}
+
+impl CaptionStream {
+    /// The stream of a seed.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, lines: false }
+    }
+
+    /// The same with lines to read past between every other question and its answer, as a prompt's instructions will be.
+    pub fn with_lines(seed: u64) -> Self {
+        Self { seed, lines: true }
+    }
+
+    /// The captioned picture at a place: one to four figures, in the dark at times, or a digit.
+    pub fn caption(&self, index: u64, image_size: u32) -> Caption {
+        let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
+        let (shown, question, told) = if stream.chance(ASKED) {
+            let (shown, question, answer) = asked(stream, self.lines);
+            (shown, Some(question), answer)
+        } else {
+            let (shown, remarks) = told(stream);
+            (shown, None, remarks)
+        };
+        Caption { picture: shown.draw(image_size, stream), question, told }
+    }
+}
+
+/// A picture and what is told of it.
+#[derive(Debug, Clone)]
+pub struct Caption {
+    /// The picture.
+    pub picture: Picture,
+    /// What was asked, if anything was.
+    pub question: Option<String>,
+    /// The answer, or remarks.
+    pub told: String,
+}
+
+impl Caption {
+    /// The picture, the question, and what is told, which is trained on; no template's roles.
+    pub fn rendered(&self) -> Rendered {
+        let asked = self.question.as_deref().unwrap_or_default();
+        // The blank is the answer's: tokenizers join it to the first word.
+        let blank = if asked.is_empty() { "" } else { " " };
+        let told = format!("{blank}{}\n", self.told);
+        let start = PLACEHOLDER.len() + asked.len();
+        let answer = start..start + told.len();
+        Rendered { answers: std::iter::once(answer).collect(), text: format!("{PLACEHOLDER}{asked}{told}") }
+    }
+}
+
+/// A question of one of the sets, and its answer.
+fn asked(stream: &mut Stream, with_lines: bool) -> (Shown, String, String) {
+    /// Kinds of questions take turns within this many.
+    const TURNS: usize = 6;
+    let (benchmark, index) = (stream.pick(&Benchmark::ALL), stream.below(TURNS));
+    let Draft { question, answer, others, shown } = Draft::of(benchmark, index, stream);
+    let letter = others.iter().position(|other| *other == answer).and_then(option_letter);
+    let answer = match (benchmark, letter) {
+        (Benchmark::ScienceqaImg | Benchmark::Mmbench, Some(letter)) => format!("{letter}. {answer}"),
+        _ => answer,
+    };
+    let question =
+        if with_lines && stream.chance(0.5) { format!("{question}\n{}", lines(stream)) } else { question };
+    (shown, question, answer)
+}
+
+/// One to three lines, one behind the other.
+fn lines(stream: &mut Stream) -> String {
+    let lines: Vec<&str> = (0..1 + stream.below(3)).map(|_| stream.pick(LINES)).collect();
+    lines.join(" ")
+}
+
+/// One to four remarks.
+fn told(stream: &mut Stream) -> (Shown, String) {
+    let shown = match stream.below(10) {
+        0 => Shown::Dark(figures(1, stream)[0]),
+        1 | 2 => Shown::Digit(stream.below(10)),
+        _ => {
+            let count = 1 + stream.below(4);
+            Shown::Figures(figures(count, stream))
+        }
+    };
+    let remarks: Vec<String> = (0..1 + stream.below(4)).map(|_| remark(&shown, stream)).collect();
+    (shown, remarks.join(". "))
+}
+
+fn remark(shown: &Shown, stream: &mut Stream) -> String {
+    match shown {
+        _ if stream.chance(0.15) => said(stream),
+        Shown::Dark(_) => "dark: nothing to see".into(),
+        Shown::Digit(digit) => of_digit(*digit, stream),
+        Shown::Figures(figures) => of_figures(figures, stream),
+    }
+}
+
+/// One thing that can be told of figures.
+fn of_figures(shown: &[Figure], stream: &mut Stream) -> String {
+    let one = stream.pick(shown);
+    let [colour, shape, quarter] = [colour_name(one.colour), shape_name(one.shape), QUARTERS[one.quarter]];
+    match stream.below(9) {
+        0 => {
+            let mut rows = shown.to_vec();
+            rows.sort_unstable_by_key(|figure| figure.quarter);
+            let named = rows.iter().map(|figure| format!("{} {}", QUARTERS[figure.quarter], figure.name()));
+            named.collect::<Vec<_>>().join(", ")
+        }
+        1 => format!("in all: {}", shown.len()),
+        2 => format!("the {colour} one: {shape}"),
+        3 => format!("the {shape}: {colour}"),
+        4 => format!("{quarter}: {}", one.name()),
+        5 => format!("the {}: {quarter}", one.name()),
+        6 => {
+            let asked = stream.below(SHAPE_COUNT);
+            let there = shown.iter().any(|figure| figure.shape == asked);
+            format!("some {}: {}", shape_name(asked), presence(there))
+        }
+        7 => {
+            // Half of the time the very figure, else a colour and a shape that may be there apart.
+            let mut asked = one;
+            if stream.chance(0.5) {
+                asked.colour = stream.below(COLOUR_COUNT);
+            }
+            let is_asked = |figure: &Figure| figure.shape == asked.shape && figure.colour == asked.colour;
+            format!("some {}: {}", asked.name(), presence(shown.iter().any(is_asked)))
+        }
+        _ => beside(one, shown, stream),
+    }
+}
+
+fn presence(there: bool) -> &'static str {
+    if there { "it is there" } else { "it is missing" }
+}
+
+/// What stands in the same row or column as a figure.
+fn beside(one: Figure, shown: &[Figure], stream: &mut Stream) -> String {
+    let (row, column) = (one.quarter / 2, one.quarter % 2);
+    let (place, quarter) = if stream.chance(0.5) {
+        (if column == 0 { "right of" } else { "left of" }, one.quarter ^ 1)
+    } else {
+        (if row == 0 { "below" } else { "above" }, one.quarter ^ 2)
+    };
+    let found = shown.iter().find(|figure| figure.quarter == quarter);
+    let found = found.map_or_else(|| "nothing".to_owned(), |figure| figure.name());
+    format!("{place} the {}: {found}", shape_name(one.shape))
+}
+
+/// One thing that can be told of a digit: which it is, alone or of two.
+fn of_digit(digit: usize, stream: &mut Stream) -> String {
+    let other = (digit + 1 + stream.below(9)) % 10;
+    match stream.below(3) {
+        0 => format!("the digit: {digit}"),
+        1 => format!("{digit} or {other}: {digit}"),
+        _ => format!("{other} or {digit}: {digit}"),
+    }
+}
+
+/// Words in no order, said twice.
+fn said(stream: &mut Stream) -> String {
+    let words: Vec<&str> = LINES.iter().flat_map(|line| line.split(' ')).collect();
+    let said: Vec<&str> = (0..1 + stream.below(4)).map(|_| stream.pick(&words)).collect();
+    let said = said.join(" ");
+    format!("say {said}, {said}")
+}

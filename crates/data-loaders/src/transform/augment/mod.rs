@@ -1,0 +1,218 @@
+//! Random changes of training images: timm's recipe for ViT, as named fields of a configuration.
+//!
+//! In timm's order: a random part of the image is resized to the input (`crop`), mirrored, changed by two operations of
+//! RandAugment (`rand_augment`, `operation`), normalised, and a rectangle of it is overwritten by noise (`erase`); then
+//! the images of a batch are mixed and their classes become shares (`mix`). All draws of an image are a function of
+//! (seed, epoch, index), those of a batch of (seed, epoch, step), so any thread may make any image, and a training that
+//! goes on from its middle sees what it would have seen.
+
+mod affine;
+mod crop;
+mod enhance;
+mod erase;
+mod levels;
+mod mix;
+mod operation;
+mod rand_augment;
+
+use image::RgbImage;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use crop::Part;
+pub use mix::{Mix, Rectangle, mix_pixels, soft_targets};
+pub use rand_augment::RandAugment;
+
+use crate::random::Stream;
+use crate::transform::protocol::{Filter, ImageProtocol};
+use crate::transform::resize;
+
+/// What training images undergo; the default is timm's recipe. It takes the place of the protocol's resize, of which
+/// size and normalisation stay.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Augmentation {
+    /// The least and the largest share of the image's area that is kept.
+    pub scale: (f64, f64),
+    /// The least and the largest ratio of the kept part's width to its height.
+    pub ratio: (f64, f64),
+    /// The kernel of cropping and of RandAugment's geometry.
+    pub interpolation: Interpolation,
+    /// The probability that left and right are exchanged.
+    pub flip: f64,
+    /// Operations drawn for each image.
+    pub rand_augment: Option<RandAugment>,
+    /// The probability that a rectangle is overwritten by noise of mean 0 and deviation 1, after normalisation.
+    pub erasing: f64,
+    /// Both parameters of the beta distribution of mixup's share; 0 for no mixup.
+    pub mixup: f64,
+    /// Those of cutmix's share; 0 for no cutmix.
+    pub cutmix: f64,
+    /// The probability that a batch is mixed at all.
+    pub mix_probability: f64,
+    /// Of cutmix, where both are asked for.
+    pub cutmix_probability: f64,
+    /// What is taken from the target of the right class and spread evenly over all.
+    pub label_smoothing: f64,
+}
+
+impl Default for Augmentation {
+    fn default() -> Self {
+        Self {
+            scale: (0.08, 1.0),
+            ratio: (3.0 / 4.0, 4.0 / 3.0),
+            interpolation: Interpolation::Random,
+            flip: 0.5,
+            rand_augment: Some(RandAugment::default()),
+            erasing: 0.25,
+            mixup: 0.8,
+            cutmix: 1.0,
+            mix_probability: 1.0,
+            cutmix_probability: 0.5,
+            label_smoothing: 0.1,
+        }
+    }
+}
+
+/// The kernel of random changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// Bilinear or bicubic, drawn anew for each use: timm's default.
+    Random,
+    /// The protocol's.
+    Protocol,
+}
+
+impl Interpolation {
+    fn draw(self, protocol: &ImageProtocol, stream: &mut Stream) -> Filter {
+        match self {
+            Self::Random => stream.pick(&[Filter::Bilinear, Filter::Bicubic]),
+            Self::Protocol => protocol.filter,
+        }
+    }
+}
+
+impl Augmentation {
+    /// What the types cannot say.
+    ///
+    /// # Errors
+    /// A clause that names the field that is out of its range.
+    pub fn check(&self) -> Result<(), String> {
+        let probabilities = [
+            ("flip", self.flip),
+            ("erasing", self.erasing),
+            ("mix_probability", self.mix_probability),
+            ("cutmix_probability", self.cutmix_probability),
+            ("label_smoothing", self.label_smoothing),
+            ("probability of rand_augment", self.rand_augment.map_or(0.0, |drawn| drawn.probability)),
+        ];
+        if let Some((field, _)) = probabilities.iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
+            return Err(format!("`{field}` is not between 0 and 1"));
+        }
+        let ordered = |(low, high): (f64, f64), most: f64| 0.0 < low && low <= high && high <= most;
+        if !ordered(self.scale, 1.0) || !ordered(self.ratio, 1e3) || self.ratio.0 < 1e-3 {
+            return Err("`scale` is no range within 0 to 1, or `ratio` none within 0.001 to 1000".to_owned());
+        }
+        if [self.mixup, self.cutmix].iter().any(|alpha| !(0.0..=100.0).contains(alpha)) {
+            return Err("`mixup` or `cutmix` is not between 0 and 100".to_owned());
+        }
+        self.rand_augment.map_or(Ok(()), |drawn| drawn.check())
+    }
+
+    /// Whether a batch's targets are shares of classes, not classes.
+    pub fn softens_targets(&self) -> bool {
+        self.label_smoothing > 0.0 || self.mixup > 0.0 || self.cutmix > 0.0
+    }
+
+    /// Writes the changed image of `stream` as normalised planes, `[3, side, side]`; the reason of a failure is a
+    /// clause.
+    pub(crate) fn apply(
+        &self,
+        image: &RgbImage,
+        protocol: &ImageProtocol,
+        stream: &mut Stream,
+        planes: &mut [f32],
+    ) -> Result<(), String> {
+        let side = protocol.image_size;
+        let part = crop::draw(image.dimensions(), self.scale, self.ratio, stream);
+        let filter = self.interpolation.draw(protocol, stream);
+        let bytes = resize::resize_part(image, part, side, filter)?;
+        let mut image = RgbImage::from_raw(side, side, bytes).ok_or("its size is not the input's")?;
+        if stream.chance(self.flip as f32) {
+            image::imageops::flip_horizontal_in_place(&mut image);
+        }
+        if let Some(drawn) = &self.rand_augment {
+            image = drawn.apply(image, protocol, self.interpolation, stream);
+        }
+        resize::normalise(image.as_raw(), &resize::levels(protocol), planes);
+        if stream.chance(self.erasing as f32) {
+            erase::erase(planes, side as usize, stream);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transform::protocol::{Normalisation, Resize};
+
+    const PROTOCOL: ImageProtocol = ImageProtocol {
+        image_size: 24,
+        resize: Resize::Plain,
+        filter: Filter::Bicubic,
+        normalisation: Normalisation::Half,
+    };
+
+    fn changed(augmentation: &Augmentation, index: u64) -> Vec<f32> {
+        let image = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 6, y as u8 * 8, (x * y) as u8]));
+        let mut planes = vec![0.0; 3 * 24 * 24];
+        let mut stream = Stream::new("augmentation", &[0, 0, index]);
+        augmentation.apply(&image, &PROTOCOL, &mut stream, &mut planes).unwrap();
+        planes
+    }
+
+    #[test]
+    fn an_image_is_changed_as_its_place_says() {
+        let recipe = Augmentation::default();
+        for index in 0..50 {
+            assert_eq!(changed(&recipe, index), changed(&recipe, index));
+            assert_ne!(changed(&recipe, index), changed(&recipe, index + 1));
+        }
+    }
+
+    #[test]
+    fn without_any_change_the_whole_image_is_resized() {
+        let nothing = Augmentation {
+            scale: (1.0, 1.0),
+            ratio: (40.0 / 30.0, 40.0 / 30.0),
+            interpolation: Interpolation::Protocol,
+            flip: 0.0,
+            rand_augment: None,
+            erasing: 0.0,
+            ..Augmentation::default()
+        };
+        let image = RgbImage::from_fn(40, 30, |x, y| image::Rgb([x as u8 * 6, y as u8 * 8, (x * y) as u8]));
+        let mut plain = vec![0.0; 3 * 24 * 24];
+        resize::normalise(
+            &resize::resize(&image, &PROTOCOL).unwrap(),
+            &resize::levels(&PROTOCOL),
+            &mut plain,
+        );
+        assert_eq!(changed(&nothing, 7), plain);
+    }
+
+    #[test]
+    fn a_file_names_what_differs_from_the_recipe() {
+        let read = serde_json::from_str::<Augmentation>;
+        assert_eq!(read("{}").unwrap(), Augmentation::default());
+        let changed = read(r#"{"mixup": 0.0, "rand_augment": null}"#).unwrap();
+        assert_eq!(changed, Augmentation { mixup: 0.0, rand_augment: None, ..Augmentation::default() });
+        assert!(read(r#"{"mixxup": 0.0}"#).is_err());
+        assert!(
+            Augmentation { erasing: 1.5, ..Augmentation::default() }.check().unwrap_err().contains("erasing")
+        );
+        assert!(Augmentation { scale: (0.0, 1.0), ..Augmentation::default() }.check().is_err());
+        assert!(Augmentation::default().check().is_ok());
+    }
+}

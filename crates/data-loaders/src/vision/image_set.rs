@@ -1,0 +1,352 @@
+//! One interface to images on disk and to drawn ones: labels by split, and batches through a protocol.
+//!
+//! The protocol has no random part, so an image is decoded and resized once and its bytes are kept, as long as they fit
+//! a budget; a batch is then a lookup and a normalisation. Work is spread by rayon, results never depend on it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use image::RgbImage;
+use rayon::prelude::*;
+
+use crate::error::DataError;
+use crate::random::Stream;
+use crate::registry::DatasetEntry;
+use crate::sources::layout::{self, SplitOrigin};
+use crate::sources::sample::decode;
+use crate::sources::sample::{Fault, Sample};
+use crate::split::{Part, Split, SplitCounts, Splits};
+use crate::transform::augment::Augmentation;
+use crate::transform::protocol::{Filter, ImageProtocol, Resize};
+use crate::transform::resize;
+
+/// Bytes of decoded and resized images that one set may keep.
+const CACHE_BYTES: usize = 1 << 30;
+
+/// Where the images come from.
+enum Source {
+    /// Images on disk, by part.
+    Stored { parts: [Vec<Sample>; 3], seeded: bool, checksum: String },
+    /// Pictures that this program makes.
+    Synthetic(Box<dyn PictureSource>),
+}
+
+/// Pictures that are made, not read: RGB bytes of a square, channels together.
+pub(crate) trait PictureSource: Send + Sync {
+    /// Side of a picture, pixels.
+    fn image_size(&self) -> u32;
+
+    /// The bytes of a picture.
+    fn bytes(&self, part: Part, index: usize) -> Vec<u8>;
+
+    /// blake3 (hex) of name, labels and pixels.
+    fn checksum(&self) -> &str;
+}
+
+/// The resized images of one part, each kept when it was first read.
+type Kept = Arc<[OnceLock<Vec<u8>>]>;
+
+/// The kept images by what decides their bytes.
+type Cache = HashMap<(Part, u32, Resize, Filter), Kept>;
+
+/// A data set ready to be read.
+pub struct ImageSet {
+    name: String,
+    entry: DatasetEntry,
+    classes: u32,
+    labels: Splits<u32>,
+    source: Source,
+    cache: Mutex<Cache>,
+}
+
+impl ImageSet {
+    /// Opens the set on disk in `<root>/<folder of the entry>`, whatever its layout, and checks lists and files.
+    ///
+    /// # Errors
+    /// What is wrong with the folder, with the set, file and line: see [`DataError`]. Images are decoded later, by
+    /// [`ImageSet::check_images`] or [`ImageSet::read`].
+    pub fn open(entry: &DatasetEntry, root: &Path) -> Result<Self, DataError> {
+        let opened = layout::open(entry, root)?;
+        let labels = opened.parts.each_ref().map(|part| part.iter().map(|sample| sample.label).collect());
+        let layout::Opened { parts, seeded, checksum } = opened;
+        let source = Source::Stored { parts, seeded, checksum };
+        Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source))
+    }
+
+    /// A set of pictures that are made, not read, with the labels of its parts.
+    pub(crate) fn synthetic(
+        name: String,
+        entry: &DatasetEntry,
+        classes: u32,
+        labels: [Vec<u32>; 3],
+        pictures: Box<dyn PictureSource>,
+    ) -> Self {
+        Self::assemble(name, entry, classes, labels, Source::Synthetic(pictures))
+    }
+
+    fn assemble(
+        name: String,
+        entry: &DatasetEntry,
+        classes: u32,
+        labels: [Vec<u32>; 3],
+        source: Source,
+    ) -> Self {
+        let (entry, cache) = (entry.clone(), Mutex::default());
+        Self { name, entry, classes, labels: Splits::new(labels), source, cache }
+    }
+
+    /// The name that results carry: the set's, or `mini/<set>` for a drawn one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The registry entry.
+    pub fn entry(&self) -> &DatasetEntry {
+        &self.entry
+    }
+
+    /// Number of classes of the images at hand (a drawn stand-in may have fewer than the real set).
+    pub fn classes(&self) -> u32 {
+        self.classes
+    }
+
+    /// Whether the images are drawn, not real.
+    pub fn is_drawn(&self) -> bool {
+        matches!(self.source, Source::Synthetic(_))
+    }
+
+    /// Where the division into parts comes from; its label belongs into every output.
+    pub fn split_origin(&self) -> SplitOrigin {
+        match &self.source {
+            Source::Synthetic(_) => SplitOrigin::Drawn,
+            Source::Stored { seeded, .. } => SplitOrigin::of(&self.entry, *seeded, self.counts()),
+        }
+    }
+
+    /// Whether this is a real set whose parts have the published sizes; otherwise its lists are someone's own.
+    pub fn has_official_split_sizes(&self) -> bool {
+        self.split_origin() == SplitOrigin::Published
+    }
+
+    /// Numbers of images in the three parts.
+    pub fn counts(&self) -> SplitCounts {
+        self.labels.counts()
+    }
+
+    /// The labels of a split, each below [`ImageSet::classes`].
+    pub fn labels(&self, split: Split) -> &[u32] {
+        self.labels.of(split)
+    }
+
+    /// Number of images in a split.
+    pub fn len(&self, split: Split) -> usize {
+        self.labels(split).len()
+    }
+
+    /// Whether a split holds no image (only a drawn one can).
+    pub fn is_empty(&self, split: Split) -> bool {
+        self.len(split) == 0
+    }
+
+    /// blake3 (hex): of the manifest of a set on disk ([`crate::verify`] writes it), or of the drawn pixels and labels.
+    pub fn checksum(&self) -> &str {
+        match &self.source {
+            Source::Stored { checksum, .. } => checksum,
+            Source::Synthetic(pictures) => pictures.checksum(),
+        }
+    }
+
+    /// Decodes every image once, so that a broken file is known before training starts.
+    ///
+    /// # Errors
+    /// [`DataError::BadImage`] or [`DataError::Read`], the first in the order of the lists.
+    pub fn check_images(&self) -> Result<(), DataError> {
+        for part in Part::ALL {
+            let results: Vec<_> = (0..self.labels.part_len(part))
+                .into_par_iter()
+                .map(|index| self.picture(part, index).map(drop))
+                .collect();
+            results.into_iter().collect::<Result<(), _>>()?;
+        }
+        Ok(())
+    }
+
+    /// Appends the images at `indices` of a split to `pixels` as f32 in NCHW order: `[indices, 3, side, side]`.
+    ///
+    /// # Errors
+    /// An index beyond the split, an image that cannot be read, an impossible image size; `pixels` is then as before.
+    pub fn read(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+        pixels: &mut Vec<f32>,
+    ) -> Result<(), DataError> {
+        resize::check_size(protocol.image_size)?;
+        let start = pixels.len();
+        pixels.resize(start + indices.len() * sample_bytes(protocol.image_size), 0.0);
+        let result = self.fill(split, indices, protocol, &mut pixels[start..]);
+        if result.is_err() {
+            pixels.truncate(start);
+        }
+        result
+    }
+
+    /// Writes what [`Self::read`] appends into `planes`, which has the size of it.
+    pub(crate) fn fill(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+        planes: &mut [f32],
+    ) -> Result<(), DataError> {
+        let places = self.locate_all(split, indices)?;
+        let mut kept = [None, None, None];
+        for part in Part::ALL {
+            if places.iter().any(|(other, _)| *other == part) {
+                kept[part as usize] = self.kept(part, protocol);
+            }
+        }
+        let levels = resize::levels(protocol);
+        let results: Vec<Result<(), DataError>> = planes
+            .par_chunks_exact_mut(sample_bytes(protocol.image_size))
+            .zip(&places)
+            .map(|(planes, (part, index))| {
+                let place = kept[*part as usize].as_ref().map(|kept| &kept[*index]);
+                if let Some(bytes) = place.and_then(OnceLock::get) {
+                    resize::normalise(bytes, &levels, planes);
+                    return Ok(());
+                }
+                let bytes = self.resized(*part, *index, protocol)?;
+                resize::normalise(&bytes, &levels, planes);
+                if let Some(place) = place {
+                    // Where another thread was faster, its bytes are the same.
+                    drop(place.set(bytes));
+                }
+                Ok(())
+            })
+            .collect();
+        results.into_iter().collect()
+    }
+
+    /// Writes the images at `indices` of a split, each changed at random, as f32 in NCHW order:
+    /// `[indices, 3, side, side]`. An image is a function of (seed, epoch, index) besides the set and the protocol.
+    ///
+    /// # Errors
+    /// As [`ImageSet::read`]; of several faults, that of the first image is told.
+    pub fn read_augmented(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+        augmentation: &Augmentation,
+        (seed, epoch): (u64, u64),
+    ) -> Result<Vec<f32>, DataError> {
+        resize::check_size(protocol.image_size)?;
+        let mut pixels = vec![0.0; indices.len() * sample_bytes(protocol.image_size)];
+        self.fill_augmented(split, indices, protocol, augmentation, (seed, epoch), &mut pixels)?;
+        Ok(pixels)
+    }
+
+    /// Writes what [`Self::read_augmented`] returns into `planes`, which has the size of it.
+    pub(crate) fn fill_augmented(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+        augmentation: &Augmentation,
+        (seed, epoch): (u64, u64),
+        planes: &mut [f32],
+    ) -> Result<(), DataError> {
+        let places = self.locate_all(split, indices)?;
+        let sample = sample_bytes(protocol.image_size);
+        let images = planes.par_chunks_exact_mut(sample).zip(&places).zip(indices);
+        let results: Vec<Result<(), DataError>> = images
+            .map(|((planes, (part, place)), index)| {
+                let stream = &mut Stream::new("augmentation", &[seed, epoch, *index as u64]);
+                let picture = self.picture(*part, *place)?;
+                let changed = augmentation.apply(&picture, protocol, stream, planes);
+                changed.map_err(|reason| self.bad_image(*part, *place, reason))
+            })
+            .collect();
+        results.into_iter().collect()
+    }
+
+    fn locate_all(&self, split: Split, indices: &[usize]) -> Result<Vec<(Part, usize)>, DataError> {
+        indices.iter().map(|index| self.locate(split, *index)).collect()
+    }
+
+    fn locate(&self, split: Split, index: usize) -> Result<(Part, usize), DataError> {
+        self.labels.locate(split, index).ok_or_else(|| DataError::IndexOutOfRange {
+            set: self.name.clone(),
+            split: split.name(),
+            index,
+            len: self.len(split),
+        })
+    }
+
+    /// The places where the resized bytes of a part are kept; none if they would exceed the budget.
+    fn kept(&self, part: Part, protocol: &ImageProtocol) -> Option<Kept> {
+        let key = (part, protocol.image_size, protocol.resize, protocol.filter);
+        let mut cache = self.cache();
+        if let Some(kept) = cache.get(&key) {
+            return Some(Arc::clone(kept));
+        }
+        let bytes = |(part, image_size): (Part, u32)| self.labels.part_len(part) * sample_bytes(image_size);
+        let held: usize = cache.keys().map(|(part, image_size, ..)| bytes((*part, *image_size))).sum();
+        if held + bytes((part, protocol.image_size)) > CACHE_BYTES {
+            return None;
+        }
+        let kept: Kept = (0..self.labels.part_len(part)).map(|_| OnceLock::new()).collect();
+        cache.insert(key, Arc::clone(&kept));
+        Some(kept)
+    }
+
+    /// An entry is whole when it is inserted, so a panic elsewhere leaves the cache valid.
+    fn cache(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn resized(&self, part: Part, index: usize, protocol: &ImageProtocol) -> Result<Vec<u8>, DataError> {
+        if let Source::Synthetic(pictures) = &self.source
+            && pictures.image_size() == protocol.image_size
+            && protocol.resize == Resize::Plain
+        {
+            return Ok(pictures.bytes(part, index));
+        }
+        let picture = self.picture(part, index)?;
+        resize::resize(&picture, protocol).map_err(|reason| self.bad_image(part, index, reason))
+    }
+
+    /// An image as it is, before any resizing.
+    fn picture(&self, part: Part, index: usize) -> Result<RgbImage, DataError> {
+        match &self.source {
+            Source::Stored { parts, .. } => {
+                let sample = &parts[part as usize][index];
+                let content = sample.place.content().map_err(|fault| sample.error(&self.name, fault))?;
+                decode(content).map_err(|reason| self.bad_image(part, index, reason))
+            }
+            Source::Synthetic(pictures) => {
+                let bytes = pictures.bytes(part, index);
+                let picture = RgbImage::from_raw(pictures.image_size(), pictures.image_size(), bytes);
+                picture.ok_or_else(|| self.bad_image(part, index, "its size is not the set's".to_owned()))
+            }
+        }
+    }
+
+    fn bad_image(&self, part: Part, index: usize, reason: String) -> DataError {
+        match &self.source {
+            Source::Stored { parts, .. } => parts[part as usize][index].error(&self.name, Fault::Bad(reason)),
+            Source::Synthetic(_) => {
+                let path = format!("{part:?} {index}").into();
+                DataError::BadImage { set: self.name.clone(), path, reason }
+            }
+        }
+    }
+}
+
+/// Values (and bytes) of one input image.
+fn sample_bytes(image_size: u32) -> usize {
+    3 * image_size as usize * image_size as usize
+}

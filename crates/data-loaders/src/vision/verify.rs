@@ -1,0 +1,179 @@
+//! A look at every image of a set before anything is trained on it: what is missing, what cannot be decoded, what occurs
+//! twice, what is not as many as the registry says. Reading the lists has checked paths and labels already.
+//!
+//! Each file is read once; its hash goes into the manifest, its pixels are looked at and dropped.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::error::DataError;
+use crate::registry::DatasetEntry;
+use crate::sources::layout::{self, Listing, SplitOrigin};
+use crate::sources::manifest::{Manifest, PARTS};
+use crate::sources::sample::decode;
+use crate::sources::sample::{Fault, Sample};
+use crate::split::SplitCounts;
+
+/// Duplicates and faults that a summary spells out.
+const TOLD: usize = 10;
+
+/// What was found in a set.
+#[derive(Debug)]
+pub struct Verification {
+    /// Name of the set.
+    pub set: String,
+    /// Where its parts come from.
+    pub origin: SplitOrigin,
+    /// The words for that in outputs.
+    pub origin_label: &'static str,
+    /// Images in the parts.
+    pub counts: SplitCounts,
+    /// What the registry says.
+    pub published: Option<SplitCounts>,
+    /// Images that are missing or cannot be used.
+    pub faults: Vec<DataError>,
+    /// Pairs of samples with the same content.
+    pub duplicates: Vec<Duplicate>,
+    /// A line for each sample that could be read: blake3 of its content, part, label, place.
+    pub manifest: String,
+    /// blake3 (hex) of the manifest; results carry it.
+    pub checksum: String,
+}
+
+/// Two samples with the same content; the first of its kind and a later one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Duplicate {
+    /// Their parts.
+    pub parts: [&'static str; 2],
+    /// Their places.
+    pub images: [String; 2],
+    /// Their labels.
+    pub labels: [u32; 2],
+}
+
+impl Verification {
+    /// Whether every image can be used; duplicates and other sizes are told, not condemned.
+    pub fn is_sound(&self) -> bool {
+        self.faults.is_empty()
+    }
+
+    /// Duplicates of which one is tested on and the other is not.
+    pub fn leaks(&self) -> impl Iterator<Item = &Duplicate> {
+        self.duplicates.iter().filter(|pair| pair.parts.iter().filter(|part| **part == "test").count() == 1)
+    }
+}
+
+/// Opens the set under `root`, decodes every image and compares it with the registry.
+///
+/// # Errors
+/// What is wrong with its lists: see [`DataError`]. Images that are missing or cannot be decoded are in
+/// [`Verification::faults`], all of them.
+pub fn verify(entry: &DatasetEntry, root: &Path) -> Result<Verification, DataError> {
+    verify_watched(entry, root, &|_, _| ())
+}
+
+/// As [`verify`]; `watch` is told, from many threads, how many images have been looked at and how many there are.
+///
+/// # Errors
+/// As [`verify`].
+pub fn verify_watched(
+    entry: &DatasetEntry,
+    root: &Path,
+    watch: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Verification, DataError> {
+    let Listing { parts, seeded, folder } = layout::list(entry, root)?;
+    let (mut manifest, mut faults, mut seen) = (Manifest::new(&folder), Vec::new(), Seen::default());
+    let (done, total) = (AtomicUsize::new(0), parts.iter().map(Vec::len).sum());
+    for (samples, part) in parts.iter().zip(PARTS) {
+        let looks = samples.par_iter().map(|sample| {
+            let look = look(&entry.name, sample);
+            watch(done.fetch_add(1, Ordering::Relaxed) + 1, total);
+            look
+        });
+        for (sample, (hash, fault)) in samples.iter().zip(looks.collect::<Vec<_>>()) {
+            if let Some(hash) = hash {
+                manifest.add(part, sample, hash);
+                seen.add(part, sample, hash);
+            }
+            faults.extend(fault);
+        }
+    }
+    let [train, val, test] = parts.each_ref().map(Vec::len);
+    let counts = SplitCounts { train, val, test };
+    let origin = SplitOrigin::of(entry, seeded, counts);
+    Ok(Verification {
+        set: entry.name.clone(),
+        origin,
+        origin_label: origin.label(entry.suite),
+        counts,
+        published: entry.splits,
+        faults,
+        duplicates: seen.duplicates,
+        checksum: manifest.checksum(),
+        manifest: manifest.into_text(),
+    })
+}
+
+/// The hash of a sample's content, if it could be read, and what is wrong with it.
+fn look(set: &str, sample: &Sample) -> (Option<blake3::Hash>, Option<DataError>) {
+    let content = match sample.place.content() {
+        Ok(content) => content,
+        Err(fault) => return (None, Some(sample.error(set, fault))),
+    };
+    let hash = content.hash();
+    let fault = decode(content).err().map(|reason| sample.error(set, Fault::Bad(reason)));
+    (Some(hash), fault)
+}
+
+/// The first sample of each content, and the pairs that later ones make with it.
+#[derive(Default)]
+struct Seen<'a> {
+    first: HashMap<blake3::Hash, (&'static str, &'a Sample)>,
+    duplicates: Vec<Duplicate>,
+}
+
+impl<'a> Seen<'a> {
+    fn add(&mut self, part: &'static str, sample: &'a Sample, hash: blake3::Hash) {
+        let (other_part, other) = *self.first.entry(hash).or_insert((part, sample));
+        if !std::ptr::eq(other, sample) {
+            self.duplicates.push(Duplicate {
+                parts: [other_part, part],
+                images: [other.place.to_string(), sample.place.to_string()],
+                labels: [other.label, sample.label],
+            });
+        }
+    }
+}
+
+impl fmt::Display for Verification {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SplitCounts { train, val, test } = self.counts;
+        writeln!(formatter, "{}: {train} / {val} / {test} images ({})", self.set, self.origin_label)?;
+        if let Some(published) = self.published.filter(|published| *published != self.counts) {
+            let SplitCounts { train, val, test } = published;
+            writeln!(formatter, "  the registry says {train} / {val} / {test}")?;
+        }
+        writeln!(formatter, "  data checksum {}", self.checksum)?;
+        for fault in self.faults.iter().take(TOLD) {
+            writeln!(formatter, "  fault: {fault}")?;
+        }
+        if self.faults.len() > TOLD {
+            writeln!(formatter, "  and {} more faults", self.faults.len() - TOLD)?;
+        }
+        if !self.duplicates.is_empty() {
+            let leaks = self.leaks().count();
+            let total = self.duplicates.len();
+            writeln!(formatter, "  {total} images occur again, {leaks} of them in test and elsewhere")?;
+        }
+        for Duplicate { parts, images, labels } in self.duplicates.iter().take(TOLD) {
+            let [one, other] = [0, 1].map(|n| format!("{} ({}, label {})", images[n], parts[n], labels[n]));
+            writeln!(formatter, "  the same image: {one} and {other}")?;
+        }
+        Ok(())
+    }
+}
