@@ -5,7 +5,9 @@ use data_loaders::{Augmentation, ImageProtocol};
 use san_core::methods::{self, Method, UNTRAINED};
 use serde::{Deserialize, Serialize};
 
-use crate::language_protocol::{ProjectorProtocol, QuestionProtocol, TextProtocol};
+use crate::language_protocol::{
+    LanguageProtocol, ProjectorProtocol, QuestionProtocol, Reading, TextProtocol,
+};
 
 /// How one run is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +42,24 @@ impl Protocol {
             Input::Questions(questions) => questions.projector,
             Input::Image(_) | Input::Text(_) => None,
         }
+    }
+
+    /// What is counted, by its field; each is 1 at least.
+    pub(crate) fn counts(&self) -> Vec<(&'static str, u64)> {
+        let mut counts = vec![("epochs", self.epochs), ("batch_size", self.batch_size as u64)];
+        let (cutoff, language) = match &self.input {
+            Input::Image(_) => return counts,
+            Input::Text(text) => (text.examples.cutoff, LanguageProtocol::from(text)),
+            Input::Questions(questions) => (questions.cutoff, LanguageProtocol::from(questions)),
+        };
+        counts.push(("cutoff", cutoff as u64));
+        counts.push(("sequences", language.evaluation.sequences as u64));
+        // A negative number is none.
+        counts.push(("new_tokens", u64::try_from(language.new_tokens).unwrap_or(0)));
+        if let Reading::Beams(beams) = language.reading {
+            counts.push(("beams", u64::try_from(beams).unwrap_or(0)));
+        }
+        counts
     }
 
     /// The method as it is trained here: with the projector beside it, where the protocol says so and it trains anything.

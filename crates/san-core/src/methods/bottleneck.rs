@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Tensor;
 
-use super::{Method, bad_option};
+use super::{Method, check_size};
 use crate::branch::Bottleneck;
 use crate::init::Init;
 use crate::layout::{BranchKind, BranchSpec};
@@ -120,9 +120,7 @@ fn specs<'a>(
     branches: impl Iterator<Item = &'a BranchSpec>,
     down: impl Fn(i64) -> Init,
 ) -> Result<Vec<TrainableSpec>, Error> {
-    if bottleneck < 1 {
-        return Err(bad_option(method, "`bottleneck` must be 1 or more"));
-    }
+    check_size(method, "bottleneck", bottleneck)?;
     let of_branch = |branch: &BranchSpec| {
         let spec = |what: &str, shape: Vec<i64>, init| TrainableSpec {
             name: format!("{}.adapter.{what}", branch.name),

@@ -15,7 +15,7 @@ use tch::Tensor;
 use super::host::{Host, Scaling};
 use super::low_rank::{Block, LowRank, RowNorms};
 use super::targets::{Target, Targeted, Targets};
-use super::{Method, bad_option};
+use super::{Method, bad_option, check_size};
 use crate::dropout::Dropout;
 use crate::init::{Factor, FrozenRows, Init};
 use crate::layout::SiteSpec;
@@ -109,9 +109,7 @@ impl Lora {
 
     /// The sites that the method changes.
     pub(super) fn targeted<'a>(&self, method: &str, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
-        if self.rank < 1 {
-            return Err(bad_option(method, "`rank` must be 1 or more"));
-        }
+        check_size(method, "rank", self.rank)?;
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(bad_option(method, "`dropout` must be 0 or more and below 1"));
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tch::Tensor;
 
 use super::targets::{Targeted, Targets};
-use super::{Method, bad_option};
+use super::{Method, check_size};
 use crate::init::Init;
 use crate::parameter::scale;
 use crate::peft_format::{PeftForm, check_linear};
@@ -41,9 +41,7 @@ impl Default for Vera {
 
 impl Vera {
     fn targeted<'a>(&self, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
-        if self.rank < 1 {
-            return Err(bad_option("vera", "`rank` must be 1 or more"));
-        }
+        check_size("vera", "rank", self.rank)?;
         self.targets.within("vera", layout)
     }
 }

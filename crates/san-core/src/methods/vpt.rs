@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Method, bad_option};
+use super::{Method, check_size};
 use crate::branch::Prompts;
 use crate::init::Init;
 use crate::layout::{Role, SequenceSpec};
@@ -51,9 +51,7 @@ impl Method for Vpt {
     }
 
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        if self.prompts < 1 {
-            return Err(bad_option("vpt", "`prompts` must be 1 or more"));
-        }
+        check_size("vpt", "prompts", self.prompts)?;
         let patch = layout.sites.iter().find(|site| site.role == Role::PatchEmbed);
         let (Some(patch), false) = (patch, layout.sequences.is_empty()) else {
             return Err(Error::Unfit {
