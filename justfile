@@ -63,8 +63,8 @@ test: libtorch
     fi
     cargo test --workspace --doc
 
-# Feed every reader of lists, headers and archives with broken bytes for so many seconds, by libFuzzer
-fuzz seconds="60" *arguments:
+# Feed the readers of every kind of file with broken bytes, each for so many seconds, by libFuzzer; or those of one kind
+fuzz target="all" seconds="60" *arguments: libtorch
     #!/usr/bin/env bash
     set -euo pipefail
     cd fuzz
@@ -73,14 +73,42 @@ fuzz seconds="60" *arguments:
     export RUSTFLAGS="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
         -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
         -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1"
-    mkdir -p corpus/readers artifacts
-    SEEDS=corpus/readers cargo run --release --target "$(rustc -vV | sed -n 's/^host: //p')" --bin readers -- \
-        corpus/readers -max_total_time={{seconds}} -artifact_prefix=artifacts/ -timeout=20 -rss_limit_mb=2048 {{arguments}}
+    fuzz() {
+        mkdir -p "corpus/$1" "artifacts/$1"
+        cargo build --release --target "$host" --features "$2" --bin "$1"
+        SEEDS="corpus/$1" "target/$host/release/$1" "corpus/$1" "-max_total_time={{seconds}}" -timeout=20 \
+            -artifact_prefix="artifacts/$1/" -rss_limit_mb=1024 -malloc_limit_mb=1024 {{arguments}}
+    }
+    host="$(rustc -vV | sed -n 's/^host: //p')"
+    known=false
+    for target in images: mat: npz: hdf5: readers: \
+        gguf:models safetensors:models tokenizer:models experiment:program records:program; do
+        if [ "{{target}}" = all ] || [ "{{target}}" = "${target%:*}" ]; then
+            known=true
+            fuzz "${target%:*}" "${target#*:}"
+        fi
+    done
+    $known || { echo "there is no target {{target}}" >&2; exit 1; }
 
-# Check the format, the lints and the documentation, warnings denied
-lint: libtorch && doc
+# Check the format, the lints, the dependencies and the documentation, warnings denied
+lint: libtorch && deny doc
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
+
+# Check licences, sources and versions of all dependencies, and their known faults where the database can be fetched
+deny:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if ! cargo deny --version >/dev/null 2>&1; then
+        echo "skipped: licences, bans, sources and advisories of dependencies (cargo-deny is not installed)"
+        exit 0
+    fi
+    cargo deny --offline --locked check licenses bans sources
+    if cargo deny fetch db >/dev/null 2>&1; then
+        cargo deny --offline --locked check advisories
+    else
+        echo "skipped: advisories of dependencies (their database cannot be fetched)"
+    fi
 
 # Build the documentation
 doc: libtorch

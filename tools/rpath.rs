@@ -14,7 +14,6 @@ fn main() {
 /// Gives the link argument; returns the version.
 pub(crate) fn link() -> String {
     println!("cargo::rerun-if-env-changed=LIBTORCH");
-    println!("cargo::rerun-if-changed=../../tools/rpath.rs");
     let root = std::env::var_os("LIBTORCH").map(PathBuf::from).unwrap_or_default();
     let folder = root.join("lib");
     let folder = folder.canonicalize().unwrap_or(folder);

@@ -11,11 +11,11 @@ mod llama;
 mod types;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use san_core::Error;
+use san_core::io::files;
 
 pub use blocks::dequantise;
 pub use types::{TensorType, Value};
@@ -28,6 +28,10 @@ const ALIGNMENT: u64 = 32;
 const DIMENSIONS: u32 = 4;
 /// Arrays within arrays are not written by anyone; a hostile file could nest them without end.
 const DEPTH: u32 = 4;
+/// The most elements of all arrays together: vocabularies have a few hundred thousand tokens, scores and merges each.
+const ELEMENTS: u64 = 1 << 22;
+/// The most entries, and the most tensors; the largest models have a few thousand.
+const ENTRIES: u64 = 1 << 16;
 /// The format's own limit of a name's length, bytes; names of entries may be longer than those of tensors.
 const NAME_LENGTH: u64 = 65_535;
 
@@ -64,7 +68,7 @@ impl Header {
     /// When the file cannot be read, is cut short anywhere (in the data too), or is not GGUF 2 or 3.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { action: "read", path: path.into(), source };
-        let file = File::open(path).map_err(failed)?;
+        let file = files::open(path, u64::MAX)?;
         let length = file.metadata().map_err(failed)?.len();
         Self::parse(BufReader::new(file), length, path)
     }
@@ -74,7 +78,7 @@ impl Header {
     /// # Errors
     /// As [`Header::read`].
     pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Self, Error> {
-        let mut reader = Reader { source, length, position: 0 };
+        let mut reader = Reader { source, length, position: 0, elements: 0 };
         reader.header(path).map_err(|problem| match problem {
             Problem::Io(source) => Error::File { action: "read", path: path.into(), source },
             Problem::Format(reason) => Error::MalformedGguf { path: path.into(), reason },
@@ -168,6 +172,8 @@ struct Reader<R> {
     source: R,
     length: u64,
     position: u64,
+    /// Elements of arrays so far.
+    elements: u64,
 }
 
 impl<R: Read> Reader<R> {
@@ -180,6 +186,11 @@ impl<R: Read> Reader<R> {
             other => return Err(format!("its version is {other}; 2 and 3 can be read").into()),
         }
         let (tensors, entries) = (self.u64()?, self.u64()?);
+        for (count, what) in [(tensors, "tensors"), (entries, "entries")] {
+            if count > ENTRIES {
+                return Err(format!("it claims {count} {what}; at most {ENTRIES} are read").into());
+            }
+        }
         let mut metadata = BTreeMap::new();
         for _ in 0..entries {
             let key = self.text(NAME_LENGTH)?;
@@ -262,6 +273,12 @@ impl<R: Read> Reader<R> {
             9 if depth == 0 => return Err("its arrays are nested too deeply".to_owned().into()),
             9 => {
                 let (code, count) = (self.u32()?, self.u64()?);
+                self.elements = self.elements.saturating_add(count);
+                if self.elements > ELEMENTS {
+                    let reason =
+                        format!("its arrays claim {} elements; at most {ELEMENTS} are read", self.elements);
+                    return Err(reason.into());
+                }
                 // Grown as the elements come: the count alone must not reserve memory.
                 let mut values = Vec::new();
                 for _ in 0..count {

@@ -24,6 +24,35 @@ pub enum Scaling {
     },
 }
 
+impl Scaling {
+    /// What the types cannot say; the reason is a clause.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } =
+            *self
+        else {
+            return Ok(());
+        };
+        for (field, value) in [
+            ("factor", factor),
+            ("low_freq_factor", low_freq_factor),
+            ("high_freq_factor", high_freq_factor),
+            ("original_max_position_embeddings", original_max_position_embeddings),
+        ] {
+            if !(value.is_finite() && value > 0.0) {
+                return Err(format!(
+                    "`{field}` of `rope_scaling` is {value}; a finite number above 0 is wanted"
+                ));
+            }
+        }
+        if high_freq_factor <= low_freq_factor {
+            return Err(format!(
+                "`high_freq_factor` of `rope_scaling` is {high_freq_factor}, not above `low_freq_factor`, {low_freq_factor}"
+            ));
+        }
+        Ok(())
+    }
+}
+
 /// The angle that each pair of channels turns by from one position to the next.
 #[derive(Debug)]
 pub struct Rope {

@@ -164,7 +164,7 @@ fn a_configuration_that_is_not_built_is_refused_by_its_field() {
         ("attention_bias", json!(true), "attention_bias"),
         ("mlp_bias", json!(true), "mlp_bias"),
         ("rope_scaling", json!({"type": "linear", "factor": 2.0}), "linear"),
-        ("num_key_value_heads", json!(3), "do not divide"),
+        ("num_key_value_heads", json!(3), "num_key_value_heads"),
         ("num_hidden_layers", json!(-1), "num_hidden_layers"),
         ("vocab_size", json!(i64::MAX), "vocab_size"),
         ("head_dim", json!(5), "pairs"),
@@ -251,4 +251,47 @@ fn smollm2_from_its_gguf_file_names_the_capital_of_france_as_transformers_does()
     // "The capital of France is" and " Paris.\n\nThe answer is: 2", by transformers 5.24 from the same file.
     let prompt = [504, 3575, 282, 4649, 314];
     assert_eq!(answer(&read, &prompt, 10), [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34]);
+}
+
+/// What is said of the model with a number of its configuration changed.
+fn told_with(field: &str, value: Value) -> String {
+    let mut published = Published::new();
+    published.config[field] = value;
+    published.write_single();
+    published.read().err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn nonsense_numbers_of_a_configuration_are_refused_with_file_and_field() {
+    for (field, value) in [
+        ("rope_theta", json!(0)),
+        ("rope_theta", json!(-10000.0)),
+        ("rms_norm_eps", json!(-1)),
+        ("rms_norm_eps", json!(0)),
+        ("rms_norm_eps", json!(1e300)),
+        ("num_hidden_layers", json!(100_000_000)),
+        ("num_hidden_layers", json!(0)),
+        ("num_attention_heads", json!(0)),
+        ("num_key_value_heads", json!(-1)),
+        ("num_attention_heads", json!(7)),
+        ("hidden_size", json!(i64::MAX)),
+        ("vocab_size", json!(0)),
+    ] {
+        let message = told_with(field, value.clone());
+        assert!(message.contains("config.json") && message.contains(field), "{field} {value}: {message}");
+    }
+    let scaling = |field: &str, value: Value| {
+        let mut scaling = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192.0});
+        scaling[field] = value;
+        told_with("rope_scaling", scaling)
+    };
+    for (field, value) in [
+        ("factor", json!(0)),
+        ("high_freq_factor", json!(1)),
+        ("original_max_position_embeddings", json!(-1)),
+    ] {
+        let message = scaling(field, value);
+        assert!(message.contains("config.json") && message.contains(field), "{field}: {message}");
+    }
 }

@@ -159,6 +159,16 @@ fn a_broken_vocabulary_is_one_sentence() {
 }
 
 #[test]
+fn a_vocabulary_with_an_id_that_its_model_does_not_have_is_refused_with_both_numbers() {
+    let tokenizer = Tokenizer::read(&asset()).unwrap();
+    let count = i64::try_from(tokenizer.vocabulary_size()).unwrap();
+    tokenizer.fits(count).unwrap();
+    let refused = tokenizer.fits(count - 1).unwrap_err().to_string();
+    assert!(refused.contains("llama_micro.tokenizer.json gives `"), "{refused}");
+    assert!(refused.ends_with(&format!("the id {}, and its model has {} tokens", count - 1, count - 1)));
+}
+
+#[test]
 fn other_normalisations_and_algorithms_than_llamas_are_refused() {
     // Field 2 (trainer) with field 3 = 1 (unigram) or 4 (characters); field 3 (normaliser) with field 4 = 1 (squeeze blanks).
     let model = fs::read(fixture("bpe.model")).unwrap();

@@ -101,6 +101,31 @@ fn a_broken_vocabulary_is_named() {
 }
 
 #[test]
+fn a_vocabulary_with_more_ids_than_its_model_is_named_before_anything_is_trained() {
+    let bench = with_model(|folder| {
+        let path = folder.join("tokenizer.json");
+        let mut vocabulary: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let added = json!({"id": 1024, "content": "<more>", "single_word": false, "lstrip": false,
+            "rstrip": false, "normalized": false, "special": false});
+        vocabulary["added_tokens"].as_array_mut().unwrap().push(added);
+        std::fs::write(&path, vocabulary.to_string()).unwrap();
+    });
+    refused(&bench, WEIGHTS, &["tokenizer.json gives `<more>` the id 1024, and its model has 1024 tokens"]);
+}
+
+#[test]
+fn weights_with_a_value_that_is_not_a_number_are_named_with_their_tensor() {
+    let bench = with_model(|folder| {
+        let path = folder.join("model.safetensors");
+        let file = san_core::io::safetensors::TensorFile::read(&path).unwrap();
+        let _ = file.tensors["model.norm.weight"].get(3).fill_(f64::NAN);
+        let tensors = file.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+        write_tensors(&path, tensors, ("k", String::new()), Kind::Float).unwrap();
+    });
+    refused(&bench, WEIGHTS, &["model.safetensors", "tensor `model.norm.weight`", "holds NaN or infinity"]);
+}
+
+#[test]
 fn a_missing_shard_is_named_with_its_index() {
     let bench = with_model(|folder| {
         std::fs::remove_file(folder.join("model.safetensors")).unwrap();

@@ -39,6 +39,14 @@ pub enum Error {
         /// Shape that is needed.
         expected: Vec<i64>,
     },
+    /// A tensor with a value that is not a number, or not a finite one.
+    #[error("tensor `{name}` in {place} holds NaN or infinity")]
+    NotFiniteTensor {
+        /// Name of the tensor.
+        name: String,
+        /// File, or the thing that was searched.
+        place: String,
+    },
     /// A file could not be read or written.
     #[error("cannot {action} {path}: {source}")]
     File {

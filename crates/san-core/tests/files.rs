@@ -55,6 +55,37 @@ fn a_missing_a_surplus_and_a_misshapen_tensor_are_named() {
 }
 
 #[test]
+fn weights_that_are_not_finite_are_refused_with_file_and_tensor() {
+    for (value, kind) in [
+        (f64::NAN, Kind::Float),
+        (f64::INFINITY, Kind::Float),
+        (f64::NEG_INFINITY, Kind::BFloat16),
+        (f64::NAN, Kind::Half),
+    ] {
+        let mut tensors = named(&[("norm.weight", &[4]), ("norm.bias", &[4])]);
+        let bias = Tensor::from_slice(&[0.5, 3.0, value, -1.0]).to_kind(kind);
+        tensors.insert("norm.bias".into(), bias);
+        let refused = Weights::new(tensors).check(&layout(), "some.safetensors").err();
+        let refused = refused.map(|error| error.to_string());
+        let told = "tensor `norm.bias` in some.safetensors holds NaN or infinity";
+        assert_eq!(refused.as_deref(), Some(told), "{value} as {kind:?}");
+    }
+}
+
+#[test]
+fn weights_without_end_and_larger_than_memory_are_refused_before_they_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let refused = TensorFile::read(&path).unwrap_err().to_string();
+    assert!(refused.contains("model.safetensors: it is not a regular file"), "{refused}");
+    std::fs::remove_file(&path).unwrap();
+    std::fs::File::create(&path).unwrap().set_len(20 << 30).unwrap();
+    let refused = TensorFile::read(&path).unwrap_err().to_string();
+    assert!(refused.contains("it has 21474836480 bytes; at most 17179869184 are read"), "{refused}");
+}
+
+#[test]
 fn pickles_and_files_cut_short_are_refused() {
     let path = Path::new("model.bin");
     for pickle in [&b"PK\x03\x04rest"[..], b"\x80\x02}q"] {

@@ -83,11 +83,12 @@ fn a_file_cut_anywhere_is_refused_by_name() {
 fn lengths_that_the_file_cannot_hold_reserve_no_memory() {
     let mut writer = Writer::file(0, 1);
     writer.text("tokens").u32(9).u32(4).u64(u64::MAX);
-    refused(&writer.0, "cut short");
+    refused(&writer.0, "its arrays claim 18446744073709551615 elements; at most 4194304 are read");
     let mut writer = Writer::file(0, 1);
     writer.text("text").u32(8).u64(u64::MAX - 7);
     refused(&writer.0, "claims");
-    refused(&Writer::file(u64::MAX, 0).0, "cut short");
+    refused(&Writer::file(u64::MAX, 0).0, "it claims 18446744073709551615 tensors; at most 65536 are read");
+    refused(&Writer::file(0, 70_000).0, "it claims 70000 entries");
     let mut writer = Writer::file(1, 0);
     writer.text("w").u32(2).u64(1 << 40).u64(1 << 40).u32(0).u64(0);
     refused(&writer.0, "too large");
@@ -113,4 +114,14 @@ fn what_the_format_does_not_know_is_refused() {
     let mut ragged = Writer::file(1, 0);
     ragged.text("w").u32(1).u64(33).u32(8).u64(0);
     refused(&ragged.0, "no multiple");
+}
+
+#[test]
+fn arrays_of_more_elements_than_any_vocabulary_are_refused_before_they_are_read() {
+    let mut writer = Writer::file(0, 3);
+    for key in ["a", "b", "c"] {
+        writer.text(key).u32(9).u32(0).u64(2 << 20);
+        writer.0.resize(writer.0.len() + (2 << 20), 7);
+    }
+    refused(&writer.0, "its arrays claim 6291456 elements");
 }

@@ -88,5 +88,5 @@ fn cut(header: &Header) -> Result<(Value, bool), TokenizerError> {
 }
 
 fn wrong(header: &Header, reason: String) -> TokenizerError {
-    TokenizerError::Gguf(header.malformed(reason))
+    TokenizerError::File(header.malformed(reason))
 }

@@ -15,11 +15,15 @@ mod sentencepiece;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use san_core::io::files;
 use serde_json::Value;
 
 pub use error::TokenizerError;
 
 use crate::gguf::Header;
+
+/// The most bytes of a file of a vocabulary; the largest known one has 34 MB.
+const MOST_BYTES: u64 = 1 << 28;
 
 /// What a model calls the ends of a text; ids.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -146,6 +150,20 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// Refuses a vocabulary with an id that a model of `tokens` tokens does not have: it would be looked up in vain.
+    ///
+    /// # Errors
+    /// [`TokenizerError::BeyondModel`] with the highest such id.
+    pub fn fits(&self, tokens: i64) -> Result<(), TokenizerError> {
+        let highest = self.inner.get_vocab(true).into_iter().max_by_key(|(_, id)| *id);
+        match highest.filter(|(_, id)| i64::from(*id) >= tokens) {
+            Some((token, id)) => {
+                Err(TokenizerError::BeyondModel { path: self.path.clone(), token, id, tokens })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// blake3 (hex) of the file, or of the vocabulary in it.
     pub fn checksum(&self) -> &str {
         &self.checksum
@@ -214,7 +232,7 @@ fn vocabulary_of(folder: &Path) -> Result<PathBuf, TokenizerError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    fs::read(path).map_err(|source| TokenizerError::Read { path: path.into(), source })
+    Ok(files::read(path, MOST_BYTES)?)
 }
 
 fn json(bytes: &[u8], path: &Path) -> Result<Value, TokenizerError> {

@@ -4,9 +4,11 @@
 use std::path::Path;
 
 use san_core::Error;
+use san_core::io::files;
 use serde_json::Value;
 
 use crate::llama::Config;
+use crate::rope::Scaling;
 
 /// Fields that change what the model computes, and the only values that are built.
 const FIXED: [(&str, &[Value]); 5] = [
@@ -17,6 +19,11 @@ const FIXED: [(&str, &[Value]); 5] = [
     ("partial_rotary_factor", &[Value::Null]),
 ];
 
+/// The most bytes of a configuration or of a list of files; those of the largest models have some 100 kB.
+pub(super) const MOST_BYTES: u64 = 1 << 24;
+/// The most blocks of a model; the largest LLaMA has 126.
+const MOST_BLOCKS: i64 = 1024;
+
 /// Reads a configuration.
 pub(super) fn read(path: &Path) -> Result<Config, Error> {
     let published = document(path)?;
@@ -25,8 +32,7 @@ pub(super) fn read(path: &Path) -> Result<Config, Error> {
 
 /// The JSON of a configuration.
 pub(super) fn document(path: &Path) -> Result<Value, Error> {
-    let text = std::fs::read(path);
-    let text = text.map_err(|source| Error::File { action: "read", path: path.into(), source })?;
+    let text = files::read(path, MOST_BYTES)?;
     let malformed =
         |error: serde_json::Error| Error::Configuration { path: path.into(), reason: error.to_string() };
     serde_json::from_slice(&text).map_err(malformed)
@@ -69,6 +75,25 @@ fn modernise(published: &mut Value) {
     }
 }
 
+/// Sizes of a model, by their fields: each far above any model's or below 1 is refused. No product of two overflows.
+pub(super) fn check_sizes(sizes: &[(&str, i64)]) -> Result<(), String> {
+    for (field, value) in sizes {
+        let most = if *field == "num_hidden_layers" { MOST_BLOCKS } else { (1 << 28) - 1 };
+        if !(1..=most).contains(value) {
+            return Err(format!("`{field}` is {value}; a number from 1 to {most} is wanted"));
+        }
+    }
+    Ok(())
+}
+
+/// The epsilon of a model's norms.
+pub(super) fn check_epsilon(field: &str, value: f64) -> Result<(), String> {
+    if value > 0.0 && value < 1.0 {
+        return Ok(());
+    }
+    Err(format!("`{field}` is {value}; a number above 0 and below 1 is wanted"))
+}
+
 /// Sizes that fit together; also for configurations of other files than `config.json`.
 pub(crate) fn check(config: &Config) -> Result<(), String> {
     let key_heads = config.num_key_value_heads.unwrap_or(config.num_attention_heads);
@@ -81,13 +106,15 @@ pub(crate) fn check(config: &Config) -> Result<(), String> {
         ("vocab_size", config.vocab_size),
         ("max_position_embeddings", config.max_position_embeddings),
     ];
-    // Far above any model, and low enough that no product of two overflows.
-    if let Some((field, value)) = sizes.iter().find(|(_, value)| !(1..1 << 28).contains(value)) {
-        return Err(format!("`{field}` is {value}"));
+    check_sizes(&sizes)?;
+    check_epsilon("rms_norm_eps", config.rms_norm_eps)?;
+    if !(config.rope_theta.is_finite() && config.rope_theta >= 1.0) {
+        return Err(format!("`rope_theta` is {}; a finite number from 1 on is wanted", config.rope_theta));
     }
+    config.rope_scaling.as_ref().map_or(Ok(()), Scaling::check)?;
     if config.num_attention_heads % key_heads != 0 {
         return Err(format!(
-            "{key_heads} key heads do not divide {} query heads",
+            "`num_key_value_heads` is {key_heads}, which does not divide `num_attention_heads`, {}",
             config.num_attention_heads
         ));
     }

@@ -66,6 +66,7 @@ fn architecture(published: Value) -> Result<Architecture, String> {
     let mut vision = part(&published, "vision_config")?;
     vision["vision_feature_layer"] = published.get("vision_feature_layer").cloned().unwrap_or(json!(-2));
     let tower: clip::Config = serde_json::from_value(vision).map_err(|error| error.to_string())?;
+    check_tower(&tower).map_err(|reason| format!("in `vision_config`: {reason}"))?;
     let mut text = part(&published, "text_config")?;
     for (field, usual) in USUAL {
         if text.get(field).is_none() {
@@ -75,7 +76,30 @@ fn architecture(published: Value) -> Result<Architecture, String> {
     let language: llama::Config = config::parse(text)?;
     let image_token = published.get("image_token_index").or_else(|| published.get("image_token_id"));
     let image_token = image_token.and_then(Value::as_i64).ok_or("`image_token_index` is missing")?;
+    if image_token < 0 {
+        return Err(format!("`image_token_index` is {image_token}"));
+    }
     Ok(Architecture { tower: Box::new(tower), language, image_token })
+}
+
+/// Sizes that fit together.
+fn check_tower(tower: &clip::Config) -> Result<(), String> {
+    config::check_sizes(&[
+        ("image_size", tower.image_size),
+        ("patch_size", tower.patch_size),
+        ("hidden_size", tower.hidden_size),
+        ("intermediate_size", tower.intermediate_size),
+        ("num_hidden_layers", tower.num_hidden_layers),
+        ("num_attention_heads", tower.num_attention_heads),
+    ])?;
+    config::check_epsilon("layer_norm_eps", tower.layer_norm_eps)?;
+    if tower.image_size % tower.patch_size != 0 {
+        return Err("`patch_size` does not divide `image_size`".into());
+    }
+    if tower.hidden_size % tower.num_attention_heads != 0 {
+        return Err("`num_attention_heads` does not divide `hidden_size`".into());
+    }
+    Ok(())
 }
 
 fn part(published: &Value, name: &str) -> Result<Value, String> {

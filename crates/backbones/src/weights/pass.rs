@@ -6,6 +6,7 @@ use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use san_core::Error;
+use san_core::io::files;
 
 /// Bytes skipped at a time.
 const PIECE: usize = 1 << 16;
@@ -23,12 +24,8 @@ impl Pass {
     /// At the start of a file.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { action: "read", path: path.into(), source };
-        let file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(failed(std::io::ErrorKind::IsADirectory.into()));
-        }
-        let length = metadata.len();
+        let file = files::open(path, u64::MAX)?;
+        let length = file.metadata().map_err(failed)?.len();
         Ok(Self {
             path: path.into(),
             file: BufReader::new(file),

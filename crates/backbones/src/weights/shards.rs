@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
 use san_core::Error;
+use san_core::io::files;
 use serde::Deserialize;
 use tch::{Kind, Tensor};
 
@@ -25,8 +26,7 @@ struct Index {
 /// Reads the files that an index names; the checksum is one of their checksums, in the order of their names.
 pub(super) fn read_all(index_path: &Path, collected: &mut Collected) -> Result<String, Error> {
     let malformed = |reason: String| Error::Malformed { path: index_path.into(), reason };
-    let text = std::fs::read(index_path);
-    let text = text.map_err(|source| Error::File { action: "read", path: index_path.into(), source })?;
+    let text = files::read(index_path, super::config::MOST_BYTES)?;
     let index: Index = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
     let mut files: BTreeMap<&str, &str> = BTreeMap::new();
     for (tensor, file) in &index.weight_map {

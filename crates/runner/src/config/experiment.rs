@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use data_loaders::SplitCounts;
+use data_loaders::{QuestionForm, SplitCounts};
 use san_core::methods::UNTRAINED;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -17,6 +17,12 @@ use crate::config::search::Search;
 use crate::error::RunError;
 use crate::resources::DataSource;
 use crate::tasks::Protocol;
+use crate::tasks::protocol::check_counts;
+
+/// The most bytes of an experiment file; the largest has 4 kB.
+const MOST_BYTES: u64 = 1 << 20;
+/// The most brackets in one; the parser takes time by the square of how deep they are nested.
+const MOST_BRACKETS: usize = 10_000;
 
 /// A sweep.
 #[derive(Debug, Clone, Deserialize)]
@@ -86,17 +92,32 @@ impl Experiment {
     /// When it cannot be read, or has an unknown, missing or wrong field.
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
-        let text = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let experiment: Self = serde_yaml::from_str(&text).map_err(|error| wrong(error.to_string()))?;
+        let bytes = san_core::io::files::read(path, MOST_BYTES).map_err(|error| wrong(error.to_string()))?;
+        let experiment = Self::parse(&bytes).map_err(wrong)?;
+        Ok(experiment)
+    }
+
+    /// Reads the bytes of a file.
+    ///
+    /// # Errors
+    /// A clause with what is wrong: an unknown, missing or wrong field, or too much of anything.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {error}"))?;
+        // Editors write a byte-order mark, which the parser takes for text.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if text.bytes().filter(|byte| b"[{".contains(byte)).count() > MOST_BRACKETS {
+            return Err(format!("it has more than {MOST_BRACKETS} opening brackets"));
+        }
+        let experiment: Self = serde_yaml::from_str(text).map_err(|error| error.to_string())?;
         for name in std::iter::once(&experiment.name).chain(experiment.profiles.keys()) {
             // Both become names of folders under the results.
             let plain = |letter: char| letter.is_ascii_alphanumeric() || "_-".contains(letter);
             if name.is_empty() || !name.chars().all(plain) {
-                return Err(wrong(format!("`{name}` is not a name: use letters, digits, `_` and `-`")));
+                return Err(format!("`{name}` is not a name: use letters, digits, `_` and `-`"));
             }
         }
         for (name, profile) in &experiment.profiles {
-            profile.check().map_err(|reason| wrong(format!("profile `{name}`: {reason}")))?;
+            profile.check().map_err(|reason| format!("profile `{name}`: {reason}"))?;
         }
         Ok(experiment)
     }
@@ -114,24 +135,51 @@ impl Profile {
         if let Some((field, _)) = empty.iter().find(|(_, empty)| *empty) {
             return Err(format!("`{field}` is empty"));
         }
-        if let DataSource::Drawn(SplitCounts { train, val, test }) = self.data
-            && [train, val, test].contains(&0)
-        {
-            return Err("`train`, `val` and `test` of drawn data must be 1 or more".into());
-        }
         let protocol = &self.protocol;
         protocol.check()?;
+        if let DataSource::Drawn(SplitCounts { train, val, test }) = self.data {
+            check_counts(&[("train", train as u64), ("val", val as u64), ("test", test as u64)])?;
+        }
         let mut budgets = Vec::new();
         // What trains nothing has nothing to tune.
         for spec in self.methods.iter().filter(|spec| spec.method != UNTRAINED) {
             budgets.push((spec.trials(protocol)?.len(), &spec.method));
         }
+        self.check_source(&budgets)?;
         match (budgets.iter().min(), budgets.iter().max()) {
             (Some((least, poor)), Some((most, rich))) if least < most && !self.unequal_budgets => {
                 Err(format!(
                     "`{poor}` has {least} and `{rich}` {most} settings to choose from: give each method the same \
                  tuning budget, or say `unequal_budgets: true`"
                 ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// That there is something to train on and, where methods are tuned, to choose by; `budgets` are their numbers of
+    /// settings.
+    fn check_source(&self, budgets: &[(usize, &String)]) -> Result<(), String> {
+        let tuned = budgets.iter().find(|(settings, _)| *settings > 1);
+        let (nothing_to_choose_by, field) = match &self.data {
+            DataSource::Rows { source, .. } => (source.val_rows == 0, "val_rows"),
+            DataSource::Questions { source, .. } => (source.val_questions == 0, "val_questions"),
+            DataSource::Drawn(_) | DataSource::Files(_) => (false, ""),
+        };
+        if let Some((settings, method)) = tuned.filter(|_| nothing_to_choose_by) {
+            return Err(format!("`{method}` has {settings} settings to choose from and `{field}` is 0"));
+        }
+        let own_questions = |set: &String| {
+            let questions = data_loaders::dataset(set).ok().and_then(|entry| entry.questions);
+            questions.is_none_or(|questions| matches!(questions.form, QuestionForm::Small(_)))
+        };
+        match &self.data {
+            DataSource::Questions { source, .. }
+                if !budgets.is_empty()
+                    && source.mixture.is_empty()
+                    && !self.sets.iter().any(own_questions) =>
+            {
+                Err("`sets` are only tested on: name a `mixture` of conversations to train on".into())
             }
             _ => Ok(()),
         }

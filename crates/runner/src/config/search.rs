@@ -19,6 +19,9 @@ use crate::tasks::{Protocol, Trial};
 /// Draws of one trial that are already there before the space counts as too small.
 const ATTEMPTS: usize = 1000;
 
+/// The most settings of a method; random ones are compared with each other.
+const MOST_TRIALS: usize = 10_000;
+
 /// The axes of a search; what is not named stays as the method or the protocol says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -140,6 +143,16 @@ impl Axis {
     fn check(&self) -> Result<(), String> {
         match self {
             Self::List(values) if values.is_empty() => Err("has no value".into()),
+            Self::List(values) => {
+                let alike = |one: &Value, other: &Value| {
+                    one == other || one.as_f64().is_some_and(|number| other.as_f64() == Some(number))
+                };
+                let mut numbered = values.iter().enumerate();
+                match numbered.find(|(at, value)| values[..*at].iter().any(|other| alike(value, other))) {
+                    Some((_, twice)) => Err(format!("has {twice} twice, which is one setting and not two")),
+                    None => Ok(()),
+                }
+            }
             Self::Range(Range { from, to, log }) if !(from < to && (*from > 0.0 || !log)) => {
                 Err("needs `from` below `to`, and above 0 unless `log: false`".into())
             }
@@ -154,6 +167,9 @@ fn combinations(axes: &[Named<'_>]) -> Result<Vec<Vec<Value>>, String> {
         let Axis::List(values) = axis else {
             return Err(format!("`{}` is a range: name `random` trials, or a list of values", of.name()));
         };
+        if settings.len().saturating_mul(values.len()) > MOST_TRIALS {
+            return Err(format!("its search has more than {MOST_TRIALS} combinations"));
+        }
         let longer = |setting: &Vec<Value>| {
             let setting = setting.clone();
             values.iter().map(move |value| [&setting[..], std::slice::from_ref(value)].concat())
@@ -164,8 +180,8 @@ fn combinations(axes: &[Named<'_>]) -> Result<Vec<Vec<Value>>, String> {
 
 /// Random settings, no two alike.
 fn draw(axes: &[Named<'_>], random: Random) -> Result<Vec<Vec<Value>>, String> {
-    if random.trials == 0 {
-        return Err("`trials` must be 1 or more".into());
+    if !(1..=MOST_TRIALS).contains(&random.trials) {
+        return Err(format!("`trials` is {}; a number from 1 to {MOST_TRIALS} is wanted", random.trials));
     }
     let mut generator = generator(random.seed, "random search");
     let mut settings: Vec<Vec<Value>> = Vec::new();
@@ -277,6 +293,17 @@ mod tests {
             ("learning_rate: [0.0]", "above 0"),
             ("learning_rate: [0.1], task: {drop_path: [1.0]}", "below 1"),
             ("learning_rate: [0.1], task: {warmup_ratio: [0.1]}", "unknown field `warmup_ratio`"),
+            ("learning_rate: [1.0e-3, 1e-3]", "`learning_rate` has 0.001 twice"),
+            ("learning_rate: [0.1], options: {rank: [4, 8, 4]}", "`rank` has 4 twice"),
+            (
+                "random: {trials: 18446744073709551615}, learning_rate: {from: 0.1, to: 0.2}",
+                "from 1 to 10000",
+            ),
+            (
+                "learning_rate: [0.1], options: {a: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], b: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], \
+              c: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], d: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10], e: [1, 2]}",
+                "combinations",
+            ),
         ] {
             let told = spec(&format!("{{method: san, search: {{{search}}}}}")).trials(&protocol());
             assert!(told.as_ref().is_err_and(|told| told.contains(reason)), "{search}: {told:?}");

@@ -69,6 +69,7 @@ impl LoadedLanguageModel {
             }
         };
         let LanguageCheckpoint { config, weights, checksum } = checkpoint;
+        tokenizer.fits(config.vocabulary())?;
         let layout = config.layout(name);
         let architecture = ReaderArchitecture::Language(config);
         let mut model = Self {
@@ -181,6 +182,7 @@ impl LoadedLanguageModel {
             bail!("the tower of `{name}` reads images of {own} pixels, the protocol asks for {image_size}");
         }
         let tokenizer = Tokenizer::read(&path)?;
+        tokenizer.fits(architecture.language.vocabulary())?;
         Ok(Self {
             layout: architecture.layout(name),
             weights: parts.rest,

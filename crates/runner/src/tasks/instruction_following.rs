@@ -19,6 +19,7 @@ use crate::models::{BaseModel, LoadedLanguageModel};
 use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures, NoImages, TrainData};
 use crate::tasks::language::{LanguageProtocol, Prepared};
+use crate::tasks::protocol::check_counts;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
 
 /// The protocol of instruction following.
@@ -39,6 +40,7 @@ impl Task for InstructionFollowing {
     }
 
     fn check(&self, _: u64) -> Result<(), String> {
+        check_counts(&[("max_length", self.examples.max_length as u64)])?;
         self.language.check()
     }
 

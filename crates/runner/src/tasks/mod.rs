@@ -9,7 +9,7 @@ pub mod classification;
 mod execute;
 pub mod instruction_following;
 pub mod language;
-mod protocol;
+pub(crate) mod protocol;
 mod run;
 pub mod visual_question_answering;
 

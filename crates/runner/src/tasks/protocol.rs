@@ -81,9 +81,7 @@ impl Protocol {
     /// # Errors
     /// A clause with what is wrong.
     pub fn check(&self) -> Result<(), String> {
-        if self.epochs == 0 || self.batch_size == 0 {
-            return Err("`epochs` and `batch_size` must be 1 or more".into());
-        }
+        check_counts(&[("epochs", self.epochs), ("batch_size", self.batch_size as u64)])?;
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             return Err("`weight_decay` must be 0 or more".into());
         }
@@ -108,5 +106,14 @@ impl Protocol {
         let changed: Self = serde_json::from_value(written).map_err(|error| format!("{name}: {error}"))?;
         changed.check()?;
         Ok(changed)
+    }
+}
+
+/// Refuses a number of epochs, samples or tokens that no experiment has; no product of two then overflows.
+pub(crate) fn check_counts(counts: &[(&str, u64)]) -> Result<(), String> {
+    const MOST: u64 = 1_000_000;
+    match counts.iter().find(|(_, count)| !(1..=MOST).contains(count)) {
+        Some((field, count)) => Err(format!("`{field}` is {count}; a number from 1 to {MOST} is wanted")),
+        None => Ok(()),
     }
 }

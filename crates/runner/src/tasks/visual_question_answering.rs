@@ -25,6 +25,7 @@ use crate::models::{BaseModel, LoadedLanguageModel};
 use crate::resources::{DataSets, DataSource, FeatureCache, Features, Models, Resources};
 use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures, TrainData};
 use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
+use crate::tasks::protocol::check_counts;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
 
 /// Pictures in one forward pass of the tower.
@@ -87,9 +88,8 @@ impl Task for VisualQuestionAnswering {
         if !(0.0..1.0).contains(&self.warmup_ratio) {
             return Err("`warmup_ratio` is a share of the steps, 0 or more and below 1".into());
         }
-        if self.questions_per_sequence == 0 {
-            return Err("`questions_per_sequence` is 1 or more".into());
-        }
+        let pack = self.questions_per_sequence as u64;
+        check_counts(&[("max_length", self.max_length as u64), ("questions_per_sequence", pack)])?;
         let usable = |rate: f64| rate > 0.0 && rate.is_finite();
         if self.projector.is_some_and(|projector| !usable(projector.learning_rate)) {
             return Err("the `learning_rate` of the `projector` must be above 0".into());

@@ -1,9 +1,45 @@
-//! Files that are whole or not there.
+//! Files that are whole or not there when they are written, and of a known kind and size when they are read.
 
 use std::fs::{File, Permissions};
-use std::io::Write;
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+
+use crate::Error;
+
+/// Opens a regular file of at most `most` bytes. A pipe would be waited for, and a device has no end.
+///
+/// # Errors
+/// As the operating system has them, and for anything else than such a file.
+pub fn open(path: &Path, most: u64) -> Result<File, Error> {
+    let open = || {
+        let metadata = std::fs::metadata(path)?;
+        match metadata.len() {
+            _ if metadata.is_dir() => Err(ErrorKind::IsADirectory.into()),
+            _ if !metadata.is_file() => Err(io::Error::other("it is not a regular file")),
+            length if length > most => Err(too_large(length, most)),
+            _ => File::open(path),
+        }
+    };
+    open().map_err(|source| Error::File { action: "read", path: path.into(), source })
+}
+
+/// The bytes of a regular file of at most `most` bytes.
+///
+/// # Errors
+/// As [`open`].
+pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::File { action: "read", path: path.into(), source };
+    let mut bytes = Vec::new();
+    // It may have grown since, or claim no size as the files of /proc do.
+    open(path, most)?.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    let length = bytes.len() as u64;
+    if length > most { Err(failed(too_large(length, most))) } else { Ok(bytes) }
+}
+
+fn too_large(length: u64, most: u64) -> io::Error {
+    io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes; at most {most} are read"))
+}
 
 /// Writes a file: scratch file beside it, fsync, rename, fsync of the folder.
 ///

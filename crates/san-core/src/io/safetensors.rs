@@ -9,7 +9,11 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use tch::{Device, Kind, Tensor};
 
 use crate::Error;
-use crate::io::files::write_atomically;
+use crate::io::files::{read, write_atomically};
+
+/// The most bytes of a file that is read whole: models of images and adapters, the largest with 5 GB. Language models are
+/// read tensor by tensor.
+const MOST_BYTES: u64 = 1 << 34;
 
 /// A safetensors file in memory: its tensors in f32, its metadata and its blake3.
 #[derive(Debug)]
@@ -28,12 +32,7 @@ impl TensorFile {
     /// # Errors
     /// When it cannot be read, is a pickle, is cut short, or holds a type other than f32, f16, bf16.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(|source| Error::File {
-            action: "read",
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&bytes, path)
+        Self::parse(&read(path, MOST_BYTES)?, path)
     }
 
     /// Reads a file's bytes; `path` is named in errors.

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use tch::Tensor;
 
-use crate::methods::bad_option;
+use crate::methods::check_size;
 use crate::nn::branch::Bottleneck;
 use crate::nn::parameter::{Parameter, linear};
 use crate::spec::init::Init;
@@ -35,9 +35,7 @@ pub(super) fn specs<'a>(
     branches: impl Iterator<Item = &'a BranchSpec>,
     down: impl Fn(i64) -> Init,
 ) -> Result<Vec<TrainableSpec>, Error> {
-    if bottleneck < 1 {
-        return Err(bad_option(method, "`bottleneck` must be 1 or more"));
-    }
+    check_size(method, "bottleneck", bottleneck)?;
     let of_branch = |branch: &BranchSpec| {
         let spec = |what: &str, shape: Vec<i64>, init| TrainableSpec {
             name: format!("{}.adapter.{what}", branch.name),

@@ -16,7 +16,7 @@ use crate::methods::host::{Host, Scaling};
 use crate::methods::low_rank::{Block, LowRank, RowNorms};
 use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, imported, named, rank_of, roles};
 use crate::methods::targets::{Target, Targeted, Targets};
-use crate::methods::{Method, MethodInfo, bad_option, parse, san_lora};
+use crate::methods::{Method, MethodInfo, bad_option, check_size, parse, san_lora};
 use crate::nn::dropout::Dropout;
 use crate::spec::init::{Factor, FrozenRows, Init};
 use crate::spec::model::SiteSpec;
@@ -121,9 +121,7 @@ impl Lora {
 
     /// The sites that the method changes.
     pub(super) fn targeted<'a>(&self, method: &str, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
-        if self.rank < 1 {
-            return Err(bad_option(method, "`rank` must be 1 or more"));
-        }
+        check_size(method, "rank", self.rank)?;
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(bad_option(method, "`dropout` must be 0 or more and below 1"));
         }

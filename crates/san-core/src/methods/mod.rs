@@ -215,6 +215,15 @@ fn unfit(method: &dyn Method, layout: &Layout, reason: &str) -> Error {
     Error::Unfit { method: method.name().into(), backbone: layout.backbone.clone(), reason: reason.into() }
 }
 
+/// Refuses a rank, a width or a number of prompts that no method has; products of two then stay far from overflow.
+fn check_size(method: &str, option: &str, size: i64) -> Result<(), Error> {
+    const MOST: i64 = 1 << 16;
+    if (1..=MOST).contains(&size) {
+        return Ok(());
+    }
+    Err(bad_option(method, &format!("`{option}` is {size}; a number from 1 to {MOST} is wanted")))
+}
+
 /// An option's value is out of the question.
 fn bad_option(method: &str, reason: &str) -> Error {
     Error::BadOption { method: method.into(), reason: reason.into() }

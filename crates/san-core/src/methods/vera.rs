@@ -13,7 +13,7 @@ use tch::Tensor;
 
 use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, imported, named, roles};
 use crate::methods::targets::{Targeted, Targets};
-use crate::methods::{Method, MethodInfo, bad_option, parse};
+use crate::methods::{Method, MethodInfo, check_size, parse};
 use crate::nn::parameter::scale;
 use crate::nn::site::{Adapter, Merged};
 use crate::spec::init::Init;
@@ -53,9 +53,7 @@ impl Default for Vera {
 
 impl Vera {
     fn targeted<'a>(&self, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
-        if self.rank < 1 {
-            return Err(bad_option("vera", "`rank` must be 1 or more"));
-        }
+        check_size("vera", "rank", self.rank)?;
         self.targets.within("vera", layout)
     }
 }

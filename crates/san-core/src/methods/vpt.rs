@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::methods::{Method, MethodInfo, bad_option, parse};
+use crate::methods::{Method, MethodInfo, check_size, parse};
 use crate::nn::branch::Prompts;
 use crate::spec::init::Init;
 use crate::spec::model::{Role, SequenceSpec};
@@ -63,9 +63,7 @@ impl Method for Vpt {
     }
 
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        if self.prompts < 1 {
-            return Err(bad_option("vpt", "`prompts` must be 1 or more"));
-        }
+        check_size("vpt", "prompts", self.prompts)?;
         let patch = layout.sites.iter().find(|site| site.role == Role::PatchEmbed);
         let (Some(patch), false) = (patch, layout.sequences.is_empty()) else {
             return Err(Error::Unfit {

@@ -1,7 +1,8 @@
 //! Readers of the container formats that authors chose, each as far as the sets need it and no further.
 //!
-//! HDF5 and Parquet come from libraries; MATLAB's MAT 5, Python's pickle, NumPy's npy and NORB's matrices are small
-//! enough to be read here, where a wrong length cannot do more than end in a message. Reasons are clauses.
+//! Parquet comes from a library; MATLAB's MAT 5, Python's pickle, NumPy's npy, NORB's matrices and the part of HDF5 that
+//! one set has are small enough to be read here, where a wrong length cannot do more than end in a message. Reasons are
+//! clauses.
 
 pub(crate) mod hdf5;
 pub(crate) mod mat5;

@@ -106,10 +106,15 @@ fn read_column<T: DataType>(
                 each(row, value);
                 row += 1;
             }
+            if row > MOST_ROWS {
+                return Err(format!("it has more than {MOST_ROWS} rows"));
+            }
         }
     }
     Ok(())
 }
 
+/// The most rows of a table: a few bytes can repeat a label billions of times.
+const MOST_ROWS: u64 = 1 << 24;
 /// Rows read at once.
 const BATCH: usize = 256;

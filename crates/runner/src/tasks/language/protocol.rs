@@ -7,6 +7,8 @@ use data_loaders::text::BatchLimits;
 use serde::{Deserialize, Serialize};
 use tch::Kind;
 
+use crate::tasks::protocol::check_counts;
+
 /// How a language model is trained and evaluated, whatever it reads.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -39,17 +41,18 @@ impl LanguageProtocol {
     /// # Errors
     /// A clause with what is wrong.
     pub fn check(&self) -> Result<(), String> {
-        if self.max_new_tokens < 1 {
-            return Err("`max_new_tokens` must be 1 or more".into());
+        // A negative number counts as none.
+        let count = |number: i64| u64::try_from(number).unwrap_or(0);
+        let mut counts = vec![
+            ("max_new_tokens", count(self.max_new_tokens)),
+            ("sequences", self.evaluation.sequences as u64),
+        ];
+        counts.extend(self.evaluation.tokens.map(|tokens| ("tokens", tokens as u64)));
+        counts.extend(self.batch_tokens.map(|tokens| ("batch_tokens", tokens as u64)));
+        if let AnswerDecoding::Beams(beams) = self.decoding {
+            counts.push(("beams", count(beams)));
         }
-        if self.evaluation.sequences == 0 || self.evaluation.tokens == Some(0) || self.batch_tokens == Some(0)
-        {
-            return Err("the bounds of a batch must be 1 or more".into());
-        }
-        match self.decoding {
-            AnswerDecoding::Beams(beams) if beams < 1 => Err("`beams` must be 1 or more".into()),
-            _ => Ok(()),
-        }
+        check_counts(&counts)
     }
 }
 

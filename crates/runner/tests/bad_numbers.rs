@@ -1,0 +1,106 @@
+//! Numbers that no experiment, method or model can have: one sentence that names the file and the number, no panic, and
+//! no time or memory spent on them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{Bench, DRAWN, refusal};
+use runner::config::experiment::Experiment;
+
+const EXPERIMENT: i32 = 3;
+
+/// What is said of an experiment file; nothing of a sound one.
+fn told(bytes: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some.yaml");
+    std::fs::write(&path, bytes).unwrap();
+    Experiment::read(&path).err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn numbers_beyond_any_use_are_refused_with_file_field_and_number() {
+    assert_eq!(told(DRAWN.as_bytes()), "");
+    for (sound, changed, field, number) in [
+        ("epochs: 2\n", "epochs: 18446744073709551615\n", "epochs", "18446744073709551615"),
+        ("batch_size: 16", "batch_size: 18446744073709551615", "batch_size", "18446744073709551615"),
+        ("train: 24", "train: 18446744073709551615", "train", "18446744073709551615"),
+        ("train: 24", "train: 1000000000000", "train", "1000000000000"),
+        ("test: 30", "test: 0", "test", "0"),
+    ] {
+        let text = DRAWN.replace(sound, changed);
+        assert_ne!(text, DRAWN);
+        let message = told(text.as_bytes());
+        let wanted = format!("`{field}` is {number}; a number from 1 to 1000000 is wanted");
+        assert!(message.contains("some.yaml") && message.contains(&wanted), "{message}");
+    }
+}
+
+#[test]
+fn a_rank_beyond_any_matrix_is_refused_at_planning() {
+    for (method, option) in [
+        ("lora", "rank"),
+        ("dora", "rank"),
+        ("vera", "rank"),
+        ("vpt", "prompts"),
+        ("adaptformer", "bottleneck"),
+    ] {
+        for number in ["9223372036854775807", "0"] {
+            let spec =
+                format!("{{method: {method}, learning_rate: 1.0e-3, options: {{{option}: {number}}}}}");
+            let text = DRAWN.replace("{method: linear, learning_rate: 1.0e-2}", &spec);
+            let said = refusal(&Bench::new(&text).run_all(), EXPERIMENT);
+            let wanted = format!("`{option}` is {number}; a number from 1 to 65536 is wanted");
+            assert!(said.contains(&wanted), "{method}: {said}");
+        }
+    }
+}
+
+#[test]
+fn an_experiment_with_a_byte_order_mark_is_read() {
+    assert_eq!(told(format!("\u{feff}{DRAWN}").as_bytes()), "");
+}
+
+#[test]
+fn an_experiment_nested_a_hundred_thousand_deep_is_refused_at_once() {
+    let started = Instant::now();
+    let message = told("[".repeat(100_000).as_bytes());
+    assert!(
+        message.contains("some.yaml") && message.contains("more than 10000 opening brackets"),
+        "{message}"
+    );
+    let message = told("- ".repeat(400_000).as_bytes());
+    assert!(message.contains("some.yaml"), "{message}");
+    let message = told(&vec![b' '; 2 << 20]);
+    assert!(message.contains("it has 2097152 bytes"), "{message}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[test]
+fn the_same_rate_twice_is_one_setting_and_no_budget_of_two() {
+    let message = told(DRAWN.replace("[1.0e-3, 1.0e-2]", "[1.0e-3, 1.0e-3]").as_bytes());
+    assert!(message.contains("method `san`: `learning_rate` has 0.001 twice"), "{message}");
+}
+
+#[test]
+fn methods_that_are_tuned_need_something_to_choose_by() {
+    let rows = DRAWN.replace(
+        "{drawn: {train: 24, val: 12, test: 30}}",
+        "{rows: {folder: some, source: {training_file: some, val_rows: 0, val_seed: 0}}}",
+    );
+    let message = told(rows.as_bytes());
+    assert!(message.contains("`san` has 2 settings to choose from and `val_rows` is 0"), "{message}");
+}
+
+#[test]
+fn sets_that_are_only_tested_on_need_conversations_to_train_on() {
+    let source = "{questions: {folder: vl, source: {answers: local, val_questions: 0, seed: 0}}}";
+    let text = DRAWN
+        .replace("{drawn: {train: 24, val: 12, test: 30}}", source)
+        .replace("[1.0e-3, 1.0e-2]", "1.0e-3")
+        .replace("[patch_camelyon]", "[pope, gqa]");
+    let message = told(text.as_bytes());
+    assert!(message.contains("name a `mixture` of conversations to train on"), "{message}");
+    assert_eq!(told(text.replace("[pope, gqa]", "[pope, easy_vqa]").as_bytes()), "");
+}

@@ -1,0 +1,20 @@
+//! A folder of this process, in memory where the system has a disk there, for readers of files.
+
+use std::path::{Path, PathBuf};
+
+/// The folder, new and empty on the first call.
+pub(crate) fn folder() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+    let folder = base.join(format!("fuzz-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder can be made");
+    folder
+}
+
+/// Writes a file below it.
+pub(crate) fn write(name: &str, bytes: &[u8]) -> PathBuf {
+    let path = folder().join(name);
+    std::fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder can be made");
+    std::fs::write(&path, bytes).expect("a file can be written");
+    path
+}
