@@ -3,8 +3,8 @@
 //! what stands before it are 99 tokens, a question with its answer 25.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use backbones::language::llama;
 use backbones::language::{LanguageArchitecture as _, LanguageModel, SHARED};
-use backbones::llama;
 use criterion::{Criterion, criterion_group, criterion_main};
 use san_core::nn::attachment::Scope;
 use san_core::{Trainables, Weights, methods};

@@ -4,7 +4,8 @@
 
 use std::hint::black_box;
 
-use backbones::{Classifier, registry};
+use backbones::registry;
+use backbones::vision::Classifier;
 use criterion::{Criterion, criterion_group, criterion_main};
 use san_core::Weights;
 use san_core::methods::{self, REGISTRY};

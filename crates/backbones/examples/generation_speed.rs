@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
-use backbones::generate::{Decoding, Limits, Prompts, generate};
 use backbones::language::LanguageArchitecture;
+use backbones::language::generate::{Decoding, Limits, Prompts, generate};
 use backbones::weights::{Target, language};
 use san_core::Attachment;
 use san_core::nn::attachment::Scope;

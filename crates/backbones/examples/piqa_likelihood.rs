@@ -7,8 +7,8 @@
 use std::error::Error;
 use std::path::Path;
 
-use backbones::generate::{Continuation, likelihoods};
 use backbones::language::LanguageArchitecture;
+use backbones::language::generate::{Continuation, likelihoods};
 use backbones::tokenizer::Tokenizer;
 use backbones::weights::{self, Target};
 use san_core::Attachment;

@@ -1,28 +1,20 @@
 //! Backbones over sites: one model, one file, each with its published configuration and key names.
 //!
 //! A model describes itself as a [`san_core::Layout`] and is built from a
-//! [`san_core::nn::attachment::Scope`]; it knows no method. [`registry`] has the configurations by name,
-//! [`weights`] reads checkpoints strictly, [`classifier`] puts a trained head on top.
+//! [`san_core::nn::attachment::Scope`]; it knows no method. [`vision`] has the image models, [`language`] the language
+//! models and how they generate, [`vlm`] what joins the two. [`registry`] has the configurations by name, [`weights`] reads
+//! checkpoints strictly, [`tokenizer`] and [`gguf`] read the files of language models.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod checkpointing;
-pub mod classifier;
-pub mod clip;
-pub mod convnext;
-pub mod generate;
 pub mod gguf;
 pub mod language;
-pub mod llama;
-pub mod llava;
 pub mod registry;
-pub mod rope;
-pub mod swin;
 pub mod tokenizer;
-pub mod vit;
+pub mod vision;
+pub mod vlm;
 pub mod weights;
-
-pub use classifier::Classifier;
 
 use san_core::nn::attachment::Scope;
 use san_core::{Error, Layout, Weights};

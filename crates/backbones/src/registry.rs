@@ -3,7 +3,13 @@
 use san_core::Error;
 use san_core::error::did_you_mean;
 
-use crate::{Architecture, clip, convnext, llama, llava, swin, vit};
+use crate::Architecture;
+use crate::language::llama;
+use crate::vision::clip;
+use crate::vision::convnext;
+use crate::vision::swin;
+use crate::vision::vit;
+use crate::vlm::llava;
 
 /// Where a configuration's weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use backbones::generate::{Decoding, Limits, Prompts, generate};
 use backbones::gguf::{TensorType, dequantise};
+use backbones::language::generate::{Decoding, Limits, Prompts, generate};
 use backbones::language::{LanguageArchitecture, LanguageModel};
 use backbones::weights::{LanguageCheckpoint, Target, language};
 use common::assert_close;

@@ -6,7 +6,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use backbones::{Architecture, Backbone, clip};
+use backbones::Architecture;
+use backbones::Backbone;
+use backbones::vision::clip;
 use common::{assert_close, method};
 use san_core::io::safetensors::TensorFile;
 use san_core::methods;

@@ -6,8 +6,8 @@ mod common;
 use std::collections::BTreeMap;
 
 use backbones::checkpointing;
+use backbones::language::llama;
 use backbones::language::{LanguageArchitecture, LanguageModel};
-use backbones::llama;
 use common::{Configured, Fixture, assert_close, method, tuned};
 use san_core::methods::{self, Method};
 use san_core::nn::attachment::Scope;

@@ -6,9 +6,9 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use backbones::generate::{Continuation, Decoding, Limits, Prompts, generate, likelihoods};
+use backbones::language::generate::{Continuation, Decoding, Limits, Prompts, generate, likelihoods};
+use backbones::language::llama;
 use backbones::language::{Cache, LanguageArchitecture, LanguageModel};
-use backbones::llama;
 use common::{assert_close, method};
 use san_core::io::safetensors::TensorFile;
 use san_core::methods;

@@ -6,9 +6,13 @@ mod common;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use backbones::generate::{Decoding, Limits, generate};
-use backbones::llava::{Architecture, Llava, Parts};
-use backbones::{clip, llama, registry, vit, weights};
+use backbones::language::generate::{Decoding, Limits, generate};
+use backbones::language::llama;
+use backbones::registry;
+use backbones::vision::clip;
+use backbones::vision::vit;
+use backbones::vlm::llava::{Architecture, Llava, Parts};
+use backbones::weights;
 use common::{assert_close, method};
 use san_core::adapters::merge::merge;
 use san_core::io::safetensors::{TensorFile, write_tensors};

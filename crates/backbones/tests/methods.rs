@@ -5,7 +5,7 @@ mod common;
 
 use std::collections::BTreeMap;
 
-use backbones::Classifier;
+use backbones::vision::Classifier;
 use common::{Fixture, Tuned, assert_close, method, tuned};
 use san_core::adapters::merge::merge;
 use serde_json::{Value, json};

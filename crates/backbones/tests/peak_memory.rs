@@ -8,7 +8,9 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use backbones::{Architecture, Classifier, vit};
+use backbones::Architecture;
+use backbones::vision::Classifier;
+use backbones::vision::vit;
 use san_core::Weights;
 use san_core::methods::{self, REGISTRY};
 use san_core::train::adamw::{AdamW, AdamWSettings};

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use backbones::language::LanguageArchitecture;
-use backbones::llama;
+use backbones::language::llama;
 use common::{Bench, refusal};
 use san_core::Weights;
 use san_core::io::safetensors::write_tensors;

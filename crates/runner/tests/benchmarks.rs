@@ -7,10 +7,12 @@ mod common;
 
 use std::path::Path;
 
-use backbones::generate::{Decoding, Limits, generate};
-use backbones::llava::{Architecture, Llava, Parts};
+use backbones::Architecture as _;
+use backbones::language::generate::{Decoding, Limits, generate};
+use backbones::language::llama;
+use backbones::vision::clip;
+use backbones::vlm::llava::{Architecture, Llava, Parts};
 use backbones::weights::{self, LlavaCheckpoint, Target};
-use backbones::{Architecture as _, clip, llama};
 use common::{Bench, done, refusal};
 use report::record::{Pending, Record};
 use san_core::Weights;

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::TensorType;
+use crate::gguf::TensorType;
 
 /// The elements of whole blocks, in f32.
 pub fn dequantise(kind: TensorType, bytes: &[u8]) -> Vec<f32> {

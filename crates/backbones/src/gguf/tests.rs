@@ -1,4 +1,4 @@
-use super::*;
+use crate::gguf::*;
 
 /// Writes what the format's description says, by hand.
 #[derive(Default)]

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Marks;
-use super::pieces::{Piece, PieceKind, merges};
+use crate::tokenizer::Marks;
+use crate::tokenizer::pieces::{Piece, PieceKind, merges};
 
 /// What SentencePiece writes for a blank.
 pub(super) const BLANK: &str = "\u{2581}";

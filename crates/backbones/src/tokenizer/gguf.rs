@@ -3,10 +3,10 @@
 
 use serde_json::{Value, json};
 
-use super::document::{ByteLevel, of_bytes, of_pieces};
-use super::pieces::{Piece, PieceKind};
-use super::{Marks, TokenizerError};
 use crate::gguf::Header;
+use crate::tokenizer::document::{ByteLevel, of_bytes, of_pieces};
+use crate::tokenizer::pieces::{Piece, PieceKind};
+use crate::tokenizer::{Marks, TokenizerError};
 
 /// How LLaMA 3 cuts a text.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";

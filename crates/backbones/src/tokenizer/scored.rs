@@ -3,9 +3,9 @@
 
 use serde_json::Value;
 
-use super::Marks;
-use super::document::{BLANK, of_pieces};
-use super::pieces::{Piece, PieceKind};
+use crate::tokenizer::Marks;
+use crate::tokenizer::document::{BLANK, of_pieces};
+use crate::tokenizer::pieces::{Piece, PieceKind};
 
 /// Unknown, start and end come first, then the 256 bytes.
 const MARKS: [&str; 3] = ["<unk>", "<s>", "</s>"];

@@ -5,9 +5,9 @@
 
 use serde_json::Value;
 
-use super::Marks;
-use super::document::of_pieces;
-use super::pieces::{Piece, PieceKind};
+use crate::tokenizer::Marks;
+use crate::tokenizer::document::of_pieces;
+use crate::tokenizer::pieces::{Piece, PieceKind};
 
 /// The format's number of the algorithm that merges pairs.
 const BPE: u64 = 2;

@@ -7,8 +7,8 @@ use san_core::Error;
 use san_core::io::files;
 use serde_json::Value;
 
-use crate::llama::Config;
-use crate::rope::Scaling;
+use crate::language::llama::Config;
+use crate::language::rope::Scaling;
 
 /// Fields that change what the model computes, and the only values that are built.
 const FIXED: [(&str, &[Value]); 5] = [

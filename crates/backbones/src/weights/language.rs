@@ -10,9 +10,9 @@ use san_core::io::safetensors::TensorFile;
 use san_core::{Error, Weights};
 use tch::{Device, Kind, Tensor};
 
-use super::{config, shards};
 use crate::language::LanguageArchitecture;
-use crate::llama;
+use crate::language::llama;
+use crate::weights::{config, gguf, shards};
 
 /// Where weights go, and as what.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -98,7 +98,7 @@ impl Collected {
 /// When a file is missing, cut short or not what it should be, the configuration cannot be built, or a
 /// tensor is missing, unknown or of another shape.
 pub fn language(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
-    if path.is_dir() { folder(path, target) } else { crate::gguf::read_llama(path, target) }
+    if path.is_dir() { folder(path, target) } else { gguf::read(path, target) }
 }
 
 /// As [`language`], from a safetensors file's bytes that are in memory already; `path` is for messages.
@@ -147,7 +147,7 @@ fn without_safetensors(path: &Path, target: Target) -> Result<LanguageCheckpoint
     let ending = |file: &&PathBuf, ending: &str| file.extension().is_some_and(|found| found == ending);
     let ggufs: Vec<&PathBuf> = files.iter().filter(|file| ending(file, "gguf")).collect();
     if let [file] = ggufs[..] {
-        return crate::gguf::read_llama(file, target);
+        return gguf::read(file, target);
     }
     if let Some(pickle) = files.iter().find(|file| ending(file, "bin") || ending(file, "pth")) {
         return Err(Error::Pickle { path: pickle.clone() });

@@ -5,9 +5,10 @@ use std::path::Path;
 use san_core::Error;
 use serde_json::{Value, json};
 
-use super::{Collected, Target, config, shards};
-use crate::llava::{Architecture, Parts};
-use crate::{clip, llama};
+use crate::language::llama;
+use crate::vision::clip;
+use crate::vlm::llava::{Architecture, Parts};
+use crate::weights::{Collected, Target, config, shards};
 
 /// A model as it was published.
 #[derive(Debug)]

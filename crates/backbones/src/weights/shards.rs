@@ -10,7 +10,7 @@ use san_core::io::files;
 use serde::Deserialize;
 use tch::{Kind, Tensor};
 
-use super::{Collected, Pass};
+use crate::weights::{Collected, Pass};
 
 /// Name of the list of files, beside them.
 pub(super) const INDEX: &str = "model.safetensors.index.json";
@@ -26,7 +26,7 @@ struct Index {
 /// Reads the files that an index names; the checksum is one of their checksums, in the order of their names.
 pub(super) fn read_all(index_path: &Path, collected: &mut Collected) -> Result<String, Error> {
     let malformed = |reason: String| Error::Malformed { path: index_path.into(), reason };
-    let text = files::read(index_path, super::config::MOST_BYTES)?;
+    let text = files::read(index_path, crate::weights::config::MOST_BYTES)?;
     let index: Index = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
     let mut files: BTreeMap<&str, &str> = BTreeMap::new();
     for (tensor, file) in &index.weight_map {

@@ -12,8 +12,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use backbones::Architecture;
+use backbones::language::llama;
 use backbones::language::{LanguageArchitecture, LanguageModel};
-use backbones::{Architecture, Classifier, convnext, llama, swin, vit};
+use backbones::vision::Classifier;
+use backbones::vision::convnext;
+use backbones::vision::swin;
+use backbones::vision::vit;
 use san_core::io::safetensors::TensorFile;
 use san_core::methods::{self, Method};
 use san_core::nn::attachment::Scope;

@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use backbones::language::LanguageArchitecture as _;
-use backbones::{llama, registry};
+use backbones::language::llama;
+use backbones::registry;
 use comfy_table::{Table, presets};
 use san_core::methods::{self, MethodInfo, REGISTRY};
 use san_core::spec::trainable::TrainableSpec;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use backbones::language::LanguageArchitecture as _;
-use backbones::llava;
 use backbones::registry::{self, BundledLlava};
 use backbones::tokenizer::Tokenizer;
+use backbones::vlm::llava;
 use backbones::weights::{self, LanguageCheckpoint, LlavaCheckpoint, Target};
 use data_loaders::TextStream;
 use san_core::io::safetensors::TensorFile;

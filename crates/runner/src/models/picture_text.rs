@@ -2,8 +2,8 @@
 //! trained on. Pre-training, tuning and evaluation share it.
 
 use anyhow::{Context as _, Result, bail};
-use backbones::llava;
 use backbones::tokenizer::{Tokenizer, TokenizerError};
+use backbones::vlm::llava;
 use data_loaders::text::{Example, MASKED, Truncation};
 use data_loaders::vl::{Conversation, ImageTokens, Rendered, Sequence, Template, Token};
 

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use backbones::generate::Prompts;
+use backbones::language::generate::Prompts;
+use backbones::language::llama;
 use backbones::language::{LanguageArchitecture as _, LanguageModel};
-use backbones::llama;
-use backbones::llava::{self, Llava, Parts};
+use backbones::vlm::llava::{self, Llava, Parts};
 use san_core::nn::attachment::{Attachment, Scope};
 use san_core::{Error, Layout, Weights};
 use tch::{Device, Tensor};

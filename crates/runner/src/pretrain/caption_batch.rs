@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use backbones::llava::Llava;
+use backbones::vlm::llava::Llava;
 use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, Truncation};
 use data_loaders::vl::{Picture, PictureProtocol, Square};
 use data_loaders::{Caption, CaptionStream};

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use anyhow::Result;
+use backbones::language::llama;
 use backbones::language::{LanguageArchitecture, LanguageModel};
-use backbones::llama;
 use backbones::registry::BundledLanguage;
 use backbones::tokenizer::Tokenizer;
 use data_loaders::TextStream;

@@ -14,8 +14,8 @@ use std::sync::mpsc::sync_channel;
 use std::time::Instant;
 
 use anyhow::{Result, bail};
-use backbones::Classifier;
 use backbones::registry;
+use backbones::vision::Classifier;
 use backbones::weights::Target;
 use data_loaders::PretrainSet;
 use indicatif::{ProgressBar, ProgressStyle};

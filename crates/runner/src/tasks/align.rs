@@ -2,7 +2,7 @@
 //! method is. It sees the questions that a method trains on while its settings are chosen, and none of `val` or `test`.
 
 use anyhow::{Result, bail};
-use backbones::llava;
+use backbones::vlm::llava;
 use report::record::{Stage, State};
 use san_core::methods::UNTRAINED;
 use serde::Serialize;

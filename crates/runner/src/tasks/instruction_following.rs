@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use anyhow::Result;
-use backbones::generate::Continuation;
+use backbones::language::generate::Continuation;
 use data_loaders::Split;
 use data_loaders::text::{
     ExampleProtocol, Row, Score, TextSet, continuation, evaluation_prompt, examples, suite_checksum,

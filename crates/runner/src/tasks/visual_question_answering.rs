@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use backbones::llava;
+use backbones::vlm::llava;
 use data_loaders::QuestionForm;
 use data_loaders::text::{Example, Truncation};
 use data_loaders::vl::{

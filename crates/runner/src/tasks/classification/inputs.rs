@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use backbones::Classifier;
+use backbones::vision::Classifier;
 use data_loaders::{ImageProtocol, ImageSet, Split};
 use tch::{Device, Kind, Tensor, no_grad};
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use backbones::Classifier;
+use backbones::vision::Classifier;
 use data_loaders::{Augmentation, BatchStep, ImageProtocol, Loader, LoaderRecipe};
 use report::record::Dataset;
 use san_core::random::permutation;

@@ -2,7 +2,7 @@
 //! backbone. The authors' code logs these next to the whole.
 
 use anyhow::Result;
-use backbones::Classifier;
+use backbones::vision::Classifier;
 use san_core::{Attachment, methods};
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use backbones::generate::Continuation;
+use backbones::language::generate::Continuation;
 use data_loaders::text::{Example, Truncation};
 use report::record::Dataset;
 use tch::Tensor;

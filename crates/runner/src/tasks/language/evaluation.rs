@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use backbones::generate::{Limits, generate, likelihoods};
+use backbones::language::generate::{Limits, generate, likelihoods};
 use data_loaders::text::{best_option, evaluation_batches};
 use report::record::{Dataset, Evaluation, Forgetting, Pending};
 use san_core::{Attachment, Error};

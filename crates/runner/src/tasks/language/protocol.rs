@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use backbones::generate::Decoding;
+use backbones::language::generate::Decoding;
 use data_loaders::text::BatchLimits;
 use serde::{Deserialize, Serialize};
 use tch::Kind;

@@ -19,8 +19,8 @@ use san_core::spec::wiring::{Anterior, Anteriors, ChannelMap};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
+use crate::language::rope::{Rope, Scaling, turn};
 use crate::language::{Cache, LanguageArchitecture, LanguageModel, Stage, mask, positions};
-use crate::rope::{Rope, Scaling, turn};
 
 /// Fields of a published `config.json` that decide the architecture; others are left alone.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,4 +1,10 @@
 //! Language models: what runs and scores them, whatever their architecture.
+//!
+//! One architecture a file, with its published configurations; `generate` decodes over any of them.
+
+pub mod generate;
+pub mod llama;
+pub mod rope;
 
 use san_core::nn::attachment::Scope;
 use san_core::{Error, Layout};
@@ -133,7 +139,7 @@ pub(crate) fn mask(valid: Option<&Tensor>, before: i64, length: i64, device: Dev
 /// Positions `[batch or 1, length]` of the tokens that a [`mask`] was made for: how many others each may look at.
 pub(crate) fn positions(mask: Option<&Tensor>, before: i64, length: i64, device: Device) -> Tensor {
     match mask {
-        None => crate::rope::consecutive(before, length, device),
+        None => crate::language::rope::consecutive(before, length, device),
         Some(mask) => mask.squeeze_dim(1).sum_dim_intlist([-1].as_slice(), false, Kind::Int64) - 1,
     }
 }

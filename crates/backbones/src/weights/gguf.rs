@@ -8,8 +8,8 @@ use std::path::Path;
 use san_core::Error;
 use tch::Tensor;
 
-use super::{Header, TensorInfo, dequantise};
-use crate::llama::Config;
+use crate::gguf::{Header, TensorInfo, dequantise};
+use crate::language::llama::Config;
 use crate::weights::{Collected, LanguageCheckpoint, Pass, Target, check_config};
 
 /// Reads a file tensor by tensor, de-quantised.

@@ -16,9 +16,11 @@ use san_core::spec::wiring::Anteriors;
 use san_core::{Error, Weights};
 use tch::{Device, Kind, Tensor};
 
-use crate::generate::Prompts;
+use crate::Architecture as Vision;
+use crate::Backbone;
+use crate::language::generate::Prompts;
+use crate::language::llama;
 use crate::language::{LanguageArchitecture, LanguageModel};
-use crate::{Architecture as Vision, Backbone, llama};
 
 const FIRST: &str = "multi_modal_projector.linear_1";
 const SECOND: &str = "multi_modal_projector.linear_2";

@@ -7,7 +7,6 @@
 //! directory, padding to the alignment, data.
 
 mod blocks;
-mod llama;
 mod types;
 
 use std::collections::BTreeMap;
@@ -19,8 +18,6 @@ use san_core::io::files;
 
 pub use blocks::dequantise;
 pub use types::{TensorType, Value};
-
-pub(crate) use llama::read as read_llama;
 
 /// Data starts at a multiple of this many bytes, unless `general.alignment` says otherwise.
 const ALIGNMENT: u64 = 32;

@@ -3,6 +3,7 @@
 //! Those of image models are small and read whole; [`language`] reads tensor by tensor.
 
 mod config;
+mod gguf;
 mod language;
 mod llava;
 mod pass;

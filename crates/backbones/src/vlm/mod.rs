@@ -1,0 +1,3 @@
+//! Models of images and text.
+
+pub mod llava;
