@@ -38,8 +38,8 @@ pub use augment::{Augmentation, Interpolation, Mix, RandAugment, Rectangle, mix_
 pub use draw::{MiniTask, Portrayal, SceneQuestion, SpecimenKind, SpriteFactor, Surface, TissueQuestion};
 pub use error::DataError;
 pub use fetch::{
-    FetchError, FetchEvent, FetchRequest, Fetched, Limits, Mirror, Patience, PlannedFile, Step, Watch, fetch,
-    planned_files, remove_downloads,
+    Credential, Fault, FetchError, FetchEvent, FetchRequest, Fetched, Inspect, Limits, Mirror, Patience,
+    PlannedFile, Step, Watch, fetch, planned_files, remove_downloads,
 };
 pub use image_set::{ImageSet, Split, SplitCounts};
 pub use layout::SplitOrigin;

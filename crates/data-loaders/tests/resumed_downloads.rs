@@ -14,7 +14,7 @@ use disk::{Disk, cifar, entry, opens};
 use server::{Page, Server};
 
 #[test]
-fn a_download_that_is_cut_off_goes_on_where_it_was_and_asks_for_the_same_file() {
+fn a_download_that_is_cut_off_is_resumed_where_it_was_and_asks_for_the_same_file() {
     let body = cifar();
     let page = Page {
         body: body.clone(),
@@ -40,7 +40,7 @@ fn a_download_that_is_cut_off_goes_on_where_it_was_and_asks_for_the_same_file() 
 }
 
 #[test]
-fn half_a_download_is_no_set_and_a_later_call_goes_on_with_it() {
+fn half_a_download_is_no_set_and_a_later_call_resumes_it() {
     let body = cifar();
     let half = body.len() / 2;
     let page = Page {
@@ -93,7 +93,7 @@ fn a_server_without_ranges_sends_all_again() {
 }
 
 #[test]
-fn without_validator_and_checksum_a_download_starts_anew() {
+fn without_validator_and_checksum_a_download_starts_again() {
     let body = cifar();
     let page = Page { body: body.clone(), ranges: true, cuts: vec![500], ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);
@@ -143,7 +143,7 @@ fn a_redirect_is_followed_with_the_range() {
 }
 
 #[test]
-fn a_stopped_download_is_gone_on_with() {
+fn a_stopped_download_is_resumed() {
     let body = cifar();
     let page = Page { body: body.clone(), etag: Some("\"one\""), ranges: true, ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);

@@ -78,6 +78,8 @@ impl Disk {
             terms_accepted: true,
             patience: QUICK,
             limits: None,
+            inspect: None,
+            credential: None,
         }
     }
 
