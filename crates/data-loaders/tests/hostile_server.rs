@@ -49,34 +49,13 @@ fn refused(patience: Patience, entry: &DatasetEntry, words: &str) -> Disk {
     disk
 }
 
-#[test]
-fn a_second_fetch_at_the_same_time_is_refused_and_the_first_is_unharmed() {
+/// Fetches a set, and in the middle of it another from the same server, which would be stopped at its first bytes; the
+/// second one's message.
+fn fetch_both(other: impl Fn(&DatasetEntry) -> DatasetEntry) -> (Disk, DatasetEntry, String) {
     let body: Vec<u8> = (0..2_300_000_u32).map(|n| (n % 251) as u8).collect();
     let server = serving(Page { body: body.clone(), ..Page::default() });
     let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
-    let mut second = None;
-    let first = disk.fetch_watched(&entry, &mut |event| {
-        if let FetchEvent::Progress { step: Step::Load, done, .. } = event
-            && *done > 600_000
-            && second.is_none()
-        {
-            // It would be stopped at its first bytes.
-            second = Some(disk.fetch_watched(&entry, &mut |_| ControlFlow::Break(())));
-        }
-        ControlFlow::Continue(())
-    });
-    first.unwrap();
-    assert!(disk.notes() == body, "the first fetch publishes what the server sent");
-    let message = second.unwrap().unwrap_err().to_string();
-    assert!(message.contains("another fetch"), "{message}");
-}
-
-#[test]
-fn two_sets_that_share_a_download_do_not_write_into_each_other_s_file() {
-    let body: Vec<u8> = (0..2_300_000_u32).map(|n| (n % 251) as u8).collect();
-    let server = serving(Page { body: body.clone(), ..Page::default() });
-    let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
-    let other = DatasetEntry { folder: Some("other".into()), ..entry.clone() };
+    let other = other(&entry);
     let mut second = None;
     let first = disk.fetch_watched(&entry, &mut |event| {
         if let FetchEvent::Progress { step: Step::Load, done, .. } = event
@@ -88,9 +67,24 @@ fn two_sets_that_share_a_download_do_not_write_into_each_other_s_file() {
         ControlFlow::Continue(())
     });
     first.unwrap();
-    assert!(disk.notes() == body);
-    let message = second.unwrap().unwrap_err().to_string();
-    assert!(message.contains("another fetch") && message.contains("notes.bin"), "{message}");
+    assert!(disk.notes() == body, "the first fetch publishes what the server sent");
+    (disk, other, second.unwrap().unwrap_err().to_string())
+}
+
+#[test]
+fn a_second_fetch_at_the_same_time_is_refused_and_the_first_is_unharmed() {
+    let (.., message) = fetch_both(DatasetEntry::clone);
+    assert!(message.contains("another fetch is working on"), "{message}");
+}
+
+#[test]
+fn two_sets_that_share_a_download_do_not_write_into_each_other_s_file() {
+    let (disk, other, message) =
+        fetch_both(|entry| DatasetEntry { folder: Some("other".into()), ..entry.clone() });
+    assert!(
+        message.contains("another fetch is working on") && message.contains("notes.bin.part"),
+        "{message}"
+    );
     disk.fetch(&other).unwrap();
 }
 

@@ -164,10 +164,11 @@ impl Load<'_> {
                 return Err(Trouble::Passing(format!("stalled after {done} of {total} bytes: {slow}")));
             }
         }
-        if done != total {
-            return Err(Trouble::Passing(format!("cut off after {done} of {total} bytes")));
+        if done == total {
+            Ok(())
+        } else {
+            Err(Trouble::Passing(format!("cut off after {done} of {total} bytes")))
         }
-        Ok(self.part.sync()?)
     }
 
     fn tell(&self, done: u64, total: u64, watch: &mut Watch) -> Result<(), FetchError> {

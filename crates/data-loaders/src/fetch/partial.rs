@@ -78,10 +78,11 @@ impl<'a> Partial<'a> {
 
     /// Prepares for the bytes from `start` on, of a file with that origin.
     pub(super) fn begin(&mut self, start: u64, origin: Origin) -> Result<(), FetchError> {
-        self.origin = origin;
-        write_note(self.set, self.target, Some(&self.origin))?;
+        // Bytes of another origin go before the note does: whatever ends the process here, they are not taken for its.
         let placed = self.file.set_len(start).and_then(|()| self.file.seek(SeekFrom::Start(start)));
-        writing(self.set, &self.path, placed).map(drop)
+        writing(self.set, &self.path, placed)?;
+        self.origin = origin;
+        write_note(self.set, self.target, Some(&self.origin))
     }
 
     /// Writes the next bytes.
@@ -94,13 +95,9 @@ impl<'a> Partial<'a> {
         writing(self.set, &self.path, self.file.set_len(0))
     }
 
-    /// Writes everything to the disk.
-    pub(super) fn sync(&self) -> Result<(), FetchError> {
-        writing(self.set, &self.path, self.file.sync_all())
-    }
-
-    /// Gives the file its name, and leaves a note of its checksum where none is published.
+    /// Gives the file, once it is on the disk, its name, and leaves a note of its checksum where none is published.
     pub(super) fn publish(&self, sha256: Option<String>) -> Result<(), FetchError> {
+        writing(self.set, &self.path, self.file.sync_all())?;
         writing(self.set, self.target, fs::rename(&self.path, self.target))?;
         let note = sha256.map(|sha256| Origin { sha256: Some(sha256), ..Origin::default() });
         write_note(self.set, self.target, note.as_ref())

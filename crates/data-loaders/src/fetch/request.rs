@@ -12,7 +12,7 @@ use url::Url;
 
 use super::download::Trouble;
 
-/// Redirects from one address; browsers follow twenty.
+/// Redirects that are followed from one address.
 const REDIRECTS: usize = 10;
 
 /// What a site wants to see before it gives a file: a token, for one scheme, host and port. It is sent nowhere else,
