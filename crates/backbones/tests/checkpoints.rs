@@ -147,7 +147,7 @@ fn a_missing_or_broken_file_is_one_sentence() {
     published.refused(&["its header claims"]);
     let index = json!({"weight_map": {"model.norm.weight": "../model-00001-of-00002.safetensors"}});
     fs::write(published.path("model.safetensors.index.json"), index.to_string()).unwrap();
-    published.refused(&["is no file beside it"]);
+    published.refused(&["is not the name of a file in its folder"]);
     published.write_single();
     fs::remove_file(published.path("config.json")).unwrap();
     published.refused(&["cannot read", "config.json"]);

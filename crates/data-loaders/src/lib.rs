@@ -27,8 +27,8 @@ pub mod vl;
 
 pub use error::DataError;
 pub use fetch::{
-    FetchError, FetchEvent, FetchRequest, Fetched, Limits, Mirror, Patience, PlannedFile, Step, Watch, fetch,
-    planned_files, remove_downloads,
+    Credential, Fault, FetchError, FetchEvent, FetchRequest, Fetched, Inspect, Limits, Mirror, Patience,
+    PlannedFile, Step, Watch, fetch, planned_files, remove_downloads,
 };
 pub use io::file_hashes::FileHashes;
 pub use registry::{

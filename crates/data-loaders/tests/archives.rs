@@ -27,6 +27,8 @@ fn unpack(name: &str, bytes: &[u8], limits: Option<Limits>) -> (TempDir, Result<
         terms_accepted: true,
         patience: Patience::default(),
         limits,
+        inspect: None,
+        credential: None,
     };
     let result = fetch(&request, &mut |_| ControlFlow::Continue(()));
     (disk, result.map(drop).map_err(|error| error.to_string()))
@@ -200,6 +202,23 @@ fn archives_that_are_cut_short_or_none_are_refused() {
     refused("b.zip", &zipped[..zipped.len() / 2], None, &[]);
     for name in ["b.zip", "b.tar", "b.tar.gz", "b.gz"] {
         refused(name, b"this is no archive, whatever it calls itself", None, &[]);
+    }
+}
+
+#[test]
+fn an_archive_without_entries_is_refused_by_name() {
+    let empty = tar(&[]);
+    let words = ["the archive has no entries"];
+    refused("b.tar", &empty, None, &words);
+    refused("b.tar", &[0; 10 * 1024], None, &words);
+    refused("b.tar.gz", &gzip(&empty), None, &words);
+    refused("b.tgz", &gzip(b""), None, &words);
+    refused("b.zip", &zip(&[]), None, &words);
+    let (_, result) = unpack("outer.zip", &zip(&[("inner.tar", &empty, None)]), None);
+    let message = result.unwrap_err();
+    assert!(message.contains("inner.tar") && message.contains(words[0]), "{message}");
+    for name in ["b.tar", "b.tar.gz", "b.zip", "b.gz", "b.mat"] {
+        refused(name, b"", None, &["it is empty"]);
     }
 }
 

@@ -9,12 +9,9 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{entry, fixtures, message_after, write_grey, write_text};
-use data_loaders::DatasetEntry;
-use data_loaders::ImageSet;
-use data_loaders::dataset;
 use data_loaders::text::{RowLimits, TextSet, TextSource};
-use data_loaders::vision::verify;
 use data_loaders::vl::{Answers, QuestionSet, QuestionSource};
+use data_loaders::{DatasetEntry, ImageSet, dataset, verify};
 use serde_json::json;
 
 #[test]

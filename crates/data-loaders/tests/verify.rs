@@ -8,12 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use common::{fixtures, write_grey, write_text};
-use data_loaders::DatasetEntry;
-use data_loaders::ImageSet;
-use data_loaders::Verification;
-use data_loaders::dataset;
-use data_loaders::verify_watched;
-use data_loaders::vision::verify;
+use data_loaders::{DatasetEntry, ImageSet, Verification, dataset, verify, verify_watched};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 

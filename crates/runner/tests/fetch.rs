@@ -77,19 +77,29 @@ fn an_archive_by_hand_becomes_a_set_that_verify_finds_sound() {
 }
 
 #[test]
-fn weights_come_from_a_mirror_into_the_folder_that_experiments_name() {
+fn weights_come_from_a_mirror_into_the_folder_that_experiments_name_unless_they_are_damaged() {
     let bench = Bench::new(DRAWN);
     let text = printed(&bench.run(&["fetch", "vit_base_patch16_224.augreg_in21k", "--dry-run"]));
     assert!(text.contains("a file of unpublished size") && text.contains("weights"), "{text}");
     let mirror = bench.path("mirror");
     std::fs::create_dir(&mirror).unwrap();
-    for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
-        std::fs::write(mirror.join(file), format!("this is {file}")).unwrap();
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::write(mirror.join(file), format!("{{\"this is\": \"{file}\"}}")).unwrap();
     }
+    std::fs::write(mirror.join("model.safetensors"), "ten bytes.").unwrap();
     let fetch = ["fetch", "SmolLM2-135M-Instruct", "--from", mirror.to_str().unwrap()];
-    assert!(printed(&bench.run(&fetch)).contains("is in"));
     let folder = bench.path("weights/SmolLM2-135M-Instruct");
-    assert_eq!(std::fs::read_to_string(folder.join("config.json")).unwrap(), "this is config.json");
+    let said = refusal(&bench.run(&fetch), FETCH);
+    assert!(
+        said.contains("mirror/model.safetensors") && said.contains("not a usable safetensors file"),
+        "{said}"
+    );
+    assert!(!folder.exists(), "damaged weights are not published");
+    let header = r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#;
+    let whole = [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat();
+    std::fs::write(mirror.join("model.safetensors"), whole).unwrap();
+    assert!(printed(&bench.run(&fetch)).contains("is in"));
+    assert!(std::fs::read_to_string(folder.join("config.json")).unwrap().contains("this is"));
     assert!(printed(&bench.run(&fetch)).contains("was fetched before"));
     let said = refusal(&bench.run(&["fetch", "llama2-7b"]), FETCH);
     assert!(said.contains("meta-llama/Llama-2-7b-hf") && said.contains("SAN_WEIGHTS"), "{said}");

@@ -19,6 +19,7 @@ pub(crate) use language::{Collected, check_config};
 pub use language::{LanguageCheckpoint, Target, language, parse_language};
 pub use llava::{LlavaCheckpoint, llava};
 pub(crate) use pass::Pass;
+pub use shards::{INDEX, inspect};
 
 use crate::Architecture;
 

@@ -1,19 +1,19 @@
 //! Safetensors files read tensor by tensor: one file, or several with a list of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
-use san_core::Error;
-use san_core::io::files;
+use san_core::{Error, io};
 use serde::Deserialize;
 use tch::{Kind, Tensor};
 
+use crate::weights::config::MOST_BYTES;
 use crate::weights::{Collected, Pass};
 
-/// Name of the list of files, beside them.
-pub(super) const INDEX: &str = "model.safetensors.index.json";
+/// Name of the list of files, in their folder.
+pub const INDEX: &str = "model.safetensors.index.json";
 /// The library's own limit of a header's length, bytes.
 const HEADER: u64 = 100_000_000;
 
@@ -25,31 +25,66 @@ struct Index {
 
 /// Reads the files that an index names; the checksum is one of their checksums, in the order of their names.
 pub(super) fn read_all(index_path: &Path, collected: &mut Collected) -> Result<String, Error> {
-    let malformed = |reason: String| Error::Malformed { path: index_path.into(), reason };
-    let text = files::read(index_path, crate::weights::config::MOST_BYTES)?;
-    let index: Index = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
-    let mut files: BTreeMap<&str, &str> = BTreeMap::new();
-    for (tensor, file) in &index.weight_map {
-        if Path::new(file).file_name().is_none_or(|name| name != file.as_str()) {
-            return Err(malformed(format!("`{file}` is no file beside it")));
-        }
-        files.insert(file, tensor);
-    }
-    let beside = |file: &str| index_path.with_file_name(file);
-    // All of them before any is read: a missing one shows at once.
-    if let Some((file, tensor)) = files.iter().find(|(file, _)| !beside(file).exists()) {
-        let (shard, index) = (beside(file), PathBuf::from(index_path));
-        return Err(Error::MissingShard { shard, index, tensor: (*tensor).to_owned() });
-    }
     let mut hasher = blake3::Hasher::new();
-    for file in files.keys() {
-        hasher.update(read(&beside(file), collected)?.as_bytes());
+    for file in files(index_path, &index(index_path)?)? {
+        hasher.update(read(&file, collected)?.as_bytes());
     }
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// Reads one file; its checksum.
-pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<String, Error> {
+/// Which file each tensor is in, by an index.
+fn index(path: &Path) -> Result<BTreeMap<String, String>, Error> {
+    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
+    let text = io::files::read(path, MOST_BYTES)?;
+    let index: Index = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
+    let strange = |file: &&String| Path::new(file).file_name().is_none_or(|name| name != file.as_str());
+    if let Some(file) = index.weight_map.values().find(strange) {
+        return Err(malformed(format!("`{file}` is not the name of a file in its folder")));
+    }
+    Ok(index.weight_map)
+}
+
+/// The files of an index, in the order of their names. A missing one shows at once, before any is read.
+fn files(index_path: &Path, index: &BTreeMap<String, String>) -> Result<BTreeSet<PathBuf>, Error> {
+    let mut files = BTreeSet::new();
+    for (tensor, file) in index {
+        let shard = index_path.with_file_name(file);
+        if files.contains(&shard) {
+            continue;
+        }
+        if !shard.exists() {
+            return Err(Error::MissingShard { shard, index: index_path.into(), tensor: tensor.clone() });
+        }
+        files.insert(shard);
+    }
+    Ok(files)
+}
+
+/// Looks at a file that was just loaded without reading a tensor: a safetensors file's header has to agree with its
+/// size, and the files that an index names have to be there and to have the tensors that it lists.
+///
+/// # Errors
+/// When they do not, or when a file cannot be read.
+pub fn inspect(path: &Path) -> Result<(), Error> {
+    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
+    if path.file_name().is_none_or(|name| name != INDEX) {
+        let (_, header) = header(path)?;
+        return if header.tensors().is_empty() { Err(malformed("it has no tensors".into())) } else { Ok(()) };
+    }
+    let index = index(path)?;
+    for shard in files(path, &index)? {
+        let (_, header) = header(&shard)?;
+        let listed = |file: &str| shard.file_name().is_some_and(|name| name == file);
+        let missing = index.iter().find(|(tensor, file)| listed(file) && header.info(tensor).is_none());
+        if let Some((tensor, file)) = missing {
+            return Err(malformed(format!("`{file}` lacks the tensor `{tensor}` that it lists")));
+        }
+    }
+    if index.is_empty() { Err(malformed("it lists no tensors".into())) } else { Ok(()) }
+}
+
+/// Opens a safetensors file and reads its header, which the size of the file agrees with.
+fn header(path: &Path) -> Result<(Pass, Metadata), Error> {
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     let mut pass = Pass::open(path)?;
     let start = pass.take(pass.length().min(8))?;
@@ -70,6 +105,13 @@ pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<String, Err
         let (needed, found) = (8 + length + data, pass.length());
         return Err(malformed(format!("it should have {needed} bytes and has {found}")));
     }
+    Ok((pass, header))
+}
+
+/// Reads one file; its checksum.
+pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<String, Error> {
+    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
+    let (mut pass, header) = header(path)?;
     for name in header.offset_keys() {
         let Some(info) = header.info(&name) else { continue };
         let kind = match info.dtype {

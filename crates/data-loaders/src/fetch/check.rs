@@ -15,24 +15,33 @@ use crate::registry::Download;
 /// Bytes read at once.
 const CHUNK: usize = 1 << 18;
 
-/// Compares a file with what the registry says of it.
+/// Compares a file with what the registry says of it; no file may be empty.
 pub(super) fn check(set: &str, path: &Path, source: &Download, watch: &mut Watch) -> Result<(), FetchError> {
     let mismatch = |reason| Err(FetchError::Mismatch { set: set.to_owned(), path: path.to_owned(), reason });
     let found = reading(set, path, path.metadata())?.len();
     if let Some(expected) = source.size.filter(|expected| *expected != found) {
         return mismatch(format!("{found} bytes, not the {expected} of the registry"));
     }
+    if found == 0 {
+        return mismatch("it is empty".to_owned());
+    }
     let (algorithm, expected, found) = match (&source.sha256, &source.md5) {
-        (Some(expected), _) => ("sha256", expected, digest::<Sha256>(set, path, found, watch)?),
-        (None, Some(expected)) => ("md5", expected, digest::<Md5>(set, path, found, watch)?),
+        (Some(expected), _) => ("sha256", expected, sha256(set, path, watch)?),
+        (None, Some(expected)) => ("md5", expected, digest::<Md5>(set, path, watch)?),
         (None, None) => return Ok(()),
     };
     if *expected == found { Ok(()) } else { mismatch(format!("its {algorithm} is {found}, not {expected}")) }
 }
 
+/// The SHA-256 of a file, hexadecimal.
+pub(super) fn sha256(set: &str, path: &Path, watch: &mut Watch) -> Result<String, FetchError> {
+    digest::<Sha256>(set, path, watch)
+}
+
 /// The checksum of a file, hexadecimal.
-fn digest<D: Digest>(set: &str, path: &Path, size: u64, watch: &mut Watch) -> Result<String, FetchError> {
+fn digest<D: Digest>(set: &str, path: &Path, watch: &mut Watch) -> Result<String, FetchError> {
     let mut file = reading(set, path, File::open(path))?;
+    let size = reading(set, path, file.metadata())?.len();
     let name = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
     let (mut hasher, mut chunk, mut done) = (D::new(), vec![0; CHUNK], 0);
     loop {

@@ -23,12 +23,15 @@ pub enum FetchError {
     /// The server did not give the file.
     #[error("{set}: {url}: {reason}")]
     Download { set: String, url: String, reason: String },
-    /// A file is not the one that the registry describes, by its size or its checksum.
+    /// A file is not the one that the registry describes, by its size or its checksum, or not of the kind that it should be.
     #[error("{set}: {}: {reason}", path.display())]
     Mismatch { set: String, path: PathBuf, reason: String },
     /// An archive, or one entry of it, is refused.
     #[error("{set}: {}: {reason}", path.display())]
     Archive { set: String, path: PathBuf, reason: String },
+    /// Another fetch has the lock.
+    #[error("{set}: another fetch is working on {}; wait until it has ended", path.display())]
+    Busy { set: String, path: PathBuf },
     /// Something lies where the set should go.
     #[error("{set}: {} is in the way; move it away, or look at it with `san verify {set}`", path.display())]
     InTheWay { set: String, path: PathBuf },
@@ -39,7 +42,7 @@ pub enum FetchError {
     #[error("{set}: cannot write {}: {source}", path.display())]
     Write { set: String, path: PathBuf, source: std::io::Error },
     /// The watcher asked to stop.
-    #[error("{set}: stopped; the same command goes on from here")]
+    #[error("{set}: stopped; the same command resumes from here")]
     Stopped { set: String },
 }
 

@@ -1,13 +1,19 @@
 //! From a set's official address, a mirror or a local archive to the folder that `layout` reads.
 //!
-//! [`fetch`] takes the steps in turn: `download` brings each file into a folder of downloads and goes on where it was
-//! cut off, `check` compares size and checksum with the registry, `unpack` unpacks into a scratch folder and trusts no
-//! archive, `place` gives that folder its name. A set is whole or not there; what was loaded is not loaded again.
+//! [`fetch`] takes the steps in turn: `download` brings each file into a folder of downloads (`request` follows redirects,
+//! `answer` judges what a server says, `partial` holds what has come), `check` compares size and checksum with the
+//! registry, `unpack` unpacks into a scratch folder and trusts no archive, `place` gives that folder its name. A set is
+//! whole or not there; what was loaded is not loaded again.
 
+mod answer;
 mod check;
 mod download;
 mod error;
+mod lock;
+mod partial;
 mod place;
+mod plan;
+mod request;
 mod unpack;
 
 use std::ops::ControlFlow;
@@ -15,9 +21,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use error::FetchError;
+pub use plan::{PlannedFile, planned_files};
+pub use request::Credential;
 pub use unpack::Limits;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use unpack::unpack;
+
+use plan::{cached, local};
 
 use crate::registry::{Distribution, Download};
 
@@ -28,7 +38,7 @@ pub enum Mirror {
     Web(String),
     /// A folder that holds them under their own names, or in a folder named after the set.
     Folder(PathBuf),
-    /// An archive; other files of the set lie beside it.
+    /// An archive; other files of the set lie in the same folder.
     File(PathBuf),
 }
 
@@ -68,16 +78,32 @@ pub struct FetchRequest<'a> {
     pub patience: Patience,
     /// What an archive may unpack to; by its size if not given.
     pub limits: Option<Limits>,
+    /// Looks at the unpacked files before their folder gets its name.
+    pub inspect: Option<Inspect>,
+    /// A token, for the one site that it is for.
+    pub credential: Option<&'a Credential>,
+}
+
+/// Looks at a folder of unpacked files, and names the one that is not what it should be.
+pub type Inspect = fn(&Path) -> Result<(), Fault>;
+
+/// A file that is not what it should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Its name in the folder.
+    pub file: String,
+    /// What is wrong with it.
+    pub reason: String,
 }
 
 /// How long a download waits, and how often it tries.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Failures in a row, without a byte gained between them, after which it is given up.
+    /// Failures in a row, with next to nothing gained between them, after which it is given up.
     pub attempts: u32,
     /// Pause after the first failure; doubled after each further one, up to a minute.
     pub pause: Duration,
-    /// The longest wait for a connection, an answer or the next bytes.
+    /// The longest wait for a connection, for all headers of an answer, and for 16 KiB of its body or the end of it.
     pub timeout: Duration,
 }
 
@@ -85,22 +111,6 @@ impl Default for Patience {
     fn default() -> Self {
         Self { attempts: 6, pause: Duration::from_secs(2), timeout: Duration::from_secs(60) }
     }
-}
-
-/// A file of a set, as it will be had.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlannedFile {
-    /// Its name.
-    pub name: String,
-    /// Its address, or its path.
-    pub from: String,
-    /// Its size in bytes, where published.
-    pub size: Option<u64>,
-    /// Bytes that are here already.
-    pub held: u64,
-    /// What it is checked by: `sha256`, `md5`, or nothing.
-    pub checksum: Option<&'static str>,
-    source: Download,
 }
 
 /// What is being done to a file.
@@ -117,7 +127,7 @@ pub enum Step {
 /// News of a fetch.
 #[derive(Debug)]
 pub enum FetchEvent<'a> {
-    /// So many bytes of so many, where the total is known.
+    /// Bytes that are done, of those in all where that is known.
     Progress {
         /// What is being done.
         step: Step,
@@ -128,7 +138,7 @@ pub enum FetchEvent<'a> {
         /// Bytes in all.
         total: Option<u64>,
     },
-    /// A download was cut off and goes on after a pause.
+    /// A download was cut off and is resumed after a pause.
     Retry {
         /// Name of the file.
         file: &'a str,
@@ -151,81 +161,10 @@ pub enum Fetched {
     New(PathBuf),
 }
 
-/// The files of a set, where each comes from, and how much of it is here.
-///
-/// # Errors
-/// [`FetchError::ByHand`] where nothing can be loaded.
-pub fn planned_files(request: &FetchRequest) -> Result<Vec<PlannedFile>, FetchError> {
-    let FetchRequest { distribution, mirror, .. } = request;
-    let named = |name: &str| Download { url: name.to_owned(), size: None, sha256: None, md5: None };
-    let sources = match (distribution.sources, mirror) {
-        ([], Some(Mirror::File(path))) => vec![named(&path.to_string_lossy())],
-        ([], Some(Mirror::Web(url))) => vec![named(url)],
-        ([], _) => {
-            let reason = distribution.manual.unwrap_or("the registry names no address").to_owned();
-            return Err(FetchError::ByHand { set: distribution.name.to_owned(), reason });
-        }
-        (sources, _) => sources.to_vec(),
-    };
-    if let Some(Mirror::File(path)) = mirror
-        && !sources
-            .iter()
-            .any(|source| Some(source.file_name()) == path.file_name().and_then(|name| name.to_str()))
-    {
-        let expected = sources.iter().map(Download::file_name).collect::<Vec<_>>().join(", ");
-        return Err(FetchError::OtherArchive {
-            set: distribution.name.to_owned(),
-            path: path.clone(),
-            expected,
-        });
-    }
-    Ok(sources.into_iter().map(|source| plan(request, source)).collect())
-}
-
-fn plan(request: &FetchRequest, source: Download) -> PlannedFile {
-    let name = source.file_name().to_owned();
-    let (from, held) = match local(request, &name) {
-        Some(path) => (path.display().to_string(), path.metadata().map_or(0, |file| file.len())),
-        None => {
-            let url = match request.mirror {
-                Some(Mirror::Web(base)) if !request.distribution.sources.is_empty() => {
-                    format!("{base}/{name}")
-                }
-                _ => source.url.clone(),
-            };
-            let held = download::held(&cached(request, &source));
-            (url, held)
-        }
-    };
-    let checksum = match (&source.sha256, &source.md5) {
-        (Some(_), _) => Some("sha256"),
-        (None, Some(_)) => Some("md5"),
-        (None, None) => None,
-    };
-    PlannedFile { name, from, size: source.size, held, checksum, source }
-}
-
-/// Where a file lies on a local mirror.
-fn local(request: &FetchRequest, name: &str) -> Option<PathBuf> {
-    let folder = match request.mirror? {
-        Mirror::Web(_) => return None,
-        Mirror::File(path) => path.parent()?,
-        Mirror::Folder(folder) => folder,
-    };
-    let nested = folder.join(request.distribution.name).join(name);
-    Some(if nested.is_file() { nested } else { folder.join(name) })
-}
-
-/// Where a download goes: two addresses may end with one name, hence the beginning of a hash.
-fn cached(request: &FetchRequest, source: &Download) -> PathBuf {
-    let hash = blake3::hash(source.url.as_bytes()).to_hex();
-    request.downloads.join(format!("{}-{}", &hash[..8], source.file_name()))
-}
-
 /// Brings a set into its folder; does nothing where it has done so before.
 ///
 /// # Errors
-/// See [`FetchError`]. Whatever was loaded stays in the folder of downloads, and the next call goes on with it; the
+/// See [`FetchError`]. Whatever was loaded stays in the folder of downloads, and the next call resumes with it; the
 /// folder of the set is not touched before everything is unpacked.
 pub fn fetch(request: &FetchRequest, watch: &mut Watch) -> Result<Fetched, FetchError> {
     let distribution = request.distribution;
@@ -237,13 +176,23 @@ pub fn fetch(request: &FetchRequest, watch: &mut Watch) -> Result<Fetched, Fetch
         return Err(FetchError::Terms { set: distribution.name.to_owned(), terms: terms.to_owned() });
     }
     let files = planned_files(request)?;
-    let mut archives = Vec::new();
+    let _claim = place::Claim::take(distribution, request.root)?;
+    // Another fetch may have ended between the question and the claim.
+    if place::was_fetched(distribution, &folder) {
+        return Ok(Fetched::AlreadyThere(folder));
+    }
+    let mut obtained = Vec::new();
     for file in &files {
-        archives.push((obtain(request, file, watch)?, file.name.as_str()));
+        obtained.push(Obtained { file, path: obtain(request, file, watch)? });
     }
     let scratch = place::Scratch::create(distribution, request.root)?;
-    for (path, name) in &archives {
-        unpack::unpack(distribution.name, path, name, scratch.path(), request.limits, watch)?;
+    for one in &obtained {
+        let (path, name) = (&one.path, &one.file.name);
+        let unpacked = unpack::unpack(distribution.name, path, name, scratch.path(), request.limits, watch);
+        unpacked.map_err(|error| one.set_aside(request, error))?;
+    }
+    if let Some(Err(fault)) = request.inspect.map(|inspect| inspect(scratch.path())) {
+        return Err(faulty(request, &obtained, fault));
     }
     scratch.publish(distribution, &folder)?;
     Ok(Fetched::New(folder))
@@ -251,6 +200,7 @@ pub fn fetch(request: &FetchRequest, watch: &mut Watch) -> Result<Fetched, Fetch
 
 /// The checked file, loaded where it has to be.
 fn obtain(request: &FetchRequest, file: &PlannedFile, watch: &mut Watch) -> Result<PathBuf, FetchError> {
+    let FetchRequest { patience, credential, .. } = *request;
     let (set, source) = (request.distribution.name, &file.source);
     if let Some(path) = local(request, &file.name) {
         check::check(set, &path, source, watch)?;
@@ -259,13 +209,52 @@ fn obtain(request: &FetchRequest, file: &PlannedFile, watch: &mut Watch) -> Resu
     let path = cached(request, source);
     if !path.is_file() {
         error::writing(set, request.downloads, std::fs::create_dir_all(request.downloads))?;
-        let job = download::Job { set, source, url: &file.from, path: &path, patience: request.patience };
+        let job = download::Job { set, source, url: &file.from, path: &path, patience, credential };
         download::download(&job, watch)?;
     }
     Ok(path)
 }
 
-/// Removes what a set's fetch left in the folder of downloads, except files that `kept` asks for.
+/// A file that is here, whole and checked as far as anything is published to check it by.
+struct Obtained<'a> {
+    file: &'a PlannedFile,
+    path: PathBuf,
+}
+
+impl Obtained<'_> {
+    /// Where it turns out damaged and no checksum vouches for it, the next fetch should load it again; the error with the
+    /// name that the file has then.
+    fn set_aside(&self, request: &FetchRequest, error: FetchError) -> FetchError {
+        let loaded = self.path == cached(request, &self.file.source);
+        match error {
+            FetchError::Archive { set, path, reason } | FetchError::Mismatch { set, path, reason }
+                if loaded && self.file.checksum.is_none() =>
+            {
+                let inner = path.file_name().filter(|_| path != self.path).map(|name| name.to_string_lossy());
+                let inner = inner.map_or_else(String::new, |name| format!("{name} in it: "));
+                let reason =
+                    format!("{inner}{reason}; the file is set aside, and the next attempt loads it again");
+                match partial::set_aside(&set, &self.path) {
+                    Ok(path) => FetchError::Mismatch { set, path, reason },
+                    Err(error) => error,
+                }
+            }
+            error => error,
+        }
+    }
+}
+
+/// What is wrong with a file, named by where it lies.
+fn faulty(request: &FetchRequest, obtained: &[Obtained], fault: Fault) -> FetchError {
+    let (set, Fault { file, reason }) = (request.distribution.name.to_owned(), fault);
+    match obtained.iter().find(|one| one.file.name == file) {
+        Some(one) => one.set_aside(request, FetchError::Mismatch { set, path: one.path.clone(), reason }),
+        None => FetchError::Mismatch { set, path: file.into(), reason },
+    }
+}
+
+/// Removes what a set's fetch left in the folder of downloads, except files that `kept` asks for, and notes of the first
+/// download's checksum where none is published.
 pub fn remove_downloads(request: &FetchRequest, kept: impl Fn(&Download) -> bool) {
     for source in request.distribution.sources.iter().filter(|source| !kept(source)) {
         // A file that cannot be removed costs space and nothing else.

@@ -1,4 +1,5 @@
-//! A scratch folder beside the set's, which becomes it in one step; and the note in it by which it is known again.
+//! A scratch folder next to the set's, which becomes it in one step; the note in it by which it is known again; and the
+//! lock that keeps other fetches of the same set away meanwhile.
 
 use std::fs;
 use std::io;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fetch::FetchError;
 use crate::fetch::error::{reading, writing};
+use crate::fetch::lock::lock;
 use crate::registry::{Distribution, Download};
 
 /// Name of the note.
@@ -32,6 +34,32 @@ pub(super) fn was_fetched(distribution: Distribution<'_>, folder: &Path) -> bool
     note.is_some_and(|note: Note| note == Note::of(distribution))
 }
 
+/// The right to fetch into a folder, as long as this lives.
+pub(super) struct Claim {
+    path: PathBuf,
+    _file: fs::File,
+}
+
+impl Claim {
+    /// Locks a file next to the folder of the set.
+    pub(super) fn take(distribution: Distribution<'_>, root: &Path) -> Result<Self, FetchError> {
+        let Distribution { name: set, folder, .. } = distribution;
+        writing(set, root, fs::create_dir_all(root))?;
+        let path = root.join(format!(".fetching-{folder}.lock"));
+        match writing(set, &path, lock(&path))? {
+            Some(file) => Ok(Self { path, _file: file }),
+            None => Err(FetchError::Busy { set: set.to_owned(), path: root.join(folder) }),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Before the lock is given back; one that stays locks nothing.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
 /// A folder that is removed again unless it is published.
 pub(super) struct Scratch {
     set: String,
@@ -39,7 +67,7 @@ pub(super) struct Scratch {
 }
 
 impl Scratch {
-    /// An empty one beside the folder of the set; what an interrupted fetch left is removed.
+    /// An empty one next to the folder of the set; what an interrupted fetch left is removed. The caller has the [`Claim`].
     pub(super) fn create(distribution: Distribution<'_>, root: &Path) -> Result<Self, FetchError> {
         let set = distribution.name.to_owned();
         let path = root.join(format!(".fetching-{}", distribution.folder));

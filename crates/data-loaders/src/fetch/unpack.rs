@@ -21,6 +21,9 @@ const DEEPEST: usize = 32;
 /// How far below the top archives in an archive are looked for: Caltech-101 has one.
 const NESTED: usize = 2;
 
+/// Why an archive that holds nothing is refused: it is what is left of one that was cut off or never written.
+const EMPTY: &str = "the archive has no entries";
+
 /// What an archive may unpack to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -216,6 +219,7 @@ impl Archive<'_, '_> {
         // The stream is limited, not the files: headers and long names are part of a bomb, too.
         let mut archive = tar::Archive::new(Limited { inner: stream, budget: self.budget });
         let entries = archive.entries().map_err(|error| self.refuse(error.to_string()))?;
+        let mut count = 0;
         for (entry, number) in entries.zip(1..) {
             let mut entry = entry.map_err(|error| self.refuse(format!("entry {number}: {error}")))?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
@@ -223,6 +227,7 @@ impl Archive<'_, '_> {
             if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader) {
                 continue;
             }
+            count += 1;
             self.budget.take_entry().map_err(|reason| self.refuse(reason))?;
             let target = self.target(folder, number, &name)?;
             match kind {
@@ -240,6 +245,9 @@ impl Archive<'_, '_> {
                 _ => return Err(self.refuse_entry(number, &name, "it is neither a file nor a folder")),
             }
         }
+        if count == 0 {
+            return Err(self.refuse(EMPTY.to_owned()));
+        }
         // To the end, where the checksum of a compressed stream stands.
         let rest = io::copy(&mut archive.into_inner(), &mut io::sink());
         rest.map(drop).map_err(|error| self.refuse(error.to_string()))
@@ -249,6 +257,9 @@ impl Archive<'_, '_> {
         let file = reading(self.set, self.path, File::open(self.path))?;
         let mut archive = ZipArchive::new(BufReader::with_capacity(CHUNK, file))
             .map_err(|error| self.refuse(error.to_string()))?;
+        if archive.is_empty() {
+            return Err(self.refuse(EMPTY.to_owned()));
+        }
         let done = Cell::new(0);
         for index in 0..archive.len() {
             let number = index + 1;

@@ -1,12 +1,16 @@
 //! A web server for one test: on the loopback, by hand over `TcpListener`, with the faults that a test asks for.
+#![allow(dead_code, reason = "each test uses some of it")]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+/// Writes a whole answer by hand.
+pub(crate) type Raw = Arc<dyn Fn(&Asked, &mut TcpStream) -> std::io::Result<()> + Send + Sync>;
+
 /// A file that is served, and how badly.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Page {
     pub(crate) body: Vec<u8>,
     /// Entity tag.
@@ -20,6 +24,16 @@ pub(crate) struct Page {
     /// Where the file is instead.
     pub(crate) redirect: Option<String>,
     pub(crate) kind: Option<&'static str>,
+    /// What answers instead of all of the above.
+    pub(crate) raw: Option<Raw>,
+}
+
+impl Page {
+    pub(crate) fn raw(
+        answer: impl Fn(&Asked, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self { raw: Some(Arc::new(answer)), ..Self::default() }
+    }
 }
 
 /// What was asked for: path and headers, their names in lower case.
@@ -27,6 +41,13 @@ pub(crate) struct Page {
 pub(crate) struct Asked {
     pub(crate) path: String,
     pub(crate) headers: HashMap<String, String>,
+}
+
+impl Asked {
+    /// The first byte of the range that was asked for.
+    pub(crate) fn start(&self) -> Option<usize> {
+        self.headers.get("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
+    }
 }
 
 pub(crate) struct Server {
@@ -42,11 +63,12 @@ impl Server {
         let pages: HashMap<_, _> = pages.into_iter().map(|(name, page)| (format!("/{name}"), page)).collect();
         let server = Self { url, pages: Arc::new(Mutex::new(pages)), asked: Arc::default() };
         let (pages, asked) = (Arc::clone(&server.pages), Arc::clone(&server.asked));
-        // The thread ends with the test's process.
+        // The threads end with the test's process; one for each connection, as some answers never end.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
+                let (pages, asked) = (Arc::clone(&pages), Arc::clone(&asked));
                 // A client that has hung up is no fault of the server.
-                let _ = answer(&mut stream.unwrap(), &pages, &asked);
+                std::thread::spawn(move || answer(&mut stream.unwrap(), &pages, &asked));
             }
         });
         server
@@ -77,7 +99,8 @@ fn answer(
         let Some((name, value)) = line.split_once(": ") else { break };
         headers.insert(name.to_lowercase(), value.to_owned());
     }
-    asked.lock().unwrap().push(Asked { path: path.clone(), headers: headers.clone() });
+    let request = Asked { path: path.clone(), headers: headers.clone() };
+    asked.lock().unwrap().push(request.clone());
     let (page, cut, status) = {
         let mut pages = pages.lock().unwrap();
         let Some(page) = pages.get_mut(&path) else {
@@ -91,6 +114,9 @@ fn answer(
         let status = if page.statuses.is_empty() { None } else { Some(page.statuses.remove(0)) };
         (page.clone(), cut, status)
     };
+    if let Some(raw) = &page.raw {
+        return raw(&request, stream);
+    }
     if let Some(status) = status {
         return write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     }
@@ -100,8 +126,7 @@ fn answer(
         );
         return stream.write_all(head.as_bytes());
     }
-    let start =
-        headers.get("range").and_then(|range| range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok());
+    let start = request.start();
     let fresh = headers.get("if-range").is_none_or(|tag| page.etag == Some(tag));
     let total = page.body.len();
     let (status, body) = match start.filter(|_| page.ranges && fresh) {

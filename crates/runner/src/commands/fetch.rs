@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use data_loaders::{
-    DatasetEntry, Distribution, FetchError, FetchEvent, FetchRequest, Fetched, Mirror, Patience, PlannedFile,
-    Step, fetch as load, planned_files, remove_downloads,
+    Credential, DatasetEntry, Distribution, FetchError, FetchEvent, FetchRequest, Fetched, Inspect, Mirror,
+    Patience, PlannedFile, Step, fetch as load, planned_files, remove_downloads,
 };
 use indicatif::HumanBytes;
 use runner::error::RunError;
 use runner::messages::message;
-use runner::models::published::{PublishedWeights, published_weights};
+use runner::models::published::{HUB, PublishedWeights, inspect, published_weights};
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
 
 use super::meter::{Meter, Unit};
@@ -29,7 +29,8 @@ use crate::commands::sets::{self, Named};
     SAN_WEIGHTS=weights san fetch SmolLM2-135M-Instruct"
 )]
 pub(crate) struct Arguments {
-    /// Name of a set or of a suite (`san datasets` prints them), or of a published backbone.
+    /// Name of a set or of a suite (`san datasets` prints them), or of a published backbone; `$HF_TOKEN` is sent to
+    /// Hugging Face where it is set, and nowhere else.
     name: String,
     /// The folder that holds the folders of the sets; `$SAN_DATA/vision/<suite>` otherwise (`$SAN_DATA/<suite>` for
     /// commonsense and vl), or that of the folders of backbones, `$SAN_WEIGHTS`.
@@ -44,7 +45,7 @@ pub(crate) struct Arguments {
     /// Print files, sizes and terms; load nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Keep the archives, in the folder `downloads` beside the sets.
+    /// Keep the archives, in the folder `downloads` next to the sets.
     #[arg(long)]
     keep: bool,
 }
@@ -56,6 +57,8 @@ struct Item<'a> {
     notice: String,
     /// What to do once it is there.
     next: String,
+    /// Looks at its files before they get their place.
+    inspect: Option<Inspect>,
 }
 
 /// Where everything lies.
@@ -64,6 +67,7 @@ struct Places<'a> {
     root: PathBuf,
     downloads: PathBuf,
     mirror: Option<Mirror>,
+    credential: Option<Credential>,
 }
 
 impl Places<'_> {
@@ -76,6 +80,8 @@ impl Places<'_> {
             terms_accepted: self.arguments.accept_licence,
             patience: Patience::default(),
             limits: None,
+            inspect: item.inspect,
+            credential: self.credential.as_ref(),
         }
     }
 }
@@ -85,7 +91,9 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
     let (all, alone, root) = find(arguments, published.as_ref())?;
     let downloads = root.join("downloads");
     let mirror = arguments.from.as_deref().map(Mirror::parse).transpose()?;
-    let places = Places { arguments, root, downloads, mirror };
+    let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
+    let credential = token.map(|token| Credential::new(HUB, token.trim()));
+    let places = Places { arguments, root, downloads, mirror, credential };
     let items = announce(all, alone, &places)?;
     if arguments.dry_run {
         return Ok(());
@@ -128,7 +136,8 @@ fn find<'a>(
         let root = data.clone().map_or_else(|| sets::from_environment("SAN_WEIGHTS", "weights"), Ok)?;
         let notice = format!("{name}: licence and citation: {}", published.home);
         let next = format!("experiments name it `{name}`");
-        return Ok((vec![Item { distribution: published.distribution(), notice, next }], true, root));
+        let distribution = published.distribution();
+        return Ok((vec![Item { distribution, notice, next, inspect: Some(inspect) }], true, root));
     }
     let named = Named::find(name)?;
     let root = sets::root(data.as_deref(), named.suite())?;
@@ -140,6 +149,7 @@ fn find<'a>(
         distribution: entry.distribution(),
         notice: notice(entry),
         next: format!("`san verify {}` looks at every image", entry.name),
+        inspect: None,
     };
     Ok((entries.into_iter().map(item).collect(), alone, root))
 }

@@ -1,8 +1,14 @@
 //! Where published weights come from: their official homes, as `san fetch` loads them into `SAN_WEIGHTS/<backbone>/`.
 
-use backbones::registry::{self, Origin};
-use data_loaders::{Distribution, Download};
+use std::path::Path;
 
+use backbones::registry::{self, Origin};
+use backbones::weights;
+use data_loaders::{Distribution, Download, Fault};
+use serde::de::IgnoredAny;
+
+/// Where most weights are; `HF_TOKEN` is for this site alone.
+pub const HUB: &str = "https://huggingface.co";
 /// Where timm's authors keep the weights of a model of that name.
 const TIMM: &str = "https://huggingface.co/timm";
 
@@ -110,9 +116,102 @@ pub fn published_weights(name: &str) -> Option<PublishedWeights> {
     })
 }
 
+/// Looks at a folder of weights that was just loaded: headers and lists of files agree with the files, and what is named
+/// JSON is JSON.
+///
+/// # Errors
+/// With the first file that is not what its name says.
+pub fn inspect(folder: &Path) -> Result<(), Fault> {
+    let whole = |error: std::io::Error| Fault { file: ".".to_owned(), reason: error.to_string() };
+    let entries = std::fs::read_dir(folder).map_err(whole)?.collect::<Result<Vec<_>, _>>().map_err(whole)?;
+    let mut names: Vec<_> =
+        entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    for file in names {
+        let path = folder.join(&file);
+        let found = if file.ends_with(".safetensors") || file == weights::INDEX {
+            // The folder is a passing one; its name would help nobody.
+            let prefix = format!("{}/", folder.display());
+            weights::inspect(&path).map_err(|error| error.to_string().replace(&prefix, ""))
+        } else if file.ends_with(".json") {
+            json(&path)
+        } else {
+            Ok(())
+        };
+        found.map_err(|reason| Fault { file, reason })?;
+    }
+    Ok(())
+}
+
+fn json(path: &Path) -> Result<(), String> {
+    let text = std::fs::read(path).map_err(|error| error.to_string())?;
+    serde_json::from_slice::<IgnoredAny>(&text).map(drop).map_err(|error| format!("it is not JSON: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A safetensors file of one f32.
+    fn tensors(name: &str) -> Vec<u8> {
+        let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#);
+        [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()
+    }
+
+    /// What an inspection of these files says.
+    fn said(files: &[(&str, &[u8])]) -> Result<(), Fault> {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            std::fs::write(folder.path().join(name), content).unwrap();
+        }
+        let result = inspect(folder.path());
+        if let Err(fault) = &result {
+            assert!(!fault.reason.contains(folder.path().to_str().unwrap()), "{fault:?}");
+        }
+        result
+    }
+
+    #[test]
+    fn weights_that_are_cut_short_empty_or_pickled_do_not_pass() {
+        let whole = tensors("a");
+        assert_eq!(
+            said(&[("model.safetensors", &whole), ("config.json", b"{}"), ("vocab.txt", b"")]),
+            Ok(())
+        );
+        for bytes in [
+            &b"ten bytes."[..],
+            b"\x02\0\0\0\0\0\0\0{}",
+            &whole[..whole.len() - 1],
+            &[&whole[..], &[0]].concat(),
+            b"PK\x03\x04rest",
+            b"",
+        ] {
+            let fault = said(&[("model.safetensors", bytes), ("config.json", b"{}")]).unwrap_err();
+            assert_eq!(fault.file, "model.safetensors", "{fault:?}");
+        }
+        let fault = said(&[("config.json", b"<html>")]).unwrap_err();
+        assert!(fault.file == "config.json" && fault.reason.contains("not JSON"), "{fault:?}");
+    }
+
+    #[test]
+    fn a_list_of_files_that_lists_other_files_or_tensors_does_not_pass() {
+        let (one, list) = (tensors("a"), weights::INDEX);
+        let listed = |text: &str| said(&[("one.safetensors", &one), (list, text.as_bytes())]);
+        assert_eq!(listed(r#"{"weight_map": {"a": "one.safetensors"}}"#), Ok(()));
+        for (text, word) in [
+            (
+                r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#,
+                "two.safetensors is missing",
+            ),
+            (r#"{"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}"#, "lacks the tensor `b`"),
+            (r#"{"weight_map": {"a": "../one.safetensors"}}"#, "`../one.safetensors` is not the name"),
+            (r#"{"weight_map": {}}"#, "lists no tensors"),
+            ("{}", "weight_map"),
+        ] {
+            let fault = listed(text).unwrap_err();
+            assert!(fault.file == list && fault.reason.contains(word), "no `{word}` in {fault:?}");
+        }
+    }
 
     fn addresses(name: &str) -> Vec<String> {
         published_weights(name).unwrap().files.into_iter().map(|file| file.url).collect()

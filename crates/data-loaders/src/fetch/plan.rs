@@ -1,0 +1,93 @@
+//! Which files a set is made of, where each comes from, and where it goes.
+
+use std::path::PathBuf;
+
+use crate::fetch::{FetchError, FetchRequest, Mirror, partial};
+use crate::registry::Download;
+
+/// A file of a set, as it will be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlannedFile {
+    /// Its name.
+    pub name: String,
+    /// Its address, or its path.
+    pub from: String,
+    /// Its size in bytes, where published.
+    pub size: Option<u64>,
+    /// Bytes that are here already.
+    pub held: u64,
+    /// What it is checked by: `sha256`, `md5`, or nothing.
+    pub checksum: Option<&'static str>,
+    pub(super) source: Download,
+}
+
+/// The files of a set, where each comes from, and how much of it is here.
+///
+/// # Errors
+/// [`FetchError::ByHand`] where nothing can be loaded.
+pub fn planned_files(request: &FetchRequest) -> Result<Vec<PlannedFile>, FetchError> {
+    let FetchRequest { distribution, mirror, .. } = request;
+    let named = |name: &str| Download { url: name.to_owned(), size: None, sha256: None, md5: None };
+    let sources = match (distribution.sources, mirror) {
+        ([], Some(Mirror::File(path))) => vec![named(&path.to_string_lossy())],
+        ([], Some(Mirror::Web(url))) => vec![named(url)],
+        ([], _) => {
+            let reason = distribution.manual.unwrap_or("the registry names no address").to_owned();
+            return Err(FetchError::ByHand { set: distribution.name.to_owned(), reason });
+        }
+        (sources, _) => sources.to_vec(),
+    };
+    if let Some(Mirror::File(path)) = mirror
+        && !sources
+            .iter()
+            .any(|source| Some(source.file_name()) == path.file_name().and_then(|name| name.to_str()))
+    {
+        let expected = sources.iter().map(Download::file_name).collect::<Vec<_>>().join(", ");
+        return Err(FetchError::OtherArchive {
+            set: distribution.name.to_owned(),
+            path: path.clone(),
+            expected,
+        });
+    }
+    Ok(sources.into_iter().map(|source| plan(request, source)).collect())
+}
+
+fn plan(request: &FetchRequest, source: Download) -> PlannedFile {
+    let name = source.file_name().to_owned();
+    let (from, held) = match local(request, &name) {
+        Some(path) => (path.display().to_string(), path.metadata().map_or(0, |file| file.len())),
+        None => {
+            let url = match request.mirror {
+                Some(Mirror::Web(base)) if !request.distribution.sources.is_empty() => {
+                    format!("{base}/{name}")
+                }
+                _ => source.url.clone(),
+            };
+            let held = partial::held(&cached(request, &source));
+            (url, held)
+        }
+    };
+    let checksum = match (&source.sha256, &source.md5) {
+        (Some(_), _) => Some("sha256"),
+        (None, Some(_)) => Some("md5"),
+        (None, None) => None,
+    };
+    PlannedFile { name, from, size: source.size, held, checksum, source }
+}
+
+/// Where a file lies on a local mirror.
+pub(super) fn local(request: &FetchRequest, name: &str) -> Option<PathBuf> {
+    let folder = match request.mirror? {
+        Mirror::Web(_) => return None,
+        Mirror::File(path) => path.parent()?,
+        Mirror::Folder(folder) => folder,
+    };
+    let nested = folder.join(request.distribution.name).join(name);
+    Some(if nested.is_file() { nested } else { folder.join(name) })
+}
+
+/// Where a download goes: two addresses may end with one name, hence the beginning of a hash.
+pub(super) fn cached(request: &FetchRequest, source: &Download) -> PathBuf {
+    let hash = blake3::hash(source.url.as_bytes()).to_hex();
+    request.downloads.join(format!("{}-{}", &hash[..8], source.file_name()))
+}

@@ -1,0 +1,162 @@
+//! One request over HTTP, through redirects to the answer.
+//!
+//! Redirects are followed here and not by ureq, which would read the body of each to its end, however long it is, and
+//! would take two ports of a host for one place.
+
+use std::fmt;
+use std::time::Duration;
+
+use ureq::http::Response;
+use ureq::{Agent, Body};
+use url::Url;
+
+use crate::fetch::download::Trouble;
+
+/// Redirects that are followed from one address.
+const REDIRECTS: usize = 10;
+
+/// What a site wants to see before it gives a file: a token, for one scheme, host and port. It is sent nowhere else,
+/// whatever that site redirects to.
+#[derive(Clone)]
+pub struct Credential {
+    site: String,
+    token: String,
+}
+
+impl Credential {
+    /// A token for all addresses with the scheme, host and port of `site`, an address itself.
+    pub fn new(site: &str, token: &str) -> Self {
+        Self { site: site.to_owned(), token: token.to_owned() }
+    }
+
+    fn belongs_to(&self, place: &Url) -> bool {
+        Url::parse(&self.site).is_ok_and(|site| site.origin() == place.origin())
+    }
+}
+
+impl fmt::Debug for Credential {
+    /// Without the token: it should reach no log.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Credential").field("site", &self.site).finish_non_exhaustive()
+    }
+}
+
+/// Makes requests.
+pub(super) struct Client<'a> {
+    agent: Agent,
+    timeout: Duration,
+    credential: Option<&'a Credential>,
+}
+
+impl<'a> Client<'a> {
+    /// With the longest wait for a connection, for all headers of an answer, and for the next bytes of a body.
+    pub(super) fn new(timeout: Duration, credential: Option<&'a Credential>) -> Self {
+        let wait = Some(timeout);
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .user_agent(concat!("san/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(wait)
+            .timeout_connect(wait)
+            .timeout_send_request(wait)
+            .timeout_recv_response(wait)
+            // Of each read, not of the whole: a large file takes hours.
+            .timeout_per_read(wait)
+            .build()
+            .into();
+        Self { agent, timeout, credential }
+    }
+
+    /// The answer to a request with these headers, whatever its status, unless that is a redirect.
+    pub(super) fn get(&self, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>, Trouble> {
+        let mut place = Url::parse(url).map_err(|error| Trouble::Final(error.to_string()))?;
+        for _ in 0..=REDIRECTS {
+            let response = self.ask(&place, headers)?;
+            match target(&place, &response)? {
+                Some(next) => place = next,
+                None => return Ok(response),
+            }
+        }
+        Err(Trouble::Final(format!("the server redirects more than {REDIRECTS} times")))
+    }
+
+    fn ask(&self, place: &Url, headers: &[(&str, String)]) -> Result<Response<Body>, Trouble> {
+        let mut request = self.agent.get(place.as_str());
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        if let Some(credential) = self.credential.filter(|credential| credential.belongs_to(place)) {
+            request = request.header("Authorization", format!("Bearer {}", credential.token));
+        }
+        request.call().map_err(|error| match error {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => Trouble::Final(error.to_string()),
+            ureq::Error::Timeout(_) => {
+                Trouble::Passing(format!("no answer within {} s", self.timeout.as_secs_f64()))
+            }
+            error => Trouble::Passing(error.to_string()),
+        })
+    }
+}
+
+/// Where an answer redirects to; none where it does not.
+fn target(place: &Url, response: &Response<Body>) -> Result<Option<Url>, Trouble> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return Ok(None);
+    }
+    let location = response.headers().get("location").map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let location =
+        location.ok_or_else(|| Trouble::Final("the server redirects without an address".into()))?;
+    follow(place, &location).map(Some).map_err(Trouble::Final)
+}
+
+/// The address that a redirect means, if it may be followed.
+fn follow(place: &Url, location: &str) -> Result<Url, String> {
+    let fault = |reason: &str| format!("the server redirects to `{}`: {reason}", location.escape_debug());
+    let next = place.join(location).map_err(|error| fault(&error.to_string()))?;
+    match (place.scheme(), next.scheme()) {
+        ("https", "http") => Err(fault("that is not encrypted, as the address before it is")),
+        (_, "http" | "https") => Ok(next),
+        _ => Err(fault("not an http address")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Url {
+        Url::parse(text).unwrap()
+    }
+
+    #[test]
+    fn a_redirect_may_be_relative_and_never_leads_out_of_https() {
+        let place = url("https://one.example/a/b?c");
+        for (location, meant) in [
+            ("d", "https://one.example/a/d"),
+            ("/d", "https://one.example/d"),
+            ("//two.example/d", "https://two.example/d"),
+            ("https://two.example/d", "https://two.example/d"),
+        ] {
+            assert_eq!(follow(&place, location).unwrap().as_str(), meant);
+        }
+        assert!(follow(&place, "http://one.example/a/b").unwrap_err().contains("not encrypted"));
+        assert!(follow(&url("http://one.example"), "https://one.example").is_ok());
+    }
+
+    #[test]
+    fn a_credential_belongs_to_one_scheme_host_and_port_and_is_not_shown() {
+        let credential = Credential::new("https://one.example", "secret");
+        assert!(credential.belongs_to(&url("https://one.example/a")));
+        assert!(credential.belongs_to(&url("https://ONE.example:443/a")));
+        for other in [
+            "http://one.example/a",
+            "https://one.example:8443/a",
+            "https://one.example.evil.example/a",
+            "https://cdn.one.example/a",
+            "https://one.example@evil.example/a",
+        ] {
+            assert!(!credential.belongs_to(&url(other)), "{other}");
+        }
+        assert!(!format!("{credential:?}").contains("secret"));
+    }
+}

@@ -1,0 +1,343 @@
+//! Servers that mean harm, or are broken beyond use: each download ends in one sentence, nothing wrong is published, and
+//! never more than the stated size is on the disk.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+#[path = "common/disk.rs"]
+mod disk;
+#[path = "common/server.rs"]
+mod server;
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use data_loaders::{Credential, DatasetEntry, FetchEvent, FetchRequest, Patience, Step, fetch};
+use disk::{Disk, QUICK, cifar, entry, gzip, unchecked};
+use server::{Page, Server};
+
+/// What no server of these tests gets a client to write.
+const STATED: u64 = 1000;
+/// So that the second answer is the last.
+const TWICE: Patience = Patience { attempts: 2, ..QUICK };
+/// For servers that are silent or slow.
+const IMPATIENT: Patience =
+    Patience { attempts: 2, pause: Duration::from_millis(5), timeout: Duration::from_millis(200) };
+
+/// A server of `notes.bin`.
+fn serving(page: Page) -> Server {
+    Server::new([("notes.bin", page)])
+}
+
+/// Writes a head and a body, and hangs up.
+fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> std::io::Result<()> {
+    write!(stream, "HTTP/1.1 {head}\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(body)
+}
+
+/// Refused in one sentence with these words, and with at most the stated bytes on the disk.
+#[track_caller]
+fn refused(patience: Patience, entry: &DatasetEntry, words: &str) -> Disk {
+    let (disk, start) = (Disk::new(), Instant::now());
+    let message = disk.refused_by(&FetchRequest { patience, ..disk.request(entry) });
+    assert!(start.elapsed() < Duration::from_secs(4), "it took {:?}: {message}", start.elapsed());
+    assert!(message.starts_with("gic_cifar100: ") && !message.contains('\n'), "{message}");
+    assert!(message.contains(words), "no `{words}` in: {message}");
+    let bytes = disk.bytes_of_downloads();
+    assert!(bytes <= STATED, "{bytes} bytes are on the disk: {message}");
+    disk
+}
+
+/// Fetches a set, and in the middle of it another from the same server, which would be stopped at its first bytes; the
+/// second one's message.
+fn fetch_both(other: impl Fn(&DatasetEntry) -> DatasetEntry) -> (Disk, DatasetEntry, String) {
+    let body: Vec<u8> = (0..2_300_000_u32).map(|n| (n % 251) as u8).collect();
+    let server = serving(Page { body: body.clone(), ..Page::default() });
+    let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
+    let other = other(&entry);
+    let mut second = None;
+    let first = disk.fetch_watched(&entry, &mut |event| {
+        if let FetchEvent::Progress { step: Step::Load, done, .. } = event
+            && *done > 600_000
+            && second.is_none()
+        {
+            second = Some(disk.fetch_watched(&other, &mut |_| ControlFlow::Break(())));
+        }
+        ControlFlow::Continue(())
+    });
+    first.unwrap();
+    assert!(disk.notes() == body, "the first fetch publishes what the server sent");
+    (disk, other, second.unwrap().unwrap_err().to_string())
+}
+
+#[test]
+fn a_second_fetch_at_the_same_time_is_refused_and_the_first_is_unharmed() {
+    let (.., message) = fetch_both(DatasetEntry::clone);
+    assert!(message.contains("another fetch is working on"), "{message}");
+}
+
+#[test]
+fn two_sets_that_share_a_download_do_not_write_into_each_other_s_file() {
+    let (disk, other, message) =
+        fetch_both(|entry| DatasetEntry { folder: Some("other".into()), ..entry.clone() });
+    assert!(
+        message.contains("another fetch is working on") && message.contains("notes.bin.part"),
+        "{message}"
+    );
+    disk.fetch(&other).unwrap();
+}
+
+#[test]
+fn a_part_that_ends_before_the_total_of_its_content_range_is_not_the_whole_file() {
+    let server = serving(Page::raw(|asked, stream| match asked.start() {
+        None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
+        Some(start) => {
+            let end = start + 49;
+            let range = format!("Content-Range: bytes {start}-{end}/1000");
+            send(
+                stream,
+                &format!("206 Partial Content\r\nETag: \"one\"\r\nContent-Length: 50\r\n{range}"),
+                &[1; 50],
+            )
+        }
+    }));
+    refused(QUICK, &unchecked(&server.url, None), "of 1000 bytes");
+}
+
+#[test]
+fn a_total_that_changes_between_two_parts_is_not_one_file() {
+    let server = serving(Page::raw(|asked, stream| match asked.start() {
+        None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
+        Some(_) => send(
+            stream,
+            "206 Partial Content\r\nETag: \"one\"\r\nContent-Length: 50\r\nContent-Range: bytes 100-149/150",
+            &[1; 50],
+        ),
+    }));
+    refused(TWICE, &unchecked(&server.url, None), "150 bytes, not the 1000");
+}
+
+#[test]
+fn a_part_with_another_entity_tag_is_not_joined_to_what_is_here() {
+    let server = serving(Page::raw(|asked, stream| {
+        match asked.headers.get("if-range").map(String::as_str) {
+            Some("\"old\"") => send(
+                stream,
+                "206 Partial Content\r\nETag: \"new\"\r\nContent-Length: 900\r\nContent-Range: bytes 100-999/1000",
+                &[2; 900],
+            ),
+            _ => send(stream, "200 OK\r\nETag: \"old\"\r\nContent-Length: 1000", &[1; 100]),
+        }
+    }));
+    let entry = unchecked(&server.url, None);
+    let disk = refused(TWICE, &entry, "has changed on the server");
+    server.change("notes.bin", |page| {
+        *page = Page { body: vec![2; 1000], etag: Some("\"new\""), ranges: true, ..Page::default() };
+    });
+    disk.fetch(&entry).unwrap();
+    assert_eq!(disk.notes(), [2; 1000]);
+}
+
+#[test]
+fn a_part_that_was_not_asked_for_is_refused() {
+    let server = serving(Page::raw(|_, stream| {
+        send(stream, "206 Partial Content\r\nContent-Length: 50\r\nContent-Range: bytes 0-49/1000", &[1; 50])
+    }));
+    refused(QUICK, &unchecked(&server.url, None), "not asked for");
+    refused(QUICK, &unchecked(&server.url, Some(STATED)), "not asked for");
+}
+
+#[test]
+fn a_part_from_elsewhere_in_the_file_is_refused_where_nothing_is_here() {
+    let server = serving(Page::raw(|_, stream| {
+        send(
+            stream,
+            "206 Partial Content\r\nContent-Length: 50\r\nContent-Range: bytes 950-999/1000",
+            &[1; 50],
+        )
+    }));
+    refused(QUICK, &unchecked(&server.url, None), "not asked for");
+}
+
+#[test]
+fn a_server_that_has_no_more_is_not_believed_before_the_total_is_here() {
+    let server = serving(Page::raw(|asked, stream| match asked.start() {
+        None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
+        Some(_) => {
+            send(stream, "416 Range Not Satisfiable\r\nContent-Length: 0\r\nContent-Range: bytes */100", &[])
+        }
+    }));
+    refused(TWICE, &unchecked(&server.url, None), "no more of it");
+}
+
+#[test]
+fn a_compressed_body_is_not_the_file() {
+    let packed = gzip(b"what the file says");
+    let server = serving(Page::raw(move |_, stream| {
+        let head = format!("200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}", packed.len());
+        send(stream, &head, &packed)
+    }));
+    refused(QUICK, &unchecked(&server.url, None), "gzip");
+    assert_eq!(server.asked()[0].headers["accept-encoding"], "identity");
+}
+
+#[test]
+fn an_archive_whose_encoding_is_stated_as_its_own_is_the_file() {
+    // Apache's `AddEncoding x-gzip .gz .tgz` says so of files that are compressed on its disk.
+    let body = cifar();
+    let page = body.clone();
+    let server = Server::new([(
+        "cifar.tar.gz",
+        Page::raw(move |_, stream| {
+            let head = format!("200 OK\r\nContent-Encoding: x-gzip\r\nContent-Length: {}", page.len());
+            send(stream, &head, &page)
+        }),
+    )]);
+    Disk::new().fetch(&entry(&server.url, &body)).unwrap();
+}
+
+#[test]
+fn a_body_without_end_is_cut_at_the_known_size() {
+    let endless = |head: &'static str, piece: Vec<u8>| {
+        serving(Page::raw(move |_, stream| {
+            send(stream, head, &[])?;
+            // A client that takes all of it needs seconds for that, and the test fails.
+            (0..100_000).try_for_each(|_| stream.write_all(&piece))
+        }))
+    };
+    let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000)).into_bytes();
+    for server in [endless("200 OK\r\nTransfer-Encoding: chunked", chunk), endless("200 OK", vec![1; 1000])] {
+        refused(QUICK, &unchecked(&server.url, Some(STATED)), "more than the 1000 bytes");
+        refused(QUICK, &unchecked(&server.url, None), "does not state the size");
+    }
+}
+
+#[test]
+fn a_part_longer_than_its_content_range_is_cut_at_the_total() {
+    let server = serving(Page::raw(|asked, stream| match asked.start() {
+        None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
+        Some(_) => send(
+            stream,
+            "206 Partial Content\r\nETag: \"one\"\r\nContent-Length: 5000000\r\nContent-Range: bytes 100-999/1000",
+            &vec![1; 5_000_000],
+        ),
+    }));
+    refused(QUICK, &unchecked(&server.url, None), "more than the 1000 bytes");
+}
+
+#[test]
+fn an_empty_file_is_refused() {
+    let server = serving(Page::default());
+    refused(QUICK, &unchecked(&server.url, None), "empty");
+}
+
+#[test]
+fn a_body_that_drips_ends_after_the_stall_timeout() {
+    let server = serving(Page::raw(|_, stream| {
+        send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[])?;
+        drip(stream, b"x")
+    }));
+    refused(IMPATIENT, &unchecked(&server.url, None), "stalled");
+}
+
+#[test]
+fn headers_that_never_end_end_after_the_stall_timeout() {
+    let server = serving(Page::raw(|_, stream| {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nX-Slow: ")?;
+        drip(stream, b"x")
+    }));
+    refused(IMPATIENT, &unchecked(&server.url, None), "no answer within");
+}
+
+#[test]
+fn trailers_that_never_end_end_after_the_stall_timeout() {
+    let server = serving(Page::raw(|_, stream| {
+        send(stream, "200 OK\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\n")?;
+        drip(stream, b"X-Slow: x\r\n")
+    }));
+    refused(IMPATIENT, &unchecked(&server.url, Some(STATED)), "stalled");
+}
+
+#[test]
+fn a_silent_server_ends_after_the_stall_timeout() {
+    let server = serving(Page::raw(|_, _| {
+        std::thread::sleep(Duration::from_secs(10));
+        Ok(())
+    }));
+    refused(IMPATIENT, &unchecked(&server.url, None), "no answer within");
+}
+
+/// A piece every twenty milliseconds, until the client hangs up.
+fn drip(stream: &mut TcpStream, piece: &[u8]) -> std::io::Result<()> {
+    loop {
+        stream.write_all(piece)?;
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn redirects_that_go_round_in_a_circle_end() {
+    let server = Server::new([
+        ("notes.bin", Page { redirect: Some("/other.bin".into()), ..Page::default() }),
+        ("other.bin", Page { redirect: Some("notes.bin".into()), ..Page::default() }),
+    ]);
+    refused(QUICK, &unchecked(&server.url, None), "redirects more than 10 times");
+    assert_eq!(server.asked().len(), 11, "a circle is not tried again");
+}
+
+#[test]
+fn redirects_to_nowhere_or_to_another_scheme_are_refused() {
+    for (place, words) in [
+        ("file:///etc/passwd", "not an http address"),
+        ("ftp://127.0.0.1/notes.bin", "not an http address"),
+        ("http://", "redirects to `http://`"),
+    ] {
+        let server = serving(Page { redirect: Some(place.into()), ..Page::default() });
+        refused(QUICK, &unchecked(&server.url, None), words);
+    }
+    let server = serving(Page::raw(|_, stream| send(stream, "302 Found\r\nContent-Length: 0", &[])));
+    refused(QUICK, &unchecked(&server.url, None), "without an address");
+}
+
+#[test]
+fn the_body_of_a_redirect_is_not_waited_for() {
+    let there = serving(Page { body: vec![7; 1000], ..Page::default() });
+    let place = format!("{}/notes.bin", there.url);
+    let server = serving(Page::raw(move |_, stream| {
+        send(stream, &format!("302 Found\r\nLocation: {place}\r\nContent-Length: 100000000"), &[])?;
+        drip(stream, b"x")
+    }));
+    let disk = Disk::new();
+    disk.fetch(&unchecked(&server.url, None)).unwrap();
+    assert_eq!(disk.notes(), [7; 1000]);
+}
+
+#[test]
+fn a_token_reaches_its_own_site_and_no_other_whatever_redirects() {
+    // Another port of the same machine is another site.
+    let there = serving(Page { body: vec![7; 1000], ..Page::default() });
+    let redirect = Some(format!("{}/notes.bin", there.url));
+    let server = Server::new([
+        ("notes.bin", Page { redirect: Some("/again.bin".into()), ..Page::default() }),
+        ("again.bin", Page { redirect, ..Page::default() }),
+    ]);
+    let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
+    let credential = Credential::new(&server.url, "secret");
+    let request = FetchRequest { credential: Some(&credential), ..disk.request(&entry) };
+    fetch(&request, &mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!(disk.notes(), [7; 1000]);
+    let sent: Vec<_> = server.asked().iter().map(|asked| asked.headers["authorization"].clone()).collect();
+    assert_eq!(sent, ["Bearer secret"; 2]);
+    assert!(!there.asked()[0].headers.contains_key("authorization"));
+}
+
+#[test]
+fn a_token_with_a_line_break_is_refused_and_not_shown() {
+    let server = serving(Page { body: vec![7; 1000], ..Page::default() });
+    let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
+    let credential = Credential::new(&server.url, "secret\r\nX-Other: 1");
+    let request = FetchRequest { credential: Some(&credential), ..disk.request(&entry) };
+    let message = disk.refused_by(&request);
+    assert!(!message.contains("secret") && server.asked().is_empty(), "{message}");
+}
