@@ -1,8 +1,8 @@
-//! The rooms of each crate and the arrows between them, held against ARCHITECTURE.md.
+//! The modules of each crate and the arrows between them, held against ARCHITECTURE.md.
 //!
-//! A room is a folder below a crate's `src`. An arrow is a path `crate::<room>` in code; files at the root of `src` (errors,
-//! the crate's front page) may be used from anywhere and are not rooms. The document lists the arrows that are allowed, in
-//! a block of lines `<crate>: <room> -> <room>, ...`; the rooms of a crate must form no circle.
+//! A module is a folder below a crate's `src`. An arrow is a path `crate::<module>` in code; files at the root of `src` (errors,
+//! the crate's front page) may be used from anywhere and are not modules. The document lists the arrows that are allowed, in
+//! a block of lines `<crate>: <module> -> <module>, ...`; the modules of a crate must form no circle.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -79,38 +79,38 @@ fn arrows_of(src: &Path, crate_name: &str) -> Arrows {
         if relative.components().count() < 2 {
             continue;
         }
-        let room = relative.components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
+        let module = relative.components().next().unwrap().as_os_str().to_str().unwrap().to_owned();
         let used = names_used(&fs::read_to_string(&file).unwrap(), crate_name);
-        let others = used.into_iter().filter(|name| is_room(name) && *name != room);
-        arrows.entry(room.clone()).or_default().extend(others);
+        let others = used.into_iter().filter(|name| is_room(name) && *name != module);
+        arrows.entry(module.clone()).or_default().extend(others);
     }
     arrows
 }
 
-/// A circle through the rooms, if there is one.
+/// A circle through the modules, if there is one.
 fn circle(arrows: &Arrows) -> Option<Vec<String>> {
-    fn visit(room: &str, arrows: &Arrows, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
-        if let Some(place) = path.iter().position(|earlier| earlier == room) {
+    fn visit(module: &str, arrows: &Arrows, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
+        if let Some(place) = path.iter().position(|earlier| earlier == module) {
             path.drain(..place);
             return true;
         }
-        if done.contains(room) {
+        if done.contains(module) {
             return false;
         }
-        path.push(room.to_owned());
-        for next in arrows.get(room).into_iter().flatten() {
+        path.push(module.to_owned());
+        for next in arrows.get(module).into_iter().flatten() {
             if visit(next, arrows, path, done) {
                 return true;
             }
         }
         path.pop();
-        done.insert(room.to_owned());
+        done.insert(module.to_owned());
         false
     }
     let mut done = BTreeSet::new();
-    arrows.keys().find_map(|room| {
+    arrows.keys().find_map(|module| {
         let mut path = Vec::new();
-        visit(room, arrows, &mut path, &mut done).then_some(path)
+        visit(module, arrows, &mut path, &mut done).then_some(path)
     })
 }
 
@@ -119,9 +119,9 @@ fn allowed(document: &str, crate_name: &str) -> Arrows {
     let mut arrows = Arrows::new();
     for line in document.lines() {
         let Some(rest) = line.strip_prefix(&format!("{crate_name}: ")) else { continue };
-        let (room, others) = rest.split_once("->").unwrap_or((rest, ""));
+        let (module, others) = rest.split_once("->").unwrap_or((rest, ""));
         let others = others.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-        arrows.entry(room.trim().to_owned()).or_default().extend(others);
+        arrows.entry(module.trim().to_owned()).or_default().extend(others);
     }
     arrows
 }
@@ -133,28 +133,28 @@ fn rooms_use_each_other_as_the_architecture_says_and_in_no_circle() {
     for name in CRATES {
         let found = arrows_of(&root().join("crates").join(name).join("src"), name);
         let allowed = allowed(&document, name);
-        if let Some(rooms) = circle(&found) {
-            faults.push(format!("{name}: the rooms {} form a circle", rooms.join(" -> ")));
+        if let Some(modules) = circle(&found) {
+            faults.push(format!("{name}: the modules {} form a circle", modules.join(" -> ")));
         }
-        for (room, others) in &found {
-            let Some(listed) = allowed.get(room) else {
-                faults.push(format!("{name}: the room `{room}` is not in ARCHITECTURE.md"));
+        for (module, others) in &found {
+            let Some(listed) = allowed.get(module) else {
+                faults.push(format!("{name}: the module `{module}` is not in ARCHITECTURE.md"));
                 continue;
             };
             faults.extend(
                 others.difference(listed).map(|other| {
-                    format!("{name}: {room} uses {other}, which ARCHITECTURE.md does not allow")
+                    format!("{name}: {module} uses {other}, which ARCHITECTURE.md does not allow")
                 }),
             );
             faults.extend(
                 listed.difference(others).map(|other| {
-                    format!("{name}: ARCHITECTURE.md has {room} -> {other}, which nothing uses")
+                    format!("{name}: ARCHITECTURE.md has {module} -> {other}, which nothing uses")
                 }),
             );
         }
-        let gone = allowed.keys().filter(|room| !found.contains_key(*room));
+        let gone = allowed.keys().filter(|module| !found.contains_key(*module));
         faults.extend(
-            gone.map(|room| format!("{name}: ARCHITECTURE.md names the room `{room}`, which is gone")),
+            gone.map(|module| format!("{name}: ARCHITECTURE.md names the module `{module}`, which is gone")),
         );
     }
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
