@@ -74,7 +74,7 @@ pub enum ReportError {
         /// What is there instead.
         found: String,
     },
-    /// The adapter file of a cell cannot be drawn.
+    /// The adapter file of a run cannot be drawn.
     #[error("cannot read gammas from {path}: {reason}")]
     Adapter {
         /// The adapter file.
@@ -82,7 +82,7 @@ pub enum ReportError {
         /// Why.
         reason: String,
     },
-    /// The answers of a cell cannot be compared.
+    /// The answers of a run cannot be compared.
     #[error("cannot read the predictions {path}: {reason}")]
     Predictions {
         /// The predictions' file.

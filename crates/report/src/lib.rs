@@ -1,6 +1,6 @@
 //! From the records of finished runs to statistics, tables and figures.
 //!
-//! [`record`] is the contract with the runner: it writes one [`Record`] a cell, this crate reads
+//! [`record`] is the contract with the runner: it writes one [`Record`] a run, this crate reads
 //! them. Nothing here knows libtorch. The way of a number: [`load`] finds the records, [`frame`]
 //! groups them, [`comparison`] reduces them with [`statistics`], a [`Table`] lays them out, an
 //! [`export::Exporter`] writes it, [`figure`] draws. The program calls [`compare`], [`write_tables`],

@@ -99,10 +99,10 @@ pub enum RunError {
     /// A signal asked to stop; nothing is lost.
     #[error("stopped by a signal; the same command goes on with the runs that are not done")]
     Interrupted,
-    /// Runs were given up; everything else is done.
-    #[error("{failed} of {runs} runs were given up; the first, {label}: {reason}")]
+    /// Runs failed; everything else is done.
+    #[error("{failed} of {runs} runs failed; the first, {label}: {reason}")]
     RunsFailed {
-        /// How many were given up.
+        /// How many failed.
         failed: usize,
         /// How many there are.
         runs: usize,
@@ -154,13 +154,13 @@ Exit codes:
   7   records cannot be read or drawn
   8   libtorch failed
   9   a download failed, was refused, or needs terms to be accepted
-  10  a run was given up: it ended its worker again and again, or needs more memory than there is
+  10  a run failed: it ended its worker again and again, or needs more memory than there is
   11  Slurm is not there, or refuses
   75  stopped by a signal; run again to go on";
 
 /// Exit code where results cannot be written.
 pub const WRITE: u8 = 6;
-/// Exit code where a run was given up.
+/// Exit code where a run failed.
 pub const RUN_FAILED: u8 = 10;
 /// Exit code where a signal asked to stop.
 pub const INTERRUPTED: u8 = 75;

@@ -182,13 +182,13 @@ fn rows_whose_answer_is_cut_off_teach_nothing_and_do_no_harm() {
 
 #[test]
 fn a_cut_that_takes_every_answer_is_refused() {
-    let experiment = ROWS.replace("BACKBONE", "llama_micro").replace("cutoff: 128", "cutoff: 8");
+    let experiment = ROWS.replace("BACKBONE", "llama_micro").replace("max_length: 128", "max_length: 8");
     let bench = bench_on(
         &experiment,
         &[row("is it", "true"), row("is it so", "true"), row("is it not", "true")],
         &[row("is", "true")],
     );
     let text = refusal(&bench.run_all(), 3);
-    assert!(text.contains("`cutoff`") && text.contains("raise it"), "{text}");
+    assert!(text.contains("`max_length`") && text.contains("raise it"), "{text}");
     assert!(bench.runs().is_empty());
 }

@@ -77,11 +77,11 @@ fn a_killed_worker_is_replaced_and_its_run_goes_on() {
 }
 
 #[test]
-fn a_run_that_ends_its_worker_again_and_again_is_given_up_and_the_others_run() {
+fn a_run_that_ends_its_worker_again_and_again_fails_and_the_others_run() {
     let bench = long();
     let arguments = [&SAN[..], &["--workers", "1"]].concat();
     let mut child = start(&bench, &arguments);
-    let given_up = || said(&bench).contains("is given up");
+    let failed = || said(&bench).contains(" failed: ");
     let locks = bench.path("results/runs/vtab/embedded/.locks");
     let at_a_run = |process: &str| {
         let texts = std::fs::read_dir(&locks).into_iter().flatten().flatten();
@@ -98,13 +98,13 @@ fn a_run_that_ends_its_worker_again_and_again_is_given_up_and_the_others_run() {
         until("its end", || !workers_of(&child).contains(&worker[0]));
     }
     assert_eq!(child.wait().unwrap().code(), Some(10), "{}", said(&bench));
-    assert!(given_up() && said(&bench).contains("it has ended 3 workers"), "{}", said(&bench));
+    assert!(failed() && said(&bench).contains("it has ended 3 workers"), "{}", said(&bench));
     assert_eq!(bench.runs().len(), 1, "the other run ran");
     let status = done(&bench, &["status", "vtab.yaml", "--methods", "san"]);
-    assert!(status.contains("given up") && status.contains("signal 9"), "{status}");
+    assert!(status.contains("failed: ") && status.contains("signal 9"), "{status}");
     done(&bench, &arguments);
     assert_eq!(bench.runs().len(), 2, "the next run tries it again");
-    assert!(!done(&bench, &["status", "vtab.yaml"]).contains("given up"));
+    assert!(!done(&bench, &["status", "vtab.yaml"]).contains("failed: "));
 }
 
 #[test]
@@ -134,7 +134,7 @@ fn the_memory_of_a_pool_limits_its_workers_and_refuses_what_cannot_fit() {
 }
 
 #[test]
-fn a_worker_that_grows_beyond_the_memory_ends_and_its_run_is_given_up() {
+fn a_worker_that_grows_beyond_the_memory_ends_and_its_run_fails() {
     // 400 MB are assumed; steps of so many images need more than the 401 MB that are granted.
     let text = DRAWN.replace("train: 24", "train: 900").replace("batch_size: 16", "batch_size: 900");
     let bench = Bench::new(&text.replace("[1.0e-3, 1.0e-2]", "1.0e-3").replace("epochs: 2", "epochs: 9"));

@@ -1,7 +1,7 @@
 //! Two methods on the same items: McNemar's test and the paired bootstrap over single answers.
 //!
 //! Only the first seed counts: the same items read again under another seed are not new items. Sets
-//! whose labels differ between the two cells are left out.
+//! whose labels differ between the two runs are left out.
 
 use std::collections::HashMap;
 
@@ -51,7 +51,7 @@ pub(super) struct ItemAnswers {
 }
 
 impl ItemAnswers {
-    /// Reads the answers of the first of `seeds`, in parallel. A cell that was read on several sets has a file of each,
+    /// Reads the answers of the first of `seeds`, in parallel. A run that was evaluated on several sets has a file of each,
     /// by its name in the registry.
     pub(super) fn read(records: &[Stored], seeds: &[u64]) -> Result<Self, ReportError> {
         let seed = seeds.first().copied().unwrap_or_default();

@@ -48,7 +48,7 @@ pub struct Comparison {
     pub backbone: String,
     /// Where the records come from, and under which protocol.
     pub origin: Origin,
-    /// Seeds that any record has or any run was planned with, ascending; every cell is expected to have each.
+    /// Seeds that any record has or any run was planned with, ascending; every row is expected to have each.
     pub seeds: Vec<u64>,
     /// Data sets that any record has, in the registry's order.
     pub datasets: Vec<DatasetColumn>,

@@ -91,7 +91,7 @@ fn flatten(prefix: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
 fn warnings(records: &[Stored], datasets: &[DatasetColumn]) -> Vec<String> {
     let mut warnings = Vec::new();
     if distinct(records, |record| record.backbone.checksum.clone()).len() > 1 {
-        warnings.push("The backbone's weights are not the same in all cells.".into());
+        warnings.push("The backbone's weights are not the same in all runs.".into());
     }
     for dataset in datasets {
         let checksums: BTreeSet<&str> = records
@@ -100,7 +100,7 @@ fn warnings(records: &[Stored], datasets: &[DatasetColumn]) -> Vec<String> {
             .map(|stored| stored.record.dataset.checksum.as_str())
             .collect();
         if checksums.len() > 1 {
-            warnings.push(format!("The data of {} are not the same in all cells.", dataset.name));
+            warnings.push(format!("The data of {} are not the same in all runs.", dataset.name));
         }
     }
     let present: BTreeSet<u32> = datasets.iter().map(|dataset| dataset.order).collect();

@@ -15,7 +15,7 @@ impl Comparison {
         }
         let listed: Vec<String> = files.iter().map(|(set, file)| format!("{set} ({file})")).collect();
         Some(format!(
-            "Pending, for only their servers know the answers: {}. The files to hand in lie beside each cell's record.",
+            "Pending, because only their servers know the answers: {}. The files to submit are next to each run's record.",
             listed.join(", ")
         ))
     }

@@ -43,7 +43,7 @@ pub struct Row {
     pub cost: CostSummary,
 }
 
-/// How one seed of a cell ended.
+/// How the run of one seed ended.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -77,7 +77,7 @@ pub struct Average {
     pub expected_seeds: usize,
 }
 
-/// Test-selected accuracy beside the honest one, over the cells that have both.
+/// Test-selected accuracy next to the reported one, over the runs that have both.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct TestSelected {
     /// Mean of the best epochs' accuracies on the test split, in percent.
@@ -88,7 +88,7 @@ pub struct TestSelected {
     pub cells: usize,
 }
 
-/// Settings that were tried on the validation split before the final run of a cell.
+/// Settings that were tried on the validation split before the final run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TuningBudget {
     /// Of the cell with the fewest; 0 where the settings were fixed beforehand.
@@ -115,7 +115,7 @@ pub struct ParameterSummary {
 pub struct CostSummary {
     /// Seconds of training of a finished cell, mean.
     pub train_seconds: Option<f64>,
-    /// Peak memory of the worker in bytes, largest of all cells.
+    /// Peak memory of the worker in bytes, largest of all runs.
     pub peak_memory: Option<u64>,
     /// Bytes of the adapter file of a finished cell, mean.
     pub adapter_bytes: Option<f64>,

@@ -22,7 +22,7 @@ use crate::text::path_component;
 /// What is masked out of a checksum, so that a checksum of data that hold checksums stays a good one.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
-/// Writes an event file for each cell that has logs, under `folder` (made if need be). Returns their paths.
+/// Writes an event file for each run that has logs, under `folder` (made if need be). Returns their paths.
 ///
 /// # Errors
 /// When a log is malformed or the folder cannot be written.
@@ -54,7 +54,7 @@ fn file_name(stored: &Stored) -> String {
     path_component(&format!("events.out.tfevents.{}.{}", record.provenance.finished_at, record.run))
 }
 
-/// The bytes of a cell's event file; none if it has no log.
+/// The bytes of a run's event file; none if it has no log.
 fn events_of(stored: &Stored) -> Result<Option<Vec<u8>>, ReportError> {
     // The logs have no clock: every event bears the time at which the cell ended.
     let wall_time = stored.record.provenance.finished_at as f64;

@@ -53,7 +53,7 @@ impl Bars {
                 comparison.backbone
             ),
             subtitle: format!(
-                "bars: 95 % t interval over {} seeds; grey: some cells diverged or missing",
+                "bars: 95 % t interval over {} seeds; grey: some runs diverged or are missing",
                 comparison.seeds.len()
             ),
             methods: comparison.rows.iter().map(|row| (row.label.clone(), row.method == STUDIED)).collect(),

@@ -250,7 +250,7 @@ impl Comparison {
             notes.push(format!("Protocol: {}.", fields.join(", ")));
         }
         if !origin.varying.is_empty() {
-            notes.push(format!("Differs between cells: {}.", origin.varying.join(", ")));
+            notes.push(format!("Differs between runs: {}.", origin.varying.join(", ")));
         }
         if self.profile != COMPARABLE_PROFILE {
             notes.push(format!(

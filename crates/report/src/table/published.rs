@@ -135,7 +135,7 @@ pub fn differences(comparison: &Comparison) -> Result<Option<Table>, ReportError
             comparison.suite.to_uppercase()
         ),
         rows,
-        notes: vec!["-: not in the source, or a cell of ours diverged or is missing.".into()],
+        notes: vec!["-: not in the source, or a run of ours diverged or is missing.".into()],
         ..published
     }))
 }

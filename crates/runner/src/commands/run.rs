@@ -144,7 +144,7 @@ pub(crate) fn status(arguments: &Arguments) -> Result<()> {
         output::line(format_args!("running: {label}, step {done} of {total} ({host}, process {process})"))?;
     }
     for failure in failure::all(&store) {
-        output::line(format_args!("given up: {}: {}", failure.label, failure.reason))?;
+        output::line(format_args!("failed: {}: {}", failure.label, failure.reason))?;
     }
     slurm::status(&store)?;
     Ok(())

@@ -1,4 +1,4 @@
-//! Runs that were given up: a note beside the store's runs, until the next run tries them again.
+//! Runs that failed: a note in the store, until the next run tries them again.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::store::Store;
 /// Folder of the notes in a store.
 const FOLDER: &str = ".failed";
 
-/// Why a run was given up.
+/// Why a run failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The run for a reader.
@@ -26,7 +26,7 @@ fn path(store: &Store, run: &str) -> PathBuf {
     store.folder.join(FOLDER).join(run)
 }
 
-/// Whether a run was given up.
+/// Whether a run failed.
 pub fn has_failed(store: &Store, run: &str) -> bool {
     path(store, run).is_file()
 }

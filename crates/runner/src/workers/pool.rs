@@ -56,11 +56,11 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Runs the runs that are not done; returns when all are. A run that was given up in an earlier run is
+    /// Runs the runs that are not done; returns when all are. A run that failed in an earlier call is
     /// tried again.
     ///
     /// # Errors
-    /// When the memory does not suffice for one worker, a run was given up, a worker cannot write the
+    /// When the memory does not suffice for one worker, a run failed, a worker cannot write the
     /// results (it has said why), or a signal asked to stop.
     pub fn run(&self, title: &str, runs: &[Run], store: &Store, stop: &StopFlag) -> Result<()> {
         clean(store)?;

@@ -1,7 +1,7 @@
 //! The workers of one stage while they run: started, listened to, replaced, ended.
 //!
 //! A worker that dies (killed, out of memory, crashed, hung) is replaced, and its run goes on from its
-//! checkpoint; a run that ends its worker [`MOST_LOSSES`] times is given up, so that every run comes to an
+//! checkpoint; a run that ends its worker [`MOST_LOSSES`] times is marked as failed, so that every run comes to an
 //! end.
 
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ use crate::workers::memory;
 use crate::workers::pool::{Assignment, Pool};
 use crate::workers::worker::Message;
 
-/// A run that has ended so many workers is given up.
+/// A run that has ended so many workers is marked as failed.
 const MOST_LOSSES: u32 = 3;
 /// How often workers are looked at.
 const POLL_EVERY: Duration = Duration::from_millis(100);
@@ -208,7 +208,7 @@ impl<'a> Supervisor<'a> {
             Some(0) => Ok(()),
             // Somebody else has asked this worker to stop; what it saved is gone on with.
             Some(RESUMABLE | PANIC) | None => self.replace(index, current_run, status),
-            // Its runs have been given up with their reasons, or nothing can be written.
+            // Its runs are marked as failed, with their reasons, or nothing can be written.
             Some(code) => {
                 self.failed.push(code);
                 Ok(())
@@ -238,7 +238,7 @@ impl<'a> Supervisor<'a> {
         }
         if !run.is_empty() && losses >= MOST_LOSSES {
             let reason = format!("it has ended {losses} workers; the last {how}");
-            self.display.say(&format!("{label} is given up: {reason}"));
+            self.display.say(&format!("{label} failed: {reason}"));
             failure::mark_failed(self.store, &run, &label, &reason, crate::error::RUN_FAILED)?;
         } else {
             let at = if label.is_empty() { String::new() } else { format!(" at {label}") };
@@ -270,7 +270,7 @@ impl<'a> Supervisor<'a> {
             self.display.say(&format!("the workers hold {has} of {may}: one of them ends, saved"));
         } else if let Some((run, label)) = &slot.current_run {
             let reason = format!("it needs {has}, and {may} is the memory for all workers");
-            self.display.say(&format!("{label} is given up: {reason}"));
+            self.display.say(&format!("{label} failed: {reason}"));
             failure::mark_failed(self.store, run, label, &reason, crate::error::RUN_FAILED)?;
         }
         Ok(())

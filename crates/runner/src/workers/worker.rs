@@ -54,7 +54,7 @@ pub enum Message {
     },
     /// The run in hand is done.
     Finished,
-    /// The run in hand failed, and was given up.
+    /// The run in hand failed.
     Failed,
 }
 
@@ -99,7 +99,7 @@ impl<'a> Worker<'a> {
         Self { store, resources, settings, stop, recorder }
     }
 
-    /// Runs every run of `runs` that is neither done nor given up, as far as others have not claimed it.
+    /// Runs every run of `runs` that is neither done nor failed, as far as no other process has it.
     ///
     /// # Errors
     /// When a run cannot run, [`RunError::AlreadyReported`] after the other runs; at once when a signal asked to stop or the
