@@ -246,15 +246,15 @@ fn the_tuning_budget_is_shown_and_an_unequal_one_warned_of() {
 fn a_record_of_several_sets_becomes_a_row_for_each() {
     let whole = {
         let mut whole = record(METHODS[2], 0, &common::SETS, 0, Some(70.0));
-        let evaluation = |set: usize, accuracy: f64| report::record::Evaluation {
-            metric: String::new(),
+        let evaluation = |set: usize, metric: &str, accuracy: f64| report::record::Evaluation {
+            metric: metric.into(),
             dataset: record(METHODS[2], set, &common::SETS, 0, None).dataset,
             accuracy,
             no_answer: Some(0.125),
             further: [("question_only_prior".to_owned(), 0.7)].into(),
         };
         whole.dataset.name = "mini/all".into();
-        whole.metrics.evaluations = vec![evaluation(0, 0.6), evaluation(2, 0.8)];
+        whole.metrics.evaluations = vec![evaluation(0, "F1", 0.6), evaluation(2, "exact match", 0.8)];
         whole
     };
     let rows = report::load::Stored::rows("runs/x/record.json".into(), whole);
@@ -263,7 +263,10 @@ fn a_record_of_several_sets_becomes_a_row_for_each() {
     assert_eq!(sets, ["mini/a", "mini/c"]);
     assert_eq!(comparison.rows[0].cells[1].outcomes, [Outcome::Accuracy(80.0)]);
     assert_eq!(comparison.rows[0].no_answer, Some(12.5));
-    let notes = comparison.table().notes.join(" ");
+    let table = comparison.table();
+    assert!(table.caption.contains(": score in %"), "{}", table.caption);
+    let notes = table.notes.join(" ");
+    assert!(notes.contains("Scores: F1 (mini/a); exact match (mini/c)."), "{notes}");
     assert!(notes.contains("reaches: mini/a 70.0, mini/c 70.0; mean 70.0."), "{notes}");
     let above = format!("above that: {} 1.", comparison.rows[0].label);
     assert!(notes.contains(&above), "{notes}");
@@ -293,6 +296,15 @@ fn single_answers_are_compared_over_the_sets_that_both_methods_read() {
     let bootstrap = items.bootstrap.unwrap();
     assert!((bootstrap.mean - 10.0).abs() < 1e-9);
     assert!(bootstrap.interval_95.0 < 0.0 && bootstrap.interval_95.1 > 20.0);
+}
+
+#[test]
+fn predictions_that_do_not_give_the_recorded_score_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    predictions(&record(METHODS[0], 0, &common::SETS, 0, Some(50.0)), folder.path(), 0..11);
+    let read = report::load::read_records(folder.path()).unwrap();
+    let message = comparisons(read, None).unwrap_err().to_string();
+    assert!(message.contains("an accuracy of 0.5500, and the record of the run has 0.5000"), "{message}");
 }
 
 #[test]

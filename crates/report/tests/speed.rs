@@ -36,6 +36,8 @@ fn twenty_thousand_records_become_tables_and_figures_in_ten_seconds_and_a_gigaby
             let accuracy =
                 40.0 + method as f64 + set as f64 / 2.0 + ((seed * 7 + set as u64) % 11) as f64 / 10.0;
             let mut record = record((name, &label, 1_000 << (method / 2)), set, &sets, seed, Some(accuracy));
+            // The score does not follow from these answers.
+            record.metrics.metric = String::new();
             record.run = format!("{method}-{set}-{seed}");
             record.metrics.loss_history = (0..20).map(|epoch| 1.0 / (1.0 + f64::from(epoch))).collect();
             let path = write(folder.path(), &record);

@@ -128,8 +128,10 @@ fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
         (records(&bench)[0].1.parameters.trainable, merged.tensors[PROJECTOR].shallow_clone())
     };
     let at = |rate: &str| {
-        run(&bare
-            .replace("warmup_ratio: 0.03", &format!("warmup_ratio: 0.03\n        projector: {{learning_rate: {rate}}}")))
+        run(&bare.replace(
+            "warmup_ratio: 0.03",
+            &format!("warmup_ratio: 0.03\n        projector: {{learning_rate: {rate}}}"),
+        ))
     };
     let ((alone, frozen), (beside, still), (_, moved)) = (run(&bare), at("1.0e-12"), at("1.0e-2"));
     // Two linears of 96 outputs, from the tower's 64 and from 96.
@@ -137,8 +139,11 @@ fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
     let distance = |other: &tch::Tensor| f64::try_from((&frozen - other).abs().max()).unwrap();
     assert!(distance(&still) < 1e-6 && distance(&moved) > 1e-3, "{} {}", distance(&still), distance(&moved));
     let said = refusal(
-        &Bench::new(&DRAWN.replace("warmup_ratio: 0.03", "warmup_ratio: 0.03\n        projector: {learning_rate: 0.0}"))
-            .run_all(),
+        &Bench::new(
+            &DRAWN
+                .replace("warmup_ratio: 0.03", "warmup_ratio: 0.03\n        projector: {learning_rate: 0.0}"),
+        )
+        .run_all(),
         EXPERIMENT,
     );
     assert!(said.contains("`projector` must be above 0"), "{said}");
@@ -230,9 +235,14 @@ fn questions_about_one_picture_share_a_pass_and_are_worth_what_they_are_apart() 
         std::fs::write(&path, again.replacen("a cat?", "a small dog to be seen here?", 1)).unwrap();
         let text = std::fs::read_to_string(bench.path("vtab.yaml")).unwrap();
         let text = text.replace("val_questions: 1", "val_questions: 0");
-        let protocol = format!("batch_size: {batch}\n      visual_question_answering:\n        questions_per_sequence: {together}");
-        std::fs::write(bench.path("vtab.yaml"), text.replace("batch_size: 8\n      visual_question_answering:", &protocol))
-            .unwrap();
+        let protocol = format!(
+            "batch_size: {batch}\n      visual_question_answering:\n        questions_per_sequence: {together}"
+        );
+        std::fs::write(
+            bench.path("vtab.yaml"),
+            text.replace("batch_size: 8\n      visual_question_answering:", &protocol),
+        )
+        .unwrap();
         done(&bench, &["run", "vtab.yaml", "--methods", "fft"]);
         let losses = records(&bench)[0].1.metrics.loss_history.clone();
         assert_eq!(records(&bench)[0].1.metrics.evaluations[0].dataset.train, 4);
@@ -247,7 +257,8 @@ fn questions_about_one_picture_share_a_pass_and_are_worth_what_they_are_apart() 
 
 /// Losses of the epochs of SAN's three runs, with a line more in the protocol.
 fn losses_with(line: &str) -> Vec<f64> {
-    let bench = Bench::new(&DRAWN.replace("max_new_tokens: 3", &format!("max_new_tokens: 3\n          {line}")));
+    let bench =
+        Bench::new(&DRAWN.replace("max_new_tokens: 3", &format!("max_new_tokens: 3\n          {line}")));
     done(&bench, &["run", "vtab.yaml", "--methods", "san"]);
     records(&bench).iter().flat_map(|(_, record)| record.metrics.loss_history.clone()).collect()
 }
@@ -313,8 +324,16 @@ fn a_protocol_that_cannot_be_is_refused_by_its_field() {
         ("template: bare", "template: plain", ["`plain`", "leaves questions out"]),
         ("decoding: greedy", "decoding: likelihood", ["likelihood", "free"]),
         ("warmup_ratio: 0.03", "warmup_ratio: 3", ["`warmup_ratio`", "share"]),
-        ("warmup_ratio: 0.03", "warmup_ratio: 0.03\n        questions_per_sequence: 0", ["`questions_per_sequence`", "from 1"]),
-        ("max_new_tokens: 3", "max_new_tokens: 3\n          memory: {micro_batch_size: 0}", ["micro_batch_size", "zero"]),
+        (
+            "warmup_ratio: 0.03",
+            "warmup_ratio: 0.03\n        questions_per_sequence: 0",
+            ["`questions_per_sequence`", "from 1"],
+        ),
+        (
+            "max_new_tokens: 3",
+            "max_new_tokens: 3\n          memory: {micro_batch_size: 0}",
+            ["micro_batch_size", "zero"],
+        ),
         ("max_new_tokens: 3", "max_new_tokens: 3\n          precision: fp8", ["precision", "fp8"]),
         ("      visual_question_answering:", "      text:", ["text", "unknown field"]),
     ] {

@@ -4,6 +4,7 @@
 //! whose labels differ between the two runs are left out.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use rayon::prelude::*;
 use serde::Serialize;
@@ -15,6 +16,9 @@ use crate::load::predictions::{self, Answers};
 use crate::statistics::{
     Bootstrap, Discordant, PairedTest, mcnemar_corrected, mcnemar_exact, paired_bootstrap,
 };
+
+/// Metrics that are the share of items answered correctly.
+const SHARES_OF_RIGHT: [&str; 2] = ["top-1 accuracy", "accuracy of the answer"];
 
 /// Discordant items up to which McNemar's test is exact.
 const EXACT_ITEMS: u64 = 1_000;
@@ -44,6 +48,23 @@ pub struct ItemTest {
     pub bootstrap: Option<Bootstrap>,
 }
 
+/// Refuses predictions that do not give the recorded score. Other metrics than a share of right answers (F1, soft accuracy)
+/// do not follow from them.
+fn agrees(answers: &Answers, stored: &Stored, folder: &Path) -> Result<(), ReportError> {
+    let metrics = &stored.record.metrics;
+    let Some(recorded) = metrics.accuracy.filter(|_| SHARES_OF_RIGHT.contains(&metrics.metric.as_str()))
+    else {
+        return Ok(());
+    };
+    let right = answers.right().filter(|right| *right).count() as f64;
+    let found = right / answers.labels.len() as f64;
+    if (found - recorded).abs() < 1e-6 {
+        return Ok(());
+    }
+    let reason = format!("they give an accuracy of {found:.4}, and the record of the run has {recorded:.4}");
+    Err(ReportError::Predictions { path: folder.to_owned(), reason })
+}
+
 /// The answers of every method on every set under one seed.
 pub(super) struct ItemAnswers {
     seed: u64,
@@ -63,7 +84,9 @@ impl ItemAnswers {
             let set = stored.record.dataset.name.as_str();
             let key = (stored.record.method.label.clone(), set.to_owned());
             let part = stored.is_part.then(|| set.strip_prefix("mini/").unwrap_or(set));
-            Ok::<_, ReportError>(predictions::read(folder, part)?.map(|answers| (key, answers)))
+            let Some(answers) = predictions::read(folder, part)? else { return Ok(None) };
+            agrees(&answers, stored, folder)?;
+            Ok(Some((key, answers)))
         };
         let answers =
             of_seed.filter_map(|stored| read(stored).transpose()).collect::<Result<_, ReportError>>()?;

@@ -58,6 +58,7 @@ impl Stored {
             let mut part = record.clone();
             part.dataset = evaluation.dataset.clone();
             part.metrics.accuracy = Some(evaluation.accuracy);
+            part.metrics.metric.clone_from(&evaluation.metric);
             part.metrics.no_answer = evaluation.no_answer;
             part.metrics.evaluations = vec![evaluation.clone()];
             // The best epoch was read as a mean over the sets: it is no single set's.

@@ -171,8 +171,29 @@ impl Comparison {
         against.any(|difference| difference.is_significant() == Some(false))
     }
 
+    /// Names of metrics, each with the sets that are measured by it, in the order of the columns. Records of former
+    /// versions do not name theirs.
+    fn metrics(&self) -> Vec<(String, Vec<String>)> {
+        let mut metrics: Vec<(String, Vec<String>)> = Vec::new();
+        for set in &self.datasets {
+            let mut of_set = self.records.iter().filter(|stored| stored.record.dataset.name == set.name);
+            let Some(metric) =
+                of_set.find_map(|stored| Some(&stored.record.metrics.metric).filter(|name| !name.is_empty()))
+            else {
+                continue;
+            };
+            match metrics.iter_mut().find(|(name, _)| name == metric) {
+                Some((_, sets)) => sets.push(set.name.clone()),
+                None => metrics.push((metric.clone(), vec![set.name.clone()])),
+            }
+        }
+        metrics
+    }
+
     fn caption(&self) -> String {
         let origin = &self.origin;
+        // Several metrics have a note of their own.
+        let metric = Some(self.metrics()).filter(|metrics| metrics.len() == 1).unwrap_or_default();
         let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
         let plural = if seeds.len() == 1 { "seed" } else { "seeds" };
         let epochs =
@@ -181,11 +202,12 @@ impl Comparison {
             origin.commits.iter().map(|commit| commit.get(..12).unwrap_or(commit)).collect();
         let dirty = if origin.dirty { " with uncommitted changes" } else { "" };
         format!(
-            "{}, profile {}, backbone {}{epochs}: top-1 accuracy in %, mean ± sd over {} {plural} ({}). \
+            "{}, profile {}, backbone {}{epochs}: {} in %, mean ± sd over {} {plural} ({}). \
              Code {}{dirty}; device {}.",
             self.suite.to_uppercase(),
             self.profile,
             self.backbone,
+            metric.first().map_or("score", |(metric, _)| metric),
             seeds.len(),
             seeds.join(", "),
             commits.join(", "),
@@ -195,9 +217,18 @@ impl Comparison {
 
     fn notes(&self) -> Vec<String> {
         let origin = &self.origin;
-        let mut notes: Vec<String> =
+        let metrics = self.metrics();
+        let several = metrics.iter().filter(|_| metrics.len() > 1);
+        let several: Vec<String> =
+            several.map(|(metric, sets)| format!("{metric} ({})", sets.join(", "))).collect();
+        let mut notes: Vec<String> = Vec::new();
+        if !several.is_empty() {
+            notes.push(format!("Scores: {}.", several.join("; ")));
+        }
+        let differences: Vec<String> =
             self.differences.iter().map(|difference| format!("{difference}.")).collect();
-        if !notes.is_empty() {
+        if !differences.is_empty() {
+            notes.extend(differences);
             notes.push(
                 "Differences: mean over paired sets and seeds ± its standard error, in points; two-sided paired \
                  t test, p corrected by Holm; `does not beat` where the mean is not above 0 or p is not below 0.05."
@@ -226,7 +257,7 @@ impl Comparison {
         notes.extend(self.pending_in_words());
         notes.push(
             "Averages are formed for each seed first; the intervals are Student's, over seeds. Parameters are \
-             without head; head, training time and adapter are means over cells, peak memory is the largest."
+             without head; head, training time and adapter are means over runs, peak memory is the largest."
                 .into(),
         );
         if self.rows.iter().any(|row| row.test_selected.is_some()) {

@@ -58,7 +58,7 @@ pub(crate) fn record(
         parameters: Parameters { backbone: 100_000, trainable: method.2, head: 650 + 10 * set as u64 },
         metrics: Metrics {
             accuracy: accuracy.map(|accuracy| accuracy / 100.0),
-            metric: String::new(),
+            metric: "top-1 accuracy".into(),
             train_loss: Some(0.5),
             merge_difference: None,
             loss_history: vec![1.0, 0.5],
