@@ -203,11 +203,13 @@ fn only_complete_methods_are_ranked_and_compared_with_the_best() {
     );
     assert_eq!(ranking.average_ranks, [2.0, 1.0]);
     assert!(comparison.against_best.iter().all(|difference| difference.baseline == "LoRA (r 4)"));
-    // SAN's gap to LoRA is within the noise, linear's is not: the dagger stands at the first alone.
-    let table = comparison.table();
-    let mean = table.columns.iter().position(|column| column.header == "mean of 3 sets").unwrap();
+    // Where SAN is complete, LoRA's gap to it is within the noise and linear's is not: the dagger stands at the first alone.
+    let mut records = records();
+    records.retain(|stored| stored.record.dataset.name != "mini/c");
+    let table = comparisons(records, None).unwrap().remove(0).table();
+    let mean = table.columns.iter().position(|column| column.header == "mean of 2 sets").unwrap();
     let marked: Vec<bool> = table.rows.iter().map(|row| row.cells[mean].text.ends_with('†')).collect();
-    assert_eq!((marked[0], marked[2], marked[3]), (false, false, true));
+    assert_eq!((marked[0], marked[2], marked[3]), (false, true, false));
 }
 
 #[test]
@@ -323,6 +325,7 @@ fn ours_minus_published_has_a_row_for_each_source() {
     let mut record = record(METHODS[1], 0, &[("cifar100", "natural")], 0, Some(70.0));
     record.profile = "paper".into();
     record.backbone.name = "vit_base_patch16_224.augreg_in21k".into();
+    record.method.published_as = vec!["Full".into()];
     let comparison = comparisons(vec![stored(record)], None).unwrap().remove(0);
     let table = report::table::published::differences(&comparison).unwrap().unwrap();
     let row = table.rows.iter().find(|row| row.cells[0].text != "-").unwrap();
