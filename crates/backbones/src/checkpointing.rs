@@ -17,7 +17,7 @@ use crate::language::LanguageModel;
 /// `valid` is as in [`LanguageModel::hidden`]; `loss` makes a scalar of what it gives.
 ///
 /// # Errors
-/// When libtorch cannot differentiate, and those of `loss`.
+/// If libtorch cannot differentiate, and those of `loss`.
 pub fn gradient(
     model: &dyn LanguageModel,
     trainables: &Trainables,

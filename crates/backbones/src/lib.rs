@@ -34,20 +34,20 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
     /// The same model for images of another size.
     ///
     /// # Errors
-    /// When the model cannot read images of that size.
+    /// If the model cannot read images of that size.
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error>;
 
     /// A published checkpoint made to fit this configuration, where the model allows it (a position
     /// embedding resampled to another image size).
     ///
     /// # Errors
-    /// When it cannot be made to fit.
+    /// If it cannot be made to fit.
     fn fit(&self, weights: Weights) -> Result<Weights, Error>;
 
     /// The model.
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error>;
 
     /// The configuration in the terms of its publisher, for files that others read.

@@ -200,7 +200,7 @@ fn clips() -> Vec<Named> {
 /// The model of that name.
 ///
 /// # Errors
-/// When there is none; the nearest name is given.
+/// If there is none; the nearest name is given.
 pub fn find(name: &str) -> Result<Entry, Error> {
     let entries = entries();
     let hint = did_you_mean(name, entries.iter().map(|entry| entry.name));

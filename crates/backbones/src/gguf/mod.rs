@@ -62,7 +62,7 @@ impl Header {
     /// Reads the header of a file.
     ///
     /// # Errors
-    /// When the file cannot be read, is cut short anywhere (in the data too), or is not GGUF 2 or 3.
+    /// If the file cannot be read, is cut short anywhere (in the data too), or is not GGUF 2 or 3.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { action: "read", path: path.into(), source };
         let file = files::open(path, u64::MAX)?;
@@ -90,7 +90,7 @@ impl Header {
     /// The entry of that key.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn get(&self, key: &str) -> Result<&Value, Error> {
         self.metadata.get(key).ok_or_else(|| self.malformed(format!("it has no entry `{key}`")))
     }
@@ -98,7 +98,7 @@ impl Header {
     /// A text.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no text.
+    /// If there is no such entry, or it is no text.
     pub fn text(&self, key: &str) -> Result<&str, Error> {
         self.get(key)?.as_text().ok_or_else(|| self.wrong(key, "a text"))
     }
@@ -106,7 +106,7 @@ impl Header {
     /// A whole number that is not negative, of any width.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no such number.
+    /// If there is no such entry, or it is no such number.
     pub fn unsigned(&self, key: &str) -> Result<u64, Error> {
         self.get(key)?.as_unsigned().ok_or_else(|| self.wrong(key, "a whole number from 0 on"))
     }
@@ -114,7 +114,7 @@ impl Header {
     /// A number of any type.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no number.
+    /// If there is no such entry, or it is no number.
     pub fn number(&self, key: &str) -> Result<f64, Error> {
         self.get(key)?.as_number().ok_or_else(|| self.wrong(key, "a number"))
     }
@@ -122,7 +122,7 @@ impl Header {
     /// A truth value.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no truth value.
+    /// If there is no such entry, or it is no truth value.
     pub fn flag(&self, key: &str) -> Result<bool, Error> {
         self.get(key)?.as_flag().ok_or_else(|| self.wrong(key, "true or false"))
     }
@@ -130,7 +130,7 @@ impl Header {
     /// An array of texts.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no array of texts.
+    /// If there is no such entry, or it is no array of texts.
     pub fn texts(&self, key: &str) -> Result<Vec<&str>, Error> {
         let array = self.get(key)?.as_array();
         let texts = array.and_then(|values| values.iter().map(Value::as_text).collect());
@@ -140,7 +140,7 @@ impl Header {
     /// An array of numbers.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no array of numbers.
+    /// If there is no such entry, or it is no array of numbers.
     pub fn numbers(&self, key: &str) -> Result<Vec<f64>, Error> {
         let array = self.get(key)?.as_array();
         let numbers = array.and_then(|values| values.iter().map(Value::as_number).collect());

@@ -42,7 +42,7 @@ impl Prompts {
     /// Of tokens.
     ///
     /// # Errors
-    /// When libtorch fails.
+    /// If libtorch fails.
     pub fn of_tokens(model: &dyn LanguageModel, prompts: &[Vec<i64>], device: Device) -> Result<Self, Error> {
         let length = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let (mut tokens, mut valid) = (Vec::new(), Vec::new());

@@ -24,7 +24,7 @@ pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
     /// The model.
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn LanguageModel>, Error>;
 
     /// The configuration in the terms of its publisher, for files that others read.

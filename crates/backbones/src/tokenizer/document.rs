@@ -24,7 +24,7 @@ pub(super) struct ByteLevel<'a> {
 /// piece. With `begin`, that token comes before each text.
 ///
 /// # Errors
-/// When there is no piece for unknown characters, or no piece at all; a clause.
+/// If there is no piece for unknown characters, or no piece at all; a clause.
 pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> Result<Value, String> {
     let unknown = pieces.iter().position(|piece| piece.kind == PieceKind::Unknown);
     let unknown = unknown.ok_or("it has no piece for unknown characters")?;
@@ -62,7 +62,7 @@ pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> R
 /// The document of a byte-level vocabulary. With `begin`, that token comes before each text.
 ///
 /// # Errors
-/// When a token occurs twice; a clause.
+/// If a token occurs twice; a clause.
 pub(super) fn of_bytes(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result<Value, String> {
     let ByteLevel { tokens, merges, pre_tokenizer, ignore_merges } = vocabulary;
     let vocab: Map<String, Value> =

@@ -47,7 +47,7 @@ impl Tokenizer {
     /// `tokenizer_config.json`, if there is one), `*.model`, `*.gguf`, `*.bin`.
     ///
     /// # Errors
-    /// When there is none, or it is broken or of an unknown kind; the message names the file.
+    /// If there is none, or it is broken or of an unknown kind; the message names the file.
     pub fn read(path: &Path) -> Result<Self, TokenizerError> {
         if path.is_dir() {
             return Self::read(&vocabulary_of(path)?);
@@ -70,7 +70,7 @@ impl Tokenizer {
     /// As [`Tokenizer::read`], from the bytes of a `tokenizer.json`; `path` is for messages.
     ///
     /// # Errors
-    /// When they are no such document.
+    /// If they are no such document.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, TokenizerError> {
         Self::from_json(bytes, path, None)
     }
@@ -78,7 +78,7 @@ impl Tokenizer {
     /// The vocabulary in the metadata of a GGUF file.
     ///
     /// # Errors
-    /// When it is incomplete, or of a kind that is not read.
+    /// If it is incomplete, or of a kind that is not read.
     pub fn of_gguf(header: &Header) -> Result<Self, TokenizerError> {
         let (document, marks) = gguf::document(header)?;
         let bytes = document.to_string().into_bytes();
@@ -88,7 +88,7 @@ impl Tokenizer {
     /// Ids of a text, with the tokens that the model wants around it (LLaMA: the start token).
     ///
     /// # Errors
-    /// When the text cannot be encoded, by a vocabulary without a token for unknown characters.
+    /// If the text cannot be encoded, by a vocabulary without a token for unknown characters.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         self.ids(text, true)
     }
@@ -125,7 +125,7 @@ impl Tokenizer {
     /// The text of ids; special tokens (start, end, padding) have none.
     ///
     /// # Errors
-    /// When the ids are no text.
+    /// If the ids are no text.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
         self.inner.decode(ids, true).map_err(|error| self.fault("decode", &error))
     }
@@ -172,7 +172,7 @@ impl Tokenizer {
     /// The files, by name, that transformers' `AutoTokenizer` and [`Tokenizer::read`] load this vocabulary from.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// If it cannot be written as JSON.
     pub fn published(&self) -> Result<[(&'static str, String); 2], TokenizerError> {
         let document = self.inner.to_string(true).map_err(|error| self.fault("write", &error))?;
         let mut config = serde_json::json!({"tokenizer_class": "PreTrainedTokenizerFast"});

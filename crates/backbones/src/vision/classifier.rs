@@ -20,7 +20,7 @@ impl Classifier {
     /// A model over frozen weights, an attachment and the trained head in `trainables`.
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     pub fn new(
         architecture: &dyn Architecture,
         layout: &Layout,
@@ -39,7 +39,7 @@ impl Classifier {
     /// A model of plain weights, the head among them, as [`san_core::adapters::merge::merge`] makes them.
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     pub fn merged(
         architecture: &dyn Architecture,
         layout: &Layout,

@@ -71,7 +71,7 @@ impl Architecture {
     /// The model: `tower` are the frozen weights of the tower, `scope` those of [`Architecture::layout`] with a method.
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     pub fn build(&self, tower: &Weights, scope: &Scope<'_>) -> Result<Llava, Error> {
         let [first, second] = self.projector();
         Ok(Llava {
@@ -87,7 +87,7 @@ impl Architecture {
     /// parts in several files, put all tensors together.
     ///
     /// # Errors
-    /// When a tensor is missing, unknown or of another shape; `place` is for messages.
+    /// If a tensor is missing, unknown or of another shape; `place` is for messages.
     pub fn split(
         &self,
         tensors: impl IntoIterator<Item = (String, Tensor)>,
@@ -208,7 +208,7 @@ impl Llava {
     /// `seen` `[K * images, tokens, width]` standing in the places of the image token, in order.
     ///
     /// # Errors
-    /// When there are more places than features, or fewer.
+    /// If there are more places than features, or fewer.
     pub fn embed(&self, tokens: &Tensor, seen: Option<&Tensor>) -> Result<Tensor, Error> {
         let places = tokens.f_eq(self.image_token)?;
         let count = i64::try_from(places.f_sum(Kind::Int64)?)?;

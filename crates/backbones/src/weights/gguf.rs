@@ -15,7 +15,7 @@ use crate::weights::{Collected, LanguageCheckpoint, Pass, Target, check_config};
 /// Reads a file tensor by tensor, de-quantised.
 ///
 /// # Errors
-/// When the file cannot be read, is cut short, holds no LLaMA, or a tensor too few, too many or of
+/// If the file cannot be read, is cut short, holds no LLaMA, or a tensor too few, too many or of
 /// another shape.
 pub(crate) fn read(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     let mut pass = Pass::open(path)?;

@@ -34,7 +34,7 @@ impl Target {
     /// A tensor as it is kept: a matrix in the type of matrices, a vector (of a norm, a bias) in f32.
     ///
     /// # Errors
-    /// When memory is missing.
+    /// If memory cannot be allocated.
     pub fn keep(self, tensor: &Tensor) -> Result<Tensor, Error> {
         let kind = if tensor.dim() > 1 { self.kind } else { Kind::Float };
         Ok(tensor.f_to_kind(kind)?.f_to_device(self.device)?)
@@ -95,7 +95,7 @@ impl Collected {
 /// `model.safetensors.index.json`), or with one GGUF file.
 ///
 /// # Errors
-/// When a file is missing, cut short or not what it should be, the configuration cannot be built, or a
+/// If a file is missing, cut short or not what it should be, the configuration cannot be built, or a
 /// tensor is missing, unknown or of another shape.
 pub fn language(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     if path.is_dir() { folder(path, target) } else { gguf::read(path, target) }

@@ -33,7 +33,7 @@ const USUAL: [(&str, i64); 5] = [
 /// Reads the folder.
 ///
 /// # Errors
-/// When a file is missing or not what it should be, the configuration cannot be built, or a tensor is missing, unknown or
+/// If a file is missing or not what it should be, the configuration cannot be built, or a tensor is missing, unknown or
 /// of another shape.
 pub fn llava(path: &Path, target: Target) -> Result<LlavaCheckpoint, Error> {
     let file = path.join("config.json");

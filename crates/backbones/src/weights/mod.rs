@@ -36,7 +36,7 @@ pub struct Checkpoint {
 /// own.
 ///
 /// # Errors
-/// When the file cannot be read, is no safetensors file, or has a tensor too few, too many, or of
+/// If the file cannot be read, is no safetensors file, or has a tensor too few, too many, or of
 /// another shape.
 pub fn read(path: &Path, architecture: &dyn Architecture, layout: &Layout) -> Result<Checkpoint, Error> {
     from_file(TensorFile::read(path)?, path, architecture, layout)

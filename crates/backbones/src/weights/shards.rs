@@ -64,7 +64,7 @@ fn files(index_path: &Path, index: &BTreeMap<String, String>) -> Result<BTreeSet
 /// size, and the files that an index names have to be there and to have the tensors that it lists.
 ///
 /// # Errors
-/// When they do not, or when a file cannot be read.
+/// If they do not, or when a file cannot be read.
 pub fn inspect(path: &Path) -> Result<(), Error> {
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     if path.file_name().is_none_or(|name| name != INDEX) {

@@ -34,7 +34,7 @@ pub struct AdapterHeader {
 /// Writes the trained tensors, head included; returns the file's size in bytes.
 ///
 /// # Errors
-/// When the folder cannot be written or the disk is full.
+/// If the folder cannot be written or the disk is full.
 pub fn write(path: &Path, header: &AdapterHeader, trainables: &Trainables) -> Result<u64, Error> {
     let text = serde_json::to_string(header)
         .map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
@@ -45,7 +45,7 @@ pub fn write(path: &Path, header: &AdapterHeader, trainables: &Trainables) -> Re
 /// Reads the header alone.
 ///
 /// # Errors
-/// When the file is no adapter file.
+/// If the file is no adapter file.
 pub fn read_header(path: &Path) -> Result<AdapterHeader, Error> {
     header_of(&TensorFile::read(path)?, path)
 }
@@ -59,7 +59,7 @@ fn header_of(file: &TensorFile, path: &Path) -> Result<AdapterHeader, Error> {
 /// Copies a file's tensors into `trainables`, allocated for the same method; strict both ways.
 ///
 /// # Errors
-/// When the file was trained on other weights than `base_checksum`, or a tensor is missing, of
+/// If the file was trained on other weights than `base_checksum`, or a tensor is missing, of
 /// another shape, or not expected.
 pub fn read_into(path: &Path, base_checksum: &str, trainables: &Trainables) -> Result<AdapterHeader, Error> {
     let mut file = TensorFile::read(path)?;

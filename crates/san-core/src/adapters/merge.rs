@@ -12,7 +12,7 @@ use crate::{Attachment, Error, Layout, Trainables, Weights};
 /// The weights, a classification head included, that do alone what run `run` of the stack does.
 ///
 /// # Errors
-/// When a method cannot be merged, or the head is not among the trained tensors.
+/// If a method cannot be merged, or the head is not among the trained tensors.
 pub fn merge(
     layout: &Layout,
     weights: &Weights,

@@ -23,7 +23,7 @@ const TENSOR_FILE: &str = "adapter_model.safetensors";
 /// Writes `run` of the stack into `folder`, head included.
 ///
 /// # Errors
-/// When peft has no such method, or the folder cannot be written.
+/// If peft has no such method, or the folder cannot be written.
 pub fn export(
     folder: &Path,
     method: &dyn Method,
@@ -64,7 +64,7 @@ pub fn export(
 /// Reads peft's files from `folder`.
 ///
 /// # Errors
-/// When a file is missing or malformed, the method is not one of ours, or it stands on modules that no
+/// If a file is missing or malformed, the method is not one of ours, or it stands on modules that no
 /// choice of roles gives.
 pub fn import(folder: &Path, layout: &Layout) -> Result<Imported, Error> {
     let path = folder.join(CONFIG_FILE);

@@ -44,7 +44,7 @@ fn too_large(length: u64, most: u64) -> io::Error {
 /// Writes a file: scratch file beside it, fsync, rename, fsync of the folder.
 ///
 /// # Errors
-/// When the folder is read-only or the disk full; an older file is left as it was.
+/// If the folder is read-only or the disk full; an older file is left as it was.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));

@@ -30,7 +30,7 @@ impl TensorFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, is a pickle, is cut short, or holds a type other than f32, f16, bf16.
+    /// If it cannot be read, is a pickle, is cut short, or holds a type other than f32, f16, bf16.
     pub fn read(path: &Path) -> Result<Self, Error> {
         Self::parse(&read(path, MOST_BYTES)?, path)
     }
@@ -71,7 +71,7 @@ impl TensorFile {
 /// its value: the header's map has no order, and equal contents should be equal bytes.
 ///
 /// # Errors
-/// When the folder cannot be written or the disk is full; nothing is left behind.
+/// If the folder cannot be written or the disk is full; nothing is left behind.
 pub fn write_tensors<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,

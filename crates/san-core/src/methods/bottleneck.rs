@@ -28,7 +28,7 @@ pub(super) fn labelled(name: &str, bottleneck: i64, usual: i64) -> String {
 /// The tensors of a bottleneck at each branch.
 ///
 /// # Errors
-/// When `bottleneck` is below 1.
+/// If `bottleneck` is below 1.
 pub(super) fn specs<'a>(
     method: &str,
     bottleneck: i64,
@@ -56,7 +56,7 @@ pub(super) fn specs<'a>(
 /// The bottlenecks over allocated tensors.
 ///
 /// # Errors
-/// When one was not allocated.
+/// If one was not allocated.
 pub(super) fn attach<'a>(
     branches: impl Iterator<Item = &'a BranchSpec>,
     trainables: &Trainables,

@@ -109,7 +109,7 @@ impl RowNorms {
     /// Of a site's frozen weight.
     ///
     /// # Errors
-    /// When the weight is missing.
+    /// If the weight is missing.
     pub(super) fn new(site: &SiteSpec, weights: &Weights, update: Rc<LowRank>) -> Result<Self, Error> {
         let weight = weights.get(&format!("{}.weight", site.name))?.f_flatten(1, -1)?;
         // Summed in f32 (or wider) whatever the type of the weight.

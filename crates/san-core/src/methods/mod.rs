@@ -68,13 +68,13 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     /// The tensors that are trained besides the head.
     ///
     /// # Errors
-    /// When the method does not fit the backbone.
+    /// If the method does not fit the backbone.
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error>;
 
     /// The attachment over frozen weights and allocated tensors.
     ///
     /// # Errors
-    /// When a tensor of [`Method::trainables`] is missing.
+    /// If a tensor of [`Method::trainables`] is missing.
     fn attach(
         &self,
         layout: &Layout,
@@ -86,7 +86,7 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     /// of the frozen weights that an update is counted from). An adapter file holds them too.
     ///
     /// # Errors
-    /// When the method does not fit the backbone.
+    /// If the method does not fit the backbone.
     fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
         self.inner().map_or(Ok(Vec::new()), |inner| inner.constants(layout))
     }
@@ -99,7 +99,7 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     /// What the method is in peft, for one run.
     ///
     /// # Errors
-    /// When peft has no such method, or not on these targets.
+    /// If peft has no such method, or not on these targets.
     fn to_peft(
         &self,
         layout: &Layout,
@@ -174,7 +174,7 @@ fn parse<M: Method + serde::de::DeserializeOwned + 'static>(
 /// The method of that name with these options.
 ///
 /// # Errors
-/// When there is no such method (the nearest name is given), or an option is unknown or wrong.
+/// If there is no such method (the nearest name is given), or an option is unknown or wrong.
 pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, Error> {
     let Some(info) = REGISTRY.iter().find(|info| info.name == name) else {
         return Err(Error::UnknownMethod {
@@ -190,7 +190,7 @@ pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, 
 /// run for each of `seeds`, and attaches them.
 ///
 /// # Errors
-/// When the method does not fit the backbone, or memory is missing.
+/// If the method does not fit the backbone, or memory is missing.
 pub fn prepare(
     method: &dyn Method,
     modules_to_save: &[String],

@@ -10,7 +10,7 @@ use crate::{Attachment, Error, Layout};
 /// The tensors of a method and those named by `modules_to_save`, which are in [`Group::ModulesToSave`].
 ///
 /// # Errors
-/// When the method does not fit the backbone, updates a tensor that is trained whole, or a name is not one of the
+/// If the method does not fit the backbone, updates a tensor that is trained whole, or a name is not one of the
 /// backbone's.
 pub fn trainables_with(
     method: &dyn Method,
@@ -45,7 +45,7 @@ pub fn trainables_with(
 /// Puts the tensors that are trained whole in the place of the frozen ones.
 ///
 /// # Errors
-/// When one was not allocated.
+/// If one was not allocated.
 pub fn attach_whole(
     modules_to_save: &[String],
     trainables: &Trainables,
@@ -60,7 +60,7 @@ pub fn attach_whole(
 /// Refuses to leave out the modules that were trained whole, in a file that cannot hold them.
 ///
 /// # Errors
-/// When there are any.
+/// If there are any.
 pub fn check_whole(method: &dyn Method, modules_to_save: &[String]) -> Result<(), Error> {
     if modules_to_save.is_empty() {
         return Ok(());

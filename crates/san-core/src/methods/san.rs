@@ -23,7 +23,7 @@ use crate::spec::wiring::{Anterior, ChannelMap, Wiring};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "san",
     summary: "a scale after every projection, propagated into the next one's weights; the norms",

@@ -82,7 +82,7 @@ pub(super) type Targeted<'a> = (&'a SiteSpec, Vec<Target>);
 /// The targets of `roles`, site by site, in the model's order.
 ///
 /// # Errors
-/// When there are none, or one is a depthwise convolution, in which no two channels meet.
+/// If there are none, or one is a depthwise convolution, in which no two channels meet.
 pub(super) fn find<'a>(method: &str, roles: &[Role], layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
     let unfit =
         |reason: String| Error::Unfit { method: method.into(), backbone: layout.backbone.clone(), reason };

@@ -34,7 +34,7 @@ pub(super) fn specs(tensors: impl Iterator<Item = (String, i64)>) -> Vec<Trainab
 /// Trained tensors of these names in place of the frozen ones.
 ///
 /// # Errors
-/// When one was not allocated.
+/// If one was not allocated.
 pub(super) fn replacing(
     tensors: impl Iterator<Item = (String, i64)>,
     trainables: &Trainables,

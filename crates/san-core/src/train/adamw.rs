@@ -42,7 +42,7 @@ impl AdamW {
     /// A fresh state.
     ///
     /// # Errors
-    /// When memory is missing.
+    /// If memory cannot be allocated.
     pub fn new(trainables: &Trainables, settings: AdamWSettings) -> Result<Self, Error> {
         let first = trainables.values().f_zeros_like()?;
         Ok(Self { settings, second: first.f_zeros_like()?, first, steps: 0, factors: None })
@@ -62,7 +62,7 @@ impl AdamW {
     /// Goes on behind `steps` steps with these moments.
     ///
     /// # Errors
-    /// When they have another shape.
+    /// If they have another shape.
     pub fn restore(&mut self, first: &Tensor, second: &Tensor, steps: u64) -> Result<(), Error> {
         no_grad(|| {
             self.first.f_copy_(first)?;
@@ -75,7 +75,7 @@ impl AdamW {
     /// One step with gradient `[K, P]` and learning rate `rate`.
     ///
     /// # Errors
-    /// When the gradient has another shape.
+    /// If the gradient has another shape.
     pub fn step(&mut self, trainables: &Trainables, gradient: &Tensor, rate: f64) -> Result<(), Error> {
         let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
         self.steps += 1;

@@ -33,7 +33,7 @@ impl Trainables {
     /// Allocates and initialises the tensors of one run for each of `seeds`.
     ///
     /// # Errors
-    /// When a frozen tensor to start from is missing, or memory is.
+    /// If a frozen tensor to start from is missing, or memory is.
     pub fn allocate(
         specs: Vec<TrainableSpec>,
         seeds: &[u64],
@@ -73,7 +73,7 @@ impl Trainables {
     /// The same in another number type (f64 for checks of gradients).
     ///
     /// # Errors
-    /// When memory is missing.
+    /// If memory cannot be allocated.
     pub fn to_kind(&self, kind: Kind) -> Result<Self, Error> {
         let mut other = Self::over(self.specs.clone(), self.values.f_to_kind(kind)?, self.pass.clone())?;
         for (name, constant) in &self.constants {
@@ -85,7 +85,7 @@ impl Trainables {
     /// A tensor that stays as it was drawn, without stack dimension.
     ///
     /// # Errors
-    /// When no method asked for it.
+    /// If no method asked for it.
     pub fn constant(&self, name: &str) -> Result<Tensor, Error> {
         let missing = || Error::MissingTensor { name: name.into(), place: "the method's constants".into() };
         self.constants.get(name).map(Tensor::shallow_clone).ok_or_else(missing)
@@ -116,7 +116,7 @@ impl Trainables {
     /// The tensor `[K, ...]` of that name; gradients reach it.
     ///
     /// # Errors
-    /// When no method asked for it.
+    /// If no method asked for it.
     pub fn get(&self, name: &str) -> Result<Tensor, Error> {
         let index = self.specs.iter().position(|spec| spec.name == name);
         index
@@ -161,7 +161,7 @@ impl Trainables {
     /// Gradient `[K, P]` of a scalar; zero where the scalar does not depend on a tensor.
     ///
     /// # Errors
-    /// When libtorch cannot differentiate.
+    /// If libtorch cannot differentiate.
     pub fn gradient(&self, loss: &Tensor) -> Result<Tensor, Error> {
         let mut sum = GradientSum::new(self);
         sum.add(loss, None)?;
@@ -186,7 +186,7 @@ impl<'a> GradientSum<'a> {
     /// Adds the gradient of a scalar; returns that with respect to `input`, which must be a leaf.
     ///
     /// # Errors
-    /// When libtorch cannot differentiate.
+    /// If libtorch cannot differentiate.
     pub fn add(&mut self, scalar: &Tensor, input: Option<&Tensor>) -> Result<Option<Tensor>, Error> {
         let leaves = &self.trainables.leaves;
         let inputs: Vec<&Tensor> = leaves.iter().chain(input).collect();
@@ -206,7 +206,7 @@ impl<'a> GradientSum<'a> {
     /// The sum, `[K, P]`.
     ///
     /// # Errors
-    /// When memory is missing.
+    /// If memory cannot be allocated.
     pub fn finish(self) -> Result<Tensor, Error> {
         let stack = self.trainables.stack();
         let flat = self
