@@ -29,7 +29,7 @@ pub(super) struct Houlsby {
 }
 
 impl Default for Houlsby {
-    /// 8 hidden channels, usual on VTAB-1k.
+    /// 8 hidden channels, common on VTAB-1k.
     fn default() -> Self {
         Self { bottleneck: 8 }
     }

@@ -1,4 +1,4 @@
-//! Linear probe: the head alone, on frozen features.
+//! Linear probe: only the head is trained, on frozen features.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
     from_peft: None,
 };
 
-/// Linear probe: the head alone.
+/// Linear probe: only the head is trained.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Linear {}
