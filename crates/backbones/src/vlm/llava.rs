@@ -90,7 +90,7 @@ impl Architecture {
     /// `model.vision_tower.vision_tower`) are supported; for sharded models, pass all tensors together.
     ///
     /// # Errors
-    /// If a tensor is missing, unknown or misshapen; `place` is used in messages.
+    /// If a tensor is missing, unknown or of the wrong shape; `place` is used in messages.
     pub fn split(
         &self,
         tensors: impl IntoIterator<Item = (String, Tensor)>,

@@ -15,7 +15,7 @@ use crate::weights::{Collected, LanguageCheckpoint, Pass, Target, check_config};
 /// Reads and dequantises a file tensor by tensor.
 ///
 /// # Errors
-/// If the file cannot be read, is truncated, is not a LLaMA, or a tensor is missing, unexpected or misshapen.
+/// If the file cannot be read, is truncated, is not a LLaMA, or a tensor is missing, unexpected or of the wrong shape.
 pub(crate) fn read(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     let mut pass = Pass::open(path)?;
     let length = pass.length();

@@ -96,7 +96,7 @@ impl Collected {
 ///
 /// # Errors
 /// If a file is missing, truncated or malformed, the configuration is not supported, or a tensor is missing,
-/// unknown or misshapen.
+/// unknown or of the wrong shape.
 pub fn language(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     if path.is_dir() { folder(path, target) } else { gguf::read(path, target) }
 }

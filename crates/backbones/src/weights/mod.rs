@@ -35,7 +35,7 @@ pub struct Checkpoint {
 /// Reads a published checkpoint of `architecture`; its head is dropped, as every task trains its own.
 ///
 /// # Errors
-/// If the file cannot be read, is not a safetensors file, or a tensor is missing, unexpected or misshapen.
+/// If the file cannot be read, is not a safetensors file, or a tensor is missing, unexpected or of the wrong shape.
 pub fn read(path: &Path, architecture: &dyn Architecture, layout: &Layout) -> Result<Checkpoint, Error> {
     from_file(TensorFile::read(path)?, path, architecture, layout)
 }

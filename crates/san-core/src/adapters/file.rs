@@ -59,7 +59,7 @@ fn header_of(file: &TensorFile, path: &Path) -> Result<AdapterHeader, Error> {
 /// directions.
 ///
 /// # Errors
-/// If the file's checksum differs from `base_checksum`, or a tensor is missing, unexpected or misshapen.
+/// If the file's checksum differs from `base_checksum`, or a tensor is missing, unexpected or of the wrong shape.
 pub fn read_into(path: &Path, base_checksum: &str, trainables: &Trainables) -> Result<AdapterHeader, Error> {
     let mut file = TensorFile::read(path)?;
     let header = header_of(&file, path)?;

@@ -41,9 +41,9 @@ pub enum Mode {
     /// Scales features and the next site's weights.
     #[default]
     Both,
-    /// Neuronal only: scales features.
+    /// Neuron only: scales features.
     Nt,
-    /// Synaptic only: scales the next site's weights.
+    /// Synapse only: scales the next site's weights.
     Sp,
 }
 

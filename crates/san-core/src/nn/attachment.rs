@@ -21,7 +21,7 @@ pub struct Attachment {
     pub replaced: BTreeMap<String, Tensor>,
     /// Adapters, by site.
     pub sites: BTreeMap<String, Rc<dyn Adapter>>,
-    /// Scale and shift behind norms, by norm.
+    /// Scale and shift after norms, by norm.
     pub norms: BTreeMap<String, Rc<NormAffine>>,
     /// Bottlenecks, by residual branch.
     pub branches: BTreeMap<String, Rc<dyn Bottleneck>>,

@@ -1,4 +1,4 @@
-//! Named frozen tensors, checked against their model: a missing, unexpected or misshapen tensor is an error
+//! Named frozen tensors, checked against their model: a missing, unexpected or of the wrong shape tensor is an error
 //! that names it.
 
 pub mod draw;
