@@ -33,8 +33,8 @@ const USUAL: [(&str, i64); 5] = [
 /// Reads the folder.
 ///
 /// # Errors
-/// If a file is missing or malformed, the configuration is not supported, or a tensor is missing, unknown or
-/// misshapen.
+/// If a file is missing or malformed, the configuration is not supported, or a tensor is missing, unknown or of
+/// the wrong shape.
 pub fn llava(path: &Path, target: Target) -> Result<LlavaCheckpoint, Error> {
     let file = path.join("config.json");
     let architecture = architecture(config::document(&file)?)

@@ -1,5 +1,5 @@
-//! Named frozen tensors, checked against their model: a missing, unexpected or of the wrong shape tensor is an error
-//! that names it.
+//! Named frozen tensors, checked against their model: a tensor that is missing, unexpected or of the wrong
+//! shape gives an error that names it.
 
 pub mod draw;
 
