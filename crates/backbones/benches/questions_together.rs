@@ -1,6 +1,6 @@
-//! A training step over twelve questions about one picture: each read by itself, or all in one pass over the picture; frozen
-//! matrices in f32 or in bf16. SmolLM2-135M's shape with a fifth of its blocks, LoRA of rank 32, one thread; a picture and
-//! what stands before it are 99 tokens, a question with its answer 25.
+//! A training step on twelve questions about one image: each in its own sequence, or all in one sequence after
+//! the image; frozen matrices in f32 or bf16. SmolLM2-135M's shape with a fifth of its blocks, LoRA of rank 32,
+//! one thread; the image and the text before it are 99 tokens, a question with its answer 25.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use backbones::language::llama;
@@ -16,7 +16,8 @@ const QUESTION: i64 = 25;
 /// The last tokens of a question, which are trained on.
 const ANSWER: i64 = 2;
 
-/// Tokens `[examples, length]`, which text each belongs to, and the places behind which an answer's tokens stand.
+/// Tokens `[examples, length]`, the text that each belongs to, and the positions whose next token is part of an
+/// answer.
 struct Batch {
     tokens: Tensor,
     texts: Option<Tensor>,

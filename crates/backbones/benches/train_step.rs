@@ -1,5 +1,5 @@
-//! One training step of each method: forward, backward and AdamW on the bundled ViT, batch 32, and on
-//! a ViT-Ti at 224 px, batch 8.
+//! One training step of each method: forward, backward and AdamW on the bundled ViT, batch size 32, and on a
+//! ViT-Ti at 224 px, batch size 8.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use std::hint::black_box;

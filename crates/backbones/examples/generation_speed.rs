@@ -1,4 +1,4 @@
-//! Greedy generation timed: `generation_speed FOLDER BATCH PROMPT NEW THREADS [bf16]` prints tokens per second.
+//! Greedy generation speed: `generation_speed FOLDER BATCH PROMPT NEW THREADS [bf16]` prints tokens per second.
 //! tools/generation_speed.py calls it and does the same with transformers.
 #![allow(clippy::unwrap_used)]
 
@@ -11,7 +11,7 @@ use san_core::Attachment;
 use san_core::nn::attachment::Scope;
 use tch::{Device, Kind};
 
-/// Timed passes, of which the best counts; one more before them warms up.
+/// Timed passes, of which the fastest counts; one more before them warms up.
 const PASSES: usize = 3;
 
 fn main() {
@@ -22,7 +22,7 @@ fn main() {
     let kind = if arguments.get(5).is_some_and(|kind| kind == "bf16") { Kind::BFloat16 } else { Kind::Float };
     let read = language(arguments[0].as_ref(), Target { kind, device: Device::Cpu }).unwrap();
     let model = read.config.build(&Scope::new(&read.weights, &Attachment::default())).unwrap();
-    // The same prompts as in the script; no token ends a text, so that all have one length.
+    // The same prompts as in the script; there is no end token, so all have the same length.
     let prompt = |row: i64| (0..length).map(|place| 100 + (7 * place + 13 * row) % 400).collect();
     let prompts: Vec<Vec<i64>> = (0..batch).map(prompt).collect();
     let limits = Limits { ends: Vec::new(), new_tokens };

@@ -1,8 +1,8 @@
-//! PIQA by log-likelihood: which of its two solutions a language model finds likelier behind the goal, as
-//! lm-evaluation-harness asks ("Question: <goal>\nAnswer: <solution>").
+//! PIQA by log-likelihood: which of the two solutions a language model finds more likely after the goal,
+//! prompted as in lm-evaluation-harness ("Question: <goal>\nAnswer: <solution>").
 //!
-//! `piqa_likelihood <weights> <piqa/test.json> <rows>` prints the share of right choices by the sum of log-probabilities,
-//! and by that sum a byte. It takes an instruct format apart, so it also says how many rows it could not read.
+//! `piqa_likelihood <weights> <piqa/test.json> <rows>` prints the accuracy by summed log-probability, and by
+//! that sum per byte. It parses an instruction format, so it also prints how many rows were parsed.
 
 use std::error::Error;
 use std::path::Path;
@@ -53,7 +53,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Goal and solutions of a row of LLM-Adapters' format.
+/// Goal and solutions of a row in LLM-Adapters' format.
 fn parts(row: &Value) -> Option<(&str, [&str; 2])> {
     let text = row["instruction"].as_str()?;
     let text = text.strip_prefix("Please choose the correct solution to the question:")?;

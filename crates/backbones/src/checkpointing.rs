@@ -1,10 +1,10 @@
-//! Gradient checkpointing (arXiv 1604.06174): the activations inside a block are not kept for the way
-//! back but computed again, so that memory is one block's and the input of each.
+//! Gradient checkpointing (arXiv 1604.06174): activations inside a block are not stored for the backward pass
+//! but recomputed, so memory holds one block's activations plus every block's input.
 //!
-//! libtorch's own is Python's. Here a stage's input is a detached leaf; on the way back the stage is run
-//! once more and differentiated alone: with g the gradient behind it, that of sum(stage(x) * g) is the
-//! product of g with the stage's Jacobian. What a method attached is a function of its trained tensors
-//! within each stage, so their parts add up.
+//! libtorch's own implementation is in Python. Here each stage's input is a detached leaf; in the backward pass
+//! the stage is run again and differentiated separately: with g the gradient at its output, the gradient of
+//! sum(stage(x) * g) is the product of g with the stage's Jacobian. What a method attaches is recomputed from
+//! its trained tensors within each stage, so the contributions add up.
 
 use san_core::train::trainables::GradientSum;
 use san_core::{Error, Trainables};
@@ -12,12 +12,12 @@ use tch::{Tensor, no_grad};
 
 use crate::language::LanguageModel;
 
-/// The loss of a pass over `embedded` and its gradient `[K, P]`, as [`Trainables::gradient`] gives it.
+/// The loss of a forward pass over `embedded` and its gradient `[K, P]`, as in [`Trainables::gradient`].
 ///
-/// `valid` is as in [`LanguageModel::hidden`]; `loss` makes a scalar of what it gives.
+/// `valid` is as in [`LanguageModel::hidden`]; `loss` maps the hidden states to a scalar.
 ///
 /// # Errors
-/// When libtorch cannot differentiate, and those of `loss`.
+/// If libtorch cannot differentiate; errors of `loss`.
 pub fn gradient(
     model: &dyn LanguageModel,
     trainables: &Trainables,
@@ -46,12 +46,12 @@ pub fn gradient(
     Ok((value.f_detach()?, sum.finish()?))
 }
 
-/// A stage's input, from which gradients are counted.
+/// A stage's input as an autograd leaf.
 fn leaf(input: Option<Tensor>) -> Result<Tensor, Error> {
     Ok(input.unwrap_or_default().f_detach()?.f_set_requires_grad(true)?)
 }
 
-/// The scalar whose gradient is the product of `gradient` with the Jacobian of `output`.
+/// The scalar whose gradient is the vector-Jacobian product of `gradient` with `output`.
 fn pulled(output: &Tensor, gradient: &Tensor) -> Result<Tensor, Error> {
     Ok(output.f_mul(gradient)?.f_sum(None)?)
 }

@@ -1,9 +1,9 @@
-//! Backbones over sites: one model, one file, each with its published configuration and key names.
+//! Backbones in terms of sites: one file per model, with its published configurations and key names.
 //!
-//! A model describes itself as a [`san_core::Layout`] and is built from a
-//! [`san_core::nn::attachment::Scope`]; it knows no method. [`vision`] has the image models, [`language`] the language
-//! models and how they generate, [`vlm`] what joins the two. [`registry`] has the configurations by name, [`weights`] reads
-//! checkpoints strictly, [`tokenizer`] and [`gguf`] read the files of language models.
+//! A model describes itself as a [`san_core::Layout`] and is built from a [`san_core::nn::attachment::Scope`];
+//! it does not depend on any method. [`vision`] has the image models, [`language`] the language models and text
+//! generation, [`vlm`] the models that combine both. [`registry`] lists configurations by name, [`weights`]
+//! reads checkpoints strictly, [`tokenizer`] and [`gguf`] read the files of language models.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -20,46 +20,46 @@ use san_core::nn::attachment::Scope;
 use san_core::{Error, Layout, Weights};
 use tch::Tensor;
 
-/// A configured architecture, before any weight is there.
+/// A configured architecture, before loading weights.
 pub trait Architecture: std::fmt::Debug + Send + Sync {
-    /// Tensors, sites and norms; `name` is for messages.
+    /// Tensors, sites and norms; `name` is used in messages.
     fn layout(&self, name: &str) -> Layout;
 
-    /// Height and width in pixels of the images it reads.
+    /// Height and width of its input images, pixels.
     fn image_size(&self) -> i64;
 
-    /// Tokens that [`Backbone::tokens`] makes of one image.
+    /// Number of tokens that [`Backbone::tokens`] returns per image.
     fn token_count(&self) -> i64;
 
-    /// The same model for images of another size.
+    /// The same model for another image size.
     ///
     /// # Errors
-    /// When the model cannot read images of that size.
+    /// If the model does not support that size.
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error>;
 
-    /// A published checkpoint made to fit this configuration, where the model allows it (a position
-    /// embedding resampled to another image size).
+    /// Adapts a published checkpoint to this configuration if the model supports it (for example resampling the
+    /// position embedding to another image size).
     ///
     /// # Errors
-    /// When it cannot be made to fit.
+    /// If the checkpoint cannot be adapted.
     fn fit(&self, weights: Weights) -> Result<Weights, Error>;
 
-    /// The model.
+    /// Builds the model.
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error>;
 
-    /// The configuration in the terms of its publisher, for files that others read.
+    /// The configuration in the publisher's format, for exported files.
     fn published_config(&self) -> serde_json::Value;
 }
 
-/// A model from images to one feature vector each, or to a token for each patch.
+/// A model that maps images to one feature vector each, or to one token per patch.
 pub trait Backbone: std::fmt::Debug {
     /// Features `[K * batch, features]` of normalised images `[K * batch, 3, size, size]`.
     fn features(&self, images: &Tensor) -> Tensor;
 
-    /// Tokens `[K * batch, tokens, features]` of normalised images `[K * batch, 3, size, size]`, row by row over the
-    /// image, without class token: what a language model may read.
+    /// Tokens `[K * batch, tokens, features]` of normalised images `[K * batch, 3, size, size]`, in raster
+    /// order, without class token: the input of a language model.
     fn tokens(&self, images: &Tensor) -> Tensor;
 }

@@ -1,4 +1,4 @@
-//! Configurations by name: the published ones under timm's names, and the bundled micro models.
+//! Configurations by name: published ones under timm's names, and the bundled micro models.
 
 use san_core::Error;
 use san_core::error::did_you_mean;
@@ -14,31 +14,32 @@ use crate::vlm::llava;
 /// Where a configuration's weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// Trained by this project on drawn images; the file is part of the program.
+    /// Trained by this project on generated images; compiled into the program.
     Bundled(&'static [u8]),
     /// A file `<name>/model.safetensors` under `SAN_WEIGHTS`.
     File,
 }
 
-/// Made by `san pretrain vit_micro`.
+/// Created by `san pretrain vit_micro`.
 const VIT_MICRO: &[u8] = include_bytes!("../../../assets/vit_micro.safetensors");
 
-/// Made by `san pretrain swin_micro --steps 16000`.
+/// Created by `san pretrain swin_micro --steps 16000`.
 const SWIN_MICRO: &[u8] = include_bytes!("../../../assets/swin_micro.safetensors");
-/// Made by `san pretrain convnext_micro`.
+/// Created by `san pretrain convnext_micro`.
 const CONVNEXT_MICRO: &[u8] = include_bytes!("../../../assets/convnext_micro.safetensors");
 
-/// Made by `san pretrain llama_micro --steps 18000 --batch-size 24 --learning-rate 3e-3`; its vocabulary by tools/micro_tokenizer.py.
+/// Created by `san pretrain llama_micro --steps 18000 --batch-size 24 --learning-rate 3e-3`; its vocabulary by
+/// tools/micro_tokenizer.py.
 const LLAMA_MICRO: BundledLanguage = BundledLanguage {
     weights: include_bytes!("../../../assets/llama_micro.safetensors"),
     vocabulary: include_bytes!("../../../assets/llama_micro.tokenizer.json"),
 };
 
-/// Made by `san pretrain llava_micro --steps 3000 --batch-size 128 --learning-rate 4e-3` on a GPU, and from that file by
-/// `--from <file> --steps 800 --batch-size 128 --learning-rate 2e-3` on a processor.
+/// Created by `san pretrain llava_micro --steps 3000 --batch-size 128 --learning-rate 4e-3` on a GPU, then,
+/// starting from that file, by `--from <file> --steps 800 --batch-size 128 --learning-rate 2e-3` on a CPU.
 const LLAVA_MICRO: &[u8] = include_bytes!("../../../assets/llava_micro.safetensors");
 
-/// The files of a language model that is part of the program.
+/// The files of a bundled language model.
 #[derive(Debug, Clone, Copy)]
 pub struct BundledLanguage {
     /// Weights, safetensors.
@@ -47,33 +48,33 @@ pub struct BundledLanguage {
     pub vocabulary: &'static [u8],
 }
 
-/// The bundled language model of that name, and its files.
+/// The bundled language model of that name and its files.
 pub fn bundled_language(name: &str) -> Option<(llama::Config, BundledLanguage)> {
     (name == "llama_micro").then(|| (llama_micro(), LLAMA_MICRO))
 }
 
-/// The files of a LLaVA that is part of the program.
+/// The files of a bundled LLaVA.
 #[derive(Debug, Clone, Copy)]
 pub struct BundledLlava {
-    /// The bundled backbone that is its tower.
+    /// The bundled backbone used as its tower.
     pub tower: &'static str,
-    /// The bundled language model that it started from, whose vocabulary it has.
+    /// The bundled language model that it was initialised from and whose vocabulary it uses.
     pub language: &'static str,
-    /// Weights of projector and language model, safetensors.
+    /// Weights of the projector and the language model, safetensors.
     pub weights: &'static [u8],
 }
 
-/// The bundled LLaVA of that name, and its files.
+/// The bundled LLaVA of that name and its files.
 pub fn bundled_llava(name: &str) -> Option<(llava::Architecture, BundledLlava)> {
     let language = llama_micro();
-    // The first number that is no token.
+    // The first id outside the vocabulary.
     let image_token = language.vocab_size;
     let architecture = llava::Architecture { tower: Box::new(vit_micro()), language, image_token };
     let files = BundledLlava { tower: "vit_micro", language: "llama_micro", weights: LLAVA_MICRO };
     (name == "llava_micro").then_some((architecture, files))
 }
 
-/// The bundled LLaMA: grouped heads, the output embedding tied.
+/// The bundled LLaMA: grouped-query attention, tied output embedding.
 fn llama_micro() -> llama::Config {
     llama::Config {
         num_key_value_heads: Some(2),
@@ -86,7 +87,7 @@ fn llama_micro() -> llama::Config {
 /// A named model.
 #[derive(Debug)]
 pub struct Entry {
-    /// Name in experiment files, and of its folder under `SAN_WEIGHTS`.
+    /// Name in experiment files and of its folder under `SAN_WEIGHTS`.
     pub name: &'static str,
     /// Where its weights come from.
     pub origin: Origin,
@@ -116,19 +117,19 @@ pub fn entries() -> Vec<Entry> {
 
 type Named = (&'static str, Box<dyn Architecture>);
 
-/// The bundled ViT: 32 px in 16 patches, small enough to train two hundred times in ten minutes.
+/// The bundled ViT: 32 px in 16 patches, small enough for two hundred training runs in ten minutes.
 fn vit_micro() -> vit::Config {
     vit::Config::new(32, 8, 64, 6, 4)
 }
 
-/// The bundled Swin: 8 x 8 tokens in four windows, then 4 x 4 in one.
+/// The bundled Swin: 8 x 8 tokens in four windows, then 4 x 4 tokens in one.
 fn swin_micro() -> swin::Config {
     swin::Config::new(32, 48, &[2, 4], &[3, 6], 4)
 }
 
-/// The bundled ConvNeXt: 8 x 8 pixels behind the stem, 1 at the end.
+/// The bundled ConvNeXt: 8 x 8 pixels after the stem, 1 at the end.
 fn convnext_micro() -> convnext::Config {
-    // A LayerScale that starts near zero wants longer training than a bundled model gets.
+    // A LayerScale initialised near zero needs longer training than a bundled model gets.
     let config = convnext::Config::new(32, [2, 2, 3, 1], [32, 64, 96, 160]);
     convnext::Config { ls_init_value: Some(0.1), ..config }
 }
@@ -192,7 +193,7 @@ fn convnexts() -> Vec<Named> {
     ]
 }
 
-/// LLaVA-1.5's tower, under the name and the tensor names of its publisher (OpenAI, at Hugging Face).
+/// LLaVA-1.5's tower under its publisher's model and tensor names (OpenAI, on Hugging Face).
 fn clips() -> Vec<Named> {
     vec![("clip-vit-large-patch14-336", Box::new(clip::Config::new(336, 14, 1024, 24, 16)))]
 }
@@ -200,7 +201,7 @@ fn clips() -> Vec<Named> {
 /// The model of that name.
 ///
 /// # Errors
-/// When there is none; the nearest name is given.
+/// If there is none; the error suggests the nearest name.
 pub fn find(name: &str) -> Result<Entry, Error> {
     let entries = entries();
     let hint = did_you_mean(name, entries.iter().map(|entry| entry.name));

@@ -1,4 +1,4 @@
-//! Published language models read from their files: safetensors in one or several pieces, and GGUF.
+//! Published language models read from files: safetensors, single or sharded, and GGUF.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -27,7 +27,7 @@ fn model(checkpoint: &LanguageCheckpoint) -> Box<dyn LanguageModel> {
     checkpoint.config.build(&Scope::new(&checkpoint.weights, &Attachment::default())).unwrap()
 }
 
-/// The small model of the fixtures, written as a publisher would.
+/// The fixtures' small model, written as a publisher would.
 struct Published {
     folder: tempfile::TempDir,
     config: Value,
@@ -56,7 +56,7 @@ impl Published {
         fs::write(self.path("config.json"), self.config.to_string()).unwrap();
     }
 
-    /// Every other tensor in the one or the other of two files.
+    /// Splits the tensors alternately between two shards.
     fn write_shards(&self) {
         self.write_config();
         let mut map = BTreeMap::new();
@@ -175,7 +175,7 @@ fn a_configuration_that_is_not_built_is_refused_by_its_field() {
         published.write_config();
         published.refused(&["config.json is no configuration", reason]);
     }
-    // What transformers writes since version 5 is read as what it wrote before.
+    // The format of transformers 5 is equivalent to the older one.
     published.config = right;
     published.config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 500.0});
     published.write_config();
@@ -216,7 +216,7 @@ fn quantised_blocks_are_what_the_reference_makes_of_them() {
     assert_eq!(dequantise(TensorType::BF16, &[0xc0, 0x3f]), [1.5]);
 }
 
-/// A folder or file under `SAN_WEIGHTS`, if it is there.
+/// A folder or file under `SAN_WEIGHTS`, if it exists.
 fn real(name: &str) -> Option<PathBuf> {
     let found = std::env::var_os("SAN_WEIGHTS").map(|root| Path::new(&root).join(name));
     let found = found.filter(|path| path.exists());
@@ -253,7 +253,7 @@ fn smollm2_from_its_gguf_file_names_the_capital_of_france_as_transformers_does()
     assert_eq!(answer(&read, &prompt, 10), [7042, 30, 198, 198, 504, 2988, 314, 42, 216, 34]);
 }
 
-/// What is said of the model with a number of its configuration changed.
+/// The error message for the model with one configuration field changed.
 fn told_with(field: &str, value: Value) -> String {
     let mut published = Published::new();
     published.config[field] = value;

@@ -38,7 +38,7 @@ impl Fixture {
         self.0.tensors.iter().filter_map(strip).collect()
     }
 
-    /// The published configuration, with LLaVA's choice of a layer.
+    /// The published configuration with LLaVA's choice of layer.
     fn config(&self, layer: i64) -> clip::Config {
         let config: clip::Config = serde_json::from_str(&self.0.metadata["config"]).unwrap();
         clip::Config { vision_feature_layer: layer, ..config }

@@ -1,5 +1,5 @@
-//! What holds for every method of the registry, whatever the backbone: the start, a stack of runs, the
-//! gradient, merging, files.
+//! Properties of every registered method on every backbone: initial output, stacked runs, gradients, merging,
+//! files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -15,10 +15,10 @@ use san_core::{Error, Weights};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor, no_grad};
 
-/// A ViT, a Swin, a ConvNeXt and a LLaMA with grouped heads.
+/// A ViT, a Swin, a ConvNeXt and a LLaMA with grouped-query attention.
 const FAMILIES: [&str; 4] = ["san_base", "swin_shifted", "convnext_small_stem", "llama_grouped"];
 
-/// Every method of the registry at least once, and every option that changes what it computes.
+/// Every registered method at least once, and every option that changes what it computes.
 fn cases() -> Vec<(&'static str, Value)> {
     let all = json!(["qkv", "q", "k", "v", "proj", "gate", "up", "down", "downsample"]);
     let cases = vec![
@@ -55,7 +55,7 @@ fn cases() -> Vec<(&'static str, Value)> {
     cases
 }
 
-/// Each case on each family that it fits; the others must be refused with a reason.
+/// Each case on each family that it fits; the others must be rejected with a reason.
 fn each_fitting(act: impl Fn(&str, &Fixture, &dyn Method)) {
     for family in FAMILIES {
         let fixture = Fixture::read(family);
@@ -64,10 +64,11 @@ fn each_fitting(act: impl Fn(&str, &Fixture, &dyn Method)) {
             match method.trainables(&fixture.config.layout(family)) {
                 Ok(_) => act(&format!("{name} {options} on {family}"), &fixture, &*method),
                 Err(Error::Unfit { reason, .. }) => {
-                    // Windows and convolutions have no one sequence; ConvNeXt has no queries and values.
+                    // Windows and convolutions have no single token sequence; ConvNeXt has no queries and
+                    // values.
                     let prompts = name == "vpt" && family != "san_base";
                     let attention = family == "convnext_small_stem" && reason.contains("roles q, v");
-                    // A language model has no head and LLaMA no bias; a classifier must have a head.
+                    // A language model has no head and LLaMA no bias; a classifier needs a head.
                     let part = match name {
                         "frozen" => family != "llama_grouped",
                         "linear" | "bitfit" => family == "llama_grouped",
@@ -85,7 +86,7 @@ fn start(fixture: &Fixture, method: &dyn Method, runs: usize) -> Tuned {
     tuned(&fixture.config, fixture, method, &(0..runs).map(|_| BTreeMap::new()).collect::<Vec<_>>())
 }
 
-/// The same, its trained tensors moved off their start.
+/// The same, with its trained tensors perturbed.
 fn moved(fixture: &Fixture, method: &dyn Method, runs: usize) -> Tuned {
     let ours = start(fixture, method, runs);
     tch::manual_seed(7);
@@ -99,7 +100,7 @@ fn a_method_starts_as_the_frozen_model_unless_its_paper_says_otherwise() {
     each_fitting(|case, fixture, method| {
         let logits = start(fixture, method, 1).model.forward(fixture.get("input"));
         let difference = f64::try_from((logits - fixture.get("logits")).abs().max()).unwrap();
-        // Random starts as published: scales and shifts of SSF, prompts of VPT.
+        // Random initialisation as published: scales and shifts of SSF, prompts of VPT.
         let exact = !["ssf", "vpt", "san_ssf"].contains(&method.name());
         assert_eq!(difference < 1e-4, exact, "{case}: {difference:.1e}");
     });
@@ -197,7 +198,7 @@ fn an_adapter_file_brings_the_same_scores_back_bit_for_bit() {
     });
 }
 
-/// The model in f64, for a check of its gradient.
+/// The model in f64, for a gradient check.
 fn in_f64(ours: &Tuned, fixture: &Fixture, method: &dyn Method) -> (san_core::Trainables, Model) {
     let double = |(name, tensor): (&str, &Tensor)| (name.to_owned(), tensor.to_kind(Kind::Double));
     let weights = Weights::new(ours.weights.iter().map(double).collect());
@@ -210,8 +211,8 @@ fn in_f64(ours: &Tuned, fixture: &Fixture, method: &dyn Method) -> (san_core::Tr
 #[test]
 fn every_gradient_is_that_of_finite_differences_in_f64() {
     each_fitting(|case, fixture, method| {
-        // What is left out of a gradient by definition cannot be its finite difference; these gradients
-        // are compared with torch's in tests/methods.rs.
+        // Gradients with detached parts differ from finite differences by definition; they are compared with
+        // torch's in tests/methods.rs.
         let options = method.options();
         if options["detach"] == true || options["detach_norm"] == true {
             return;

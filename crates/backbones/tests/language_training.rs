@@ -1,4 +1,4 @@
-//! What training a large language model needs: frozen weights in bf16, and checkpointing.
+//! Training large language models: bf16 frozen weights and gradient checkpointing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -37,7 +37,7 @@ fn fixture() -> (Fixture, llama::Config) {
     (fixture, config)
 }
 
-/// A stack of two runs moved off their start, over weights of another type.
+/// A stack of two perturbed runs, on weights of another dtype.
 fn moved(
     fixture: &Fixture,
     config: &llama::Config,
@@ -107,13 +107,14 @@ fn frozen_weights_in_bf16_give_scores_and_gradients_within_its_precision() {
         let apart = |a: &Tensor, b: &Tensor| f64::try_from((a - b).norm() / a.norm()).unwrap();
         let (scores, gradient) = (apart(&scores, &narrow_scores), apart(&gradient, &narrow_gradient));
         println!("{name}: scores {scores:.1e}, gradient {gradient:.1e}");
-        // bf16 keeps 8 bits; what full fine-tuning trains in the place of such weights is multiplied as they are.
+        // bf16 has an 8-bit significand; tensors that full fine-tuning trains are multiplied in the dtype of
+        // the weights they replace.
         let expected = 1e-5..3e-2;
         assert!(expected.contains(&scores) && expected.contains(&gradient), "{name}: {scores} {gradient}");
     }
 }
 
-/// A training step of SmolLM2-135M's shape with SAN and LoRA: `cargo nextest run ... --run-ignored only`.
+/// A training step at SmolLM2-135M's size with SAN and LoRA: `cargo nextest run ... --run-ignored only`.
 #[test]
 #[ignore = "a measurement of half a minute"]
 fn a_training_step_in_f32_and_bf16() {

@@ -1,4 +1,4 @@
-//! LLaMA against transformers: scores, gradients and generated tokens, for the same weights.
+//! LLaMA against transformers: logits, gradients and generated tokens for the same weights.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -50,7 +50,7 @@ impl Case {
         self.config.build(&Scope::new(&self.weights, &Attachment::default())).unwrap()
     }
 
-    /// The padded tokens without padding.
+    /// The padded tokens with padding removed.
     fn prompts(&self) -> Vec<Vec<i64>> {
         let (tokens, valid) = (self.integers("padded.tokens"), self.get("padded.valid"));
         let row = |row: i64| {
@@ -102,7 +102,8 @@ fn left_padding_changes_no_score() {
     }
 }
 
-/// Two texts of 5 and 4 tokens that begin with the same 3: apart, and behind one beginning, a padding token at the end.
+/// Two texts of 5 and 4 tokens that share their first 3: separately, and after one shared prefix, with a
+/// padding token at the end.
 #[test]
 fn texts_behind_a_shared_beginning_do_not_see_each_other() {
     for name in CASES {

@@ -1,4 +1,5 @@
-//! LLaVA against transformers (tools/llava_fixtures.py): scores, gradients and generated tokens; merged models as files.
+//! LLaVA against transformers (tools/llava_fixtures.py): logits, gradients and generated tokens; merged models
+//! as files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -63,7 +64,7 @@ impl Case {
         self.architecture.build(&self.parts.tower, &Scope::new(&self.parts.rest, attachment)).unwrap()
     }
 
-    /// Scores with padding at 0, where transformers' numbers mean nothing.
+    /// Logits, set to 0 at padding, where transformers' values are meaningless.
     fn scores(&self, model: &Llava) -> Tensor {
         let seen = model.see(self.get("images"));
         let scores = model.forward(&self.tokens(), Some(&seen), Some(&self.valid())).unwrap();
@@ -159,7 +160,7 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
     }
 }
 
-/// Moves every trained tensor off its start.
+/// Perturbs every trained tensor.
 fn move_off(trainables: &Trainables) {
     let values = trainables.values();
     let noise: Vec<f32> = (0..values.numel()).map(|n| (n as f32 * 0.7).sin() * 0.1).collect();
@@ -206,7 +207,7 @@ fn write(folder: &Path, architecture: &Architecture, parts: &Parts) {
     std::fs::write(folder.join("config.json"), architecture.published_config().to_string()).unwrap();
 }
 
-/// transformers itself, where there is one: `SAN_PYTHON` names a Python with tools/requirements.txt.
+/// Runs transformers itself if available: `SAN_PYTHON` is a Python with tools/requirements.txt.
 fn loads_in_transformers(case: &Case, scores: &Tensor, folder: &Path) {
     let Some(python) = std::env::var_os("SAN_PYTHON") else {
         println!("skipped: SAN_PYTHON is not set");
@@ -279,7 +280,7 @@ fn any_tower_and_any_language_model_can_be_put_together() {
         registry::find("convnext_micro").unwrap().architecture,
     ];
     for tower in towers {
-        // The image token lies outside the vocabulary.
+        // The image token is outside the vocabulary.
         let language = llama::Config::new(16, 24, 1, 2, 20);
         let architecture = Architecture { tower, language, image_token: -200 };
         let weights = Weights::random(&architecture.tower.layout("tower"), 1).unwrap();

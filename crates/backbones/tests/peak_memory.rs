@@ -1,10 +1,10 @@
-//! No method but full fine-tuning needs memory of a weight's size in a training step: W diag(p), W + B A
+//! No method other than full fine-tuning needs memory of a weight's size in a training step: W diag(p), W + B A
 //! and the like are never built.
 //!
-//! Measured as the growth of the process's peak over its size before the step (Linux: the peak is reset by
-//! /proc/self/clear_refs), on one block whose weights are large and whose activations are small. The C
-//! library keeps freed memory, in which a temporary would hide; so the test runs itself again with every
-//! large allocation sent to the operating system, and first shows that it would see a temporary.
+//! Measured as the growth of the process's peak over its size before the step (Linux: the peak is reset through
+//! /proc/self/clear_refs), on one block with large weights and small activations. The C library keeps freed
+//! memory, which could hide a temporary; so the test reruns itself with large allocations served by mmap, and
+//! first verifies that it would detect a temporary.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -31,7 +31,7 @@ fn status(key: &str) -> f64 {
     line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() * 1024.0 / 1e6
 }
 
-/// By how many MB a training step's peak is above the memory before it.
+/// Growth of a training step's peak memory over the memory before it, MB.
 fn growth(name: &str, architecture: &dyn Architecture, weights: &Weights) -> f64 {
     let layout = architecture.layout("wide");
     let method = methods::find(name, Map::new()).unwrap();
@@ -46,11 +46,11 @@ fn growth(name: &str, architecture: &dyn Architecture, weights: &Weights) -> f64
         let gradient = trainables.gradient(&loss).unwrap();
         optimiser.step(&trainables, &gradient, 1e-3).unwrap();
     };
-    step(); // buffers of libtorch that stay are there now
+    step(); // libtorch's persistent buffers are now allocated
     peak_of(step)
 }
 
-/// By how many MB the peak of some work is above the memory before it.
+/// Growth of a closure's peak memory over the memory before it, MB.
 fn peak_of(mut work: impl FnMut()) -> f64 {
     let before = status("VmRSS");
     std::fs::write("/proc/self/clear_refs", "5").unwrap();

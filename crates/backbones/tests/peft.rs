@@ -1,5 +1,5 @@
-//! LoRA, DoRA, IA3 and VeRA against Hugging Face's peft: its files read here give its scores and gradients,
-//! and what is written here is what it writes.
+//! LoRA, DoRA, IA3 and VeRA against Hugging Face's peft: its files imported here give the same logits and
+//! gradients, and exported files match what it writes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -20,7 +20,7 @@ fn folder(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/peft").join(case)
 }
 
-/// A model with the adapter that peft saved.
+/// A model with an adapter saved by peft.
 fn imported(base: &Fixture, case: &str) -> (Box<dyn san_core::methods::Method>, Tuned) {
     let layout = base.config.layout("test");
     let read = import(&folder(case), &layout).unwrap();
@@ -70,7 +70,7 @@ fn what_is_exported_is_what_peft_saves_tensor_by_tensor() {
             let usual = |value: &Value| if value.is_null() { json!(false) } else { value.clone() };
             assert_eq!(usual(&found[name]), usual(&expected[name]), "{case}: {name}");
         }
-        // rsLoRA is written with the alpha that plain LoRA needs for the same factor.
+        // rsLoRA is exported with the alpha that gives plain LoRA the same factor.
         let factor = found["lora_alpha"].as_f64().map(|alpha| alpha / found["r"].as_f64().unwrap());
         let theirs = expected["lora_alpha"].as_f64().map(|alpha| {
             let rank = expected["r"].as_f64().unwrap();
@@ -89,7 +89,7 @@ fn pissa_starts_with_pefts_factors() {
     assert_eq!(theirs.len(), 6);
     for (site, update) in &theirs {
         let get = |what: &str| ours.trainables.get(&format!("{site}.{what}")).unwrap().get(0);
-        // The factors' signs are free; their product is not. Its last digits depend on the processor.
+        // The factors' signs are arbitrary, their product is not. Its last digits depend on the CPU.
         assert_close(site, &(get("lora_b").matmul(&get("lora_a")) * 2.0), update, 1e-4);
     }
 }
@@ -110,7 +110,7 @@ fn parts_of_a_fused_projection_are_exported_as_the_whole_with_the_same_effect() 
         let written = tempfile::tempdir().unwrap();
         export(written.path(), &*method, &[], &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
         if name == "lora" && method.label().contains("down") {
-            // Two parts in qkv and one in fc2: two ranks, which only peft can say.
+            // Two parts in qkv and one in fc2: two ranks, which only peft can express.
             assert!(import(written.path(), &ours.layout).unwrap_err().to_string().contains("rank_pattern"));
             loads_in_peft(&base, &ours, written.path());
             continue;
@@ -158,7 +158,7 @@ fn an_adapter_of_a_language_model_has_pefts_names_and_comes_back() {
     }
 }
 
-/// peft itself, where there is one: `SAN_PYTHON` names a Python with tools/requirements.txt.
+/// Runs peft itself if available: `SAN_PYTHON` is a Python with tools/requirements.txt.
 fn loads_in_peft(base: &Fixture, ours: &Tuned, adapter: &Path) {
     let Some(python) = std::env::var_os("SAN_PYTHON") else {
         println!("skipped: SAN_PYTHON is not set");

@@ -1,7 +1,7 @@
-//! Token ids equal to those of other implementations on hard texts and on real rows, and broken vocabularies.
+//! Token ids compared with other implementations on difficult texts and real rows, and malformed vocabularies.
 //!
-//! `tools/tokenizer_fixtures.py` wrote the ids: transformers' for SentencePiece's BPE, `tokenizer.json` and SmolLM2's
-//! GGUF, and llama2.c's rules for `tok512.bin`.
+//! `tools/tokenizer_fixtures.py` wrote the ids: transformers' for SentencePiece's BPE, `tokenizer.json` and
+//! SmolLM2's GGUF, and llama2.c's algorithm for `tok512.bin`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -22,7 +22,7 @@ fn asset() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/llama_micro.tokenizer.json")
 }
 
-/// A file under a folder that a variable names, or none.
+/// A file under the folder given by an environment variable, if it exists.
 fn under(variable: &str, file: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable).map(|folder| Path::new(&folder).join(file));
     let path = path.filter(|path| path.exists());
@@ -36,7 +36,7 @@ fn ids() -> Value {
     serde_json::from_slice(&fs::read(fixture("ids.json")).unwrap()).unwrap()
 }
 
-/// The training texts of 125 rows of each test.
+/// The training texts of 125 rows of each test set.
 fn real_texts() -> Option<Vec<String>> {
     let root = under("SAN_DATA", "commonsense")?;
     let indent = " ".repeat(16);
@@ -62,7 +62,7 @@ fn digest(ids: &[u32]) -> String {
     Sha256::digest(bytes)[..4].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Compares a vocabulary with the ids of its name.
+/// Compares a vocabulary with the stored ids.
 fn compare(name: &str, tokenizer: &Tokenizer) {
     let ids = ids();
     let expected = &ids["vocabularies"][name];
@@ -130,7 +130,7 @@ fn a_text_and_its_answer_share_the_tokens_of_the_prompt() {
     assert_eq!(tokenizer.encode_bare(&prompt).unwrap(), tokenizer.encode(&prompt).unwrap()[1..]);
 }
 
-/// The message of a file with this content.
+/// The error message for a file with this content.
 fn message(name: &str, content: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
@@ -170,7 +170,8 @@ fn a_vocabulary_with_an_id_that_its_model_does_not_have_is_refused_with_both_num
 
 #[test]
 fn other_normalisations_and_algorithms_than_llamas_are_refused() {
-    // Field 2 (trainer) with field 3 = 1 (unigram) or 4 (characters); field 3 (normaliser) with field 4 = 1 (squeeze blanks).
+    // Field 2 (trainer) with field 3 = 1 (unigram) or 4 (characters); field 3 (normaliser) with field 4 = 1
+    // (collapse spaces).
     let model = fs::read(fixture("bpe.model")).unwrap();
     let with = |bytes: &[u8]| message("tokenizer.model", &[model.as_slice(), bytes].concat());
     assert!(with(&[0x12, 2, 0x18, 1]).contains("algorithm 1"));

@@ -1,4 +1,4 @@
-//! ViT against timm: outputs and the gradient of every parameter, for the same weights.
+//! ViT against timm: outputs and the gradient of every parameter for the same weights.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -28,7 +28,7 @@ fn equals_timm(name: &str) {
         if gradient.size() == expected.size() {
             assert_close(key, gradient, expected, TOLERANCE);
         } else {
-            // timm resamples inside the pass, we before it: pull ours back through the resampling.
+            // timm resamples within the forward pass, we before it: backpropagate ours through the resampling.
             assert_eq!(key, "pos_embed");
             let stored = fixture.get("weights.pos_embed").detach().set_requires_grad(true);
             let one = san_core::Weights::new([(key.clone(), stored.shallow_clone())].into());
@@ -65,7 +65,7 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
     for name in ["linear", "fft", "lora", "ssf", "san"] {
         let method = method(name, json!({}));
         let stacked = tuned(&fixture.config, &fixture, &*method, &[BTreeMap::new(), BTreeMap::new()]);
-        // Two different runs: the second one's trained tensors are moved.
+        // Two different runs: the second one's trained tensors are changed.
         let _ = tch::no_grad(|| stacked.trainables.values().get(1).f_mul_scalar_(1.1).unwrap());
         let rows = |run: i64| -> BTreeMap<_, _> {
             let one = |(spec, tensor): (&san_core::spec::trainable::TrainableSpec, &tch::Tensor)| {

@@ -1,50 +1,50 @@
-//! What can go wrong between a layout, its weights and a method.
+//! Errors of layouts, weights and methods.
 
 use std::path::PathBuf;
 
-/// An error of this crate; each variant names the culprit.
+/// An error of this crate; each variant names what caused it.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The model computes numbers that are not finite: its training diverged.
+    /// A computed value is not finite: training diverged.
     #[error("{what} is not finite")]
     NotFinite {
-        /// Which number.
+        /// Which value.
         what: &'static str,
     },
-    /// A tensor that the layout names is not there.
+    /// A tensor of the layout is missing.
     #[error("tensor `{name}` is missing in {place}")]
     MissingTensor {
         /// Name of the tensor.
         name: String,
-        /// File, or the thing that was searched.
+        /// The file or other place that was searched.
         place: String,
     },
-    /// A tensor that the layout does not know.
+    /// A tensor that the layout does not have.
     #[error("{place} holds tensor `{name}`, which the model does not have")]
     UnexpectedTensor {
         /// Name of the tensor.
         name: String,
-        /// File, or the thing that was searched.
+        /// The file or other place that was searched.
         place: String,
     },
-    /// A tensor of another shape than the layout's.
+    /// A tensor whose shape differs from the layout's.
     #[error("tensor `{name}` in {place} has shape {found:?}; the model needs {expected:?}")]
     WrongShape {
         /// Name of the tensor.
         name: String,
-        /// File, or the thing that was searched.
+        /// The file or other place that was searched.
         place: String,
-        /// Shape that was found.
+        /// Actual shape.
         found: Vec<i64>,
-        /// Shape that is needed.
+        /// Expected shape.
         expected: Vec<i64>,
     },
-    /// A tensor with a value that is not a number, or not a finite one.
+    /// A tensor with a NaN or infinite value.
     #[error("tensor `{name}` in {place} holds NaN or infinity")]
     NotFiniteTensor {
         /// Name of the tensor.
         name: String,
-        /// File, or the thing that was searched.
+        /// The file or other place that was searched.
         place: String,
     },
     /// A file could not be read or written.
@@ -54,47 +54,47 @@ pub enum Error {
         action: &'static str,
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A file is not what it should be.
+    /// A file is malformed.
     #[error("{path} is not a usable safetensors file: {reason}")]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// A GGUF file is cut short, or not what it should be.
+    /// A GGUF file is truncated or malformed.
     #[error("{path} is not a usable GGUF file: {reason}")]
     MalformedGguf {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// A published configuration cannot be built.
+    /// A published configuration is not supported.
     #[error("{path} is no configuration that can be built: {reason}")]
     Configuration {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// A part of the weights is not there.
+    /// A shard of the weights is missing.
     #[error("{shard} is missing, in which {index} has `{tensor}`")]
     MissingShard {
-        /// The file that is missing.
+        /// The missing file.
         shard: PathBuf,
-        /// The list of files.
+        /// The index file.
         index: PathBuf,
-        /// A tensor in it.
+        /// A tensor in the shard.
         tensor: String,
     },
-    /// Images and the places for them in a text do not match.
+    /// The numbers of image tokens in the texts and of image features differ.
     #[error("the texts have places for {places} image features and their images have {features}")]
     ImagePlaces {
-        /// Places in the texts.
+        /// Image tokens in the texts.
         places: i64,
         /// Features of the images.
         features: i64,
@@ -109,54 +109,54 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A method has no form in another program's format.
+    /// A method cannot be exported to another format.
     #[error("{method} cannot be exported: {reason}")]
     Unexportable {
         /// The method.
         method: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
     /// No method of that name.
     #[error("there is no method `{name}`; {hint}")]
     UnknownMethod {
-        /// What was asked for.
+        /// The requested name.
         name: String,
-        /// The nearest name, or all of them.
+        /// The nearest name, or all names.
         hint: String,
     },
     /// No backbone of that name.
     #[error("there is no backbone `{name}`; {hint}")]
     UnknownBackbone {
-        /// What was asked for.
+        /// The requested name.
         name: String,
         /// The nearest name.
         hint: String,
     },
-    /// The weights of a backbone are not there.
+    /// The weights of a backbone are missing.
     #[error("the weights of `{backbone}` are missing: looked for {place}")]
     MissingWeights {
         /// The backbone.
         backbone: String,
-        /// Where they were searched.
+        /// The places searched.
         place: String,
     },
-    /// An image size that a backbone cannot read.
+    /// An image size that a backbone does not support.
     #[error("{backbone} cannot read images of {size} px: {reason}")]
     ImageSize {
         /// The backbone.
         backbone: String,
         /// The size.
         size: i64,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// A method's options are wrong.
+    /// A method's options are invalid.
     #[error("method `{method}`: {reason}")]
     BadOption {
         /// The method.
         method: String,
-        /// Which option, and why.
+        /// Which option, and the cause.
         reason: String,
     },
     /// A method does not fit a backbone.
@@ -166,7 +166,7 @@ pub enum Error {
         method: String,
         /// The backbone.
         backbone: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
     /// A method cannot be merged into the frozen weights.
@@ -174,15 +174,15 @@ pub enum Error {
     Unmergeable {
         /// The site or tensor.
         name: String,
-        /// Why.
+        /// The cause.
         reason: String,
     },
-    /// libtorch refused an operation.
+    /// An error from libtorch.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),
 }
 
-/// A hint for a name that is not known: the nearest one, or all of them where none is near.
+/// A hint for an unknown name: the nearest known one, or all of them if none is close.
 pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
     const NEAR: f64 = 0.6;
     let known: Vec<&str> = known.collect();

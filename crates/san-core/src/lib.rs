@@ -1,15 +1,15 @@
-//! Parameter-efficient fine-tuning over sites.
+//! Parameter-efficient fine-tuning in terms of sites.
 //!
-//! A backbone describes itself as a [`Layout`]: its tensors, its [`spec::model::SiteSpec`]s (frozen
-//! projections with a role and an anterior site) and its norms. A [`methods::Method`] never names a
-//! backbone: from a layout it says which [`spec::trainable::TrainableSpec`]s it needs, and, once these
-//! are allocated, it yields an [`Attachment`]: adapters on sites, scales on norms, and tensors that
-//! replace frozen ones. The backbone is then built over frozen [`Weights`] and the attachment.
+//! A backbone describes itself as a [`Layout`]: its tensors, its [`spec::model::SiteSpec`]s (frozen projections
+//! with a role and an anterior site) and its norms. A [`methods::Method`] never names a backbone: from a layout
+//! it lists the [`spec::trainable::TrainableSpec`]s it needs and, once these are allocated, returns an
+//! [`Attachment`]: adapters on sites, scales on norms, and tensors that replace frozen ones. The backbone is
+//! then built from frozen [`Weights`] and the attachment.
 //!
-//! A method may also put bottlenecks beside residual branches and prompts among the tokens ([`nn::branch`]).
+//! A method may also add bottlenecks to residual branches and prompts to the tokens ([`nn::branch`]).
 //!
-//! Every trainable tensor carries a leading stack dimension K: K runs share one pass over the
-//! frozen weights, their batches stacked one behind the other. One run alone has K = 1.
+//! Every trainable tensor has a leading stack dimension K: K runs share one pass over the frozen weights, with
+//! their batches concatenated. A single run has K = 1.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

@@ -1,8 +1,8 @@
-//! Random numbers as a function of what they are for.
+//! Random numbers that depend only on a seed and a purpose.
 //!
-//! libtorch's generators have state that cannot be saved through `tch`. Here every draw starts a
-//! fresh ChaCha stream keyed by a seed and a purpose, so that a resumed run, a run in a stack and a
-//! run alone draw the same numbers, and no state is to be saved.
+//! The state of libtorch's generators cannot be saved through `tch`. Here every use starts a fresh ChaCha
+//! stream keyed by a seed and a purpose, so a resumed run, a run in a stack and a single run get the same
+//! numbers, and there is no state to save.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -15,7 +15,7 @@ pub fn generator(seed: u64, purpose: &str) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
 }
 
-/// A random order of `0..count` for `purpose` under `seed`.
+/// A random permutation of `0..count` for `purpose` under `seed`.
 pub fn permutation(seed: u64, purpose: &str, count: usize) -> Vec<usize> {
     use rand::seq::SliceRandom;
     let mut order: Vec<usize> = (0..count).collect();

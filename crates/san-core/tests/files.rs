@@ -1,4 +1,4 @@
-//! Weights files and adapter files: what is written is read, what is broken is named.
+//! Weights and adapter files: round trips, and errors that name what is broken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::BTreeMap;

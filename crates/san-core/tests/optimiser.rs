@@ -15,7 +15,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// A 5 x 8 matrix, which decays, and ten numbers, which do too if `all_decay`.
+/// A 5 x 8 matrix, subject to weight decay, and ten numbers, which are too if `all_decay`.
 fn specs(all_decay: bool) -> Vec<TrainableSpec> {
     let spec = |name: &str, shape: &[i64]| TrainableSpec {
         name: name.into(),

@@ -1,10 +1,10 @@
-//! Quantised blocks made into numbers, as ggml's reference does (`ggml-quants.c`, `dequantize_row_*`).
+//! Dequantisation of blocks, as in ggml's reference (`ggml-quants.c`, `dequantize_row_*`).
 
 use half::{bf16, f16};
 
 use crate::gguf::TensorType;
 
-/// The elements of whole blocks, in f32.
+/// The elements of whole blocks, as f32.
 pub fn dequantise(kind: TensorType, bytes: &[u8]) -> Vec<f32> {
     let (elements, size) = kind.block();
     let (elements, size) = (usize::try_from(elements).unwrap_or(1), usize::try_from(size).unwrap_or(1));
@@ -35,14 +35,14 @@ fn signed(byte: u8) -> f32 {
     f32::from(byte.cast_signed())
 }
 
-/// d, 16 bytes: w = d (q - 8); low nibbles are the elements 0 to 15.
+/// d, 16 bytes: w = d (q - 8); low nibbles are elements 0 to 15.
 fn q4_0(block: &[u8], out: &mut Vec<f32>) {
     let (d, nibbles) = (half(block), &block[2..]);
     out.extend(nibbles.iter().map(|byte| d * (f32::from(byte & 15) - 8.0)));
     out.extend(nibbles.iter().map(|byte| d * (f32::from(byte >> 4) - 8.0)));
 }
 
-/// d, m, 16 bytes: w = d q + m; low nibbles are the elements 0 to 15.
+/// d, m, 16 bytes: w = d q + m; low nibbles are elements 0 to 15.
 fn q4_1(block: &[u8], out: &mut Vec<f32>) {
     let (d, m, nibbles) = (half(block), half(&block[2..]), &block[4..]);
     out.extend(nibbles.iter().map(|byte| d * f32::from(byte & 15) + m));
@@ -55,7 +55,7 @@ fn q8_0(block: &[u8], out: &mut Vec<f32>) {
     out.extend(block[2..].iter().map(|&byte| d * signed(byte)));
 }
 
-/// d, dmin, eight scales and minima of six bits in 12 bytes, 128 bytes: w = d scale q - dmin minimum.
+/// d, dmin, eight 6-bit scales and minima in 12 bytes, 128 bytes: w = d scale q - dmin minimum.
 fn q4_k(block: &[u8], out: &mut Vec<f32>) {
     let (d, least, packed) = (half(block), half(&block[2..]), &block[4..16]);
     let pair = |place: usize| {
@@ -76,7 +76,7 @@ fn q4_k(block: &[u8], out: &mut Vec<f32>) {
     }
 }
 
-/// 128 bytes of low four bits, 64 of high two bits, 16 signed scales, d: w = d scale (q - 32).
+/// 128 bytes with the low four bits, 64 with the high two bits, 16 signed scales, d: w = d scale (q - 32).
 fn q6_k(block: &[u8], out: &mut Vec<f32>) {
     let (low, high, scales, d) = (&block[..128], &block[128..192], &block[192..208], half(&block[208..]));
     for part in 0..2 {

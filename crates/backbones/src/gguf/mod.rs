@@ -1,10 +1,9 @@
-//! The header of a GGUF file: its metadata and its directory of tensors.
+//! The header of a GGUF file: its metadata and its tensor directory.
 //!
-//! GGUF is the one file format that carries weights, configuration and tokenizer together; the readers
-//! of each take what is theirs from a [`Header`]. A file may be cut short or hostile, so no length in it
-//! is believed: nothing is allocated beyond what the file can hold, and every tensor must lie within it.
-//! Layout: little endian; "GGUF", version (2 or 3), number of tensors, number of entries, entries, tensor
-//! directory, padding to the alignment, data.
+//! A GGUF file holds weights, configuration and tokenizer together; the reader of each takes its part from a
+//! [`Header`]. A file may be truncated or malicious, so no length in it is trusted: nothing is allocated beyond
+//! what the file can hold, and every tensor must lie within the file. Layout: little endian; "GGUF", version (2
+//! or 3), tensor count, entry count, entries, tensor directory, padding to the alignment, data.
 
 mod blocks;
 mod types;
@@ -19,29 +18,30 @@ use san_core::io::files;
 pub use blocks::dequantise;
 pub use types::{TensorType, Value};
 
-/// Data starts at a multiple of this many bytes, unless `general.alignment` says otherwise.
+/// Data starts at a multiple of this many bytes unless `general.alignment` overrides it.
 const ALIGNMENT: u64 = 32;
-/// The format's own limit of dimensions.
+/// The format's limit on dimensions.
 const DIMENSIONS: u32 = 4;
-/// Arrays within arrays are not written by anyone; a hostile file could nest them without end.
+/// Limit on nested arrays: none occur in practice, but a malicious file could nest them arbitrarily.
 const DEPTH: u32 = 4;
-/// The most elements of all arrays together: vocabularies have a few hundred thousand tokens, scores and merges each.
+/// Limit on the total elements of all arrays; a vocabulary has a few hundred thousand tokens, scores and merges
+/// each.
 const ELEMENTS: u64 = 1 << 22;
-/// The most entries, and the most tensors; the largest models have a few thousand.
+/// Limit on entries and on tensors; the largest models have a few thousand.
 const ENTRIES: u64 = 1 << 16;
-/// The format's own limit of a name's length, bytes; names of entries may be longer than those of tensors.
+/// The format's limit on key lengths, in bytes; tensor names are shorter.
 const NAME_LENGTH: u64 = 65_535;
 
-/// A tensor as the directory has it.
+/// A tensor in the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TensorInfo {
     /// Name, for example `blk.0.attn_q.weight`.
     pub name: String,
-    /// Shape in row order (the file has it reversed).
+    /// Shape in row-major order (the file stores it reversed).
     pub shape: Vec<i64>,
-    /// How the elements are stored.
+    /// Storage type of the elements.
     pub kind: TensorType,
-    /// First byte, from the start of the file.
+    /// Byte offset from the start of the file.
     pub start: u64,
     /// Number of bytes.
     pub bytes: u64,
@@ -50,7 +50,7 @@ pub struct TensorInfo {
 /// Everything before the data.
 #[derive(Debug, Clone)]
 pub struct Header {
-    /// The file, for messages.
+    /// The file, used in messages.
     pub path: PathBuf,
     /// Entries by key, for example `general.architecture`.
     pub metadata: BTreeMap<String, Value>,
@@ -62,7 +62,7 @@ impl Header {
     /// Reads the header of a file.
     ///
     /// # Errors
-    /// When the file cannot be read, is cut short anywhere (in the data too), or is not GGUF 2 or 3.
+    /// If the file cannot be read, is truncated anywhere (including the data), or is not GGUF version 2 or 3.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { action: "read", path: path.into(), source };
         let file = files::open(path, u64::MAX)?;
@@ -70,10 +70,10 @@ impl Header {
         Self::parse(BufReader::new(file), length, path)
     }
 
-    /// As [`Header::read`], from the first bytes of a file of `length` bytes; `path` is for messages.
+    /// Same as [`Header::read`], from the first bytes of a file of `length` bytes; `path` is used in messages.
     ///
     /// # Errors
-    /// As [`Header::read`].
+    /// Same as [`Header::read`].
     pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Self, Error> {
         let mut reader = Reader { source, length, position: 0, elements: 0 };
         reader.header(path).map_err(|problem| match problem {
@@ -82,31 +82,31 @@ impl Header {
         })
     }
 
-    /// An error about this file.
+    /// An error in this file.
     pub fn malformed(&self, reason: impl Into<String>) -> Error {
         Error::MalformedGguf { path: self.path.clone(), reason: reason.into() }
     }
 
-    /// The entry of that key.
+    /// The entry with that key.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn get(&self, key: &str) -> Result<&Value, Error> {
         self.metadata.get(key).ok_or_else(|| self.malformed(format!("it has no entry `{key}`")))
     }
 
-    /// A text.
+    /// A string.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no text.
+    /// If there is no such entry, or it is not a string.
     pub fn text(&self, key: &str) -> Result<&str, Error> {
         self.get(key)?.as_text().ok_or_else(|| self.wrong(key, "a text"))
     }
 
-    /// A whole number that is not negative, of any width.
+    /// A non-negative integer of any width.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no such number.
+    /// If there is no such entry, or it is not a non-negative integer.
     pub fn unsigned(&self, key: &str) -> Result<u64, Error> {
         self.get(key)?.as_unsigned().ok_or_else(|| self.wrong(key, "a whole number from 0 on"))
     }
@@ -114,23 +114,23 @@ impl Header {
     /// A number of any type.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no number.
+    /// If there is no such entry, or it is not a number.
     pub fn number(&self, key: &str) -> Result<f64, Error> {
         self.get(key)?.as_number().ok_or_else(|| self.wrong(key, "a number"))
     }
 
-    /// A truth value.
+    /// A boolean.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no truth value.
+    /// If there is no such entry, or it is not a boolean.
     pub fn flag(&self, key: &str) -> Result<bool, Error> {
         self.get(key)?.as_flag().ok_or_else(|| self.wrong(key, "true or false"))
     }
 
-    /// An array of texts.
+    /// An array of strings.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no array of texts.
+    /// If there is no such entry, or it is not an array of strings.
     pub fn texts(&self, key: &str) -> Result<Vec<&str>, Error> {
         let array = self.get(key)?.as_array();
         let texts = array.and_then(|values| values.iter().map(Value::as_text).collect());
@@ -140,7 +140,7 @@ impl Header {
     /// An array of numbers.
     ///
     /// # Errors
-    /// When there is no such entry, or it is no array of numbers.
+    /// If there is no such entry, or it is not an array of numbers.
     pub fn numbers(&self, key: &str) -> Result<Vec<f64>, Error> {
         let array = self.get(key)?.as_array();
         let numbers = array.and_then(|values| values.iter().map(Value::as_number).collect());
@@ -152,7 +152,7 @@ impl Header {
     }
 }
 
-/// What stops the parser.
+/// Why parsing failed.
 enum Problem {
     Io(std::io::Error),
     Format(String),
@@ -169,7 +169,7 @@ struct Reader<R> {
     source: R,
     length: u64,
     position: u64,
-    /// Elements of arrays so far.
+    /// Array elements read so far.
     elements: u64,
 }
 
@@ -205,7 +205,7 @@ impl<R: Read> Reader<R> {
         Ok(Header { path: path.into(), metadata, tensors })
     }
 
-    /// A tensor whose start still counts from the start of the data.
+    /// A tensor whose offset is still relative to the start of the data.
     fn tensor_info(&mut self) -> Result<TensorInfo, Problem> {
         let name = self.text(NAME_LENGTH)?;
         let dimensions = self.u32()?;
@@ -225,7 +225,7 @@ impl<R: Read> Reader<R> {
         Ok(TensorInfo { name, shape, kind, start: self.u64()?, bytes })
     }
 
-    /// The directory by name, its starts counted from the start of the file.
+    /// The directory by name, with offsets from the start of the file.
     fn placed(
         &self,
         directory: Vec<TensorInfo>,
@@ -276,7 +276,7 @@ impl<R: Read> Reader<R> {
                         format!("its arrays claim {} elements; at most {ELEMENTS} are read", self.elements);
                     return Err(reason.into());
                 }
-                // Grown as the elements come: the count alone must not reserve memory.
+                // Grown element by element: memory must not be reserved from an untrusted count.
                 let mut values = Vec::new();
                 for _ in 0..count {
                     values.push(self.value(code, depth - 1)?);
@@ -323,7 +323,7 @@ impl<R: Read> Reader<R> {
         Ok(bytes)
     }
 
-    /// Counts `length` bytes as read, if there are so many.
+    /// Counts `length` bytes as read, if the file has that many left.
     fn claim(&mut self, length: u64) -> Result<(), Problem> {
         match self.position.checked_add(length).filter(|&end| end <= self.length) {
             Some(end) => self.position = end,

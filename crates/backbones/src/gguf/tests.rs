@@ -1,6 +1,6 @@
 use crate::gguf::*;
 
-/// Writes what the format's description says, by hand.
+/// Writes the format by hand, following its specification.
 #[derive(Default)]
 struct Writer(Vec<u8>);
 

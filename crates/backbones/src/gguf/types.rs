@@ -1,6 +1,6 @@
-//! The types of GGUF: of an entry's value and of a tensor's elements.
+//! GGUF types: metadata values and tensor elements.
 
-/// The value of an entry.
+/// The value of a metadata entry.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs)]
 pub enum Value {
@@ -20,12 +20,12 @@ pub enum Value {
 }
 
 impl Value {
-    /// The text, if it is one.
+    /// The string, if it is one.
     pub fn as_text(&self) -> Option<&str> {
         if let Self::Text(text) = self { Some(text) } else { None }
     }
 
-    /// The truth value, if it is one.
+    /// The boolean, if it is one.
     pub fn as_flag(&self) -> Option<bool> {
         if let Self::Bool(flag) = self { Some(*flag) } else { None }
     }
@@ -35,7 +35,7 @@ impl Value {
         if let Self::Array(values) = self { Some(values) } else { None }
     }
 
-    /// The whole number, if it is one and not negative.
+    /// The integer, if it is a non-negative one.
     pub fn as_unsigned(&self) -> Option<u64> {
         match *self {
             Self::U8(value) => Some(value.into()),
@@ -65,7 +65,7 @@ impl Value {
     }
 }
 
-/// How a tensor's elements are stored; the quantised ones in blocks along the last dimension.
+/// Storage type of a tensor's elements; quantised types are stored in blocks along the last dimension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs, non_camel_case_types)]
 pub enum TensorType {
@@ -80,7 +80,7 @@ pub enum TensorType {
 }
 
 impl TensorType {
-    /// From the number in the file.
+    /// From the type code in the file.
     pub(super) fn from_code(code: u32) -> Option<Self> {
         Some(match code {
             0 => Self::F32,
@@ -95,7 +95,7 @@ impl TensorType {
         })
     }
 
-    /// Elements and bytes of a block.
+    /// Elements and bytes per block.
     pub fn block(self) -> (u64, u64) {
         match self {
             Self::F32 => (1, 4),

@@ -1,8 +1,8 @@
-//! From prompts to texts: greedy decoding, beam search, and the likelihood of given continuations.
+//! Text generation: greedy decoding, beam search, and log-likelihoods of given continuations.
 //!
-//! Prompts of a batch are padded on the left, so that all go on at one column; positions do not count
-//! padding and nothing looks at it, so that a prompt's answer does not depend on its neighbours. Beam
-//! search follows transformers' `generate` (length penalty 1, no early stopping).
+//! Prompts in a batch are left-padded, so that generation continues at the same column for all; positions skip
+//! padding and padding is masked, so a prompt's answer does not depend on the other prompts. Beam search
+//! follows transformers' `generate` (length penalty 1, no early stopping).
 
 use san_core::Error;
 use serde::{Deserialize, Serialize};
@@ -10,39 +10,39 @@ use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::language::{Cache, LanguageModel};
 
-/// How the next token is chosen.
+/// Decoding strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Decoding {
-    /// The likeliest.
+    /// Greedy decoding.
     Greedy,
-    /// The likeliest of whole texts, of so many that are followed at a time.
+    /// Beam search with this many beams.
     Beams(i64),
 }
 
-/// When a text ends.
+/// When generation stops.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// The tokens that end it; they are not part of the answer.
+    /// End tokens; not part of the answer.
     pub ends: Vec<i64>,
-    /// Most tokens of an answer.
+    /// Maximum number of new tokens.
     pub new_tokens: i64,
 }
 
-/// Prompts as the first block reads them.
+/// Embedded prompts, the input of the first block.
 #[derive(Debug)]
 pub struct Prompts {
     /// `[prompts, length, channels]`.
     pub embedded: Tensor,
-    /// `[prompts, length]`, false at padding, which stands on the left.
+    /// `[prompts, length]`, false at padding, which is on the left.
     pub valid: Tensor,
 }
 
 impl Prompts {
-    /// Of tokens.
+    /// Embeds token ids.
     ///
     /// # Errors
-    /// When libtorch fails.
+    /// If libtorch fails.
     pub fn of_tokens(model: &dyn LanguageModel, prompts: &[Vec<i64>], device: Device) -> Result<Self, Error> {
         let length = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let (mut tokens, mut valid) = (Vec::new(), Vec::new());
@@ -58,10 +58,10 @@ impl Prompts {
     }
 }
 
-/// The answer to each prompt, without the token that ended it.
+/// The answer to each prompt, without the end token.
 ///
 /// # Errors
-/// [`Error::NotFinite`] when a logit was not finite; when libtorch fails.
+/// [`Error::NotFinite`] if a logit is not finite; errors of libtorch.
 pub fn generate(
     model: &dyn LanguageModel,
     prompts: &Prompts,
@@ -80,16 +80,16 @@ pub fn generate(
     Ok(answers)
 }
 
-/// A model that has read the prompts, and what was chosen since.
+/// A model that has processed the prompts and the tokens chosen so far.
 struct Reader<'a> {
     model: &'a dyn LanguageModel,
     cache: Cache,
     valid: Tensor,
-    /// Whether any prompt has padding; without, the attention's own causal rule is enough, and faster.
+    /// Whether any prompt has padding; otherwise the built-in causal mask suffices and is faster.
     padded: bool,
-    /// Scores `[rows, vocabulary]` of the token behind the last one.
+    /// Logits `[rows, vocabulary]` of the next token.
     scores: Tensor,
-    /// Whether all scores so far were finite, on the device: asked once, at the end.
+    /// Whether all logits so far were finite; kept on the device and read once, at the end.
     finite: Tensor,
 }
 
@@ -109,7 +109,7 @@ impl<'a> Reader<'a> {
         self.valid.size()[0]
     }
 
-    /// Reads one more token of each row.
+    /// Processes one more token of each row.
     fn read(&mut self, tokens: &[i64]) -> Result<(), Error> {
         let device = self.valid.device();
         let tokens = Tensor::f_from_slice(tokens)?.f_to_device(device)?.f_unsqueeze(1)?;
@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Goes on with these rows, which may be named more than once.
+    /// Keeps these rows; a row may be repeated.
     fn select(&mut self, rows: &[i64]) -> Result<(), Error> {
         let rows = Tensor::f_from_slice(rows)?.f_to_device(self.valid.device())?;
         self.cache.select(&rows);
@@ -134,7 +134,7 @@ impl<'a> Reader<'a> {
 
 fn greedy(reader: &mut Reader<'_>, limits: &Limits) -> Result<Vec<Vec<i64>>, Error> {
     let mut answers = vec![Vec::new(); usize::try_from(reader.rows()).unwrap_or(0)];
-    // The prompts that are not answered yet, in the order of the reader's rows.
+    // The prompts still being answered, in the order of the reader's rows.
     let mut open: Vec<usize> = (0..answers.len()).collect();
     for step in 0..limits.new_tokens {
         let chosen = Vec::<i64>::try_from(reader.scores.f_argmax(-1, false)?.f_to_device(Device::Cpu)?)?;
@@ -154,19 +154,19 @@ fn greedy(reader: &mut Reader<'_>, limits: &Limits) -> Result<Vec<Vec<i64>>, Err
     Ok(answers)
 }
 
-/// A text that is followed, or has ended.
+/// A hypothesis in progress or finished.
 #[derive(Debug, Clone)]
 struct Text {
     tokens: Vec<i64>,
-    /// Sum of the logarithms of its tokens' probabilities.
+    /// Sum of its tokens' log-probabilities.
     likelihood: f64,
 }
 
-/// The texts of one prompt.
+/// The hypotheses of one prompt.
 #[derive(Debug)]
 struct Beam {
     followed: Vec<Text>,
-    /// By mean likelihood, which comes first, of at most as many as are followed; the best first.
+    /// Finished hypotheses by mean log-probability (the first field), best first, at most one per beam.
     ended: Vec<(f64, Vec<i64>)>,
     done: bool,
 }
@@ -182,7 +182,7 @@ impl Beam {
 fn search(reader: &mut Reader<'_>, beams: i64, limits: &Limits) -> Result<Vec<Vec<i64>>, Error> {
     let (prompts, width) = (reader.rows(), usize::try_from(beams).unwrap_or(1));
     reader.select(&(0..prompts * beams).map(|row| row / beams).collect::<Vec<_>>())?;
-    // At first all texts of a prompt are the same: only the first may be gone on with.
+    // Initially all hypotheses of a prompt are identical, so only the first may be extended.
     let start = |rank| Text { tokens: Vec::new(), likelihood: if rank == 0 { 0.0 } else { -1e9 } };
     let beam = || Beam { followed: (0..width).map(start).collect(), ended: Vec::new(), done: false };
     let mut all: Vec<Beam> = (0..prompts).map(|_| beam()).collect();
@@ -205,10 +205,10 @@ fn search(reader: &mut Reader<'_>, beams: i64, limits: &Limits) -> Result<Vec<Ve
     Ok(all.into_iter().map(|beam| best(beam, width)).collect())
 }
 
-/// A text, its next token and the likelihood of both.
+/// A hypothesis, its next token and their joint log-probability.
 type Candidate = (usize, i64, f64);
 
-/// For each prompt its likeliest continuations by one token, twice as many as texts are followed.
+/// Each prompt's most likely one-token extensions, twice as many as beams.
 fn candidates(reader: &Reader<'_>, all: &[Beam], beams: i64) -> Result<Vec<Vec<Candidate>>, Error> {
     let vocabulary = reader.scores.size()[1];
     let likelihoods: Vec<f64> =
@@ -226,7 +226,8 @@ fn candidates(reader: &Reader<'_>, all: &[Beam], beams: i64) -> Result<Vec<Vec<C
     Ok(candidates.chunks(each).map(<[Candidate]>::to_vec).collect())
 }
 
-/// Ends what ends, follows the best of the rest; returns which text each followed one was and its new token.
+/// Finishes hypotheses at end tokens and keeps the best of the rest; returns each kept one's origin and new
+/// token.
 #[allow(clippy::cast_precision_loss)]
 fn go_on(
     beam: &mut Beam,
@@ -270,19 +271,19 @@ fn best(mut beam: Beam, width: usize) -> Vec<i64> {
     beam.ended.into_iter().next().map(|(_, tokens)| tokens).unwrap_or_default()
 }
 
-/// A prompt and what may follow it.
+/// A prompt and a possible continuation.
 #[derive(Debug, Clone)]
 pub struct Continuation {
-    /// Tokens that are given.
+    /// The given tokens.
     pub prompt: Vec<i64>,
-    /// Tokens whose likelihood is asked for.
+    /// The tokens to score.
     pub text: Vec<i64>,
 }
 
-/// The logarithm of each continuation's probability behind its prompt, summed over its tokens.
+/// The log-probability of each continuation given its prompt, summed over its tokens.
 ///
 /// # Errors
-/// [`Error::NotFinite`] when a sum is not finite; when libtorch fails.
+/// [`Error::NotFinite`] if a sum is not finite; errors of libtorch.
 pub fn likelihoods(
     model: &dyn LanguageModel,
     continuations: &[Continuation],
@@ -292,7 +293,7 @@ pub fn likelihoods(
     let whole: Vec<Vec<i64>> =
         continuations.iter().map(|one| [&one.prompt[..], &one.text[..]].concat()).collect();
     let length = whole.iter().map(Vec::len).max().unwrap_or(0);
-    // Padding on the right: what comes before it never looks at it.
+    // Right padding: earlier tokens never attend to it.
     let tokens: Vec<i64> = whole
         .iter()
         .flat_map(|tokens| tokens.iter().copied().chain(std::iter::repeat_n(0, length - tokens.len())))

@@ -1,10 +1,10 @@
 //! LLaMA (arXiv 2302.13971, 2307.09288, 2407.21783) in Hugging Face's form:
 //! `transformers/models/llama/modeling_llama.py`.
 //!
-//! Key names and configuration fields are Hugging Face's. RMS norms, rotary embedding, grouped heads,
-//! SwiGLU, tied or free output embedding. SAN's wiring is this project's (docs/method.md, section 2): v to
-//! o, o to gate and up, up to down, down to the next block's q, k and v; under the authors' wiring, which
-//! is published for ViT alone, what stands before attention's output and before a block reads nothing.
+//! Key names and configuration fields are Hugging Face's. Supported: RMS norm, rotary embedding, grouped-query
+//! attention, SwiGLU, tied or separate output embedding. SAN's wiring is this project's (docs/method.md,
+//! section 2): v to o, o to gate and up, up to down, down to the next block's q, k and v. Under the authors'
+//! wiring, published for ViT only, the attention output and a block's input have no anterior.
 
 use std::rc::Rc;
 
@@ -22,7 +22,7 @@ use tch::{Kind, Tensor};
 use crate::language::rope::{Rope, Scaling, turn};
 use crate::language::{Cache, LanguageArchitecture, LanguageModel, Stage, mask, positions};
 
-/// Fields of a published `config.json` that decide the architecture; others are left alone.
+/// Fields of a published `config.json` that determine the architecture; others are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// Channels of a token.
@@ -33,15 +33,15 @@ pub struct Config {
     pub num_hidden_layers: i64,
     /// Query heads.
     pub num_attention_heads: i64,
-    /// Key and value heads; as many as query heads where it is left out.
+    /// Key and value heads; defaults to the number of query heads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub num_key_value_heads: Option<i64>,
-    /// Channels of a head; `hidden_size / num_attention_heads` where it is left out.
+    /// Channels per head; defaults to `hidden_size / num_attention_heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_dim: Option<i64>,
-    /// Number of tokens.
+    /// Vocabulary size.
     pub vocab_size: i64,
-    /// Tokens that fit.
+    /// Context length, in tokens.
     #[serde(default = "usual_context")]
     pub max_position_embeddings: i64,
     /// Epsilon of the norms.
@@ -53,7 +53,7 @@ pub struct Config {
     /// Scaling of the rotary frequencies.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rope_scaling: Option<Scaling>,
-    /// Whether the output embedding is the input embedding.
+    /// Whether the output embedding is tied to the input embedding.
     #[serde(default)]
     pub tie_word_embeddings: bool,
 }
@@ -74,7 +74,7 @@ const EMBEDDING: &str = "model.embed_tokens.weight";
 const OUTPUT: &str = "lm_head.weight";
 
 impl Config {
-    /// A model with as many key heads as query heads and its own output embedding.
+    /// A model with as many key heads as query heads and a separate output embedding.
     pub fn new(hidden_size: i64, intermediate_size: i64, layers: i64, heads: i64, vocab_size: i64) -> Self {
         Self {
             hidden_size,
@@ -101,7 +101,7 @@ impl Config {
         self.num_key_value_heads.unwrap_or(self.num_attention_heads)
     }
 
-    /// Channels of a head.
+    /// Channels per head.
     pub fn head_width(&self) -> i64 {
         self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads)
     }
@@ -203,7 +203,7 @@ struct Llama {
     rope: Rope,
     blocks: Vec<Block>,
     norm: Norm,
-    /// None where the embedding is the output too.
+    /// `None` if the output embedding is tied.
     output: Option<Parameter>,
 }
 
@@ -234,7 +234,7 @@ impl Llama {
     }
 }
 
-/// Half precision made f32: what stands between products is never narrower.
+/// Upcasts half precision to f32: activations between products are never narrower.
 fn widened(x: &Tensor) -> Tensor {
     if is_narrow(x.kind()) { x.to_kind(Kind::Float) } else { x.shallow_clone() }
 }
@@ -244,7 +244,7 @@ impl LanguageModel for Llama {
         match self.embedding.single() {
             Some(table) => widened(&Tensor::embedding(&table, tokens, -1, false, false)),
             None => {
-                // Run by run: each has a table of its own.
+                // Per run: each has its own embedding table.
                 let tables = self.embedding.stacked();
                 let stack = tables.size()[0];
                 let runs = tokens.chunk(stack, 0);
@@ -287,11 +287,11 @@ impl LanguageModel for Llama {
     }
 }
 
-/// Where the tokens of a pass stand; the same for every block.
+/// Positions and attention mask of a forward pass; the same for every block.
 struct Place {
     turns: (Tensor, Tensor),
     mask: Option<Tensor>,
-    /// Whether the attention's own causal rule is all that holds.
+    /// Whether the built-in causal mask suffices.
     causal: bool,
 }
 
@@ -348,7 +348,7 @@ impl Block {
         let k = turn(&split(k, self.key_heads), &place.turns);
         let v = split(v, self.key_heads);
         let (outer, inner) = (x.kind(), self.q.kind());
-        // Attention is two products more; keys and values are held in the narrow type too.
+        // Attention adds two more products; the cache also stores keys and values in the narrow dtype.
         let [q, k, v] = if is_narrow(inner) { [q, k, v].map(|x| x.to_kind(inner)) } else { [q, k, v] };
         let (k, v) = match cache {
             Some((layer, cache)) => cache.extend(layer, &k, &v),

@@ -1,6 +1,6 @@
-//! Language models: what runs and scores them, whatever their architecture.
+//! Language models: running and scoring them regardless of architecture.
 //!
-//! One architecture a file, with its published configurations; `generate` decodes over any of them.
+//! One file per architecture, with its published configurations; `generate` decodes with any of them.
 
 pub mod generate;
 pub mod llama;
@@ -10,82 +10,82 @@ use san_core::nn::attachment::Scope;
 use san_core::{Error, Layout};
 use tch::{Device, Kind, Tensor};
 
-/// A configured language model, before any weight is there.
+/// A configured language model, before loading weights.
 pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
-    /// Tensors, sites and norms; `name` is for messages.
+    /// Tensors, sites and norms; `name` is used in messages.
     fn layout(&self, name: &str) -> Layout;
 
-    /// Number of tokens that it knows.
+    /// Vocabulary size.
     fn vocabulary(&self) -> i64;
 
-    /// Tokens that it can read at once.
+    /// Context length, in tokens.
     fn context(&self) -> i64;
 
-    /// The model.
+    /// Builds the model.
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn LanguageModel>, Error>;
 
-    /// The configuration in the terms of its publisher, for files that others read.
+    /// The configuration in the publisher's format, for exported files.
     fn published_config(&self) -> serde_json::Value;
 }
 
-/// In `valid` of [`LanguageModel::hidden`]: a token that all behind it may look at.
+/// In `valid` of [`LanguageModel::hidden`]: a token that all later tokens may attend to.
 pub const SHARED: i64 = 1;
 
-/// A part of a forward pass, from activations to activations of the same shape.
+/// A part of a forward pass, mapping activations to activations of the same shape.
 pub type Stage<'a> = Box<dyn Fn(&Tensor) -> Tensor + 'a>;
 
 /// A model that predicts the next token.
 pub trait LanguageModel: std::fmt::Debug {
-    /// What tokens `[K * batch, length]` enter the first block as: `[K * batch, length, channels]`.
+    /// Embeds tokens `[K * batch, length]` as input of the first block, `[K * batch, length, channels]`.
     fn embed(&self, tokens: &Tensor) -> Tensor;
 
-    /// What the last block makes of them, normalised, `[K * batch, length, channels]`.
+    /// The last block's output after the final norm, `[K * batch, length, channels]`.
     ///
-    /// `valid` `[K * batch, tokens before + length]` is false at padding, which may stand on either
-    /// side; none where there is none. As numbers it also tells apart texts that go on behind a shared
-    /// beginning: 0 at padding, [`SHARED`] at what all see, and from 2 the number of the text that a
-    /// token belongs to; texts do not see each other, and each is counted on from the beginning. With a
-    /// cache the sequence goes on behind the tokens that it holds, and is held too.
+    /// `valid` `[K * batch, tokens before + length]` is false at padding, which may be on either side; `None`
+    /// if there is no padding. Integer values also distinguish texts that share a prefix: 0 for padding,
+    /// [`SHARED`] for the prefix, and from 2 the index of the text that a token belongs to; texts do not attend
+    /// to each other, and each one's positions continue from the prefix. With a cache, the sequence continues
+    /// after the cached tokens and is added to the cache.
     fn hidden(&self, embedded: &Tensor, valid: Option<&Tensor>, cache: Option<&mut Cache>) -> Tensor;
 
-    /// The same as stages to be run one behind the other, from what enters the first block to what
-    /// [`LanguageModel::hidden`] gives; `embedded` is read for its shape, type and device alone.
+    /// The same as stages to run in sequence, from the input of the first block to the result of
+    /// [`LanguageModel::hidden`]; only the shape, dtype and device of `embedded` are used.
     fn stages(&self, embedded: &Tensor, valid: Option<&Tensor>) -> Vec<Stage<'_>>;
 
-    /// Scores `[..., vocabulary]` of the next token.
+    /// Next-token logits `[..., vocabulary]`.
     fn scores(&self, hidden: &Tensor) -> Tensor;
 
-    /// Scores `[K * batch, length, vocabulary]` of the token behind each of `tokens`.
+    /// Logits `[K * batch, length, vocabulary]` for the token after each of `tokens`.
     fn forward(&self, tokens: &Tensor, valid: Option<&Tensor>) -> Tensor {
         self.scores(&self.hidden(&self.embed(tokens), valid, None))
     }
 }
 
-/// Keys and values of the tokens that a model has read, so that they are not computed again.
+/// Cached keys and values of processed tokens (KV cache).
 #[derive(Debug, Default)]
 pub struct Cache {
     layers: Vec<(Tensor, Tensor)>,
-    /// Tokens held.
+    /// Number of cached tokens.
     length: i64,
-    /// Tokens that there is room for.
+    /// Capacity, in tokens.
     room: i64,
 }
 
 impl Cache {
-    /// Room for so many tokens.
+    /// An empty cache with capacity for `room` tokens.
     pub fn new(room: i64) -> Self {
         Self { layers: Vec::new(), length: 0, room }
     }
 
-    /// Tokens held.
+    /// Number of cached tokens.
     pub fn length(&self) -> i64 {
         self.length
     }
 
-    /// Adds keys and values `[batch, heads, tokens, width]` of a layer; all that are held are returned.
+    /// Appends a layer's keys and values `[batch, heads, tokens, width]`; returns all cached ones.
     pub fn extend(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
         let [batch, heads, tokens, width] = keys.size()[..] else {
             unreachable!("keys have four dimensions")
@@ -102,12 +102,12 @@ impl Cache {
         (held(held_keys, keys), held(held_values, values))
     }
 
-    /// Says that every layer has got `tokens` more.
+    /// Records that `tokens` tokens were added to every layer.
     pub fn advance(&mut self, tokens: i64) {
         self.length += tokens;
     }
 
-    /// Keeps the rows `rows` `[n]` of the batch, in that order; a row may be named more than once.
+    /// Keeps the batch rows `rows` `[n]`, in that order; a row may be repeated.
     pub fn select(&mut self, rows: &Tensor) {
         for (keys, values) in &mut self.layers {
             *keys = keys.index_select(0, rows);
@@ -116,8 +116,8 @@ impl Cache {
     }
 }
 
-/// What each of `length` tokens behind `before` others may look at, `[batch or 1, 1, length, before + length]`;
-/// none where the plain causal rule of the attention itself says it. `valid` is that of [`LanguageModel::hidden`].
+/// Attention mask of `length` tokens after `before` cached ones, `[batch or 1, 1, length, before + length]`;
+/// `None` if the built-in causal mask suffices. `valid` is as in [`LanguageModel::hidden`].
 pub(crate) fn mask(valid: Option<&Tensor>, before: i64, length: i64, device: Device) -> Option<Tensor> {
     if valid.is_none() && (before == 0 || length == 1) {
         return None;
@@ -130,13 +130,14 @@ pub(crate) fn mask(valid: Option<&Tensor>, before: i64, length: i64, device: Dev
             let texts = valid.to_kind(Kind::Int64);
             let own = texts.narrow(1, before, length).unsqueeze(1).unsqueeze(-1);
             let seen = texts.unsqueeze(1).unsqueeze(1);
-            // Padding sees padding, itself too: a row that may look at nothing would be not a number.
+            // Padding attends to padding, including itself: a fully masked row would give NaN.
             causal.logical_and(&seen.eq(SHARED).logical_or(&seen.eq_tensor(&own)))
         }
     })
 }
 
-/// Positions `[batch or 1, length]` of the tokens that a [`mask`] was made for: how many others each may look at.
+/// Positions `[batch or 1, length]` of the tokens of a [`mask`]: the number of other tokens that each may
+/// attend to.
 pub(crate) fn positions(mask: Option<&Tensor>, before: i64, length: i64, device: Device) -> Tensor {
     match mask {
         None => crate::language::rope::consecutive(before, length, device),

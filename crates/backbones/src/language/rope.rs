@@ -1,5 +1,5 @@
-//! Rotary position embedding (arXiv 2104.09864) in Hugging Face's form: the channels of a head are two
-//! halves, channel i turns with channel i + d/2. LLaMA-3's scaling of the frequencies as in
+//! Rotary position embedding (arXiv 2104.09864) in Hugging Face's form: a head's channels are split into
+//! halves, and channel i is rotated with channel i + d/2. LLaMA-3's frequency scaling follows
 //! `transformers/modeling_rope_utils.py`.
 
 use serde::{Deserialize, Serialize};
@@ -9,23 +9,23 @@ use tch::{Device, Kind, Tensor};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "rope_type", rename_all = "lowercase")]
 pub enum Scaling {
-    /// None.
+    /// No scaling.
     Default {},
-    /// Low frequencies are slowed for a longer context (LLaMA 3.1 and later).
+    /// Low frequencies are reduced for a longer context (LLaMA 3.1 and later).
     Llama3 {
-        /// By how much.
+        /// Scaling factor.
         factor: f64,
-        /// Waves longer than the old context over this are slowed.
+        /// Wavelengths above the original context length divided by this are scaled.
         low_freq_factor: f64,
-        /// Waves shorter than the old context over this are left alone.
+        /// Wavelengths below the original context length divided by this are unchanged.
         high_freq_factor: f64,
-        /// Length of the context before.
+        /// Original context length.
         original_max_position_embeddings: f64,
     },
 }
 
 impl Scaling {
-    /// What the types cannot say; the reason is a clause.
+    /// Checks beyond the types; the error is a clause that completes a message.
     pub(crate) fn check(&self) -> Result<(), String> {
         let Self::Llama3 { factor, low_freq_factor, high_freq_factor, original_max_position_embeddings } =
             *self
@@ -53,32 +53,32 @@ impl Scaling {
     }
 }
 
-/// The angle that each pair of channels turns by from one position to the next.
+/// The rotation angle of each channel pair per position.
 #[derive(Debug)]
 pub struct Rope {
     frequencies: Vec<f64>,
 }
 
 impl Rope {
-    /// For heads of `width` channels.
+    /// For heads with `width` channels.
     #[allow(clippy::cast_precision_loss)]
     pub fn new(width: i64, theta: f64, scaling: Option<&Scaling>) -> Self {
         let plain = (0..width / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width as f64));
         Self { frequencies: plain.map(|frequency| scaled(frequency, scaling)).collect() }
     }
 
-    /// Cosines and sines `[..., width]` of `positions` `[...]`, in f32 for every `kind` but f64.
+    /// Cosines and sines `[..., width]` of `positions` `[...]`; f64 if `kind` is f64, else f32.
     pub fn turns(&self, positions: &Tensor, kind: Kind) -> (Tensor, Tensor) {
         let kind = if kind == Kind::Double { kind } else { Kind::Float };
         let frequencies = Tensor::from_slice(&self.frequencies).to_device(positions.device());
-        // In f64: at position 100,000 an angle in f32 has lost its third digit.
+        // In f64: at position 100,000 an f32 angle has lost its third digit.
         let angles = positions.to_kind(Kind::Double).unsqueeze(-1) * frequencies;
         let angles = Tensor::cat(&[&angles, &angles], -1);
         (angles.cos().to_kind(kind), angles.sin().to_kind(kind))
     }
 }
 
-/// Frequency by frequency, as transformers' `_compute_llama3_parameters`.
+/// Scales each frequency as in transformers' `_compute_llama3_parameters`.
 fn scaled(frequency: f64, scaling: Option<&Scaling>) -> f64 {
     let Some(Scaling::Llama3 {
         factor,
@@ -100,7 +100,8 @@ fn scaled(frequency: f64, scaling: Option<&Scaling>) -> f64 {
     }
 }
 
-/// Queries or keys `[batch, heads, tokens, width]`, turned; cosines and sines `[batch or 1, tokens, width]`.
+/// Rotates queries or keys `[batch, heads, tokens, width]`; cosines and sines are `[batch or 1, tokens,
+/// width]`.
 pub fn turn(x: &Tensor, (cosines, sines): &(Tensor, Tensor)) -> Tensor {
     let half = x.size()[3] / 2;
     let swapped = Tensor::cat(&[&-x.narrow(3, half, half), &x.narrow(3, 0, half)], 3);

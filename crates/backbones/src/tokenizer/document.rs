@@ -1,30 +1,30 @@
-//! The document that a `tokenizer.json` is, made from a vocabulary that came in another form.
+//! Builds the contents of a `tokenizer.json` from vocabularies in other formats.
 
 use serde_json::{Map, Value, json};
 
 use crate::tokenizer::Marks;
 use crate::tokenizer::pieces::{Piece, PieceKind, merges};
 
-/// What SentencePiece writes for a blank.
+/// SentencePiece's symbol for a space.
 pub(super) const BLANK: &str = "\u{2581}";
 
-/// A byte-level vocabulary (GPT-2's kind): tokens in the byte alphabet, merges in order.
+/// A byte-level vocabulary (as in GPT-2): tokens in the byte alphabet, merges in order.
 pub(super) struct ByteLevel<'a> {
-    /// Tokens, by id, with what they are.
+    /// Tokens and their kinds, by id.
     pub(super) tokens: Vec<(&'a str, PieceKind)>,
-    /// Pairs, the best first.
+    /// Merges, highest priority first.
     pub(super) merges: Vec<(&'a str, &'a str)>,
-    /// How a text is cut before any merge.
+    /// How text is split before merging.
     pub(super) pre_tokenizer: Value,
-    /// Whether a word that is a token is taken whole, whatever the merges.
+    /// Whether a word that is itself a token is used directly, without merges.
     pub(super) ignore_merges: bool,
 }
 
-/// The document of scored pieces with LLaMA's rules (pairs are merged, the best first): a blank before the text, blanks as U+2581, bytes for what has no
-/// piece. With `begin`, that token comes before each text.
+/// The document of scored pieces under LLaMA's rules (pairs are merged, highest score first): a space before
+/// the text, spaces as U+2581, byte fallback. With `begin`, that token is added before each text.
 ///
 /// # Errors
-/// When there is no piece for unknown characters, or no piece at all; a clause.
+/// If there is no piece for unknown characters, or no piece at all; the error is a clause.
 pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> Result<Value, String> {
     let unknown = pieces.iter().position(|piece| piece.kind == PieceKind::Unknown);
     let unknown = unknown.ok_or("it has no piece for unknown characters")?;
@@ -59,10 +59,10 @@ pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> R
     }))
 }
 
-/// The document of a byte-level vocabulary. With `begin`, that token comes before each text.
+/// The document of a byte-level vocabulary. With `begin`, that token is added before each text.
 ///
 /// # Errors
-/// When a token occurs twice; a clause.
+/// If a token occurs twice; the error is a clause.
 pub(super) fn of_bytes(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result<Value, String> {
     let ByteLevel { tokens, merges, pre_tokenizer, ignore_merges } = vocabulary;
     let vocab: Map<String, Value> =
@@ -82,7 +82,7 @@ pub(super) fn of_bytes(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result
     }))
 }
 
-/// Tokens that are found in a text before anything else is done to it.
+/// Added tokens: matched in a text before any other processing.
 fn added<'a>(tokens: impl Iterator<Item = (&'a str, PieceKind)>) -> Vec<Value> {
     let entry = |((text, kind), id): ((&str, PieceKind), u32)| {
         let special = matches!(kind, PieceKind::Control | PieceKind::Unknown);
@@ -94,7 +94,7 @@ fn added<'a>(tokens: impl Iterator<Item = (&'a str, PieceKind)>) -> Vec<Value> {
     tokens.zip(0..).filter_map(entry).collect()
 }
 
-/// Puts a token before each text.
+/// Adds a token before each text.
 fn post_processor(begin: Option<(u32, &str)>) -> Value {
     let Some((id, token)) = begin else { return Value::Null };
     let mark = |text| json!({"SpecialToken": {"id": token, "type_id": text}});
@@ -104,8 +104,8 @@ fn post_processor(begin: Option<(u32, &str)>) -> Value {
         "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}}})
 }
 
-/// The marks of a `tokenizer.json`, which does not name them itself: by its `tokenizer_config.json`, else the first of
-/// the usual spellings that it has.
+/// The special tokens of a `tokenizer.json`, which does not specify them itself: taken from
+/// `tokenizer_config.json`, otherwise the first of the usual spellings in the vocabulary.
 pub(super) fn marks(config: Option<&Value>, id: impl Fn(&str) -> Option<u32>) -> Marks {
     let named = |key: &str| {
         let entry = config?.get(key)?;

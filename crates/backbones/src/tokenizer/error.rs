@@ -1,27 +1,27 @@
-//! What can be wrong with a vocabulary.
+//! Tokenizer errors.
 
 use std::path::PathBuf;
 
-/// A fault of a tokenizer's files, or of a text that it cannot encode.
+/// An error in a tokenizer's files, or a text that it cannot encode.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "every field is named in the message of its variant")]
 pub enum TokenizerError {
-    /// The operating system refused to list a folder.
+    /// A folder could not be listed.
     #[error("cannot read {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
     /// A folder holds none of the known files.
     #[error("{} holds no vocabulary: none of tokenizer.json, tokenizer.model, one .gguf, tok512.bin", path.display())]
     NoVocabulary { path: PathBuf },
-    /// A file is not what its name says, or of a kind that is not read.
+    /// A file is malformed or of an unsupported kind.
     #[error("{} is no usable vocabulary: {reason}", path.display())]
     Malformed { path: PathBuf, reason: String },
-    /// A vocabulary has more ids than its model has tokens.
+    /// The vocabulary has an id beyond the model's vocabulary size.
     #[error("{} gives `{token}` the id {id}, and its model has {tokens} tokens", path.display())]
     BeyondModel { path: PathBuf, token: String, id: u32, tokens: i64 },
-    /// A file cannot be read, or the header of a GGUF file cannot be used.
+    /// A file cannot be read, or the header of a GGUF file is invalid.
     #[error(transparent)]
     File(#[from] san_core::Error),
-    /// A text has no tokens, or tokens no text.
+    /// A text cannot be encoded, or tokens cannot be decoded.
     #[error("{} cannot {action}: {reason}", path.display())]
     Use { path: PathBuf, action: &'static str, reason: String },
 }

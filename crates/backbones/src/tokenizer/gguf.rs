@@ -1,5 +1,5 @@
-//! The vocabulary in the metadata of a GGUF file (`tokenizer.ggml.*`): scored pieces (`llama`) or bytes with merges
-//! (`gpt2`), the latter with one of a few named ways to cut a text.
+//! The vocabulary in a GGUF file's metadata (`tokenizer.ggml.*`): scored pieces (`llama`) or bytes with merges
+//! (`gpt2`), the latter with one of several named pre-tokenizers.
 
 use serde_json::{Value, json};
 
@@ -8,10 +8,10 @@ use crate::tokenizer::document::{ByteLevel, of_bytes, of_pieces};
 use crate::tokenizer::pieces::{Piece, PieceKind};
 use crate::tokenizer::{Marks, TokenizerError};
 
-/// How LLaMA 3 cuts a text.
+/// LLaMA 3's pre-tokenizer pattern.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
-/// The document and the marks.
+/// The document and the special tokens.
 pub(super) fn document(header: &Header) -> Result<(Value, Marks), TokenizerError> {
     let tokens = header.texts("tokenizer.ggml.tokens")?;
     let kinds = kinds(header, tokens.len())?;
@@ -21,7 +21,7 @@ pub(super) fn document(header: &Header) -> Result<(Value, Marks), TokenizerError
     };
     let marks = Marks { begin: mark("bos"), end: mark("eos"), pad: mark("padding") };
     let model = header.text("tokenizer.ggml.model")?;
-    // Absent flags mean what the models of the kind do: LLaMA's have a start token and a blank before the text.
+    // Absent flags default to the model type's behaviour: LLaMA adds a start token and a space before the text.
     let flag = |name: &str| header.flag(&format!("tokenizer.ggml.{name}")).unwrap_or(model == "llama");
     let begin = marks.begin.filter(|_| flag("add_bos_token"));
     let document = match model {
@@ -50,7 +50,7 @@ pub(super) fn document(header: &Header) -> Result<(Value, Marks), TokenizerError
     Ok((document.map_err(|reason| wrong(header, reason))?, marks))
 }
 
-/// What each token is; without a list, text.
+/// The kind of each token; normal text if there is no list.
 fn kinds(header: &Header, count: usize) -> Result<Vec<PieceKind>, TokenizerError> {
     let key = "tokenizer.ggml.token_type";
     if !header.metadata.contains_key(key) {
@@ -62,12 +62,12 @@ fn kinds(header: &Header, count: usize) -> Result<Vec<PieceKind>, TokenizerError
     kinds.ok_or_else(|| wrong(header, format!("`{key}` does not give each of {count} tokens a known type")))
 }
 
-/// How a text is cut before merging, and whether whole words come before merges.
+/// How text is split before merging, and whether whole words take precedence over merges.
 fn cut(header: &Header) -> Result<(Value, bool), TokenizerError> {
     let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let after =
         |first: Value, use_regex| json!({"type": "Sequence", "pretokenizers": [first, bytes(use_regex)]});
-    // The key is younger than the format: files without it are of GPT-2's kind.
+    // Older files lack this key; they use GPT-2's pre-tokenizer.
     let name = if header.metadata.contains_key("tokenizer.ggml.pre") {
         header.text("tokenizer.ggml.pre")?
     } else {

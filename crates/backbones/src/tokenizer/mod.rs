@@ -1,9 +1,9 @@
-//! A model's vocabulary: from text to token ids and back, whatever file it comes in.
+//! Tokenization: text to token ids and back, for all supported vocabulary files.
 //!
-//! Four kinds of file are read: `tokenizer.json`, SentencePiece's `tokenizer.model`, the metadata of a GGUF file, and
-//! the `tok512.bin` of small story models. Each but the first is turned into the document that a `tokenizer.json` would
-//! be (`document`), so that one implementation, the crate `tokenizers`, does all encoding: `sentencepiece`, `gguf` and
-//! `scored` only read.
+//! Four file formats are supported: `tokenizer.json`, SentencePiece's `tokenizer.model`, the metadata of a GGUF
+//! file, and the `tok512.bin` of small story models. All but the first are converted to the equivalent
+//! `tokenizer.json` document (`document`), so that a single implementation, the crate `tokenizers`, does all
+//! encoding; `sentencepiece`, `gguf` and `scored` only parse.
 
 mod document;
 mod error;
@@ -22,10 +22,10 @@ pub use error::TokenizerError;
 
 use crate::gguf::Header;
 
-/// The most bytes of a file of a vocabulary; the largest known one has 34 MB.
+/// Maximum size of a vocabulary file; the largest known one has 34 MB.
 const MOST_BYTES: u64 = 1 << 28;
 
-/// What a model calls the ends of a text; ids.
+/// Ids of a model's special tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Marks {
     begin: Option<u32>,
@@ -33,7 +33,7 @@ struct Marks {
     pad: Option<u32>,
 }
 
-/// A vocabulary with its rules.
+/// A vocabulary with its tokenization rules.
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
@@ -43,11 +43,11 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads the vocabulary of a model's folder, or of a file, by its name: `tokenizer.json` (beside it
-    /// `tokenizer_config.json`, if there is one), `*.model`, `*.gguf`, `*.bin`.
+    /// Reads the vocabulary from a model's folder or from a file, by file name: `tokenizer.json` (with
+    /// `tokenizer_config.json` from the same folder, if present), `*.model`, `*.gguf`, `*.bin`.
     ///
     /// # Errors
-    /// When there is none, or it is broken or of an unknown kind; the message names the file.
+    /// If there is none, or it is malformed or unsupported; the message names the file.
     pub fn read(path: &Path) -> Result<Self, TokenizerError> {
         if path.is_dir() {
             return Self::read(&vocabulary_of(path)?);
@@ -67,45 +67,45 @@ impl Tokenizer {
         }
     }
 
-    /// As [`Tokenizer::read`], from the bytes of a `tokenizer.json`; `path` is for messages.
+    /// Same as [`Tokenizer::read`], from the contents of a `tokenizer.json`; `path` is used in messages.
     ///
     /// # Errors
-    /// When they are no such document.
+    /// If they are not such a document.
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, TokenizerError> {
         Self::from_json(bytes, path, None)
     }
 
-    /// The vocabulary in the metadata of a GGUF file.
+    /// The vocabulary in a GGUF file's metadata.
     ///
     /// # Errors
-    /// When it is incomplete, or of a kind that is not read.
+    /// If it is incomplete or of an unsupported kind.
     pub fn of_gguf(header: &Header) -> Result<Self, TokenizerError> {
         let (document, marks) = gguf::document(header)?;
         let bytes = document.to_string().into_bytes();
         Self::of_document(&header.path, &bytes, Ok((document, marks)))
     }
 
-    /// Ids of a text, with the tokens that the model wants around it (LLaMA: the start token).
+    /// Token ids of a text, with the special tokens that the model expects (LLaMA: the start token).
     ///
     /// # Errors
-    /// When the text cannot be encoded, by a vocabulary without a token for unknown characters.
+    /// If the text cannot be encoded because the vocabulary has no unknown token.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         self.ids(text, true)
     }
 
-    /// Ids of a text and of nothing else.
+    /// Token ids of a text without special tokens.
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// Same as [`Tokenizer::encode`].
     pub fn encode_bare(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         self.ids(text, false)
     }
 
-    /// Ids of a text with the bytes that each stands for; `marked` as [`Tokenizer::encode`], whose marks stand for none,
-    /// else as [`Tokenizer::encode_bare`].
+    /// Token ids of a text with the byte range of each; if `marked`, as in [`Tokenizer::encode`] with empty
+    /// ranges for special tokens, otherwise as in [`Tokenizer::encode_bare`].
     ///
     /// # Errors
-    /// As [`Tokenizer::encode`].
+    /// Same as [`Tokenizer::encode`].
     pub fn encode_spans(
         &self,
         text: &str,
@@ -117,40 +117,40 @@ impl Tokenizer {
         Ok(encoding.get_ids().iter().copied().zip(spans).collect())
     }
 
-    /// The text of a token, such as the one that ends a text.
+    /// The text of a token, for example of the end token.
     pub fn token(&self, id: u32) -> Option<String> {
         self.inner.id_to_token(id)
     }
 
-    /// The text of ids; special tokens (start, end, padding) have none.
+    /// The text of token ids; special tokens (start, end, padding) are skipped.
     ///
     /// # Errors
-    /// When the ids are no text.
+    /// If the ids cannot be decoded.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
         self.inner.decode(ids, true).map_err(|error| self.fault("decode", &error))
     }
 
-    /// The token before a text, where the model has one.
+    /// The start token, if the model has one.
     pub fn begin(&self) -> Option<u32> {
         self.marks.begin
     }
 
-    /// The token behind a text, where the model has one.
+    /// The end token, if the model has one.
     pub fn end(&self) -> Option<u32> {
         self.marks.end
     }
 
-    /// The token that fills up shorter texts: the model's, or 0 as LLaMA's recipes have it.
+    /// The padding token: the model's own, otherwise 0 as in LLaMA's recipes.
     pub fn pad(&self) -> u32 {
         self.marks.pad.unwrap_or(0)
     }
 
-    /// Number of tokens, special ones included.
+    /// Number of tokens, including special tokens.
     pub fn vocabulary_size(&self) -> usize {
         self.inner.get_vocab_size(true)
     }
 
-    /// Refuses a vocabulary with an id that a model of `tokens` tokens does not have: it would be looked up in vain.
+    /// Rejects a vocabulary with ids outside a model of `tokens` tokens.
     ///
     /// # Errors
     /// [`TokenizerError::BeyondModel`] with the highest such id.
@@ -169,10 +169,11 @@ impl Tokenizer {
         &self.checksum
     }
 
-    /// The files, by name, that transformers' `AutoTokenizer` and [`Tokenizer::read`] load this vocabulary from.
+    /// The files, by name, from which transformers' `AutoTokenizer` and [`Tokenizer::read`] load this
+    /// vocabulary.
     ///
     /// # Errors
-    /// When it cannot be written as JSON.
+    /// If it cannot be written as JSON.
     pub fn published(&self) -> Result<[(&'static str, String); 2], TokenizerError> {
         let document = self.inner.to_string(true).map_err(|error| self.fault("write", &error))?;
         let mut config = serde_json::json!({"tokenizer_class": "PreTrainedTokenizerFast"});
@@ -214,7 +215,7 @@ impl Tokenizer {
     }
 }
 
-/// The file with the vocabulary of a model's folder.
+/// The vocabulary file in a model's folder.
 fn vocabulary_of(folder: &Path) -> Result<PathBuf, TokenizerError> {
     let known = ["tokenizer.json", "tokenizer.model", "tok512.bin"].map(|name| folder.join(name));
     if let Some(path) = known.into_iter().find(|path| path.is_file()) {

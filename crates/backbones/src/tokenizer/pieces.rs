@@ -1,26 +1,26 @@
-//! Pieces with scores, as SentencePiece, GGUF and the story models have them, and the merges that they imply.
+//! Scored pieces, as in SentencePiece, GGUF and the story models, and the merges that they imply.
 
 use std::collections::HashMap;
 
-/// What a piece is.
+/// The kind of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PieceKind {
     /// Text.
     Normal,
-    /// What stands for anything that has no piece.
+    /// The unknown token.
     Unknown,
-    /// A mark of the model, such as the start token; never found in a text by its spelling alone.
+    /// A special token, such as the start token; never matched in a text by its spelling.
     Control,
     /// Text that is always one token.
     UserDefined,
-    /// A place in the vocabulary that is never used.
+    /// An unused id.
     Unused,
-    /// A byte, `<0x0A>`.
+    /// A byte, for example `<0x0A>`.
     Byte,
 }
 
 impl PieceKind {
-    /// The kind by the number that SentencePiece and GGUF give it.
+    /// The kind from its number in SentencePiece and GGUF.
     pub(super) fn of(number: u64) -> Option<Self> {
         Some(match number {
             1 => Self::Normal,
@@ -34,18 +34,18 @@ impl PieceKind {
     }
 }
 
-/// An entry of a vocabulary; its id is its place.
+/// A vocabulary entry; its id is its index.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Piece {
-    /// Its text, blanks written as U+2581.
+    /// Its text, with spaces as U+2581.
     pub(super) text: String,
-    /// The better, the sooner two pieces are merged into it.
+    /// Merge priority: pairs that form pieces with higher scores are merged first.
     pub(super) score: f64,
-    /// What it is.
+    /// Its kind.
     pub(super) kind: PieceKind,
 }
 
-/// Pairs of pieces that may be merged, best first: a pair is as good as the piece that it makes.
+/// Pairs of pieces that may be merged, highest priority first; a pair has the score of the merged piece.
 pub(super) fn merges(pieces: &[Piece]) -> Vec<(&str, &str)> {
     let ids: HashMap<&str, usize> =
         pieces.iter().enumerate().map(|(id, piece)| (piece.text.as_str(), id)).collect();
@@ -58,7 +58,7 @@ pub(super) fn merges(pieces: &[Piece]) -> Vec<(&str, &str)> {
             }
         }
     }
-    // Equal scores: in the order of the vocabulary, as if it had been trained in it.
+    // Ties are broken by vocabulary order, as if the vocabulary had been trained in it.
     merges.sort_by(|(one, _), (other, _)| {
         let score = |id: usize| pieces[id].score;
         score(other.0).total_cmp(&score(one.0)).then(one.cmp(other))

@@ -1,5 +1,5 @@
-//! `tok512.bin`, the vocabulary of llama2.c's story models: the longest length, then score, length and bytes of each
-//! token, little-endian.
+//! `tok512.bin`, the vocabulary of llama2.c's story models: the maximum token length, then score, length and
+//! bytes of each token, little-endian.
 
 use serde_json::Value;
 
@@ -7,10 +7,10 @@ use crate::tokenizer::Marks;
 use crate::tokenizer::document::{BLANK, of_pieces};
 use crate::tokenizer::pieces::{Piece, PieceKind};
 
-/// Unknown, start and end come first, then the 256 bytes.
+/// Unknown, start and end token come first, then the 256 bytes.
 const MARKS: [&str; 3] = ["<unk>", "<s>", "</s>"];
 
-/// Reads the file; the reason of a failure is a clause.
+/// Parses the file; the error is a clause that completes a message.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
     let cut = || "it is cut short, or no vocabulary of llama2.c".to_owned();
     let mut rest = bytes;
@@ -33,7 +33,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
     Ok((of_pieces(&pieces, true, marks.begin)?, marks))
 }
 
-/// The token at a place; the file writes blanks as they are, and the marks with line ends around them.
+/// The token with that id; the file stores plain spaces, and special tokens surrounded by newlines.
 fn piece(id: usize, text: &str, score: f32) -> Piece {
     let score = f64::from(score);
     match id {

@@ -1,7 +1,7 @@
-//! SentencePiece's `tokenizer.model`: a protocol buffer of pieces with scores, read field by field.
+//! SentencePiece's `tokenizer.model`: a protocol buffer of scored pieces, parsed field by field.
 //!
-//! Only what decides ids is read: the pieces, the algorithm, the ids of the marks and the normalisation. Everything is
-//! checked before use; a cut or foreign file is an error, not a vocabulary.
+//! Only what determines ids is parsed: the pieces, the algorithm, the ids of the special tokens and the
+//! normalisation. Everything is validated before use; a truncated or foreign file is an error.
 
 use serde_json::Value;
 
@@ -9,10 +9,10 @@ use crate::tokenizer::Marks;
 use crate::tokenizer::document::of_pieces;
 use crate::tokenizer::pieces::{Piece, PieceKind};
 
-/// The format's number of the algorithm that merges pairs.
+/// The format's code for BPE.
 const BPE: u64 = 2;
 
-/// Reads the model; the reason of a failure is a clause.
+/// Parses the model; the error is a clause that completes a message.
 pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
     let model = Model::read(bytes)?;
     if model.pieces.is_empty() {
@@ -34,7 +34,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
     Ok((of_pieces(&model.pieces, model.prefix, marks.begin)?, marks))
 }
 
-/// What is read of the file, with the format's own defaults.
+/// The parsed parts of the file, initialised to the format's defaults.
 struct Model {
     pieces: Vec<Piece>,
     algorithm: u64,
@@ -99,7 +99,7 @@ impl Model {
     }
 }
 
-/// A negative number is written as its two's complement of 64 bits.
+/// Negative numbers are encoded as 64-bit two's complement.
 fn signed(value: u64) -> i64 {
     i64::from_ne_bytes(value.to_ne_bytes())
 }
@@ -124,7 +124,7 @@ fn piece(bytes: &[u8]) -> Result<Piece, String> {
     }
 }
 
-/// A value of a protocol buffer.
+/// A protocol buffer value.
 enum Wire<'a> {
     Number(u64),
     Bytes(&'a [u8]),
@@ -132,7 +132,7 @@ enum Wire<'a> {
     Fixed64,
 }
 
-/// The fields of a message, in order, with their numbers; after an error there are no more.
+/// The fields of a message, in order, with their numbers; iteration stops after an error.
 fn fields(bytes: &[u8]) -> impl Iterator<Item = Result<(u64, Wire<'_>), String>> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
@@ -162,7 +162,7 @@ fn field<'a>(rest: &mut &'a [u8]) -> Option<(u64, Wire<'a>)> {
     (key >> 3 != 0).then_some((key >> 3, value))
 }
 
-/// A number of seven bits a byte, at most ten bytes long.
+/// A varint: seven bits per byte, at most ten bytes.
 fn varint(rest: &mut &[u8]) -> Option<u64> {
     let mut value = 0_u64;
     for shift in (0..70).step_by(7) {

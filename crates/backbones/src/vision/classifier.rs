@@ -8,7 +8,7 @@ use tch::Tensor;
 
 use crate::{Architecture, Backbone};
 
-/// From images to class scores.
+/// Maps images to class logits.
 #[derive(Debug)]
 pub struct Classifier {
     backbone: Box<dyn Backbone>,
@@ -17,10 +17,10 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// A model over frozen weights, an attachment and the trained head in `trainables`.
+    /// A model from frozen weights, an attachment and the trained head in `trainables`.
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     pub fn new(
         architecture: &dyn Architecture,
         layout: &Layout,
@@ -36,10 +36,10 @@ impl Classifier {
         })
     }
 
-    /// A model of plain weights, the head among them, as [`san_core::adapters::merge::merge`] makes them.
+    /// A model from plain weights including the head, as produced by [`san_core::adapters::merge::merge`].
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     pub fn merged(
         architecture: &dyn Architecture,
         layout: &Layout,
@@ -54,17 +54,17 @@ impl Classifier {
         })
     }
 
-    /// Class scores `[K * batch, classes]` of images `[K * batch, 3, size, size]`.
+    /// Class logits `[K * batch, classes]` of images `[K * batch, 3, size, size]`.
     pub fn forward(&self, images: &Tensor) -> Tensor {
         self.head(&self.features(images))
     }
 
-    /// What the head reads, `[K * batch, features]`.
+    /// The head's input, `[K * batch, features]`.
     pub fn features(&self, images: &Tensor) -> Tensor {
         self.backbone.features(images)
     }
 
-    /// Class scores of features.
+    /// Class logits of features.
     pub fn head(&self, features: &Tensor) -> Tensor {
         linear(features, &self.weight, Some(&self.bias))
     }

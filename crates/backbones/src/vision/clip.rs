@@ -1,9 +1,10 @@
 //! The vision tower of CLIP (arXiv 2103.00020) in Hugging Face's form: `CLIPVisionModel`.
 //!
-//! A ViT with a norm before the first block, quick-GELU, queries, keys and values apart, and no bias in the patch
-//! embedding. Key names are those of the published files (`vision_model.embeddings...`; `pre_layrnorm` is their
-//! spelling), configuration fields those of their `config.json`. What LLaVA reads is the patch tokens behind an inner
-//! block. SAN's wiring is the ViT's, each of q, k and v being a site (docs/method.md, section 2).
+//! A ViT with a norm before the first block, quick-GELU, separate queries, keys and values, and no bias in the
+//! patch embedding. Key names are those of the published files (`vision_model.embeddings...`; `pre_layrnorm` is
+//! their spelling), configuration fields those of their `config.json`. LLaVA uses the patch tokens of an
+//! intermediate block. SAN's wiring is the ViT's, with q, k and v as separate sites (docs/method.md, section
+//! 2).
 
 use san_core::nn::attachment::Scope;
 use san_core::nn::branch::Branch;
@@ -18,19 +19,19 @@ use tch::Tensor;
 
 use crate::{Architecture, Backbone};
 
-/// The nonlinearity of an MLP.
+/// The activation function of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// x sigmoid(1.702 x), as in OpenAI's weights.
     #[default]
     QuickGelu,
-    /// The exact GELU, as in LAION's.
+    /// Exact GELU, as in LAION's.
     Gelu,
 }
 
-/// Fields of a published `config.json` (of `CLIPVisionModel`, or the part `vision_config`), by their names; others are
-/// left out of account.
+/// Fields of a published `config.json` (of `CLIPVisionModel`, or its `vision_config` section) under their
+/// names; others are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
     /// Image height and width, pixels.
@@ -45,14 +46,14 @@ pub struct Config {
     pub num_hidden_layers: i64,
     /// Attention heads.
     pub num_attention_heads: i64,
-    /// The nonlinearity.
+    /// The activation function.
     #[serde(default)]
     pub hidden_act: Activation,
     /// Epsilon of the norms.
     #[serde(default = "epsilon")]
     pub layer_norm_eps: f64,
-    /// Which hidden states [`Backbone::tokens`] gives, counted from the end: -1 those behind the last block, -2 (LLaVA's
-    /// choice) those before it. A field of LLaVA's configuration.
+    /// Which hidden states [`Backbone::tokens`] returns, counted from the end: -1 for the last block's output,
+    /// -2 (LLaVA's choice) for its input. A field of LLaVA's configuration.
     #[serde(default = "before_last")]
     pub vision_feature_layer: i64,
 }
@@ -98,7 +99,7 @@ impl Config {
             .with_bias(false)
     }
 
-    /// The sites of a block with their anteriors, in order: q, k, v, output, and the MLP's two.
+    /// The sites of a block with their anteriors, in order: q, k, v, output, and the two of the MLP.
     fn block_sites(&self, index: i64) -> [SiteSpec; 6] {
         let (dim, mlp) = (self.hidden_size, self.intermediate_size);
         let path = |what: &str| format!("{MODEL}.encoder.layers.{index}.{what}");
@@ -111,7 +112,7 @@ impl Config {
         };
         let (value, output) = (path("self_attn.v_proj"), path("self_attn.out_proj"));
         let (up, down) = (path("mlp.fc1"), path("mlp.fc2"));
-        // The authors' code has no scale before the output; with the values apart, theirs need no resizing.
+        // The authors' code has no scale before the output; with separate values, no resizing is needed.
         let output_reads = Anteriors { authors: None, ..Anteriors::always(value) };
         [
             projection("self_attn.q_proj", Role::Q),
@@ -123,10 +124,10 @@ impl Config {
         ]
     }
 
-    /// Number of blocks behind which the tokens are read; none where there are not so many.
+    /// Number of blocks after which the tokens are taken; `None` if there are fewer blocks.
     fn blocks_before_tokens(&self) -> Option<usize> {
         let index = match self.vision_feature_layer {
-            // Hidden states are counted from the embedding's on.
+            // Hidden states are counted from the embedding.
             from_end if from_end < 0 => self.num_hidden_layers + 1 + from_end,
             from_start => from_start,
         };
@@ -177,7 +178,7 @@ impl Architecture for Config {
         Err(Error::ImageSize { backbone: "this CLIP tower".into(), size, reason })
     }
 
-    /// The text tower, the projections into the common space and the stored position numbers are left out.
+    /// Drops the text tower, the projections into the joint space and the stored position ids.
     fn fit(&self, weights: Weights) -> Result<Weights, Error> {
         let numbers = format!("{MODEL}.embeddings.position_ids");
         let own = |name: &str| name != numbers && !foreign(name);
@@ -194,7 +195,7 @@ impl Architecture for Config {
     }
 }
 
-/// Whether a tensor of a published CLIP file belongs to its other half.
+/// Whether a tensor of a published CLIP file is not part of the vision tower.
 fn foreign(name: &str) -> bool {
     let others = ["text_model.", "text_projection.", "visual_projection."];
     name == "logit_scale" || others.iter().any(|other| name.starts_with(other))
@@ -237,7 +238,8 @@ impl Clip {
         })
     }
 
-    /// Images `[batch, 3, size, size]` to `[batch, 1 + patches, dim]` behind the first `blocks` blocks.
+    /// Maps images `[batch, 3, size, size]` to `[batch, 1 + patches, dim]`, the output of the first `blocks`
+    /// blocks.
     fn hidden_states(&self, images: &Tensor, blocks: usize) -> Tensor {
         let patches = self.patch_embed.forward(&images.permute([0, 2, 3, 1])).flatten(1, 2);
         let [batch, _, dim] = patches.size()[..] else { unreachable!("tokens have three dimensions") };
@@ -249,12 +251,12 @@ impl Clip {
 }
 
 impl Backbone for Clip {
-    /// The class token behind the last norm (`pooler_output`).
+    /// The class token after the last norm (`pooler_output`).
     fn features(&self, images: &Tensor) -> Tensor {
         self.post_norm.forward(&self.hidden_states(images, self.blocks.len()).select(1, 0))
     }
 
-    /// The patch tokens of the chosen layer, without a norm behind.
+    /// The patch tokens of the chosen layer, without a final norm.
     fn tokens(&self, images: &Tensor) -> Tensor {
         let states = self.hidden_states(images, self.blocks_before_tokens);
         states.narrow(1, 1, states.size()[1] - 1)
@@ -302,7 +304,7 @@ impl Block {
         self.mlp.add(&x, self.fc2.forward(&hidden))
     }
 
-    /// Heads attending over the normalised tokens, `[batch, tokens, dim]`.
+    /// Multi-head attention over the normalised tokens, `[batch, tokens, dim]`.
     fn attend(&self, x: &Tensor) -> Tensor {
         let [batch, tokens, dim] = x.size()[..] else { unreachable!("tokens have three dimensions") };
         let [q, k, v] = self

@@ -1,8 +1,9 @@
 //! ConvNeXt (arXiv 2201.03545, version 1) in timm's form: `timm/models/convnext.py`.
 //!
-//! Key names and configuration fields are timm's. Activations are channels last throughout, so that the
-//! MLP is linear maps and a norm is over the last dimension. SAN's wiring (docs/method.md, section 2): a
-//! block is a chain depthwise -> first linear -> second linear, and each block reads the one before.
+//! Key names and configuration fields are timm's. Activations are channels last throughout, so that the MLP
+//! consists of linear maps and norms are over the last dimension. SAN's wiring (docs/method.md, section 2):
+//! each block is a chain depthwise -> first linear -> second linear, and the anterior of each block is the
+//! previous one.
 
 use san_core::nn::attachment::Scope;
 use san_core::nn::branch::Branch;
@@ -20,11 +21,11 @@ use crate::{Architecture, Backbone};
 const STAGES: usize = 4;
 const STEM: &str = "stem.0";
 
-/// Arguments of timm's `ConvNeXt`, by its names.
+/// Arguments of timm's `ConvNeXt`, under their names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Image height and width, pixels (timm's model takes any; its checkpoint names one).
+    /// Image height and width, pixels (timm's model accepts any; its checkpoints specify one).
     #[serde(default = "usual_size")]
     pub img_size: i64,
     /// Patch height and width of the stem, pixels.
@@ -34,10 +35,10 @@ pub struct Config {
     pub depths: [i64; STAGES],
     /// Channels of each stage.
     pub dims: [i64; STAGES],
-    /// Height and width of the depthwise kernels.
+    /// Kernel size of the depthwise convolutions.
     #[serde(default = "seven")]
     pub kernel_sizes: i64,
-    /// Initial LayerScale; none for no LayerScale.
+    /// Initial LayerScale; `None` disables LayerScale.
     #[serde(default = "small_scale")]
     pub ls_init_value: Option<f64>,
     /// Epsilon of the norms.
@@ -67,7 +68,7 @@ fn epsilon() -> f64 {
 }
 
 impl Config {
-    /// A model with timm's usual options.
+    /// A model with timm's default options.
     pub fn new(img_size: i64, depths: [i64; STAGES], dims: [i64; STAGES]) -> Self {
         Self {
             img_size,
@@ -80,12 +81,12 @@ impl Config {
         }
     }
 
-    /// Whether a stage begins with fewer pixels: all but the first, and the first behind a stem of 2.
+    /// Whether a stage starts with downsampling: all but the first, and the first after a stem of patch size 2.
     fn downsamples(&self, stage: usize) -> bool {
         stage > 0 || self.patch_size == 2
     }
 
-    /// Pixels of the image behind one pixel of the last stage.
+    /// Image pixels per pixel of the last stage, along one side.
     fn stride(&self) -> i64 {
         (0..STAGES).filter(|&stage| self.downsamples(stage)).fold(self.patch_size, |stride, _| 2 * stride)
     }
@@ -211,7 +212,7 @@ impl ConvNext {
 }
 
 impl ConvNext {
-    /// `[batch, height, width, channels]` behind the last stage.
+    /// Output of the last stage, `[batch, height, width, channels]`.
     fn last_map(&self, images: &Tensor) -> Tensor {
         let stem = self.stem_norm.forward(&self.stem.forward(&images.permute([0, 2, 3, 1])));
         self.stages.iter().fold(stem, |x, stage| stage.forward(&x))
@@ -223,7 +224,7 @@ impl Backbone for ConvNext {
         self.norm.forward(&self.last_map(images).mean_dim([1, 2].as_slice(), false, None))
     }
 
-    /// The pixels of the last map, each behind the norm that the head's mean passes through.
+    /// The pixels of the last feature map, each after the norm that the head applies to their mean.
     fn tokens(&self, images: &Tensor) -> Tensor {
         self.norm.forward(&self.last_map(images).flatten(1, 2))
     }

@@ -1,9 +1,9 @@
 //! Swin Transformer (arXiv 2103.14030) in timm's form: `timm/models/swin_transformer.py`.
 //!
-//! Key names and configuration fields are timm's. Attention is within windows, which every other block
-//! shifts by half; where a stage is no larger than a window there is one window and no shift. SAN's wiring
-//! (docs/method.md, section 2): within a block as in ViT; a stage's blocks are entered by the patch
-//! embedding or the reduction before them, and a reduction reads four times the block before.
+//! Key names and configuration fields are timm's. Attention is within windows, which every other block shifts
+//! by half a window; a stage no larger than a window has one window and no shift. SAN's wiring (docs/method.md,
+//! section 2): within a block as in ViT; the anterior of a stage's blocks is the patch embedding or the
+//! reduction before them, and a reduction uses the previous block's scales tiled four times.
 
 use san_core::nn::attachment::Scope;
 use san_core::nn::branch::Branch;
@@ -20,10 +20,10 @@ use crate::{Architecture, Backbone};
 
 const PATCH_EMBED: &str = "patch_embed.proj";
 
-/// Added to the scores of tokens that the shift made neighbours (timm's value).
+/// Added to attention logits between tokens that are adjacent only because of the shift (timm's value).
 const APART: f64 = -100.0;
 
-/// Arguments of timm's `SwinTransformer`, by its names.
+/// Arguments of timm's `SwinTransformer`, under their names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -32,7 +32,7 @@ pub struct Config {
     /// Patch height and width, pixels.
     #[serde(default = "four")]
     pub patch_size: i64,
-    /// Channels of the first stage; each further one doubles them.
+    /// Channels of the first stage; doubled in each further stage.
     pub embed_dim: i64,
     /// Blocks of each stage.
     pub depths: Vec<i64>,
@@ -83,14 +83,14 @@ struct StageSizes {
 }
 
 impl StageSizes {
-    /// Rows of the table of relative positions.
+    /// Rows of the relative position bias table.
     fn positions(self) -> i64 {
         (2 * self.window - 1).pow(2)
     }
 }
 
 impl Config {
-    /// A model with timm's usual options.
+    /// A model with timm's default options.
     pub fn new(img_size: i64, embed_dim: i64, depths: &[i64], num_heads: &[i64], window_size: i64) -> Self {
         Self {
             img_size,
@@ -285,8 +285,8 @@ impl Stage {
     }
 }
 
-/// Tokens `[batch, side, side, dim]` to `[batch, side / 2, side / 2, 4 * dim]`, the four of a square one
-/// behind the other, column by column.
+/// Maps tokens `[batch, side, side, dim]` to `[batch, side / 2, side / 2, 4 * dim]`, concatenating the four
+/// tokens of each 2 x 2 square column by column.
 fn merge_patches(x: &Tensor) -> Tensor {
     let [batch, height, width, dim] = x.size()[..] else { unreachable!("a grid of tokens") };
     let squares = x.reshape([batch, height / 2, 2, width / 2, 2, dim]).permute([0, 1, 3, 4, 2, 5]);
@@ -296,14 +296,14 @@ fn merge_patches(x: &Tensor) -> Tensor {
 #[derive(Debug)]
 struct Block {
     sizes: StageSizes,
-    /// By how many tokens the windows are shifted.
+    /// Window shift, in tokens.
     shift: i64,
     norm1: Norm,
     qkv: Site,
     position_bias: Parameter,
-    /// Row of the table for each pair of tokens in a window, `[window^4]`.
+    /// Table row for each pair of tokens in a window, `[window^4]`.
     position_index: Tensor,
-    /// `[windows, 1, window^2, window^2]`, where the windows are shifted.
+    /// `[windows, 1, window^2, window^2]` if the windows are shifted.
     mask: Option<Tensor>,
     proj: Site,
     attention: Branch,
@@ -341,7 +341,7 @@ impl Block {
 
     /// `x` is `[batch, side, side, dim]`.
     fn forward(&self, x: &Tensor) -> Tensor {
-        // Padded tokens are zeros behind the norm, and read the projection's bias as in timm.
+        // Padding tokens are zero after the norm and get the projection's bias, as in timm.
         let normed = self.cut(&self.norm1.forward_for(x, &self.qkv));
         let attended = self.join(&self.attend(&self.qkv.project(&normed)), x.size()[0]);
         let x = self.attention.add(x, self.proj.forward(&attended));
@@ -349,7 +349,7 @@ impl Block {
         self.mlp.add(&x, self.fc2.forward(&hidden))
     }
 
-    /// Tokens that each side lacks to be cut into whole windows.
+    /// Tokens to add to each side for whole windows.
     fn padding(&self) -> i64 {
         let StageSizes { side, window, .. } = self.sizes;
         (window - side % window) % window
@@ -365,7 +365,7 @@ impl Block {
         windows(&whole, window)
     }
 
-    /// The way back.
+    /// Inverse of `cut`.
     fn join(&self, x: &Tensor, batch: i64) -> Tensor {
         let StageSizes { side, window, .. } = self.sizes;
         let channels = x.size()[2];
@@ -379,7 +379,7 @@ impl Block {
         if self.shift > 0 { grid.roll([self.shift, self.shift], [1, 2]) } else { grid }
     }
 
-    /// Heads attending within windows, from qkv `[batch * windows, tokens, 3 * dim]`.
+    /// Multi-head attention within windows, from qkv `[batch * windows, tokens, 3 * dim]`.
     fn attend(&self, qkv: &Tensor) -> Tensor {
         let StageSizes { dim, heads, .. } = self.sizes;
         let [count, tokens, _] = qkv.size()[..] else { unreachable!("tokens have three dimensions") };
@@ -387,7 +387,7 @@ impl Block {
         #[allow(clippy::cast_precision_loss)]
         let q = parts.get(0) * ((dim / heads) as f64).powf(-0.5);
         let scores = q.matmul(&parts.get(1).transpose(2, 3));
-        // One table for all, or one a run: [1 or K, 1, heads, tokens, tokens].
+        // One shared table, or one per run: [1 or K, 1, heads, tokens, tokens].
         let table = self.position_bias.stacked();
         let runs = table.size()[0];
         let bias = table.index_select(1, &self.position_index).reshape([runs, tokens, tokens, heads]);
@@ -413,7 +413,7 @@ fn windows(x: &Tensor, window: i64) -> Tensor {
         .reshape([-1, window * window, channels])
 }
 
-/// For each pair of tokens of a window the row of the table of relative positions.
+/// The row of the relative position bias table for each pair of tokens in a window.
 fn relative_positions(window: i64) -> Tensor {
     let coordinates = || (0..window).flat_map(|row| (0..window).map(move |column| (row, column)));
     let row = |(r1, c1): (i64, i64), (r2, c2): (i64, i64)| {
@@ -424,7 +424,7 @@ fn relative_positions(window: i64) -> Tensor {
     Tensor::from_slice(&rows)
 }
 
-/// 0 for tokens of a shifted window that are neighbours in the image, [`APART`] for those that are not.
+/// 0 for token pairs of a shifted window that belong to the same image region, [`APART`] for the others.
 fn shift_mask(sizes: StageSizes, shift: i64) -> Tensor {
     let StageSizes { side, window, .. } = sizes;
     let whole = (side + window - 1) / window * window;

@@ -1,8 +1,8 @@
 //! Vision Transformer (arXiv 2010.11929) in timm's form: `timm/models/vision_transformer.py`.
 //!
-//! Key names and configuration fields are timm's. Class token or average pooling (then the last norm
-//! is `fc_norm`), register tokens, LayerScale, GELU or SwiGLU, fused qkv with or without bias; another
-//! image size resamples the position embedding as timm does. SAN's wiring: docs/method.md, section 2.
+//! Key names and configuration fields are timm's. Supported: class token or average pooling (the last norm is
+//! then `fc_norm`), register tokens, LayerScale, GELU or SwiGLU, fused qkv with or without bias; for another
+//! image size the position embedding is resampled as in timm. SAN's wiring: docs/method.md, section 2.
 
 use std::rc::Rc;
 
@@ -19,7 +19,7 @@ use tch::Tensor;
 
 use crate::{Architecture, Backbone};
 
-/// What becomes of the tokens at the end.
+/// How the final tokens are pooled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pool {
@@ -36,11 +36,11 @@ pub enum MlpLayer {
     /// fc2(gelu(fc1(x))).
     #[default]
     Mlp,
-    /// fc2(silu(g) * u), g and u being the halves of fc1(x) (timm's `SwiGLUPacked`).
+    /// fc2(silu(g) * u), where g and u are the halves of fc1(x) (timm's `SwiGLUPacked`).
     SwigluPacked,
 }
 
-/// Arguments of timm's `VisionTransformer`, by its names.
+/// Arguments of timm's `VisionTransformer`, under their names.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -60,19 +60,19 @@ pub struct Config {
     /// Whether there is a class token.
     #[serde(default = "yes")]
     pub class_token: bool,
-    /// Number of register tokens behind the class token.
+    /// Number of register tokens after the class token.
     #[serde(default)]
     pub reg_tokens: i64,
-    /// Whether the position embedding leaves class and register tokens out.
+    /// Whether the position embedding excludes class and register tokens.
     #[serde(default)]
     pub no_embed_class: bool,
-    /// The MLP.
+    /// The MLP type.
     #[serde(default)]
     pub mlp_layer: MlpLayer,
-    /// What the head reads.
+    /// Pooling before the head.
     #[serde(default = "token")]
     pub global_pool: Pool,
-    /// Initial LayerScale; none for no LayerScale.
+    /// Initial LayerScale; `None` disables LayerScale.
     #[serde(default)]
     pub init_values: Option<f64>,
     /// Whether qkv has a bias.
@@ -100,7 +100,7 @@ fn epsilon() -> f64 {
 }
 
 impl Config {
-    /// A model with a class token and timm's usual options.
+    /// A model with a class token and timm's default options.
     pub fn new(img_size: i64, patch_size: i64, embed_dim: i64, depth: i64, num_heads: i64) -> Self {
         Self {
             img_size,
@@ -124,12 +124,12 @@ impl Config {
         self.img_size / self.patch_size
     }
 
-    /// Tokens before those of the patches.
+    /// Number of class and register tokens, which precede the patch tokens.
     fn prefix(&self) -> i64 {
         i64::from(self.class_token) + self.reg_tokens
     }
 
-    /// Those of the prefix that the position embedding covers.
+    /// Number of prefix tokens covered by the position embedding.
     fn embedded_prefix(&self) -> i64 {
         if self.no_embed_class { 0 } else { self.prefix() }
     }
@@ -267,8 +267,8 @@ impl Architecture for Config {
 }
 
 impl Config {
-    /// `[1, tokens, dim]` of another square grid made into this one's: bicubic with antialiasing, the
-    /// rows of class and register tokens kept (timm's `resample_abs_pos_embed`).
+    /// Resamples `[1, tokens, dim]` from another square grid to this one: bicubic with antialiasing; the rows
+    /// of class and register tokens are kept (timm's `resample_abs_pos_embed`).
     fn resample_position_embedding(&self, stored: &Tensor) -> Result<Tensor, Error> {
         let prefix = self.embedded_prefix();
         let [_, positions, dim] = stored.size()[..] else { return Ok(stored.shallow_clone()) };
@@ -276,7 +276,7 @@ impl Config {
         #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
         let grid = (patches as f64).sqrt().round() as i64;
         if positions == self.positions() || grid < 1 || grid * grid != patches {
-            return Ok(stored.shallow_clone()); // fits, or the strict check will name it
+            return Ok(stored.shallow_clone()); // it fits, or the strict check will report it
         }
         let image = stored.f_narrow(1, prefix, patches)?.f_reshape([1, grid, grid, dim])?;
         let image = image.f_permute([0, 3, 1, 2])?;
@@ -292,7 +292,7 @@ impl Config {
 struct Vit {
     pool: Pool,
     patch_embed: Site,
-    /// Class and register tokens, `[1, n, dim]` a run each.
+    /// Class and register tokens, each `[1, n, dim]` per run.
     prefix: Vec<Parameter>,
     prefix_is_embedded: bool,
     position_embedding: Parameter,
@@ -321,7 +321,7 @@ impl Vit {
         })
     }
 
-    /// Images `[batch, 3, size, size]` to tokens `[batch, tokens, dim]`.
+    /// Maps images `[batch, 3, size, size]` to tokens `[batch, tokens, dim]`.
     fn embed(&self, images: &Tensor) -> Tensor {
         let patches = self.patch_embed.forward(&images.permute([0, 2, 3, 1])).flatten(1, 2);
         let positions = self.position_embedding.per_sample(patches.size()[0]);
@@ -343,14 +343,14 @@ impl Vit {
         Tensor::cat(&parts, 1)
     }
 
-    /// All tokens behind the last block, and how many of them are no prompts.
+    /// All tokens after the last block, and how many of them are not prompts.
     fn last_tokens(&self, images: &Tensor) -> (Tensor, i64) {
         let embedded = self.embed(images);
         let own = embedded.size()[1];
         (self.blocks.iter().fold(embedded, |tokens, block| block.forward(tokens, own)), own)
     }
 
-    /// Those of the patches.
+    /// The patch tokens.
     fn patches(&self, (tokens, own): (Tensor, i64)) -> Tensor {
         let prefix: i64 = self.prefix.iter().map(|token| token.stacked().size()[2]).sum();
         tokens.narrow(1, prefix, own - prefix)
@@ -361,13 +361,13 @@ impl Backbone for Vit {
     fn features(&self, images: &Tensor) -> Tensor {
         let last = self.last_tokens(images);
         match self.pool {
-            // The norm is per token: only the token that is read needs it.
+            // The norm is per token, so only the pooled token needs it.
             Pool::Token => self.norm.forward(&last.0.select(1, 0)),
             Pool::Avg => self.norm.forward(&self.patches(last).mean_dim(1, false, None)),
         }
     }
 
-    /// Behind the last norm, whatever the pooling (DINOv2's `x_norm_patchtokens`).
+    /// After the last norm, regardless of pooling (DINOv2's `x_norm_patchtokens`).
     fn tokens(&self, images: &Tensor) -> Tensor {
         self.norm.forward(&self.patches(self.last_tokens(images)))
     }
@@ -411,7 +411,7 @@ impl Block {
         })
     }
 
-    /// `own` is the number of tokens that are no prompts.
+    /// `own` is the number of tokens that are not prompts.
     fn forward(&self, x: Tensor, own: i64) -> Tensor {
         let x = match &self.prompts {
             Some(prompts) => prompts.join(&x, own),
@@ -431,7 +431,7 @@ impl Block {
     }
 }
 
-/// Heads attending, from qkv `[batch, tokens, 3 * dim]` to `[batch, tokens, dim]`.
+/// Multi-head attention, from qkv `[batch, tokens, 3 * dim]` to `[batch, tokens, dim]`.
 fn attend(qkv: &Tensor, heads: i64) -> Tensor {
     let [batch, tokens, width] = qkv.size()[..] else { unreachable!("tokens have three dimensions") };
     let dim = width / 3;

@@ -1,10 +1,12 @@
-//! LLaVA-1.5 (arXiv 2310.03744): the tokens of any vision backbone, a projector of two linears with GELU, and any LLaMA.
+//! LLaVA-1.5 (arXiv 2310.03744): the tokens of any vision backbone, a projector of two linears with GELU, and
+//! any LLaMA.
 //!
-//! The tower is frozen and stays apart: its tokens of an image never change, so they are made once ([`Llava::see`]) and
-//! may be kept. What methods see is one layout of projector and language model; in SAN's wiring the projector's two
-//! linears are a chain (docs/method.md, section 2). A text has a token of its own number in the place of each image
-//! feature. Names: `multi_modal_projector.linear_1`, `linear_2` and the parts' own; [`Architecture::split`] and
-//! [`Architecture::published`] translate the files of Hugging Face's `llava-1.5-7b-hf`, and `split` also the original's.
+//! The tower is frozen and kept separate: its tokens for an image never change, so they are computed once
+//! ([`Llava::see`]) and may be cached. Methods see one layout of projector and language model; in SAN's wiring
+//! the projector's two linears form a chain (docs/method.md, section 2). In a text, each image feature is
+//! represented by one image token. Names: `multi_modal_projector.linear_1`, `linear_2` and those of the parts;
+//! [`Architecture::split`] and [`Architecture::published`] translate the files of Hugging Face's
+//! `llava-1.5-7b-hf`, and `split` also those of the original release.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,20 +29,20 @@ const SECOND: &str = "multi_modal_projector.linear_2";
 const TOWER: &str = "vision_tower.";
 const LANGUAGE: &str = "language_model.";
 
-/// Parts that are put together.
+/// The parts of a LLaVA.
 #[derive(Debug)]
 pub struct Architecture {
-    /// Makes tokens of images.
+    /// The vision tower, which computes image tokens.
     pub tower: Box<dyn Vision>,
-    /// Reads them among the tokens of a text.
+    /// The language model, which takes image and text tokens.
     pub language: llama::Config,
-    /// The number that stands in a text for an image feature: `image_token_index` of a published model, or any that the
-    /// vocabulary leaves free.
+    /// Id of the image token: `image_token_index` of a published model, or any id that the vocabulary does not
+    /// use.
     pub image_token: i64,
 }
 
 impl Architecture {
-    /// The projector and the language model: everything that a method may change.
+    /// The layout of projector and language model: everything that a method may change.
     pub fn layout(&self, name: &str) -> Layout {
         let mut layout = Layout::headless(name);
         self.projector().into_iter().for_each(|site| layout.site(site));
@@ -53,7 +55,7 @@ impl Architecture {
         layout
     }
 
-    /// The names of the projector's tensors, which a recipe trains at a rate of their own.
+    /// The projector's tensors, which recipes train at a separate learning rate.
     pub fn projector_tensors() -> [String; 4] {
         [(FIRST, "weight"), (FIRST, "bias"), (SECOND, "weight"), (SECOND, "bias")]
             .map(|(site, part)| format!("{site}.{part}"))
@@ -68,10 +70,11 @@ impl Architecture {
         ]
     }
 
-    /// The model: `tower` are the frozen weights of the tower, `scope` those of [`Architecture::layout`] with a method.
+    /// Builds the model: `tower` holds the tower's frozen weights, `scope` those of [`Architecture::layout`]
+    /// with a method.
     ///
     /// # Errors
-    /// When a tensor is missing.
+    /// If a tensor is missing.
     pub fn build(&self, tower: &Weights, scope: &Scope<'_>) -> Result<Llava, Error> {
         let [first, second] = self.projector();
         Ok(Llava {
@@ -82,12 +85,12 @@ impl Architecture {
         })
     }
 
-    /// A published model's tensors as tower, and projector with language model; both are checked strictly. The files of
-    /// Hugging Face and those of the original (`model.mm_projector.0`, `model.vision_tower.vision_tower`) are known; of
-    /// parts in several files, put all tensors together.
+    /// Splits a published model's tensors into the tower and the rest (projector and language model); both are
+    /// checked strictly. Files of Hugging Face and of the original release (`model.mm_projector.0`,
+    /// `model.vision_tower.vision_tower`) are supported; for sharded models, pass all tensors together.
     ///
     /// # Errors
-    /// When a tensor is missing, unknown or of another shape; `place` is for messages.
+    /// If a tensor is missing, unknown or of the wrong shape; `place` is used in messages.
     pub fn split(
         &self,
         tensors: impl IntoIterator<Item = (String, Tensor)>,
@@ -98,7 +101,7 @@ impl Architecture {
         let (mut tower, mut rest) = (BTreeMap::new(), BTreeMap::new());
         for (name, tensor) in tensors {
             match tower_name(&name) {
-                // Some writers leave out the folder that CLIP's own files have.
+                // Some writers omit the prefix used in CLIP's own files.
                 Some(bare) => {
                     let long = format!("vision_model.{bare}");
                     let known = of_tower.contains(long.as_str());
@@ -119,7 +122,7 @@ impl Architecture {
         Ok(Parts { tower, rest })
     }
 
-    /// The tensors under Hugging Face's names, as [`Architecture::split`] reads them.
+    /// The tensors under Hugging Face's names, the inverse of [`Architecture::split`].
     pub fn published(parts: &Parts) -> BTreeMap<String, Tensor> {
         let tower = parts.tower.iter().map(|(name, tensor)| (format!("{TOWER}{name}"), tensor));
         let rest = parts.rest.iter().map(|(name, tensor)| {
@@ -129,12 +132,12 @@ impl Architecture {
         tower.chain(rest).map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
     }
 
-    /// Whether the tower is one of CLIP, the only ones that [`Architecture::published_config`] can tell of.
+    /// Whether the tower is a CLIP tower, the only kind that [`Architecture::published_config`] supports.
     pub fn has_clip(&self) -> bool {
         self.tower.published_config().get("vision_feature_layer").is_some()
     }
 
-    /// The configuration as Hugging Face's `LlavaForConditionalGeneration` reads it, for a tower of CLIP.
+    /// The configuration of Hugging Face's `LlavaForConditionalGeneration`, for a CLIP tower.
     pub fn published_config(&self) -> serde_json::Value {
         let mut vision = self.tower.published_config();
         vision["model_type"] = "clip_vision_model".into();
@@ -157,18 +160,18 @@ impl Architecture {
 /// The weights of a model.
 #[derive(Debug)]
 pub struct Parts {
-    /// Of the tower, by its own names.
+    /// Weights of the tower, under its own names.
     pub tower: Weights,
-    /// Of projector and language model, by the names of [`Architecture::layout`].
+    /// Weights of projector and language model, under the names of [`Architecture::layout`].
     pub rest: Weights,
 }
 
-/// The tower's own name of a tensor of a file, if it is the tower's.
+/// The tower's own name of a stored tensor, if it belongs to the tower.
 fn tower_name(name: &str) -> Option<&str> {
     name.strip_prefix("model.vision_tower.vision_tower.").or_else(|| name.strip_prefix(TOWER))
 }
 
-/// Our name of another tensor of a file.
+/// Our name of any other stored tensor.
 fn own_name(name: &str) -> String {
     let projector = [("model.mm_projector.0.", FIRST), ("model.mm_projector.2.", SECOND)];
     for (original, ours) in projector {
@@ -179,7 +182,7 @@ fn own_name(name: &str) -> String {
     name.strip_prefix(LANGUAGE).unwrap_or(name).to_owned()
 }
 
-/// A projector's tensor of a file, by our name or the original's.
+/// A projector tensor in a file, under our name or the original's.
 pub fn projector_tensor<'a>(file: &'a TensorFile, name: &str) -> Option<&'a Tensor> {
     file.tensors.iter().find_map(|(stored, tensor)| (own_name(stored) == name).then_some(tensor))
 }
@@ -199,16 +202,16 @@ impl Llava {
         tch::no_grad(|| self.tower.tokens(images))
     }
 
-    /// The language model, which goes on behind [`Llava::prompts`].
+    /// The language model, which continues after [`Llava::prompts`].
     pub fn language(&self) -> &dyn LanguageModel {
         &*self.language
     }
 
-    /// What enters the first block `[K * batch, length, channels]`: of tokens `[K * batch, length]`, the tower's tokens
-    /// `seen` `[K * images, tokens, width]` standing in the places of the image token, in order.
+    /// Input of the first block, `[K * batch, length, channels]`, from tokens `[K * batch, length]`; each image
+    /// token is replaced, in order, by one of the tower's tokens `seen` `[K * images, tokens, width]`.
     ///
     /// # Errors
-    /// When there are more places than features, or fewer.
+    /// If the numbers of image tokens and features differ.
     pub fn embed(&self, tokens: &Tensor, seen: Option<&Tensor>) -> Result<Tensor, Error> {
         let places = tokens.f_eq(self.image_token)?;
         let count = i64::try_from(places.f_sum(Kind::Int64)?)?;
@@ -216,7 +219,7 @@ impl Llava {
         if count != features {
             return Err(Error::ImagePlaces { places: count, features });
         }
-        // The image token need not be in the vocabulary.
+        // The image token may be outside the vocabulary.
         let embedded = self.language.embed(&tokens.f_masked_fill(&places, 0)?);
         let Some(seen) = seen else { return Ok(embedded) };
         let projected = self.project(seen).f_to_kind(embedded.kind())?;
@@ -228,10 +231,10 @@ impl Llava {
         second.forward(&first.forward(seen).gelu("none"))
     }
 
-    /// Scores `[K * batch, length, vocabulary]` of the token behind each; `valid` as for [`LanguageModel::hidden`].
+    /// Logits `[K * batch, length, vocabulary]` of the next token; `valid` is as in [`LanguageModel::hidden`].
     ///
     /// # Errors
-    /// As [`Llava::embed`].
+    /// Same as [`Llava::embed`].
     pub fn forward(
         &self,
         tokens: &Tensor,
@@ -242,10 +245,10 @@ impl Llava {
         Ok(self.language.scores(&self.language.hidden(&embedded, valid, None)))
     }
 
-    /// Prompts to go on with, padded on the left, their images' `seen` in the order of the prompts.
+    /// Left-padded prompts for generation, with their images' `seen` in the order of the prompts.
     ///
     /// # Errors
-    /// As [`Llava::embed`].
+    /// Same as [`Llava::embed`].
     pub fn prompts(
         &self,
         prompts: &[Vec<i64>],
@@ -253,7 +256,7 @@ impl Llava {
         device: Device,
     ) -> Result<Prompts, Error> {
         let length = prompts.iter().map(Vec::len).max().unwrap_or(0);
-        // Padding is any token that is no image's.
+        // Any token other than the image token can serve as padding.
         let padding = i64::from(self.image_token == 0);
         let (mut tokens, mut valid) = (Vec::new(), Vec::new());
         for prompt in prompts {

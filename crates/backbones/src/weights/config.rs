@@ -1,5 +1,5 @@
-//! `config.json` of a published LLaMA, checked: what would change the architecture and is not known here
-//! is refused, the rest is left alone.
+//! Validates `config.json` of a published LLaMA: unknown values that would change the architecture are
+//! rejected; other fields are ignored.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::language::llama::Config;
 use crate::language::rope::Scaling;
 
-/// Fields that change what the model computes, and the only values that are built.
+/// Fields that change what the model computes, with their supported values.
 const FIXED: [(&str, &[Value]); 5] = [
     ("attention_bias", &[Value::Null, Value::Bool(false)]),
     ("mlp_bias", &[Value::Null, Value::Bool(false)]),
@@ -19,9 +19,9 @@ const FIXED: [(&str, &[Value]); 5] = [
     ("partial_rotary_factor", &[Value::Null]),
 ];
 
-/// The most bytes of a configuration or of a list of files; those of the largest models have some 100 kB.
+/// Maximum size of a configuration or index file; those of the largest models have about 100 kB.
 pub(super) const MOST_BYTES: u64 = 1 << 24;
-/// The most blocks of a model; the largest LLaMA has 126.
+/// Maximum number of blocks; the largest LLaMA has 126.
 const MOST_BLOCKS: i64 = 1024;
 
 /// Reads a configuration.
@@ -30,7 +30,7 @@ pub(super) fn read(path: &Path) -> Result<Config, Error> {
     parse(published).map_err(|reason| Error::Configuration { path: path.into(), reason })
 }
 
-/// The JSON of a configuration.
+/// A configuration file as JSON.
 pub(super) fn document(path: &Path) -> Result<Value, Error> {
     let text = files::read(path, MOST_BYTES)?;
     let malformed =
@@ -38,7 +38,7 @@ pub(super) fn document(path: &Path) -> Result<Value, Error> {
     serde_json::from_slice(&text).map_err(malformed)
 }
 
-/// The configuration of a LLaMA; the reason of a refusal is a clause.
+/// The configuration of a LLaMA; the error is a clause that completes a message.
 pub(super) fn parse(mut published: Value) -> Result<Config, String> {
     for (field, usual) in [("model_type", "llama"), ("hidden_act", "silu")] {
         match published.get(field) {
@@ -58,8 +58,8 @@ pub(super) fn parse(mut published: Value) -> Result<Config, String> {
     check(&config).map(|()| config)
 }
 
-/// Rotary fields as transformers wrote them before and after the form that [`Config`] has: `type` for
-/// `rope_type`, and all of them in one `rope_parameters`.
+/// Normalises rotary fields of older and newer transformers versions to those of [`Config`]: `type` becomes
+/// `rope_type`, and a joint `rope_parameters` is split.
 fn modernise(published: &mut Value) {
     if let Some(parameters) = published.get("rope_parameters").filter(|value| value.is_object()).cloned() {
         if let Some(theta) = parameters.get("rope_theta") {
@@ -75,7 +75,8 @@ fn modernise(published: &mut Value) {
     }
 }
 
-/// Sizes of a model, by their fields: each far above any model's or below 1 is refused. No product of two overflows.
+/// Checks a model's sizes, by field: values below 1 or far above any real model's are rejected, so that no
+/// product of two overflows.
 pub(super) fn check_sizes(sizes: &[(&str, i64)]) -> Result<(), String> {
     for (field, value) in sizes {
         let most = if *field == "num_hidden_layers" { MOST_BLOCKS } else { (1 << 28) - 1 };
@@ -86,7 +87,7 @@ pub(super) fn check_sizes(sizes: &[(&str, i64)]) -> Result<(), String> {
     Ok(())
 }
 
-/// The epsilon of a model's norms.
+/// Checks the epsilon of a model's norms.
 pub(super) fn check_epsilon(field: &str, value: f64) -> Result<(), String> {
     if value > 0.0 && value < 1.0 {
         return Ok(());
@@ -94,7 +95,7 @@ pub(super) fn check_epsilon(field: &str, value: f64) -> Result<(), String> {
     Err(format!("`{field}` is {value}; a number above 0 and below 1 is wanted"))
 }
 
-/// Sizes that fit together; also for configurations of other files than `config.json`.
+/// Checks that sizes are consistent; also used for configurations from other files than `config.json`.
 pub(crate) fn check(config: &Config) -> Result<(), String> {
     let key_heads = config.num_key_value_heads.unwrap_or(config.num_attention_heads);
     let sizes = [

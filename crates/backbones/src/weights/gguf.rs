@@ -1,7 +1,7 @@
-//! A LLaMA from a GGUF file: configuration, names and rows as Hugging Face has them.
+//! A LLaMA from a GGUF file: configuration, names and row order as in Hugging Face.
 //!
-//! llama.cpp turns neighbouring channels, Hugging Face the two halves of a head; its converter permutes
-//! the rows of q and k for that, and here they are put back.
+//! llama.cpp rotates adjacent channels, Hugging Face the two halves of a head; llama.cpp's converter permutes
+//! the rows of q and k accordingly, and this module reverts that.
 
 use std::path::Path;
 
@@ -12,11 +12,10 @@ use crate::gguf::{Header, TensorInfo, dequantise};
 use crate::language::llama::Config;
 use crate::weights::{Collected, LanguageCheckpoint, Pass, Target, check_config};
 
-/// Reads a file tensor by tensor, de-quantised.
+/// Reads and dequantises a file tensor by tensor.
 ///
 /// # Errors
-/// When the file cannot be read, is cut short, holds no LLaMA, or a tensor too few, too many or of
-/// another shape.
+/// If the file cannot be read, is truncated, is not a LLaMA, or a tensor is missing, unexpected or of the wrong shape.
 pub(crate) fn read(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     let mut pass = Pass::open(path)?;
     let length = pass.length();
@@ -95,14 +94,14 @@ fn config(header: &Header) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// 1e-5 that went through f32 is 9.99999974e-6; the shortest decimal that f32 takes for it is meant.
+/// 1e-5 stored as f32 is 9.99999974e-6; returns the shortest decimal that rounds to the same f32.
 fn rounded(value: f64) -> f64 {
     #[allow(clippy::cast_possible_truncation)]
     let single = value as f32;
     single.to_string().parse().unwrap_or(value)
 }
 
-/// Hugging Face's name.
+/// Hugging Face's name of a tensor.
 fn published(name: &str) -> Option<String> {
     let name = name.strip_suffix(".weight")?;
     let theirs = match name {
@@ -129,12 +128,12 @@ fn published(name: &str) -> Option<String> {
     Some(theirs + ".weight")
 }
 
-/// Rows of neighbouring pairs, `[heads * width, inputs]`, made into rows of halves.
+/// Reorders rows from adjacent pairs, `[heads * width, inputs]`, to halves.
 fn halves(weight: &Tensor, heads: i64) -> Result<Tensor, Error> {
     let shape = weight.size();
     let [rows, inputs] = shape[..] else { return Ok(weight.shallow_clone()) };
     if rows % (2 * heads) != 0 {
-        return Ok(weight.shallow_clone()); // the strict check will name it
+        return Ok(weight.shallow_clone()); // the strict check will report it
     }
     let pairs = weight.f_view([heads, rows / heads / 2, 2, inputs])?;
     Ok(pairs.f_transpose(1, 2)?.f_reshape(shape)?)

@@ -1,7 +1,7 @@
-//! A published language model, from its folder or its GGUF file, in the type that it computes in.
+//! A published language model from its folder or GGUF file, in its compute dtype.
 //!
-//! Tensors are read one by one and cast at once: at no time is there more than the model and one tensor
-//! as the file has it. Matrices become the compute type, vectors (norms) stay f32.
+//! Tensors are read one by one and cast immediately, so memory holds at most the model and one tensor in the
+//! file's dtype. Matrices are cast to the compute dtype; vectors (norms) stay f32.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use crate::language::LanguageArchitecture;
 use crate::language::llama;
 use crate::weights::{config, gguf, shards};
 
-/// Where weights go, and as what.
+/// Device and dtype of the loaded weights.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Target {
-    /// Type of matrices: f32, or bf16 where the processor is good at it.
+    /// Dtype of matrices: f32, or bf16 where the hardware supports it well.
     pub kind: Kind,
-    /// Where they are kept.
+    /// The device.
     pub device: Device,
 }
 
@@ -31,28 +31,28 @@ impl Default for Target {
 }
 
 impl Target {
-    /// A tensor as it is kept: a matrix in the type of matrices, a vector (of a norm, a bias) in f32.
+    /// Converts a tensor for storage: matrices to the chosen dtype, vectors (norms, biases) to f32.
     ///
     /// # Errors
-    /// When memory is missing.
+    /// If memory cannot be allocated.
     pub fn keep(self, tensor: &Tensor) -> Result<Tensor, Error> {
         let kind = if tensor.dim() > 1 { self.kind } else { Kind::Float };
         Ok(tensor.f_to_kind(kind)?.f_to_device(self.device)?)
     }
 }
 
-/// A language model as it was published.
+/// A published language model.
 #[derive(Debug)]
 pub struct LanguageCheckpoint {
     /// Its configuration.
     pub config: llama::Config,
-    /// Its weights by Hugging Face's names.
+    /// Its weights under Hugging Face's names.
     pub weights: Weights,
-    /// blake3 of the file, in hex; of several files, that of their checksums in the order of their names.
+    /// blake3 of the file, hex; for several files, of their checksums in file name order.
     pub checksum: String,
 }
 
-/// Tensors as they come, each cast and moved at once.
+/// Tensors collected while reading, each cast and moved immediately.
 #[derive(Debug)]
 pub(crate) struct Collected {
     target: Target,
@@ -60,29 +60,29 @@ pub(crate) struct Collected {
 }
 
 impl Collected {
-    /// Nothing yet.
+    /// An empty collection.
     pub(crate) fn new(target: Target) -> Self {
         Self { target, tensors: BTreeMap::new() }
     }
 
-    /// Adds a tensor; whether there was one of that name already.
+    /// Adds a tensor; returns whether the name already existed.
     pub(crate) fn add(&mut self, name: String, tensor: &Tensor) -> Result<bool, Error> {
-        // Buffers that old versions of transformers saved; they follow from the configuration.
+        // Buffers saved by old versions of transformers; they follow from the configuration.
         if name.ends_with(".rotary_emb.inv_freq") {
             return Ok(false);
         }
         Ok(self.tensors.insert(name, self.target.keep(tensor)?).is_some())
     }
 
-    /// The tensors as they came, for models of more parts than one.
+    /// The collected tensors, for models with several parts.
     pub(super) fn into_tensors(self) -> BTreeMap<String, Tensor> {
         self.tensors
     }
 
-    /// The weights of `config`, checked strictly; `place` is for messages.
+    /// The weights of `config`, checked strictly; `place` is used in messages.
     pub(crate) fn finish(mut self, config: &llama::Config, place: &Path) -> Result<Weights, Error> {
         if config.tie_word_embeddings {
-            // Some checkpoints have the tied matrix twice.
+            // Some checkpoints store the tied matrix twice.
             self.tensors.remove("lm_head.weight");
         }
         let weights = Weights::new(self.tensors);
@@ -91,20 +91,20 @@ impl Collected {
     }
 }
 
-/// Reads `path`: a GGUF file, or a folder with `config.json` and `model.safetensors` (or the files of
-/// `model.safetensors.index.json`), or with one GGUF file.
+/// Reads `path`: a GGUF file, or a folder with `config.json` and `model.safetensors` (or the shards of
+/// `model.safetensors.index.json`), or with a single GGUF file.
 ///
 /// # Errors
-/// When a file is missing, cut short or not what it should be, the configuration cannot be built, or a
-/// tensor is missing, unknown or of another shape.
+/// If a file is missing, truncated or malformed, the configuration is not supported, or a tensor is missing,
+/// unknown or of the wrong shape.
 pub fn language(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     if path.is_dir() { folder(path, target) } else { gguf::read(path, target) }
 }
 
-/// As [`language`], from a safetensors file's bytes that are in memory already; `path` is for messages.
+/// Same as [`language`], from a safetensors file already in memory; `path` is used in messages.
 ///
 /// # Errors
-/// As [`language`].
+/// Same as [`language`].
 pub fn parse_language(
     bytes: &[u8],
     path: &Path,
@@ -138,7 +138,7 @@ fn folder(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     Ok(LanguageCheckpoint { config, weights, checksum })
 }
 
-/// The one GGUF file of a folder; a folder of pickles is told so.
+/// Reads the single GGUF file of a folder; a folder of pickles gives a specific error.
 fn without_safetensors(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     let failed = |source| Error::File { action: "read", path: path.into(), source };
     let entries = std::fs::read_dir(path).map_err(failed)?;

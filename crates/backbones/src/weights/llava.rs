@@ -1,4 +1,4 @@
-//! A published LLaVA, from a folder in Hugging Face's form: `config.json` and one safetensors file or several.
+//! A published LLaVA from a folder in Hugging Face's format: `config.json` and one or more safetensors files.
 
 use std::path::Path;
 
@@ -10,18 +10,18 @@ use crate::vision::clip;
 use crate::vlm::llava::{Architecture, Parts};
 use crate::weights::{Collected, Target, config, shards};
 
-/// A model as it was published.
+/// A published model.
 #[derive(Debug)]
 pub struct LlavaCheckpoint {
     /// Its configuration.
     pub architecture: Architecture,
     /// Its weights.
     pub parts: Parts,
-    /// blake3 of the file, in hex; of several files, that of their checksums in the order of their names.
+    /// blake3 of the file, hex; for several files, of their checksums in file name order.
     pub checksum: String,
 }
 
-/// Fields that the published configuration leaves out where they are LLaMA-7B's.
+/// Fields that the published configuration omits if they equal LLaMA-7B's.
 const USUAL: [(&str, i64); 5] = [
     ("hidden_size", 4096),
     ("intermediate_size", 11008),
@@ -33,8 +33,8 @@ const USUAL: [(&str, i64); 5] = [
 /// Reads the folder.
 ///
 /// # Errors
-/// When a file is missing or not what it should be, the configuration cannot be built, or a tensor is missing, unknown or
-/// of another shape.
+/// If a file is missing or malformed, the configuration is not supported, or a tensor is missing, unknown or of
+/// the wrong shape.
 pub fn llava(path: &Path, target: Target) -> Result<LlavaCheckpoint, Error> {
     let file = path.join("config.json");
     let architecture = architecture(config::document(&file)?)
@@ -52,7 +52,7 @@ pub fn llava(path: &Path, target: Target) -> Result<LlavaCheckpoint, Error> {
     Ok(LlavaCheckpoint { architecture, parts, checksum })
 }
 
-/// The reason of a refusal is a clause.
+/// The error is a clause that completes a message.
 fn architecture(published: Value) -> Result<Architecture, String> {
     let fixed = [
         ("model_type", json!("llava")),
@@ -83,7 +83,7 @@ fn architecture(published: Value) -> Result<Architecture, String> {
     Ok(Architecture { tower: Box::new(tower), language, image_token })
 }
 
-/// Sizes that fit together.
+/// Checks that sizes are consistent.
 fn check_tower(tower: &clip::Config) -> Result<(), String> {
     config::check_sizes(&[
         ("image_size", tower.image_size),

@@ -1,6 +1,6 @@
-//! Checkpoints read strictly against a layout.
+//! Reads checkpoints strictly against a layout.
 //!
-//! Those of image models are small and read whole; [`language`] reads tensor by tensor.
+//! Image models are small and read into memory; [`language`] reads tensor by tensor.
 
 mod config;
 mod gguf;
@@ -23,29 +23,27 @@ pub use shards::{INDEX, inspect};
 
 use crate::Architecture;
 
-/// Frozen weights and the checksum of the file that they came from.
+/// Frozen weights and the checksum of their file.
 #[derive(Debug)]
 pub struct Checkpoint {
     /// The weights, without head, in f32 on the CPU.
     pub weights: Weights,
-    /// blake3 of the file, in hex.
+    /// blake3 of the file, hex.
     pub checksum: String,
 }
 
-/// Reads a published checkpoint of `architecture`; a head in it is left out, for every task trains its
-/// own.
+/// Reads a published checkpoint of `architecture`; its head is dropped, as every task trains its own.
 ///
 /// # Errors
-/// When the file cannot be read, is no safetensors file, or has a tensor too few, too many, or of
-/// another shape.
+/// If the file cannot be read, is not a safetensors file, or a tensor is missing, unexpected or of the wrong shape.
 pub fn read(path: &Path, architecture: &dyn Architecture, layout: &Layout) -> Result<Checkpoint, Error> {
     from_file(TensorFile::read(path)?, path, architecture, layout)
 }
 
-/// As [`read`], from bytes that are in memory already; `path` is for messages.
+/// Same as [`read`], from bytes already in memory; `path` is used in messages.
 ///
 /// # Errors
-/// As [`read`].
+/// Same as [`read`].
 pub fn parse(
     bytes: &[u8],
     path: &Path,

@@ -1,5 +1,5 @@
-//! A file read once from its start to its end, its checksum taken on the way: a checkpoint of 26 GB is
-//! neither read twice nor held whole.
+//! Sequential file reading that computes the checksum on the way: a 26 GB checkpoint is neither read twice nor
+//! held in memory.
 
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use san_core::Error;
 use san_core::io::files;
 
-/// Bytes skipped at a time.
+/// Chunk size for skipping, bytes.
 const PIECE: usize = 1 << 16;
 
-/// A file and how far it is read.
+/// A file and the read position in it.
 pub(crate) struct Pass {
     path: PathBuf,
     file: BufReader<File>,
@@ -21,7 +21,7 @@ pub(crate) struct Pass {
 }
 
 impl Pass {
-    /// At the start of a file.
+    /// Opens a file at its start.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { action: "read", path: path.into(), source };
         let file = files::open(path, u64::MAX)?;
@@ -35,7 +35,7 @@ impl Pass {
         })
     }
 
-    /// Bytes of the file.
+    /// File size in bytes.
     pub(crate) fn length(&self) -> u64 {
         self.length
     }
@@ -45,7 +45,7 @@ impl Pass {
         self.position
     }
 
-    /// The next bytes; the caller knows that the file has so many.
+    /// Reads the next `count` bytes; the caller ensures that the file has that many.
     pub(crate) fn take(&mut self, count: u64) -> Result<Vec<u8>, Error> {
         let path = self.path.clone();
         let failed = |source| Error::File { action: "read", path, source };
@@ -56,7 +56,7 @@ impl Pass {
         Ok(bytes)
     }
 
-    /// Reads on to a byte that lies ahead.
+    /// Skips forward to a byte offset.
     pub(crate) fn skip_to(&mut self, position: u64) -> Result<(), Error> {
         while self.position < position {
             let count = (position - self.position).min(PIECE as u64);
@@ -65,7 +65,7 @@ impl Pass {
         Ok(())
     }
 
-    /// Reads the rest; blake3 of the whole file, in hex.
+    /// Reads the rest; returns blake3 of the whole file, hex.
     pub(crate) fn finish(mut self) -> Result<String, Error> {
         self.skip_to(self.length)?;
         Ok(self.hasher.finalize().to_hex().to_string())

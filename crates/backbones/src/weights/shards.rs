@@ -1,4 +1,4 @@
-//! Safetensors files read tensor by tensor: one file, or several with a list of them.
+//! Safetensors files read tensor by tensor: a single file, or shards with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,18 +12,18 @@ use tch::{Kind, Tensor};
 use crate::weights::config::MOST_BYTES;
 use crate::weights::{Collected, Pass};
 
-/// Name of the list of files, in their folder.
+/// Name of the index file.
 pub const INDEX: &str = "model.safetensors.index.json";
-/// The library's own limit of a header's length, bytes.
+/// The library's limit on the header length, bytes.
 const HEADER: u64 = 100_000_000;
 
-/// The list of files.
+/// The index file.
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
-/// Reads the files that an index names; the checksum is one of their checksums, in the order of their names.
+/// Reads the shards of an index; the checksum is that of their checksums in file name order.
 pub(super) fn read_all(index_path: &Path, collected: &mut Collected) -> Result<String, Error> {
     let mut hasher = blake3::Hasher::new();
     for file in files(index_path, &index(index_path)?)? {
@@ -32,7 +32,7 @@ pub(super) fn read_all(index_path: &Path, collected: &mut Collected) -> Result<S
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// Which file each tensor is in, by an index.
+/// The shard that holds each tensor, from an index.
 fn index(path: &Path) -> Result<BTreeMap<String, String>, Error> {
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     let text = io::files::read(path, MOST_BYTES)?;
@@ -44,7 +44,7 @@ fn index(path: &Path) -> Result<BTreeMap<String, String>, Error> {
     Ok(index.weight_map)
 }
 
-/// The files of an index, in the order of their names. A missing one shows at once, before any is read.
+/// The shards of an index, in file name order. A missing shard is reported before any is read.
 fn files(index_path: &Path, index: &BTreeMap<String, String>) -> Result<BTreeSet<PathBuf>, Error> {
     let mut files = BTreeSet::new();
     for (tensor, file) in index {
@@ -60,11 +60,11 @@ fn files(index_path: &Path, index: &BTreeMap<String, String>) -> Result<BTreeSet
     Ok(files)
 }
 
-/// Looks at a file that was just loaded without reading a tensor: a safetensors file's header has to agree with its
-/// size, and the files that an index names have to be there and to have the tensors that it lists.
+/// Validates a downloaded file without reading tensors: a safetensors header must agree with the file size, and
+/// the shards of an index must exist and have the tensors that it lists.
 ///
 /// # Errors
-/// When they do not, or when a file cannot be read.
+/// If the check fails, or a file cannot be read.
 pub fn inspect(path: &Path) -> Result<(), Error> {
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     if path.file_name().is_none_or(|name| name != INDEX) {
@@ -83,12 +83,12 @@ pub fn inspect(path: &Path) -> Result<(), Error> {
     if index.is_empty() { Err(malformed("it lists no tensors".into())) } else { Ok(()) }
 }
 
-/// Opens a safetensors file and reads its header, which the size of the file agrees with.
+/// Opens a safetensors file and reads its header, which must agree with the file size.
 fn header(path: &Path) -> Result<(Pass, Metadata), Error> {
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     let mut pass = Pass::open(path)?;
     let start = pass.take(pass.length().min(8))?;
-    // A zip archive (torch.save since 1.6) or a bare pickle of protocol 2 and later.
+    // A zip archive (torch.save since 1.6) or a bare pickle of protocol 2 or later.
     if start.starts_with(b"PK\x03\x04") || matches!(start[..], [0x80, 2..=5, ..]) {
         return Err(Error::Pickle { path: path.into() });
     }
@@ -99,7 +99,7 @@ fn header(path: &Path) -> Result<(Pass, Metadata), Error> {
     }
     let header: Metadata =
         serde_json::from_slice(&pass.take(length)?).map_err(|error| malformed(error.to_string()))?;
-    // The library has checked that tensors lie one behind the other and have their type's size.
+    // The library has checked that tensors are contiguous and sized according to their dtype.
     let data = header.data_len() as u64;
     if 8 + length + data != pass.length() {
         let (needed, found) = (8 + length + data, pass.length());
@@ -108,7 +108,7 @@ fn header(path: &Path) -> Result<(Pass, Metadata), Error> {
     Ok((pass, header))
 }
 
-/// Reads one file; its checksum.
+/// Reads one file; returns its checksum.
 pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<String, Error> {
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     let (mut pass, header) = header(path)?;

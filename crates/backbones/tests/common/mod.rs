@@ -1,4 +1,4 @@
-//! Fixtures of tools/parity_fixtures.py, and a model with any method on top of them.
+//! Fixtures of tools/parity_fixtures.py, and models with any method built from them.
 #![allow(
     dead_code,
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ use san_core::{Attachment, Layout, Trainables, Weights};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 
-/// What a fixture configures.
+/// The architecture of a fixture.
 pub enum Configured {
     Image(Box<dyn Architecture>),
     Language(llama::Config),
@@ -48,7 +48,7 @@ impl Configured {
         }
     }
 
-    /// A model of trained tensors.
+    /// A model with trained tensors.
     pub fn model(
         &self,
         layout: &Layout,
@@ -66,7 +66,7 @@ impl Configured {
         }
     }
 
-    /// A model of plain weights.
+    /// A model from plain weights.
     pub fn merged(&self, layout: &Layout, weights: &Weights) -> Model {
         match self {
             Self::Image(config) => Model::Classifier(Classifier::merged(&**config, layout, weights).unwrap()),
@@ -77,7 +77,7 @@ impl Configured {
     }
 }
 
-/// What scores an input, class by class or token by token.
+/// A model that computes logits, per class or per token.
 pub enum Model {
     Classifier(Classifier),
     Language(Box<dyn LanguageModel>),
@@ -117,7 +117,7 @@ impl Fixture {
         self.file.tensors.get(name).unwrap_or_else(|| panic!("no {name} in the fixture"))
     }
 
-    /// The tensors whose names start with `prefix`, without it.
+    /// The tensors whose names start with `prefix`, with it stripped.
     pub fn under(&self, prefix: &str) -> BTreeMap<String, Tensor> {
         let strip = |(name, tensor): (&String, &Tensor)| {
             Some((name.strip_prefix(prefix)?.to_owned(), tensor.shallow_clone()))
@@ -126,7 +126,7 @@ impl Fixture {
     }
 }
 
-/// The fixture's settings without what is not an argument of the model.
+/// The fixture's settings, restricted to the model's arguments.
 fn config_of(settings: &Value) -> Configured {
     if settings.get("vocab_size").is_some() {
         return Configured::Language(serde_json::from_value(settings.clone()).unwrap());
@@ -155,14 +155,14 @@ pub struct Tuned {
     pub model: Model,
 }
 
-/// A model with `method`, whose trained tensors are set to `values` (one map for each run).
+/// A model with `method` whose trained tensors are set to `values` (one map per run).
 pub fn tuned(
     config: &Configured,
     base: &Fixture,
     method: &dyn Method,
     values: &[BTreeMap<String, Tensor>],
 ) -> Tuned {
-    // Small tensors: a second thread would cost more than it brings.
+    // Small tensors: a second thread would cost more than it saves.
     tch::set_num_threads(1);
     let layout = config.layout("test");
     let mut all = base.under("weights.");
@@ -190,7 +190,7 @@ pub fn tuned(
 }
 
 impl Tuned {
-    /// Gradient of (logits * probe).sum() by name, of one run.
+    /// Gradient of (logits * probe).sum() by name, for one run.
     pub fn gradients(&self, input: &Tensor, probe: &Tensor) -> BTreeMap<String, Tensor> {
         let loss = (self.model.forward(input) * probe).sum(None);
         let flat = self.trainables.gradient(&loss).unwrap();

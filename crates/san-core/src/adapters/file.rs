@@ -1,9 +1,8 @@
-//! Adapter-only files: what a run trained, and what it needs to be used again.
+//! Adapter-only files: what a run trained and what is needed to use it again.
 //!
-//! A safetensors file of the trained tensors (f32, with their stack dimension) and of the method's
-//! constants (without). Its header holds,
-//! under the key `san`, a JSON object: the method and its options, the backbone and the checksum of
-//! the weights it was trained on.
+//! A safetensors file of the trained tensors (f32, with their stack dimension) and the method's constants
+//! (without). Under the key `san`, its header holds a JSON object: the method and its options, the backbone and
+//! the checksum of the weights it was trained on.
 
 use std::path::Path;
 
@@ -15,26 +14,26 @@ use crate::{Error, Trainables};
 
 const KEY: &str = "san";
 
-/// What an adapter file says of itself.
+/// Header of an adapter file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AdapterHeader {
-    /// The registry's name of the method.
+    /// The method's name in the registry.
     pub method: String,
     /// Its options.
     pub options: serde_json::Value,
     /// Name of the backbone.
     pub backbone: String,
-    /// blake3 of the weights that were frozen.
+    /// blake3 of the frozen weights.
     pub base_checksum: String,
-    /// Classes of the head.
+    /// Number of classes of the head.
     pub classes: i64,
 }
 
-/// Writes the trained tensors, head included; returns the file's size in bytes.
+/// Writes the trained tensors, including the head; returns the file's size in bytes.
 ///
 /// # Errors
-/// When the folder cannot be written or the disk is full.
+/// If the folder cannot be written or the disk is full.
 pub fn write(path: &Path, header: &AdapterHeader, trainables: &Trainables) -> Result<u64, Error> {
     let text = serde_json::to_string(header)
         .map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
@@ -42,10 +41,10 @@ pub fn write(path: &Path, header: &AdapterHeader, trainables: &Trainables) -> Re
     write_tensors(path, tensors.chain(trainables.constants()), (KEY, text), Kind::Float)
 }
 
-/// Reads the header alone.
+/// Reads only the header.
 ///
 /// # Errors
-/// When the file is no adapter file.
+/// If the file is not an adapter file.
 pub fn read_header(path: &Path) -> Result<AdapterHeader, Error> {
     header_of(&TensorFile::read(path)?, path)
 }
@@ -56,11 +55,11 @@ fn header_of(file: &TensorFile, path: &Path) -> Result<AdapterHeader, Error> {
     serde_json::from_str(text).map_err(|error| malformed(format!("its `san` header: {error}")))
 }
 
-/// Copies a file's tensors into `trainables`, allocated for the same method; strict both ways.
+/// Copies a file's tensors into `trainables`, allocated for the same method; names must match in both
+/// directions.
 ///
 /// # Errors
-/// When the file was trained on other weights than `base_checksum`, or a tensor is missing, of
-/// another shape, or not expected.
+/// If the file's checksum differs from `base_checksum`, or a tensor is missing, unexpected or of the wrong shape.
 pub fn read_into(path: &Path, base_checksum: &str, trainables: &Trainables) -> Result<AdapterHeader, Error> {
     let mut file = TensorFile::read(path)?;
     let header = header_of(&file, path)?;

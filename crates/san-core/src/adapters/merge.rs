@@ -1,18 +1,18 @@
-//! A method's effect written back into plain weights, once, for every method.
+//! Merges any method into plain weights.
 //!
-//! Trained tensors take the place of the frozen ones, then each adapter merges its site, each input
-//! scale the site's columns and each affine map its norm. The result has the names and shapes of the published checkpoint and runs
-//! without any method attached.
+//! Trained tensors replace the frozen ones; then each adapter is merged into its site, each input scale into
+//! the site's columns and each affine map into its norm. The result has the names and shapes of the published
+//! checkpoint and runs without any method attached.
 
 use tch::Tensor;
 
 use crate::spec::model::HeadSpec;
 use crate::{Attachment, Error, Layout, Trainables, Weights};
 
-/// The weights, a classification head included, that do alone what run `run` of the stack does.
+/// Weights, including a classification head, equivalent to run `run` of the stack.
 ///
 /// # Errors
-/// When a method cannot be merged, or the head is not among the trained tensors.
+/// If a method cannot be merged, or the head is not among the trained tensors.
 pub fn merge(
     layout: &Layout,
     weights: &Weights,

@@ -1,4 +1,4 @@
-//! What is done with a trained adapter: its file, merging into plain weights, and peft's format.
+//! Operations on a trained adapter: its file format, merging into plain weights, and peft's format.
 
 pub mod file;
 pub mod merge;

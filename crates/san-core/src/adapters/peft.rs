@@ -1,8 +1,8 @@
 //! Adapters in the format of Hugging Face's peft: `adapter_config.json` and `adapter_model.safetensors`.
 //!
-//! A method that peft has too says in [`Method::to_peft`] and in its registry entry which tensors its sites have there
-//! and how they are read back; this file knows the files. What stands on parts of a fused projection here stands
-//! on the whole of it there, with the same effect. Checked against peft 0.18.
+//! A method that peft supports defines in [`Method::to_peft`] and in its registry entry which tensors its sites
+//! have there and how they are imported; this file handles the files themselves. An adapter on parts of a fused
+//! projection becomes an equivalent adapter on the whole projection. Checked against peft 0.18.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,10 +20,10 @@ use crate::{Error, Layout, Trainables, Weights};
 const CONFIG_FILE: &str = "adapter_config.json";
 const TENSOR_FILE: &str = "adapter_model.safetensors";
 
-/// Writes `run` of the stack into `folder`, head included.
+/// Writes `run` of the stack into `folder`, including the head.
 ///
 /// # Errors
-/// When peft has no such method, or the folder cannot be written.
+/// If peft has no such method, or the folder cannot be written.
 pub fn export(
     folder: &Path,
     method: &dyn Method,
@@ -64,8 +64,8 @@ pub fn export(
 /// Reads peft's files from `folder`.
 ///
 /// # Errors
-/// When a file is missing or malformed, the method is not one of ours, or it stands on modules that no
-/// choice of roles gives.
+/// If a file is missing or malformed, the method is not supported, or no selection of roles matches its
+/// modules.
 pub fn import(folder: &Path, layout: &Layout) -> Result<Imported, Error> {
     let path = folder.join(CONFIG_FILE);
     let read = std::fs::read(&path);

@@ -1,4 +1,4 @@
-//! Files that are whole or not there when they are written, and of a known kind and size when they are read.
+//! Atomic file writes, and reads that check file type and size.
 
 use std::fs::{File, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -7,10 +7,10 @@ use std::path::Path;
 
 use crate::Error;
 
-/// Opens a regular file of at most `most` bytes. A pipe would be waited for, and a device has no end.
+/// Opens a regular file of at most `most` bytes; reading from a pipe could block, and a device may be endless.
 ///
 /// # Errors
-/// As the operating system has them, and for anything else than such a file.
+/// Errors of the operating system, and any other file type or a larger size.
 pub fn open(path: &Path, most: u64) -> Result<File, Error> {
     let open = || {
         let metadata = std::fs::metadata(path)?;
@@ -27,11 +27,11 @@ pub fn open(path: &Path, most: u64) -> Result<File, Error> {
 /// The bytes of a regular file of at most `most` bytes.
 ///
 /// # Errors
-/// As [`open`].
+/// Same as [`open`].
 pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
     let failed = |source| Error::File { action: "read", path: path.into(), source };
     let mut bytes = Vec::new();
-    // It may have grown since, or claim no size as the files of /proc do.
+    // It may have grown since, or report no size, like files in /proc.
     open(path, most)?.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     let length = bytes.len() as u64;
     if length > most { Err(failed(too_large(length, most))) } else { Ok(bytes) }
@@ -41,14 +41,14 @@ fn too_large(length: u64, most: u64) -> io::Error {
     io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes; at most {most} are read"))
 }
 
-/// Writes a file: scratch file beside it, fsync, rename, fsync of the folder.
+/// Writes a file atomically: temporary file in the same folder, fsync, rename, fsync of the folder.
 ///
 /// # Errors
-/// When the folder is read-only or the disk full; an older file is left as it was.
+/// If the folder is read-only or the disk is full; an existing file is left unchanged.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
-    // What a process that was killed leaves behind tells what it was going to be.
+    // The prefix identifies temporary files left by a killed process.
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let mut scratch = tempfile::Builder::new()
         .prefix(&format!(".{name}."))

@@ -1,4 +1,4 @@
-//! Files: safetensors, and writing whole or not at all.
+//! File I/O: safetensors and atomic writes.
 
 pub mod files;
 pub mod safetensors;

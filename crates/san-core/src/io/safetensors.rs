@@ -1,6 +1,6 @@
-//! Safetensors files: strict reading, and writing whole or not at all.
+//! Safetensors files: strict reading and atomic writing.
 //!
-//! Pickles are refused. Values become f32; the file may hold f32, f16 or bf16.
+//! Pickles are rejected. Values are converted to f32; the file may hold f32, f16 or bf16.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -11,18 +11,18 @@ use tch::{Device, Kind, Tensor};
 use crate::Error;
 use crate::io::files::{read, write_atomically};
 
-/// The most bytes of a file that is read whole: models of images and adapters, the largest with 5 GB. Language models are
-/// read tensor by tensor.
+/// Maximum size of a file that is read into memory: image models and adapters, the largest 5 GB. Language
+/// models are read tensor by tensor.
 const MOST_BYTES: u64 = 1 << 34;
 
-/// A safetensors file in memory: its tensors in f32, its metadata and its blake3.
+/// A safetensors file in memory: tensors in f32, metadata and blake3 checksum.
 #[derive(Debug)]
 pub struct TensorFile {
     /// The tensors.
     pub tensors: BTreeMap<String, Tensor>,
     /// The header's `__metadata__`.
     pub metadata: BTreeMap<String, String>,
-    /// blake3 of the whole file, in hex.
+    /// blake3 of the whole file, hex.
     pub checksum: String,
 }
 
@@ -30,17 +30,17 @@ impl TensorFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, is a pickle, is cut short, or holds a type other than f32, f16, bf16.
+    /// If it cannot be read, is a pickle, is truncated, or holds a dtype other than f32, f16, bf16.
     pub fn read(path: &Path) -> Result<Self, Error> {
         Self::parse(&read(path, MOST_BYTES)?, path)
     }
 
-    /// Reads a file's bytes; `path` is named in errors.
+    /// Parses a file's contents; errors mention `path`.
     ///
     /// # Errors
-    /// As [`TensorFile::read`].
+    /// Same as [`TensorFile::read`].
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, Error> {
-        // A zip archive (torch.save since 1.6) or a bare pickle of protocol 2 and later.
+        // A zip archive (torch.save since 1.6) or a bare pickle of protocol 2 or later.
         if bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]) {
             return Err(Error::Pickle { path: path.into() });
         }
@@ -65,13 +65,13 @@ impl TensorFile {
     }
 }
 
-/// Writes tensors as a safetensors file, whole or not at all, and returns its size in bytes.
+/// Writes tensors as a safetensors file atomically and returns its size in bytes.
 ///
-/// `kind` is the type in the file: f32, or f16 where half the size matters. `metadata` is one key and
-/// its value: the header's map has no order, and equal contents should be equal bytes.
+/// `kind` is the dtype in the file: f32, or f16 for half the size. `metadata` is a single key and value: the
+/// header's map is unordered, and equal contents should give equal bytes.
 ///
 /// # Errors
-/// When the folder cannot be written or the disk is full; nothing is left behind.
+/// If the folder cannot be written or the disk is full; no partial file is left.
 pub fn write_tensors<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>,
@@ -102,7 +102,7 @@ pub fn write_tensors<'a>(
     Ok(bytes.len() as u64)
 }
 
-/// The elements, in row order, as little-endian bytes of `kind` (f32 or f16).
+/// The elements in row-major order as little-endian bytes of `kind` (f32 or f16).
 fn bytes_of(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
     let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_flatten(0, -1)?;
     let values: Vec<f32> = Vec::try_from(&flat)?;

@@ -10,7 +10,7 @@ use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "adapter",
     summary: "a bottleneck after every attention and MLP",
@@ -29,7 +29,7 @@ pub(super) struct Houlsby {
 }
 
 impl Default for Houlsby {
-    /// 8 hidden channels, usual on VTAB-1k.
+    /// 8 hidden channels, common on VTAB-1k.
     fn default() -> Self {
         Self { bottleneck: 8 }
     }

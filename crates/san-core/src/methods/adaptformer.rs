@@ -11,7 +11,7 @@ use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "adaptformer",
     summary: "a bottleneck in parallel to every MLP",
@@ -22,7 +22,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
     from_peft: None,
 };
 
-/// AdaptFormer: f(x) + scale * up(relu(down(x))) for every MLP f, x being the branch's input before its
+/// AdaptFormer: f(x) + scale * up(relu(down(x))) for every MLP f, where x is the branch's input before its
 /// norm, as in the authors' code.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -32,7 +32,7 @@ pub(super) struct AdaptFormer {
 }
 
 impl Default for AdaptFormer {
-    /// As published: 64 hidden channels, scaled by 0.1.
+    /// As published: 64 hidden channels, scale 0.1.
     fn default() -> Self {
         Self { bottleneck: 64, scale: 0.1 }
     }

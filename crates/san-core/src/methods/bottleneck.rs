@@ -1,7 +1,7 @@
-//! Small MLPs of a few hidden channels at residual branches, which `adapter` and `adaptformer` share.
+//! Bottleneck MLPs at residual branches, shared by `adapter` and `adaptformer`.
 //!
-//! Names: `<branch>.adapter.{down,up}.{weight,bias}`. `up` starts at zero, so that the start is the frozen model; Houlsby's
-//! paper has a near-zero normal there, which is this project's one departure.
+//! Names: `<branch>.adapter.{down,up}.{weight,bias}`. `up` is initialised to zero, so training starts from the
+//! frozen model; this is the only departure from Houlsby's paper, which uses a near-zero normal.
 
 use std::rc::Rc;
 
@@ -16,11 +16,11 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error};
 
-/// Why such a method cannot be merged.
+/// Why these methods cannot be merged.
 pub(super) const UNMERGEABLE: &str =
     "a bottleneck has a nonlinearity that no weight of the backbone stands for";
 
-/// The name, and the number of hidden channels where it is not the usual one.
+/// The name, followed by the number of hidden channels unless it is the usual one.
 pub(super) fn labelled(name: &str, bottleneck: i64, usual: i64) -> String {
     if bottleneck == usual { name.into() } else { format!("{name} {bottleneck}") }
 }
@@ -28,7 +28,7 @@ pub(super) fn labelled(name: &str, bottleneck: i64, usual: i64) -> String {
 /// The tensors of a bottleneck at each branch.
 ///
 /// # Errors
-/// When `bottleneck` is below 1.
+/// If `bottleneck` is below 1.
 pub(super) fn specs<'a>(
     method: &str,
     bottleneck: i64,
@@ -53,10 +53,10 @@ pub(super) fn specs<'a>(
     Ok(branches.flat_map(of_branch).collect())
 }
 
-/// The bottlenecks over allocated tensors.
+/// Attaches the bottlenecks, using the allocated tensors.
 ///
 /// # Errors
-/// When one was not allocated.
+/// If one was not allocated.
 pub(super) fn attach<'a>(
     branches: impl Iterator<Item = &'a BranchSpec>,
     trainables: &Trainables,
@@ -75,14 +75,14 @@ pub(super) fn attach<'a>(
     Ok(attachment)
 }
 
-/// Where a bottleneck stands.
+/// Where a bottleneck is attached.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Placement {
     /// After the branch: y + up(gelu(down(y))).
     After,
     /// In parallel to it: y + scale * up(relu(down(x))).
     Parallel {
-        /// Of its output.
+        /// Scale of its output.
         scale: f64,
     },
 }

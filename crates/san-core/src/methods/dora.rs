@@ -1,8 +1,8 @@
-//! DoRA: direction and magnitude apart (arXiv 2402.09353).
+//! DoRA: weights decomposed into direction and magnitude (arXiv 2402.09353).
 //!
-//! W' = m (W + s B A) / ||W + s B A||, row by row; m starts as the rows' own norms. The paper leaves the
-//! norm out of the gradient (`detach_norm`); both are offered. The bias is not scaled, so with g = m /
-//! norm:  y' = g (y + s B A x) + (1 - g) b.  Names: LoRA's, and `<target>.magnitude`.
+//! W' = m (W + s B A) / ||W + s B A||, row by row; m is initialised to the frozen row norms. The paper detaches
+//! the norm from the gradient (`detach_norm`); both variants are supported. The bias is not scaled, so with g =
+//! m / norm:  y' = g (y + s B A x) + (1 - g) b.  Names: LoRA's, plus `<target>.magnitude`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -25,7 +25,7 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "dora",
     summary: "LoRA's direction and a magnitude of each row",
@@ -47,7 +47,7 @@ pub(super) struct Dora {
 }
 
 impl Default for Dora {
-    /// LoRA's defaults; the norm left out of the gradient, as published.
+    /// LoRA's defaults, with the norm detached, as published.
     fn default() -> Self {
         Self { rank: 8, alpha: 8.0, targets: Targets::Usual, detach_norm: true, dropout: 0.0 }
     }
@@ -77,7 +77,7 @@ impl Dora {
     }
 }
 
-/// The trained magnitudes with their first rows, in order of rows.
+/// The trained magnitudes and their first rows, in row order.
 fn magnitudes(targets: &[Target], trainables: &Trainables) -> Result<Vec<(i64, Tensor)>, Error> {
     let mut all = targets
         .iter()
@@ -190,14 +190,14 @@ impl Host for Dora {
 struct Decomposition {
     update: Rc<LowRank>,
     norms: RowNorms,
-    /// First row and `[K, rows]` of each target, in order of rows.
+    /// First row and `[K, rows]` of each target, in row order.
     magnitudes: Vec<(i64, Tensor)>,
     bias: Option<Tensor>,
     detach_norm: bool,
 }
 
 impl Decomposition {
-    /// m of every row, `[K, outputs]`: the frozen row's norm where there is no target.
+    /// m of every row, `[K, outputs]`; rows without a target keep their frozen norm.
     fn magnitude(&self) -> Tensor {
         let frozen = self.norms.before();
         let stack = self.magnitudes[0].1.size()[0];
@@ -214,7 +214,7 @@ impl Decomposition {
         Tensor::cat(&pieces, 1)
     }
 
-    /// g, `[K, outputs]`.
+    /// g = m / norm, `[K, outputs]`.
     fn gain(&self) -> Tensor {
         let norm = self.norms.after();
         self.magnitude() / if self.detach_norm { norm.detach() } else { norm }
@@ -225,7 +225,8 @@ impl Adapter for Decomposition {
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
         let gain = self.gain();
         if let Some(x) = self.update.dropped(x) {
-            // peft and the paper's code: what the gain adds is computed from the dropped input, the frozen output is not.
+            // As in peft and the paper's code: only what the gain adds uses the dropped-out input, not the
+            // frozen output.
             let frozen = self.norms.product(&x);
             return y + rescale(&self.update.add(&x, &frozen), &gain, None) - frozen;
         }
@@ -255,7 +256,7 @@ mod tests {
     use crate::nn::pass::Pass;
     use crate::spec::model::Role;
 
-    /// y + (g - 1) W x' + g s B A x', x' being x after dropout (peft's `DoraLinearLayer` in training).
+    /// y + (g - 1) W x' + g s B A x', where x' is x after dropout (peft's `DoraLinearLayer` in training).
     #[test]
     fn with_dropout_the_frozen_output_is_that_of_the_whole_input() {
         tch::manual_seed(3);

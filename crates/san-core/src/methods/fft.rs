@@ -9,7 +9,7 @@ use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "fft",
     summary: "every parameter (full fine-tuning)",

@@ -1,4 +1,4 @@
-//! Nothing is trained: a language model as it is, the zero-shot row of a table.
+//! No training: the language model as published, evaluated zero-shot.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: super::UNTRAINED,
     summary: "nothing: a language model as it is",
@@ -19,7 +19,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
     from_peft: None,
 };
 
-/// The model as it is, where it can answer without a trained head.
+/// The unmodified model, for models that answer without a trained head.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Frozen {}

@@ -1,8 +1,8 @@
-//! SAN on a host: another method's own scaling of a projection's rows is propagated into the next one.
+//! SAN on a host method: the host's scaling of a projection's rows is propagated into the next projection.
 //!
-//! The authors call SAN a plug-in for LoRA and DoRA that adds no parameters; how an update yields a
-//! scaling vector is this project's reading (docs/method.md, section 3). The host's update is left as it is
-//! (its rows are scaled already); the anterior site's scaling p is multiplied into the input, W diag(p).
+//! The authors call SAN a plug-in for LoRA and DoRA that adds no parameters; how an update yields a scaling
+//! vector is this project's interpretation (docs/method.md, section 3). The host's update is unchanged (its
+//! rows are already scaled); the anterior site's scaling vector p multiplies the input, W diag(p).
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -19,15 +19,15 @@ use crate::spec::wiring::{ChannelMap, Wiring};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// By how much a method scales the rows of a projection: `[K, outputs]`, 1 at the start.
+/// The factor by which a method scales the rows of a projection: `[K, outputs]`, initially 1.
 pub(super) trait Scaling: std::fmt::Debug {
-    /// The vector, with its gradient.
+    /// The scaling vector, with gradient.
     fn vector(&self) -> Tensor;
 }
 
-/// A method whose update has a scaling vector.
+/// A method whose update yields a scaling vector.
 pub(super) trait Host: Method + Default {
-    /// What is said of SAN over this host.
+    /// Registry entry of SAN over this host.
     const SAN: &'static MethodInfo;
 
     /// The sites that have a scaling vector.
@@ -51,13 +51,13 @@ pub(super) trait Host: Method + Default {
 pub(super) struct SanOver<H> {
     host: H,
     wiring: Wiring,
-    /// No gradient reaches the host through p.
+    /// Stops the gradient to the host through p.
     detach: bool,
 }
 
 impl<H: Host> Default for SanOver<H> {
-    /// Every site reads the one that feeds it: with the authors' wiring a host on queries and values
-    /// would propagate nothing.
+    /// Every site uses the site that feeds it; under the authors' wiring, a host on queries and values would
+    /// propagate nothing.
     fn default() -> Self {
         Self { host: H::default(), wiring: Wiring::Full, detach: false }
     }
@@ -126,7 +126,7 @@ impl<H: Host + Serialize> Method for SanOver<H> {
     }
 }
 
-/// The host at one site, its input scaled by the anterior site's vector.
+/// The host at one site, with its input scaled by the anterior site's vector.
 #[derive(Debug)]
 struct HostWithInputScale {
     host: Option<Rc<dyn Adapter>>,

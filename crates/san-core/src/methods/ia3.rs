@@ -1,6 +1,6 @@
-//! (IA)3: a scale on keys, on values, and on the input of an MLP's last projection (arXiv 2205.05638).
+//! (IA)3: scales for keys, values and the input of an MLP's last projection (arXiv 2205.05638).
 //!
-//! A scaled output includes the bias, as in peft. Names: `<target>.ia3`, `[rows]` on outputs and
+//! The output scale also applies to the bias, as in peft. Names: `<target>.ia3`, `[rows]` on outputs and
 //! `[inputs]` on inputs.
 
 use std::rc::Rc;
@@ -21,7 +21,7 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "ia3",
     summary: "a scale on keys, values and the hidden layer of MLPs",
@@ -35,20 +35,20 @@ pub(super) const INFO: MethodInfo = MethodInfo {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Ia3 {
-    /// Scaled on their outputs.
+    /// Roles whose outputs are scaled.
     targets: Vec<Role>,
-    /// Scaled on their inputs.
+    /// Roles whose inputs are scaled.
     feedforward: Vec<Role>,
 }
 
 impl Default for Ia3 {
-    /// As published: keys, values, the hidden layer of the MLP.
+    /// As published: keys, values and the hidden layer of the MLP.
     fn default() -> Self {
         Self { targets: vec![Role::K, Role::V], feedforward: vec![Role::Down] }
     }
 }
 
-/// A site with the targets on its outputs, and whether its input is scaled.
+/// A site with its output targets, and whether its input is scaled.
 struct Place<'a> {
     site: &'a SiteSpec,
     targets: Vec<Target>,
@@ -72,7 +72,7 @@ impl Ia3 {
 }
 
 impl Ia3 {
-    /// What is attached to each site.
+    /// The scales attached to each site.
     fn scales(&self, layout: &Layout, trainables: &Trainables) -> Result<Vec<(SiteSpec, Scales)>, Error> {
         let mut all = Vec::new();
         for Place { site, targets, on_input } in self.places(layout)? {
@@ -183,7 +183,7 @@ struct Scales {
 }
 
 impl Scales {
-    /// `[K, rows]`, 1 where there is no target; none where no output is scaled.
+    /// `[K, rows]`, 1 outside the targets; `None` if no output is scaled.
     fn output(&self) -> Option<Tensor> {
         let padded = |(start, vector): &(i64, Tensor)| {
             let behind = self.rows - start - vector.size()[1];

@@ -1,4 +1,4 @@
-//! Linear probe: the head alone, on frozen features.
+//! Linear probe: only the head is trained, on frozen features.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "linear",
     summary: "the head alone, on frozen features",
@@ -19,7 +19,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
     from_peft: None,
 };
 
-/// Linear probe: the head alone.
+/// Linear probe: only the head is trained.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Linear {}

@@ -1,9 +1,9 @@
-//! LoRA: W + s B A beside chosen projections (arXiv 2106.09685).
+//! LoRA: a low-rank update W + s B A of selected projections (arXiv 2106.09685).
 //!
-//! s = alpha / rank, or alpha / sqrt(rank) where `scaling` is `rank_stabilised` (rsLoRA, arXiv
-//! 2312.03732). Names: `<target>.lora_a` `[rank, inputs]`, Kaiming-uniform, and `.lora_b` `[rows, rank]`,
-//! zero. With `init: pissa` (arXiv 2404.02948) both start as the principal factors of the target's frozen
-//! rows; the rest of W is never built: the update is s (B A - B0 A0), B0 and A0 being constants.
+//! s = alpha / rank, or alpha / sqrt(rank) if `scaling` is `rank_stabilised` (rsLoRA, arXiv 2312.03732). Names:
+//! `<target>.lora_a` `[rank, inputs]`, Kaiming-uniform, and `.lora_b` `[rows, rank]`, zero. With `init: pissa`
+//! (arXiv 2404.02948) both are initialised to the principal factors of the target's frozen rows; the residual
+//! of W is never built: the update is s (B A - B0 A0) with constant B0 and A0.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "lora",
     summary: "a low-rank update of chosen projections",
@@ -43,11 +43,11 @@ pub(super) struct Lora {
     targets: Targets,
     scaling: RankScaling,
     init: Start,
-    /// Probability that an element of what the factors read is left out in training.
+    /// Dropout probability on the input of the factors.
     dropout: f64,
 }
 
-/// How the update is scaled by the rank.
+/// How the update is scaled with the rank.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum RankScaling {
@@ -58,14 +58,14 @@ enum RankScaling {
     RankStabilised,
 }
 
-/// How the factors start.
+/// How the factors are initialised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Start {
     /// A Kaiming-uniform, B zero.
     #[default]
     Kaiming,
-    /// The principal singular values of the frozen rows.
+    /// The principal singular values and vectors of the frozen rows.
     Pissa,
 }
 
@@ -83,7 +83,7 @@ impl Default for Lora {
     }
 }
 
-/// A site with the update of its targets.
+/// A site with the low-rank update of its targets.
 pub(super) struct Updated {
     pub(super) site: SiteSpec,
     pub(super) targets: Vec<Target>,
@@ -96,7 +96,7 @@ impl Lora {
         Self { rank, alpha, targets, dropout, ..Self::default() }
     }
 
-    /// s.
+    /// The scaling factor s.
     #[allow(clippy::cast_precision_loss)]
     pub(super) fn factor(&self) -> f64 {
         match self.scaling {
@@ -105,7 +105,7 @@ impl Lora {
         }
     }
 
-    /// Rank, targets and dropout, where they are not the usual ones.
+    /// Rank, targets and dropout, where they differ from the defaults.
     pub(super) fn suffix(&self) -> String {
         let usual = Self::default();
         let mut suffix = String::new();
@@ -119,7 +119,7 @@ impl Lora {
         suffix
     }
 
-    /// The sites that the method changes.
+    /// The sites that the method updates.
     pub(super) fn targeted<'a>(&self, method: &str, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
         check_size(method, "rank", self.rank)?;
         if !(0.0..1.0).contains(&self.dropout) {
@@ -128,7 +128,7 @@ impl Lora {
         self.targets.within(method, layout)
     }
 
-    /// The factors of one target.
+    /// The two factors of one target.
     fn factors(&self, site: &SiteSpec, target: &Target) -> Result<[TrainableSpec; 2], Error> {
         let (a, b) = match self.init {
             Start::Kaiming => (Init::KaimingUniform { inputs: site.inputs }, Init::Zeros),
@@ -153,7 +153,7 @@ impl Lora {
     fn principal(&self, site: &SiteSpec, target: &Target, factor: Factor) -> Init {
         let weight = format!("{}.weight", site.name);
         let rows = FrozenRows { weight, start: target.start, length: target.rows };
-        // Both factors together make up for s.
+        // The product of both factors cancels s.
         Init::Principal { rows, rank: self.rank, factor, scale: self.factor().sqrt().recip() }
     }
 
@@ -199,7 +199,7 @@ impl Lora {
     }
 }
 
-/// LoRA's form in peft: one module a site, whose rank is that of all its targets together.
+/// LoRA as stored by peft: one module per site, whose rank is the sum over its targets.
 pub(super) fn peft_form(
     method: &str,
     updates: &[Updated],
@@ -211,7 +211,7 @@ pub(super) fn peft_form(
     for Updated { site, update, .. } in updates {
         check_linear(method, site)?;
         let (a, b, factor) = update.factors(run)?;
-        // peft's s is alpha / rank.
+        // peft computes s as alpha / rank.
         #[allow(clippy::cast_precision_loss)]
         let alpha = factor * a.size()[0] as f64;
         ranks.insert(site.name.clone(), a.size()[0].into());
@@ -237,7 +237,7 @@ pub(super) fn peft_form(
     Ok(form)
 }
 
-/// What LoRA and DoRA have in common in peft's files: options and factors.
+/// What LoRA and DoRA share in peft's files: options and factors.
 pub(super) fn low_rank_from_peft(
     files: &mut PeftFiles,
     layout: &Layout,
@@ -262,7 +262,7 @@ fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>,
     Ok(Some(imported(INFO.name, options, tensors)))
 }
 
-/// Name of the constant that a factor started as.
+/// Name of the constant that holds a factor's initial value.
 fn initial(path: &str, what: &str) -> String {
     format!("{path}.initial.{what}")
 }

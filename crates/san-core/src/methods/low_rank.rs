@@ -1,7 +1,7 @@
-//! A low-rank update beside a frozen projection, and the norms of the rows that it makes.
+//! A low-rank update of a frozen projection, and the resulting row norms.
 //!
-//! The targets of one site are computed together: one product with all A stacked, one with all B in a
-//! block matrix.
+//! The targets of one site are computed together: one product with all A stacked and one with all B in a block
+//! matrix.
 
 use std::rc::Rc;
 
@@ -13,7 +13,7 @@ use crate::nn::site::{Adapter, Merged};
 use crate::spec::model::SiteSpec;
 use crate::{Error, Weights};
 
-/// Factors `a` `[K, rank, inputs]` and `b` `[K, rows, rank]` of the rows from `start`.
+/// Factors `a` `[K, rank, inputs]` and `b` `[K, rows, rank]` for the rows from `start`.
 #[derive(Debug)]
 pub(super) struct Block {
     pub(super) a: Tensor,
@@ -21,7 +21,7 @@ pub(super) struct Block {
     pub(super) start: i64,
 }
 
-/// The update: the sum of `factor * b a` over the blocks, each in its rows.
+/// The update: the sum of `factor * b a` over the blocks, each in its own rows.
 #[derive(Debug)]
 pub(super) struct LowRank {
     blocks: Vec<Block>,
@@ -31,17 +31,17 @@ pub(super) struct LowRank {
 }
 
 impl LowRank {
-    /// At least one block.
+    /// `blocks` must not be empty.
     pub(super) fn new(blocks: Vec<Block>, factor: f64, outputs: i64, dropout: Dropout) -> Self {
         Self { blocks, factor, outputs, dropout }
     }
 
-    /// All A, one below the other: `[K, ranks, inputs]`.
+    /// All A, stacked: `[K, ranks, inputs]`.
     pub(super) fn all_a(&self) -> Tensor {
         Tensor::cat(&self.blocks.iter().map(|block| block.a.shallow_clone()).collect::<Vec<_>>(), 1)
     }
 
-    /// All B in their rows and columns, scaled: `[K, outputs, ranks]`, zero elsewhere.
+    /// All B, scaled, in their rows and columns: `[K, outputs, ranks]`, zero elsewhere.
     pub(super) fn all_b(&self) -> Tensor {
         let ranks: i64 = self.blocks.iter().map(|block| block.b.size()[2]).sum();
         let mut column = 0;
@@ -62,17 +62,17 @@ impl LowRank {
         sum * self.factor
     }
 
-    /// A `[ranks, inputs]`, B `[outputs, ranks]` and s with the update s B A, for one run.
+    /// A `[ranks, inputs]`, B `[outputs, ranks]` and s of one run; the update is s B A.
     pub(super) fn factors(&self, run: i64) -> Result<(Tensor, Tensor, f64), Error> {
         Ok((self.all_a().f_get(run)?, self.all_b().f_get(run)?.f_div_scalar(self.factor)?, self.factor))
     }
 
-    /// The whole update as a matrix, for one run: `[outputs, inputs]`.
+    /// One run's update as a full matrix: `[outputs, inputs]`.
     pub(super) fn matrix(&self, run: i64) -> Result<Tensor, Error> {
         Ok(self.all_b().f_get(run)?.f_matmul(&self.all_a().f_get(run)?)?)
     }
 
-    /// What the update reads of an input in training; none where it reads all.
+    /// The update's input after dropout; `None` if nothing is dropped.
     pub(super) fn dropped(&self, x: &Tensor) -> Option<Tensor> {
         self.dropout.apply(x)
     }
@@ -97,7 +97,7 @@ impl Adapter for LowRank {
     }
 }
 
-/// Norms of the rows of a projection, before and after a low-rank update.
+/// Row norms of a projection before and after a low-rank update.
 #[derive(Debug)]
 pub(super) struct RowNorms {
     weight: Tensor,
@@ -106,13 +106,13 @@ pub(super) struct RowNorms {
 }
 
 impl RowNorms {
-    /// Of a site's frozen weight.
+    /// Row norms for a site's frozen weight.
     ///
     /// # Errors
-    /// When the weight is missing.
+    /// If the weight is missing.
     pub(super) fn new(site: &SiteSpec, weights: &Weights, update: Rc<LowRank>) -> Result<Self, Error> {
         let weight = weights.get(&format!("{}.weight", site.name))?.f_flatten(1, -1)?;
-        // Summed in f32 (or wider) whatever the type of the weight.
+        // Accumulated in f32 (or wider) whatever the weight's dtype.
         let kind = if weight.kind() == Kind::Double { Kind::Double } else { Kind::Float };
         let norms = weight.f_norm_scalaropt_dim_dtype(2, [1].as_slice(), false, kind)?;
         let squared = norms.f_square()?;
@@ -134,7 +134,7 @@ impl RowNorms {
     pub(super) fn after(&self) -> Tensor {
         let (a, b) = (self.update.all_a(), self.update.all_b());
         let transposed = a.transpose(1, 2);
-        // (W A^T) as (A W^T)^T: the product's type is that of the frozen weight.
+        // (W A^T) as (A W^T)^T: the product is computed in the frozen weight's dtype.
         let frozen = product(&a, &self.weight).transpose(1, 2);
         let cross = frozen * 2.0 + b.matmul(&a.matmul(&transposed));
         let change = (&b * cross).sum_dim_intlist([2].as_slice(), false, None);

@@ -1,7 +1,7 @@
-//! The registry of methods: a method is one file here and one line in [`REGISTRY`].
+//! The registry of methods: each method is one file here and one line in [`REGISTRY`].
 //!
-//! A method reads a [`Layout`] and never a backbone's name. It says which tensors it trains, which
-//! is enough to count and to plan, and attaches them once they are allocated.
+//! A method works from a [`Layout`], never from a backbone's name. It lists the tensors it trains, which is
+//! enough for counting and planning, and attaches them once they are allocated.
 
 mod adapter;
 mod adaptformer;
@@ -44,37 +44,37 @@ use crate::spec::trainable::{TrainableSpec, head_specs};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// One method with its options resolved.
+/// A method with resolved options.
 pub trait Method: std::fmt::Debug + Send + Sync {
-    /// What its file says of it.
+    /// Its registry entry.
     fn info(&self) -> &'static MethodInfo;
 
-    /// The registry's name.
+    /// Its name in the registry.
     fn name(&self) -> &'static str {
         self.info().name
     }
 
-    /// The method that this one extends, whose answers hold where it gives none of its own.
+    /// The method that this one extends; its implementations are the defaults of this one.
     fn inner(&self) -> Option<&dyn Method> {
         None
     }
 
-    /// Name of the row in a table: the usual name, and what departs from the usual options.
+    /// Name of its table row: the usual name plus any options that differ from the defaults.
     fn label(&self) -> String;
 
     /// All options, resolved.
     fn options(&self) -> Value;
 
-    /// The tensors that are trained besides the head.
+    /// The tensors to train in addition to the head.
     ///
     /// # Errors
-    /// When the method does not fit the backbone.
+    /// If the method does not fit the backbone.
     fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error>;
 
-    /// The attachment over frozen weights and allocated tensors.
+    /// Attaches the method, given frozen weights and allocated tensors.
     ///
     /// # Errors
-    /// When a tensor of [`Method::trainables`] is missing.
+    /// If a tensor of [`Method::trainables`] is missing.
     fn attach(
         &self,
         layout: &Layout,
@@ -82,24 +82,24 @@ pub trait Method: std::fmt::Debug + Send + Sync {
         trainables: &Trainables,
     ) -> Result<Attachment, Error>;
 
-    /// Tensors that stay as they are drawn, beside those that are trained (a random projection, a part
-    /// of the frozen weights that an update is counted from). An adapter file holds them too.
+    /// Tensors that keep their initial values, in addition to the trained ones (a random projection, or the
+    /// initial factors that an update is relative to). Adapter files contain them too.
     ///
     /// # Errors
-    /// When the method does not fit the backbone.
+    /// If the method does not fit the backbone.
     fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
         self.inner().map_or(Ok(Vec::new()), |inner| inner.constants(layout))
     }
 
-    /// Why no plain weights can do what a tuned model does; none where they can.
+    /// Why the method cannot be merged into plain weights; `None` if it can.
     fn unmergeable(&self) -> Option<&'static str> {
         self.inner()?.unmergeable()
     }
 
-    /// What the method is in peft, for one run.
+    /// The method in peft's format, for one run.
     ///
     /// # Errors
-    /// When peft has no such method, or not on these targets.
+    /// If peft has no such method, or does not support it on these targets.
     fn to_peft(
         &self,
         layout: &Layout,
@@ -111,35 +111,35 @@ pub trait Method: std::fmt::Debug + Send + Sync {
         Err(Error::Unexportable { method: self.name().into(), reason: "peft has no such method".into() })
     }
 
-    /// Whether no gradient reaches the backbone, so that its features may be computed once.
+    /// Whether the backbone is unchanged, so that features can be computed once.
     fn features_are_frozen(&self) -> bool {
         false
     }
 }
 
-/// What a method's file says of it.
+/// Registry entry of a method.
 #[derive(Debug, Clone, Copy)]
 pub struct MethodInfo {
     /// Name in experiment files.
     pub name: &'static str,
     /// What it trains, in one sentence.
     pub summary: &'static str,
-    /// What it costs at inference, merged where it can be.
+    /// Cost at inference, merged where possible.
     pub inference_cost: &'static str,
     /// Where it was published.
     pub source: &'static str,
-    /// Names under which other papers' tables list it; a suffix of size (`-8`, ` r16`) is not part of them.
+    /// Names used for it in other papers' tables, without size suffixes (`-8`, ` r16`).
     pub published_as: &'static [&'static str],
     parse: fn(Value) -> Result<Box<dyn Method>, serde_json::Error>,
-    /// Reads it from peft's files, where these hold it.
+    /// Imports it from peft's files; `None` if peft has no such method.
     pub(crate) from_peft: Option<FromPeft>,
 }
 
 /// Name of the method that trains nothing.
 pub const UNTRAINED: &str = "frozen";
 
-/// Every method, in the order in which tables show them: the two ends first (nothing trained but the head, everything
-/// trained), then rivals by family and age, the method under study last.
+/// Every method in table order: first the two extremes (only the head, everything), then baselines by family
+/// and year, and last the method under study.
 pub const REGISTRY: &[&MethodInfo] = &[
     &frozen::INFO,
     &linear::INFO,
@@ -160,7 +160,7 @@ pub const REGISTRY: &[&MethodInfo] = &[
     &san::INFO,
 ];
 
-/// Place of a method in a table, from 0.
+/// Row index of a method in tables, from 0.
 pub fn table_position(name: &str) -> usize {
     REGISTRY.iter().position(|info| info.name == name).unwrap_or(REGISTRY.len())
 }
@@ -171,10 +171,10 @@ fn parse<M: Method + serde::de::DeserializeOwned + 'static>(
     Ok(Box::new(serde_json::from_value::<M>(options)?))
 }
 
-/// The method of that name with these options.
+/// The method named `name` with these options.
 ///
 /// # Errors
-/// When there is no such method (the nearest name is given), or an option is unknown or wrong.
+/// If there is no such method (the error suggests the nearest name), or an option is unknown or invalid.
 pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, Error> {
     let Some(info) = REGISTRY.iter().find(|info| info.name == name) else {
         return Err(Error::UnknownMethod {
@@ -186,11 +186,11 @@ pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, 
         .map_err(|error| Error::BadOption { method: name.into(), reason: error.to_string() })
 }
 
-/// Allocates the tensors of a method, of the modules that are trained whole in addition, and of a head for `classes`, one
-/// run for each of `seeds`, and attaches them.
+/// Allocates the tensors of a method, of `modules_to_save` and of a head for `classes` classes, one run per
+/// seed, and attaches them.
 ///
 /// # Errors
-/// When the method does not fit the backbone, or memory is missing.
+/// If the method does not fit the backbone, or memory cannot be allocated.
 pub fn prepare(
     method: &dyn Method,
     modules_to_save: &[String],
@@ -210,12 +210,12 @@ pub fn prepare(
     Ok((trainables, attachment))
 }
 
-/// A method does not fit a backbone.
+/// The error for a method that does not fit a backbone.
 fn unfit(method: &dyn Method, layout: &Layout, reason: &str) -> Error {
     Error::Unfit { method: method.name().into(), backbone: layout.backbone.clone(), reason: reason.into() }
 }
 
-/// Refuses a rank, a width or a number of prompts that no method has; products of two then stay far from overflow.
+/// Rejects a rank, width or number of prompts out of range; products of two valid sizes are far from overflow.
 fn check_size(method: &str, option: &str, size: i64) -> Result<(), Error> {
     const MOST: i64 = 1 << 16;
     if (1..=MOST).contains(&size) {
@@ -224,7 +224,7 @@ fn check_size(method: &str, option: &str, size: i64) -> Result<(), Error> {
     Err(bad_option(method, &format!("`{option}` is {size}; a number from 1 to {MOST} is wanted")))
 }
 
-/// An option's value is out of the question.
+/// The error for an invalid option value.
 fn bad_option(method: &str, reason: &str) -> Error {
     Error::BadOption { method: method.into(), reason: reason.into() }
 }

@@ -1,5 +1,5 @@
-//! Modules of the backbone that are trained whole in addition to a method, as peft's `modules_to_save`: LLaVA's recipe
-//! trains its projector so under every method, at a learning rate of its own.
+//! Backbone modules that are fully trained in addition to a method, like peft's `modules_to_save`: LLaVA's
+//! recipe trains its projector this way under every method, with a separate learning rate.
 
 use crate::methods::Method;
 use crate::methods::tensors::from_frozen;
@@ -7,11 +7,11 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout};
 
-/// The tensors of a method and those named by `modules_to_save`, which are in [`Group::ModulesToSave`].
+/// The tensors of a method plus those named by `modules_to_save`, which are in [`Group::ModulesToSave`].
 ///
 /// # Errors
-/// When the method does not fit the backbone, updates a tensor that is trained whole, or a name is not one of the
-/// backbone's.
+/// If the method does not fit the backbone or updates a fully trained tensor, or if a name is not one of the
+/// backbone's tensors.
 pub fn trainables_with(
     method: &dyn Method,
     modules_to_save: &[String],
@@ -19,7 +19,8 @@ pub fn trainables_with(
 ) -> Result<Vec<TrainableSpec>, Error> {
     let mut specs = method.trainables(layout)?;
     specs.retain(|spec| !modules_to_save.contains(&spec.name));
-    // An update of a matrix builds on its frozen values (DoRA's row norms, PiSSA's factors), which would not be there.
+    // A matrix update relies on the frozen values (DoRA's row norms, PiSSA's factors), which full training
+    // would change.
     let weight = |spec: &TrainableSpec| spec.name.rsplit_once('.').map(|(site, _)| format!("{site}.weight"));
     let twice = specs.iter().find(|spec| {
         spec.shape.len() > 1 && weight(spec).is_some_and(|weight| modules_to_save.contains(&weight))
@@ -42,10 +43,10 @@ pub fn trainables_with(
     Ok(specs)
 }
 
-/// Puts the tensors that are trained whole in the place of the frozen ones.
+/// Replaces the frozen tensors by the fully trained ones.
 ///
 /// # Errors
-/// When one was not allocated.
+/// If one was not allocated.
 pub fn attach_whole(
     modules_to_save: &[String],
     trainables: &Trainables,
@@ -57,10 +58,10 @@ pub fn attach_whole(
     Ok(())
 }
 
-/// Refuses to leave out the modules that were trained whole, in a file that cannot hold them.
+/// Returns an error if there are `modules_to_save`, for file formats that cannot store them.
 ///
 /// # Errors
-/// When there are any.
+/// If `modules_to_save` is not empty.
 pub fn check_whole(method: &dyn Method, modules_to_save: &[String]) -> Result<(), Error> {
     if modules_to_save.is_empty() {
         return Ok(());

@@ -1,6 +1,6 @@
-//! What methods have in peft: the form in which each writes itself, and what each needs to read itself back.
+//! How methods appear in peft: the form that each is exported to, and the helpers to import it.
 //!
-//! `adapters::peft` reads and writes the files; a method names its modules, tensors and configuration there.
+//! `adapters::peft` reads and writes the files; a method provides its module names, tensors and configuration.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,39 +10,40 @@ use tch::Tensor;
 use crate::spec::model::{Projection, SiteSpec};
 use crate::{Error, Layout};
 
-/// What stands before the names of modules.
+/// Prefix of module names.
 pub(crate) const ROOT: &str = "base_model.model.";
 
-/// Takes a method out of peft's files; none where they hold another one. The reason of a failure is a clause.
+/// Extracts a method from peft's files; `None` if they contain a different method. The error is a clause that
+/// completes a message.
 pub(crate) type FromPeft = fn(&mut PeftFiles, &Layout) -> Result<Option<Imported>, String>;
 
-/// What a method has in peft: entries of the configuration and tensors, by name after `base_model.model.` or, for
-/// those of the model as a whole, after `base_model.`.
+/// A method in peft's terms: configuration entries and tensors, named relative to `base_model.model.` or, for
+/// tensors of the whole model, to `base_model.`.
 #[derive(Debug, Default)]
 pub struct PeftForm {
-    /// Entries of the configuration, `peft_type` among them.
+    /// Configuration entries, including `peft_type`.
     pub config: Map<String, Value>,
-    /// Tensors of modules: `<site>.<what>`.
+    /// Module tensors: `<site>.<suffix>`.
     pub modules: BTreeMap<String, Tensor>,
-    /// Tensors that all modules share.
+    /// Tensors shared by all modules.
     pub shared: BTreeMap<String, Tensor>,
 }
 
-/// A method as it comes from peft's files: its registry name, options, and tensors by our names.
+/// A method imported from peft's files: registry name, options, and tensors under our names.
 #[derive(Debug)]
 pub struct Imported {
     /// Name in the registry.
     pub method: String,
     /// Its options.
     pub options: Map<String, Value>,
-    /// Trained tensors and constants of one run, the head among them where the file has it.
+    /// Trained tensors and constants of one run, including the head if the file has it.
     pub tensors: BTreeMap<String, Tensor>,
 }
 
-/// Refuses sites that peft has no module of this form for.
+/// Rejects sites that peft has no such module for.
 ///
 /// # Errors
-/// For a convolution.
+/// If the site is a convolution.
 pub(crate) fn check_linear(method: &str, site: &SiteSpec) -> Result<(), Error> {
     if site.projection == Projection::Linear {
         return Ok(());
@@ -51,7 +52,7 @@ pub(crate) fn check_linear(method: &str, site: &SiteSpec) -> Result<(), Error> {
     Err(Error::Unexportable { method: method.into(), reason })
 }
 
-/// What is left to be understood of peft's files.
+/// The parts of peft's files that are not consumed yet.
 pub(crate) struct PeftFiles {
     config: Map<String, Value>,
     pub(crate) tensors: BTreeMap<String, Tensor>,
@@ -62,29 +63,29 @@ impl PeftFiles {
         Self { config, tensors }
     }
 
-    /// `peft_type`; empty where there is none.
+    /// `peft_type`; empty if absent.
     pub(crate) fn kind(&self) -> &str {
         self.config.get("peft_type").and_then(Value::as_str).unwrap_or("")
     }
 
-    /// Takes the tensors whose names end in `ending`, by site.
+    /// Removes and returns the tensors whose names end in `ending`, by site.
     pub(super) fn take(&mut self, ending: &str) -> BTreeMap<String, Tensor> {
         let names: Vec<String> = self.tensors.keys().filter(|name| name.ends_with(ending)).cloned().collect();
         let site = |name: &str| Some(name.strip_prefix(ROOT)?.strip_suffix(ending)?.to_owned());
         names.iter().filter_map(|name| Some((site(name)?, self.tensors.remove(name)?))).collect()
     }
 
-    /// A number of the configuration.
+    /// A number in the configuration.
     pub(super) fn number(&self, name: &str) -> Result<f64, String> {
         self.config.get(name).and_then(Value::as_f64).ok_or_else(|| format!("it has no number `{name}`"))
     }
 
-    /// Whether a switch of the configuration is on.
+    /// Whether a boolean in the configuration is true.
     pub(super) fn flag(&self, name: &str) -> bool {
         self.config.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
-    /// Patterns give single modules another rank, which options by role cannot say.
+    /// Rejects patterns: they give single modules another rank, which options by role cannot express.
     pub(super) fn no_patterns(&self) -> Result<(), String> {
         let filled = |name: &&&str| {
             self.config.get(**name).and_then(Value::as_object).is_some_and(|patterns| !patterns.is_empty())
@@ -96,7 +97,7 @@ impl PeftFiles {
     }
 }
 
-/// What a method read, by its name.
+/// An imported method.
 pub(super) fn imported(method: &str, options: Value, tensors: BTreeMap<String, Tensor>) -> Imported {
     let options = match options {
         Value::Object(options) => options,
@@ -105,12 +106,12 @@ pub(super) fn imported(method: &str, options: Value, tensors: BTreeMap<String, T
     Imported { method: method.into(), options, tensors }
 }
 
-/// The same tensors by our names.
+/// The same tensors under our names.
 pub(super) fn named(tensors: BTreeMap<String, Tensor>, what: &str) -> BTreeMap<String, Tensor> {
     tensors.into_iter().map(|(site, tensor)| (format!("{site}.{what}"), tensor)).collect()
 }
 
-/// The one rank that all modules have.
+/// The rank shared by all modules.
 pub(super) fn rank_of(a: &BTreeMap<String, Tensor>) -> Result<i64, String> {
     let ranks: BTreeSet<i64> = a.values().map(|tensor| tensor.size()[0]).collect();
     match ranks.into_iter().collect::<Vec<_>>()[..] {
@@ -119,7 +120,7 @@ pub(super) fn rank_of(a: &BTreeMap<String, Tensor>) -> Result<i64, String> {
     }
 }
 
-/// The roles whose sites these are, all of them.
+/// The roles that cover exactly these sites.
 pub(super) fn roles<'a>(
     layout: &Layout,
     sites: impl Iterator<Item = &'a String>,

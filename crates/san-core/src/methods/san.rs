@@ -1,10 +1,10 @@
-//! SAN: a scaling vector behind every projection, propagated into the next one (arXiv 2409.06706).
+//! SAN: a scaling vector after every projection, propagated into the next one (arXiv 2409.06706).
 //!
-//! For a site with frozen W and b:  y = gamma * ((W diag(p)) x + b),  p being the gamma of the
-//! anterior site, mapped to the inputs' length. Nothing is detached unless asked for: a gamma learns
-//! from both of its roles. W diag(p) is never built, the input is scaled instead. Gammas start at 1;
-//! the norms are trained besides. Names: `<site>.gamma`, and by option `<site>.ltd_ltp`, a second
-//! vector that multiplies p, and `<site>.shift`, added behind gamma where there is a bias to hold it.
+//! For a site with frozen W and b:  y = gamma * ((W diag(p)) x + b),  where p is the gamma of the anterior
+//! site, mapped to the input width. By default nothing is detached: a gamma gets gradients from both of its
+//! roles. W diag(p) is never built; the input is scaled instead. Gammas are initialised to 1; the norms are
+//! trained too. Names: `<site>.gamma`, and optionally `<site>.ltd_ltp`, a second vector that multiplies p, and
+//! `<site>.shift`, added after gamma if the site has a bias to merge it into.
 
 use std::rc::Rc;
 
@@ -23,7 +23,7 @@ use crate::spec::wiring::{Anterior, ChannelMap, Wiring};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "san",
     summary: "a scale after every projection, propagated into the next one's weights; the norms",
@@ -34,7 +34,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
     from_peft: None,
 };
 
-/// Which of its two roles a gamma plays.
+/// Which of a gamma's two roles are active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -52,11 +52,11 @@ pub enum Mode {
 pub(super) struct San {
     mode: Mode,
     wiring: Wiring,
-    /// A second learned vector of p's length multiplies p (the authors' `LTD_LTP`).
+    /// A second learned vector of p's length that multiplies p (the authors' `LTD_LTP`).
     ltd_ltp: bool,
-    /// A learned shift behind gamma, as in SSF (this project's own).
+    /// A learned shift after gamma, as in SSF (this project's addition).
     shift: bool,
-    /// No gradient reaches a gamma through p (this project's own).
+    /// Stops the gradient to a gamma through p (this project's addition).
     detach: bool,
 }
 
@@ -166,7 +166,7 @@ fn gamma(site: &str) -> String {
     format!("{site}.gamma")
 }
 
-/// The gamma of the anterior site as another site's input reads it.
+/// The anterior site's gamma as applied to another site's input.
 #[derive(Debug)]
 struct Propagated {
     source: Tensor,

@@ -4,7 +4,7 @@ use crate::methods::dora::Dora;
 use crate::methods::host::SanOver;
 use crate::methods::{MethodInfo, parse};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "san_dora",
     summary: "DoRA, whose magnitudes are propagated into the next projection",

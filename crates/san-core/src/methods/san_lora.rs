@@ -4,7 +4,7 @@ use crate::methods::host::SanOver;
 use crate::methods::lora::Lora;
 use crate::methods::{MethodInfo, parse};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "san_lora",
     summary: "LoRA, whose change of each row's norm is propagated into the next projection",

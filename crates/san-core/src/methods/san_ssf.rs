@@ -4,7 +4,7 @@ use crate::methods::host::SanOver;
 use crate::methods::ssf::Ssf;
 use crate::methods::{MethodInfo, parse};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "san_ssf",
     summary: "SSF, whose scales are propagated into the next projection",

@@ -1,8 +1,9 @@
-//! SSF: a scale and a shift behind every projection and every norm (arXiv 2210.08823).
+//! SSF: a scale and a shift after every projection and every norm (arXiv 2210.08823).
 //!
-//! A projection or norm without bias gets no shift, for no weight of the checkpoint could hold it (Swin's
-//! reductions, all of LLaMA; the paper has one there). As published, scales start from N(1, 0.02) and shifts from N(0, 0.02): the model is not quite the
-//! frozen one at the first step. Names: `<site or norm>.ssf_scale` and `.ssf_shift`.
+//! A projection or norm without bias gets no shift, as no checkpoint weight could absorb it (Swin's reductions,
+//! all of LLaMA; the paper does add one there). As published, scales are initialised from N(1, 0.02) and shifts
+//! from N(0, 0.02), so at the first step the model differs slightly from the frozen one. Names: `<site or
+//! norm>.ssf_scale` and `.ssf_shift`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -21,7 +22,7 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "ssf",
     summary: "a scale and a shift after every projection and norm",
@@ -92,7 +93,7 @@ impl Host for Ssf {
         Ok(layout.sites.iter().map(|site| site.name.clone()).collect())
     }
 
-    /// Its scale.
+    /// The scale of each site.
     fn scalings(
         &self,
         layout: &Layout,

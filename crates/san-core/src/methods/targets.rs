@@ -1,6 +1,6 @@
-//! Targets by role: which rows of which projections a method changes.
+//! Target selection by role: which rows of which projections a method adapts.
 //!
-//! In a fused projection the rows of a role have parameters of their own, as if it were not fused.
+//! In a fused projection, each role's rows have their own parameters, as if the projections were separate.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -8,11 +8,11 @@ use serde_json::Value;
 use crate::spec::model::{Projection, Role, SiteSpec};
 use crate::{Error, Layout};
 
-/// Which projections a method of low rank stands on.
+/// Which projections a low-rank method adapts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub(super) enum Targets {
-    /// Queries and values, LoRA's own choice; both projections of the MLP where there is no attention.
+    /// Queries and values, as in LoRA's paper; both MLP projections if there is no attention.
     #[default]
     Usual,
     /// These roles.
@@ -41,7 +41,7 @@ impl From<Targets> for Value {
 }
 
 impl Targets {
-    /// The targets in a model; errors as for [`find`].
+    /// The targets in a model; errors as in [`find`].
     pub(super) fn within<'a>(&self, method: &str, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
         match self {
             Self::Roles(roles) => find(method, roles, layout),
@@ -52,7 +52,7 @@ impl Targets {
         }
     }
 
-    /// The roles in brackets, where they are chosen.
+    /// The roles in brackets, if chosen explicitly.
     pub(super) fn suffix(&self) -> String {
         match self {
             Self::Usual => String::new(),
@@ -65,10 +65,10 @@ fn has_attention(site: &SiteSpec) -> bool {
     !in_site(&[Role::Q], site).is_empty()
 }
 
-/// A run of output rows with parameters of their own.
+/// A range of output rows with its own parameters.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// The site's name, and behind it the role where it is a part.
+    /// The site's name, followed by the role if it is part of a fused projection.
     pub(super) path: String,
     /// First row.
     pub(super) start: i64,
@@ -76,13 +76,13 @@ pub(super) struct Target {
     pub(super) rows: i64,
 }
 
-/// A site and its targets, at least one.
+/// A site and its targets (at least one).
 pub(super) type Targeted<'a> = (&'a SiteSpec, Vec<Target>);
 
-/// The targets of `roles`, site by site, in the model's order.
+/// The targets of `roles`, site by site, in model order.
 ///
 /// # Errors
-/// When there are none, or one is a depthwise convolution, in which no two channels meet.
+/// If there are none, or one is a depthwise convolution, which does not mix channels.
 pub(super) fn find<'a>(method: &str, roles: &[Role], layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
     let unfit =
         |reason: String| Error::Unfit { method: method.into(), backbone: layout.backbone.clone(), reason };

@@ -1,4 +1,4 @@
-//! The backbone's own tensors as several methods train them.
+//! Helpers for methods that train the backbone's own tensors.
 
 use crate::spec::init::Init;
 use crate::spec::model::NormSpec;
@@ -6,7 +6,7 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout};
 
-/// A tensor of the checkpoint, trained from its published value.
+/// A checkpoint tensor, trained from its published value.
 pub(super) fn from_frozen(name: &str, shape: &[i64]) -> TrainableSpec {
     TrainableSpec {
         name: name.into(),
@@ -16,7 +16,7 @@ pub(super) fn from_frozen(name: &str, shape: &[i64]) -> TrainableSpec {
     }
 }
 
-/// Names and lengths of every norm's weight and, where it has one, bias.
+/// Names and lengths of every norm's weight and bias (if any).
 pub(super) fn norm_tensors(layout: &Layout) -> impl Iterator<Item = (String, i64)> {
     let tensors = |norm: &NormSpec| {
         let parts = [Some("weight"), norm.bias.then_some("bias")];
@@ -26,15 +26,15 @@ pub(super) fn norm_tensors(layout: &Layout) -> impl Iterator<Item = (String, i64
     layout.norms.iter().flat_map(tensors)
 }
 
-/// The tensors of these names and lengths, trained from their published values.
+/// Specs of the tensors with these names and lengths, trained from their published values.
 pub(super) fn specs(tensors: impl Iterator<Item = (String, i64)>) -> Vec<TrainableSpec> {
     tensors.map(|(name, length)| from_frozen(&name, &[length])).collect()
 }
 
-/// Trained tensors of these names in place of the frozen ones.
+/// The trained tensors of these names, as replacements for the frozen ones.
 ///
 /// # Errors
-/// When one was not allocated.
+/// If one was not allocated.
 pub(super) fn replacing(
     tensors: impl Iterator<Item = (String, i64)>,
     trainables: &Trainables,

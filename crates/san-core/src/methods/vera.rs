@@ -1,9 +1,9 @@
-//! VeRA: two frozen random projections shared by all targets, and two trained vectors a target (arXiv
+//! VeRA: two frozen random projections shared by all targets, and two trained vectors per target (arXiv
 //! 2310.11454).
 //!
-//! y' = y + lambda_b (B (lambda_d (A x))), A `[rank, inputs]` and B `[rows, rank]` being the first columns
-//! and rows of the shared ones. These are constants `vera.a` and `vera.b`, drawn as in peft. Names:
-//! `<target>.lambda_d` `[rank]`, 0.1 at the start, and `.lambda_b` `[rows]`, zero.
+//! y' = y + lambda_b (B (lambda_d (A x))), where A `[rank, inputs]` and B `[rows, rank]` are the first columns
+//! and rows of the shared matrices. These are the constants `vera.a` and `vera.b`, randomly initialised as in
+//! peft. Names: `<target>.lambda_d` `[rank]`, initially 0.1, and `.lambda_b` `[rows]`, zero.
 
 use std::rc::Rc;
 
@@ -21,7 +21,7 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "vera",
     summary: "two vectors a projection between shared random matrices",
@@ -113,7 +113,7 @@ impl Method for Vera {
         let spec = |name: &str, shape: [i64; 2]| TrainableSpec {
             name: name.into(),
             shape: shape.to_vec(),
-            // Kaiming-uniform for a ReLU.
+            // Kaiming-uniform with ReLU gain.
             init: Init::Uniform { bound: (6.0 / shape[1] as f64).sqrt() },
             group: Group::Method,
         };
@@ -194,7 +194,7 @@ struct Block {
 }
 
 impl Block {
-    /// Zeros before and behind a tensor whose last dimension is this target's rows.
+    /// Pads a tensor whose last dimension is this target's rows with zeros to all outputs.
     fn padded(&self, rows: &Tensor, outputs: i64) -> Tensor {
         let behind = outputs - self.start - self.b.size()[0];
         if self.start == 0 && behind == 0 {
@@ -222,7 +222,7 @@ impl Adapter for RandomProjections {
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
-        // No `+=`: the weight is a view of the frozen one.
+        // Not `+=`: the weight is a view of the frozen one.
         let merged = self.blocks.iter().try_fold(weight, |weight, block| {
             let scaled = &block.b * block.lambda_d.f_get(run)? * block.lambda_b.f_get(run)?.f_unsqueeze(1)?;
             let update = block.padded(&scaled.f_matmul(&self.a)?.f_transpose(0, 1)?, self.outputs);

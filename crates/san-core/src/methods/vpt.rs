@@ -1,8 +1,8 @@
-//! Visual prompt tuning: learned tokens beside those of the image (arXiv 2203.12119).
+//! Visual prompt tuning: learned tokens added to the image tokens (arXiv 2203.12119).
 //!
-//! Shallow: prompts enter the first block and stay. Deep: every block has its own, in place of those
-//! before. As published they start uniform in +-sqrt(6 / (patch pixels + width)), so the model is not
-//! the frozen one at the first step. Names: `<block>.prompts`.
+//! Shallow: prompts are inserted before the first block and stay. Deep: every block has its own, replacing the
+//! previous ones. As published they are initialised uniformly in +-sqrt(6 / (patch pixels + width)), so at the
+//! first step the model differs from the frozen one. Names: `<block>.prompts`.
 
 use std::rc::Rc;
 
@@ -17,7 +17,7 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
 use crate::{Attachment, Error, Layout, Weights};
 
-/// What tables, documents and files say of the method.
+/// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "vpt",
     summary: "prompts among the tokens",

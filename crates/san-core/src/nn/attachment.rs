@@ -1,7 +1,7 @@
-//! What a method gives to a model: the frozen weights seen through it.
+//! What a method attaches to a model, and the builder that applies it.
 //!
-//! A backbone is built by a [`Scope`], which hands out parameters, norms and sites by the names of
-//! the published checkpoint; behind each name there may be a trained tensor or an adapter.
+//! A backbone is built through a [`Scope`], which resolves the names of the published checkpoint to parameters,
+//! norms and sites; any of them may be trained or carry an adapter.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -17,21 +17,21 @@ use crate::{Error, Weights};
 /// Everything a method attached.
 #[derive(Debug, Default)]
 pub struct Attachment {
-    /// Trained tensors `[K, ...]` in place of frozen ones, by the frozen one's name.
+    /// Trained tensors `[K, ...]` that replace frozen ones, by the frozen tensor's name.
     pub replaced: BTreeMap<String, Tensor>,
     /// Adapters, by site.
     pub sites: BTreeMap<String, Rc<dyn Adapter>>,
-    /// Scale and shift behind norms, by norm.
+    /// Scale and shift after norms, by norm.
     pub norms: BTreeMap<String, Rc<NormAffine>>,
     /// Bottlenecks, by residual branch.
     pub branches: BTreeMap<String, Rc<dyn Bottleneck>>,
-    /// Prompts, by the block that they stand before.
+    /// Prompts, by the block that they precede.
     pub prompts: BTreeMap<String, Rc<Prompts>>,
-    /// Branches left out in training; the one who trains sets the rate.
+    /// Stochastic depth; the training loop sets its rate.
     pub stochastic_depth: Rc<StochasticDepth>,
 }
 
-/// A place in the tree of names from which a model is built.
+/// A prefix in the tree of checkpoint names, from which a model is built.
 #[derive(Debug, Clone)]
 pub struct Scope<'a> {
     weights: &'a Weights,
@@ -40,12 +40,12 @@ pub struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    /// The root.
+    /// The root scope.
     pub fn new(weights: &'a Weights, attachment: &'a Attachment) -> Self {
         Self { weights, attachment, path: String::new() }
     }
 
-    /// A branch.
+    /// The child scope `name`.
     pub fn at(&self, name: impl std::fmt::Display) -> Self {
         Self { path: self.full(&name.to_string()), ..self.clone() }
     }
@@ -61,7 +61,7 @@ impl<'a> Scope<'a> {
     /// A tensor.
     ///
     /// # Errors
-    /// When there is none of that name.
+    /// If there is none of that name.
     pub fn parameter(&self, name: &str) -> Result<Parameter, Error> {
         let name = self.full(name);
         let frozen = self.weights.get(&name)?;
@@ -71,10 +71,10 @@ impl<'a> Scope<'a> {
         })
     }
 
-    /// A tensor that a configuration may leave out.
+    /// A tensor that exists only in some configurations.
     ///
     /// # Errors
-    /// When `present` and there is none of that name.
+    /// If `present` and there is no tensor of that name.
     pub fn optional(&self, name: &str, present: bool) -> Result<Option<Parameter>, Error> {
         if present { self.parameter(name).map(Some) } else { Ok(None) }
     }
@@ -82,7 +82,7 @@ impl<'a> Scope<'a> {
     /// A layer norm.
     ///
     /// # Errors
-    /// When its tensors are missing.
+    /// If its tensors are missing.
     pub fn norm(&self, name: &str, epsilon: f64) -> Result<Norm, Error> {
         let scope = self.at(name);
         let affine = self.attachment.norms.get(&scope.path).cloned();
@@ -92,17 +92,17 @@ impl<'a> Scope<'a> {
     /// An RMS norm.
     ///
     /// # Errors
-    /// When its weight is missing.
+    /// If its weight is missing.
     pub fn rms_norm(&self, name: &str, epsilon: f64) -> Result<Norm, Error> {
         let scope = self.at(name);
         let affine = self.attachment.norms.get(&scope.path).cloned();
         Ok(Norm::rms(scope.parameter("weight")?, epsilon, affine))
     }
 
-    /// A site, as the model's layout has it; its name is a full path.
+    /// A site as described in the model's layout; its name is a full path.
     ///
     /// # Errors
-    /// When its tensors are missing.
+    /// If its tensors are missing.
     pub fn site(&self, spec: &SiteSpec) -> Result<Site, Error> {
         let scope = Self { path: spec.name.clone(), ..self.clone() };
         let adapter = self.attachment.sites.get(&spec.name).cloned();
@@ -110,7 +110,7 @@ impl<'a> Scope<'a> {
         Ok(Site::new(spec.projection, weight, scope.optional("bias", spec.bias)?, adapter))
     }
 
-    /// A residual branch (an empty name is the scope itself) of block `block` of `blocks`.
+    /// A residual branch of block `block` out of `blocks`; an empty name means the scope itself.
     pub fn branch(&self, name: &str, block: i64, blocks: i64) -> Branch {
         let name = self.full(name);
         let bottleneck = self.attachment.branches.get(&name).cloned();
@@ -119,7 +119,7 @@ impl<'a> Scope<'a> {
         Branch::new(name, depth, bottleneck, self.attachment.stochastic_depth.clone())
     }
 
-    /// The prompts that a method put before this block.
+    /// The prompts that a method inserts before this block.
     pub fn prompts(&self) -> Option<Rc<Prompts>> {
         self.attachment.prompts.get(&self.path).cloned()
     }

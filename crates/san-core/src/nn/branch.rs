@@ -1,5 +1,5 @@
-//! Residual branches and sequences of tokens: where bottlenecks and prompts stand, and where whole
-//! branches are left out in training (stochastic depth).
+//! Residual branches and token sequences, where bottlenecks and prompts are attached and where stochastic depth
+//! drops branches during training.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -9,9 +9,9 @@ use tch::Tensor;
 
 use crate::nn::pass::Pass;
 
-/// What a method puts behind or beside a residual branch.
+/// What a method adds after or in parallel to a residual branch.
 pub trait Bottleneck: std::fmt::Debug {
-    /// The adapted branch, `[K * batch, ..., width]`: `x` is what the branch read, `y` what it made of it.
+    /// The adapted branch, `[K * batch, ..., width]`: `x` is the branch's input, `y` its output.
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor;
 }
 
@@ -25,7 +25,7 @@ pub struct Branch {
 }
 
 impl Branch {
-    /// `depth` is the branch's place among all, from 0, the first block's, to 1, the last one's.
+    /// `depth` is the branch's relative depth, from 0 for the first block to 1 for the last.
     pub fn new(
         name: String,
         depth: f64,
@@ -35,7 +35,7 @@ impl Branch {
         Self { name, depth, bottleneck, stochastic_depth }
     }
 
-    /// x + f(x), `y` being f(x).
+    /// x + f(x), where `y` is f(x).
     pub fn add(&self, x: &Tensor, y: Tensor) -> Tensor {
         let y = match &self.bottleneck {
             Some(bottleneck) => bottleneck.adapt(x, y),
@@ -52,8 +52,8 @@ impl Branch {
     }
 }
 
-/// Stochastic depth (arXiv 1603.09382): in training a branch is left out for a sample with a probability
-/// that grows linearly with depth, and scaled up where it is kept (timm's `drop_path`).
+/// Stochastic depth (arXiv 1603.09382): during training a branch is dropped per sample with a probability that
+/// grows linearly with depth, and rescaled where it is kept (timm's `drop_path`).
 #[derive(Debug, Default)]
 pub struct StochasticDepth {
     rate: Cell<f64>,
@@ -61,17 +61,17 @@ pub struct StochasticDepth {
 }
 
 impl StochasticDepth {
-    /// That leaves nothing out, until a rate is set.
+    /// Drops nothing until a rate is set.
     pub fn new(pass: Rc<Pass>) -> Self {
         Self { rate: Cell::new(0.0), pass }
     }
 
-    /// Sets the probability that the last block's branches are left out, below 1.
+    /// Sets the drop probability of the last block's branches, below 1.
     pub fn set_rate(&self, rate: f64) {
         self.rate.set(rate);
     }
 
-    /// For each sample 0 or 1 / (1 - rate).
+    /// 0 or 1 / (1 - rate) for each sample.
     fn mask(&self, branch: &str, depth: f64, samples: i64) -> Option<Tensor> {
         let rate = self.rate.get() * depth;
         if rate <= 0.0 {
@@ -89,13 +89,13 @@ impl StochasticDepth {
     }
 }
 
-/// Prompts `[K, prompts, width]` that stand in a sequence of tokens from one block on, in place of the
-/// prompts of the blocks before.
+/// Prompts `[K, prompts, width]` inserted into a token sequence before a block, replacing the prompts of
+/// earlier blocks.
 #[derive(Debug)]
 pub struct Prompts(pub Tensor);
 
 impl Prompts {
-    /// Tokens `[K * batch, tokens, width]`, of which the first `kept` stay, and the prompts behind.
+    /// Keeps the first `kept` of the tokens `[K * batch, tokens, width]` and appends the prompts.
     pub fn join(&self, tokens: &Tensor, kept: i64) -> Tensor {
         let [batch, _, width] = tokens.size()[..] else { unreachable!("tokens have three dimensions") };
         let [stack, prompts, _] = self.0.size()[..] else { unreachable!("prompts have three dimensions") };

@@ -1,4 +1,4 @@
-//! Dropout of what a method reads beside a projection (arXiv 1207.0580; peft's `lora_dropout`).
+//! Dropout on the input of a method's side path (arXiv 1207.0580; peft's `lora_dropout`).
 
 use std::rc::Rc;
 
@@ -8,25 +8,26 @@ use tch::{Device, Kind, Tensor};
 
 use crate::nn::pass::Pass;
 
-/// Numbers that a mask is drawn from: 16 bits an element, for there are many.
+/// Number of values a random element can take: 16 bits each, to keep masks small.
 const NUMBERS: f64 = 65536.0;
 
-/// Leaves elements out in training, each with the same probability, and scales the others up.
+/// Zeroes each element with the same probability during training and rescales the rest.
 #[derive(Debug)]
 pub struct Dropout {
     place: String,
-    /// The numbers, of all [`NUMBERS`], that an element is left out for.
+    /// How many of the [`NUMBERS`] random values drop an element.
     dropped: f64,
     pass: Rc<Pass>,
 }
 
 impl Dropout {
-    /// At a place of the model; `rate` from 0, below 1, in steps of 2^-16, of which one at least is kept.
+    /// `place` is a path in the model; `rate` is in [0, 1) and rounded to a multiple of 2^-16, capped at 1 -
+    /// 2^-16.
     pub fn new(place: String, rate: f64, pass: Rc<Pass>) -> Self {
         Self { place, dropped: (rate * NUMBERS).round().min(NUMBERS - 1.0), pass }
     }
 
-    /// `x` `[K * batch, ...]` with elements left out; none where nothing is.
+    /// `x` `[K * batch, ...]` with dropout applied; `None` if nothing is dropped.
     pub fn apply(&self, x: &Tensor) -> Option<Tensor> {
         if self.dropped == 0.0 {
             return None;
@@ -34,13 +35,13 @@ impl Dropout {
         let generators = self.pass.generators(&self.place)?;
         let drawn =
             if x.device() == Device::Cpu { drawn_here(generators, x) } else { drawn_there(generators, x) };
-        // 16 bits with a sign: from -32,768.
+        // Signed 16-bit values start at -32,768.
         let kept = drawn.ge(self.dropped - NUMBERS / 2.0).to_kind(x.kind());
         Some(x * kept * (NUMBERS / (NUMBERS - self.dropped)))
     }
 }
 
-/// 16 random bits for each element of `x` `[K * batch, ...]`, of K generators.
+/// 16 random bits for each element of `x` `[K * batch, ...]`, from K generators, on the CPU.
 fn drawn_here(mut generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
     let mut bytes = vec![0; 2 * x.numel()];
     let each = bytes.len() / generators.len().max(1);
@@ -50,8 +51,8 @@ fn drawn_here(mut generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
     Tensor::from_data_size(&bytes, &x.size(), Kind::Int16)
 }
 
-/// The same on the device of `x`, whose own generator each of ours seeds: to draw half a gigabyte a step here and to send
-/// it there would take longer than the step.
+/// The same on the device of `x`, whose own generator is seeded from each of ours: generating half a gigabyte
+/// per step on the CPU and copying it would take longer than the step itself.
 fn drawn_there(generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
     let mut shape = x.size();
     shape[0] /= generators.len().max(1) as i64;

@@ -1,5 +1,5 @@
-//! What a model is built from: parameters that may be trained, sites with adapters, norms, residual branches, and the
-//! builder that resolves a published name to whatever a method put there.
+//! Building blocks of a model: parameters that may be trained, sites with adapters, norms, residual branches,
+//! and the builder that resolves a checkpoint name to the frozen tensor or to what a method put in its place.
 
 pub mod attachment;
 pub mod branch;

@@ -1,34 +1,35 @@
-//! Tensors as a model meets them: frozen and shared by all runs, or trained and one a run.
+//! Model tensors: frozen and shared by all runs, or trained with one copy per run.
 //!
-//! Activations of K runs are stacked along the batch: `[K * batch, ..., channels]`, run by run. The
-//! functions here apply one vector or matrix a run to its own part of such a stack. For K = 1 they
-//! cost what the plain operation costs.
+//! Activations of K runs are stacked along the batch dimension, grouped by run: `[K * batch, ..., channels]`.
+//! The functions here apply one vector or matrix per run to that run's slice of the stack. For K = 1 they cost
+//! the same as the plain operation.
 
 use tch::{Kind, Tensor};
 
-/// A tensor of the model.
+/// A model tensor.
 #[derive(Debug)]
 pub enum Parameter {
-    /// Frozen, as in the checkpoint.
+    /// Frozen, with the checkpoint's values.
     Frozen(Tensor),
     /// Trained: `[K, ...]`.
     Trained(Tensor),
-    /// Trained in the place of a frozen tensor of a narrow type: `[K, ...]`, kept in f32 and multiplied in that type.
+    /// Trained replacement for a frozen half-precision tensor: `[K, ...]`, stored in f32 and multiplied in the
+    /// frozen tensor's dtype.
     Narrowed(Tensor, Kind),
 }
 
-/// Whether a type is of half precision.
+/// Whether a dtype is half precision.
 pub fn is_narrow(kind: Kind) -> bool {
     matches!(kind, Kind::Half | Kind::BFloat16)
 }
 
 impl Parameter {
-    /// A trained tensor `[K, ...]` in the place of a frozen one.
+    /// A trained tensor `[K, ...]` that replaces a frozen one.
     pub fn replacing(frozen: &Tensor, trained: Tensor) -> Self {
         if is_narrow(frozen.kind()) { Self::Narrowed(trained, frozen.kind()) } else { Self::Trained(trained) }
     }
 
-    /// The type that it is multiplied in.
+    /// The dtype used in products.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Frozen(tensor) | Self::Trained(tensor) => tensor.kind(),
@@ -36,7 +37,7 @@ impl Parameter {
         }
     }
 
-    /// The plain tensor where there is just one: frozen, or trained with K = 1.
+    /// The plain tensor if there is only one: frozen, or trained with K = 1.
     pub fn single(&self) -> Option<Tensor> {
         match self {
             Self::Frozen(tensor) => Some(tensor.shallow_clone()),
@@ -46,7 +47,7 @@ impl Parameter {
         }
     }
 
-    /// `[1 or K, ...]`: the stack dimension made explicit.
+    /// `[1 or K, ...]`, with an explicit stack dimension.
     pub fn stacked(&self) -> Tensor {
         match self {
             Self::Frozen(tensor) => tensor.unsqueeze(0),
@@ -54,7 +55,7 @@ impl Parameter {
         }
     }
 
-    /// The tensor of each sample, `[1 or K * batch, ...]`, to stand beside `batch` samples a run.
+    /// One tensor per sample, `[1 or K * batch, ...]`, for `batch` samples per run.
     pub fn per_sample(&self, batch: i64) -> Tensor {
         let stacked = self.stacked();
         if stacked.size()[0] == 1 {
@@ -64,7 +65,7 @@ impl Parameter {
         }
     }
 
-    /// The same elements in another shape (that of one run).
+    /// Reshapes each run's tensor to `shape`.
     pub fn reshape(&self, shape: &[i64]) -> Self {
         let stacked = |tensor: &Tensor| {
             let shape: Vec<i64> = std::iter::once(tensor.size()[0]).chain(shape.iter().copied()).collect();
@@ -93,8 +94,8 @@ fn by_run(x: &Tensor, vector: &Tensor, apply: impl Fn(&Tensor, &Tensor) -> Tenso
     apply(&x.reshape([stack, -1, channels]), &vector.unsqueeze(1)).reshape(x.size())
 }
 
-/// `x W^T`, computed in the type of `weight` `[out, in]` and given in that of `x`: frozen weights may be
-/// kept in bf16 while activations between products, norms and everything trained stay f32.
+/// `x W^T`, computed in the dtype of `weight` `[out, in]` and returned in that of `x`: frozen weights may be
+/// bf16 while activations between products, norms and all trained tensors stay f32.
 pub fn product(x: &Tensor, weight: &Tensor) -> Tensor {
     let (outer, inner) = (x.kind(), weight.kind());
     if outer == inner {
@@ -103,7 +104,7 @@ pub fn product(x: &Tensor, weight: &Tensor) -> Tensor {
     x.to_kind(inner).linear(weight, None::<&Tensor>).to_kind(outer)
 }
 
-/// `x W^T + b`: `x` is `[K * batch, ..., in]`, weight `[out, in]` and bias `[out]` a run.
+/// `x W^T + b`: `x` is `[K * batch, ..., in]`; per run, the weight is `[out, in]` and the bias `[out]`.
 pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Tensor {
     if weight.kind() != x.kind()
         && let Some(single) = weight.single()
@@ -134,8 +135,8 @@ fn add_bias(y: &Tensor, bias: Option<&Parameter>) -> Tensor {
     bias.map_or_else(|| y.shallow_clone(), |bias| shift(y, &bias.stacked()))
 }
 
-/// The patches of images `[batch, height, width, channels]`, a row each, in the order of a convolution's
-/// weight: `[batch, height / size, width / size, channels * size * size]`.
+/// Flattens images `[batch, height, width, channels]` into patches, one row each, in the element order of a
+/// convolution weight: `[batch, height / size, width / size, channels * size * size]`.
 pub fn patches(images: &Tensor, size: i64) -> Tensor {
     let [batch, height, width, channels] = images.size()[..] else {
         unreachable!("images have four dimensions")
@@ -149,13 +150,13 @@ pub fn patches(images: &Tensor, size: i64) -> Tensor {
     ])
 }
 
-/// A convolution of each channel by itself: `x` is `[K * batch, height, width, channels]`, weight
-/// `[channels, kernel * kernel]` and bias `[channels]` a run. Zero padding keeps height and width.
+/// Depthwise convolution: `x` is `[K * batch, height, width, channels]`; per run, the weight is `[channels,
+/// kernel * kernel]` and the bias `[channels]`. Zero padding preserves height and width.
 pub fn depthwise(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>, kernel: i64) -> Tensor {
     let [batch, height, width, channels] = x.size()[..] else { unreachable!("images have four dimensions") };
     let weight = weight.stacked();
     let stack = weight.size()[0];
-    // Runs become groups of channels: [batch, K * channels, height, width].
+    // Runs become channel groups: [batch, K * channels, height, width].
     let (x, last) = if stack == 1 {
         (x.permute([0, 3, 1, 2]), [0, 2, 3, 1].as_slice())
     } else {
@@ -175,7 +176,7 @@ pub fn depthwise(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>, kerne
     if single.is_some() { y } else { add_bias(&y, bias) }
 }
 
-/// Layer norm over the last dimension, with an affine map of one run or of each run.
+/// Layer norm over the last dimension, with a shared or per-run affine map.
 pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, epsilon: f64) -> Tensor {
     let width = *x.size().last().unwrap_or(&1);
     match (weight.single(), bias.single()) {
@@ -187,7 +188,7 @@ pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, epsilon: f64
     }
 }
 
-/// RMS norm over the last dimension: x / sqrt(mean(x^2) + epsilon), times the weight of one run or of each run.
+/// RMS norm over the last dimension: x / sqrt(mean(x^2) + epsilon), times a shared or per-run weight.
 pub fn rms_norm(x: &Tensor, weight: &Parameter, epsilon: f64) -> Tensor {
     let width = *x.size().last().unwrap_or(&1);
     match weight.single() {

@@ -1,7 +1,7 @@
-//! The pass that a model is in, training or reading: what the random masks of a training are functions of.
+//! The current pass of a model, training or inference: random masks in training depend on it.
 //!
-//! A mask is drawn anew from (seed of the run, place in the model, step, part of the step) whenever it is asked for. So a
-//! block that is computed a second time for its gradient sees the same one, and so does a training that goes on from a
+//! Each time a mask is needed it is regenerated from (run seed, path in the model, step, micro-batch). A block
+//! recomputed for its gradient therefore gets the same mask, and so does a training run resumed from a
 //! checkpoint.
 
 use std::cell::Cell;
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::random;
 
-/// Shared by all of a model that draws masks; outside of [`Pass::training`] nothing does.
+/// Shared by all modules of a model that sample masks; they sample only inside [`Pass::training`].
 #[derive(Debug, Default)]
 pub struct Pass {
     seeds: Vec<u64>,
@@ -19,12 +19,12 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// For runs of these seeds.
+    /// A pass for runs with these seeds.
     pub fn new(seeds: Vec<u64>) -> Self {
         Self { seeds, step: Cell::new(None), part: Cell::new(0) }
     }
 
-    /// Does `work`, in which the model trains its step `step`.
+    /// Runs `work` as training step `step`.
     pub fn training<T>(&self, step: u64, work: impl FnOnce() -> T) -> T {
         self.step.set(Some(step));
         self.part.set(0);
@@ -33,12 +33,12 @@ impl Pass {
         done
     }
 
-    /// Says which part of its batch, from 0, a step goes on with, where it is computed in several.
+    /// Sets the index, from 0, of the current micro-batch when a step's batch is split.
     pub fn goes_on_with(&self, part: u64) {
         self.part.set(part);
     }
 
-    /// A generator for each run at a place of the model; none in a reading.
+    /// One generator per run for a path in the model; `None` outside training.
     pub(crate) fn generators(&self, place: &str) -> Option<Vec<ChaCha8Rng>> {
         let step = self.step.get()?;
         let part = match self.part.get() {

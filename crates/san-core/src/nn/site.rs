@@ -1,7 +1,7 @@
-//! What a method adapts inside a model: projections and norms.
+//! The parts of a model that methods adapt: projections and norms.
 //!
-//! A model is written over [`Site`] and [`Norm`] and does not know which method is attached, if any.
-//! Residual branches and sequences of tokens, the other two places, are in `branch.rs`.
+//! A model is written in terms of [`Site`] and [`Norm`] and does not know which method is attached, if any. The
+//! other two attachment points, residual branches and token sequences, are in `branch.rs`.
 
 use std::rc::Rc;
 
@@ -13,28 +13,28 @@ use crate::spec::model::Projection;
 
 /// What a method does at one projection y = W x + b.
 pub trait Adapter: std::fmt::Debug {
-    /// A vector `[K, channels]` to scale the input by: W diag(p) x = W (p * x), so that no matrix is
-    /// built; where the input is a norm's output, the model folds it into the norm.
+    /// A vector `[K, channels]` that scales the input: W diag(p) x = W (p * x), so no matrix is built. If the
+    /// input is the output of a norm, the model folds the vector into the norm.
     fn input_scale(&self) -> Option<Tensor> {
         None
     }
 
-    /// The adapted output. `x` `[K * batch, ..., inputs]` is the (scaled) input, patches unfolded, `y`
-    /// `[K * batch, ..., outputs]` what the projection made of it.
+    /// The adapted output. `x` `[K * batch, ..., inputs]` is the (scaled) input with patches unfolded, `y` `[K
+    /// * batch, ..., outputs]` the frozen projection's output.
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor;
 
-    /// Weight `[outputs, inputs]` and bias `[outputs]` that do alone what [`Adapter::adapt`] does to
-    /// its input, for one run. The input scale is merged by the caller, behind.
+    /// Weight `[outputs, inputs]` and bias `[outputs]` that have the same effect on the input as
+    /// [`Adapter::adapt`], for one run. The caller merges the input scale afterwards.
     ///
     /// # Errors
-    /// When no such weight exists.
+    /// If no such weight exists.
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error>;
 }
 
 /// A merged weight `[outputs, inputs]` and bias `[outputs]`.
 pub type Merged = (Tensor, Option<Tensor>);
 
-/// A projection over the last dimension (channels), and what a method attached to it.
+/// A projection over the last dimension (channels) and the adapter attached to it, if any.
 #[derive(Debug)]
 pub struct Site {
     projection: Projection,
@@ -44,7 +44,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// Weight `[outputs, inputs]` a run, bias `[outputs]`.
+    /// Per run, the weight is `[outputs, inputs]` and the bias `[outputs]`.
     pub fn new(
         projection: Projection,
         weight: Parameter,
@@ -54,7 +54,7 @@ impl Site {
         Self { projection, weight, bias, adapter }
     }
 
-    /// Type of the weight, which the product is computed in.
+    /// Dtype of the weight, in which the product is computed.
     pub fn kind(&self) -> Kind {
         self.weight.kind()
     }
@@ -64,7 +64,7 @@ impl Site {
         self.adapter.as_ref().and_then(|adapter| adapter.input_scale())
     }
 
-    /// The projection of an input that is not scaled yet: `[K * batch, ..., channels]` to outputs.
+    /// Projects an input that is not scaled yet, `[K * batch, ..., channels]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
         match self.input_scale() {
             Some(p) => self.project(&scale(x, &p)),
@@ -72,8 +72,8 @@ impl Site {
         }
     }
 
-    /// The projection of an input that carries [`Site::input_scale`] already. Images are
-    /// `[K * batch, height, width, channels]`.
+    /// Projects an input already scaled by [`Site::input_scale`]. Images are `[K * batch, height, width,
+    /// channels]`.
     pub fn project(&self, x: &Tensor) -> Tensor {
         let bias = self.bias.as_ref();
         let (x, y) = match self.projection {
@@ -92,16 +92,16 @@ impl Site {
     }
 }
 
-/// A scale and a shift `[K, channels]` behind a norm.
+/// A scale and a shift `[K, channels]` applied after a norm.
 #[derive(Debug)]
 pub struct NormAffine {
     /// Factor.
     pub scale: Tensor,
-    /// Addend; none behind a norm without bias.
+    /// Addend; `None` after a norm without bias.
     pub shift: Option<Tensor>,
 }
 
-/// A norm over the last dimension: a layer norm, or without bias an RMS norm (arXiv 1910.07467).
+/// A norm over the last dimension: layer norm, or RMS norm if there is no bias (arXiv 1910.07467).
 #[derive(Debug)]
 pub struct Norm {
     weight: Parameter,
@@ -111,7 +111,7 @@ pub struct Norm {
 }
 
 impl Norm {
-    /// A layer norm with weight and bias `[channels]`; `affine` is what a method put behind.
+    /// A layer norm with weight and bias `[channels]`; `affine` is the method's scale and shift after it.
     pub fn layer(weight: Parameter, bias: Parameter, epsilon: f64, affine: Option<Rc<NormAffine>>) -> Self {
         Self { weight, bias: Some(bias), epsilon, affine }
     }
@@ -126,14 +126,13 @@ impl Norm {
         self.scaled(x, None)
     }
 
-    /// The projection of the normalised input. The site's input scale is folded into the norm's own
-    /// affine map, so that it costs no pass over the activations.
+    /// Projects the normalised input. The site's input scale is folded into the norm's affine map, which saves
+    /// a pass over the activations.
     pub fn then(&self, x: &Tensor, site: &Site) -> Tensor {
         site.project(&self.forward_for(x, site))
     }
 
-    /// As [`Norm::then`] for several sites that read the same norm, which is computed once where no
-    /// site scales its input.
+    /// Same as [`Norm::then`] for several sites that share the norm, computed once if no site scales its input.
     pub fn then_each<const N: usize>(&self, x: &Tensor, sites: [&Site; N]) -> [Tensor; N] {
         if sites.iter().all(|site| site.input_scale().is_none()) {
             let x = self.forward(x);
@@ -142,14 +141,14 @@ impl Norm {
         sites.map(|site| self.then(x, site))
     }
 
-    /// The normalised input, which carries the site's input scale already; [`Site::project`] goes on.
+    /// The normalised input, already scaled for the site; pass it to [`Site::project`].
     pub fn forward_for(&self, x: &Tensor, site: &Site) -> Tensor {
         self.scaled(x, site.input_scale().as_ref())
     }
 
     fn scaled(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
         let (mut weight, mut bias) = (self.weight.stacked(), self.bias.as_ref().map(Parameter::stacked));
-        // Never in place: the tensors are the frozen ones themselves.
+        // Never in place: these are the frozen tensors themselves.
         if let Some(NormAffine { scale, shift }) = self.affine.as_deref() {
             weight = &weight * scale;
             bias = bias.map(|bias| bias * scale);
@@ -170,7 +169,7 @@ impl Norm {
     }
 }
 
-/// Scale and shift of an output; the shift may be absent.
+/// Scales and optionally shifts an output.
 pub(crate) fn rescale(y: &Tensor, by: &Tensor, add: Option<&Tensor>) -> Tensor {
     let y = scale(y, by);
     match add {

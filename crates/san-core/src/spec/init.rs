@@ -1,6 +1,6 @@
-//! How a trained or randomly initialised tensor starts; `weights::draw` makes the values.
+//! Initialisation of trained or randomly initialised tensors; `weights::draw` computes the values.
 
-/// How a tensor starts.
+/// How a tensor is initialised.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Init {
     /// All zero.
@@ -14,7 +14,7 @@ pub enum Init {
         /// Standard deviation.
         deviation: f64,
     },
-    /// Normal around 0, redrawn beyond +-2 (the defaults of timm's `trunc_normal_`).
+    /// Normal with mean 0, resampled outside +-2 (the defaults of timm's `trunc_normal_`).
     TruncatedNormal {
         /// Standard deviation.
         deviation: f64,
@@ -31,22 +31,22 @@ pub enum Init {
     },
     /// A copy of the frozen tensor of this name.
     Frozen(String),
-    /// The norm of each of these rows of a frozen weight, read as `[outputs, inputs]`.
+    /// The norm of each of these rows of a frozen weight, viewed as `[outputs, inputs]`.
     RowNorms(FrozenRows),
-    /// One of the two factors of the best approximation of these rows by a product of this rank.
+    /// One factor of the best approximation of these rows by a product of this rank.
     Principal {
-        /// What is approximated.
+        /// The approximated rows.
         rows: FrozenRows,
         /// Rank of the product.
         rank: i64,
         /// Which factor.
         factor: Factor,
-        /// What it is multiplied by.
+        /// Multiplier of the factor.
         scale: f64,
     },
 }
 
-/// Rows of a frozen weight that is read as `[outputs, inputs]`.
+/// Rows of a frozen weight, viewed as `[outputs, inputs]`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FrozenRows {
     /// Name of the weight.
@@ -57,7 +57,7 @@ pub struct FrozenRows {
     pub length: i64,
 }
 
-/// A factor of U sqrt(S) * sqrt(S) V^T, both of the first singular values alone.
+/// A factor of U sqrt(S) * sqrt(S) V^T, truncated to the first singular values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Factor {
     /// U sqrt(S), `[rows, rank]`.

@@ -1,5 +1,5 @@
-//! What models and methods say of themselves before any tensor is allocated: sites with their roles, wirings, and what a
-//! method would train. Planning needs nothing else.
+//! Descriptions of models and methods before any tensor is allocated: sites with their roles, wirings, and what
+//! a method would train. Planning needs nothing else.
 
 pub mod init;
 pub mod model;

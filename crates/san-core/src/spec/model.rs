@@ -1,20 +1,20 @@
-//! What a backbone says of itself before any weight is read.
+//! A backbone's description of itself, available before any weight is loaded.
 //!
-//! From a layout alone one can check a weights file strictly, count a method's parameters, draw a
-//! random model and refuse a method that does not fit. Backbones write it; methods read it.
+//! A layout alone is enough to check a weights file strictly, count a method's parameters, initialise a random
+//! model and reject a method that does not fit. Backbones produce it; methods consume it.
 
 use tch::Tensor;
 
 use crate::spec::init::Init;
 use crate::spec::wiring::Anteriors;
 
-/// What a projection is for; a method's selector speaks of roles, never of names.
+/// The role of a projection; methods select projections by role, never by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Image patches to tokens, or a stem.
     PatchEmbed,
-    /// Fewer tokens of more channels, between two stages.
+    /// Downsampling between two stages: fewer tokens, more channels.
     Downsample,
     /// Depthwise convolution.
     Dwconv,
@@ -22,25 +22,25 @@ pub enum Role {
     Qkv,
     /// Query.
     Q,
-    /// Key.
+    /// Fused query, key and value.
     K,
     /// Value.
     V,
-    /// Output of attention.
+    /// Attention output.
     Proj,
     /// Gate of a gated MLP.
     Gate,
-    /// Gate and first linear of a gated MLP in one matrix.
+    /// Fused gate and first linear of a gated MLP.
     GateUp,
     /// First linear of an MLP.
     Up,
     /// Last linear of an MLP.
     Down,
-    /// From the tokens of one model to those of another.
+    /// From one model's tokens to another's.
     Projector,
 }
 
-/// Rows of a fused projection that have a role of their own.
+/// Rows of a fused projection with their own role.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
     /// Role of the rows.
@@ -51,17 +51,17 @@ pub struct Part {
     pub length: i64,
 }
 
-/// How a projection reads its input, channels last.
+/// How a projection acts on its input, channels last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Projection {
-    /// A linear map of the last dimension.
+    /// A linear map over the last dimension.
     Linear,
-    /// A convolution whose stride is its kernel: a linear map of the pixels of each patch.
+    /// A convolution with stride equal to its kernel size: a linear map over the pixels of each patch.
     Patches {
         /// Height and width of a patch.
         size: i64,
     },
-    /// A convolution of each channel by itself, which keeps height and width.
+    /// A depthwise convolution that preserves height and width.
     Depthwise {
         /// Height and width of the kernel, odd.
         kernel: i64,
@@ -69,7 +69,7 @@ pub enum Projection {
 }
 
 impl Projection {
-    /// A weight `[outputs, inputs]` that reads its input's channels scaled by `p` `[channels]`.
+    /// A weight `[outputs, inputs]` with its input channels scaled by `p` `[channels]`.
     pub fn scale_inputs(self, weight: &Tensor, p: &Tensor) -> Tensor {
         match self {
             Self::Linear => weight * p,
@@ -79,30 +79,30 @@ impl Projection {
     }
 }
 
-/// A frozen projection: weights `<name>.weight` of shape `[outputs, ...]` and `<name>.bias`.
+/// A frozen projection with weight `<name>.weight` of shape `[outputs, ...]` and bias `<name>.bias`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteSpec {
     /// Path of the projection, for example `blocks.3.attn.qkv`.
     pub name: String,
-    /// What it is for.
+    /// Its role.
     pub role: Role,
-    /// How it reads its input.
+    /// How it acts on its input.
     pub projection: Projection,
-    /// Length of the vector that an output is a product with: channels, times the pixels of a patch;
-    /// the pixels of the kernel for a depthwise convolution.
+    /// Fan-in of one output: channels times the pixels of a patch; for a depthwise convolution, the pixels of
+    /// the kernel.
     pub inputs: i64,
-    /// Length of the vector it writes.
+    /// Output channels.
     pub outputs: i64,
     /// Whether it has a bias.
     pub bias: bool,
-    /// Rows with roles of their own; empty unless fused.
+    /// Rows with their own roles; empty unless fused.
     pub parts: Vec<Part>,
     /// Where SAN's input scale comes from.
     pub anteriors: Anteriors,
 }
 
 impl SiteSpec {
-    /// A linear projection with a bias that reads no other site's scales yet.
+    /// A linear projection with bias and without anterior sites.
     pub fn linear(name: impl Into<String>, role: Role, inputs: i64, outputs: i64) -> Self {
         Self {
             name: name.into(),
@@ -116,7 +116,7 @@ impl SiteSpec {
         }
     }
 
-    /// A convolution whose stride is its kernel.
+    /// A convolution with stride equal to its kernel size.
     pub fn patches(name: impl Into<String>, role: Role, channels: i64, size: i64, outputs: i64) -> Self {
         let projection = Projection::Patches { size };
         Self { projection, ..Self::linear(name, role, channels * size * size, outputs) }
@@ -128,26 +128,26 @@ impl SiteSpec {
         Self { projection, ..Self::linear(name, Role::Dwconv, kernel * kernel, channels) }
     }
 
-    /// Queries, keys and values in one projection.
+    /// Fused queries, keys and values.
     pub fn qkv(name: impl Into<String>, width: i64) -> Self {
         let part = |role, place| Part { role, start: place * width, length: width };
         let parts = vec![part(Role::Q, 0), part(Role::K, 1), part(Role::V, 2)];
         Self { parts, ..Self::linear(name, Role::Qkv, width, 3 * width) }
     }
 
-    /// The same, reading other sites' scales.
+    /// Sets the anterior sites.
     #[must_use]
     pub fn reading(self, anteriors: Anteriors) -> Self {
         Self { anteriors, ..self }
     }
 
-    /// The same, with a bias or without.
+    /// Sets whether there is a bias.
     #[must_use]
     pub fn with_bias(self, bias: bool) -> Self {
         Self { bias, ..self }
     }
 
-    /// Channels of the input: the length of an input scale.
+    /// Input channels: the length of an input scale.
     pub fn channels(&self) -> i64 {
         match self.projection {
             Projection::Linear => self.inputs,
@@ -177,7 +177,7 @@ pub enum BranchKind {
     Convolution,
 }
 
-/// A residual branch f of x + f(x); a bottleneck may stand behind it or beside it.
+/// A residual branch f of x + f(x); a bottleneck may be added after it or in parallel to it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BranchSpec {
     /// Path of the branch, for example `blocks.3.mlp`.
@@ -188,7 +188,7 @@ pub struct BranchSpec {
     pub width: i64,
 }
 
-/// A place where the sequence of tokens enters a block; prompts may be put there.
+/// The input of a block that takes a token sequence; prompts may be inserted there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SequenceSpec {
     /// Path of the block.
@@ -208,12 +208,12 @@ pub struct NormSpec {
     pub bias: bool,
 }
 
-/// A classification head that every task trains for itself: `<name>.weight` and `<name>.bias`.
+/// A classification head, trained for each task: `<name>.weight` and `<name>.bias`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeadSpec {
     /// Path of the head, for example `head`.
     pub name: String,
-    /// Length of the feature vector that it reads.
+    /// Length of its input feature vector.
     pub features: i64,
 }
 
@@ -231,16 +231,16 @@ pub struct TensorSpec {
     pub name: String,
     /// Shape in the checkpoint.
     pub shape: Vec<i64>,
-    /// How a random model draws it.
+    /// How it is randomly initialised.
     pub init: Init,
 }
 
-/// The whole of a backbone, in the order of its forward pass; the head is apart.
+/// The description of a whole backbone in forward order; the head is kept separate.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Layout {
-    /// Name for messages, for example `vit_micro`.
+    /// Name used in messages, for example `vit_micro`.
     pub backbone: String,
-    /// Every tensor of the checkpoint, without head.
+    /// Every tensor of the checkpoint except the head.
     pub tensors: Vec<TensorSpec>,
     /// Every frozen projection that a method may adapt.
     pub sites: Vec<SiteSpec>,
@@ -248,14 +248,14 @@ pub struct Layout {
     pub norms: Vec<NormSpec>,
     /// Every residual branch.
     pub branches: Vec<BranchSpec>,
-    /// Every block that reads one sequence of tokens; empty where attention is local or absent.
+    /// Every block that takes one token sequence; empty if attention is local or absent.
     pub sequences: Vec<SequenceSpec>,
-    /// The classification head; a language model has none, its output embedding is frozen like the rest.
+    /// The classification head; `None` for a language model, whose output embedding is frozen like the rest.
     pub head: Option<HeadSpec>,
 }
 
 impl Layout {
-    /// An empty layout of a model under a classification head.
+    /// An empty layout of a model with a classification head.
     pub fn new(backbone: impl Into<String>, head: impl Into<String>, features: i64) -> Self {
         Self { head: Some(HeadSpec { name: head.into(), features }), ..Self::headless(backbone) }
     }
@@ -273,7 +273,7 @@ impl Layout {
         }
     }
 
-    /// Adds a tensor that is neither a site's nor a norm's.
+    /// Adds a tensor that belongs neither to a site nor to a norm.
     pub fn tensor(&mut self, name: impl Into<String>, shape: &[i64], init: Init) {
         self.tensors.push(TensorSpec { name: name.into(), shape: shape.to_vec(), init });
     }
@@ -308,7 +308,7 @@ impl Layout {
         self.branches.push(BranchSpec { name: name.into(), kind, width });
     }
 
-    /// Adds a block that reads a sequence of tokens.
+    /// Adds a block that takes a token sequence.
     pub fn sequence(&mut self, name: impl Into<String>, width: i64) {
         self.sequences.push(SequenceSpec { name: name.into(), width });
     }
@@ -318,7 +318,7 @@ impl Layout {
         self.sites.iter().find(|site| site.name == name)
     }
 
-    /// Number of parameters, without head.
+    /// Number of parameters, excluding the head.
     pub fn parameters(&self) -> i64 {
         self.tensors.iter().map(|tensor| tensor.shape.iter().product::<i64>()).sum()
     }

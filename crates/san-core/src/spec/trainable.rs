@@ -1,36 +1,37 @@
-//! What a method trains, before it is allocated: names, shapes and starting values suffice to count and to plan.
+//! What a method trains, before allocation: names, shapes and initial values are enough for counting and
+//! planning.
 
 use crate::Layout;
 use crate::spec::init::Init;
 
-/// What a trained tensor belongs to; counts and learning rates are told apart by it.
+/// What a trained tensor belongs to; used for separate parameter counts and learning rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
     /// The method's own tensors.
     Method,
     /// A tensor of the backbone.
     Backbone,
-    /// A tensor of a module that is trained whole in addition to a method.
+    /// A tensor of a fully trained module (`modules_to_save`).
     ModulesToSave,
     /// The classification head.
     Head,
 }
 
-/// A trained tensor, before it is allocated.
+/// A trained tensor before allocation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainableSpec {
-    /// Name, unique within a run: that of the tensor it replaces, or `<site>.<what>`.
+    /// Name, unique within a run: that of the tensor it replaces, or `<site>.<suffix>`.
     pub name: String,
-    /// Shape of one run's tensor, without the stack dimension.
+    /// Shape for one run, without the stack dimension.
     pub shape: Vec<i64>,
-    /// How it starts.
+    /// How it is initialised.
     pub init: Init,
     /// What it belongs to.
     pub group: Group,
 }
 
 impl TrainableSpec {
-    /// Number of elements of one run.
+    /// Number of elements per run.
     pub fn count(&self) -> i64 {
         self.shape.iter().product()
     }
@@ -42,7 +43,7 @@ impl TrainableSpec {
     }
 }
 
-/// The head of a classifier, weight `[classes, features]` and bias `[classes]`; nothing for a model without.
+/// The classification head, weight `[classes, features]` and bias `[classes]`; empty for a model without one.
 pub fn head_specs(layout: &Layout, classes: i64) -> Vec<TrainableSpec> {
     let Some(head) = &layout.head else { return Vec::new() };
     let spec = |name, shape: Vec<i64>, init| TrainableSpec { name, shape, init, group: Group::Head };

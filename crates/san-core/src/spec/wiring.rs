@@ -1,11 +1,11 @@
-//! Which site's scaling vector reaches which site's input: SAN's wirings (docs/method.md, section 2).
+//! SAN's wirings: which site's scaling vector is applied to which site's input (docs/method.md, section 2).
 //!
-//! A backbone says for each of its sites what comes before it under each wiring; a method that
-//! propagates reads it from the layout.
+//! A backbone lists the anterior of each of its sites under each wiring; methods that propagate take it from
+//! the layout.
 
 use tch::Tensor;
 
-/// How a scaling vector of one site is read by another of other width.
+/// How a site maps another site's scaling vector to its own input width.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelMap {
     /// Channel by channel.
@@ -17,25 +17,24 @@ pub enum ChannelMap {
         /// Number of channels.
         length: i64,
     },
-    /// The whole vector so many times, one behind the other.
+    /// The whole vector, repeated `times` times.
     Tile {
-        /// How often.
+        /// Number of repetitions.
         times: i64,
     },
-    /// Linear interpolation to the reader's width (first on first, last on last channel).
+    /// Linear interpolation to the target width (endpoints aligned).
     Interpolate,
-    /// The channels of each head so many times, one behind the other: what query heads see of the
-    /// value head that their group shares.
+    /// Each head's channels repeated `times` times: maps a value head to the query heads of its group.
     RepeatHeads {
-        /// Channels of a head.
+        /// Channels per head.
         head: i64,
-        /// Query heads of a group.
+        /// Query heads per group.
         times: i64,
     },
 }
 
 impl ChannelMap {
-    /// What a reader of `width` channels sees of `vector` `[K, channels]`: `[K, width]`.
+    /// Maps `vector` `[K, channels]` to `[K, width]`.
     pub fn read(self, vector: &Tensor, width: i64) -> Tensor {
         match self {
             Self::Identity => vector.shallow_clone(),
@@ -62,12 +61,12 @@ impl std::fmt::Display for ChannelMap {
     }
 }
 
-/// The site whose scaling vector reaches another site's input, and how.
+/// The site whose scaling vector is applied to another site's input, and how it is mapped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anterior {
-    /// Name of the site before.
+    /// Name of the anterior site.
     pub site: String,
-    /// How its channels are read.
+    /// How its channels are mapped.
     pub map: ChannelMap,
 }
 
@@ -75,12 +74,12 @@ pub struct Anterior {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Wiring {
-    /// As the authors' public code has it.
+    /// As in the authors' public code.
     #[default]
     Authors,
-    /// The same, and the output of attention reads the fused projection's scales, interpolated.
+    /// Same as `Authors`, plus the attention output, which uses the fused projection's scales, interpolated.
     AuthorsResize,
-    /// Every site reads the site that feeds it; this project's own reading.
+    /// Every site uses the site that feeds it; this project's own interpretation.
     Full,
 }
 
@@ -96,7 +95,7 @@ pub struct Anteriors {
 }
 
 impl Anteriors {
-    /// The same anterior, channel by channel, under every wiring.
+    /// The same anterior with identity mapping under every wiring.
     pub fn always(site: impl Into<String>) -> Self {
         Self::mapped(site, ChannelMap::Identity)
     }
@@ -107,8 +106,8 @@ impl Anteriors {
         Self { authors: anterior.clone(), resized: anterior.clone(), full: anterior }
     }
 
-    /// The output of attention: nothing as the authors have it, the fused projection's scales
-    /// interpolated, or those of the values.
+    /// The attention output: no anterior in the authors' wiring, the interpolated scales of the fused
+    /// projection in the resized one, those of the values in the full one.
     pub fn attention_output(qkv: &str, width: i64) -> Self {
         let read = |map| Some(Anterior { site: qkv.into(), map });
         Self {
@@ -118,8 +117,8 @@ impl Anteriors {
         }
     }
 
-    /// The first projection of a block: the one before the blocks as the authors have it, or the
-    /// one just before.
+    /// The first projection of a block: in the authors' wiring its anterior is the one before all blocks, in
+    /// the full one the projection just before.
     pub fn block_input(entry: &str, before: &str) -> Self {
         let read = |site: &str| Some(Anterior { site: site.into(), map: ChannelMap::Identity });
         Self { authors: read(entry), resized: read(entry), full: read(before) }

@@ -1,24 +1,24 @@
 //! AdamW over one flat buffer (Loshchilov and Hutter, arXiv 1711.05101; step as in torch's `AdamW`).
 //!
-//! `tch` 0.24 exposes no fused optimiser and no optimiser state. Here the state is two tensors and a
-//! number, and a step is a handful of tensor operations whatever the number of trained tensors.
+//! `tch` 0.24 exposes neither a fused optimiser nor optimiser state. Here the state is two tensors and a
+//! counter, and a step takes a handful of tensor operations regardless of the number of trained tensors.
 
 use serde::{Deserialize, Serialize};
 use tch::{Tensor, no_grad};
 
 use crate::{Error, Trainables};
 
-/// Settings of [`AdamW`] beside the learning rate.
+/// Settings of [`AdamW`] other than the learning rate.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdamWSettings {
-    /// Decay of the mean of gradients.
+    /// Decay rate of the first moment.
     pub beta1: f64,
-    /// Decay of the mean of squared gradients.
+    /// Decay rate of the second moment.
     pub beta2: f64,
     /// Added to the denominator.
     pub epsilon: f64,
-    /// Decoupled decay of matrices, in units of the learning rate.
+    /// Decoupled weight decay of matrices, in units of the learning rate.
     pub weight_decay: f64,
 }
 
@@ -28,7 +28,7 @@ impl Default for AdamWSettings {
     }
 }
 
-/// AdamW's state over the buffer `[K, P]` of [`Trainables`].
+/// AdamW state over the buffer `[K, P]` of [`Trainables`].
 #[derive(Debug)]
 pub struct AdamW {
     settings: AdamWSettings,
@@ -42,27 +42,27 @@ impl AdamW {
     /// A fresh state.
     ///
     /// # Errors
-    /// When memory is missing.
+    /// If memory cannot be allocated.
     pub fn new(trainables: &Trainables, settings: AdamWSettings) -> Result<Self, Error> {
         let first = trainables.values().f_zeros_like()?;
         Ok(Self { settings, second: first.f_zeros_like()?, first, steps: 0, factors: None })
     }
 
-    /// The same, the learning rate of each column times its factor `[P]`.
+    /// Multiplies the learning rate of each column by its factor in `factors` `[P]`.
     #[must_use]
     pub fn with_factors(self, factors: Tensor) -> Self {
         Self { factors: Some(factors), ..self }
     }
 
-    /// Mean of gradients and of squared gradients, each `[K, P]`.
+    /// First and second moments, each `[K, P]`.
     pub fn moments(&self) -> (&Tensor, &Tensor) {
         (&self.first, &self.second)
     }
 
-    /// Goes on behind `steps` steps with these moments.
+    /// Resumes after `steps` steps with these moments.
     ///
     /// # Errors
-    /// When they have another shape.
+    /// If they have another shape.
     pub fn restore(&mut self, first: &Tensor, second: &Tensor, steps: u64) -> Result<(), Error> {
         no_grad(|| {
             self.first.f_copy_(first)?;
@@ -75,7 +75,7 @@ impl AdamW {
     /// One step with gradient `[K, P]` and learning rate `rate`.
     ///
     /// # Errors
-    /// When the gradient has another shape.
+    /// If the gradient has another shape.
     pub fn step(&mut self, trainables: &Trainables, gradient: &Tensor, rate: f64) -> Result<(), Error> {
         let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
         self.steps += 1;

@@ -1,4 +1,4 @@
-//! What training needs besides a model: the trained tensors in one buffer, the optimiser, learning-rate schedules.
+//! Training apart from the model: the trained tensors in one buffer, the optimiser, learning-rate schedules.
 
 pub mod adamw;
 pub mod schedule;

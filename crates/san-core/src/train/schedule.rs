@@ -1,4 +1,4 @@
-//! The learning rate as a function of the step.
+//! Learning-rate schedules.
 
 use std::f64::consts::PI;
 
@@ -6,24 +6,24 @@ use serde::{Deserialize, Serialize};
 
 /// Linear warm-up, then half a cosine down to a floor.
 ///
-/// As timm's `CosineLRScheduler` with `warmup_prefix=True`: step 0 has `warmup_start`, the cosine
+/// Same as timm's `CosineLRScheduler` with `warmup_prefix=True`: step 0 uses `warmup_start`, and the cosine
 /// begins when the warm-up ends.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Cosine {
-    /// Rate at the top.
+    /// Peak learning rate.
     pub base: f64,
-    /// Rate at step 0, where there is a warm-up.
+    /// Learning rate at step 0, if there is a warm-up.
     pub warmup_start: f64,
-    /// Steps of warm-up.
+    /// Warm-up steps.
     pub warmup_steps: u64,
-    /// Rate at the end.
+    /// Final learning rate.
     pub floor: f64,
-    /// All steps, warm-up included.
+    /// Total steps, including warm-up.
     pub steps: u64,
 }
 
 impl Cosine {
-    /// The rate of step `step`, from 0.
+    /// The learning rate at step `step`, counted from 0.
     #[allow(clippy::cast_precision_loss)]
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warmup_steps {
@@ -36,19 +36,19 @@ impl Cosine {
     }
 }
 
-/// Linear warm-up from 0, then linearly down to 0, as transformers' `get_linear_schedule_with_warmup`.
+/// Linear warm-up from 0, then linear decay to 0, as transformers' `get_linear_schedule_with_warmup`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Linear {
-    /// Rate at the top.
+    /// Peak learning rate.
     pub base: f64,
-    /// Steps of warm-up.
+    /// Warm-up steps.
     pub warmup_steps: u64,
-    /// All steps, warm-up included.
+    /// Total steps, including warm-up.
     pub steps: u64,
 }
 
 impl Linear {
-    /// The rate of step `step`, from 0.
+    /// The learning rate at step `step`, counted from 0.
     #[allow(clippy::cast_precision_loss)]
     pub fn rate(&self, step: u64) -> f64 {
         if step < self.warmup_steps {

@@ -1,9 +1,9 @@
 //! The trained tensors of K runs, in one flat buffer.
 //!
-//! `values` is one tensor `[K, P]`: a row for each run, a column for each trained number. The
-//! tensors that the model sees are detached views of it, so that the optimiser updates everything
-//! in a handful of operations, a checkpoint of a run is a row, and a run that diverged is a row
-//! whose gradient is not finite. Columns that weight decay applies to come first.
+//! `values` is one tensor `[K, P]`: a row per run, a column per trained element. The tensors that the model
+//! uses are detached views of it, so that the optimiser updates everything in a handful of operations, a run's
+//! checkpoint is one row, and a diverged run is a row with a non-finite gradient. Columns subject to weight
+//! decay come first.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -15,7 +15,7 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::weights::draw::initial;
 use crate::{Error, Weights};
 
-/// Constants are the same for every run, whatever its seed.
+/// Constants are the same for every run, regardless of its seed.
 const CONSTANTS_SEED: u64 = 0;
 
 /// The trained tensors of K runs.
@@ -30,10 +30,10 @@ pub struct Trainables {
 }
 
 impl Trainables {
-    /// Allocates and initialises the tensors of one run for each of `seeds`.
+    /// Allocates and initialises the tensors, one run per seed.
     ///
     /// # Errors
-    /// When a frozen tensor to start from is missing, or memory is.
+    /// If a frozen tensor to copy is missing, or memory cannot be allocated.
     pub fn allocate(
         specs: Vec<TrainableSpec>,
         seeds: &[u64],
@@ -58,10 +58,10 @@ impl Trainables {
         Self::over(specs, values, Rc::new(Pass::new(seeds.to_vec())))
     }
 
-    /// Draws the tensors that stay as they are, the same for every run.
+    /// Initialises the constants, which are the same for every run.
     ///
     /// # Errors
-    /// As [`Trainables::allocate`].
+    /// Same as [`Trainables::allocate`].
     pub fn with_constants(mut self, specs: &[TrainableSpec], weights: &Weights) -> Result<Self, Error> {
         for spec in specs {
             let value = initial(spec, CONSTANTS_SEED, weights)?.f_to_device(self.values.device())?;
@@ -70,10 +70,10 @@ impl Trainables {
         Ok(self)
     }
 
-    /// The same in another number type (f64 for checks of gradients).
+    /// Converts to another dtype (f64 for gradient checks).
     ///
     /// # Errors
-    /// When memory is missing.
+    /// If memory cannot be allocated.
     pub fn to_kind(&self, kind: Kind) -> Result<Self, Error> {
         let mut other = Self::over(self.specs.clone(), self.values.f_to_kind(kind)?, self.pass.clone())?;
         for (name, constant) in &self.constants {
@@ -82,16 +82,16 @@ impl Trainables {
         Ok(other)
     }
 
-    /// A tensor that stays as it was drawn, without stack dimension.
+    /// A constant, without stack dimension.
     ///
     /// # Errors
-    /// When no method asked for it.
+    /// If the method has no such constant.
     pub fn constant(&self, name: &str) -> Result<Tensor, Error> {
         let missing = || Error::MissingTensor { name: name.into(), place: "the method's constants".into() };
         self.constants.get(name).map(Tensor::shallow_clone).ok_or_else(missing)
     }
 
-    /// Every tensor that stays as it was drawn.
+    /// All constants.
     pub fn constants(&self) -> impl Iterator<Item = (&str, &Tensor)> {
         self.constants.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
@@ -113,10 +113,10 @@ impl Trainables {
         Ok(Self { specs, constants: BTreeMap::new(), values, leaves, decayed, pass })
     }
 
-    /// The tensor `[K, ...]` of that name; gradients reach it.
+    /// The tensor `[K, ...]` of that name, as an autograd leaf.
     ///
     /// # Errors
-    /// When no method asked for it.
+    /// If the method trains no such tensor.
     pub fn get(&self, name: &str) -> Result<Tensor, Error> {
         let index = self.specs.iter().position(|spec| spec.name == name);
         index
@@ -124,12 +124,12 @@ impl Trainables {
             .ok_or_else(|| Error::MissingTensor { name: name.into(), place: "the trained tensors".into() })
     }
 
-    /// Every trained tensor with its description, in the buffer's order.
+    /// Every trained tensor with its spec, in buffer order.
     pub fn iter(&self) -> impl Iterator<Item = (&TrainableSpec, &Tensor)> {
         self.specs.iter().zip(&self.leaves)
     }
 
-    /// A number for each column of the buffer, `[P]`, by what it belongs to.
+    /// One number per buffer column, `[P]`, by group.
     pub fn by_group(&self, number: impl Fn(Group) -> f64) -> Tensor {
         let columns = |spec: &TrainableSpec| {
             std::iter::repeat_n(number(spec.group), usize::try_from(spec.count()).unwrap_or(0))
@@ -138,12 +138,12 @@ impl Trainables {
         Tensor::from_slice(&numbers).to_device(self.values.device()).to_kind(self.values.kind())
     }
 
-    /// The buffer `[K, P]`; a change of it is a change of the tensors.
+    /// The buffer `[K, P]`; changing it changes the tensors.
     pub fn values(&self) -> &Tensor {
         &self.values
     }
 
-    /// The pass that a model over these tensors is in.
+    /// The current pass of the model that uses these tensors.
     pub fn pass(&self) -> &Rc<Pass> {
         &self.pass
     }
@@ -153,15 +153,15 @@ impl Trainables {
         self.values.size()[0]
     }
 
-    /// Number of leading columns of the buffer that weight decay applies to.
+    /// Number of leading buffer columns subject to weight decay.
     pub fn decayed(&self) -> i64 {
         self.decayed
     }
 
-    /// Gradient `[K, P]` of a scalar; zero where the scalar does not depend on a tensor.
+    /// Gradient `[K, P]` of a scalar; zero for tensors that it does not depend on.
     ///
     /// # Errors
-    /// When libtorch cannot differentiate.
+    /// If libtorch cannot differentiate.
     pub fn gradient(&self, loss: &Tensor) -> Result<Tensor, Error> {
         let mut sum = GradientSum::new(self);
         sum.add(loss, None)?;
@@ -169,24 +169,24 @@ impl Trainables {
     }
 }
 
-/// A gradient summed over parts of a model that are differentiated one by one.
+/// A gradient accumulated over parts of a model that are differentiated separately.
 #[derive(Debug)]
 pub struct GradientSum<'a> {
     trainables: &'a Trainables,
-    /// Of each trained tensor; none as long as nothing depends on it.
+    /// One per trained tensor; `None` until something depends on it.
     sums: Vec<Option<Tensor>>,
 }
 
 impl<'a> GradientSum<'a> {
-    /// Zero.
+    /// A zero gradient.
     pub fn new(trainables: &'a Trainables) -> Self {
         Self { trainables, sums: trainables.leaves.iter().map(|_| None).collect() }
     }
 
-    /// Adds the gradient of a scalar; returns that with respect to `input`, which must be a leaf.
+    /// Adds the gradient of a scalar; returns the gradient with respect to `input`, which must be a leaf.
     ///
     /// # Errors
-    /// When libtorch cannot differentiate.
+    /// If libtorch cannot differentiate.
     pub fn add(&mut self, scalar: &Tensor, input: Option<&Tensor>) -> Result<Option<Tensor>, Error> {
         let leaves = &self.trainables.leaves;
         let inputs: Vec<&Tensor> = leaves.iter().chain(input).collect();
@@ -206,7 +206,7 @@ impl<'a> GradientSum<'a> {
     /// The sum, `[K, P]`.
     ///
     /// # Errors
-    /// When memory is missing.
+    /// If memory cannot be allocated.
     pub fn finish(self) -> Result<Tensor, Error> {
         let stack = self.trainables.stack();
         let flat = self
@@ -222,7 +222,7 @@ impl<'a> GradientSum<'a> {
     }
 }
 
-/// Decayed tensors first, each kind in the order given.
+/// Tensors subject to weight decay first, otherwise in the given order.
 fn in_buffer_order(specs: &[TrainableSpec]) -> impl Iterator<Item = &TrainableSpec> {
     specs.iter().filter(|spec| spec.decays()).chain(specs.iter().filter(|spec| !spec.decays()))
 }

@@ -1,4 +1,4 @@
-//! The starting values of tensors: draws that are functions of (seed, name) alone, or copies of frozen weights.
+//! Initial values of tensors: random values that depend only on (seed, name), or copies of frozen weights.
 
 use rand_distr::{Distribution, StandardNormal, Uniform};
 use tch::{Device, Kind, Tensor};
@@ -11,17 +11,17 @@ impl FrozenRows {
     /// `[length, inputs]`.
     ///
     /// # Errors
-    /// When there is no such weight.
+    /// If there is no such weight.
     pub fn of(&self, weights: &Weights) -> Result<Tensor, Error> {
         let weight = weights.get(&self.weight)?.f_flatten(1, -1)?;
         Ok(weight.f_narrow(0, self.start, self.length)?)
     }
 }
 
-/// One run's tensor at its start, f32, on the CPU; a function of (seed, name) alone.
+/// Initial value of one run's tensor, f32, on the CPU; depends only on (seed, name) and the frozen weights.
 ///
 /// # Errors
-/// When a frozen tensor to copy is missing or of another shape.
+/// If a frozen tensor to copy is missing or has another shape.
 pub fn initial(spec: &TrainableSpec, seed: u64, weights: &Weights) -> Result<Tensor, Error> {
     let shape = spec.shape.as_slice();
     let mut generator = random::generator(seed, &spec.name);

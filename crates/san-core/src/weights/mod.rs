@@ -1,5 +1,5 @@
-//! Named frozen tensors, checked against the model that they are for: a tensor too few, too many or of another shape is an
-//! error that names it.
+//! Named frozen tensors, checked against their model: a tensor that is missing, unexpected or of the wrong
+//! shape gives an error that names it.
 
 pub mod draw;
 
@@ -12,22 +12,22 @@ use crate::spec::trainable::{Group, TrainableSpec};
 use crate::weights::draw::initial;
 use crate::{Error, Layout};
 
-/// Named tensors that no gradient reaches.
+/// Named tensors without gradients.
 #[derive(Debug, Default)]
 pub struct Weights {
     tensors: BTreeMap<String, Tensor>,
 }
 
 impl Weights {
-    /// From names and tensors.
+    /// From named tensors.
     pub fn new(tensors: BTreeMap<String, Tensor>) -> Self {
         Self { tensors }
     }
 
-    /// A randomly drawn model.
+    /// A randomly initialised model.
     ///
     /// # Errors
-    /// When memory is missing.
+    /// If memory cannot be allocated.
     pub fn random(layout: &Layout, seed: u64) -> Result<Self, Error> {
         let nothing = Self::default();
         let draw = |tensor: &TensorSpec| {
@@ -45,7 +45,7 @@ impl Weights {
     /// The tensor of that name.
     ///
     /// # Errors
-    /// When there is none.
+    /// If there is none.
     pub fn get(&self, name: &str) -> Result<&Tensor, Error> {
         self.tensors
             .get(name)
@@ -57,7 +57,7 @@ impl Weights {
         self.tensors.insert(name.into(), tensor);
     }
 
-    /// Takes a tensor out.
+    /// Removes a tensor.
     pub fn remove(&mut self, name: &str) -> Option<Tensor> {
         self.tensors.remove(name)
     }
@@ -67,21 +67,21 @@ impl Weights {
         self.tensors.iter().map(|(name, tensor)| (name.as_str(), tensor))
     }
 
-    /// Handles to the same tensors.
+    /// Shallow copies: the tensors share their storage.
     pub fn shallow_clone(&self) -> Self {
         Self { tensors: self.tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect() }
     }
 
-    /// The same on `device`.
+    /// Copies to `device`.
     ///
     /// # Errors
-    /// When the device has not enough memory.
+    /// If the device has not enough memory.
     pub fn to_device(&self, device: Device) -> Result<Self, Error> {
         let tensors = self.tensors.iter().map(|(n, t)| Ok((n.clone(), t.f_to_device(device)?)));
         Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
     }
 
-    /// Checks names and shapes against `layout`, and that all values are finite; `place` is named in the error.
+    /// Checks names and shapes against `layout`, and that all values are finite; errors mention `place`.
     ///
     /// # Errors
     /// For the first tensor that is missing, unexpected, of another shape, or that holds NaN or infinity.
@@ -110,12 +110,12 @@ impl Weights {
     }
 }
 
-/// Whether every value of a tensor is a finite number.
+/// Whether all values of a tensor are finite.
 fn is_finite(tensor: &Tensor) -> Result<bool, Error> {
     if tensor.numel() == 0 {
         return Ok(true);
     }
-    // Both are NaN where one value is. Ten times as fast as `isfinite().all()`, which makes copies.
+    // If any value is NaN, both are NaN. Ten times as fast as `isfinite().all()`, which makes copies.
     let (least, most) = tensor.f_aminmax(None::<i64>, false)?;
     Ok(f64::try_from(least)?.is_finite() && f64::try_from(most)?.is_finite())
 }
