@@ -1,5 +1,5 @@
-//! Progress of a command that reads or downloads for long: a bar on a terminal, otherwise a line every now and then.
-//! Both show the time left and go to standard error.
+//! Progress of a long read or download: a bar on a terminal, otherwise a line every now and then. Both show the time
+//! left and go to standard error.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};

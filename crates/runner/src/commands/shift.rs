@@ -24,8 +24,8 @@ const CROP: i64 = 24;
 /// Writes the file of every method on the first data set and seed for which the method under study has a run.
 pub(super) fn write_all(comparison: &Comparison) -> Result<()> {
     let runs = || comparison.records().iter().filter(|run| run.record.state == State::Finished);
-    // The threads of an SVD spend more time waiting than computing: with another process running it takes 20 times as
-    // long.
+    // The threads of an eigenvalue decomposition wait for each other longer than they compute: it takes 20 times as
+    // long with another process running.
     tch::set_num_threads(1);
     let Some(studied) = runs().find(|run| run.record.method.name == STUDIED) else { return Ok(()) };
     let place = (&studied.record.dataset.name, studied.record.seed);

@@ -36,7 +36,7 @@ pub(super) struct Cluster {
     /// Time of a task, as Slurm writes it.
     #[arg(long, default_value = "01:00:00")]
     time: String,
-    /// Warn a task so many seconds before its end; it saves and is queued again.
+    /// Warn a task this many seconds before its end; it saves and is queued again.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     warning: u32,
     /// Slurm's partition.

@@ -19,7 +19,7 @@ use crate::resources::DataSource;
 use crate::tasks::Protocol;
 use crate::tasks::protocol::check_counts;
 
-/// The maximum size of an experiment file, in bytes; the largest one in use has 4 kB.
+/// The maximum size of an experiment file, in bytes; the largest one in use is 4 kB.
 const MOST_BYTES: u64 = 1 << 20;
 /// The maximum number of brackets in one; the parser's time grows with the square of the nesting depth.
 const MOST_BRACKETS: usize = 10_000;

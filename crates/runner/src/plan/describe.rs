@@ -1,4 +1,4 @@
-//! Prints a plan: what it contains, what is done, and how long the rest will take.
+//! Describes a plan as text: what it contains, what is done, and how long the rest will take.
 
 use std::collections::BTreeSet;
 

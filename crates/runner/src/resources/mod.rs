@@ -26,7 +26,7 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// With nothing open yet; the root folders are `SAN_DATA` and `SAN_WEIGHTS`.
+    /// With nothing open yet; the root folders are those of `SAN_DATA` and `SAN_WEIGHTS`.
     pub fn new(device: Device) -> Self {
         Self {
             data: DataSets::new(root("SAN_DATA")),

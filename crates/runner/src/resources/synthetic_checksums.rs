@@ -96,7 +96,7 @@ mod tests {
         let set = ImageSet::draw(dataset("svhn").unwrap(), counts, 8).unwrap();
         let open = |program: &str| SyntheticChecksums::of_program(folder.path(), program.into());
         assert_eq!(open("one").of(&set, 8), set.checksum());
-        // A false checksum shows who reads the file.
+        // A false checksum shows whether the file was used.
         let path = folder.path().join(FILE);
         let lie = blake3::hash(b"a lie").to_hex().to_string();
         let text = std::fs::read_to_string(&path).unwrap();

@@ -92,8 +92,7 @@ impl RunLock {
     }
 }
 
-/// The last heartbeats of the runs that are in progress in a store. Only reads: taking a lock even briefly would turn a
-/// worker away.
+/// The last heartbeats of the runs in progress in a store. Takes no locks: even a brief one would turn a worker away.
 pub fn running(store: &Store) -> Vec<Heartbeat> {
     let read = |path: PathBuf| {
         let mut file = File::open(&path).ok()?;

@@ -50,8 +50,8 @@ pub struct Classification {
     /// grows linearly from 0 at the first block.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub drop_path: f64,
-    /// Whether the test split is evaluated after each epoch, to report the test-selected accuracy of other papers next
-    /// to the table's; nothing is selected by it.
+    /// Whether the test split is evaluated after each epoch, to report a test-selected accuracy, as other papers do,
+    /// next to the table's; nothing is selected by it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub test_selected: bool,
     /// Whether a SAN model is also evaluated after each epoch with its parts alone: neuron, synapse, head.
@@ -349,7 +349,7 @@ impl PreparedTask for Prepared<'_> {
 }
 
 /// The predicted class of every image of the split, the last partial batch included; `None` if a logit is not finite:
-/// otherwise class 0 would be predicted and be right by chance.
+/// the argmax would then be the first class, which is right for some images.
 fn predict(
     model: &Classifier,
     inputs: &mut Inputs,
