@@ -1,6 +1,6 @@
-//! Fixes in the program what its records say of it: commit, uncommitted changes, and the version of libtorch.
+//! Embeds in the program what its records store about it: commit, uncommitted changes and the version of libtorch.
 //!
-//! They are read when the program is built, not when it runs: it may be run in any folder, and the code may have changed
+//! They are read at build time, not at run time: the program may run in any folder, and the code may have changed
 //! since.
 
 use std::process::Command;
@@ -9,7 +9,7 @@ use std::process::Command;
 #[allow(dead_code)]
 mod rpath;
 
-/// What the program is made of, from this crate's folder.
+/// The program's sources, relative to this crate's folder.
 const SOURCES: [&str; 12] = [
     "../san-core/src",
     "../backbones/src",
@@ -38,7 +38,7 @@ fn main() {
     for path in SOURCES {
         println!("cargo::rerun-if-changed={path}");
     }
-    // The commit: where HEAD points, and what that points to.
+    // The commit: HEAD, and the reference that it points to.
     let head = ["HEAD".into()].into_iter().chain(git(&["symbolic-ref", "-q", "HEAD"]));
     for name in head.chain(["packed-refs".into()]) {
         if let Some(path) =
@@ -49,7 +49,7 @@ fn main() {
     }
 }
 
-/// What git prints in this crate's folder; none without git or outside of a repository.
+/// The output of git in this crate's folder; `None` without git or outside a repository.
 fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -1,6 +1,6 @@
-//! `san`: the one program behind every recipe of the justfile.
+//! `san`: the program that every recipe of the justfile runs.
 
-// Commands print by `output` and `message`: `println!` and `eprintln!` panic where nobody can read.
+// Commands print through `output` and `message`: `println!` and `eprintln!` panic if the output is closed.
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::process::ExitCode;
@@ -47,7 +47,7 @@ enum Command {
     Wiring(commands::wiring::Arguments),
     /// Train the projector between a tower and a language model that never met.
     Align(commands::align::Arguments),
-    /// Train a bundled backbone from nothing on drawn images.
+    /// Train a bundled backbone from nothing on synthetic images.
     Pretrain(commands::pretrain::Arguments),
     /// A task of a Slurm job array, as its script calls it.
     #[command(hide = true)]
@@ -88,7 +88,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// An error and its causes in one sentence; a cause that the error quotes already is not said twice.
+/// An error and its causes in one sentence; a cause that the error already quotes is not repeated.
 fn sentence(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
         if said.is_empty() {

@@ -1,8 +1,8 @@
-//! The modules of each crate and the arrows between them, held against ARCHITECTURE.md.
+//! Checks the modules of each crate and the arrows between them against ARCHITECTURE.md.
 //!
-//! A module is a folder below a crate's `src`. An arrow is a path `crate::<module>` in code; files at the root of `src` (errors,
-//! the crate's front page) may be used from anywhere and are not modules. The document lists the arrows that are allowed, in
-//! a block of lines `<crate>: <module> -> <module>, ...`; the modules of a crate must form no circle.
+//! A module is a folder in a crate's `src`. An arrow is a path `crate::<module>` in code; files at the root of `src`
+//! (errors, the crate's `lib.rs`) may be used from anywhere and are not modules. The document lists the allowed arrows
+//! in a block of lines `<crate>: <module> -> <module>, ...`; the modules of a crate must not form a cycle.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -87,7 +87,7 @@ fn arrows_of(src: &Path, crate_name: &str) -> Arrows {
     arrows
 }
 
-/// A circle through the modules, if there is one.
+/// A cycle through the modules, if there is one.
 fn circle(arrows: &Arrows) -> Option<Vec<String>> {
     fn visit(module: &str, arrows: &Arrows, path: &mut Vec<String>, done: &mut BTreeSet<String>) -> bool {
         if let Some(place) = path.iter().position(|earlier| earlier == module) {
@@ -114,7 +114,7 @@ fn circle(arrows: &Arrows) -> Option<Vec<String>> {
     })
 }
 
-/// The arrows that ARCHITECTURE.md allows a crate.
+/// The arrows that ARCHITECTURE.md allows for a crate.
 fn allowed(document: &str, crate_name: &str) -> Arrows {
     let mut arrows = Arrows::new();
     for line in document.lines() {

@@ -1,5 +1,4 @@
-//! Bad input of every kind: one clear sentence that names the culprit, an exit code of its own, no panic,
-//! and nothing lost.
+//! Bad input of every kind: one clear sentence that names the cause, a specific exit code, no panic, and nothing lost.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -12,7 +11,7 @@ const DATA: i32 = 4;
 const WEIGHTS: i32 = 5;
 const WRITE: i32 = 6;
 
-/// Runs after a change and wants a refusal that names each of `culprits`.
+/// Runs everything and expects an error message that contains each of `culprits`.
 #[track_caller]
 fn refused(bench: &Bench, code: i32, culprits: &[&str]) {
     let text = refusal(&bench.run_all(), code);
@@ -36,7 +35,7 @@ fn a_truncated_jpeg_is_named_before_anything_is_trained() {
     refused(&bench, DATA, &["mednist", "13.jpg"]);
 }
 
-/// The header of a bitmap that claims 10,000 x 10,000 pixels, and nothing behind it.
+/// The header of a bitmap that declares 10,000 x 10,000 pixels, and nothing after it.
 fn bomb() -> Vec<u8> {
     let mut bytes = b"BM".to_vec();
     let size = 10_000_u32;
@@ -99,7 +98,7 @@ fn cut(path: &std::path::Path) {
     std::fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
 }
 
-/// Changes the list of test images beside the folder of an image.
+/// Changes the list of test images that belongs to an image.
 fn relist(image: &std::path::Path, old: &str, new: &str) {
     let list = image.parent().unwrap().with_file_name("test.txt");
     let text = std::fs::read_to_string(&list).unwrap();
@@ -208,7 +207,7 @@ fn an_unknown_set_backbone_and_profile_are_named() {
 #[test]
 fn a_results_folder_that_cannot_be_written_is_named() {
     let bench = Bench::new(DRAWN);
-    // Root may write into any folder of its own, not into /proc; a file in the way stops everybody.
+    // Root may write to any folder except /proc; a file in the way stops every user.
     std::fs::write(bench.path("taken"), "").unwrap();
     for folder in ["/proc/results", "taken"] {
         let text = refusal(&bench.run(&["run", "vtab.yaml", "--results", folder]), WRITE);
@@ -268,7 +267,7 @@ fn a_method_that_does_not_fit_a_backbone_is_refused_at_planning_with_the_reason(
     }
 }
 
-/// `san datasets --markdown` with this standard output.
+/// Runs `san datasets --markdown` with the given standard output.
 fn print_to(output: std::process::Stdio) -> std::process::Child {
     std::process::Command::new(env!("CARGO_BIN_EXE_san"))
         .args(["datasets", "--markdown"])

@@ -11,7 +11,7 @@ use runner::config::experiment::Experiment;
 
 const EXPERIMENT: i32 = 3;
 
-/// What is said of an experiment file; nothing of a sound one.
+/// The error message for an experiment file; empty for a valid one.
 fn told(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some.yaml");

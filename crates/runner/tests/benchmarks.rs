@@ -1,6 +1,6 @@
-//! LLaVA-1.5's recipe on files of the benchmarks' form and a small LLaVA in a published folder: one epoch of a mixture, the
-//! projector trained beside the method, sets with public answers scored, a file for the server of one without, and a merged
-//! folder that loads as the published one did, here and in transformers.
+//! LLaVA-1.5's recipe on files in the benchmarks' formats and a small LLaVA in a published folder: one epoch of a
+//! mixture, the projector trained in addition to the method, sets with public answers scored, a submission file for one
+//! without, and a merged folder that loads like the published one, here and in transformers.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -50,7 +50,7 @@ profiles:
           memory: {micro_batch_size: 2, gradient_checkpointing: true}
 ";
 
-/// Random weights and the bundled vocabulary, in the folder of a published LLaVA.
+/// Writes random weights and the bundled vocabulary into the folder of a published LLaVA.
 fn publish(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     let tower = clip::Config::new(32, 8, 16, 3, 2);
@@ -64,7 +64,7 @@ fn publish(folder: &Path) {
         tower: Weights::random(&tower.layout("tower"), 1).unwrap(),
         rest: Weights::random(&architecture.layout("small_llava"), 2).unwrap(),
     };
-    // The head is for images; LLaVA's tower has none.
+    // The classification head is dropped; LLaVA's tower has none.
     let tensors = Architecture::published(&parts);
     let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
     write_tensors(&folder.join("model.safetensors"), named, ("format", "pt".into()), Kind::Float).unwrap();

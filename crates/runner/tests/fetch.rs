@@ -1,4 +1,4 @@
-//! `san fetch`: what it says before it loads, its exit codes, and the way from an archive to a verified set.
+//! `san fetch`: what it prints before it downloads, its exit codes, and the steps from an archive to a verified set.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

@@ -1,4 +1,4 @@
-//! A whole experiment: run, run again, killed and gone on with, in one process or two.
+//! A whole experiment: run, run again, killed and resumed, in one process or two.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -80,7 +80,7 @@ fn a_killed_run_goes_on_with_the_cells_that_are_not_done() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// Starts a run, waits until it has saved the state of a run, and ends it by `signal` so long behind.
+/// Starts an experiment, waits until a run has saved its state, and sends `signal` the given time later.
 fn interrupted(bench: &Bench, arguments: &[&str], milliseconds: u64, signal: &str) {
     let started = std::time::SystemTime::now();
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
@@ -111,7 +111,7 @@ fn interrupted(bench: &Bench, arguments: &[&str], milliseconds: u64, signal: &st
     assert!([None, Some(0), Some(75)].contains(&code), "{code:?}");
 }
 
-/// Two runs long enough to be met in their middle.
+/// Two runs long enough to be interrupted midway.
 fn long() -> Bench {
     Bench::new(&DRAWN.replace("epochs: 2", "epochs: 90").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
 }

@@ -1,4 +1,4 @@
-//! Runs on a cluster: the scripts without one, and a real Slurm where one answers (tools/slurm_loopback.sh).
+//! Runs on a cluster: the scripts without Slurm, and a real Slurm if there is one (tools/slurm_loopback.sh).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -10,7 +10,7 @@ use common::{Bench, DRAWN, adapters, done, is_checkpoint, refusal};
 
 const SLURM: [&str; 6] = ["run", "vtab.yaml", "--on", "slurm", "--time", "10"];
 
-/// Whether there is a Slurm; says so where there is none.
+/// Whether Slurm is available; prints a message if not.
 fn slurm_answers() -> bool {
     let answer = Command::new("sinfo").arg("--noheader").output();
     let there = answer.is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
@@ -89,7 +89,7 @@ fn status_counts_the_tasks_that_slurm_tells() {
     assert!(text.contains("jobs 7: 1 cancelled, 1 completed, 1 pending, 1 running"), "{text}");
 }
 
-/// Waits until no job of the bench waits or runs.
+/// Waits until no job of the bench is pending or running.
 #[track_caller]
 fn until_the_queue_is_empty(bench: &Bench) -> String {
     let start = Instant::now();
@@ -180,7 +180,7 @@ fn a_task_that_is_warned_or_requeued_goes_on_and_a_cancelled_one_is_submitted_ag
         std::thread::sleep(Duration::from_millis(100));
     }
     slurm("scancel", &[&format!("{job}_1")]);
-    // Slurm waits two minutes before it starts a job that was queued again.
+    // Slurm waits two minutes before it starts a requeued job.
     std::thread::sleep(Duration::from_secs(3));
     slurm("scontrol", &["update", &format!("JobId={job}_0"), "StartTime=now"]);
     until_the_queue_is_empty(&bench);

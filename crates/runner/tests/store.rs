@@ -1,5 +1,5 @@
-//! A store that was edited by hand, damaged, or filled by several commands: what is wrong is named, what is missing is
-//! counted, and nothing wrong reaches a table.
+//! A store that was edited by hand, damaged, or filled by several commands: what is wrong is reported, what is missing
+//! is counted, and nothing wrong gets into a table.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -24,7 +24,7 @@ fn record_of(run: &Path) -> Record {
     Record::read(&run.join("record.json")).unwrap()
 }
 
-/// The runs of SAN, by seed.
+/// The runs of SAN, sorted by seed.
 fn san_runs(bench: &Bench) -> Vec<PathBuf> {
     let mut runs: Vec<PathBuf> =
         bench.runs().into_iter().filter(|run| record_of(run).method.name == "san").collect();
@@ -159,7 +159,7 @@ fn a_part_of_a_suite_leaves_the_table_of_the_whole_as_it_is() {
         assert!(printed.contains("SAN") && printed.contains("linear"), "{printed}");
         assert_eq!(fs::read_to_string(&table).unwrap(), before);
     }
-    // Other settings are another table, and a narrower one has another name.
+    // Other settings make another table, and a table of fewer runs gets another name.
     done(&bench, &["run", "vtab.yaml", "--methods", "san", "--epochs", "3"]);
     assert_eq!(fs::read_to_string(&table).unwrap(), before);
     let others = fs::read_dir(table.parent().unwrap()).unwrap();
@@ -193,7 +193,7 @@ fn a_narrower_table_does_not_take_the_files_of_a_wider_one_made_elsewhere() {
 
 #[test]
 fn a_model_that_exploded_is_diverged_and_its_numbers_reach_no_table() {
-    // One step, after which no loss is taken.
+    // A single step, after which no loss is computed.
     let experiment = DRAWN
         .replace("epochs: 2", "epochs: 1")
         .replace("warmup_epochs: 1", "warmup_epochs: 0")
@@ -257,7 +257,7 @@ fn a_record_names_the_commit_that_the_program_was_built_from() {
             .unwrap();
         assert!(output.status.success(), "{output:?}");
     };
-    // Another repository, as that of a user's own project.
+    // An unrelated repository, as in a user's own project.
     git(&["init", "--quiet"]);
     git(&["commit", "--quiet", "--allow-empty", "--message", "another project"]);
     done(&bench, &["run", "vtab.yaml", "--methods", "linear", "--seeds", "1"]);

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 const DATA: i32 = 4;
 
-/// `san verify` over the folder of the small `mednist`.
+/// Runs `san verify` on the folder of the small `mednist`.
 fn verify(bench: &Bench, name: &str, options: &[&str]) -> std::process::Output {
     bench.run(&[&["verify", name, "--data", "data"], options].concat())
 }

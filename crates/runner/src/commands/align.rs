@@ -1,4 +1,4 @@
-//! `san align`: LLaVA's first stage, for a tower and a language model that never met.
+//! `san align`: LLaVA's first stage, for a vision tower and a language model that were not trained together.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

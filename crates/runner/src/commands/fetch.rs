@@ -1,5 +1,5 @@
-//! `san fetch`: sets and weights from their official addresses, a mirror or a local archive, into the folders that `san
-//! run` reads.
+//! `san fetch`: data sets and weights from their official addresses, a mirror or a local archive, into the folders that
+//! `san run` reads.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -50,18 +50,18 @@ pub(crate) struct Arguments {
     keep: bool,
 }
 
-/// What can be fetched by its name: a set, or the weights of a backbone.
+/// What can be fetched by name: a data set, or the weights of a backbone.
 struct Item<'a> {
     distribution: Distribution<'a>,
-    /// Licence, terms and citation, for the person who fetches it.
+    /// Licence, terms and citation, for the user.
     notice: String,
-    /// What to do once it is there.
+    /// What to do after the fetch.
     next: String,
-    /// Looks at its files before they get their place.
+    /// Checks its files before they are moved into place.
     inspect: Option<Inspect>,
 }
 
-/// Where everything lies.
+/// The options, and the folders and addresses that they resolve to.
 struct Places<'a> {
     arguments: &'a Arguments,
     root: PathBuf,
@@ -121,12 +121,12 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
             |source: &_| items[index + 1..].iter().any(|other| other.distribution.sources.contains(source));
         remove_downloads(&request, |source| arguments.keep || later(source));
     }
-    // Only where it is empty.
+    // Removed only if it is empty.
     let _ = std::fs::remove_dir(&places.downloads);
     if failed.is_empty() { Ok(()) } else { Err(RunError::Unfetched { sets: failed }.into()) }
 }
 
-/// What is meant, whether it is one thing alone, and the folder that its folder belongs into.
+/// The items that the name stands for, whether it names a single one, and the folder that theirs go into.
 fn find<'a>(
     arguments: &Arguments,
     published: Option<&'a PublishedWeights>,
@@ -154,7 +154,7 @@ fn find<'a>(
     Ok((entries.into_iter().map(item).collect(), alone, root))
 }
 
-/// Prints what will be loaded and under which terms; the items that can be.
+/// Prints what will be downloaded and under which terms; returns the items that can be.
 fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Places) -> Result<Vec<Item<'a>>> {
     let (mut items, mut table, mut by_hand) = (Vec::new(), Table::new(), Vec::new());
     table.load_preset(presets::NOTHING).set_header(["name", "file", "bytes", "here", "checked by"]);
@@ -219,7 +219,7 @@ fn row(item: &Item, file: &PlannedFile) -> [String; 5] {
     ]
 }
 
-/// The terms of one set keep the others from being loaded, too: better said now than after hours.
+/// Terms of one set that were not accepted stop the others too: better to fail now than after hours.
 fn unaccepted(item: &Item, arguments: &Arguments) -> Option<FetchError> {
     let terms = item.distribution.terms.filter(|_| !arguments.accept_licence)?;
     Some(FetchError::Terms { set: item.distribution.name.to_owned(), terms: terms.to_owned() })
@@ -235,7 +235,7 @@ fn tell(item: &Item, fetched: &Fetched) -> Result<()> {
     }
 }
 
-/// Shows the news of a fetch, a meter for each step of each file.
+/// Reports the events of a fetch, with a progress meter for each step of each file.
 fn watcher<'a>(name: &'a str, stop: &'a StopFlag) -> impl FnMut(&FetchEvent<'_>) -> ControlFlow<()> + 'a {
     let mut shown: Option<(Step, String, Meter)> = None;
     move |event| {

@@ -1,4 +1,4 @@
-//! `san merge`: a run's adapter becomes plain weights, in one file or in a folder as transformers loads it.
+//! `san merge`: merges a run's adapter into plain weights, in one file or in a folder that transformers loads.
 
 use std::path::{Path, PathBuf};
 
@@ -46,7 +46,7 @@ pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// `config.json`, the weights and the vocabulary, by the names of Hugging Face.
+/// Writes `config.json`, the weights and the vocabulary under Hugging Face's names.
 fn write_folder(folder: &Path, language: &LoadedLanguageModel, merged: Weights) -> Result<()> {
     let (config, tensors) = language.architecture.published(merged)?;
     create_folder(folder)?;

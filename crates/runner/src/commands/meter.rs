@@ -1,5 +1,5 @@
-//! How far a command is that reads or loads for long: a bar where somebody watches, a line now and then where nobody
-//! does. Both say how much time is left; both go to standard error.
+//! Progress of a long read or download: a bar on a terminal, otherwise a line every now and then. Both show the time
+//! left and go to standard error.
 
 use std::io::IsTerminal;
 use std::sync::{Mutex, PoisonError};
@@ -9,7 +9,7 @@ use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, Prog
 
 use runner::messages::message;
 
-/// How often a line is printed where standard error is no terminal.
+/// How often a line is printed if standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(20);
 
 /// What is counted.
@@ -21,19 +21,19 @@ pub(crate) enum Unit {
     Projections,
 }
 
-/// One thing that is being done.
+/// The progress of one operation.
 pub(crate) struct Meter {
     title: String,
     unit: Unit,
     bar: ProgressBar,
     started: Instant,
-    /// What was done before it started.
+    /// What was done before the meter started.
     before: u64,
     last_line: Mutex<Instant>,
 }
 
 impl Meter {
-    /// A meter of something of which `before` is done already.
+    /// A meter for an operation of which `before` is done already.
     pub(crate) fn new(title: String, unit: Unit, before: u64) -> Self {
         let counts = match unit {
             Unit::Images => "{pos}/{len} images",
@@ -54,7 +54,7 @@ impl Meter {
         Self { title, unit, bar, started: now, before, last_line: Mutex::new(now) }
     }
 
-    /// So much of so much is done; from any thread.
+    /// Reports `done` of `total`; can be called from any thread.
     pub(crate) fn show(&self, done: u64, total: u64) {
         self.bar.set_length(total);
         self.bar.set_position(done);
@@ -80,7 +80,7 @@ impl Drop for Meter {
     }
 }
 
-/// `1,000 of 5,000 images, about 4 minutes left`; the time left follows from the time that the `new` ones took.
+/// `1,000 of 5,000 images, about 4 minutes left`; the time left is estimated from the time that the `new` ones took.
 #[allow(clippy::cast_precision_loss)]
 fn sentence(unit: Unit, done: u64, new: u64, total: u64, gone: Duration) -> String {
     let counts = match unit {

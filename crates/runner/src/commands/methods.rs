@@ -1,4 +1,4 @@
-//! `san methods`: every method of the registry, what it trains and what it costs.
+//! `san methods`: every registered method, what it trains and what it costs.
 
 use anyhow::Result;
 use backbones::language::LanguageArchitecture as _;
@@ -13,10 +13,10 @@ use serde_json::{Map, Value};
 
 use super::output;
 
-/// The backbones that parameters are counted on, as the table's head names them.
+/// The backbones for which parameters are counted, as named in the table's header.
 const COUNTED_ON: [&str; 4] = ["ViT-B/16", "Swin-B", "ConvNeXt-B", "LLaMA-7B"];
 
-/// Their layouts, in that order.
+/// Their layouts, in the same order.
 fn layouts() -> Result<[Layout; 4], Error> {
     let vision = |name| Ok::<_, Error>(registry::find(name)?.architecture.layout(name));
     Ok([
@@ -41,15 +41,15 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-/// A method as it is documented.
+/// The documentation of a method.
 #[derive(Debug, Serialize)]
 struct Row {
     name: &'static str,
     label: String,
     summary: &'static str,
-    /// Trained parameters without head on each backbone, or why the method does not fit.
+    /// Trained parameters on each backbone, head excluded, or why the method does not fit.
     trained: Vec<Result<i64, String>>,
-    /// Why it cannot be merged, where it cannot.
+    /// Why it cannot be merged; `None` if it can.
     unmergeable: Option<&'static str>,
     inference_cost: &'static str,
     source: &'static str,

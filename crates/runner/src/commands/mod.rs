@@ -1,4 +1,4 @@
-//! One file a command: arguments, and the few calls that carry it out.
+//! The commands, one file each: arguments, and the few calls that carry them out.
 
 pub(crate) mod align;
 pub(crate) mod datasets;

@@ -1,5 +1,5 @@
-//! What commands print. A reader that has seen enough, as in `san methods | head`, is no error; a full disk behind
-//! `san methods > file` is one.
+//! What commands print. A reader that closes the pipe early, as in `san methods | head`, is not an error; a full disk
+//! in `san methods > file` is one.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Write};
 use anyhow::{Context, Result};
 use report::text::printable;
 
-/// Prints to standard output, the styles of a table included.
+/// Prints to standard output, including the styles of a table.
 pub(crate) fn text(text: Arguments) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_fmt(text).and_then(|()| out.flush()) {
@@ -16,7 +16,7 @@ pub(crate) fn text(text: Arguments) -> Result<()> {
     }
 }
 
-/// Prints to standard output, and ends the line. What came from files is shown without control characters.
+/// Prints a line to standard output. Control characters from files are escaped.
 pub(crate) fn line(line: Arguments) -> Result<()> {
     text(format_args!("{}\n", printable(&line.to_string())))
 }

@@ -1,4 +1,4 @@
-//! `san pretrain`.
+//! `san pretrain`: trains a bundled backbone.
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
-    // One thread trains, the other draws: more would wait for one another.
+    // One thread trains and another generates the data: more would wait for each other.
     tch::set_num_threads(1);
     let settings = Settings {
         backbone: arguments.backbone.clone(),

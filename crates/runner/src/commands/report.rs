@@ -88,7 +88,7 @@ pub(crate) fn compare(results: &Path, experiment: &str, profile: Option<&str>) -
     Ok(())
 }
 
-/// The terminal that is there, or a wide plain one where the output goes into a file.
+/// The terminal's width and style; wide and plain if the output is redirected.
 fn terminal() -> Terminal {
     let mut table = comfy_table::Table::new();
     table.set_content_arrangement(comfy_table::ContentArrangement::Dynamic);
@@ -103,7 +103,7 @@ fn announce(what: &str, paths: &[PathBuf]) -> Result<()> {
     Ok(())
 }
 
-/// One comparison for each profile and backbone.
+/// One comparison per profile and backbone.
 fn comparisons(results: &Path, experiment: &str, profile: Option<&str>) -> Result<Vec<Comparison>> {
     let runs = results.join("runs");
     let profiles = match profile {

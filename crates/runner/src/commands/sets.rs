@@ -1,4 +1,4 @@
-//! Which data sets a command is about, and where they lie.
+//! Which data sets a command applies to, and where they are stored.
 
 use std::path::{Path, PathBuf};
 
@@ -6,16 +6,16 @@ use anyhow::Result;
 use data_loaders::{DatasetEntry, Suite, dataset, datasets};
 use runner::error::RunError;
 
-/// The sets that a word names.
+/// The data sets that an argument names.
 pub(super) enum Named {
     /// One set.
     Set(&'static DatasetEntry),
-    /// All of a suite, the stand-ins that are none of its benchmark's own among them.
+    /// All sets of a suite, including the substitutes that are not part of its benchmark.
     Suite(Suite, Vec<&'static DatasetEntry>),
 }
 
 impl Named {
-    /// A suite's name, or a set's.
+    /// Looks up the name of a suite or of a set.
     pub(super) fn find(name: &str) -> Result<Self> {
         let sets: Vec<_> = datasets()?.iter().filter(|entry| entry.suite.name() == name).collect();
         Ok(match sets.first() {
@@ -24,7 +24,7 @@ impl Named {
         })
     }
 
-    /// The suite.
+    /// The suite of the set or sets.
     pub(super) fn suite(&self) -> Suite {
         match self {
             Self::Set(entry) => entry.suite,
@@ -33,7 +33,7 @@ impl Named {
     }
 }
 
-/// Refuses a suite of text or of questions, whose samples are no images with a label.
+/// Rejects a suite of texts or questions, whose samples are not labelled images.
 ///
 /// # Errors
 /// With the reason.
@@ -48,7 +48,7 @@ pub(super) fn want_images(suite: Suite) -> Result<()> {
     .into())
 }
 
-/// The folder that holds the folders of a suite's sets: the one given, or the usual one under `SAN_DATA`.
+/// The folder that holds the folders of a suite's sets: the given one, or the default under `SAN_DATA`.
 pub(super) fn root(given: Option<&Path>, suite: Suite) -> Result<PathBuf> {
     if let Some(given) = given {
         return Ok(given.to_owned());
@@ -56,7 +56,7 @@ pub(super) fn root(given: Option<&Path>, suite: Suite) -> Result<PathBuf> {
     Ok(from_environment("SAN_DATA", "data")?.join(suite.folder()))
 }
 
-/// The folder that a variable names; `what` it holds is for the message.
+/// The folder that an environment variable names; `what` describes its contents in the error message.
 pub(super) fn from_environment(variable: &str, what: &str) -> Result<PathBuf> {
     let folder = std::env::var_os(variable).filter(|folder| !folder.is_empty());
     let folder = folder.ok_or_else(|| RunError::Missing {

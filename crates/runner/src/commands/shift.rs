@@ -1,7 +1,7 @@
-//! What the methods did to the weights, for the figures of it: `weight_shift.json` beside an adapter.
+//! How the methods changed the weights, for the figures: `weight_shift.json` next to an adapter.
 //!
-//! An adapter says all of it, so nothing is stored while runs run. Of an experiment one data set and seed are looked
-//! at, as its figures show one.
+//! It is computed from the adapter, so runs store nothing extra. For each experiment one data set and seed are
+//! analysed, since the figures show one.
 
 use std::path::Path;
 
@@ -18,20 +18,21 @@ use tch::Tensor;
 use super::meter::{Meter, Unit};
 use crate::commands::trained_run::TrainedRun;
 
-/// Side of the corner of a weight that is stored before and after.
+/// Side of the corner of a weight matrix that is stored before and after.
 const CROP: i64 = 24;
 
-/// Writes the file of every method on the first data set and seed that the method under study has a run of.
+/// Writes the file of every method on the first data set and seed for which the method under study has a run.
 pub(super) fn write_all(comparison: &Comparison) -> Result<()> {
     let runs = || comparison.records().iter().filter(|run| run.record.state == State::Finished);
-    // A decomposition's threads wait for one another longer than they compute: 20 times as long beside another process.
+    // The threads of an eigenvalue decomposition wait for each other longer than they compute: it takes 20 times as
+    // long with another process running.
     tch::set_num_threads(1);
     let Some(studied) = runs().find(|run| run.record.method.name == STUDIED) else { return Ok(()) };
     let place = (&studied.record.dataset.name, studied.record.seed);
     for run in runs().filter(|run| (&run.record.dataset.name, run.record.seed) == place) {
         let folder = run.path.parent().unwrap_or(Path::new("."));
         let file = folder.join(WEIGHT_SHIFT_FILE);
-        // Committed records come without their adapters.
+        // Records in the repository come without their adapters.
         if !file.exists()
             && folder.join(report::record::ADAPTER_FILE).exists()
             && let Some(shift) = shift_of(&run.record.method.label, folder)?
@@ -42,7 +43,7 @@ pub(super) fn write_all(comparison: &Comparison) -> Result<()> {
     Ok(())
 }
 
-/// The shift of a run; none where no weight moved, or none stands for what the method adds.
+/// The weight shift of a run; `None` if no weight moved, or if the method cannot be merged.
 fn shift_of(method: &str, folder: &Path) -> Result<Option<WeightShift>> {
     let TrainedRun { base, trainables, attachment, .. } = TrainedRun::open(folder)?;
     let (layout, weights) = (base.layout(), base.weights());
@@ -70,7 +71,7 @@ fn moved(layer: &LayerShift) -> f64 {
     layer.singular_values.first().copied().unwrap_or(0.0)
 }
 
-/// The shift of a projection's weight; none where it is no matrix.
+/// The shift of a projection's weight; `None` if it is not a matrix.
 fn layer(site: &str, before: &Weights, after: &Weights) -> Result<Option<LayerShift>> {
     let name = format!("{site}.weight");
     let (before, after) = (before.get(&name)?, after.get(&name)?);
@@ -83,8 +84,8 @@ fn layer(site: &str, before: &Weights, after: &Weights) -> Result<Option<LayerSh
     Ok(Some(LayerShift { name: site.to_owned(), singular_values, effective_rank, crop: None }))
 }
 
-/// The singular values of a matrix in f64, largest first: roots of the eigenvalues of its smaller Gram matrix, many times
-/// as fast as a decomposition of the matrix itself. Values below 1e-8 of the largest are lost; weights in f32 have none.
+/// The singular values of a matrix in f64, largest first: the square roots of the eigenvalues of its smaller Gram
+/// matrix, many times faster than an SVD. Values below 1e-8 of the largest are lost; f32 weights have none.
 fn singular_values(matrix: &Tensor) -> Result<Vec<f64>> {
     let (rows, columns) = matrix.size2()?;
     let (wide, transposed) = (matrix.shallow_clone(), matrix.f_transpose(0, 1)?);
@@ -93,7 +94,7 @@ fn singular_values(matrix: &Tensor) -> Result<Vec<f64>> {
     Ok(Vec::try_from(squares.f_clamp_min(0.0)?.f_sqrt()?)?)
 }
 
-/// exp of the entropy of the values as shares of their sum (Roy and Vetterli 2007).
+/// Effective rank: exp of the entropy of the values normalised to sum 1 (Roy and Vetterli 2007).
 fn effective_rank(singular_values: &[f64]) -> f64 {
     let sum: f64 = singular_values.iter().sum();
     if sum == 0.0 {

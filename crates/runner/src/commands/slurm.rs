@@ -1,4 +1,4 @@
-//! `--on slurm` of `san run`, and the cluster's part of `san status`.
+//! `--on slurm` of `san run`, and the cluster part of `san status`.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ pub(super) struct Cluster {
     /// Time of a task, as Slurm writes it.
     #[arg(long, default_value = "01:00:00")]
     time: String,
-    /// Warn a task so many seconds before its end; it saves and is queued again.
+    /// Warn a task this many seconds before its end; it saves and is queued again.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     warning: u32,
     /// Slurm's partition.
@@ -67,7 +67,7 @@ impl Cluster {
     }
 }
 
-/// Submits what is not done, or prints what would be.
+/// Submits the runs that are not done, or prints the scripts.
 pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> Result<()> {
     let mut submission = Submission::new(plan, store, arguments.slurm.chunk)?;
     submission.results = std::path::absolute(&arguments.results)?;
@@ -95,7 +95,7 @@ fn print(submission: &Submission, program: &Path, resources: &Resources) -> Resu
     Ok(())
 }
 
-/// How the jobs of a store are.
+/// Prints the state of a store's jobs.
 pub(super) fn status(store: &Store) -> Result<()> {
     let jobs = slurm::jobs(store);
     if jobs.is_empty() {
@@ -109,7 +109,7 @@ pub(super) fn status(store: &Store) -> Result<()> {
             counts.collect::<Vec<_>>().join(", ")
         }
         Ok(None) => "squeue is not there".into(),
-        // The files are the truth; what Slurm says is beside it.
+        // The files are authoritative; what Slurm reports is additional.
         Err(error) => error.to_string(),
     };
     output::line(format_args!("jobs {ids}: {said}"))

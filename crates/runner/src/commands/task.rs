@@ -1,4 +1,4 @@
-//! `san task`: what a task of a Slurm job array runs.
+//! `san task`: what one task of a Slurm job array runs.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,7 +53,7 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     Worker::new(&store, &mut resources, settings, &stop).work(&runs, &mut std::io::sink())
 }
 
-/// Says which runs make up the table, and prints it.
+/// Writes which runs make up the table, and prints it.
 fn table(submission: &Submission, store: &Store) -> Result<()> {
     let runs = tuning::choose_all(&submission.tune, &submission.finals, store)?;
     run_plan(&submission.settings, &runs)?.add_to(&store.folder)?;

@@ -1,4 +1,4 @@
-//! A run that is done, opened again: base model, method and trained tensors.
+//! A finished run, reopened: base model, method and trained tensors.
 
 use std::path::Path;
 
@@ -14,12 +14,12 @@ use san_core::methods::{self, Method};
 use san_core::{Attachment, Trainables};
 use tch::Device;
 
-/// What a run trained.
+/// A finished run.
 pub(super) struct TrainedRun {
     pub(super) run: Run,
     pub(super) base: BaseModel,
     pub(super) method: Box<dyn Method>,
-    /// Tensors that were trained whole in addition to the method.
+    /// Tensors that were trained in full in addition to the method.
     pub(super) modules_to_save: Vec<String>,
     pub(super) trainables: Trainables,
     pub(super) attachment: Attachment,
@@ -36,7 +36,7 @@ impl TrainedRun {
         }
         let record = Record::read(&record_file)?;
         record.check_folder(&record_file)?;
-        // Read whole before it is parsed: what has changed since the run ended is not merged.
+        // Read in full and checked before it is parsed: a file that changed since the run ended is not merged.
         record.read_file(&record_file, ADAPTER_FILE)?;
         let path = folder.join(CONFIGURATION_FILE);
         let text = std::fs::read(&path).map_err(|error| RunError::Missing {

@@ -1,4 +1,4 @@
-//! `san verify`: every image of a set, or of a suite's sets, before anything is trained on it.
+//! `san verify`: checks every image of a data set, or of a suite's sets, before anything is trained on it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use super::meter::{Meter, Unit};
 use super::output;
 use crate::commands::sets::{self, Named};
 
-/// Name of a manifest beside the data.
+/// Name of a manifest next to the data.
 const MANIFEST: &str = "manifest.txt";
 
 /// Options of `san verify`.
@@ -39,7 +39,7 @@ pub(crate) struct Arguments {
     manifest_beside_data: bool,
 }
 
-/// What was found in one set, for a script.
+/// The findings for one set, as printed in JSON.
 #[derive(Debug, Serialize)]
 struct Finding {
     set: String,
@@ -85,8 +85,8 @@ pub(crate) fn verify(arguments: &Arguments) -> Result<()> {
     if unsound.is_empty() { Ok(()) } else { Err(RunError::Unsound { sets: unsound }.into()) }
 }
 
-/// The sets that are there, and the names of the benchmark's own that are not. One that was asked for by its own name
-/// is looked at in any case.
+/// The sets that are present, and the names of the benchmark's own sets that are missing. A set that was requested by
+/// its own name is always checked.
 fn present(named: Named, root: &Path) -> Result<(Vec<&'static DatasetEntry>, Vec<&'static str>)> {
     let (suite, all) = match named {
         Named::Set(entry) => return Ok((vec![entry], Vec::new())),
@@ -105,7 +105,7 @@ fn present(named: Named, root: &Path) -> Result<(Vec<&'static DatasetEntry>, Vec
 }
 
 impl Finding {
-    /// Prints what was found and writes the manifest.
+    /// Prints the findings and writes the manifest.
     fn of(found: Verification, arguments: &Arguments, entry: &DatasetEntry, root: &Path) -> Result<Self> {
         let path = if arguments.manifest_beside_data {
             root.join(entry.folder()).join(MANIFEST)
@@ -133,7 +133,7 @@ impl Finding {
         })
     }
 
-    /// A set whose lists cannot be used; said at once, so that a suite's other sets are still looked at.
+    /// A set whose lists cannot be used; reported at once, so that a suite's other sets are still checked.
     fn unreadable(entry: &DatasetEntry, error: &DataError) -> Self {
         message(format_args!("san: {error}"));
         Self {

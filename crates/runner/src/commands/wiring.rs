@@ -49,7 +49,7 @@ pub(crate) fn wiring(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// One projection, for a script.
+/// One projection, as printed in JSON.
 #[derive(Debug, serde::Serialize)]
 struct Row<'a> {
     site: &'a str,
@@ -85,7 +85,7 @@ fn table(layout: &Layout, wiring: Wiring) -> Table {
     table
 }
 
-/// The same for the figure: a block is what precedes `attn`, `mlp`, or the last part of a path.
+/// The same for the figure: a block is the path before `attn`, `mlp` or the last component.
 fn sites(layout: &Layout, wiring: Wiring) -> Result<Vec<WiredSite>> {
     let place = |name: &str| layout.sites.iter().position(|site| site.name == name);
     let wired = |site: &SiteSpec| {

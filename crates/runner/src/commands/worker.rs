@@ -1,4 +1,4 @@
-//! `san worker`: what the pool starts.
+//! `san worker`: the process that the pool starts.
 
 use std::io::stdout;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use runner::workers::device;
 use runner::workers::pool::Assignment;
 use runner::workers::worker::{Message, Settings, Worker, tell};
 
-/// How often a worker tells that it lives.
+/// How often a worker sends a heartbeat.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 pub(crate) fn worker() -> Result<()> {
     let stop = StopFlag::install(WORKER_DEADLINE)?;
-    // First of all: whatever takes long from here on is seen to hang.
+    // Started first, so that the pool notices if anything after it hangs.
     beat(&stop);
     let assignment: Assignment =
         serde_json::from_reader(std::io::stdin()).context("reading the assignment of a worker")?;
@@ -29,7 +29,8 @@ pub(crate) fn worker() -> Result<()> {
     Worker::new(&store, &mut resources, settings, &stop).work(&runs, &mut stdout())
 }
 
-/// Tells how often the loops have gone round, beside them; a pool that has gone is noticed by it too.
+/// Sends heartbeats with the number of loop iterations from a separate thread; this also detects that the pool has
+/// gone.
 fn beat(stop: &StopFlag) {
     let stop = stop.clone();
     std::thread::spawn(move || {

@@ -1,9 +1,9 @@
-//! The experiment file: what a sweep is, in words that a reader of a paper would use.
+//! The experiment file: a sweep, in the terms that papers use.
 //!
-//! A profile names data, backbones, methods, seeds and a protocol. A method's learning rate is a
-//! number, which is used as it is, or a list, which is tuned: each is trained on `train` and read on
-//! `val`, for each set apart, and the best is then trained on `train` + `val`. A `search` tunes more than
-//! the rate. Every method has the same number of settings to choose from, unless the file says otherwise.
+//! A profile names data, backbones, methods, seeds and a protocol. A method's learning rate is a number, which is used
+//! as it is, or a list, which is tuned: each rate is trained on `train` and evaluated on `val`, separately for each
+//! set, and the best one is then trained on `train` + `val`. A `search` tunes more than the rate. Every method has the
+//! same number of settings to choose from, unless the file allows otherwise.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,18 +19,18 @@ use crate::resources::DataSource;
 use crate::tasks::Protocol;
 use crate::tasks::protocol::check_counts;
 
-/// The most bytes of an experiment file; the largest has 4 kB.
+/// The maximum size of an experiment file, in bytes; the largest one in use is 4 kB.
 const MOST_BYTES: u64 = 1 << 20;
-/// The most brackets in one; the parser takes time by the square of how deep they are nested.
+/// The maximum number of brackets in one; the parser's time grows with the square of the nesting depth.
 const MOST_BRACKETS: usize = 10_000;
 
 /// A sweep.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
-    /// Name of the experiment; its results lie under it.
+    /// Name of the experiment; its results are stored under it.
     pub name: String,
-    /// The suite whose table it fills.
+    /// The suite whose table it produces.
     pub suite: String,
     /// By name: `embedded`, `small`, `paper`.
     pub profiles: BTreeMap<String, Profile>,
@@ -40,21 +40,21 @@ pub struct Experiment {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
-    /// Where data come from.
+    /// Where the data come from.
     #[serde(with = "serde_yaml::with::singleton_map")]
     pub data: DataSource,
     /// Names in the registry of data sets.
     pub sets: Vec<String>,
-    /// Names in the registry of backbones; `@random` behind one takes random weights.
+    /// Names in the registry of backbones; the suffix `@random` selects random weights.
     pub backbones: Vec<String>,
     /// Rows of the table.
     pub methods: Vec<MethodSpec>,
-    /// One run for each.
+    /// One run is made for each.
     pub seeds: Vec<u64>,
     /// Whether methods may be tuned over different numbers of settings, which favours those with more.
     #[serde(default)]
     pub unequal_budgets: bool,
-    /// How one run is made.
+    /// How one run is trained and evaluated.
     pub protocol: Protocol,
 }
 
@@ -70,7 +70,7 @@ pub struct MethodSpec {
     /// The method's own options.
     #[serde(default)]
     pub options: Map<String, Value>,
-    /// What else is tuned, or how.
+    /// What else is tuned, and how.
     #[serde(default)]
     pub search: Option<Search>,
 }
@@ -97,10 +97,10 @@ impl Experiment {
         Ok(experiment)
     }
 
-    /// Reads the bytes of a file.
+    /// Parses the contents of a file.
     ///
     /// # Errors
-    /// A clause with what is wrong: an unknown, missing or wrong field, or too much of anything.
+    /// A clause that states what is wrong: an unknown, missing or wrong field, or a limit that is exceeded.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(bytes).map_err(|error| format!("it is not UTF-8: {error}"))?;
         // Editors write a byte-order mark, which the parser takes for text.
@@ -124,7 +124,7 @@ impl Experiment {
 }
 
 impl Profile {
-    /// What the types cannot say.
+    /// Checks what the types cannot express.
     fn check(&self) -> Result<(), String> {
         let empty = [
             ("sets", self.sets.is_empty()),
@@ -141,7 +141,7 @@ impl Profile {
             check_counts(&[("train", train as u64), ("val", val as u64), ("test", test as u64)])?;
         }
         let mut budgets = Vec::new();
-        // What trains nothing has nothing to tune.
+        // A method that trains nothing has nothing to tune.
         for spec in self.methods.iter().filter(|spec| spec.method != UNTRAINED) {
             budgets.push((spec.trials(protocol)?.len(), &spec.method));
         }
@@ -157,8 +157,8 @@ impl Profile {
         }
     }
 
-    /// That there is something to train on and, where methods are tuned, to choose by; `budgets` are their numbers of
-    /// settings.
+    /// Checks that there is something to train on and, if methods are tuned, something to select on; `budgets` are
+    /// their numbers of settings.
     fn check_source(&self, budgets: &[(usize, &String)]) -> Result<(), String> {
         let tuned = budgets.iter().find(|(settings, _)| *settings > 1);
         let (nothing_to_choose_by, field) = match &self.data {
@@ -193,7 +193,7 @@ impl Default for OneOrMany {
 }
 
 impl OneOrMany {
-    /// All of them.
+    /// All of the rates.
     pub fn all(&self) -> &[f64] {
         match self {
             Self::One(one) => std::slice::from_ref(one),

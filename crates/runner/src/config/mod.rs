@@ -1,4 +1,5 @@
-//! What a user writes: experiments with their profiles, protocols and searches, and what the command line leaves of them.
+//! What a user writes: experiments with their profiles, protocols and searches, and what the command line selects of
+//! them.
 
 pub mod experiment;
 pub mod search;

@@ -1,8 +1,8 @@
-//! What is tuned of a method: a grid, or random draws from ranges and lists.
+//! What is tuned for a method: a grid, or random samples from ranges and lists.
 //!
-//! The short form is a list of learning rates. A `search` names more axes; its trials are every
-//! combination, or as many random ones as `random` asks for, drawn by a seed. Each trial is trained on
-//! `train` and evaluated on `val`; the number of trials is the method's budget.
+//! The short form is a list of learning rates. A `search` names more axes; its trials are all combinations, or as many
+//! random ones as `random` requests, drawn from a seed. Each trial is trained on `train` and evaluated on `val`; the
+//! number of trials is the method's budget.
 
 use std::collections::BTreeMap;
 
@@ -16,20 +16,20 @@ use serde_json::{Map, Value};
 use crate::config::experiment::MethodSpec;
 use crate::tasks::{Protocol, Trial};
 
-/// Draws of one trial that are already there before the space counts as too small.
+/// Attempts at drawing a new trial before the search space counts as too small.
 const ATTEMPTS: usize = 1000;
 
-/// The most settings of a method; random ones are compared with each other.
+/// The maximum number of settings of a method; random ones are compared with each other.
 const MOST_TRIALS: usize = 10_000;
 
-/// The axes of a search; what is not named stays as the method or the protocol says.
+/// The axes of a search; what is not named keeps the value of the method or the protocol.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
     /// Random trials instead of all combinations.
     #[serde(default)]
     pub random: Option<Random>,
-    /// Rates at the top of the schedule.
+    /// Peak learning rates of the schedule.
     #[serde(default)]
     pub learning_rate: Option<Axis>,
     /// AdamW's weight decay.
@@ -43,13 +43,13 @@ pub struct Search {
     pub options: BTreeMap<String, Axis>,
 }
 
-/// How many random trials.
+/// The number of random trials, and their seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Random {
     /// The budget.
     pub trials: usize,
-    /// Of the draws.
+    /// Seed of the random samples.
     #[serde(default)]
     pub seed: u64,
 }
@@ -58,21 +58,21 @@ pub struct Random {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum Axis {
-    /// These.
+    /// A list of values.
     List(Vec<Value>),
-    /// Any number between two; for random trials alone.
+    /// Any number in a range; for random trials only.
     Range(Range),
 }
 
-/// Numbers between two.
+/// A range of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
-    /// The lowest.
+    /// Lower end.
     pub from: f64,
-    /// The highest.
+    /// Upper end.
     pub to: f64,
-    /// Whether every factor, not every difference, is equally likely; the usual way for rates.
+    /// Whether it is sampled log-uniformly instead of uniformly; the usual choice for rates.
     #[serde(default = "yes")]
     pub log: bool,
 }
@@ -102,14 +102,14 @@ impl Of<'_> {
     }
 }
 
-/// An axis with what it changes.
+/// An axis and what it changes.
 type Named<'a> = (Of<'a>, &'a Axis);
 
 impl MethodSpec {
-    /// The settings that are tried, in order; one where nothing is tuned. What trains nothing needs no rate.
+    /// The settings that are tried, in order; one if nothing is tuned. A method that trains nothing needs no rate.
     ///
     /// # Errors
-    /// When an axis is empty or unsound, or the space is smaller than the budget.
+    /// When an axis is empty or invalid, or the space is smaller than the budget.
     pub fn trials(&self, protocol: &Protocol) -> Result<Vec<Trial>, String> {
         if self.method == UNTRAINED && self.learning_rate.all().is_empty() && self.search.is_none() {
             return Ok(vec![untuned(protocol)]);
@@ -161,7 +161,7 @@ impl Axis {
     }
 }
 
-/// Every combination, the last axis fastest.
+/// All combinations; the last axis varies fastest.
 fn combinations(axes: &[Named<'_>]) -> Result<Vec<Vec<Value>>, String> {
     axes.iter().try_fold(vec![Vec::new()], |settings, (of, axis)| {
         let Axis::List(values) = axis else {
@@ -178,7 +178,7 @@ fn combinations(axes: &[Named<'_>]) -> Result<Vec<Vec<Value>>, String> {
     })
 }
 
-/// Random settings, no two alike.
+/// Random settings, all different.
 fn draw(axes: &[Named<'_>], random: Random) -> Result<Vec<Vec<Value>>, String> {
     if !(1..=MOST_TRIALS).contains(&random.trials) {
         return Err(format!("`trials` is {}; a number from 1 to {MOST_TRIALS} is wanted", random.trials));
@@ -200,13 +200,13 @@ fn draw_one(axis: &Axis, generator: &mut ChaCha8Rng) -> Value {
         Axis::Range(Range { from, to, log }) => {
             let share: f64 = generator.random();
             let number = if *log { from * (to / from).powf(share) } else { from + (to - from) * share };
-            // Three digits: nobody can read more, and nothing depends on them.
+            // Three digits: more would be hard to read, and nothing depends on them.
             format!("{number:.2e}").parse::<f64>().unwrap_or(number).into()
         }
     }
 }
 
-/// What the protocol says, without a rate.
+/// The protocol's values, without a rate.
 fn untuned(protocol: &Protocol) -> Trial {
     Trial { learning_rate: 0.0, weight_decay: protocol.weight_decay, task: Map::new(), options: Map::new() }
 }

@@ -1,4 +1,4 @@
-//! What the command line leaves of a profile.
+//! Restricts and changes a profile by command-line options.
 
 use san_core::methods;
 
@@ -11,11 +11,11 @@ pub struct Selection {
     pub methods: Option<Vec<String>>,
     /// Only these sets.
     pub sets: Option<Vec<String>>,
-    /// These backbones instead.
+    /// These backbones instead of the profile's.
     pub backbones: Option<Vec<String>>,
-    /// The first so many seeds.
+    /// The first N seeds.
     pub seeds: Option<usize>,
-    /// So many epochs instead.
+    /// This number of epochs instead of the protocol's.
     pub epochs: Option<u64>,
 }
 

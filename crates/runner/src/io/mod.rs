@@ -1,4 +1,4 @@
-//! Files that are whole or not there.
+//! Atomic files, and the file of predictions.
 
 pub mod files;
 pub mod predictions;

@@ -1,5 +1,5 @@
-//! What a run predicted for each sample: `predictions.parquet`, columns `index`, `label`, `predicted`; one file a set,
-//! `<set>.predictions.parquet`, where a model is read on several.
+//! A run's prediction for each sample: `predictions.parquet`, columns `index`, `label`, `predicted`; one file per set,
+//! `<set>.predictions.parquet`, if a model is evaluated on several.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const SCHEMA: &str = "message predictions {
     required int32 predicted;
 }";
 
-/// Writes the predictions of a split in its order; equal predictions are equal bytes.
+/// Writes the predictions of a split in its order; equal predictions give equal bytes.
 ///
 /// # Errors
 /// When the folder cannot be written.
@@ -40,7 +40,7 @@ pub fn write(path: &Path, labels: &[i64], predicted: &[i64]) -> Result<(), RunEr
 
 fn encode(columns: &[Vec<i32>; 3]) -> Result<Vec<u8>, ParquetError> {
     let schema = Arc::new(parse_message_type(SCHEMA)?);
-    // The library's version is no part of the result.
+    // The library's version is not part of the result.
     let properties =
         WriterProperties::builder().set_compression(Compression::SNAPPY).set_created_by("san".into()).build();
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties))?;

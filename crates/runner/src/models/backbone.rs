@@ -1,4 +1,4 @@
-//! A vision backbone in memory: bundled, random, or from its folder under `SAN_WEIGHTS`.
+//! A vision backbone in memory: bundled, with random weights, or from its folder under `SAN_WEIGHTS`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use tch::Device;
 
 /// The seed of a backbone with random weights.
 pub(crate) const RANDOM_WEIGHTS_SEED: u64 = 0;
-/// What marks one.
+/// The suffix that selects random weights.
 pub(crate) const RANDOM: &str = "@random";
 
 /// A backbone with its frozen weights.
@@ -28,7 +28,7 @@ pub struct LoadedBackbone {
 }
 
 impl LoadedBackbone {
-    /// The backbone of that name for images of `image_size` pixels; its file lies under `root`.
+    /// The backbone `name` for images of `image_size` pixels; its file is under `root`.
     ///
     /// # Errors
     /// When it is unknown, or its weights are missing or do not fit.

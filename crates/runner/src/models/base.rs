@@ -1,4 +1,4 @@
-//! The frozen model that a run starts from, whatever it reads.
+//! The frozen base model of a run, for any modality.
 
 use std::rc::Rc;
 
@@ -10,9 +10,9 @@ use crate::models::language::LoadedLanguageModel;
 /// A frozen model.
 #[derive(Debug, Clone)]
 pub enum BaseModel {
-    /// From images to features.
+    /// A vision backbone: images to features.
     Vision(Rc<LoadedBackbone>),
-    /// A language model, with a vision tower before it where it reads pictures.
+    /// A language model, with a vision tower if it takes images.
     Language(Rc<LoadedLanguageModel>),
 }
 
@@ -25,7 +25,7 @@ impl BaseModel {
         }
     }
 
-    /// Their frozen weights, on the device.
+    /// The frozen weights, on the device.
     pub fn weights(&self) -> &Weights {
         match self {
             Self::Vision(model) => &model.weights,
@@ -41,7 +41,7 @@ impl BaseModel {
         }
     }
 
-    /// The configuration in its publisher's terms.
+    /// The configuration in its publisher's format.
     pub fn published_config(&self) -> serde_json::Value {
         match self {
             Self::Vision(model) => model.architecture.published_config(),

@@ -1,5 +1,5 @@
-//! A language model in memory, with its vocabulary, and with a vision tower before it where it reads pictures: bundled,
-//! or from its folder under `SAN_WEIGHTS`.
+//! A language model in memory with its vocabulary, and with a vision tower if it takes images: bundled, or from its
+//! folder under `SAN_WEIGHTS`.
 
 use std::path::{Path, PathBuf};
 
@@ -18,34 +18,34 @@ use crate::error::RunError;
 use crate::models::backbone::{LoadedBackbone, RANDOM, RANDOM_WEIGHTS_SEED};
 use crate::models::reader::ReaderArchitecture;
 
-/// A text that no set contains.
+/// A text that is in no data set.
 const NEUTRAL: &str = include_str!("../../../../assets/neutral.txt");
-/// The seed of what stands for it in the small language.
+/// The seed of its counterpart in the small synthetic language.
 const NEUTRAL_SEED: u64 = u64::MAX - 1;
-/// Passages of it.
+/// Number of passages in that text.
 const NEUTRAL_PASSAGES: u64 = 24;
 
-/// A language model, or one that sees pictures too, with its frozen weights and its vocabulary.
+/// A language model, with or without a vision tower, with its frozen weights and its vocabulary.
 #[derive(Debug)]
 pub struct LoadedLanguageModel {
     /// The configuration.
     pub architecture: ReaderArchitecture,
     /// Tensors, sites and norms that a method sees.
     pub layout: Layout,
-    /// Their frozen weights, on the device.
+    /// The frozen weights, on the device.
     pub weights: Weights,
     /// Its vocabulary.
     pub tokenizer: Tokenizer,
-    /// The token that ends a text.
+    /// The end-of-sequence token.
     pub end: u32,
-    /// A text that no set contains, on which forgetting is measured.
+    /// A text that is in no data set, on which forgetting is measured.
     pub neutral: String,
     /// blake3 of the files.
     pub checksum: String,
 }
 
 impl LoadedLanguageModel {
-    /// A model of text alone: bundled, or in its folder under `root`.
+    /// A text-only model: bundled, or in its folder under `root`.
     ///
     /// # Errors
     /// When it is unknown, or its files are missing or do not fit.
@@ -57,7 +57,7 @@ impl LoadedLanguageModel {
                 let checkpoint =
                     weights::parse_language(files.weights, &path("safetensors"), config, target)?;
                 let tokenizer = Tokenizer::parse(files.vocabulary, &path("tokenizer.json"))?;
-                // What is neutral in the small language: passages that no pre-training drew.
+                // The neutral text of the small language: passages that pre-training never generates.
                 let passages = TextStream::new(NEUTRAL_SEED);
                 let neutral: Vec<String> =
                     (0..NEUTRAL_PASSAGES).map(|index| passages.passage(index)).collect();
@@ -87,7 +87,7 @@ impl LoadedLanguageModel {
         Ok(model)
     }
 
-    /// The bundled LLaVA `name` on its tower; `language` is what it started from.
+    /// The bundled LLaVA `name` on its tower; `language` is the model that it was initialised from.
     pub(crate) fn bundled_llava(
         name: &str,
         tower: &LoadedBackbone,
@@ -104,8 +104,8 @@ impl LoadedLanguageModel {
         Self::seeing(name, tower, architecture, &weights, &file.checksum, language, target)
     }
 
-    /// A tower and a language model that never met. The projector between them is that of a file (by our names or the
-    /// original's), or has its first values.
+    /// A tower and a language model that were not trained together. The projector between them is read from a file
+    /// (with our tensor names or the original's), or has its initial values.
     ///
     /// # Errors
     /// When the file's tensors do not fit.
@@ -194,7 +194,7 @@ impl LoadedLanguageModel {
         })
     }
 
-    /// Takes random weights.
+    /// Replaces the weights by random ones.
     pub(crate) fn forget(&mut self, name: &str) -> Result<()> {
         let device = self.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device());
         self.layout = self.architecture.layout(name);
@@ -203,7 +203,7 @@ impl LoadedLanguageModel {
         Ok(())
     }
 
-    /// Tokens of a text, with those that the model wants around it.
+    /// Encodes a text, with the model's special tokens.
     ///
     /// # Errors
     /// When the text cannot be encoded.
@@ -211,17 +211,17 @@ impl LoadedLanguageModel {
         Ok(self.tokenizer.encode(text)?.into_iter().map(i64::from).collect())
     }
 
-    /// The text of tokens.
+    /// Decodes tokens.
     ///
     /// # Errors
-    /// When they are no text.
+    /// When they are not valid text.
     pub fn decode(&self, tokens: &[i64]) -> Result<String> {
         let tokens = tokens.iter().map(|&token| u32::try_from(token)).collect::<Result<Vec<_>, _>>()?;
         Ok(self.tokenizer.decode(&tokens)?)
     }
 }
 
-/// The same configuration again, which boxes do not give.
+/// A copy of the tower's configuration; boxes cannot be cloned.
 fn same(tower: &LoadedBackbone) -> Result<Box<dyn backbones::Architecture>> {
     Ok(tower.architecture.at_image_size(tower.architecture.image_size())?)
 }

@@ -1,4 +1,4 @@
-//! Models in memory, and how texts and pictures become their input.
+//! Models in memory, and how texts and images become their input.
 
 pub mod backbone;
 pub mod base;

@@ -1,5 +1,5 @@
-//! Texts with pictures in them, in tokens: a place for each token that the tower makes of a picture, and which tokens are
-//! trained on. Pre-training, tuning and evaluation share it.
+//! Tokenises texts with images in them: a placeholder for each token that the tower produces for an image, and a mask
+//! of the tokens that are trained on. Shared by pre-training, fine-tuning and evaluation.
 
 use anyhow::{Context as _, Result, bail};
 use backbones::tokenizer::{Tokenizer, TokenizerError};
@@ -7,7 +7,7 @@ use backbones::vlm::llava;
 use data_loaders::text::{Example, MASKED, Truncation};
 use data_loaders::vl::{Conversation, ImageTokens, Rendered, Sequence, Template, Token};
 
-/// How texts become tokens for one model.
+/// Turns texts into tokens for one model.
 #[derive(Debug)]
 pub(crate) struct PictureText<'a> {
     tokenizer: &'a Tokenizer,
@@ -17,7 +17,7 @@ pub(crate) struct PictureText<'a> {
 }
 
 impl<'a> PictureText<'a> {
-    /// For a model, its vocabulary and the token that ends a text.
+    /// For a model, its tokenizer and its end-of-sequence token.
     ///
     /// # Errors
     /// When that token has no text.
@@ -32,7 +32,7 @@ impl<'a> PictureText<'a> {
         Ok(Self { tokenizer, template, image: ImageTokens { id: architecture.image_token, count }, end })
     }
 
-    /// A question to go on behind.
+    /// The prompt of a question, to be continued by the model.
     ///
     /// # Errors
     /// When it cannot be encoded.
@@ -40,10 +40,11 @@ impl<'a> PictureText<'a> {
         Ok(self.sequence(&self.template.open(question))?.ids)
     }
 
-    /// A conversation to train on, cut on the right to `max_length` tokens; `cost` counts what that cost.
+    /// A conversation to train on, truncated on the right to `max_length` tokens; `cost` counts what is lost.
     ///
     /// # Errors
-    /// When it cannot be encoded, or the cut goes into a picture: the tower's tokens would be left without places.
+    /// When it cannot be encoded, or the truncation cuts into an image: some of the tower's tokens would have no
+    /// placeholder.
     pub(crate) fn example(
         &self,
         conversation: &Conversation,
@@ -53,10 +54,10 @@ impl<'a> PictureText<'a> {
         self.rendered_example(&self.template.render(conversation, &self.end)?, max_length, cost)
     }
 
-    /// The same for a text that is rendered already.
+    /// The same for a text that is already rendered.
     ///
     /// # Errors
-    /// As of [`PictureText::example`].
+    /// As for [`PictureText::example`].
     pub(crate) fn rendered_example(
         &self,
         rendered: &Rendered,

@@ -1,4 +1,5 @@
-//! Where published weights come from: their official homes, as `san fetch` loads them into `SAN_WEIGHTS/<backbone>/`.
+//! Where published weights come from: their official sources, from which `san fetch` downloads them into
+//! `SAN_WEIGHTS/<backbone>/`.
 
 use std::path::Path;
 
@@ -7,19 +8,19 @@ use backbones::weights;
 use data_loaders::{Distribution, Download, Fault};
 use serde::de::IgnoredAny;
 
-/// Where most weights are; `HF_TOKEN` is for this site alone.
+/// The site of most weights; `HF_TOKEN` is sent to it alone.
 pub const HUB: &str = "https://huggingface.co";
-/// Where timm's authors keep the weights of a model of that name.
+/// Where timm's authors host the weights of a model, under its name.
 const TIMM: &str = "https://huggingface.co/timm";
 
-/// A model and its home, where that is not timm's.
+/// A model and its source, if that is not timm.
 struct Home {
     name: &'static str,
     /// Address of the folder that holds the files.
     folder: &'static str,
-    /// The files; none where the home opens to people alone.
+    /// The files; empty if they have to be downloaded by hand.
     files: &'static [&'static str],
-    /// What a person has to do, where it is so.
+    /// What the user has to do in that case.
     manual: Option<&'static str>,
 }
 
@@ -77,7 +78,7 @@ pub struct PublishedWeights {
     name: String,
     files: Vec<Download>,
     manual: Option<String>,
-    /// The page that tells of the model and its licence.
+    /// The page with the model's description and licence.
     pub home: String,
 }
 
@@ -94,7 +95,7 @@ impl PublishedWeights {
     }
 }
 
-/// The published weights of that name; none where there are none, or they are part of the program.
+/// The published weights of that name; `None` if there are none, or if they are bundled with the program.
 pub fn published_weights(name: &str) -> Option<PublishedWeights> {
     let file = |url: String| Download { url, size: None, sha256: None, md5: None };
     if let Some(home) = HOMES.iter().find(|home| home.name == name) {
@@ -106,7 +107,7 @@ pub fn published_weights(name: &str) -> Option<PublishedWeights> {
             home: page,
         });
     }
-    // timm tells the weights of one model apart by what stands behind a point.
+    // timm distinguishes the weights of one model by the part of the name after the dot.
     let known = registry::find(name).ok().filter(|entry| matches!(entry.origin, Origin::File));
     known.filter(|_| name.contains('.')).map(|_| PublishedWeights {
         name: name.to_owned(),
@@ -116,11 +117,11 @@ pub fn published_weights(name: &str) -> Option<PublishedWeights> {
     })
 }
 
-/// Looks at a folder of weights that was just loaded: headers and lists of files agree with the files, and what is named
-/// JSON is JSON.
+/// Checks a folder of weights that was just downloaded: headers and lists of files match the files, and files named
+/// JSON contain JSON.
 ///
 /// # Errors
-/// With the first file that is not what its name says.
+/// With the first file that does not match its name.
 pub fn inspect(folder: &Path) -> Result<(), Fault> {
     let whole = |error: std::io::Error| Fault { file: ".".to_owned(), reason: error.to_string() };
     let entries = std::fs::read_dir(folder).map_err(whole)?.collect::<Result<Vec<_>, _>>().map_err(whole)?;
@@ -130,7 +131,7 @@ pub fn inspect(folder: &Path) -> Result<(), Fault> {
     for file in names {
         let path = folder.join(&file);
         let found = if file.ends_with(".safetensors") || file == weights::INDEX {
-            // The folder is a passing one; its name would help nobody.
+            // The folder is temporary; its name would not help the user.
             let prefix = format!("{}/", folder.display());
             weights::inspect(&path).map_err(|error| error.to_string().replace(&prefix, ""))
         } else if file.ends_with(".json") {
@@ -152,13 +153,13 @@ fn json(path: &Path) -> Result<(), String> {
 mod tests {
     use super::*;
 
-    /// A safetensors file of one f32.
+    /// A safetensors file with a single f32.
     fn tensors(name: &str) -> Vec<u8> {
         let header = format!(r#"{{"{name}":{{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}}}"#);
         [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &[0; 4]].concat()
     }
 
-    /// What an inspection of these files says.
+    /// The result of inspecting these files.
     fn said(files: &[(&str, &[u8])]) -> Result<(), Fault> {
         let folder = tempfile::tempdir().unwrap();
         for (name, content) in files {

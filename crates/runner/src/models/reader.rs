@@ -1,5 +1,5 @@
-//! What reads a text: a language model, or one that sees pictures among its tokens. The two differ in what enters the
-//! first block and in nothing behind it.
+//! A language model, with or without image input. The two differ in what enters the first block, and in nothing after
+//! it.
 
 use std::collections::BTreeMap;
 
@@ -11,12 +11,12 @@ use san_core::nn::attachment::{Attachment, Scope};
 use san_core::{Error, Layout, Weights};
 use tch::{Device, Tensor};
 
-/// A configured reader, before any weight that a method sees is there.
+/// The configuration of a reader, before it has the weights that a method sees.
 #[derive(Debug)]
 pub enum ReaderArchitecture {
-    /// Of text alone.
+    /// Text only.
     Language(llama::Config),
-    /// Of text and pictures, with the frozen weights of its tower.
+    /// Text and images, with the frozen weights of the tower.
     Llava(llava::Architecture, Weights),
 }
 
@@ -29,7 +29,7 @@ impl ReaderArchitecture {
         }
     }
 
-    /// Tokens that it reads at once.
+    /// The context length, in tokens.
     pub fn context(&self) -> i64 {
         match self {
             Self::Language(language) => language.context(),
@@ -37,7 +37,7 @@ impl ReaderArchitecture {
         }
     }
 
-    /// The model with what a method put there.
+    /// Builds the model with a method's adapters attached.
     ///
     /// # Errors
     /// When a tensor is missing.
@@ -49,7 +49,7 @@ impl ReaderArchitecture {
         })
     }
 
-    /// The configuration in the terms of the parts' publishers, for files that others read.
+    /// The configuration in the publishers' format, for exported files.
     pub fn published_config(&self) -> serde_json::Value {
         match self {
             Self::Language(language) => language.published_config(),
@@ -66,14 +66,14 @@ impl ReaderArchitecture {
     }
 }
 
-/// A model as Hugging Face's library loads it: configuration, and tensors by name.
+/// A model in the form that Hugging Face's transformers loads: configuration, and tensors by name.
 pub type Published = (serde_json::Value, BTreeMap<String, Tensor>);
 
 impl ReaderArchitecture {
-    /// The model with `weights` in the place of its own, tower included, for a folder that transformers loads.
+    /// The model with `weights` in place of its own, tower included, for a folder that transformers loads.
     ///
     /// # Errors
-    /// When its tower is none that transformers' LLaVA has.
+    /// When transformers' LLaVA has no such tower.
     pub fn published(&self, weights: Weights) -> Result<Published, Error> {
         match self {
             Self::Language(language) => {
@@ -97,9 +97,9 @@ impl ReaderArchitecture {
 /// A reader with its weights.
 #[derive(Debug)]
 pub enum Reader {
-    /// Of text alone.
+    /// Text only.
     Language(Box<dyn LanguageModel>),
-    /// Of text and pictures.
+    /// Text and images.
     Llava(Llava),
 }
 
@@ -112,10 +112,10 @@ impl Reader {
         }
     }
 
-    /// What enters the first block, of tokens `[batch, length]` and what the tower saw of their pictures.
+    /// The input of the first block, from tokens `[batch, length]` and the tower's features of their images.
     ///
     /// # Errors
-    /// When places of pictures and pictures do not match.
+    /// When the numbers of image placeholders and of image features differ.
     pub fn embed(&self, tokens: &Tensor, seen: Option<&Tensor>) -> Result<Tensor, Error> {
         match self {
             Self::Language(language) => Ok(language.embed(tokens)),
@@ -123,10 +123,10 @@ impl Reader {
         }
     }
 
-    /// Prompts to go on with.
+    /// The embedded prompts, for generation.
     ///
     /// # Errors
-    /// As [`Reader::embed`].
+    /// As for [`Reader::embed`].
     pub fn prompts(
         &self,
         prompts: &[Vec<i64>],

@@ -1,4 +1,4 @@
-//! A plan in words: what there is, what is done, and how long the rest takes.
+//! Describes a plan as text: what it contains, what is done, and how long the rest will take.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::store::Store;
 use crate::tasks::{Run, SetRow};
 
 impl Plan {
-    /// How much there is, how much is done, and how long N workers will take for the rest.
+    /// The number of runs, how many are done, and how long N workers will take for the rest.
     pub fn summary(&self, store: &Store, workers: u32) -> String {
         let sizes = format!(
             "{} ({}), profile `{}`: {} x {} x {} x {} = {} runs",
@@ -53,7 +53,7 @@ impl Plan {
         }
     }
 
-    /// Whether the methods are tuned alike, for a reader.
+    /// Whether all methods have the same tuning budget, as text.
     fn budget(&self) -> String {
         let budgets: BTreeSet<usize> = self.finals.iter().map(|row| row.run.budget()).collect();
         match (budgets.first(), budgets.last()) {
@@ -65,7 +65,7 @@ impl Plan {
         }
     }
 
-    /// What will run, for a reader.
+    /// What will run, as text.
     pub fn describe(&self, store: &Store, workers: u32) -> String {
         let mut text = self.summary(store, workers);
         text.push('\n');
@@ -93,7 +93,7 @@ fn counted(number: usize, what: &str) -> String {
 }
 
 impl SetRow {
-    /// Name, samples to train on, samples to test on, classes.
+    /// Name, number of training samples, number of test samples, classes.
     fn runs(&self) -> [String; 4] {
         let SetRow { name, counts, classes } = self;
         let classes = classes.map_or("-".into(), |classes| classes.to_string());

@@ -1,7 +1,7 @@
-//! How long the runs to come will take, told from those of their kind that were run in the same store.
+//! Estimates how long the remaining runs will take from runs of the same kind in the same store.
 //!
-//! A kind is a backbone with a method: what a step costs depends on little else within a profile. Nothing is guessed
-//! before anything was run, for a guess from another machine would be off by an order.
+//! A kind is a backbone with a method: the cost of a step depends on little else within a profile. There is no estimate
+//! before the first run, because one from another machine would be off by an order of magnitude.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,15 +11,16 @@ use report::record::{RECORD_FILE, Record};
 use crate::store::Store;
 use crate::tasks::Run;
 
-/// Records that are read of each kind; a plan of 20,000 runs is to be printed at once.
+/// Number of records that are read for each kind; a plan of 20,000 runs should print at once.
 const READ: usize = 4;
 
-/// Seconds of the runs of each kind that were read.
+/// Durations in seconds of the runs that were read, by kind.
 type Kinds<'a> = BTreeMap<(&'a str, &'a str), Vec<f64>>;
 
-/// The time of the runs that are not done, by so many workers; none where nothing of their backbones is done.
+/// The time that `workers` workers need for the runs that are not done; `None` if no run on their backbones is done.
 ///
-/// `runs` says of each whether it is done. A method that no run was run of takes the mean of the others.
+/// `runs` pairs each run with whether it is done. A method without finished runs is assumed to take the mean of the
+/// others.
 pub(crate) fn time_left(runs: &[(&Run, bool)], store: &Store, workers: u32) -> Option<Duration> {
     let mut kinds = Kinds::new();
     for (run, _) in runs.iter().filter(|(_, done)| *done) {

@@ -1,8 +1,8 @@
-//! From an experiment to runs, before anything runs.
+//! Resolves an experiment into runs, before anything runs.
 //!
-//! A plan has two stages. The runs of the first choose settings on `val`; the runs of the second, whose settings are known
-//! once the first is done, fill the table. Where every setting is fixed the first stage is empty. What is missing is found
-//! here, with its reason, not after an hour.
+//! A plan has two stages. The runs of the first select settings on `val`; the runs of the second, whose settings are
+//! known once the first is done, make up the table. If every setting is fixed, the first stage is empty. Missing data
+//! or weights are reported here, with the reason, and not after an hour of training.
 
 mod describe;
 mod estimate;
@@ -35,24 +35,24 @@ pub struct Plan {
     pub suite: String,
     /// Name of the profile.
     pub profile: String,
-    /// Runs that choose settings.
+    /// Runs that select settings.
     pub tune: Vec<Run>,
-    /// Runs of the table.
+    /// Runs that make up the table.
     pub finals: Vec<FinalRun>,
     sets: Vec<SetRow>,
-    /// One row a method: label, number of settings, trained parameters for each backbone.
+    /// One row per method: label, number of settings, trained parameters for each backbone.
     methods: Vec<Vec<String>>,
     backbones: Vec<String>,
     /// Pairs of a tower and a language model whose projector was never trained.
     unaligned: Vec<String>,
     seeds: usize,
-    /// Data and protocol: what tells the table of these runs from another one of the same store.
+    /// Data and protocol: what distinguishes the table of these runs from others of the same store.
     pub settings: Value,
 }
 
 impl Plan {
-    /// Resolves a profile; opens every set and backbone that it names. With `check_samples` every image on disk is decoded
-    /// once, so that a broken one is found now.
+    /// Resolves a profile; opens every set and backbone that it names. With `check_samples` every image on disk is
+    /// decoded once, so that a corrupt one is found now.
     ///
     /// # Errors
     /// For the first thing that is unknown, missing, or does not fit.
@@ -104,7 +104,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Two runs with one place in the table: a set, backbone, seed or method that is named twice.
+    /// Rejects two runs with the same place in the table: a set, backbone, seed or method that is listed twice.
     fn refuse_duplicates(&self) -> Result<(), String> {
         let mut places = BTreeSet::new();
         for FinalRun { run, .. } in &self.finals {
@@ -145,7 +145,7 @@ impl Plan {
         Ok(())
     }
 
-    /// The runs of every method on every backbone that learn from one unit.
+    /// Adds the runs of every method on every backbone for one unit.
     fn add_unit(
         &mut self,
         profile: &Profile,
@@ -209,16 +209,16 @@ impl Plan {
         Ok(())
     }
 
-    /// The runs of the table, with the settings that the first stage chose.
+    /// The runs of the table, with the settings that the first stage selected.
     ///
     /// # Errors
-    /// When a record of the first stage is missing or broken.
+    /// When a record of the first stage is missing or corrupt.
     pub fn final_runs(&self, store: &Store) -> Result<Vec<Run>> {
         choose_all(&self.tune, &self.finals, store)
     }
 }
 
-/// The runs of a table as its plan names them.
+/// The runs of a table, with the names from their plan.
 ///
 /// # Errors
 /// When a method or an option is unknown.
@@ -238,8 +238,8 @@ pub fn run_plan(settings: &Value, runs: &[Run]) -> Result<RunPlan> {
     Ok(RunPlan { settings: settings.clone(), runs })
 }
 
-/// The options of a trial with the method's defaults filled in, so that the hash does not depend on which
-/// of them the file spells out.
+/// The options of a trial with the method's defaults filled in, so that the hash does not depend on which of them the
+/// file spells out.
 fn resolved_options(spec: &MethodSpec, trial: &Trial) -> Result<Map<String, Value>> {
     let given = spec.options.clone().into_iter().chain(trial.options.clone()).collect();
     match methods::find(&spec.method, given)?.options() {
@@ -248,7 +248,7 @@ fn resolved_options(spec: &MethodSpec, trial: &Trial) -> Result<Map<String, Valu
     }
 }
 
-/// The name of a row whose options are tuned for each set apart.
+/// The name of a row whose options are tuned separately for each set.
 fn row(spec: &MethodSpec) -> Result<Option<String>> {
     let searched = spec.searched_options();
     if searched.is_empty() {

@@ -1,4 +1,4 @@
-//! Which of the tuned runs the table's runs follow.
+//! Selects the tuned runs whose settings the table's runs take.
 
 use std::ops::Range;
 
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use crate::store::Store;
 use crate::tasks::Run;
 
-/// A run of the table, with the place of the runs that its settings are chosen by.
+/// A run of the table, with the indices of the runs that its settings are selected from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FinalRun {
-    /// The run; its settings are the first candidate's until one is chosen.
+    /// The run; its settings are those of the first candidate until one is selected.
     pub run: Run,
-    /// Indices into the runs of the first stage; empty where everything is fixed.
+    /// Indices into the runs of the first stage; empty if everything is fixed.
     pub candidates: Range<usize>,
 }
 
@@ -22,12 +22,12 @@ impl FinalRun {
     /// The run with the settings of the candidate that was best on `val`.
     ///
     /// # Errors
-    /// When a candidate's record is missing or broken.
+    /// When a candidate's record is missing or corrupt.
     pub fn choose(&self, tune: &[Run], store: &Store) -> Result<Run> {
         let mut best: Option<(&Run, Option<f64>)> = None;
         for candidate in &tune[self.candidates.clone()] {
             let record = Record::read(&store.run(&candidate.name()?).join(RECORD_FILE))?;
-            // A diverged run loses to every other; of equals the first in the file's order wins.
+            // A diverged run loses to every other; ties go to the first one in the order of the file.
             let accuracy = record.metrics.accuracy.filter(|_| record.state == State::Finished);
             if best.is_none_or(|(_, best)| accuracy > best) {
                 best = Some((candidate, accuracy));
@@ -48,7 +48,7 @@ impl FinalRun {
 /// [`FinalRun::choose`] for all; runs that share candidates read them once.
 ///
 /// # Errors
-/// When a candidate's record is missing or broken.
+/// When a candidate's record is missing or corrupt.
 pub fn choose_all(tune: &[Run], finals: &[FinalRun], store: &Store) -> Result<Vec<Run>> {
     let mut chosen: Vec<Run> = Vec::with_capacity(finals.len());
     for (index, row) in finals.iter().enumerate() {

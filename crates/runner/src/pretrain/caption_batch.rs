@@ -1,4 +1,4 @@
-//! A batch of captioned pictures, what a model makes of it, and how much of what was asked it answers.
+//! A batch of captioned images, a model's logits on it, and its accuracy on the questions.
 
 use std::collections::BTreeMap;
 
@@ -12,21 +12,21 @@ use tch::{Device, Kind, Reduction, Tensor};
 
 use crate::models::picture_text::PictureText;
 
-/// More tokens than any caption has.
+/// Longer than any caption, in tokens.
 const CUTOFF: usize = 256;
 
-/// Captioned pictures.
+/// Captioned images.
 pub(super) struct CaptionBatch {
-    /// Normalised planes of the pictures.
+    /// Normalised channel planes of the images.
     pixels: Vec<f32>,
     size: i64,
     captions: PaddedBatch,
-    /// What each of them asks, in its first two words, if it asks.
+    /// The first two words of each caption's question, if it has one.
     kinds: Vec<Option<String>>,
 }
 
 impl CaptionBatch {
-    /// Draws the captions `first..first + count` of a stream, their pictures `size` pixels wide.
+    /// Generates the captions `first..first + count` of a stream, with images `size` pixels wide.
     pub(super) fn draw(
         stream: CaptionStream,
         first: u64,
@@ -54,7 +54,7 @@ impl CaptionBatch {
         })
     }
 
-    /// Reads them with a model.
+    /// Runs a model on the batch.
     pub(super) fn read(&self, model: &Llava, device: Device) -> Result<Reading<'_>> {
         let Self { pixels, size, captions, kinds } = self;
         let pixels = Tensor::f_from_slice(pixels)?.f_view([-1, 3, *size, *size])?.f_to_device(device)?;
@@ -68,23 +68,23 @@ impl CaptionBatch {
     }
 }
 
-/// The first two words of what a caption asks: "How many".
+/// The first two words of a caption's question: "How many".
 fn kind(caption: &Caption) -> Option<String> {
     let question = caption.question.as_deref()?;
     Some(question.split(' ').take(2).collect::<Vec<_>>().join(" "))
 }
 
-/// What a model makes of captions.
+/// A model's output on captions.
 pub(super) struct Reading<'a> {
-    /// Scores of the next token, `[captions, tokens, vocabulary]`.
+    /// Logits of the next token, `[captions, tokens, vocabulary]`.
     scores: Tensor,
-    /// That token, [`MASKED`] where it is not trained on; `[captions, tokens]`.
+    /// That token, or [`MASKED`] if it is not trained on; `[captions, tokens]`.
     labels: Tensor,
     kinds: &'a [Option<String>],
 }
 
 impl Reading<'_> {
-    /// The mean over captions of the mean over tokens: an answer of one word counts as much as four remarks.
+    /// The mean over captions of the mean over tokens: a one-word answer counts as much as four remarks.
     pub(super) fn loss(&self) -> Result<Tensor> {
         let (scores, labels) = (self.scores.f_flatten(0, 1)?, self.labels.f_flatten(0, 1)?);
         let losses = scores.f_cross_entropy_loss(&labels, None::<Tensor>, Reduction::None, MASKED, 0.0)?;
@@ -93,7 +93,7 @@ impl Reading<'_> {
         Ok((losses.f_sum_dim_intlist(1, false, Kind::Float)? / counts).f_mean(Kind::Float)?)
     }
 
-    /// The share of answers whose every token is the likeliest, by kind of question.
+    /// The share of answers whose every token is the most likely one, by kind of question.
     pub(super) fn answered(&self) -> Result<BTreeMap<String, f64>> {
         let right = self.scores.f_argmax(-1, false)?.f_eq_tensor(&self.labels)?;
         let right = right.f_logical_or(&self.labels.f_eq(MASKED)?)?.f_all_dim(1, false)?;
@@ -113,7 +113,7 @@ impl Reading<'_> {
 mod tests {
     use super::*;
 
-    /// Two captions over a vocabulary of two: of the first one token is trained on, of the second both.
+    /// Two captions over a vocabulary of two: one token of the first is trained on, and both of the second.
     fn reading(kinds: &[Option<String>]) -> Reading<'_> {
         let scores = Tensor::from_slice(&[0_f32, 9.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0]).view([2, 2, 2]);
         Reading { scores, labels: Tensor::from_slice(&[MASKED, 0, 1, 0]).view([2, 2]), kinds }

@@ -1,4 +1,4 @@
-//! Trains a bundled language model over its bundled vocabulary (tools/micro_tokenizer.py).
+//! Pre-trains a bundled language model with its bundled vocabulary (tools/micro_tokenizer.py).
 
 use std::path::Path;
 
@@ -17,9 +17,9 @@ use tch::{Device, Kind, Tensor, no_grad};
 use crate::pretrain::{Settings, Start, train};
 use crate::train::signals::StopFlag;
 
-/// Tokens of a row of a batch.
+/// Tokens per row of a batch.
 pub(super) const ROW: usize = 128;
-/// Rows of the last reading, from passages that no step draws.
+/// Rows of the final evaluation, from passages that no step trains on.
 const HELD_OUT: usize = 256;
 /// The seed of the stream that they come from.
 const HELD_OUT_SEED: u64 = u64::MAX;
@@ -64,16 +64,16 @@ pub(super) fn pretrain(
     Ok(format!("{held_out:.3} nats a token on text it was not trained on"))
 }
 
-/// Mean loss of the tokens of rows `[rows, ROW]` but the first of each.
+/// Mean loss of the tokens of rows `[rows, ROW]`, except for the first token of each row.
 pub(super) fn loss(model: &dyn LanguageModel, rows: &Tensor) -> Tensor {
     let length = ROW as i64 - 1;
     let scores = model.forward(&rows.narrow(1, 0, length), None);
     scores.flatten(0, 1).cross_entropy_for_logits(&rows.narrow(1, 1, length).flatten(0, 1))
 }
 
-/// `count` rows of [`ROW`] tokens, each of passages of its own, one behind the other; the last is cut.
+/// `count` rows of [`ROW`] tokens, each a concatenation of its own passages; the last passage is truncated.
 pub(super) fn rows(tokenizer: &Tokenizer, stream: TextStream, first: u64, count: usize) -> Vec<i64> {
-    /// Passages that are set apart for a row.
+    /// Passages that are reserved for a row.
     const PASSAGES: u64 = 16;
     let end = tokenizer.end().map(i64::from);
     let mut tokens = Vec::with_capacity(count * ROW);
@@ -84,7 +84,7 @@ pub(super) fn rows(tokenizer: &Tokenizer, stream: TextStream, first: u64, count:
             if tokens.len() >= from + ROW {
                 break;
             }
-            // A vocabulary of bytes encodes every text.
+            // A byte-level vocabulary encodes every text.
             let ids = tokenizer.encode(&passage).unwrap_or_default();
             tokens.extend(ids.into_iter().map(i64::from).chain(end));
         }

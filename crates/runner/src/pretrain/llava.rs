@@ -1,6 +1,6 @@
-//! Trains the bundled model of vision and language: its projector from nothing, its language model from the bundled one,
-//! on captioned pictures. Each step reads plain text too, or the model would forget it. A model that goes on from a file
-//! knows how to answer at once; it learns to read past lines between a question and the answer, which is slow to begin with.
+//! Trains the bundled vision-language model on captioned images: its projector from scratch, its language model from
+//! the bundled one. Each step includes plain text too, or the model would forget it. A model that continues from a file
+//! can answer at once; it learns to skip lines between a question and the answer, which is slow to learn at first.
 
 use std::path::Path;
 
@@ -24,14 +24,14 @@ use crate::pretrain::language::{self, ROW};
 use crate::pretrain::{Settings, Start, train};
 use crate::train::signals::StopFlag;
 
-/// Captions for each row of plain text.
+/// Captions per row of plain text.
 const CAPTIONS_A_ROW: usize = 12;
-/// Captions of the last reading, from a stream that no step draws.
+/// Captions of the final evaluation, from a stream that no step trains on.
 const HELD_OUT: usize = 2048;
 /// The seed of that stream.
 const HELD_OUT_SEED: u64 = u64::MAX;
 
-/// A step's captioned pictures and rows of text.
+/// A step's captioned images and rows of text.
 struct Batch {
     captions: CaptionBatch,
     text: Vec<i64>,
@@ -107,7 +107,7 @@ pub(super) fn pretrain(
     ))
 }
 
-/// Side of the images that a bundled tower reads.
+/// Side of the images that a bundled tower takes.
 fn bundled_size(tower: &str) -> Result<u32> {
     Ok(u32::try_from(backbones::registry::find(tower)?.architecture.image_size())?)
 }

@@ -1,9 +1,9 @@
-//! Trains a bundled backbone, on drawn images, on written text, or on captioned pictures.
+//! Pre-trains a bundled backbone on synthetic images, on synthetic text, or on captioned images.
 //!
-//! All come from endless streams: `data_loaders::PretrainSet`, whose classes are none of the `mini/` tasks',
-//! `data_loaders::TextStream`, which has none of their wrapper (`language`), and
-//! `data_loaders::CaptionStream`, captions above all (`llava`). One thread draws ahead while
-//! the other trains; the result is a function of the seed and the settings.
+//! All come from endless streams: `data_loaders::PretrainSet`, whose classes differ from those of the `mini/` tasks,
+//! `data_loaders::TextStream`, which does not use their prompt template (`language`), and
+//! `data_loaders::CaptionStream`, mostly captions (`llava`). One thread generates data ahead of the thread that trains;
+//! the result is a function of the seed and the settings.
 
 mod caption_batch;
 mod language;
@@ -38,22 +38,22 @@ use crate::train::signals::StopFlag;
 pub struct Settings {
     /// Name in the registry.
     pub backbone: String,
-    /// Steps of the optimiser.
+    /// Optimiser steps.
     pub steps: u64,
-    /// Images a step.
+    /// Images per step.
     pub batch_size: usize,
-    /// Learning rate at the top.
+    /// Peak learning rate.
     pub learning_rate: f64,
-    /// Decay of matrices.
+    /// Weight decay of matrices.
     pub weight_decay: f64,
-    /// Seed of images and initial weights.
+    /// Seed of the images and the initial weights.
     pub seed: u64,
-    /// A file of the same backbone to go on from, instead of initial weights.
+    /// A file of the same backbone to continue from, instead of initial weights.
     #[serde(skip)]
     pub from: Option<PathBuf>,
 }
 
-/// Images of the stream that are kept for the last reading.
+/// Images of the stream that are held out for the final evaluation.
 const HELD_OUT: usize = 4096;
 
 struct Batch {
@@ -61,12 +61,12 @@ struct Batch {
     labels: Vec<u32>,
 }
 
-/// Trains and writes the weights as f16; returns what was reached, for a reader.
+/// Trains and writes the weights as f16; returns a summary as text.
 ///
 /// # Errors
 /// When the backbone is unknown, the loss is not finite, the file cannot be written, or a signal came.
 pub fn pretrain(settings: &Settings, device: Device, output: &Path, stop: &StopFlag) -> Result<String> {
-    // Before hours of training: is there a folder to write to?
+    // Checked before hours of training: is there a folder to write to?
     let folder = output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     writing(output, std::fs::read_dir(folder))?;
     if let Some((architecture, files)) = registry::bundled_language(&settings.backbone) {
@@ -121,12 +121,13 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
 struct Start {
     /// On the device.
     weights: Weights,
-    /// The settings as the trained file tells them: of a file that was gone on from, its checksum and its own settings.
+    /// The settings that are stored in the output file: if it continues from a file, with that file's checksum and
+    /// settings.
     told: serde_json::Value,
 }
 
 impl Start {
-    /// From the file that the settings name, or `anew`. The file is read once, and before hours of training.
+    /// From the file that the settings name, or from `anew`. The file is read once, before hours of training.
     fn of(
         settings: &Settings,
         layout: &Layout,
@@ -146,7 +147,7 @@ impl Start {
         Ok(Self { weights, told })
     }
 
-    /// From the file, or random weights.
+    /// From the file, or with random weights.
     fn or_random(settings: &Settings, layout: &Layout, device: Device) -> Result<Self> {
         Self::of(settings, layout, device, || Ok(Weights::random(layout, settings.seed)?.to_device(device)?))
     }
@@ -158,7 +159,7 @@ fn draw(stream: &PretrainSet, first: u64, count: usize) -> Batch {
     batch
 }
 
-/// Trains on what `draw` makes for each step, a few steps ahead in a thread of its own.
+/// Trains on the batches that `draw` makes, a few steps ahead in a separate thread.
 fn train<B: Send>(
     settings: &Settings,
     trainables: &Trainables,
@@ -187,7 +188,7 @@ fn train<B: Send>(
                 }
             }
         });
-        // Owned here, so that an early end closes the channel and the other thread with it.
+        // Moved in here, so that an early exit closes the channel and ends the other thread.
         let batches = batches;
         for (step, batch) in batches.iter().enumerate() {
             stop.check()?;

@@ -1,4 +1,4 @@
-//! Data sets that are open: the last few, because runs come set by set.
+//! Open data sets: only the last few, because runs are ordered by set.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,12 +14,12 @@ use crate::error::RunError;
 use crate::resources::DataSource;
 use crate::resources::synthetic_checksums::SyntheticChecksums;
 
-/// Name of the file in the results folder that keeps hashes of pictures.
+/// Name of the file in the results folder that stores image hashes.
 const FILE_HASHES: &str = ".file-hashes";
-/// Image sets that stay open.
+/// Number of image sets that stay open.
 const OPEN: usize = 2;
 
-/// Data sets, opened once.
+/// Data sets, each opened once.
 pub struct DataSets {
     root: Option<PathBuf>,
     images: HashMap<String, Arc<ImageSet>>,
@@ -51,7 +51,7 @@ impl DataSets {
         Self { hashes: FileHashes::kept_in(results.join(FILE_HASHES)), ..self }
     }
 
-    /// Opens or draws a set of images.
+    /// Opens or generates a set of images.
     ///
     /// # Errors
     /// When the set is unknown, its folder is missing, or its lists are wrong.
@@ -74,7 +74,8 @@ impl DataSets {
         Ok(set)
     }
 
-    /// The checksum of a set that [`Self::images`] gave; a synthetic set is drawn for it only where it is not kept.
+    /// The checksum of a set that [`Self::images`] returned; a synthetic set is generated for it only if the checksum
+    /// is not stored.
     pub fn images_checksum(&mut self, set: &ImageSet, image_size: u32) -> String {
         match &mut self.synthetic_checksums {
             Some(kept) if set.is_drawn() => kept.of(set, image_size),
@@ -82,7 +83,7 @@ impl DataSets {
         }
     }
 
-    /// Opens or writes the sets of a suite of texts, in the order of `names`; the last suite stays open.
+    /// Opens or generates the sets of a text suite, in the order of `names`; the last suite stays open.
     ///
     /// # Errors
     /// When a set is unknown, its folder is missing, or a row is wrong.
@@ -108,7 +109,7 @@ impl DataSets {
         Ok(sets)
     }
 
-    /// Opens or draws the sets of a suite of questions, in the order of `names`; the last suite stays open.
+    /// Opens or generates the sets of a question suite, in the order of `names`; the last suite stays open.
     ///
     /// # Errors
     /// When a set is unknown, its folder is missing, or an entry is wrong.

@@ -1,29 +1,29 @@
-//! What frozen models made of data, kept while other runs may need it.
+//! Features that frozen models computed, cached while other runs may need them.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use tch::Tensor;
 
-/// Sets of features that are kept: train and test of a few sets.
+/// Number of feature tensors in the cache: train and test of a few sets.
 const KEPT: usize = 8;
 
-/// What a frozen model makes of one split.
+/// A frozen model's features of one split.
 #[derive(Debug)]
 pub struct Features {
     /// `[samples, ...]`, on the device.
     pub tensor: Tensor,
     /// Time of the forward passes.
     pub computing: Duration,
-    /// Time of reading the data.
+    /// Time spent reading the data.
     pub reading: Duration,
 }
 
-/// Features by what they are a function of.
+/// Features by a key of everything that they depend on.
 #[derive(Debug, Default)]
 pub struct FeatureCache {
     kept: HashMap<String, Features>,
-    /// Keys, the oldest first.
+    /// Keys, oldest first.
     order: Vec<String>,
 }
 
@@ -33,7 +33,7 @@ impl FeatureCache {
         self.kept.get(key)
     }
 
-    /// Keeps features; the oldest make room.
+    /// Caches features; the oldest are dropped to make room.
     pub fn insert(&mut self, key: String, features: Features) {
         while self.order.len() >= KEPT {
             self.kept.remove(&self.order.remove(0));

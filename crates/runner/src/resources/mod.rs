@@ -1,4 +1,4 @@
-//! What a process opens once and uses for many runs: data sets, models, features.
+//! What a process opens once and shares between runs: data sets, models, features.
 
 mod data;
 mod features;
@@ -21,12 +21,12 @@ pub struct Resources {
     pub data: DataSets,
     /// Models under `SAN_WEIGHTS`, and bundled ones.
     pub models: Models,
-    /// Features that frozen models computed.
+    /// Features of frozen models.
     pub features: FeatureCache,
 }
 
 impl Resources {
-    /// Nothing is open yet; the roots are those of `SAN_DATA` and `SAN_WEIGHTS`.
+    /// With nothing open yet; the root folders are those of `SAN_DATA` and `SAN_WEIGHTS`.
     pub fn new(device: Device) -> Self {
         Self {
             data: DataSets::new(root("SAN_DATA")),
@@ -35,21 +35,21 @@ impl Resources {
         }
     }
 
-    /// Keeps checksums of synthetic sets and hashes of pictures in a results folder; with `trusted` the checksums that
-    /// are there are used.
+    /// Stores checksums of synthetic sets and image hashes in a results folder; with `trusted`, the stored checksums
+    /// are used.
     #[must_use]
     pub fn keeping_checksums(self, results: &Path, trusted: bool) -> Self {
         Self { data: self.data.keeping_checksums(results, trusted), ..self }
     }
 
-    /// Keeps hashes of pictures in a results folder, and uses those of files that have not changed since.
+    /// Stores image hashes in a results folder, and uses those of files that have not changed since.
     #[must_use]
     pub fn keeping_file_hashes(self, results: &Path) -> Self {
         Self { data: self.data.keeping_file_hashes(results), ..self }
     }
 }
 
-/// The folder that an environment variable names; none where it is not set or empty.
+/// The folder that an environment variable names; `None` if it is unset or empty.
 fn root(name: &str) -> Option<PathBuf> {
     std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
 }

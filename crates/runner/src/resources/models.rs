@@ -1,4 +1,4 @@
-//! Models that are loaded: vision backbones by name and image size, and the last language model.
+//! Loaded models: vision backbones by name and image size, and the last language model.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use tch::{Device, Kind};
 use crate::models::backbone::RANDOM;
 use crate::models::{LoadedBackbone, LoadedLanguageModel};
 
-/// Models, loaded once.
+/// Models, each loaded once.
 #[derive(Debug)]
 pub struct Models {
     root: Option<PathBuf>,
@@ -46,7 +46,7 @@ impl Models {
         Ok(backbone)
     }
 
-    /// A language model whose frozen matrices are of `kind`, its weights on the device; the last one stays loaded.
+    /// A language model with frozen matrices of dtype `kind`, its weights on the device; the last one stays loaded.
     ///
     /// # Errors
     /// When it is unknown, or its files are missing or do not fit.
@@ -56,8 +56,8 @@ impl Models {
         })
     }
 
-    /// A language model with a vision tower for pictures of `image_size` pixels: a bundled LLaVA, a published one in its
-    /// folder, or `<tower>+<language model>`, whose projector has its first values until `san align` was run.
+    /// A language model with a vision tower for images of `image_size` pixels: a bundled LLaVA, a published one in its
+    /// folder, or `<tower>+<language model>`, whose projector has its initial values until `san align` has been run.
     ///
     /// # Errors
     /// When it is unknown, or its files are missing or do not fit.
@@ -101,10 +101,10 @@ impl Models {
         Ok(model)
     }
 
-    /// Where the aligned projector of `<tower>+<language model>` lies, there or not.
+    /// The path of the aligned projector of `<tower>+<language model>`, whether or not it exists.
     ///
     /// # Errors
-    /// Without `SAN_WEIGHTS`.
+    /// When `SAN_WEIGHTS` is not set.
     pub fn projector_file(&self, name: &str) -> Result<PathBuf, san_core::Error> {
         let missing = || san_core::Error::MissingWeights {
             backbone: name.into(),

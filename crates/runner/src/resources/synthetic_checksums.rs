@@ -1,8 +1,9 @@
-//! The checksums of drawn sets, kept from one command to the next: to know one anew a set has to be drawn, which
-//! would make up most of the time of `san plan` and `san status`.
+//! The checksums of synthetic sets, stored between commands: to compute one, the set has to be generated, which would
+//! take most of the time of `san plan` and `san status`.
 //!
-//! What another build of the program said is not believed: the generators may have changed. Those of the profiles
-//! `embedded` are in `datasets/drawn.json`, which a test draws anew. A run believes nothing, and writes its file anew.
+//! Checksums from another build of the program are ignored, because the generators may have changed. Those of the
+//! profiles `embedded` are in `datasets/drawn.json`, which a test recomputes. A run trusts no stored checksum and
+//! rewrites its file.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,37 +14,38 @@ use serde::{Deserialize, Serialize};
 
 use crate::io::files::write_json;
 
-/// By name, counts and size of a set; a copy of what a results folder keeps.
+/// Checksums by name, counts and image size of a set; a copy of what a results folder stores.
 const KNOWN: &str = include_str!("../../../../datasets/drawn.json");
 
 /// Name of the file in the results folder.
 const FILE: &str = ".drawn.json";
 
-/// What is known, and where it is kept.
+/// The known checksums, and where they are stored.
 #[derive(Debug)]
 pub(crate) struct SyntheticChecksums {
     path: PathBuf,
     kept: Kept,
-    /// Of the profiles `embedded`.
+    /// Those of the profiles `embedded`.
     known: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Kept {
-    /// Length and time of the program's file.
+    /// Size and modification time of the program's file.
     program: String,
-    /// By name, counts and size of a set.
+    /// By name, counts and image size of a set.
     checksums: BTreeMap<String, String>,
 }
 
 impl SyntheticChecksums {
-    /// What is kept in a results folder, if it is there and of this program.
+    /// The checksums stored in a results folder, if there are any from this build.
     pub(crate) fn open(results: &Path) -> Self {
         Self::of_program(results, program().unwrap_or_default())
     }
 
-    /// Nothing but the place to keep it: a run draws its sets anyway, and what was kept may be damaged.
+    /// No checksums, only the path to store them at: a run generates its sets anyway, and the stored file may be
+    /// damaged.
     pub(crate) fn empty(results: &Path) -> Self {
         let kept = Kept { program: program().unwrap_or_default(), checksums: BTreeMap::new() };
         Self { path: results.join(FILE), kept, known: BTreeMap::new() }
@@ -57,7 +59,7 @@ impl SyntheticChecksums {
         Self { path, kept, known: serde_json::from_str(KNOWN).unwrap_or_default() }
     }
 
-    /// The checksum of a drawn set, which is drawn where it is not known.
+    /// The checksum of a synthetic set, which is generated if its checksum is unknown.
     pub(crate) fn of(&mut self, set: &ImageSet, image_size: u32) -> String {
         let key = format!("{} {:?} {image_size}", set.name(), set.counts());
         let is_sound = |known: &&String| blake3::Hash::from_hex(known).is_ok();
@@ -67,14 +69,14 @@ impl SyntheticChecksums {
         let checksum = set.checksum().to_owned();
         if !self.kept.program.is_empty() && self.path.parent().is_some_and(Path::is_dir) {
             self.kept.checksums.insert(key, checksum.clone());
-            // A folder that cannot be written costs time, nothing else.
+            // If the folder cannot be written, only time is lost.
             let _ = write_json(&self.path, &self.kept);
         }
         checksum
     }
 }
 
-/// What tells this build from another one.
+/// What distinguishes this build from others.
 fn program() -> Option<String> {
     let file = std::env::current_exe().ok()?.metadata().ok()?;
     let time = file.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
@@ -94,7 +96,7 @@ mod tests {
         let set = ImageSet::draw(dataset("svhn").unwrap(), counts, 8).unwrap();
         let open = |program: &str| SyntheticChecksums::of_program(folder.path(), program.into());
         assert_eq!(open("one").of(&set, 8), set.checksum());
-        // A lie shows who reads it.
+        // A false checksum shows whether the file was used.
         let path = folder.path().join(FILE);
         let lie = blake3::hash(b"a lie").to_hex().to_string();
         let text = std::fs::read_to_string(&path).unwrap();
@@ -108,8 +110,8 @@ mod tests {
         assert_eq!(open("one").of(&set, 8), set.checksum());
     }
 
-    /// Where it fails, the generators have changed: `datasets/drawn.json` then takes `checksums` of `results/.drawn.json`,
-    /// which `san run vtab`, `fgvc` and `gic` write.
+    /// If it fails, the generators have changed: then replace `datasets/drawn.json` by the `checksums` of
+    /// `results/.drawn.json`, which `san run vtab`, `fgvc` and `gic` write.
     #[test]
     fn what_is_known_of_the_embedded_profiles_is_what_they_draw() {
         let known: BTreeMap<String, String> = serde_json::from_str(KNOWN).unwrap();

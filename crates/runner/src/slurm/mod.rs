@@ -1,9 +1,9 @@
-//! A plan on a cluster: job arrays under Slurm, from the same runs and into the same store.
+//! Runs a plan on a cluster: Slurm job arrays for the same runs, into the same store.
 //!
-//! A submission is a folder `.slurm/<number>/` in the store: the runs, one script a job array, the
-//! logs. An array's task runs a chunk of runs as a worker does, under the same claims, so that nothing is
-//! run twice, whatever else runs. Three stages follow each other by dependency: `tune`, `final`, and the
-//! `table`. A task that is warned of its end saves, ends as resumable and is queued again by its script.
+//! A submission is a folder `.slurm/<number>/` in the store: the runs, one script per job array, and the logs. A task
+//! of an array executes a chunk of runs as a worker does, under the same locks, so that nothing runs twice, whatever
+//! else is running. Three stages depend on each other: `tune`, `final` and `table`. A task that is warned of its time
+//! limit saves its state, exits as resumable and is requeued by its script.
 
 pub mod queue;
 pub mod script;
@@ -45,7 +45,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Its name in scripts and jobs.
+    /// Its name in scripts and job names.
     pub fn name(self) -> &'static str {
         match self {
             Self::Tune => "tune",
@@ -66,34 +66,34 @@ pub struct Submission {
     pub experiment: String,
     /// Name of the profile.
     pub profile: String,
-    /// Data and protocol: see [`Plan::settings`].
+    /// Data and protocol; see [`Plan::settings`].
     pub settings: serde_json::Value,
     /// Name of the device.
     pub device: String,
-    /// Compute threads of a task.
+    /// Compute threads per task.
     pub threads: u32,
-    /// Seconds between two saved states.
+    /// Seconds between two checkpoints.
     pub checkpoint_every: f64,
-    /// Runs a task.
+    /// Runs per task.
     pub chunk: usize,
-    /// Runs of the first stage.
+    /// Runs of the tuning stage.
     pub tune: Vec<Run>,
-    /// Runs of the second.
+    /// Runs of the final stage.
     pub finals: Vec<FinalRun>,
-    /// Which of `tune` are to be run.
+    /// Indices of the runs of `tune` that are still to be run.
     pub open_tune: Vec<usize>,
-    /// Which of `finals` are to be run.
+    /// Indices of the runs of `finals` that are still to be run.
     pub open_finals: Vec<usize>,
 }
 
-/// A job that was submitted.
+/// A submitted job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
-    /// What it runs.
+    /// The part that it runs.
     pub part: Part,
-    /// Slurm's number.
+    /// Slurm's job ID.
     pub id: u64,
-    /// Tasks of its array.
+    /// Number of tasks in its array.
     pub tasks: usize,
 }
 
@@ -101,7 +101,7 @@ impl Submission {
     /// The runs of a plan that are not done.
     ///
     /// # Errors
-    /// When a record is broken.
+    /// When a record is corrupt.
     pub fn new(plan: &Plan, store: &Store, chunk: usize) -> Result<Self> {
         let open = |runs: &[Run]| -> Result<Vec<usize>> {
             let mut open = Vec::new();
@@ -113,7 +113,7 @@ impl Submission {
             Ok(open)
         };
         let open_tune = open(&plan.tune)?;
-        // Which final runs are done is known where their settings are.
+        // Which final runs are done is known only once their settings are.
         let open_finals = if open_tune.is_empty() {
             open(&plan.final_runs(store)?)?
         } else {
@@ -139,7 +139,7 @@ impl Submission {
     /// Reads the runs of a submission's folder.
     ///
     /// # Errors
-    /// When the file is missing or broken.
+    /// When the file is missing or corrupt.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(CELLS);
         let text = std::fs::read(&path).map_err(|error| RunError::Missing {
@@ -149,7 +149,7 @@ impl Submission {
         serde_json::from_slice(&text).with_context(|| format!("{} is no submission", path.display()))
     }
 
-    /// Tasks of a part.
+    /// Number of tasks of a part.
     fn tasks(&self, part: Part) -> usize {
         match part {
             Part::Tune => self.open_tune.len().div_ceil(self.chunk),
@@ -161,7 +161,7 @@ impl Submission {
     /// The runs of one task of a part.
     ///
     /// # Errors
-    /// When a record that a run's settings follow from is missing.
+    /// When a record that a run's settings depend on is missing.
     pub fn runs(&self, part: Part, task: usize) -> Result<Vec<Run>> {
         let range = |open: &[usize]| -> Vec<usize> {
             open.chunks(self.chunk).nth(task).map(<[usize]>::to_vec).unwrap_or_default()
@@ -177,7 +177,7 @@ impl Submission {
         }
     }
 
-    /// The scripts in the order of submission: part, tasks, text. `limit` is the longest array.
+    /// The scripts in the order of submission: part, number of tasks, text. `limit` is the maximum array size.
     pub fn scripts(
         &self,
         folder: &Path,
@@ -203,7 +203,7 @@ impl Submission {
     /// Writes the scripts and the runs into a new folder and submits them.
     ///
     /// # Errors
-    /// When jobs of this store are in the queue already, the folder cannot be written, or Slurm refuses.
+    /// When jobs of this store are already in the queue, the folder cannot be written, or Slurm rejects a job.
     pub fn submit(&self, program: &Path, resources: &Resources) -> Result<Vec<Job>> {
         let store = Store { folder: self.store.clone() };
         let waiting = queue::living(&jobs(&store))?;
@@ -227,10 +227,10 @@ impl Submission {
         Ok(jobs)
     }
 
-    /// The folder of a submission that is to be made.
+    /// The folder of the next submission.
     ///
     /// # Errors
-    /// When the working directory is not there.
+    /// When the working directory does not exist.
     pub fn folder(&self) -> Result<PathBuf> {
         let all = entries(&self.store.join(FOLDER));
         let last = all.iter().filter_map(|path| file_name(path).parse::<u64>().ok()).max();
@@ -238,7 +238,7 @@ impl Submission {
     }
 }
 
-/// The option that lets a part wait for the one before it.
+/// The option that makes a part wait for the previous one.
 fn dependency(part: Part, jobs: &[Job]) -> Option<String> {
     let of = |wanted: Part| {
         let ids: Vec<String> =
@@ -248,7 +248,7 @@ fn dependency(part: Part, jobs: &[Job]) -> Option<String> {
     match part {
         Part::Tune => None,
         Part::Final => of(Part::Tune).map(|ids| format!("--dependency=afterok:{ids}")),
-        // Also after runs that failed: the table shows what is missing.
+        // Also after failed runs: the table shows what is missing.
         Part::Table => of(Part::Final).map(|ids| format!("--dependency=afterany:{ids}")),
     }
 }

@@ -1,4 +1,4 @@
-//! What Slurm says of jobs: `squeue` of those that wait and run, `sacct` of those that have ended.
+//! Job states from Slurm: `squeue` for pending and running jobs, `sacct` for those that have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
@@ -7,17 +7,17 @@ use anyhow::Result;
 
 use crate::slurm::{Job, slurm};
 
-/// States of a job that is still to come to an end, as `squeue` writes them.
+/// States of a job that has not ended, as `squeue` prints them.
 const LIVING: [&str; 8] =
     ["PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "SIGNALING"];
 
 /// Number of tasks in each state.
 pub type States = BTreeMap<String, usize>;
 
-/// How the tasks of jobs are; none where there is no Slurm.
+/// The states of the tasks of jobs; `None` without Slurm.
 ///
 /// # Errors
-/// When Slurm is there and does not answer.
+/// When Slurm is installed and does not answer.
 pub fn states(jobs: &[Job]) -> Result<Option<States>> {
     let Some(tasks) = squeue(jobs)? else { return Ok(None) };
     let mut all = sacct(jobs);
@@ -29,10 +29,10 @@ pub fn states(jobs: &[Job]) -> Result<Option<States>> {
     Ok(Some(states))
 }
 
-/// The jobs that wait or run.
+/// The jobs that are pending or running.
 ///
 /// # Errors
-/// When Slurm is not there or does not answer.
+/// When Slurm is not installed or does not answer.
 pub fn living(jobs: &[Job]) -> Result<Vec<u64>> {
     let tasks = squeue(jobs)?.ok_or_else(|| slurm("squeue is not there: is Slurm installed?".into()))?;
     let living = tasks.into_iter().filter(|(_, state)| LIVING.contains(&state.as_str()));
@@ -40,9 +40,9 @@ pub fn living(jobs: &[Job]) -> Result<Vec<u64>> {
     Ok(ids.into_iter().collect())
 }
 
-/// State by task; none where there is no `squeue`.
+/// State by task; `None` if there is no `squeue`.
 fn squeue(jobs: &[Job]) -> Result<Option<BTreeMap<String, String>>> {
-    // All of this user's jobs: asked for a job that it has forgotten, squeue would answer with an error.
+    // All of this user's jobs: for a job ID that it no longer knows, squeue returns an error.
     let arguments = ["--noheader", "--me", "--array", "--states=all", "--format=%i|%T"];
     let output = match Command::new("squeue").args(arguments).output() {
         Ok(output) => output,
@@ -55,7 +55,7 @@ fn squeue(jobs: &[Job]) -> Result<Option<BTreeMap<String, String>>> {
     Ok(Some(parse(&String::from_utf8_lossy(&output.stdout), jobs)))
 }
 
-/// State by task of those that ended; nothing where accounting is off.
+/// State by task of the jobs that ended; empty if accounting is off.
 fn sacct(jobs: &[Job]) -> BTreeMap<String, String> {
     if jobs.is_empty() {
         return BTreeMap::new();
@@ -81,10 +81,10 @@ fn job_of(task: &str) -> Option<u64> {
     task.split(['_', '.', '+']).next()?.parse().ok()
 }
 
-/// The longest array that this cluster takes; none where it does not say.
+/// The maximum array size of this cluster; `None` if it does not report one.
 ///
 /// # Errors
-/// When Slurm is not there.
+/// When Slurm is not installed.
 pub fn array_size() -> Result<Option<usize>> {
     let output = Command::new("scontrol")
         .args(["show", "config"])

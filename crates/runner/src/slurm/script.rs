@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::slurm::{Part, Submission};
 
-/// What a task asks of the cluster.
+/// What a task requests from the cluster.
 #[derive(Debug, Clone, Default)]
 pub struct Resources {
     /// `--partition`.
@@ -13,11 +13,11 @@ pub struct Resources {
     pub gres: Option<String>,
     /// `--time`, as Slurm writes it.
     pub time: String,
-    /// `--mem` of a task, mebibytes.
+    /// `--mem` of a task, in MiB.
     pub memory: Option<u64>,
-    /// Seconds before the end of the time at which a task is warned.
+    /// Seconds before the time limit at which a task is warned.
     pub warning: u32,
-    /// Further options of sbatch, as they are.
+    /// Further options of sbatch, passed as they are.
     pub further: Vec<String>,
 }
 
@@ -86,7 +86,7 @@ exit \"$code\"
     )
 }
 
-/// A path for the shell.
+/// A path, quoted for the shell.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
 }

@@ -1,7 +1,7 @@
-//! Who works on a run: a locked file, with a sign of life in it.
+//! Which worker has a run: a locked file that contains a heartbeat.
 //!
-//! The operating system drops the lock when the process dies, so that no claim outlives its worker
-//! and two runners never run one run. The contents are for a reader: they lock nothing.
+//! The operating system releases the lock when the process dies, so that no lock outlives its worker and two runners
+//! never execute the same run. The file's contents are informational: they lock nothing.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -16,17 +16,17 @@ use crate::io::files::{create_folder, entries, file_name, writing};
 use crate::store::Store;
 use crate::train::checkpoint;
 
-/// Folder of the claims in a store.
+/// Folder of the locks in a store.
 const FOLDER: &str = ".locks";
-/// Start of a scratch folder's name; the run's name follows.
+/// Prefix of a scratch folder's name; the run's name follows.
 pub const SCRATCH: &str = ".scratch-";
-/// A claim whose sign of life is older is not shown as running.
+/// A lock whose heartbeat is older is not shown as running.
 pub const SILENT_AFTER: Duration = Duration::from_secs(60);
 
-/// A sign of life.
+/// A worker's heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// The run for a reader.
+    /// The run's label.
     pub label: String,
     /// Name of the machine.
     pub host: String,
@@ -34,11 +34,11 @@ pub struct Heartbeat {
     pub process: u32,
     /// Steps done.
     pub done: u64,
-    /// Steps in all; 0 before the training.
+    /// Total steps; 0 before training starts.
     pub total: u64,
 }
 
-/// The right to run a run, as long as this lives.
+/// The exclusive right to execute a run, held until this is dropped.
 #[derive(Debug)]
 pub struct RunLock {
     file: File,
@@ -46,7 +46,7 @@ pub struct RunLock {
 }
 
 impl RunLock {
-    /// Claims a run; none where another worker has it.
+    /// Locks a run; `None` if another worker has it.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -55,7 +55,7 @@ impl RunLock {
         create_folder(&folder)?;
         let path = folder.join(run);
         loop {
-            // Not truncated: it may hold another worker's sign of life.
+            // Not truncated: it may hold another worker's heartbeat.
             let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
             let file = writing(&path, options)?;
             match file.try_lock() {
@@ -63,8 +63,8 @@ impl RunLock {
                 Err(TryLockError::WouldBlock) => return Ok(None),
                 Err(TryLockError::Error(error)) => return writing(&path, Err(error)),
             }
-            // Whoever had it may have removed the file between our opening and our locking it; the lock
-            // of a removed file excludes nobody.
+            // The previous owner may have removed the file after we opened and before we locked it; the lock of a
+            // removed file excludes nobody.
             let ours = writing(&path, file.metadata())?.ino();
             if std::fs::metadata(&path).is_ok_and(|there| there.ino() == ours) {
                 return Ok(Some(Self { file, path }));
@@ -72,7 +72,7 @@ impl RunLock {
         }
     }
 
-    /// Writes a sign of life; a disk that is full must not stop the work for it.
+    /// Writes a heartbeat; a full disk must not stop the work because of it.
     pub fn tell(&mut self, beat: &Heartbeat) {
         let mut write = || {
             let text = serde_json::to_vec(beat)?;
@@ -83,7 +83,7 @@ impl RunLock {
         let _ = write();
     }
 
-    /// Gives the run back.
+    /// Releases the run.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -92,8 +92,7 @@ impl RunLock {
     }
 }
 
-/// The runs of a store that are being run, by their last sign of life. A pure read: a lock taken for a
-/// moment would turn a worker away.
+/// The last heartbeats of the runs in progress in a store. Takes no locks: even a brief one would turn a worker away.
 pub fn running(store: &Store) -> Vec<Heartbeat> {
     let read = |path: PathBuf| {
         let mut file = File::open(&path).ok()?;
@@ -106,7 +105,7 @@ pub fn running(store: &Store) -> Vec<Heartbeat> {
     entries(&store.folder.join(FOLDER)).into_iter().filter_map(read).collect()
 }
 
-/// Whether the process is there, as far as this machine can tell.
+/// Whether the process is alive, as far as this machine can tell.
 fn lives(beat: &Heartbeat) -> bool {
     beat.host != host() || !Path::new("/proc/self").exists() || proc_folder(beat.process).exists()
 }
@@ -121,8 +120,7 @@ pub fn host() -> String {
     name.trim().to_owned()
 }
 
-/// Removes what workers that died left behind: scratch folders, halves of checkpoints, and checkpoints
-/// of runs that are done.
+/// Removes what dead workers left: scratch folders, partial checkpoints, and checkpoints of runs that are done.
 ///
 /// # Errors
 /// When the folder cannot be written.
@@ -146,7 +144,7 @@ pub fn clean(store: &Store) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Removes what another runner may have removed meanwhile.
+/// Removes a file or folder that another runner may already have removed.
 fn remove(path: &Path, remove: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<(), RunError> {
     match remove(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -154,7 +152,7 @@ fn remove(path: &Path, remove: impl FnOnce(&Path) -> std::io::Result<()>) -> Res
     }
 }
 
-/// Does something to what belongs to a run, unless a living worker has claimed the run.
+/// Does something to the files of a run, unless a live worker has locked the run.
 fn unless_claimed(
     store: &Store,
     run: &str,

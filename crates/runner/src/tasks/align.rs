@@ -1,5 +1,5 @@
-//! The first stage of LLaVA's recipe: the projector alone is trained, tower and language model as they are, before any
-//! method is. It sees the questions that a method trains on while its settings are chosen, and none of `val` or `test`.
+//! The first stage of LLaVA's recipe: only the projector is trained, with tower and language model frozen, before any
+//! method is applied. It uses the questions that methods train on during tuning, and none of `val` or `test`.
 
 use anyhow::{Result, bail};
 use backbones::vlm::llava;
@@ -17,25 +17,25 @@ use crate::train::trainer::RunControl;
 /// How a projector is aligned.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct Alignment {
-    /// Passes over the training questions.
+    /// Epochs over the training questions.
     pub epochs: u64,
-    /// Learning rate at the top; it goes as a method's does.
+    /// Peak learning rate; its schedule is that of the methods.
     pub learning_rate: f64,
     /// Seed of the order of the questions.
     pub seed: u64,
 }
 
-/// What was trained.
+/// A trained projector.
 #[derive(Debug)]
 pub struct Aligned {
     /// The projector's tensors by name.
     pub projector: Vec<(String, Tensor)>,
-    /// Mean loss of the last epoch, nats a token.
+    /// Mean loss of the last epoch, in nats per token.
     pub train_loss: f64,
 }
 
 impl Alignment {
-    /// The training as a run, from any run of the experiment on the same backbone.
+    /// The alignment as a run, derived from any run of the experiment on the same backbone.
     pub fn run(&self, run: &Run) -> Run {
         let mut run = Run {
             stage: Stage::Tune,

@@ -1,6 +1,6 @@
-//! The life of a run, whatever its task: prepare, resume, train, evaluate, write.
+//! The stages of a run, for any task: prepare, resume, train, evaluate, write.
 //!
-//! The order of examples and every initial value are functions of (seed, purpose); a run depends on nothing that ran
+//! The order of examples and all initial values are functions of (seed, purpose); a run depends on nothing that ran
 //! before it in the same process, and resumes from a checkpoint bit for bit.
 
 use std::path::Path;
@@ -19,7 +19,7 @@ use crate::resources::Resources;
 use crate::tasks::{EvalScores, PreparedTask, Run, Task, Times, Tuned};
 use crate::train::trainer::{RunControl, Trainer};
 
-/// What a run found and what it cost.
+/// The results of a run and their cost.
 #[derive(Debug)]
 pub struct Outcome {
     /// How it ended.
@@ -28,23 +28,23 @@ pub struct Outcome {
     pub dataset: Dataset,
     /// What was measured.
     pub metrics: Metrics,
-    /// Training, without evaluation and reading.
+    /// Training time, without evaluation and data loading.
     pub training: Duration,
-    /// Evaluation, without reading.
+    /// Evaluation time, without data loading.
     pub evaluation: Duration,
-    /// Reading and decoding.
+    /// Time of reading and decoding data.
     pub reading: Duration,
-    /// Bytes of the adapter file.
+    /// Size of the adapter file in bytes.
     pub adapter_bytes: u64,
-    /// Parameters, counted.
+    /// Parameter counts.
     pub parameters: Parameters,
 }
 
 /// Trains and evaluates `run` and writes its adapter and predictions into `folder`.
 ///
 /// # Errors
-/// When data or weights cannot be read, the folder cannot be written, or a signal asked to stop. Numbers that are not
-/// finite are no error: the outcome is [`State::Diverged`].
+/// When data or weights cannot be read, the folder cannot be written, or a signal asked to stop. Non-finite numbers are
+/// not an error: the outcome is [`State::Diverged`].
 pub fn execute(
     run: &Run,
     resources: &mut Resources,
@@ -75,8 +75,8 @@ pub(super) struct Life<'a> {
 }
 
 impl<'a> Life<'a> {
-    /// Loads the base model, allocates what is trained, and opens the data. `modules_to_save` are trained whole in
-    /// addition to the run's method, at a learning rate of their own.
+    /// Loads the base model, allocates what is trained, and opens the data. `modules_to_save` are trained in full in
+    /// addition to the run's method, at their own learning rate.
     pub(super) fn prepare(
         run: &'a Run,
         task: &'a dyn Task,
@@ -104,14 +104,14 @@ impl<'a> Life<'a> {
         Ok(Self { run, base, method, adapters, trainer, task: prepared, classes })
     }
 
-    /// From the first batch, or the checkpoint, to the last.
+    /// Trains from the first batch, or from the checkpoint, to the last batch.
     pub(super) fn train(&mut self, control: &mut RunControl<'_>) -> Result<State> {
         let nothing_to_learn = self.trainer.trainables.values().numel() == 0;
         let epochs = if nothing_to_learn { 0 } else { self.run.protocol.epochs };
         self.trainer.train(&mut *self.task, epochs, self.run.learning_rate, control)
     }
 
-    /// Everything from the first batch to the last file; no scores where the run diverged.
+    /// Everything from the first batch to the last file; no scores if the run diverged.
     fn carry_out(
         &mut self,
         resources: &mut Resources,
@@ -153,7 +153,7 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// After an error: see [`Trainer::keep`].
+    /// Called after an error; see [`Trainer::keep`].
     pub(super) fn keep(&mut self, error: anyhow::Error, control: &RunControl<'_>) -> anyhow::Error {
         match self.trainer.keep(&error, &*self.task, control.checkpoint) {
             Ok(()) => error,
@@ -195,7 +195,7 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Parameters of a backbone and of what is trained.
+/// Parameter counts of a backbone and of what is trained.
 fn parameters(layout: &Layout, trainables: &Trainables) -> Result<Parameters> {
     let trained = |head: bool| -> i64 {
         let specs = trainables.iter().map(|(spec, _)| spec);

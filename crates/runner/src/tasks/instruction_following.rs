@@ -1,5 +1,5 @@
-//! Instruction following: rows of instruction and answer, LLM-Adapters' prompts, and its rules for finding the answer in a
-//! text. One model learns from the rows of all sets, and is evaluated on each.
+//! Instruction following: rows of instruction and answer, LLM-Adapters' prompts, and its rules for extracting the
+//! answer from a text. One model is trained on the rows of all sets, and evaluated on each.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, datas
 pub struct InstructionFollowing {
     /// How a row becomes tokens.
     pub examples: ExampleProtocol,
-    /// Steps of linear warm-up; the rate then falls linearly.
+    /// Linear warm-up steps; linear decay follows.
     pub warmup_steps: u64,
     /// Batches, precision, memory and generation.
     pub language: LanguageProtocol,
@@ -87,13 +87,13 @@ impl Task for InstructionFollowing {
 }
 
 impl InstructionFollowing {
-    /// The rows of a run's sets, in tokens.
+    /// The rows of a run's sets, tokenised.
     fn data(&self, run: &Run, sets: &[Rc<TextSet>], model: &Rc<LoadedLanguageModel>) -> Result<TrainData> {
         let (train, evaluated) = splits(run.stage);
         let rows = sets.first().map_or(&[][..], |set| set.rows(train));
         let (examples, truncation) =
             examples(rows, &self.examples, model.end, |text| model.tokenizer.encode(text))?;
-        // Rows to choose by are shared by all sets: one evaluation is enough.
+        // All sets share the rows that settings are selected on: one evaluation is enough.
         let sets = if evaluated == Split::Val { &sets[..sets.len().min(1)] } else { sets };
         let eval_set = |set: &Rc<TextSet>| -> Result<Box<dyn EvalSet>> {
             let rows = set.rows(evaluated);
@@ -140,7 +140,7 @@ impl EvalSet for RowSet {
         let (row, tokens) = (&self.set.rows(self.read)[prompt], &self.prompts[prompt]);
         let continued = |option: &&str| {
             let whole = self.model.encode(&(evaluation_prompt(row) + &continuation(option)))?;
-            // A token may reach over the end of the prompt.
+            // A token may span the end of the prompt.
             let shared = whole.iter().zip(tokens).take_while(|(one, other)| one == other).count();
             let continuation =
                 Continuation { prompt: whole[..shared].to_vec(), text: whole[shared..].to_vec() };
@@ -149,7 +149,7 @@ impl EvalSet for RowSet {
         row.options().iter().map(continued).collect()
     }
 
-    /// Numbers are the places among the answers of the row's format.
+    /// Labels are indices into the answers of the row's format.
     fn judge(&self, answers: &[Answer]) -> EvalJudgement {
         let rows = self.set.rows(self.read);
         let found: Vec<Option<&str>> =

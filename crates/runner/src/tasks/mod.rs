@@ -1,8 +1,8 @@
-//! What a base model is fine-tuned to do: one file or folder a task, and the one course that every run takes.
+//! The tasks that a base model is fine-tuned for: one file or folder per task, and the stages that all runs share.
 //!
-//! A [`Task`] is the section of a protocol that is its own: it opens its data, loads the base model that it needs, and
-//! prepares a [`PreparedTask`], which trains and evaluates. `execute` is the life of a run, whatever its task; `align`
-//! trains the projector of a vision-language model with the same trainer.
+//! A [`Task`] is its own section of a protocol: it opens its data, loads the base model that it needs, and prepares a
+//! [`PreparedTask`], which trains and evaluates. `execute` takes a run of any task through its stages; `align` trains
+//! the projector of a vision-language model with the same trainer.
 
 pub mod align;
 pub mod classification;
@@ -34,18 +34,18 @@ use crate::resources::{DataSets, DataSource, FeatureCache, Models, Resources};
 use crate::train::signals::StopFlag;
 use crate::train::trainer::TrainTask;
 
-/// A task, with its part of the protocol.
+/// A task, with its section of the protocol.
 pub trait Task: Debug {
     /// Name of its section in a protocol.
     fn name(&self) -> &'static str;
 
-    /// What the types cannot say.
+    /// Checks what the types cannot express.
     ///
     /// # Errors
-    /// A clause with what is wrong.
+    /// A clause that states what is wrong.
     fn check(&self, epochs: u64) -> Result<(), String>;
 
-    /// The trainings that a suite's sets ask for, before methods and seeds.
+    /// The units to train on for a suite's sets, before methods and seeds.
     fn units(&self, suite: &str, sets: &[String]) -> Vec<Unit>;
 
     /// Opens the data of a unit.
@@ -54,7 +54,7 @@ pub trait Task: Debug {
     /// When they are missing or wrong.
     fn describe(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<UnitData>;
 
-    /// Reads every sample of a unit once, so that a broken one is known before training starts.
+    /// Reads every sample of a unit once, so that a corrupt one is found before training starts.
     ///
     /// # Errors
     /// With the first one that cannot be read.
@@ -69,7 +69,7 @@ pub trait Task: Debug {
     /// When it is unknown, or its weights are missing or do not fit.
     fn base_model(&self, name: &str, models: &mut Models) -> Result<BaseModel>;
 
-    /// Classes of the head that a run trains; 0 where it has none.
+    /// Number of classes of the head that a run trains; 0 if it has none.
     ///
     /// # Errors
     /// When the data are missing or wrong.
@@ -78,7 +78,8 @@ pub trait Task: Debug {
         Ok(0)
     }
 
-    /// Tensors of the base model that are trained whole in addition to any method that trains, and their learning rate.
+    /// Tensors of the base model that are trained in full in addition to any method that trains, and their learning
+    /// rate.
     fn modules_to_save(&self) -> Option<(Vec<String>, f64)> {
         None
     }
@@ -86,7 +87,7 @@ pub trait Task: Debug {
     /// Opens the data of a run and builds its model.
     ///
     /// # Errors
-    /// When data are missing, or are not what was planned.
+    /// When data are missing, or differ from those that were planned.
     fn prepare<'a>(
         &'a self,
         run: &'a Run,
@@ -95,52 +96,52 @@ pub trait Task: Debug {
     ) -> Result<Box<dyn PreparedTask + 'a>>;
 }
 
-/// What one model learns from.
+/// The data that one model is trained on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// A set, or the suite where one model learns from all of its sets.
+    /// A set, or the suite if one model is trained on all of its sets.
     pub set: String,
-    /// The sets, where there are several.
+    /// The sets, if there are several.
     pub sets: Vec<String>,
 }
 
-/// The data of a unit, for a plan.
+/// The data of a unit, as a plan shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitData {
-    /// Checksum of everything that a model learns from and is evaluated on.
+    /// Checksum of everything that a model is trained and evaluated on.
     pub checksum: String,
-    /// A row for each set.
+    /// One row per set.
     pub sets: Vec<SetRow>,
 }
 
-/// A set for a reader.
+/// A set, as a plan shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SetRow {
-    /// Name, `mini/<set>` where it is synthetic.
+    /// Name; `mini/<set>` if it is synthetic.
     pub name: String,
     /// Numbers of samples.
     pub counts: SplitCounts,
-    /// Number of classes; none where answers are free.
+    /// Number of classes; `None` if answers are free-form.
     pub classes: Option<u32>,
 }
 
-/// A base model with a method over allocated tensors.
+/// A base model with a method and its allocated tensors.
 #[derive(Clone, Copy)]
 pub struct Tuned<'a> {
     /// The frozen model.
     pub base: &'a BaseModel,
     /// The method.
     pub method: &'a dyn Method,
-    /// What the method put into the model.
+    /// The adapters that the method attached to the model.
     pub adapters: &'a Attachment,
     /// What is trained.
     pub trainables: &'a Trainables,
-    /// Where it is computed.
+    /// The device that it is computed on.
     pub device: Device,
 }
 
 impl Tuned<'_> {
-    /// The weights of a plain model that computes the same; none where the method cannot be merged.
+    /// The weights of an equivalent plain model; `None` if the method cannot be merged.
     ///
     /// # Errors
     /// When a tensor is missing.
@@ -155,7 +156,7 @@ impl Tuned<'_> {
 
 /// A task with the data and the model of one run.
 pub trait PreparedTask: TrainTask {
-    /// What is done once before the first step, or again after an interruption.
+    /// Work done once before the first step, and again after an interruption.
     ///
     /// # Errors
     /// When data cannot be read, or a signal asked to stop.
@@ -169,34 +170,34 @@ pub trait PreparedTask: TrainTask {
         Ok(())
     }
 
-    /// Evaluates the tuned model and writes what it answered into `folder`.
+    /// Evaluates the fine-tuned model and writes its answers into `folder`.
     ///
     /// # Errors
-    /// When data cannot be read, a file cannot be written, or a signal asked to stop;
-    /// [`san_core::Error::NotFinite`] where the model computes numbers that are not finite: its run diverged.
+    /// When data cannot be read, a file cannot be written, or a signal asked to stop; [`san_core::Error::NotFinite`] if
+    /// the model computes numbers that are not finite: its run diverged.
     fn evaluate(&mut self, tuned: &Tuned<'_>, folder: &Path, stop: &StopFlag) -> Result<EvalScores>;
 
-    /// The data, with what was evaluated; none of a run that diverged.
+    /// The data set for the record, including what was evaluated; `scores` is `None` if the run diverged.
     ///
     /// # Errors
     /// When the registry's entry cannot be serialised.
     fn dataset(&self, scores: Option<&EvalScores>) -> Result<Dataset>;
 
-    /// What a cut to a number of tokens took of the training data.
+    /// What truncation to a number of tokens removed from the training data.
     fn truncation(&self) -> Option<Truncation> {
         None
     }
 
-    /// Where the time went besides the training's steps.
+    /// Where the time outside the training steps went.
     fn times(&self) -> Times;
 }
 
-/// What an evaluation found.
+/// The results of an evaluation.
 #[derive(Debug, Clone, Default)]
 pub struct EvalScores {
     /// The score in [0, 1]; over several sets, the unweighted mean.
     pub score: Option<f64>,
-    /// What the score is.
+    /// Name of the score.
     pub metric: String,
     /// Samples that were evaluated, over all sets.
     pub evaluated: u32,
@@ -204,26 +205,26 @@ pub struct EvalScores {
     pub merge_difference: Option<f64>,
     /// Share of the generated texts in which no answer was found.
     pub no_answer: Option<f64>,
-    /// Mean loss on a neutral text before and after tuning.
+    /// Mean loss on a neutral text before and after fine-tuning.
     pub forgetting: Option<Forgetting>,
-    /// What each of several sets gave.
+    /// The results of each set, if there are several.
     pub evaluations: Vec<Evaluation>,
-    /// Sets whose answers only a server knows.
+    /// Sets whose answers only a server has.
     pub pending: Vec<Pending>,
 }
 
 /// Where time went.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Times {
-    /// Forward passes that made features of the training data: part of the training.
+    /// Forward passes that computed features of the training data: part of the training.
     pub preparation: Duration,
-    /// Evaluation, without reading.
+    /// Evaluation, without data loading.
     pub evaluation: Duration,
     /// Reading and decoding.
     pub reading: Duration,
 }
 
-/// The splits that a stage trains on and evaluates.
+/// The splits that a stage trains on and evaluates on.
 pub fn splits(stage: Stage) -> (Split, Split) {
     match stage {
         Stage::Tune => (Split::Train, Split::Val),
@@ -231,7 +232,7 @@ pub fn splits(stage: Stage) -> (Split, Split) {
     }
 }
 
-/// A set of which `evaluated` samples are evaluated; what is trained on is not counted yet.
+/// A set of which `evaluated` samples are evaluated; the training samples are not counted yet.
 fn dataset(name: &str, entry: &DatasetEntry, evaluated: usize, checksum: &str) -> Result<Dataset> {
     let group = serde_json::to_value(entry.group)?;
     let group = group.as_str().ok_or_else(|| anyhow::anyhow!("the group of {name} is not a name"))?;

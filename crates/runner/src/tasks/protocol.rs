@@ -1,7 +1,7 @@
-//! How one run is made: what every task's protocol has, and the one task that it is for.
+//! How one run is trained and evaluated: the fields that every task's protocol has, and the one task that it is for.
 //!
-//! Each task has a section of its own, with its own type. A field that a task does not know is an error there, so that
-//! nothing is written, hashed and printed that changes nothing.
+//! Each task has its own section, with its own type. A field that a task does not know is an error, so that nothing is
+//! written, hashed and printed that has no effect.
 
 use san_core::methods::UNTRAINED;
 use serde::{Deserialize, Serialize};
@@ -12,28 +12,28 @@ use crate::tasks::classification::Classification;
 use crate::tasks::instruction_following::InstructionFollowing;
 use crate::tasks::visual_question_answering::VisualQuestionAnswering;
 
-/// How one run is made.
+/// How one run is trained and evaluated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Protocol {
-    /// Passes over the training samples.
+    /// Epochs over the training samples.
     pub epochs: u64,
-    /// Samples a step.
+    /// Samples per step.
     pub batch_size: usize,
     /// AdamW's decoupled weight decay of matrices.
     #[serde(default)]
     pub weight_decay: f64,
-    /// Images to classify.
+    /// Image classification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<Classification>,
-    /// Rows of instruction and answer; one model learns from those of all sets.
+    /// Instruction following; one model is trained on the rows of all sets.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
         with = "serde_yaml::with::singleton_map_recursive"
     )]
     pub instruction_following: Option<InstructionFollowing>,
-    /// Questions about pictures; one model learns from those of all sets.
+    /// Visual question answering; one model is trained on the questions of all sets.
     #[serde(
         default,
         skip_serializing_if = "Option::is_none",
@@ -43,7 +43,7 @@ pub struct Protocol {
 }
 
 impl Protocol {
-    /// The sections that are there; an experiment has exactly one.
+    /// The sections that are present; an experiment has exactly one.
     fn tasks(&self) -> Vec<&dyn Task> {
         let classification = self.classification.as_ref().map(|task| task as &dyn Task);
         let instructions = self.instruction_following.as_ref().map(|task| task as &dyn Task);
@@ -54,7 +54,7 @@ impl Protocol {
     /// The task that it is for.
     ///
     /// # Errors
-    /// When it names none, or several.
+    /// When it has none, or several.
     pub fn task(&self) -> Result<&dyn Task, String> {
         match self.tasks()[..] {
             [task] => Ok(task),
@@ -67,19 +67,19 @@ impl Protocol {
         }
     }
 
-    /// Tensors of the base model that are trained whole in addition to a method that trains.
+    /// Tensors of the base model that are trained in full in addition to a method that trains.
     ///
     /// # Errors
-    /// As [`Protocol::task`].
+    /// As for [`Protocol::task`].
     pub fn modules_to_save(&self, method: &str) -> Result<Vec<String>, String> {
         let modules = self.task()?.modules_to_save().filter(|_| method != UNTRAINED);
         Ok(modules.map_or_else(Vec::new, |(names, _)| names))
     }
 
-    /// What the types cannot say.
+    /// Checks what the types cannot express.
     ///
     /// # Errors
-    /// A clause with what is wrong.
+    /// A clause that states what is wrong.
     pub fn check(&self) -> Result<(), String> {
         check_counts(&[("epochs", self.epochs), ("batch_size", self.batch_size as u64)])?;
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
@@ -109,7 +109,7 @@ impl Protocol {
     }
 }
 
-/// Refuses a number of epochs, samples or tokens that no experiment has; no product of two then overflows.
+/// Rejects an implausibly large number of epochs, samples or tokens; no product of two can then overflow.
 pub(crate) fn check_counts(counts: &[(&str, u64)]) -> Result<(), String> {
     const MOST: u64 = 1_000_000;
     match counts.iter().find(|(_, count)| !(1..=MOST).contains(count)) {

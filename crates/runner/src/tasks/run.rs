@@ -1,4 +1,4 @@
-//! A run: one training, described by everything that its result depends on, and named by the hash of it.
+//! A run: one training, described by everything that its result depends on, and named by the hash of that.
 
 use report::record::canonical_hash;
 use san_core::methods::{self, Method};
@@ -14,7 +14,7 @@ use crate::tasks::Protocol;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Trial {
-    /// Learning rate at the top of the schedule.
+    /// Peak learning rate of the schedule.
     pub learning_rate: f64,
     /// AdamW's weight decay.
     pub weight_decay: f64,
@@ -26,56 +26,56 @@ pub struct Trial {
     pub options: Map<String, Value>,
 }
 
-/// One training, resolved.
+/// One training, fully resolved.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Run {
     /// Name of the experiment.
     pub experiment: String,
-    /// The suite whose table it fills.
+    /// The suite whose table it belongs to.
     pub suite: String,
     /// The profile.
     pub profile: String,
-    /// For choosing settings, or for the table.
+    /// Whether it selects settings or belongs to the table.
     pub stage: Stage,
-    /// Name in the registry of data sets, or of the suite where one model learns from all of its sets.
+    /// Name in the registry of data sets, or of the suite if one model is trained on all of its sets.
     pub set: String,
-    /// The sets that one model learns from and is evaluated on; empty where it is `set` alone.
+    /// The sets that one model is trained and evaluated on; empty if it is `set` alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sets: Vec<String>,
     /// Where its data come from.
     pub data: DataSource,
     /// Checksum of the data.
     pub data_checksum: String,
-    /// Name in the registry of backbones, with `@random` at its end for random weights.
+    /// Name in the registry of backbones, with the suffix `@random` for random weights.
     pub backbone: String,
     /// Checksum of the weights.
     pub weights_checksum: String,
     /// Name in the registry of methods.
     pub method: String,
-    /// The method's options, all of them.
+    /// All options of the method.
     pub options: Map<String, Value>,
-    /// Learning rate at the top of the schedule.
+    /// Peak learning rate of the schedule.
     pub learning_rate: f64,
-    /// The rates that it was chosen from on `val`; empty where it was fixed.
+    /// The rates that it was selected from on `val`; empty if it was fixed.
     pub chosen_from: Vec<f64>,
-    /// The settings that were chosen from, where more than rates was tuned.
+    /// The settings that it was selected from, if more than the rate was tuned.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub searched: Vec<Trial>,
-    /// Name of the row in a table, where the method's own would differ between the row's runs.
+    /// Name of the row in a table, if the method's own name would differ between the row's runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub row: Option<String>,
     /// Seed of initialisation and sampling.
     pub seed: u64,
-    /// Everything else about the run.
+    /// Everything else about how it is trained and evaluated.
     pub protocol: Protocol,
 }
 
 impl Run {
-    /// The run's name: blake3, in hex, of its contents in a canonical form.
+    /// The run's name: blake3, in hex, of its contents in canonical form.
     ///
     /// # Errors
-    /// When it cannot be serialised: runs without a name of their own would be taken for one another.
+    /// When it cannot be serialised: runs without unique names would be confused.
     pub fn name(&self) -> Result<String, serde_json::Error> {
         Ok(canonical_hash(&serde_json::to_value(self)?))
     }
@@ -99,7 +99,7 @@ impl Run {
         }
     }
 
-    /// Number of settings that its own was chosen from; 1 where it was fixed.
+    /// Number of settings that its own were selected from; 1 if they were fixed.
     pub fn budget(&self) -> usize {
         self.chosen_from.len().max(self.searched.len()).max(1)
     }
@@ -116,12 +116,12 @@ impl Run {
         Ok(run)
     }
 
-    /// The run for a reader.
+    /// A short description of the run.
     pub fn label(&self) -> String {
         format!("{} {} seed {} lr {}", self.set_label(), self.method, self.seed, self.learning_rate)
     }
 
-    /// The set's name in every output: `mini/<set>` where it is synthetic.
+    /// The set's name in every output: `mini/<set>` if it is synthetic.
     pub fn set_label(&self) -> String {
         match self.data {
             DataSource::Drawn(_) => format!("mini/{}", self.set),

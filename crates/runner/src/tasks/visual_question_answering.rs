@@ -1,5 +1,5 @@
-//! Visual question answering: questions about pictures, LLaVA's texts with places for the tokens of each picture, and the
-//! benchmarks' own scoring. One model learns from the questions of all sets, and is evaluated on each.
+//! Visual question answering: questions about images, LLaVA's prompts with placeholders for the tokens of each image,
+//! and the benchmarks' own scoring. One model is trained on the questions of all sets, and evaluated on each.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -28,38 +28,38 @@ use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
 
-/// Pictures in one forward pass of the tower.
+/// Images per forward pass of the tower.
 const TOWER_BATCH: usize = 64;
 
 /// The protocol of visual question answering.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisualQuestionAnswering {
-    /// How a picture becomes the tower's input.
+    /// How an image becomes the tower's input.
     pub picture: PictureProtocol,
-    /// How a question becomes a text.
+    /// The conversation template of a question.
     pub template: Template,
-    /// The most tokens of an example, those of its picture included; it is cut on the right.
+    /// Maximum number of tokens in an example, including those of its image; it is truncated on the right.
     pub max_length: usize,
-    /// Whether the projector is trained whole in addition to every method, and how; as the method does where it is left
-    /// out.
+    /// Whether and how the projector is trained in full in addition to every method; if omitted, it is trained as the
+    /// method does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projector: Option<ProjectorProtocol>,
-    /// Share of the steps that warm up linearly; the rate then falls along half a cosine. LLaVA's is 0.03.
+    /// Share of the steps used for linear warm-up; cosine decay follows. LLaVA's is 0.03.
     pub warmup_ratio: f64,
-    /// The most training questions about one picture that share a pass over it; `batch_size` counts such passes. None
-    /// attends to another, so the loss is that of single questions. One where it is left out.
+    /// Maximum number of training questions about one image that share a forward pass over it; `batch_size` counts such
+    /// passes. Questions do not attend to each other, so the loss is that of single questions. 1 if omitted.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub questions_per_sequence: usize,
     /// Batches, precision, memory and generation.
     pub language: LanguageProtocol,
 }
 
-/// How a projector is trained whole in addition to a method.
+/// How a projector is trained in full in addition to a method.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectorProtocol {
-    /// The learning rate at the top, above 0, on the method's schedule. LLaVA's is 2e-5.
+    /// The peak learning rate, above 0, on the method's schedule. LLaVA's is 2e-5.
     pub learning_rate: f64,
 }
 
@@ -67,7 +67,7 @@ fn one() -> usize {
     1
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
 fn is_one(number: &usize) -> bool {
     *number == 1
 }
@@ -145,7 +145,7 @@ impl Task for VisualQuestionAnswering {
 }
 
 impl VisualQuestionAnswering {
-    /// The questions of a run's sets, in tokens, with what the tower makes of their pictures.
+    /// The tokenised questions of a run's sets, with the tower's features of their images.
     fn data(
         &self,
         run: &Run,
@@ -193,7 +193,7 @@ impl VisualQuestionAnswering {
     }
 }
 
-/// Up to `most` examples about the same picture as one, in the order in which they stood.
+/// Groups up to `most` examples about the same image into one, in their original order.
 fn share_passes(
     examples: Vec<Example>,
     pictures: PictureFeatures,
@@ -224,7 +224,7 @@ fn share_passes(
     (examples, PictureFeatures { places, ..pictures })
 }
 
-/// Each picture once, in the order in which they were met.
+/// Each image once, in the order of first use.
 #[derive(Default)]
 struct PictureCache {
     pictures: Vec<Picture>,
@@ -239,7 +239,7 @@ impl PictureCache {
         }
     }
 
-    /// The tower's tokens `[pictures, tokens, width]` of all of them, kept for the next run.
+    /// The tower's features `[pictures, tokens, width]` of all images, cached for the next run.
     fn encode_images(
         &self,
         run: &Run,
@@ -270,7 +270,7 @@ impl PictureCache {
         Ok(tensor)
     }
 
-    /// The pictures that belong to examples or prompts, none where one has none.
+    /// The features of the images of examples or prompts, some of which may have none.
     fn features_of<'a>(
         &self,
         pictures: impl Iterator<Item = Option<&'a Picture>>,
@@ -282,7 +282,7 @@ impl PictureCache {
     }
 }
 
-/// What the tower made of the pictures of examples or prompts: places among the tokens of all pictures.
+/// The tower's features of the images of examples or prompts: indices into the features of all images.
 struct PictureFeatures {
     tokens: Tensor,
     places: Vec<Option<i64>>,
@@ -353,7 +353,7 @@ impl EvalSet for AskedSet {
         })
     }
 
-    /// The right answer has the number 1; so has one whose score is above a half, and any other 0.
+    /// Labels are 1; a prediction is 1 if its score is above 0.5, and 0 otherwise.
     fn judge(&self, answers: &[Answer]) -> EvalJudgement {
         let judged: Vec<Judgement> = self
             .questions
@@ -380,10 +380,10 @@ impl EvalSet for AskedSet {
     }
 }
 
-/// A number of counts, and its name.
+/// The name of a metric, and how it is computed from counts.
 type Named = (&'static str, fn(&YesNoCounts) -> f64);
 
-/// POPE's numbers, each a mean over its parts; and what a reader that never looks reaches.
+/// POPE's metrics, each a mean over its parts, and the accuracy of the question-only prior.
 fn further(tally: &Tally, prior: Option<f64>) -> BTreeMap<String, f64> {
     let parts = tally.parts();
     let numbers: [Named; 5] = [

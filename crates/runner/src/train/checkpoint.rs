@@ -1,10 +1,9 @@
-//! The state of a run in the middle of its training, so that it goes on bit for bit where it stopped.
+//! The state of a run in the middle of training, from which it resumes bit for bit.
 //!
-//! Batches, augmentation and every other draw are functions of (seed, epoch, step), so a state is the
-//! trained tensors, the optimiser's moments and how far the training is. A file of it lies under
-//! `.checkpoints/`, apart from the scratch folder, and names its run and the checksum of its own
-//! contents: one that was cut short, altered, or belongs to another run is set aside, with a word, and
-//! the run starts anew.
+//! Batches, augmentation and all other random choices are functions of (seed, epoch, step), so a state consists of the
+//! trained tensors, the optimiser's moments and the progress of the training. Its file is stored under `.checkpoints/`,
+//! apart from the scratch folder, and contains its run's name and the checksum of its own contents: one that is
+//! truncated, altered, or belongs to another run is set aside, with a warning, and the run starts again.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,28 +24,28 @@ use crate::train::log::{Logged, RunLog};
 pub const FOLDER: &str = ".checkpoints";
 const KEY: &str = "san_checkpoint";
 
-/// How far a training is.
+/// The progress of a training.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps done.
     pub steps: u64,
-    /// Mean loss of each whole epoch.
+    /// Mean loss of each completed epoch.
     pub losses: Vec<f64>,
-    /// Sum of the losses of the epoch in hand, over its images.
+    /// Sum of the losses of the current epoch, over its samples.
     pub sum: f64,
-    /// Time of the steps.
+    /// Time spent in steps.
     pub training: Duration,
-    /// Time of waiting for data.
+    /// Time spent waiting for data.
     pub reading: Duration,
-    /// The best accuracy of any epoch on the test split, where it is looked at.
+    /// The best test accuracy of any epoch, if it is evaluated.
     #[serde(default)]
     pub test_selected: Option<f64>,
-    /// How much of the logs belongs to this state.
+    /// The part of the logs that belongs to this state.
     #[serde(default)]
     pub logged: Logged,
 }
 
-/// Where a run's checkpoint lies, and how often one is written.
+/// Where a run's checkpoint is stored, and how often it is written.
 #[derive(Debug, Clone)]
 pub struct CheckpointFile {
     path: PathBuf,
@@ -69,7 +68,7 @@ impl CheckpointFile {
         Self { path, run: run.into(), every }
     }
 
-    /// The logs that go with it.
+    /// The logs that belong to the checkpoint.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -77,12 +76,12 @@ impl CheckpointFile {
         RunLog::create(self.path.with_extension(""))
     }
 
-    /// How often one is written.
+    /// The interval between two checkpoints.
     pub fn every(&self) -> Duration {
         self.every
     }
 
-    /// Writes the state, whole or not at all.
+    /// Writes the state, completely or not at all.
     ///
     /// # Errors
     /// When the folder cannot be written; an older checkpoint stays as it was.
@@ -99,7 +98,7 @@ impl CheckpointFile {
         Ok(())
     }
 
-    /// Puts the state back, where there is one; none, and no change, where there is none or it is damaged.
+    /// Restores the state, if there is one; `None`, and no change, if there is none or it is damaged.
     ///
     /// # Errors
     /// When a damaged file cannot be removed.
@@ -143,7 +142,7 @@ impl CheckpointFile {
         Ok((header.progress, tensors))
     }
 
-    /// Removes it, where it is there.
+    /// Removes the checkpoint, if it exists.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -178,7 +177,7 @@ mod tests {
 
     use super::*;
 
-    /// Eight numbers, and steps whose gradients are a function of their number.
+    /// Eight numbers, and steps whose gradients are a function of the step number.
     struct Training(Trainables, AdamW);
 
     impl Training {

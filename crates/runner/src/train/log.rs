@@ -1,8 +1,8 @@
-//! The course of a training, line by line: `steps.jsonl` and `epochs.jsonl` in the run's folder.
+//! The training log, line by line: `steps.jsonl` and `epochs.jsonl` in the run's folder.
 //!
-//! While a run runs its logs lie beside its checkpoint, which says how much of them belongs to its
-//! state; what was written behind that is cut off when the run goes on. So a run that was interrupted
-//! ends with the same bytes as one that was not.
+//! While a run is in progress, its logs are next to its checkpoint, which stores how much of them belongs to its state;
+//! whatever was written after that is cut off when the run resumes. So a run that was interrupted ends with the same
+//! bytes as one that was not.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::RunError;
 use crate::io::files::{create_folder, write_atomically, writing};
 
-/// A line a step.
+/// A line per step.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct StepLine {
     /// From 1.
@@ -23,52 +23,52 @@ pub struct StepLine {
     pub loss: f64,
     /// Norm of the gradient of all trained tensors.
     pub gradient_norm: f64,
-    /// Rate of the step.
+    /// Learning rate of the step.
     pub learning_rate: f64,
 }
 
-/// A line an epoch.
+/// A line per epoch.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct EpochLine {
     /// From 1.
     pub epoch: u64,
     /// Mean loss of the epoch's examples.
     pub train_loss: f64,
-    /// What was read of the model after it.
+    /// What was evaluated after it.
     #[serde(flatten)]
     pub reading: EpochReading,
 }
 
-/// What was read of the model after an epoch.
+/// What was evaluated after an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct EpochReading {
-    /// Accuracy in [0, 1] on the split that the stage reads.
+    /// Accuracy in [0, 1] on the split that the stage evaluates on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_accuracy: Option<f64>,
-    /// Of a SAN model's parts.
+    /// Accuracies of a SAN model's parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub readings: Option<PartAccuracies>,
 }
 
-/// Accuracy in [0, 1] of one trained SAN model with some of its parts alone.
+/// Accuracy in [0, 1] of one trained SAN model with only some of its parts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PartAccuracies {
-    /// Gammas scale features alone.
+    /// Gammas scale features only.
     pub nt: f64,
-    /// Gammas scale the next weights alone.
+    /// Gammas scale the next weights only.
     pub sp: f64,
     /// The trained head on the frozen backbone.
     pub head: f64,
 }
 
-/// How much of the logs belongs to a state.
+/// The part of the logs that belongs to a state.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Logged {
     steps: Part,
     epochs: Part,
 }
 
-/// Length and checksum of a log's beginning.
+/// Length and checksum of the start of a log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Part {
     bytes: u64,
@@ -81,7 +81,7 @@ impl Default for Part {
     }
 }
 
-/// The logs of a run that runs.
+/// The logs of a run in progress.
 #[derive(Debug)]
 pub struct RunLog {
     steps: Log,
@@ -99,7 +99,7 @@ struct Log {
 }
 
 impl RunLog {
-    /// The logs beside the checkpoint `stem`, empty until [`RunLog::go_on_from`].
+    /// The logs next to the checkpoint `stem`, empty until [`RunLog::go_on_from`].
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -136,7 +136,7 @@ impl RunLog {
         self.epochs.add(line)
     }
 
-    /// Writes everything; how much it is.
+    /// Flushes everything to disk; returns how much there is.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -144,7 +144,7 @@ impl RunLog {
         Ok(Logged { steps: self.steps.flush()?, epochs: self.epochs.flush()? })
     }
 
-    /// Copies the logs into `folder`; those beside the checkpoint go with it.
+    /// Copies the logs into `folder`; those next to the checkpoint are removed with it.
     ///
     /// # Errors
     /// When the files cannot be written.
@@ -156,7 +156,7 @@ impl RunLog {
         Ok(())
     }
 
-    /// Removes the logs beside the checkpoint `stem`, where they are there.
+    /// Removes the logs next to the checkpoint `stem`, if they exist.
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -194,7 +194,7 @@ impl Log {
     fn write(&mut self) -> Result<(), RunError> {
         let written = self.file.write_all(&self.pending);
         if written.is_err() {
-            // Half a line, on a full disk: the next attempt starts from what is sound.
+            // A partial line, on a full disk: the next attempt starts after the last complete write.
             let _ = self.file.set_len(self.bytes);
         }
         writing(&self.path, written)?;
@@ -212,7 +212,7 @@ impl Log {
 }
 
 impl Logged {
-    /// Whether the logs beside the checkpoint `stem` begin with it.
+    /// Whether the logs next to the checkpoint `stem` start with it.
     pub fn is_held_by(&self, stem: &Path) -> bool {
         let holds = |name: &str, part: &Part| {
             let bytes = std::fs::read(stem.with_extension(name)).unwrap_or_default();

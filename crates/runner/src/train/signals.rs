@@ -1,8 +1,8 @@
-//! A signal asks, the loops answer: the flag is polled at every step.
+//! Stops on signals: a signal sets a flag, which the loops poll at every step.
 //!
-//! SIGTERM, SIGINT and SIGUSR1 (Slurm's warning before the end of a job) ask alike. Where there is
-//! nothing to save yet, as in opening data, the answer is an exit at once; and a loop whose step takes
-//! longer than the deadline is left behind, for its last saved state is on disk.
+//! SIGTERM, SIGINT and SIGUSR1 (Slurm's warning before the end of a job) are treated alike. If there is nothing to save
+//! yet, as while data are opened, the process exits at once; and if a step takes longer than the deadline, it exits
+//! without waiting, since its last saved state is on disk.
 
 use std::io;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 use crate::error::RunError;
 use crate::messages::message;
 
-/// Exit code of a process that a signal stopped and that the same command goes on with.
+/// Exit code of a process that was stopped by a signal and that the same command resumes.
 pub const RESUMABLE: i32 = 75;
 
-/// How long a worker takes at most from a signal to its end.
+/// The maximum time from a signal to the end of a worker.
 pub const WORKER_DEADLINE: Duration = Duration::from_secs(8);
-/// How long the process that waits for workers takes at most.
+/// The same for the process that waits for the workers.
 pub const RUNNER_DEADLINE: Duration = Duration::from_millis(9500);
 
-/// How often the flag is looked at for the deadline.
+/// How often the flag is polled for the deadline.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Whether a signal asked to stop, and how often somebody looked.
+/// Whether a signal asked to stop, and how often this was checked.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag {
     asked: Arc<AtomicBool>,
@@ -35,15 +35,15 @@ pub struct StopFlag {
 }
 
 impl StopFlag {
-    /// Listens; a second signal exits at once, and so does a first one that is not answered within
+    /// Installs the handlers; a second signal exits at once, and so does a first one that is not handled within
     /// `deadline`, both with [`RESUMABLE`].
     ///
     /// # Errors
-    /// When the operating system refuses a handler.
+    /// When the operating system rejects a handler.
     pub fn install(deadline: Duration) -> io::Result<Self> {
         let flag = Self { installed: true, ..Self::default() };
         for signal in [SIGTERM, SIGINT, SIGUSR1] {
-            // In this order: the shutdowns look at the flags before this very signal sets one.
+            // In this order: the shutdowns check the flags before this same signal sets one.
             for at_once in [&flag.asked, &flag.nothing_to_save] {
                 signal_hook::flag::register_conditional_shutdown(signal, RESUMABLE, at_once.clone())?;
             }
@@ -58,13 +58,13 @@ impl StopFlag {
             message(format_args!(
                 "san: one step takes longer than the time to stop in; the last saved state stays"
             ));
-            // Without destructors: libtorch is at work in another thread.
+            // Without running destructors: libtorch is busy in another thread.
             signal_hook::low_level::exit(RESUMABLE);
         });
         Ok(flag)
     }
 
-    /// Does what holds nothing worth saving: a signal meanwhile exits at once.
+    /// Runs work with nothing to save: a signal exits at once.
     pub fn interruptible<T>(&self, work: impl FnOnce() -> T) -> T {
         self.nothing_to_save.store(true, Ordering::SeqCst);
         if self.installed && self.is_set() {
@@ -86,12 +86,12 @@ impl StopFlag {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// How often [`StopFlag::check`] was called: it grows as long as the loops go round.
+    /// How often [`StopFlag::check`] was called: it grows as long as the loops run.
     pub fn beats(&self) -> u64 {
         self.beats.load(Ordering::Relaxed)
     }
 
-    /// An error where a signal came.
+    /// Fails if a signal came.
     ///
     /// # Errors
     /// [`RunError::Interrupted`].

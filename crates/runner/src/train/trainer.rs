@@ -1,7 +1,7 @@
-//! The training loop that every task, alignment and pre-training share.
+//! The training loop that all tasks, alignment and pre-training share.
 //!
-//! A [`TrainTask`] says which examples make a step and what their loss is; a [`Trainer`] owns what is trained. All draws
-//! are functions of (seed, epoch, step), so that a training resumes from a checkpoint bit for bit.
+//! A [`TrainTask`] defines which examples make up a step and what their loss is; a [`Trainer`] owns what is trained.
+//! All random choices are functions of (seed, epoch, step), so that a training resumes from a checkpoint bit for bit.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,24 +18,24 @@ use crate::train::checkpoint::{CheckpointFile, Progress};
 use crate::train::log::{EpochLine, EpochReading, RunLog, StepLine};
 use crate::train::signals::StopFlag;
 
-/// A place in a training.
+/// A position in a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
-    /// From 0.
+    /// Counted from 0.
     pub epoch: u64,
-    /// Steps before this one, of all epochs.
+    /// Steps before this one, over all epochs.
     pub step: u64,
 }
 
-/// What a training learns from.
+/// A training objective and its data.
 pub trait TrainTask {
     /// The examples of each step of an epoch; a function of the seed and the epoch.
     fn steps(&self, epoch: u64) -> Vec<Vec<usize>>;
 
-    /// The learning rate of a step, from the rate at the top and the numbers of steps of each epoch.
+    /// The learning rate by step, from the peak rate and the number of steps in each epoch.
     fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Box<dyn Fn(u64) -> f64>;
 
-    /// Reads the examples of a step, which [`TrainTask::gradient`] then computes with.
+    /// Loads the examples of a step, for [`TrainTask::gradient`].
     ///
     /// # Errors
     /// When they cannot be read.
@@ -47,7 +47,7 @@ pub trait TrainTask {
     /// When libtorch fails.
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)>;
 
-    /// What is evaluated after an epoch, for the log alone; nothing as a rule.
+    /// Evaluates after an epoch, for the log only; does nothing by default.
     ///
     /// # Errors
     /// When data cannot be read, or a signal asked to stop.
@@ -56,19 +56,19 @@ pub trait TrainTask {
         Ok(EpochReading::default())
     }
 
-    /// Time that [`TrainTask::load`] waited so far.
+    /// Total time that [`TrainTask::load`] has waited.
     fn data_wait(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// What a training asks and reports on its way.
+/// How a training is stopped, saved and monitored.
 pub struct RunControl<'a> {
-    /// Asked before every step.
+    /// Checked before every step.
     pub stop: &'a StopFlag,
-    /// Resumed from, written at intervals, and written when a signal asks to stop.
+    /// Resumed from; written at intervals, and when a signal asks to stop.
     pub checkpoint: &'a CheckpointFile,
-    /// Called with (steps done, steps in all).
+    /// Called with (steps done, total steps).
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
@@ -80,29 +80,29 @@ pub fn is_finite(tensor: &Tensor) -> Result<bool, san_core::Error> {
     Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 1)
 }
 
-/// The trained tensors, their optimiser, and how far they are.
+/// The trained tensors, their optimiser, and the progress.
 #[derive(Debug)]
 pub struct Trainer {
     /// What is trained.
     pub trainables: Trainables,
     optimiser: AdamW,
-    /// How far.
+    /// Steps, losses and times so far.
     pub progress: Progress,
     log: Option<RunLog>,
 }
 
 impl Trainer {
-    /// At the start.
+    /// A trainer at its first step.
     ///
     /// # Errors
-    /// When memory is missing.
+    /// When there is not enough memory.
     pub fn new(trainables: Trainables, weight_decay: f64) -> Result<Self> {
         let settings = AdamWSettings { weight_decay, ..AdamWSettings::default() };
         let optimiser = AdamW::new(&trainables, settings)?;
         Ok(Self { trainables, optimiser, progress: Progress::default(), log: None })
     }
 
-    /// The same, with the modules that are trained whole at `factor` times the learning rate.
+    /// The same, with the learning rate of the fully trained modules multiplied by `factor`.
     #[must_use]
     pub fn modules_to_save_at(self, factor: f64) -> Self {
         let factors =
@@ -110,7 +110,7 @@ impl Trainer {
         Self { optimiser: self.optimiser.with_factors(factors), ..self }
     }
 
-    /// Resumes from a checkpoint, where there is one.
+    /// Resumes from a checkpoint, if there is one.
     ///
     /// # Errors
     /// When a damaged file cannot be removed.
@@ -124,7 +124,7 @@ impl Trainer {
         Ok(())
     }
 
-    /// Moves the logs of a training that has ended into the run's folder.
+    /// Moves the logs of a finished training into the run's folder.
     ///
     /// # Errors
     /// When they cannot be written.
@@ -132,7 +132,7 @@ impl Trainer {
         Ok(self.log.take().map_or(Ok(()), |log| log.publish(folder))?)
     }
 
-    /// Trains `epochs` epochs, the learning rate at the top of the task's schedule being `learning_rate`.
+    /// Trains for `epochs` epochs, with `learning_rate` as the peak of the task's schedule.
     ///
     /// # Errors
     /// When a batch cannot be read, a checkpoint cannot be written, or a signal asked to stop.
@@ -182,7 +182,7 @@ impl Trainer {
             if let Some(log) = &mut self.log {
                 log.epoch(&EpochLine { epoch: epoch + 1, train_loss, reading })?;
             }
-            // NaN-free: an accuracy is a share.
+            // Never NaN: an accuracy is a share.
             self.progress.test_selected = match (self.progress.test_selected, reading.test_accuracy) {
                 (Some(best), Some(now)) => Some(best.max(now)),
                 (best, now) => best.or(now),
@@ -190,11 +190,11 @@ impl Trainer {
             self.progress.losses.push(train_loss);
             self.progress.sum = 0.0;
         }
-        // No loss was taken after the last step.
+        // No loss was computed after the last step.
         Ok(if is_finite(self.trainables.values())? { State::Finished } else { State::Diverged })
     }
 
-    /// One step: loss and norm of the gradient; none, and no change, where one of them is not finite.
+    /// One step: loss and gradient norm; `None`, and no change, if one of them is not finite.
     fn step(
         &mut self,
         task: &(impl TrainTask + ?Sized),
@@ -212,8 +212,7 @@ impl Trainer {
         Ok(Some((value, norm)))
     }
 
-    /// After an error: what was trained is kept if that is possible, where a signal came or a disk
-    /// cannot be written.
+    /// Called after an error: saves a checkpoint if a signal came or a file could not be written.
     ///
     /// # Errors
     /// When the checkpoint cannot be written.

@@ -1,4 +1,4 @@
-//! A small experiment in a folder of its own, and the program run in it.
+//! A small experiment in its own folder, and the program run in it.
 #![allow(dead_code, unreachable_pub, missing_docs, clippy::unwrap_used, clippy::panic)]
 
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ pub struct Bench {
     pub folder: TempDir,
 }
 
-/// Two seeds of two methods on a drawn set: a second's work.
+/// Two seeds of two methods on a synthetic set; takes a second.
 pub const DRAWN: &str = "
 name: vtab
 suite: vtab
@@ -91,7 +91,7 @@ impl Bench {
     }
 }
 
-/// Standard error of a run that ended with `code`: one sentence, and no panic in it.
+/// Standard error of a run that exited with `code`, after checking that it did not panic.
 #[track_caller]
 pub fn refusal(output: &Output, code: i32) -> String {
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -100,7 +100,7 @@ pub fn refusal(output: &Output, code: i32) -> String {
     text
 }
 
-/// Runs and wants success; standard output.
+/// Runs a command and expects success; returns its standard output.
 #[track_caller]
 pub fn done(bench: &Bench, arguments: &[&str]) -> String {
     let output = bench.run(arguments);
@@ -108,7 +108,7 @@ pub fn done(bench: &Bench, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// What runs trained and predicted, and the course of their training.
+/// The adapters, predictions and training logs of all runs.
 pub fn adapters(bench: &Bench) -> Vec<(PathBuf, Vec<Vec<u8>>)> {
     let files = ["adapter.safetensors", "predictions.parquet", "steps.jsonl", "epochs.jsonl"];
     let read = |run: PathBuf| {
@@ -118,7 +118,7 @@ pub fn adapters(bench: &Bench) -> Vec<(PathBuf, Vec<Vec<u8>>)> {
     bench.runs().into_iter().map(read).collect()
 }
 
-/// Whether this is a whole checkpoint, and neither a half (`.<name>`) nor a log.
+/// Whether this is a complete checkpoint, not a partial one (`.<name>`) or a log.
 pub fn is_checkpoint(path: &Path) -> bool {
     let name = path.file_name().unwrap().to_str().unwrap();
     name.ends_with(".safetensors") && !name.starts_with('.')

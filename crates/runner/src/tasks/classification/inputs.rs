@@ -1,4 +1,4 @@
-//! What a classifier reads of one split: images, or the features that a frozen backbone makes of them.
+//! The inputs of a classifier for one split: images, or the features that a frozen backbone computes from them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use crate::resources::{FeatureCache, Features};
 use crate::tasks::Run;
 use crate::train::signals::StopFlag;
 
-/// Images in one forward pass that computes features: few, to stop soon after a signal.
+/// Images per forward pass when features are computed: few, so that it stops soon after a signal.
 const FEATURE_BATCH: usize = 64;
 
-/// The inputs of one split: images, or features where nothing before the head learns.
+/// The inputs of one split: images, or features if nothing before the head is trained.
 pub(super) struct Inputs {
     pub(super) set: Arc<ImageSet>,
     pub(super) split: Split,
@@ -34,7 +34,7 @@ impl Inputs {
         self.set.labels(self.split)
     }
 
-    /// Share of the labels that are predicted.
+    /// Share of the labels that are predicted correctly.
     #[allow(clippy::cast_precision_loss)]
     pub(super) fn accuracy(&self, predictions: &[i64]) -> f64 {
         let pairs = self.labels().iter().zip(predictions);
@@ -71,8 +71,8 @@ impl Inputs {
         Ok(images)
     }
 
-    /// Replaces the images by what the head reads of them, computed once for all runs that share them;
-    /// returns the time that the computation took then.
+    /// Replaces the images by the head's input features, computed once for all runs that share them; returns the time
+    /// of the original computation.
     pub(super) fn become_features(
         &mut self,
         run: &Run,

@@ -1,4 +1,4 @@
-//! Classification: images and their classes, a trained head on a tuned vision backbone.
+//! Image classification: a trained head on a fine-tuned vision backbone.
 
 mod inputs;
 mod part_accuracies;
@@ -30,11 +30,11 @@ use crate::train::log::EpochReading;
 use crate::train::signals::StopFlag;
 use crate::train::trainer::{Place, TrainTask, is_finite};
 
-/// Images in one forward pass of an evaluation.
+/// Images per forward pass of an evaluation.
 const EVALUATION_BATCH: usize = 256;
 /// Images on which merged and unmerged logits are compared.
 const MERGE_CHECK: usize = 32;
-/// What the score is.
+/// Name of the score.
 const METRIC: &str = "top-1 accuracy";
 
 /// The protocol of classification.
@@ -43,26 +43,26 @@ const METRIC: &str = "top-1 accuracy";
 pub struct Classification {
     /// How an image becomes the model's input.
     pub image: ImageProtocol,
-    /// Epochs of linear warm-up; the rate then falls along half a cosine.
+    /// Epochs of linear warm-up; cosine decay follows.
     #[serde(default)]
     pub warmup_epochs: u64,
-    /// Stochastic depth: the probability, below 1, that the last block's branches are left out of a training pass; it
-    /// grows linearly from the first block's 0.
+    /// Stochastic depth: the probability, below 1, that the last block's branches are dropped in a training pass; it
+    /// grows linearly from 0 at the first block.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub drop_path: f64,
-    /// Whether the test split is evaluated after each epoch, for the peers' test-selected number next to the table's;
-    /// nothing is chosen by it.
+    /// Whether the test split is evaluated after each epoch, to report a test-selected accuracy, as other papers do,
+    /// next to the table's; nothing is selected by it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub test_selected: bool,
     /// Whether a SAN model is also evaluated after each epoch with its parts alone: neuron, synapse, head.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub part_accuracies: bool,
-    /// Random changes of training images; none where it is left out.
+    /// Data augmentation of training images; none if omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augmentation: Option<Augmentation>,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
 fn is_zero(value: &f64) -> bool {
     *value == 0.0
 }
@@ -135,7 +135,7 @@ impl Task for Classification {
     }
 }
 
-/// The classifier over a tuned backbone, `adapters` in it.
+/// The classifier on a fine-tuned backbone with `adapters` attached.
 fn classifier(tuned: &Tuned<'_>, adapters: &san_core::Attachment) -> Result<Classifier> {
     let LoadedBackbone { architecture, layout, weights, .. } = backbone_of(tuned.base)?;
     Ok(Classifier::new(&**architecture, layout, weights, adapters, tuned.trainables)?)
@@ -155,20 +155,20 @@ struct Prepared<'a> {
     model: Classifier,
     inputs: Inputs,
     test_inputs: Inputs,
-    /// What makes the batches of images, and the step whose batch comes next.
+    /// The loader of image batches, and the step of its next batch.
     loader: Option<(Loader, u64)>,
-    /// Of the step at hand.
+    /// The batch of the current step.
     batch: Option<(Tensor, Targets)>,
-    /// Models over the same trained tensors that are evaluated after each epoch, where the protocol asks.
+    /// Models over the same trained tensors that are evaluated after each epoch, if the protocol requests it.
     parts: Option<Parts>,
     times: Times,
 }
 
-/// What the logits of a batch should be.
+/// The targets of a batch's logits.
 enum Targets {
     /// Classes `[n]`.
     Classes(Tensor),
-    /// The share of each class, `[n, classes]`.
+    /// The probability of each class, `[n, classes]`.
     Shares(Tensor),
 }
 
@@ -248,7 +248,7 @@ impl TrainTask for Prepared<'_> {
         Ok(reading)
     }
 
-    /// The time that the steps waited for their data; what was made meanwhile costs nothing here.
+    /// The time that the steps waited for their data; loading in the background costs nothing here.
     fn data_wait(&self) -> Duration {
         self.inputs.reading
     }
@@ -261,7 +261,7 @@ fn steps(run: &Run, images: usize, epoch: u64) -> Vec<Vec<usize>> {
 }
 
 impl Prepared<'_> {
-    /// The batch of a step, made ahead where the last one was that of the step before.
+    /// The batch of a step; prefetched if the last one was that of the previous step.
     fn loaded(&mut self, place: Place) -> Result<data_loaders::Batch> {
         let mut loader = match self.loader.take() {
             Some((loader, next)) if next == place.step => loader,
@@ -272,7 +272,7 @@ impl Prepared<'_> {
         Ok(batch)
     }
 
-    /// A loader of all steps from a place on.
+    /// A loader of all steps from a given position on.
     fn start_loader(&self, place: Place) -> Result<Loader> {
         let Inputs { set, split, protocol, .. } = &self.inputs;
         let augmentation = self.protocol.augmentation.map(|augmentation| (augmentation, self.run.seed));
@@ -287,7 +287,7 @@ impl Prepared<'_> {
         Ok(Loader::start(Arc::clone(set), recipe, all.skip(done))?)
     }
 
-    /// Largest difference between the logits of the tuned and of the merged model on a few images.
+    /// Largest difference between the logits of the fine-tuned and of the merged model on a few images.
     fn merge_difference(&mut self, tuned: &Tuned<'_>) -> Result<Option<f64>> {
         let Some(merged) = tuned.merged()? else { return Ok(None) };
         let LoadedBackbone { architecture, layout, .. } = backbone_of(tuned.base)?;
@@ -312,7 +312,7 @@ impl PreparedTask for Prepared<'_> {
         features: &mut FeatureCache,
         stop: &StopFlag,
     ) -> Result<()> {
-        // Features of images that change from epoch to epoch cannot be computed once.
+        // Augmented images differ between epochs, so their features cannot be computed once.
         if tuned.method.features_are_frozen() && self.protocol.augmentation.is_none() {
             let Self { run, model, inputs, test_inputs, times, .. } = self;
             times.preparation += inputs.become_features(run, features, model, stop)?;
@@ -348,8 +348,8 @@ impl PreparedTask for Prepared<'_> {
     }
 }
 
-/// The predicted class of every image of the split, the last partial batch included; none where a logit is not finite:
-/// the first class would then be predicted, and earn its share.
+/// The predicted class of every image of the split, the last partial batch included; `None` if a logit is not finite:
+/// the argmax would then be the first class, which is right for some images.
 fn predict(
     model: &Classifier,
     inputs: &mut Inputs,

@@ -1,5 +1,5 @@
-//! One trained SAN, evaluated in parts: gammas on features alone, on the next weights alone, and the head on the frozen
-//! backbone. The authors' code logs these next to the whole.
+//! Evaluates one trained SAN in parts: gammas on features only, gammas on the next weights only, and the head on the
+//! frozen backbone. The authors' code logs these in addition to the full model.
 
 use anyhow::Result;
 use backbones::vision::Classifier;
@@ -18,7 +18,7 @@ pub(super) struct Parts {
 }
 
 impl Parts {
-    /// The parts of SAN in both modes; none of any other method.
+    /// The parts of a SAN in mode `both`; `None` for any other method.
     pub(super) fn of(tuned: &Tuned<'_>) -> Result<Option<Self>> {
         let Value::Object(options) = tuned.method.options() else { return Ok(None) };
         if tuned.method.name() != "san" || options["mode"] != "both" {
@@ -28,7 +28,7 @@ impl Parts {
             let mut options = options.clone();
             options.insert("mode".into(), mode.into());
             if mode == "nt" {
-                // What acts on p alone has no meaning there.
+                // Options that act only on p have no meaning in this mode.
                 options.insert("ltd_ltp".into(), false.into());
                 options.insert("detach".into(), false.into());
             }
@@ -40,7 +40,7 @@ impl Parts {
         Ok(Some(Self { nt: in_mode("nt")?, sp: in_mode("sp")?, head }))
     }
 
-    /// The accuracy of each; none where one of them is not finite.
+    /// The accuracy of each part; `None` if one of them is not finite.
     pub(super) fn accuracies(
         &self,
         accuracy: &mut dyn FnMut(&Classifier) -> Result<Option<f64>>,

@@ -1,4 +1,5 @@
-//! What a suite teaches and asks, in tokens: the part of a language task that differs from one kind of data to another.
+//! The tokenised training data and evaluation sets of a suite: the part of a language task that depends on the kind of
+//! data.
 
 use std::collections::BTreeMap;
 
@@ -10,24 +11,24 @@ use tch::Tensor;
 
 use crate::error::RunError;
 
-/// What is trained on, and what is evaluated.
+/// The data to train on and to evaluate on.
 pub(crate) struct TrainData {
     /// The training examples of all sets together.
     pub(crate) examples: Vec<Example>,
-    /// What the cut to the protocol's length cost.
+    /// What the truncation to the protocol's length removed.
     pub(crate) truncation: Truncation,
-    /// What stands in the examples besides tokens, by their places.
+    /// Image features of the examples, by index.
     pub(crate) images: Box<dyn ImageFeatures>,
-    /// What is evaluated: one for each set, or one that they share.
+    /// The evaluation sets: one per data set, or one that they share.
     pub(crate) eval_sets: Vec<Box<dyn EvalSet>>,
 }
 
 impl TrainData {
-    /// Refuses a text that is longer than the model's context, answers of `max_new_tokens` included, and examples of which
-    /// none teaches anything.
+    /// Rejects a text that is longer than the model's context, with answers of `max_new_tokens` included, and examples
+    /// that all have no token to train on.
     ///
     /// # Errors
-    /// With the place of the first one.
+    /// With the index of the first one.
     pub(crate) fn fits(&self, model: &str, context: i64, max_new_tokens: i64) -> Result<(), RunError> {
         let fits = |what: String, tokens: usize| -> Result<(), RunError> {
             match i64::try_from(tokens) {
@@ -52,9 +53,9 @@ impl TrainData {
     }
 }
 
-/// What a vision tower made of the pictures that belong to examples, or to prompts.
+/// A vision tower's features of the images that belong to examples or prompts.
 pub(crate) trait ImageFeatures {
-    /// Tokens `[pictures, tokens, width]` of the pictures in these examples, in order; none where there are none.
+    /// Features `[pictures, tokens, width]` of the images in these examples, in order; `None` if there are none.
     ///
     /// # Errors
     /// When libtorch fails.
@@ -70,29 +71,29 @@ impl ImageFeatures for NoImages {
     }
 }
 
-/// The questions of one set: prompts, and how answers to them are judged.
+/// The questions of one set: prompts, and how answers to them are scored.
 pub(crate) trait EvalSet {
-    /// The set; what was trained on is counted elsewhere.
+    /// The set; the training samples are counted elsewhere.
     fn dataset(&self) -> &Dataset;
 
-    /// What its score is.
+    /// Name of the score.
     fn metric(&self) -> &'static str;
 
-    /// Name of the set in names of files.
+    /// Name of the set in file names.
     fn file_stem(&self) -> &str;
 
-    /// The prompts in tokens, a place in each for every token of a picture.
+    /// The tokenised prompts, with a placeholder for every token of an image.
     fn prompts(&self) -> &[Vec<i64>];
 
-    /// The pictures of the prompts.
+    /// The images of the prompts.
     fn images(&self) -> &dyn ImageFeatures;
 
-    /// The most tokens of an answer, where the protocol allows `most`: fewer where the set has a rule of its own.
+    /// Maximum number of tokens in an answer, if the protocol allows `most`: fewer if the set has its own rule.
     fn max_new_tokens(&self, most: i64) -> i64 {
         most
     }
 
-    /// The answers that a question offers, as continuations of its prompt; none where answers are free.
+    /// The answer options of a question, as continuations of its prompt; empty if answers are free-form.
     ///
     /// # Errors
     /// When a text cannot be encoded.
@@ -101,30 +102,30 @@ pub(crate) trait EvalSet {
         Ok(Vec::new())
     }
 
-    /// The file, and its name, that a server reads which alone knows the answers.
+    /// Contents and name of the file to submit to an evaluation server, if only that has the answers.
     ///
     /// # Errors
-    /// When an answer does not fit the file.
+    /// When an answer cannot be represented in the file.
     fn submission(&self, answers: &[Answer]) -> Result<Option<(&'static str, Vec<u8>)>> {
         let _ = answers;
         Ok(None)
     }
 
-    /// Judges an answer to each prompt.
+    /// Scores the answers, one per prompt.
     fn judge(&self, answers: &[Answer]) -> EvalJudgement;
 }
 
-/// What was found for a prompt.
+/// A model's answer to a prompt.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
-    /// A text.
+    /// A generated text.
     Text(String),
-    /// One of the answers that the question offers; none where none is the likeliest.
+    /// One of the answer options of the question; `None` if none is the most likely.
     Option(Option<String>),
 }
 
 impl Answer {
-    /// The words of it; empty where there are none.
+    /// The text of the answer; empty if there is none.
     pub(crate) fn words(&self) -> &str {
         match self {
             Self::Text(text) => text,
@@ -133,16 +134,16 @@ impl Answer {
     }
 }
 
-/// What the answers to a set's questions were worth.
+/// The scores of the answers to a set's questions.
 pub(crate) struct EvalJudgement {
-    /// In [0, 1]; none as long as a server knows the answers.
+    /// In [0, 1]; `None` if only a server has the answers.
     pub(crate) score: Option<f64>,
     /// Share of the texts without an answer.
     pub(crate) no_answer: f64,
-    /// Further numbers by name.
+    /// Further metrics by name.
     pub(crate) further: BTreeMap<String, f64>,
-    /// Of each question a number of its right answer, and that of the one given; -1 for none.
+    /// Labels of the correct answers, one per question; -1 if there is none.
     pub(crate) labels: Vec<i64>,
-    /// See `labels`.
+    /// Labels of the given answers, as in `labels`.
     pub(crate) predicted: Vec<i64>,
 }

@@ -1,4 +1,4 @@
-//! Evaluation of a language model: answers to every prompt of every set, judged by each set's own rule.
+//! Evaluation of a language model: answers every prompt of every set and scores the answers by the set's own rule.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::models::reader::Reader;
 use crate::tasks::{EvalScores, Tuned};
 use crate::train::signals::StopFlag;
 
-/// Most tokens that are read of the text on which forgetting is measured.
+/// Maximum number of tokens of the text on which forgetting is measured.
 const NEUTRAL_TOKENS: usize = 512;
 
 /// What an evaluation needs.
@@ -34,8 +34,8 @@ impl<'a> Evaluator<'a> {
         Ok(Self { objective, tuned, loaded: language_model(tuned.base)? })
     }
 
-    /// What the model gives on each set. Files are written once all of it is known: a model that turns out to have
-    /// diverged leaves none.
+    /// Evaluates the model on each set. Files are written only once all results are known: a model that turns out to
+    /// have diverged leaves none.
     pub(super) fn evaluate(&self, folder: &Path, stop: &StopFlag) -> Result<EvalScores> {
         let merge_difference = self.merge_difference()?;
         let data = &self.objective.data;
@@ -74,7 +74,7 @@ impl<'a> Evaluator<'a> {
         })
     }
 
-    /// The answer found to each prompt.
+    /// The model's answer to each prompt.
     fn answer(&self, set: &dyn EvalSet, stop: &StopFlag) -> Result<Vec<Answer>> {
         let Objective { protocol, model, device, .. } = self.objective;
         let prompts = set.prompts();
@@ -101,14 +101,14 @@ impl<'a> Evaluator<'a> {
         Ok(answers)
     }
 
-    /// The option whose sentence is the likeliest after the prompt.
+    /// The option that is most likely as a continuation of the prompt.
     fn likeliest(&self, set: &dyn EvalSet, prompt: usize) -> Result<Answer> {
         let (options, continued): (Vec<_>, Vec<_>) = set.options(prompt)?.into_iter().unzip();
         let sums = likelihoods(self.objective.model.language(), &continued, self.objective.device)?;
         Ok(Answer::Option(best_option(&sums).map(|best| options[best].clone())))
     }
 
-    /// Largest difference between the logits of the tuned and of the merged model on one example.
+    /// Largest difference between the logits of the fine-tuned and of the merged model on one example.
     fn merge_difference(&self) -> Result<Option<f64>> {
         let Objective { model, data, device, .. } = self.objective;
         let Some(example) = data.examples.first() else { return Ok(None) };
@@ -125,7 +125,7 @@ impl<'a> Evaluator<'a> {
         Ok(Some(finite(f64::try_from(difference)?, "a logit")?))
     }
 
-    /// The mean loss on a neutral text before and after tuning.
+    /// The mean loss on a neutral text before and after fine-tuning.
     fn forgetting(&self) -> Result<Option<Forgetting>> {
         let mut tokens = self.loaded.encode(&self.loaded.neutral)?;
         tokens.truncate(NEUTRAL_TOKENS);
@@ -149,7 +149,7 @@ impl<'a> Evaluator<'a> {
     }
 }
 
-/// What a mean over sets is of: the sets' metric, where they share one.
+/// The metric of a mean over sets: the sets' metric, if they share one.
 fn metric_of(evaluations: &[Evaluation]) -> String {
     let first = &evaluations[0].metric;
     if evaluations.iter().all(|evaluation| evaluation.metric == *first) {
@@ -163,15 +163,15 @@ fn finite(number: f64, what: &'static str) -> Result<f64, Error> {
     if number.is_finite() { Ok(number) } else { Err(Error::NotFinite { what }) }
 }
 
-/// The file for the server of a set whose answers are not public; its score is pending.
+/// Writes the submission file for a set whose answers are not public; its score is pending.
 fn submit(folder: &Path, set: &dyn EvalSet, answers: &[Answer]) -> Result<Option<Pending>> {
     let Some((name, file)) = set.submission(answers)? else { return Ok(None) };
     write_atomically(&folder.join(name), &file)?;
     Ok(Some(Pending { dataset: set.dataset().name.clone(), file: name.into() }))
 }
 
-/// `<set>.predictions.parquet`: the numbers of the right answer and of the one found; and `<set>.texts.jsonl`, what the
-/// model wrote.
+/// Writes `<set>.predictions.parquet`, the labels of the correct and the given answers, and `<set>.texts.jsonl`, the
+/// generated texts.
 fn write_answers(folder: &Path, set: &dyn EvalSet, judged: &EvalJudgement, answers: &[Answer]) -> Result<()> {
     let name = set.file_stem();
     let path = folder.join(format!("{name}.{}", predictions::FILE));

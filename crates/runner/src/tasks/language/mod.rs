@@ -1,7 +1,7 @@
-//! What the tasks of language models share: one model learns from all sets of a suite, and is evaluated on each of them.
+//! What the tasks of language models share: one model is trained on all sets of a suite, and evaluated on each of them.
 //!
-//! A task gives the [`data`] (examples, prompts, and how answers are judged); `objective` is the loss of a step,
-//! `evaluation` makes answers and writes what was found.
+//! A task provides the [`data`] (examples, prompts, and how answers are scored); `objective` is the loss of a step,
+//! `evaluation` generates answers and writes the results.
 
 pub(crate) mod data;
 mod evaluation;
@@ -29,7 +29,7 @@ use crate::tasks::{EvalScores, PreparedTask, Run, Times, Tuned, splits};
 use crate::train::signals::StopFlag;
 use crate::train::trainer::{Place, TrainTask};
 
-/// The learning rate of a step: of the rate at the top and the number of steps in all.
+/// The learning rate of a step, from the peak rate and the total number of steps.
 pub(crate) type Schedule = Box<dyn Fn(f64, u64) -> Box<dyn Fn(u64) -> f64>>;
 
 /// A language task with the data and the model of one run.
@@ -41,7 +41,7 @@ pub(crate) struct Prepared<'a> {
 }
 
 impl<'a> Prepared<'a> {
-    /// Refuses data that do not fit the model.
+    /// Rejects data that do not fit the model.
     pub(crate) fn new(
         run: &'a Run,
         tuned: &Tuned<'_>,
@@ -69,7 +69,7 @@ impl<'a> Prepared<'a> {
 /// The language model that a run starts from.
 ///
 /// # Errors
-/// When the base model is none.
+/// When the base model is not a language model.
 pub(crate) fn language_model(base: &BaseModel) -> Result<&LoadedLanguageModel> {
     match base {
         BaseModel::Language(model) => Ok(model),
@@ -100,7 +100,7 @@ impl PreparedTask for Prepared<'_> {
         let start = std::time::Instant::now();
         let scores = Evaluator::new(&self.objective, tuned)?.evaluate(folder, stop)?;
         self.evaluation += start.elapsed();
-        // Settings are chosen by the mean alone.
+        // Settings are selected by the mean alone.
         let to_choose_by = splits(self.run.stage).1 == Split::Val;
         Ok(EvalScores {
             evaluations: if to_choose_by { Vec::new() } else { scores.evaluations.clone() },
@@ -134,7 +134,7 @@ impl PreparedTask for Prepared<'_> {
     }
 }
 
-/// The unweighted mean of what some sets have.
+/// The unweighted mean over the sets that have a value.
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {
     unweighted_average(&values.collect::<Vec<_>>())
 }

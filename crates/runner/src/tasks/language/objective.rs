@@ -1,5 +1,5 @@
-//! What a language model learns from in a step: examples in tokens, in as many parts as memory asks for, and the loss of
-//! the tokens that they teach.
+//! The training objective of a language model: tokenised examples, split into as many micro-batches as memory requires,
+//! and the loss on the tokens that they train on.
 
 use std::num::NonZeroUsize;
 
@@ -13,7 +13,7 @@ use super::data::TrainData;
 use super::protocol::LanguageProtocol;
 use crate::models::reader::Reader;
 
-/// What a language model learns from: examples in tokens, and the batch at hand.
+/// The training examples of a language model, and the current batch.
 pub(crate) struct Objective {
     pub(crate) protocol: LanguageProtocol,
     pub(crate) batch_size: usize,
@@ -24,23 +24,24 @@ pub(crate) struct Objective {
     pub(super) batch: Vec<Part>,
 }
 
-/// Examples of a step that are computed at once.
+/// A micro-batch: examples of a step that are computed at once.
 pub(crate) struct Part {
     /// `[examples, length]`, padded on the right.
     pub(crate) tokens: Tensor,
-    /// Places `[n]` of the flattened `[examples, length - 1]` behind which a token is predicted.
+    /// Positions `[n]` in the flattened `[examples, length - 1]` whose next token is predicted.
     pub(crate) places: Tensor,
-    /// What the vision tower made of the examples' pictures.
+    /// The vision tower's features of the examples' images.
     pub(crate) images: Option<Tensor>,
-    /// Which text of an example a token belongs to `[examples, length]`, where any example is more than one.
+    /// The index of the text within its example, for each token, `[examples, length]`; `None` if every example is a
+    /// single text.
     pub(crate) texts: Option<Tensor>,
 }
 
 impl Objective {
     /// The examples of each step of an epoch.
     pub(super) fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
-        // The mean loss over no token at all is no number, and batches are grouped by length: those whose answers the
-        // cut took would meet.
+        // The mean loss over zero tokens is undefined, and batches are grouped by length: the examples whose answers
+        // were truncated would end up in the same batch.
         let examples = self.data.examples.iter().enumerate().filter(|(_, example)| example.teaches());
         let (taught, lengths): (Vec<usize>, Vec<usize>) =
             examples.map(|(place, example)| (place, example.tokens.len())).unzip();
@@ -49,14 +50,14 @@ impl Objective {
         batches.into_iter().map(|batch| batch.into_iter().map(|place| taught[place]).collect()).collect()
     }
 
-    /// Puts the examples of a step together.
+    /// Assembles the batch of a step.
     pub(super) fn load(&mut self, examples: &[usize]) -> Result<()> {
         let size = self.protocol.memory.micro_batch_size.map_or(examples.len(), NonZeroUsize::get);
         self.batch = examples.chunks(size).map(|some| self.part(some)).collect::<Result<_>>()?;
         Ok(())
     }
 
-    /// The parts' mean losses and gradients, each weighted with the tokens that it predicts: those of the batch.
+    /// Loss and gradient of the batch: the mean over its micro-batches, weighted by the number of predicted tokens.
     pub(super) fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
         let parts = &self.batch;
         let predicted = |part: &Part| part.places.numel() as f64;
@@ -80,7 +81,7 @@ impl Objective {
     fn part(&self, examples: &[usize]) -> Result<Part> {
         let rows = examples.iter().map(|&row| &self.data.examples[row]);
         let branched = rows.clone().any(|example| !example.branches.is_empty());
-        // Padding on the right: what comes before it never looks at it, so that no mask is needed.
+        // Padding is on the right: earlier tokens never attend to it, so no mask is needed.
         let batch = PaddedBatch::new(rows, 0, PaddingSide::Right);
         let columns = batch.columns;
         let is_predicted = |place: &usize| !place.is_multiple_of(columns) && batch.labels[*place] != MASKED;
@@ -111,13 +112,13 @@ impl Objective {
     }
 }
 
-/// Mean loss of the tokens behind the places.
+/// Mean loss of the tokens after the given positions.
 pub(super) fn loss(model: &Reader, part: &Part) -> Result<Tensor, Error> {
     let embedded = model.embed(&part.tokens, part.images.as_ref())?;
     loss_after(model, &model.language().hidden(&embedded, part.texts.as_ref(), None), part)
 }
 
-/// The same of what the last block makes. Scores are made for the places alone: a vocabulary is wide.
+/// The same from the last block's output. Logits are computed for these positions only, since the vocabulary is large.
 fn loss_after(model: &Reader, hidden: &Tensor, Part { tokens, places, .. }: &Part) -> Result<Tensor, Error> {
     let length = tokens.size()[1];
     let hidden = hidden.f_narrow(1, 0, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;

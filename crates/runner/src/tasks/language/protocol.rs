@@ -1,4 +1,4 @@
-//! What the protocols of language tasks have in common: batches, precision, memory, and how answers are made.
+//! What the protocols of language tasks have in common: batches, precision, memory, and how answers are generated.
 
 use std::num::NonZeroUsize;
 
@@ -9,20 +9,20 @@ use tch::Kind;
 
 use crate::tasks::protocol::check_counts;
 
-/// How a language model is trained and evaluated, whatever it reads.
+/// How a language model is trained and evaluated, with or without images.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LanguageProtocol {
-    /// Most tokens of a training batch, padding included; no bound where it is left out.
+    /// Maximum number of tokens in a training batch, padding included; unlimited if omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
-    /// How an answer is made.
+    /// How an answer is generated or selected.
     pub decoding: AnswerDecoding,
-    /// Most tokens of an answer.
+    /// Maximum number of tokens in an answer.
     pub max_new_tokens: i64,
-    /// What bounds a batch of an evaluation.
+    /// The limits of an evaluation batch.
     pub evaluation: BatchLimits,
-    /// In what frozen matrices are multiplied.
+    /// The precision of frozen weight matrices.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
     /// How a step fits into memory.
@@ -31,17 +31,17 @@ pub struct LanguageProtocol {
 }
 
 impl LanguageProtocol {
-    /// What bounds a training batch of at most `sequences` examples.
+    /// The limits of a training batch of at most `sequences` examples.
     pub(super) fn batch_limits(&self, sequences: usize) -> BatchLimits {
         BatchLimits { sequences, tokens: self.batch_tokens }
     }
 
-    /// What the types cannot say.
+    /// Checks what the types cannot express.
     ///
     /// # Errors
-    /// A clause with what is wrong.
+    /// A clause that states what is wrong.
     pub fn check(&self) -> Result<(), String> {
-        // A negative number counts as none.
+        // A negative number counts as 0.
         let count = |number: i64| u64::try_from(number).unwrap_or(0);
         let mut counts = vec![
             ("max_new_tokens", count(self.max_new_tokens)),
@@ -56,20 +56,20 @@ impl LanguageProtocol {
     }
 }
 
-/// How an answer is made by a language model.
+/// How a language model answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerDecoding {
-    /// The likeliest text, token by token.
+    /// Greedy decoding.
     Greedy,
-    /// The likeliest of the texts that a beam search of this width follows.
+    /// Beam search with this number of beams.
     Beams(i64),
-    /// The likeliest of the answers that the question offers.
+    /// The most likely of the question's answer options.
     Likelihood,
 }
 
 impl AnswerDecoding {
-    /// How a text is generated; none where none is.
+    /// How a text is generated; `None` if none is.
     pub fn generation(self) -> Option<Decoding> {
         match self {
             Self::Greedy => Some(Decoding::Greedy),
@@ -79,25 +79,25 @@ impl AnswerDecoding {
     }
 }
 
-/// The type that frozen matrices are kept and multiplied in. What is trained, norms and everything between products are
-/// f32 either way.
+/// The dtype in which frozen matrices are stored and multiplied. Trained tensors, norms and everything between products
+/// are f32 either way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Single precision.
     #[default]
     F32,
-    /// Eight bits of precision: half the memory, and faster where the processor or GPU has products of it.
+    /// 8 bits of precision: half the memory, and faster if the processor or GPU supports bf16 products.
     Bf16,
 }
 
 impl Precision {
-    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
     fn is_f32(&self) -> bool {
         *self == Self::F32
     }
 
-    /// The type of tensors.
+    /// The dtype of tensors.
     pub fn kind(self) -> Kind {
         match self {
             Self::F32 => Kind::Float,
@@ -106,20 +106,21 @@ impl Precision {
     }
 }
 
-/// How a step fits into memory. Its gradient is the same whichever way, to rounding.
+/// How a step fits into memory. The gradient is the same in every case, up to rounding.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
-    /// The most examples of a batch that are computed at once; all where it is left out.
+    /// Maximum number of examples of a batch that are computed at once; all if omitted.
     #[serde(default)]
     pub micro_batch_size: Option<NonZeroUsize>,
-    /// Whether the activations within a block are computed again in the backward pass, not kept.
+    /// Activation checkpointing: whether activations within a block are recomputed in the backward pass instead of
+    /// kept.
     #[serde(default)]
     pub gradient_checkpointing: bool,
 }
 
 impl Memory {
-    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde asks for
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
     fn is_whole(&self) -> bool {
         *self == Self::default()
     }
