@@ -1,7 +1,7 @@
 //! Writes the generated language as JSON lines, for `tools/micro_tokenizer.py` and for inspecting the tasks.
 //!
-//! `cargo run -p data-loaders --example mini_text -- passages <first> <count>` writes strings; `... -- rows <set>
-//! <train|test> <count>` writes `{"prompt", "training", "answer"}`.
+//! `cargo run -p data-loaders --example mini_text -- passages <first> <count>` writes strings;
+//! `... -- rows <set> <train|test> <count>` writes `{"prompt", "training", "answer"}`.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a tool for the repository itself")]
 
 use std::io::{BufWriter, Write, stdout};

@@ -28,8 +28,8 @@ impl AnswerFormat {
         Self::ALL.into_iter().find(|format| format.options().any(|option| option == answer))
     }
 
-    /// The answer in a generated text, which may or may not include its prompt: the first match after the last `###
-    /// Response:`. `None` means no answer, which counts as wrong.
+    /// The answer in a generated text, with or without its prompt: the first match after the last `### Response:`.
+    /// `None` means no answer, which counts as wrong.
     pub fn extract(self, generated: &str) -> Option<&'static str> {
         let response = generated.rsplit(RESPONSE_MARK).next().unwrap_or(generated);
         // No option is a prefix of another, so at most one matches at a position.
