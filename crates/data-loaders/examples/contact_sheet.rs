@@ -1,13 +1,13 @@
-//! Draws a sheet of images to look at: `cargo run -p data-loaders --example contact_sheet -- OUT.png [TASK]`.
+//! Renders a contact sheet of synthetic images: `cargo run -p data-loaders --example contact_sheet -- OUT.png [TASK]`.
 //!
-//! Without a task each row is one mini task with images of the first classes, the last rows are pretraining images;
-//! with a task (say `svhn`, or `pretrain`) each row is a class. Whoever changes a generator should look at its sheet.
+//! Without a task, each row shows one mini task with images of its first classes, and the last rows show pretraining
+//! images; with a task (say `svhn`, or `pretrain`), each row is a class. Check the sheet after changing a generator.
 
 use data_loaders::{DataError, dataset, datasets};
 use data_loaders::{Filter, ImageProtocol, ImageSet, Normalisation, PretrainSet, Resize, Split, SplitCounts};
 use image::{Rgb, RgbImage};
 
-/// Side of a drawn image, and how much it is enlarged.
+/// Side of a generated image, and the enlargement factor.
 const SIDE: u32 = 32;
 const ZOOM: u32 = 2;
 const COLUMNS: usize = 16;
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// One row a task, then four of pretraining.
+/// One row per task, then four rows of pretraining images.
 fn overview() -> Result<Vec<Vec<f32>>, DataError> {
     let mut rows = Vec::new();
     for entry in datasets()?.iter().filter(|entry| entry.mini.is_some()) {
@@ -38,7 +38,7 @@ fn overview() -> Result<Vec<Vec<f32>>, DataError> {
     Ok(rows)
 }
 
-/// One row a class.
+/// One row per class.
 fn classes(name: &str) -> Result<Vec<Vec<f32>>, DataError> {
     let set = ImageSet::draw(dataset(name)?, SplitCounts { train: 800, val: 0, test: 0 }, SIDE)?;
     let labels = set.labels(Split::Train);

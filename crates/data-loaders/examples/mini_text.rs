@@ -1,4 +1,4 @@
-//! Writes the generated language as lines of JSON: what `tools/micro_tokenizer.py` and a look at the tasks need.
+//! Writes the generated language as JSON lines, for `tools/micro_tokenizer.py` and for inspecting the tasks.
 //!
 //! `cargo run -p data-loaders --example mini_text -- passages <first> <count>` writes strings;
 //! `... -- rows <set> <train|test> <count>` writes `{"prompt", "training", "answer"}`.

@@ -1,6 +1,6 @@
-//! How fast the images of Stanford Cars become batches: `throughput <root> <images> <threads>`, called by
-//! tools/throughput.py, which compares it with torchvision. Prints the images, the seconds from the start to the last
-//! batch, and a sum that keeps the compiler from leaving anything out.
+//! Measures batch throughput on Stanford Cars: `throughput <root> <images> <threads>`, called by tools/throughput.py,
+//! which compares it with torchvision. Prints the number of images, the seconds from the start to the last batch, and a
+//! sum that keeps the compiler from optimising anything away.
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -1,10 +1,10 @@
-//! Everything that can be wrong with data, each case one sentence that names the set, the file and the line.
+//! All data errors; each message is one sentence that names the dataset, the file and the line.
 
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// A fault in a data set or its registry entry; the message is meant for the person who has to mend it.
+/// A fault in a dataset or its registry entry; the message is meant for the person who has to fix it.
 #[derive(Debug, Error)]
 #[allow(missing_docs, reason = "every field is named in the message of its variant")]
 pub enum DataError {
@@ -14,73 +14,73 @@ pub enum DataError {
     /// A registry file is not valid.
     #[error("datasets/{file}: {reason}")]
     Registry { file: String, reason: String },
-    /// The registry gives no drawn stand-in for this set.
+    /// The registry defines no synthetic stand-in for this dataset.
     #[error("{set}: the registry defines no drawn stand-in for this set")]
     NoStandIn { set: String },
-    /// The folder of the set is not there.
+    /// The dataset's folder does not exist.
     #[error("{set}: the folder {} does not exist", path.display())]
     MissingFolder { set: String, path: PathBuf },
-    /// The folder holds nothing that is known.
+    /// The folder has no known layout.
     #[error("{set}: {} holds no layout that is read: VTAB-1k lists (train800.txt ...), VPT lists (train.json ...), class folders (train/<class>/, test/<class>/), Parquet tables (*train*.parquet ...){original}", path.display())]
     UnknownLayout { set: String, path: PathBuf, original: String },
-    /// A file is not what its format says.
+    /// A file does not match its format.
     #[error("{set}: {}: {reason}", path.display())]
     BadFile { set: String, path: PathBuf, reason: String },
-    /// A line, or an entry, of a list is wrong.
+    /// A line or an entry of a list is invalid.
     #[error("{set}: {}:{line}: {reason}", path.display())]
     BadLine { set: String, path: PathBuf, line: usize, reason: String },
-    /// A split list is not there.
+    /// A split list is missing.
     #[error("{set}: the split list {} does not exist", path.display())]
     MissingList { set: String, path: PathBuf },
-    /// A split list holds no line.
+    /// A split list is empty.
     #[error("{set}: the split list {} is empty", path.display())]
     EmptyList { set: String, path: PathBuf },
     /// A line is not `relative/path label`.
     #[error("{set}: {}:{line}: expected `relative/path label`, found `{found}`", path.display())]
     MalformedLine { set: String, path: PathBuf, line: usize, found: String },
-    /// A label is not below the number of classes.
+    /// A label is not less than the number of classes.
     #[error("{set}: {}:{line}: label {label} is out of range for a set of {classes} classes", path.display())]
     LabelOutOfRange { set: String, path: PathBuf, line: usize, label: u64, classes: u32 },
-    /// An image path leaves the folder of the set.
+    /// An image path leaves the dataset's folder.
     #[error("{set}: {}:{line}: the path `{found}` leaves the folder of the set", path.display())]
     PathEscapes { set: String, path: PathBuf, line: usize, found: String },
-    /// A listed image is not there.
+    /// A listed image is missing.
     #[error("{set}: {}:{line}: the image {} does not exist", path.display(), image.display())]
     MissingImage { set: String, path: PathBuf, line: usize, image: PathBuf },
-    /// An image is listed twice, within a split or in two of them.
+    /// An image is listed twice, within one split or across splits.
     #[error("{set}: {}:{line}: the image `{image}` is listed already, in {other}", path.display())]
     RepeatedImage { set: String, path: PathBuf, line: usize, image: String, other: String },
-    /// `train800val200.txt` is not the union of the two other lists.
+    /// `train800val200.txt` is not the union of the other two lists.
     #[error("{set}: {} is not train800.txt followed by val200.txt (first difference: line {line})", path.display())]
     ListsDisagree { set: String, path: PathBuf, line: usize },
-    /// An image cannot be decoded, or is cut short.
+    /// An image cannot be decoded or is truncated.
     #[error("{set}: the image {} cannot be decoded: {reason}", path.display())]
     BadImage { set: String, path: PathBuf, reason: String },
-    /// An image that a list names cannot be decoded, or is cut short.
+    /// An image named in a list cannot be decoded or is truncated.
     #[error("{set}: {}:{line}: the image {} cannot be decoded: {reason}", path.display(), image.display())]
     BadListedImage { set: String, path: PathBuf, line: usize, image: PathBuf, reason: String },
-    /// Nothing would be trained on, chosen by or tested on.
+    /// The train, val or test part would be empty.
     #[error("{set}: its {part} part is empty; {} gives it nothing", path.display())]
     EmptyPart { set: String, part: &'static str, path: PathBuf },
-    /// The operating system refused to read a file.
+    /// The operating system could not read a file.
     #[error("{set}: cannot read {}: {source}", path.display())]
     Read { set: String, path: PathBuf, source: std::io::Error },
-    /// A row of a file of text is wrong; rows count from 1.
+    /// A row of a text file is invalid; rows count from 1.
     #[error("{set}: {}: row {row}: {reason}", path.display())]
     BadRow { set: String, path: PathBuf, row: usize, reason: String },
-    /// A set of images where one of text is wanted.
+    /// An image dataset where a text dataset is required.
     #[error("{set}: this set holds images, not text")]
     NotText { set: String },
-    /// A set without questions about images where one of them is wanted.
+    /// A dataset without questions about images where one with them is required.
     #[error("{set}: this set holds no questions about images")]
     NoQuestions { set: String },
-    /// A sample index is not in the split.
+    /// A sample index is out of range for the split.
     #[error("{set}: sample {index} was asked of the {split} split, which has {len}")]
     IndexOutOfRange { set: String, split: &'static str, index: usize, len: usize },
     /// No conversation template has this name.
     #[error("there is no conversation template `{name}`; known are v1, bare and plain")]
     UnknownTemplate { name: String },
-    /// An image size of zero, or one too large to hold in memory.
+    /// The image size is zero or too large to hold in memory.
     #[error("the image size {size} is not between 1 and 4096")]
     ImageSize { size: u32 },
 }

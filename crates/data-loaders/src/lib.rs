@@ -1,12 +1,12 @@
-//! The data side of the project: which sets exist, where their images, rows and questions come from, and how they become
+//! Data for the project: which datasets exist, where their images, rows and questions come from, and how they become
 //! batches.
 //!
-//! `registry` holds the typed entries of `datasets/*.yaml`. `fetch` brings sets from servers and archives into folders;
-//! `sources` reads what lies there, through the guarded reads of `io`. `transform` turns an image file into a model's
-//! input, and `vision` makes sets and batches of images; `text` does the same for instructions and answers, `vl` for
-//! questions about images. `synthetic` makes the `mini/<set>` stand-ins and the streams that the bundled models learn
-//! from. `random` and `split` are what all of them share. Nothing here knows a model or libtorch: pixels leave as plain
-//! `f32` in NCHW order.
+//! `registry` holds the typed entries of `datasets/*.yaml`. `fetch` brings datasets from servers and archives into
+//! folders; `sources` reads those folders through the guarded reads of `io`. `transform` turns an image file into model
+//! input, and `vision` provides image datasets and batches; `text` does the same for instructions and answers, `vl` for
+//! questions about images. `synthetic` generates the `mini/<set>` stand-ins and the streams that the bundled models are
+//! pretrained on. `random` and `split` are shared by all of them. Nothing here depends on a model or libtorch: pixels
+//! are plain `f32` in NCHW order.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod error;

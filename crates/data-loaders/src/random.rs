@@ -1,15 +1,15 @@
-//! Random choices as a function of a purpose and numbers: each place has a ChaCha8 stream of its own.
+//! Random choices as a function of a purpose and numbers: each combination has its own ChaCha8 stream.
 //!
-//! No generator is shared, so that any thread may make any choice in any order and the results are the same.
+//! No generator is shared, so any thread may make any choice in any order with the same result.
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-/// A stream of random choices that belongs to one image (or one class).
+/// A random stream that belongs to one image (or one class).
 pub(crate) struct Stream(ChaCha8Rng);
 
 impl Stream {
-    /// The stream at a place; two places that differ in the purpose or in any number share nothing.
+    /// The stream for a purpose and numbers; streams that differ in any of these are independent.
     pub(crate) fn new(purpose: &str, numbers: &[u64]) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(purpose.as_bytes()).update(&[0]);
@@ -34,20 +34,20 @@ impl Stream {
         low + (high - low) * (self.0.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
 
-    /// Of mean 0 and deviation 1 (Box and Muller 1958, of whose pair one is taken).
+    /// Standard normal, mean 0 and standard deviation 1 (Box and Muller 1958; only one of the pair is used).
     pub(crate) fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.between(0.0, 1.0)).ln()).sqrt();
         radius * self.between(0.0, std::f64::consts::TAU).cos()
     }
 
-    /// Of the beta distribution whose parameters are both `alpha`, above 0.
+    /// Beta distribution with both parameters equal to `alpha`, above 0.
     pub(crate) fn beta(&mut self, alpha: f64) -> f64 {
         let (one, other) = (self.gamma(alpha), self.gamma(alpha));
-        // Where both are too small for a double, the distribution is nearly a coin.
+        // If both underflow, the distribution is nearly a fair coin.
         if one + other > 0.0 { one / (one + other) } else { self.below(2) as f64 }
     }
 
-    /// Of the gamma distribution of a shape above 0 (Marsaglia and Tsang 2000).
+    /// Gamma distribution with a shape above 0 (Marsaglia and Tsang 2000).
     fn gamma(&mut self, shape: f64) -> f64 {
         if shape < 1.0 {
             let boost = (1.0 - self.between(0.0, 1.0)).powf(1.0 / shape);

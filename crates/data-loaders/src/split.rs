@@ -1,18 +1,18 @@
-//! How a set is divided: the parts that its files have, and the splits that protocols name.
+//! How a dataset is split: the parts in its files, and the splits named by protocols.
 
 use serde::{Deserialize, Serialize};
 
-/// A part of a set, as protocols name it.
+/// A split of a dataset, as named by protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Split {
-    /// For training while tuning (train800).
+    /// Training while tuning (train800).
     Train,
-    /// For choosing hyper-parameters (val200).
+    /// Hyper-parameter selection (val200).
     Val,
     /// `Train` followed by `Val`, for the final training.
     TrainVal,
-    /// Read once, at the end.
+    /// Evaluated once, at the end.
     Test,
 }
 
@@ -28,26 +28,26 @@ impl Split {
     }
 }
 
-/// Numbers of images in the three parts of a set.
+/// Numbers of images in the three parts of a dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SplitCounts {
-    /// Images to train on while tuning.
+    /// Training images while tuning.
     pub train: usize,
-    /// Images to choose by.
+    /// Validation images.
     pub val: usize,
-    /// Images to test on.
+    /// Test images.
     pub test: usize,
 }
 
-/// A part of a set whose images no other part shares.
+/// A part of a dataset; parts are disjoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Part {
-    /// To train on.
+    /// Training.
     Train,
-    /// To choose by.
+    /// Validation.
     Val,
-    /// To test on.
+    /// Test.
     Test,
 }
 
@@ -56,7 +56,7 @@ impl Part {
     pub(crate) const ALL: [Self; 3] = [Self::Train, Self::Val, Self::Test];
 }
 
-/// The samples of a set by split.
+/// The samples of a dataset by split.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Splits<T> {
     train_and_val: Vec<T>,
@@ -97,7 +97,7 @@ impl<T> Splits<T> {
         }
     }
 
-    /// The part that the sample at `index` of a split is in, and its place there; none beyond the split.
+    /// The part that contains sample `index` of a split, and its index there; `None` if out of range.
     pub(crate) fn locate(&self, split: Split, index: usize) -> Option<(Part, usize)> {
         if index >= self.of(split).len() {
             return None;

@@ -1,4 +1,4 @@
-//! Archives that mean harm: each is refused with set, file and entry, and nothing is left behind or written elsewhere.
+//! Malicious archives: each is rejected with dataset, file and entry, and nothing is left behind or written elsewhere.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -12,7 +12,7 @@ use tar::{EntryType, Header};
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
 
-/// Fetches NABirds, which has no checksum, from an archive of these bytes; the folder around it and the answer.
+/// Fetches NABirds, which has no checksum, from an archive of these bytes; returns the parent folder and the result.
 fn unpack(name: &str, bytes: &[u8], limits: Option<Limits>) -> (TempDir, Result<(), String>) {
     let disk = tempfile::tempdir().unwrap();
     let path = disk.path().join(name);
@@ -34,7 +34,7 @@ fn unpack(name: &str, bytes: &[u8], limits: Option<Limits>) -> (TempDir, Result<
     (disk, result.map(drop).map_err(|error| error.to_string()))
 }
 
-/// Refused, with these words, and without a trace.
+/// Checks that the archive is rejected with this message and leaves nothing behind.
 #[track_caller]
 fn refused(name: &str, bytes: &[u8], limits: Option<Limits>, words: &[&str]) {
     let (disk, result) = unpack(name, bytes, limits);
@@ -50,7 +50,7 @@ fn refused(name: &str, bytes: &[u8], limits: Option<Limits>, words: &[&str]) {
     assert_eq!(outside.len(), 2, "only the archive and the folder of sets: {outside:?}");
 }
 
-/// A tar of entries whose names nobody has checked.
+/// A tar of entries with unchecked names.
 fn tar(entries: &[(&str, EntryType, &[u8])]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, kind, content) in entries {
@@ -79,7 +79,7 @@ fn zip(entries: &[(&str, &[u8], Option<u32>)]) -> Vec<u8> {
     for (name, content, mode) in entries {
         let options = SimpleFileOptions::default();
         match mode {
-            // The writer keeps the kind of file for links alone.
+            // The writer only keeps the file type for links.
             Some(0o120_777) => {
                 archive.add_symlink(*name, std::str::from_utf8(content).unwrap(), options).unwrap();
             }
@@ -150,7 +150,7 @@ fn links_and_devices_are_refused() {
         (EntryType::Block, "neither a file nor a folder"),
         (EntryType::Fifo, "neither a file nor a folder"),
     ] {
-        // A later entry through the link would be written where it points.
+        // A later entry through the link would be written to its target.
         let body = tar(&[("nabirds", kind, b""), ("nabirds/passwd", EntryType::Regular, b"x")]);
         refused("b.tar", &body, None, &["entry 1, `nabirds`", word]);
     }
@@ -178,7 +178,7 @@ fn bombs_are_refused_by_the_bytes_and_by_the_entries_that_they_unpack_to() {
 
 #[test]
 fn without_given_limits_a_bomb_is_known_by_its_ratio() {
-    // 200 MiB of zeros shrink to some 200 kB; the limit is a hundredfold and 64 MiB.
+    // 200 MiB of zeros compress to some 200 kB; the limit is a hundredfold plus 64 MiB.
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     for _ in 0..200 {
         encoder.write_all(&[0; 1 << 20]).unwrap();
@@ -224,7 +224,7 @@ fn an_archive_without_entries_is_refused_by_name() {
 
 #[test]
 fn the_registry_s_own_archives_are_within_the_limits() {
-    // What the largest shrinkage of the sets needs: 97,220 bytes of NORB's categories come in 348.
+    // Required by the highest compression ratio in our datasets: 97,220 bytes of NORB's categories compress to 348.
     assert!(Limits::of_archive(348).bytes > 97_220);
     assert!(Limits::of_archive(131_896_188).bytes > 24_300 * 2 * 96 * 96);
 }

@@ -1,4 +1,5 @@
-//! The eight commonsense sets: prompts equal to those of LLM-Adapters, parts, checksums, and faults told by row.
+//! The eight commonsense datasets: prompts equal to those of LLM-Adapters, parts, checksums, and faults reported by
+//! row.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -27,13 +28,13 @@ fn fixture() -> Value {
     serde_json::from_str(include_str!("fixtures/text/prompts.json")).unwrap()
 }
 
-/// A row of the form that files have.
+/// A row in the format of the files.
 fn written(question: &str, answer: &str) -> Value {
     let instruction = format!("Question: {question}?\n\nAnswer format: true/false");
     json!({"instruction": instruction, "input": "", "output": format!("the correct answer is {answer}"), "answer": answer})
 }
 
-/// A root with `boolq` alone.
+/// A root that contains only `boolq`.
 fn root(test: &Value, training: &Value) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     for (folder, file, rows) in

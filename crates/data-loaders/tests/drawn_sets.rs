@@ -1,4 +1,5 @@
-//! The drawn tasks and the pretraining stream: deterministic, balanced, disjoint, and never under a real set's name.
+//! The synthetic tasks and the pretraining stream: deterministic, balanced, disjoint, and never under a real dataset's
+//! name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::HashSet;
@@ -62,14 +63,14 @@ fn names_say_that_the_sets_are_drawn() {
 #[test]
 fn every_class_is_covered_and_no_class_dominates() {
     for entry in tasks() {
-        // 240 is a multiple of neither 32 nor of every class count: runs may be cut, whence a slack.
+        // 240 is not a multiple of 32 or of every class count: runs may be truncated, hence the tolerance.
         let set = ImageSet::draw(entry, SplitCounts { train: 240, val: 80, test: 80 }, 4).unwrap();
         let classes = set.classes() as usize;
         for split in [Split::Train, Split::Val, Split::Test] {
             let mut numbers = vec![0_usize; classes];
             set.labels(split).iter().for_each(|label| numbers[*label as usize] += 1);
             let fair = set.len(split) as f64 / classes as f64;
-            // dSprites' orientations fall three and two to a class, hence the factor of 1.2 besides one image.
+            // dSprites' orientation classes have two or three values each, hence the factor of 1.2 plus one image.
             let range = (fair / 1.25).floor() as usize - 1..=(fair * 1.2).ceil() as usize + 1;
             assert!(numbers.iter().all(|n| *n > 0 && range.contains(n)), "{} {numbers:?}", entry.name);
         }

@@ -1,4 +1,5 @@
-//! Sets with nothing in a part, and files without end or of unbounded size: refused by name, before they are read.
+//! Datasets with an empty part, and files that are endless or of unbounded size: rejected by name, before they are
+//! read.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -64,7 +65,7 @@ fn a_set_of_rows_with_an_empty_part_is_refused() {
     }
 }
 
-/// easy-VQA with as many questions in its two parts.
+/// easy-VQA with this many questions in its two parts.
 fn easy_vqa(root: &Path, [train, test]: [usize; 2]) {
     let folder = root.join("easy_vqa");
     for (part, count) in [("train", train), ("test", test)] {
@@ -96,7 +97,7 @@ fn a_set_of_questions_with_an_empty_part_is_refused() {
     }
 }
 
-/// The set `svhn` of nine images of which one is something else.
+/// The dataset `svhn` with nine images, one of which is replaced by something else.
 fn with_image(replace: impl FnOnce(&Path)) -> String {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("svhn");
@@ -131,7 +132,7 @@ fn a_device_among_images_is_refused_and_not_read() {
     assert!(message.contains("7.png") && message.contains("not a regular file"), "{message}");
 }
 
-/// Twenty gigabytes that take no place on the disk.
+/// A sparse file of twenty gigabytes, which takes no disk space.
 fn sparse(path: &Path) {
     File::create(path).unwrap().set_len(20 << 30).unwrap();
 }
@@ -160,7 +161,7 @@ fn a_list_or_a_container_that_has_no_end_or_is_too_large_is_refused() {
     }
 }
 
-/// A MAT-file of so many compressed variables, each of a million bytes that are all zero, as `i8`.
+/// A MAT-file of `variables` compressed variables, each of a million zero bytes as `i8`.
 fn bomb(variables: usize) -> Vec<u8> {
     use std::io::Write;
     const SIZE: u32 = 1 << 20;

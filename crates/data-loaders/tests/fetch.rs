@@ -1,4 +1,4 @@
-//! From a server in the test, a mirror or an archive to a set that opens; and what is said where that is refused.
+//! From a test server, a mirror or an archive to a dataset that opens; and the error messages if that fails.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

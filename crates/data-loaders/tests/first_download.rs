@@ -1,4 +1,4 @@
-//! Files of which no checksum is published: the first download's is kept, what turns out damaged is loaded again.
+//! Files without a published checksum: the first download's checksum is kept, and damaged files are downloaded again.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -19,7 +19,7 @@ fn serving(body: &[u8]) -> Server {
     Server::new([("notes.bin", Page { body: body.to_vec(), ..Page::default() })])
 }
 
-/// Removes what a fetch left, as `san fetch` does, and the set.
+/// Removes what a fetch left, as `san fetch` does, and the dataset.
 fn forget(disk: &Disk, entry: &DatasetEntry) {
     remove_downloads(&disk.request(entry), |_| false);
     fs::remove_dir_all(disk.sets.join("cifar100")).unwrap();
@@ -31,7 +31,7 @@ fn a_later_download_that_differs_from_the_first_is_refused_with_both_checksums()
     let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
     disk.fetch(&entry).unwrap();
     forget(&disk, &entry);
-    // The same once more.
+    // The same again.
     disk.fetch(&entry).unwrap();
     forget(&disk, &entry);
     server.change("notes.bin", |page| page.body = b"other".to_vec());
@@ -41,7 +41,7 @@ fn a_later_download_that_differs_from_the_first_is_refused_with_both_checksums()
             assert!(message.contains(word), "no `{word}` in: {message}");
         }
     }
-    // As the message says.
+    // As the message suggests.
     let note = disk.files_of_downloads().into_iter().find(|name| name.ends_with(".origin")).unwrap();
     fs::remove_file(disk.downloads.join(note)).unwrap();
     disk.fetch(&entry).unwrap();
@@ -73,7 +73,7 @@ fn a_note_that_is_damaged_is_named() {
     assert!(message.contains(&note) && message.contains("remove it"), "{message}");
 }
 
-/// Refuses what does not begin with `good`.
+/// Rejects files that do not start with `good`.
 fn inspect(folder: &std::path::Path) -> Result<(), Fault> {
     match fs::read(folder.join("notes.bin")).unwrap().starts_with(b"good") {
         true => Ok(()),

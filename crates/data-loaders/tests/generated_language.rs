@@ -1,5 +1,5 @@
-//! The generated language: rows are functions of their place, tests are no training rows, answers are balanced, and the
-//! stream that a model is pre-trained on holds neither the wrapper of the tasks nor their questions.
+//! The generated language: rows are functions of their index, test rows are not training rows, answers are balanced,
+//! and the pretraining stream contains neither the wrapper of the tasks nor their questions.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +17,7 @@ fn sets() -> Vec<TextSet> {
     sets
 }
 
-/// The question of a row, and its options in the order of the alphabet.
+/// The question of a row, and its options in alphabetical order.
 fn question(row: &Row) -> (String, Vec<String>) {
     let (body, _) = row.instruction.split_once("Answer format: ").unwrap();
     let (lead, list) = body.split_once("\n\n").unwrap();
@@ -104,7 +104,7 @@ fn the_stream_tells_the_facts_without_the_wrapper_and_seldom_in_the_format() {
     for words in wrapper {
         assert!(!all.contains(words), "{words}");
     }
-    // The format itself is known, but is not what the stream answers by.
+    // The format occurs in the stream, but is not its usual answer format.
     let in_format = passages.iter().filter(|passage| passage.contains("the correct answer is")).count();
     assert!((150..350).contains(&in_format), "{in_format} of 5000");
 }

@@ -1,5 +1,5 @@
-//! Servers that mean harm, or are broken beyond use: each download ends in one sentence, nothing wrong is published, and
-//! never more than the stated size is on the disk.
+//! Malicious or broken servers: each download ends with a one-sentence error, nothing wrong is published, and never
+//! more than the stated size is written to disk.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -17,26 +17,26 @@ use data_loaders::{Credential, DatasetEntry, FetchEvent, FetchRequest, Patience,
 use disk::{Disk, QUICK, cifar, entry, gzip, unchecked};
 use server::{Page, Server};
 
-/// What no server of these tests gets a client to write.
+/// The stated size; no server in these tests can make the client write more.
 const STATED: u64 = 1000;
-/// So that the second answer is the last.
+/// The second response is the last.
 const TWICE: Patience = Patience { attempts: 2, ..QUICK };
-/// For servers that are silent or slow.
+/// For silent or slow servers.
 const IMPATIENT: Patience =
     Patience { attempts: 2, pause: Duration::from_millis(5), timeout: Duration::from_millis(200) };
 
-/// A server of `notes.bin`.
+/// A server for `notes.bin`.
 fn serving(page: Page) -> Server {
     Server::new([("notes.bin", page)])
 }
 
-/// Writes a head and a body, and hangs up.
+/// Writes a head and a body, and closes the connection.
 fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> std::io::Result<()> {
     write!(stream, "HTTP/1.1 {head}\r\nConnection: close\r\n\r\n")?;
     stream.write_all(body)
 }
 
-/// Refused in one sentence with these words, and with at most the stated bytes on the disk.
+/// Checks for a one-sentence error with these words, and at most the stated number of bytes on disk.
 #[track_caller]
 fn refused(patience: Patience, entry: &DatasetEntry, words: &str) -> Disk {
     let (disk, start) = (Disk::new(), Instant::now());
@@ -49,8 +49,8 @@ fn refused(patience: Patience, entry: &DatasetEntry, words: &str) -> Disk {
     disk
 }
 
-/// Fetches a set, and in the middle of it another from the same server, which would be stopped at its first bytes; the
-/// second one's message.
+/// Fetches one dataset, and halfway through another from the same server, which would be stopped at its first bytes;
+/// returns the second one's message.
 fn fetch_both(other: impl Fn(&DatasetEntry) -> DatasetEntry) -> (Disk, DatasetEntry, String) {
     let body: Vec<u8> = (0..2_300_000_u32).map(|n| (n % 251) as u8).collect();
     let server = serving(Page { body: body.clone(), ..Page::default() });
@@ -184,7 +184,7 @@ fn a_compressed_body_is_not_the_file() {
 
 #[test]
 fn an_archive_whose_encoding_is_stated_as_its_own_is_the_file() {
-    // Apache's `AddEncoding x-gzip .gz .tgz` says so of files that are compressed on its disk.
+    // Apache's `AddEncoding x-gzip .gz .tgz` sends this for files that are stored compressed.
     let body = cifar();
     let page = body.clone();
     let server = Server::new([(
@@ -202,7 +202,7 @@ fn a_body_without_end_is_cut_at_the_known_size() {
     let endless = |head: &'static str, piece: Vec<u8>| {
         serving(Page::raw(move |_, stream| {
             send(stream, head, &[])?;
-            // A client that takes all of it needs seconds for that, and the test fails.
+            // A client that reads all of it needs seconds, and the test fails.
             (0..100_000).try_for_each(|_| stream.write_all(&piece))
         }))
     };
@@ -268,7 +268,7 @@ fn a_silent_server_ends_after_the_stall_timeout() {
     refused(IMPATIENT, &unchecked(&server.url, None), "no answer within");
 }
 
-/// A piece every twenty milliseconds, until the client hangs up.
+/// Sends a piece every twenty milliseconds until the client disconnects.
 fn drip(stream: &mut TcpStream, piece: &[u8]) -> std::io::Result<()> {
     loop {
         stream.write_all(piece)?;

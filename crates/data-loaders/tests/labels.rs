@@ -1,5 +1,4 @@
-//! Labels that are not what a label can be are refused with file and row: nothing is rounded, cut off or wrapped into a
-//! class.
+//! Invalid labels are rejected with file and row: nothing is rounded, truncated or wrapped into a class.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -58,7 +57,7 @@ fn a_digit_that_is_not_one_is_refused_not_reduced_to_its_last_figure() {
     for digit in [-10.0, 13.0, 20.0] {
         let message = message_after("svhn", "svhn", |root| {
             let pixels = fs::read(root.join("test_32x32.mat")).unwrap();
-            // Readers take the first variable of a name.
+            // Readers use the first variable with a given name.
             let labels = doubles("y", &[1.0, 10.0, digit]);
             fs::write(root.join("test_32x32.mat"), [&labels[..], &pixels[128..]].concat()).unwrap();
         });
@@ -78,7 +77,7 @@ fn a_negative_factor_of_a_sprite_is_refused_with_file_and_row() {
     assert!(message.contains(&format!("{NPZ}:3: the factor -7 is negative")), "{message}");
 }
 
-/// Images of the fixture of dSprites.
+/// Number of images in the dSprites fixture.
 const DSPRITES: usize = 64;
 
 #[test]

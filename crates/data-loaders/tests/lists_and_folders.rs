@@ -1,4 +1,5 @@
-//! Layouts of texts and folders: tiny true copies of original distributions, VPT's lists, class folders, real data.
+//! Layouts of text lists and folders: tiny faithful copies of original distributions, VPT's lists, class folders, real
+//! data.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -10,7 +11,7 @@ use common::{greys_of, write_grey, write_text};
 use data_loaders::{ClassNames, DatasetEntry, ImageSet, PoolCounts, Split, SplitOrigin, dataset};
 use tempfile::TempDir;
 
-/// A set of the registry with fewer classes, and the counts of an original that is as small.
+/// A registry entry with fewer classes, and the counts of an equally small original.
 fn small(set: &str, classes: u32) -> DatasetEntry {
     let mut entry = dataset(set).unwrap().clone();
     entry.classes = classes;
@@ -97,7 +98,7 @@ fn pets_are_read_from_annotations() {
     assert!(message(&entry, root.path()).contains("leaves the folder"));
 }
 
-/// The three lists that both bird sets have.
+/// The three lists of both bird datasets.
 fn birds(entry: &DatasetEntry, ids: [&str; 4], classes: [u32; 4]) -> (TempDir, ImageSet) {
     let (root, folder) = folder(entry);
     let (mut images, mut labels, mut split) = (String::new(), String::new(), String::new());

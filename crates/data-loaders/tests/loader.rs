@@ -1,5 +1,5 @@
-//! The loader: the same batches with any number of threads and from any step on, errors in their place, and no more
-//! work ahead than is bounded.
+//! The loader: the same batches with any number of threads and from any starting step, errors in their place, and
+//! bounded prefetching.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -108,7 +108,7 @@ fn no_more_than_a_few_batches_are_made_ahead() {
     let mut loader = Loader::start(drawn(), recipe(None, 1), steps).unwrap();
     loader.next().unwrap().unwrap();
     std::thread::sleep(Duration::from_millis(300));
-    // One was taken, two wait, one is held up at the channel.
+    // One was taken, two are waiting, one is blocked at the channel.
     assert!(taken.load(Ordering::SeqCst) <= 4, "{taken:?}");
     drop(loader);
     assert!(taken.load(Ordering::SeqCst) <= 5, "{taken:?}");

@@ -1,5 +1,5 @@
-//! What authors distribute, read back: tiny true copies made by the authors' own libraries (tools/original_fixtures.py)
-//! give the right pixels under the right labels in the right parts.
+//! Original distributions: tiny faithful copies made with the authors' own libraries (tools/original_fixtures.py) yield
+//! the right pixels with the right labels in the right parts.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -22,7 +22,7 @@ struct Expected {
 }
 
 impl Expected {
-    /// What identifies the image.
+    /// A string that identifies the image.
     fn key(&self) -> String {
         self.sha256.clone().unwrap_or_else(|| format!("grey {}", self.grey.unwrap()))
     }
@@ -34,7 +34,7 @@ fn expected(name: &str) -> Vec<Expected> {
     all.remove(name).unwrap()
 }
 
-/// Reads a fixture at its own size and compares every image with what is expected of it.
+/// Reads a fixture at its own size and compares every image with the expectation.
 fn check(set: &str, folder: &str, expectation: &str, side: u32) -> ImageSet {
     let set = ImageSet::open(&entry(set, folder), &fixtures("originals")).unwrap();
     let expected = expected(expectation);
@@ -45,7 +45,7 @@ fn check(set: &str, folder: &str, expectation: &str, side: u32) -> ImageSet {
     for split in [Split::Train, Split::Val, Split::Test] {
         for (image, label) in images_of(&set, split, side).iter().zip(set.labels(split)) {
             let sha256: String = Sha256::digest(image).iter().map(|byte| format!("{byte:02x}")).collect();
-            // A JPEG of one grey is known by it, to the nearest ten.
+            // A uniform grey JPEG is identified by its level, to the nearest ten.
             let grey = format!("grey {}", (u32::from(image[0]) + 5) / 10 * 10);
             let expected = by_key.get(&sha256).or_else(|| by_key.get(&grey)).expect("the pixels are known");
             assert_eq!(*label, expected.label);

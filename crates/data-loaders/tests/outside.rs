@@ -1,4 +1,4 @@
-//! A list names pictures below its folder only: one that an absolute path or `../` names is refused, though it is there.
+//! A list can only refer to images below its folder: an absolute path or `../` is rejected, even if the image exists.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -10,12 +10,12 @@ use data_loaders::vl::{Answers, SmallPart, read_conversations};
 use data_loaders::{Benchmark, SmallSet};
 use serde_json::{Value, json};
 
-/// Writes a JSON file; of lists that have a value a line, the one value.
+/// Writes a JSON file; for lists with one value per line, a single value.
 fn write(root: &Path, name: &str, value: &Value) {
     write_text(root, name, &value.to_string());
 }
 
-/// What every list makes of a picture: the set, and the message of the refusal.
+/// How every list handles an image path: the dataset, and the error message.
 fn refusals(root: &Path, picture: &str) -> Vec<(&'static str, String)> {
     let turns = json!([{"from": "human", "value": "<image>\nwhat"}, {"from": "gpt", "value": "this"}]);
     write(root, "mix.json", &json!([{"image": picture, "conversations": turns}]));
@@ -53,7 +53,7 @@ fn refusals(root: &Path, picture: &str) -> Vec<(&'static str, String)> {
 #[test]
 fn a_picture_outside_the_folder_is_refused_by_every_list_of_questions() {
     let outer = tempfile::tempdir().unwrap();
-    // Wherever a list looks from, there is such a picture.
+    // The image exists relative to every base folder that a list might use.
     for name in ["secret.png", "data/secret.png", "secret.png.jpg", "data/secret.png.jpg"] {
         write_grey(&outer.path().join(name), 10);
     }

@@ -1,4 +1,4 @@
-//! Decoding and resizing against PIL's own results (tools/image_fixtures.py): RGB conversion of every mode, both
+//! Decoding and resizing compared with PIL's results (tools/image_fixtures.py): RGB conversion of every mode, both
 //! filters, reduction and enlargement.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
@@ -28,7 +28,7 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pil").join(name)
 }
 
-/// A set on disk whose training images are the fixtures, so that the whole public path is tested.
+/// A dataset on disk whose training images are the fixtures, so that the whole public path is tested.
 fn set_of_fixtures(root: &Path) -> ImageSet {
     let entry: &DatasetEntry = dataset("svhn").unwrap();
     let folder = root.join("svhn");

@@ -1,6 +1,6 @@
-//! Real images through the protocols against PIL and torchvision (tools/vision_samples.py): 200 of them, JPEG and PNG,
-//! grey and colour, larger and smaller than the input. Some values of each are in a fixture; with `SAN_PYTHON` naming
-//! a Python with tools/requirements.txt, all pixels are compared. 99.9 % of them are to be within 1/255.
+//! Preprocessing of real images compared with PIL and torchvision (tools/vision_samples.py): 200 images, JPEG and PNG,
+//! grey and colour, larger and smaller than the input. The fixture has some values of each; if `SAN_PYTHON` names a
+//! Python with tools/requirements.txt, all pixels are compared. 99.9 % of them must be within 1/255.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -11,7 +11,7 @@ use common::fixtures;
 use data_loaders::{CropShare, Filter, ImageProtocol, ImageSet, Normalisation, Resize, Split, dataset};
 
 const SIDE: usize = 224;
-/// Values of an image and a protocol in the fixture.
+/// Number of values per image and protocol in the fixture.
 const VALUES: usize = 256;
 
 fn protocols() -> [(&'static str, ImageProtocol); 4] {
@@ -30,7 +30,8 @@ fn protocols() -> [(&'static str, ImageProtocol); 4] {
     ]
 }
 
-/// The images of the fixture as a set on disk: one of each list, for no list may be empty, the others in the first.
+/// The images of the fixture as a dataset on disk: one in each of the other lists, because no list may be empty, and
+/// the rest in the first.
 fn set_of_images(data: &Path, root: &Path) -> ImageSet {
     let folder = root.join("svhn");
     std::fs::create_dir(&folder).unwrap();
@@ -100,7 +101,7 @@ fn real_images_are_transformed_as_torchvision_does() {
     compare_all_pixels(written.path());
 }
 
-/// PIL and torchvision themselves, where they are.
+/// Compares with PIL and torchvision themselves, if available.
 fn compare_all_pixels(written: &Path) {
     let Some(python) = std::env::var_os("SAN_PYTHON") else {
         println!("skipped: SAN_PYTHON is not set");

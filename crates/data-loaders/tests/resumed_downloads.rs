@@ -1,4 +1,4 @@
-//! Downloads that were cut off: what is loaded again, from where, and that it is the same file.
+//! Interrupted downloads: what is downloaded again, from which byte, and that the result is the same file.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -110,7 +110,7 @@ fn a_part_that_was_whole_already_is_recognised() {
     let page = Page { body: body.clone(), etag: Some("\"one\""), ranges: true, ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);
     let (disk, entry) = (Disk::new(), entry(&server.url, &body));
-    // Stopped when the last byte had come, before the file had its name.
+    // Stopped after the last byte had arrived, before the file was renamed.
     let mut loaded = 0;
     let stopped = disk.fetch_watched(&entry, &mut |event| match event {
         FetchEvent::Progress { step: Step::Check, .. } => ControlFlow::Break(()),

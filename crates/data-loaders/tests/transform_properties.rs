@@ -1,5 +1,5 @@
-//! What must hold for any image and any protocol: an input of the asked size, values in the range of their levels, no
-//! panic, and no colour that the image has not.
+//! Properties of any image and any protocol: the requested input size, values in the range of their levels, no panic,
+//! and no colour that the image does not contain.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -12,7 +12,7 @@ use data_loaders::{
 use image::{Rgb, RgbImage};
 use proptest::prelude::*;
 
-/// Opens a set of three images of one size, each of another colour scheme; the first is the training image.
+/// Opens a dataset of three images of one size, each with a different colour scheme; the first is the training image.
 fn set_of(width: u32, height: u32, colour: Rgb<u8>, plain: bool) -> (tempfile::TempDir, ImageSet) {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("svhn");

@@ -1,4 +1,5 @@
-//! `verify`: every kind of damage is named with set, file and line, duplicates are told, the manifest is the checksum.
+//! `verify`: every kind of damage is reported with dataset, file and line, duplicates are reported, and the checksum is
+//! that of the manifest.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -12,7 +13,7 @@ use data_loaders::{DatasetEntry, ImageSet, Verification, dataset, verify, verify
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
-/// A set `svhn` of 4 + 2 + 3 images, of which the fourth is a JPEG.
+/// A dataset `svhn` of 4 + 2 + 3 images, of which the fourth is a JPEG.
 fn folder() -> (TempDir, PathBuf) {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("svhn");

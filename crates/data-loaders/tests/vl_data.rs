@@ -1,5 +1,5 @@
-//! Vision and language on disk: the formats of the seven benchmarks, LLaVA's conversations, the small sets, and what is
-//! said where something is wrong.
+//! Vision and language on disk: the formats of the seven benchmarks, LLaVA's conversations, the small datasets, and the
+//! error messages for faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -97,7 +97,7 @@ fn gqa_vizwiz_and_textvqa_ask_as_llava_does() {
     );
     let (_, file) = Benchmark::Vizwiz.submission(&[vizwiz.answered("A can")]).unwrap();
     assert_eq!(file.unwrap(), br#"[{"image":"t.jpg","answer":"can"}]"#);
-    // As in the reference, people's articles stay where all of them agree.
+    // As in the reference, annotators' articles are kept if all annotators agree.
     assert_eq!(only(Benchmark::Vizwiz, root.path(), Answers::Local).key.judge("can").score, Some(0.0));
     let textvqa = only(Benchmark::Textvqa, root.path(), Answers::Server);
     assert_eq!(
@@ -284,7 +284,7 @@ fn data() -> Option<PathBuf> {
     root
 }
 
-/// Share of questions that the most frequent answer to the same question answers.
+/// Share of questions answered correctly by the most frequent answer to the same question.
 fn question_only_prior(train: &[Question], test: &[Question]) -> f64 {
     use std::collections::HashMap;
     let mut counts: HashMap<&str, HashMap<&str, usize>> = HashMap::new();

@@ -1,4 +1,5 @@
-//! The drawn questions of vision and language: what does not need the picture, and that the rest is in it.
+//! The synthetic questions about images: the score without the image is bounded, and with the image all can be
+//! answered.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use data_loaders::SplitCounts;
@@ -11,7 +12,7 @@ fn set(benchmark: Benchmark, train: usize, test: usize) -> MiniQuestions {
     MiniQuestions::draw(benchmark, SplitCounts { train, val: 20, test }, 32).unwrap()
 }
 
-/// The number that the set's own scoring gives to what `answer` says.
+/// The dataset's own score for the answers given by `answer`.
 fn score(questions: &[Question], answer: impl Fn(&Question) -> String) -> f64 {
     let mut tally = Tally::default();
     for question in questions {
@@ -28,7 +29,7 @@ fn a_model_that_does_not_look_is_left_with_the_prior() {
         (Benchmark::Vizwiz, 0.40),
         (Benchmark::ScienceqaImg, 0.35),
         (Benchmark::Textvqa, 0.60),
-        // F1, and yes alone has 2/3.
+        // F1; always answering yes gives 2/3.
         (Benchmark::Pope, 0.69),
         (Benchmark::Mmbench, 0.37),
     ];

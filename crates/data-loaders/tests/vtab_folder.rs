@@ -1,4 +1,4 @@
-//! The on-disk layout: a folder true to format is read back, and each fault is one sentence that names its place.
+//! The on-disk layout of VTAB-1k: a valid folder is read back, and each fault is one sentence that names its location.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
@@ -15,7 +15,7 @@ const PROTOCOL: ImageProtocol = ImageProtocol {
     normalisation: Normalisation::None,
 };
 
-/// A set `svhn` of 4 + 2 + 3 images; image n is grey of the level 20 n and has the label n.
+/// A dataset `svhn` of 4 + 2 + 3 images; image n is grey of level 20 n and has the label n.
 fn folder() -> TempDir {
     let root = tempfile::tempdir().unwrap();
     let images = root.path().join("svhn/images");
@@ -36,7 +36,8 @@ fn open(root: &Path) -> Result<ImageSet, DataError> {
     ImageSet::open(dataset("svhn").unwrap(), root)
 }
 
-/// Changes the line `line` of a list (and of the union, to keep them consistent), then opens; the message.
+/// Changes the line `old` of a list to `new` (and of the union, to keep them consistent), then opens; returns the
+/// message.
 fn message_with_line(old: &str, new: &str) -> String {
     let root = folder();
     for list in ["train800.txt", "val200.txt", "test.txt", "train800val200.txt"] {

@@ -1,6 +1,6 @@
-//! What a server's answer says that it holds, and whether that is what was asked for (RFC 9110, sections 14 and 15.3.7).
+//! Parses a server's response headers and checks that they match the request (RFC 9110, sections 14 and 15.3.7).
 //!
-//! No header is taken on trust that another one, the registry or an earlier answer contradicts.
+//! No header is trusted if another header, the registry or an earlier response contradicts it.
 
 use ureq::Body;
 use ureq::http::{HeaderMap, Response, StatusCode};
@@ -8,36 +8,36 @@ use ureq::http::{HeaderMap, Response, StatusCode};
 use crate::fetch::download::Trouble;
 use crate::registry::Download;
 
-/// What was asked for.
+/// The request.
 pub(super) struct Asked<'a> {
     pub(super) source: &'a Download,
-    /// The first byte, where not all of the file was asked for.
+    /// The first byte, for a range request.
     pub(super) start: Option<u64>,
-    /// Of the answer that the bytes before it are from.
+    /// Validator of the response that the bytes before `start` came from.
     pub(super) validator: Option<&'a str>,
-    /// As that answer had it.
+    /// Total size according to that response.
     pub(super) total: Option<u64>,
 }
 
-/// What came.
+/// The response.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// The file from a byte to its end.
+    /// The file from some byte to its end.
     Body {
         start: u64,
-        /// Bytes of the whole file.
+        /// Size of the whole file in bytes.
         total: u64,
-        /// What `If-Range` may carry.
+        /// A value for `If-Range`.
         validator: Option<String>,
     },
-    /// All of it is here already.
+    /// The whole file is already here.
     Whole,
-    /// Something that does not fit what is here; the reason.
+    /// A response that does not match what is here, with the reason.
     Misfit(String),
 }
 
 impl Asked<'_> {
-    /// Reads status and headers.
+    /// Parses status and headers.
     pub(super) fn answer(&self, response: &Response<Body>) -> Result<Answer, Trouble> {
         let headers = response.headers();
         let status = response.status();
@@ -59,7 +59,7 @@ impl Asked<'_> {
         }
     }
 
-    /// Whether the body is the file itself, not a page about it nor a compressed form.
+    /// Checks that the body is the file itself, not an HTML page or a compressed encoding.
     fn check_kind(&self, headers: &HeaderMap) -> Result<(), Trouble> {
         let name = self.source.file_name();
         let text = |header: &str| text(headers, header).unwrap_or_default().trim().to_ascii_lowercase();
@@ -68,7 +68,7 @@ impl Asked<'_> {
         }
         match text("content-encoding").as_str() {
             "" | "identity" => Ok(()),
-            // Apache can be told to say so of a file that is compressed as it is published.
+            // Apache can be configured to send this for files that are published compressed.
             "gzip" | "x-gzip" if name.ends_with(".gz") || name.ends_with(".tgz") => Ok(()),
             encoding => {
                 let encoding = encoding.escape_debug();
@@ -78,13 +78,13 @@ impl Asked<'_> {
     }
 
     fn whole(&self, headers: &HeaderMap, length: Option<u64>) -> Result<Answer, Trouble> {
-        // An answer of no bytes has no body, and so no length.
+        // A zero-length response has no body, so its length is unknown.
         if text(headers, "content-length") == Some("0") {
             return Err(Trouble::Final("the server's file is empty".into()));
         }
         match self.agreed(length)?.or(self.source.size) {
             Some(total) => Ok(Answer::Body { start: 0, total, validator: validator(headers) }),
-            // Neither a cut nor a body without end could be noticed.
+            // Neither a truncated nor an endless body could be detected.
             None => Err(Trouble::Final(
                 "the server does not state the size of the file, and nor does the registry".into(),
             )),
@@ -119,10 +119,10 @@ impl Asked<'_> {
         }
     }
 
-    /// Status 416: right where the last byte had come before.
+    /// Status 416: expected if the last byte had already arrived.
     fn nothing_more(&self, headers: &HeaderMap) -> Answer {
         let stated = ContentRange::of(headers).and_then(|range| range.total);
-        // Without a size from before only a checksum will tell.
+        // Without a known size, only a checksum can tell.
         let checked = self.source.sha256.is_some() || self.source.md5.is_some();
         let before = self.total.or(self.source.size).or(stated.filter(|_| checked));
         if self.start.is_some() && stated == self.start && stated == before {
@@ -132,7 +132,7 @@ impl Asked<'_> {
         }
     }
 
-    /// A size that the registry does not contradict.
+    /// The stated size, if the registry does not contradict it.
     fn agreed(&self, stated: Option<u64>) -> Result<Option<u64>, Trouble> {
         match (stated, self.source.size) {
             (Some(found), Some(expected)) if found != expected => Err(Trouble::Final(format!(
@@ -143,7 +143,7 @@ impl Asked<'_> {
     }
 }
 
-/// First byte and total of a `Content-Range`.
+/// First byte and total size of a `Content-Range`.
 struct ContentRange {
     start: Option<u64>,
     total: Option<u64>,
@@ -157,7 +157,7 @@ impl ContentRange {
     }
 }
 
-/// What `If-Range` may carry: an entity tag that is not weak, else the date of modification.
+/// A value for `If-Range`: a strong entity tag, otherwise the modification date.
 fn validator(headers: &HeaderMap) -> Option<String> {
     let strong = text(headers, "etag").filter(|tag| !tag.starts_with("W/"));
     strong.or_else(|| text(headers, "last-modified")).map(str::to_owned)

@@ -1,4 +1,4 @@
-//! Whether a file is the published one: by its size and its SHA-256, or its MD5 where only that is published.
+//! Checks a file against its published size and SHA-256, or its MD5 if only that is published.
 
 use std::fs::File;
 use std::io::Read;
@@ -12,10 +12,10 @@ use crate::fetch::error::reading;
 use crate::fetch::{FetchError, FetchEvent, Step, Watch};
 use crate::registry::Download;
 
-/// Bytes read at once.
+/// Bytes per read.
 const CHUNK: usize = 1 << 18;
 
-/// Compares a file with what the registry says of it; no file may be empty.
+/// Compares a file with its registry entry; an empty file is always an error.
 pub(super) fn check(set: &str, path: &Path, source: &Download, watch: &mut Watch) -> Result<(), FetchError> {
     let mismatch = |reason| Err(FetchError::Mismatch { set: set.to_owned(), path: path.to_owned(), reason });
     let found = reading(set, path, path.metadata())?.len();
@@ -33,12 +33,12 @@ pub(super) fn check(set: &str, path: &Path, source: &Download, watch: &mut Watch
     if *expected == found { Ok(()) } else { mismatch(format!("its {algorithm} is {found}, not {expected}")) }
 }
 
-/// The SHA-256 of a file, hexadecimal.
+/// SHA-256 of a file, in hexadecimal.
 pub(super) fn sha256(set: &str, path: &Path, watch: &mut Watch) -> Result<String, FetchError> {
     digest::<Sha256>(set, path, watch)
 }
 
-/// The checksum of a file, hexadecimal.
+/// Checksum of a file, in hexadecimal.
 fn digest<D: Digest>(set: &str, path: &Path, watch: &mut Watch) -> Result<String, FetchError> {
     let mut file = reading(set, path, File::open(path))?;
     let size = reading(set, path, file.metadata())?.len();

@@ -1,8 +1,8 @@
-//! One file over HTTP: into `<file>.part` first, resumed where it was cut off, checked, and only then under its name.
+//! Downloads one file over HTTP: into `<file>.part`, resumed after an interruption, checked, and only then renamed.
 //!
-//! A download is resumed by a range request with `If-Range`, so that a file that has changed on the server is loaded
-//! from its beginning (RFC 9110, sections 13.1.5 and 14.2). Without a validator it is resumed only where a checksum will
-//! tell.
+//! A download is resumed by a range request with `If-Range`, so that a file that has changed on the server is
+//! downloaded again from the beginning (RFC 9110, sections 13.1.5 and 14.2). Without a validator it is resumed only if
+//! there is a checksum.
 
 use std::io::{self, Read};
 use std::ops::ControlFlow;
@@ -18,20 +18,20 @@ use crate::fetch::request::Client;
 use crate::fetch::{Credential, FetchError, FetchEvent, Patience, Step, Watch, check};
 use crate::registry::Download;
 
-/// Bytes read at once.
+/// Bytes per read.
 const CHUNK: usize = 1 << 18;
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// Bytes that have to come within the time that a download waits; fewer are as good as none.
+/// Minimum number of bytes that must arrive within the timeout; fewer counts as a stall.
 const LEAST: u64 = 1 << 14;
 
-/// A file to be loaded.
+/// A file to download.
 pub(super) struct Job<'a> {
     pub(super) set: &'a str,
     pub(super) source: &'a Download,
-    /// The address, official or a mirror's.
+    /// The URL, official or a mirror's.
     pub(super) url: &'a str,
-    /// Where it goes.
+    /// The destination.
     pub(super) path: &'a Path,
     pub(super) patience: Patience,
     pub(super) credential: Option<&'a Credential>,
@@ -39,11 +39,11 @@ pub(super) struct Job<'a> {
 
 /// Why an attempt failed.
 pub(super) enum Trouble {
-    /// Another attempt may do better.
+    /// Retrying may help.
     Passing(String),
-    /// None will.
+    /// Retrying will not help.
     Final(String),
-    /// It is not the server's doing.
+    /// A local error, not the server's fault.
     Here(FetchError),
 }
 
@@ -53,7 +53,7 @@ impl From<FetchError> for Trouble {
     }
 }
 
-/// Loads a file and checks it; does nothing where another fetch has done so meanwhile.
+/// Downloads a file and checks it; does nothing if another fetch has done so in the meantime.
 pub(super) fn download(job: &Job, watch: &mut Watch) -> Result<(), FetchError> {
     let client = Client::new(job.patience.timeout, job.credential);
     let mut load = Load { job, client, part: Partial::take(job.set, job.path)? };
@@ -77,7 +77,7 @@ impl Load<'_> {
         FetchError::Stopped { set: self.job.set.to_owned() }
     }
 
-    /// As many attempts as it takes, or as there is patience for.
+    /// Retries until the file is complete or the attempts are used up.
     fn whole(&mut self, watch: &mut Watch) -> Result<(), FetchError> {
         let patience = self.job.patience;
         let (mut failures, mut farthest) = (0, self.part.held()?);
@@ -103,7 +103,7 @@ impl Load<'_> {
         self.accept(watch)
     }
 
-    /// Where the download can be resumed: the first byte to ask for.
+    /// The first byte to request, if the download can be resumed.
     fn resumable(&self) -> Result<Option<u64>, FetchError> {
         let Job { source, url, .. } = self.job;
         let same = self.part.origin.url == *url && self.part.origin.validator.is_some();
@@ -111,12 +111,12 @@ impl Load<'_> {
         Ok(Some(self.part.held()?).filter(|held| *held > 0 && (same || checked)))
     }
 
-    /// One request and its answer, from where the last one ended.
+    /// One request and its response, starting where the last one ended.
     fn attempt(&mut self, watch: &mut Watch) -> Result<(), Trouble> {
         let start = self.resumable()?;
         let origin = Some(&self.part.origin).filter(|origin| start.is_some() && origin.url == self.job.url);
         let validator = origin.and_then(|origin| origin.validator.as_deref());
-        // What is compressed on the way is not the file that is published, and has another size.
+        // A body compressed in transit is not the published file and has a different size.
         let mut headers = vec![("Accept-Encoding", "identity".to_owned())];
         headers.extend(start.map(|start| ("Range", format!("bytes={start}-"))));
         headers.extend(validator.map(|validator| ("If-Range", validator.to_owned())));
@@ -137,7 +137,7 @@ impl Load<'_> {
         }
     }
 
-    /// Writes the body after the first `start` bytes, and never more than `total` in all.
+    /// Writes the body after the first `start` bytes, and never more than `total` bytes in all.
     fn receive(&mut self, body: Body, start: u64, total: u64, watch: &mut Watch) -> Result<(), Trouble> {
         let (pieces, mut done) = (pieces(body), start);
         let mut pace = Pace::new(self.job.patience.timeout);
@@ -177,7 +177,7 @@ impl Load<'_> {
         if watch(&news) == ControlFlow::Break(()) { Err(self.stopped()) } else { Ok(()) }
     }
 
-    /// Checks the whole file and gives it its name; a wrong one is set aside, so that the next attempt starts again.
+    /// Checks the whole file and renames it; an invalid one is set aside, so that the next attempt starts over.
     fn accept(&self, watch: &mut Watch) -> Result<(), FetchError> {
         match self.checked(watch) {
             Ok(sha256) => self.part.publish(sha256),
@@ -190,8 +190,8 @@ impl Load<'_> {
         }
     }
 
-    /// Compares the file with the registry; where that has no checksum, with the first download. Gives the SHA-256 that
-    /// later downloads should have.
+    /// Compares the file with the registry or, if that has no checksum, with the first download. Returns the SHA-256 to
+    /// expect from later downloads.
     fn checked(&self, watch: &mut Watch) -> Result<Option<String>, FetchError> {
         let Job { set, source, path, .. } = *self.job;
         check::check(set, &self.part.path, source, watch)?;
@@ -212,8 +212,8 @@ impl Load<'_> {
     }
 }
 
-/// The body piece by piece, read in a thread of its own: a server can keep a read from returning for ever, with bytes that
-/// are not the body's. The thread ends with its connection.
+/// The body in chunks, read in a separate thread: a server can block a read indefinitely with bytes that do not belong
+/// to the body. The thread ends when its connection closes.
 fn pieces(body: Body) -> Receiver<io::Result<Vec<u8>>> {
     let (give, pieces) = sync_channel(2);
     let mut reader = body.into_reader();
@@ -226,7 +226,7 @@ fn pieces(body: Body) -> Receiver<io::Result<Vec<u8>>> {
                 piece.truncate(count);
                 piece
             });
-            // Nobody listens any more where the download has ended.
+            // The receiver is gone once the download has ended.
             if matches!(&read, Ok(piece) if piece.is_empty()) || give.send(read).is_err() || last {
                 break;
             }
@@ -235,7 +235,7 @@ fn pieces(body: Body) -> Receiver<io::Result<Vec<u8>>> {
     pieces
 }
 
-/// Whether enough comes: so many bytes in each window of time.
+/// Checks the transfer rate: a minimum number of bytes per time window.
 struct Pace {
     window: Duration,
     since: Instant,
@@ -251,7 +251,7 @@ impl Pace {
         self.window.saturating_sub(self.since.elapsed())
     }
 
-    /// Once a window has passed: what was too slow in it, if anything.
+    /// At the end of a window, describes the stall, if any.
     fn stalled(&mut self) -> Option<String> {
         if !self.left().is_zero() {
             return None;

@@ -1,9 +1,9 @@
-//! From a set's official address, a mirror or a local archive to the folder that `layout` reads.
+//! Fetches a dataset from its official URL, a mirror or a local archive into the folder that `sources::layout` reads.
 //!
-//! [`fetch`] takes the steps in turn: `download` brings each file into a folder of downloads (`request` follows redirects,
-//! `answer` judges what a server says, `partial` holds what has come), `check` compares size and checksum with the
-//! registry, `unpack` unpacks into a scratch folder and trusts no archive, `place` gives that folder its name. A set is
-//! whole or not there; what was loaded is not loaded again.
+//! [`fetch`] runs the steps in order: `download` puts each file into a download folder (`request` follows redirects,
+//! `answer` checks the response, `partial` manages the partial file), `check` compares size and checksum with the
+//! registry, `unpack` unpacks untrusted archives into a scratch folder, `place` renames that folder. A dataset is
+//! either complete or absent; finished downloads are not repeated.
 
 mod answer;
 mod check;
@@ -31,22 +31,22 @@ use plan::{cached, local};
 
 use crate::registry::{Distribution, Download};
 
-/// Where files come from, if not from the official addresses.
+/// Where files come from, if not from the official URLs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mirror {
-    /// A web folder that holds them under their own names; of a set without sources, the file itself.
+    /// A web folder that holds the files under their own names; for a dataset without sources, the file itself.
     Web(String),
-    /// A folder that holds them under their own names, or in a folder named after the set.
+    /// A folder that holds the files under their own names, directly or in a subfolder named after the dataset.
     Folder(PathBuf),
-    /// An archive; other files of the set lie in the same folder.
+    /// An archive; the dataset's other files are in the same folder.
     File(PathBuf),
 }
 
 impl Mirror {
-    /// Understands the word after `--from`.
+    /// Parses the argument of `--from`.
     ///
     /// # Errors
-    /// [`FetchError::Mirror`] where it is neither an address nor a file or folder that is there.
+    /// [`FetchError::Mirror`] if it is neither a URL nor an existing file or folder.
     pub fn parse(word: &str) -> Result<Self, FetchError> {
         let path = PathBuf::from(word);
         if word.starts_with("http://") || word.starts_with("https://") {
@@ -61,33 +61,33 @@ impl Mirror {
     }
 }
 
-/// What is fetched, and where it goes.
+/// What to fetch, and where to put it.
 #[derive(Debug, Clone)]
 pub struct FetchRequest<'a> {
     /// The files.
     pub distribution: Distribution<'a>,
-    /// The folder that holds the folders of sets, or of models.
+    /// The folder that contains the dataset or model folders.
     pub root: &'a Path,
-    /// The folder of downloads.
+    /// The download folder.
     pub downloads: &'a Path,
-    /// Where from, if not from the official addresses.
+    /// The source, if not the official URLs.
     pub mirror: Option<&'a Mirror>,
-    /// Whether terms that have to be accepted are.
+    /// Whether the terms have been accepted, if there are any.
     pub terms_accepted: bool,
-    /// How patient a download is.
+    /// Timeout and retry settings for downloads.
     pub patience: Patience,
-    /// What an archive may unpack to; by its size if not given.
+    /// Limits on what an archive may unpack to; derived from its size if not given.
     pub limits: Option<Limits>,
-    /// Looks at the unpacked files before their folder gets its name.
+    /// Inspects the unpacked files before their folder is renamed.
     pub inspect: Option<Inspect>,
-    /// A token, for the one site that it is for.
+    /// A token for a single site.
     pub credential: Option<&'a Credential>,
 }
 
-/// Looks at a folder of unpacked files, and names the one that is not what it should be.
+/// Inspects a folder of unpacked files and reports the first invalid one.
 pub type Inspect = fn(&Path) -> Result<(), Fault>;
 
-/// A file that is not what it should be.
+/// An invalid file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// Its name in the folder.
@@ -96,14 +96,14 @@ pub struct Fault {
     pub reason: String,
 }
 
-/// How long a download waits, and how often it tries.
+/// Timeout and retry settings of a download.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
-    /// Failures in a row, with next to nothing gained between them, after which it is given up.
+    /// Number of consecutive failures, with almost no progress between them, before giving up.
     pub attempts: u32,
-    /// Pause after the first failure; doubled after each further one, up to a minute.
+    /// Pause after the first failure; doubled after each further one, up to one minute.
     pub pause: Duration,
-    /// The longest wait for a connection, for all headers of an answer, and for 16 KiB of its body or the end of it.
+    /// Timeout for connecting, for receiving all response headers, and for each 16 KiB (or the rest) of the body.
     pub timeout: Duration,
 }
 
@@ -113,59 +113,59 @@ impl Default for Patience {
     }
 }
 
-/// What is being done to a file.
+/// The current step for a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It is being loaded.
+    /// Downloading.
     Load,
-    /// Its checksum is being computed.
+    /// Computing its checksum.
     Check,
-    /// It is being unpacked.
+    /// Unpacking.
     Unpack,
 }
 
-/// News of a fetch.
+/// A progress event of a fetch.
 #[derive(Debug)]
 pub enum FetchEvent<'a> {
-    /// Bytes that are done, of those in all where that is known.
+    /// Bytes done, and the total if known.
     Progress {
-        /// What is being done.
+        /// The current step.
         step: Step,
         /// Name of the file.
         file: &'a str,
-        /// Bytes that are done.
+        /// Bytes done.
         done: u64,
-        /// Bytes in all.
+        /// Total number of bytes.
         total: Option<u64>,
     },
-    /// A download was cut off and is resumed after a pause.
+    /// A download was interrupted and resumes after a pause.
     Retry {
         /// Name of the file.
         file: &'a str,
-        /// What happened.
+        /// The cause.
         reason: &'a str,
-        /// The pause.
+        /// Length of the pause.
         pause: Duration,
     },
 }
 
-/// Hears the news; breaking off stops the fetch at once, with everything kept that was loaded.
+/// Receives the events; breaking stops the fetch at once and keeps everything downloaded so far.
 pub type Watch<'a> = dyn FnMut(&FetchEvent<'_>) -> ControlFlow<()> + 'a;
 
-/// How a fetch ended well.
+/// The result of a successful fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fetched {
-    /// The folder was there, fetched earlier from the same sources.
+    /// The folder already existed, fetched earlier from the same sources.
     AlreadyThere(PathBuf),
-    /// The folder is there now.
+    /// The folder is new.
     New(PathBuf),
 }
 
-/// Brings a set into its folder; does nothing where it has done so before.
+/// Fetches a dataset into its folder; does nothing if that has been done before.
 ///
 /// # Errors
-/// See [`FetchError`]. Whatever was loaded stays in the folder of downloads, and the next call resumes with it; the
-/// folder of the set is not touched before everything is unpacked.
+/// See [`FetchError`]. Downloaded files stay in the download folder, and the next call resumes from them; the dataset's
+/// folder is not touched before everything is unpacked.
 pub fn fetch(request: &FetchRequest, watch: &mut Watch) -> Result<Fetched, FetchError> {
     let distribution = request.distribution;
     let folder = request.root.join(distribution.folder);
@@ -177,7 +177,7 @@ pub fn fetch(request: &FetchRequest, watch: &mut Watch) -> Result<Fetched, Fetch
     }
     let files = planned_files(request)?;
     let _claim = place::Claim::take(distribution, request.root)?;
-    // Another fetch may have ended between the question and the claim.
+    // Another fetch may have finished between the check and the claim.
     if place::was_fetched(distribution, &folder) {
         return Ok(Fetched::AlreadyThere(folder));
     }
@@ -198,7 +198,7 @@ pub fn fetch(request: &FetchRequest, watch: &mut Watch) -> Result<Fetched, Fetch
     Ok(Fetched::New(folder))
 }
 
-/// The checked file, loaded where it has to be.
+/// The checked file, downloaded if necessary.
 fn obtain(request: &FetchRequest, file: &PlannedFile, watch: &mut Watch) -> Result<PathBuf, FetchError> {
     let FetchRequest { patience, credential, .. } = *request;
     let (set, source) = (request.distribution.name, &file.source);
@@ -215,15 +215,15 @@ fn obtain(request: &FetchRequest, file: &PlannedFile, watch: &mut Watch) -> Resu
     Ok(path)
 }
 
-/// A file that is here, whole and checked as far as anything is published to check it by.
+/// A complete local file, checked against whatever checksum is published.
 struct Obtained<'a> {
     file: &'a PlannedFile,
     path: PathBuf,
 }
 
 impl Obtained<'_> {
-    /// Where it turns out damaged and no checksum vouches for it, the next fetch should load it again; the error with the
-    /// name that the file has then.
+    /// If the file turns out damaged and has no published checksum, renames it so that the next fetch downloads it
+    /// again; the error contains the new name.
     fn set_aside(&self, request: &FetchRequest, error: FetchError) -> FetchError {
         let loaded = self.path == cached(request, &self.file.source);
         match error {
@@ -244,7 +244,7 @@ impl Obtained<'_> {
     }
 }
 
-/// What is wrong with a file, named by where it lies.
+/// The error for an invalid file, naming its location.
 fn faulty(request: &FetchRequest, obtained: &[Obtained], fault: Fault) -> FetchError {
     let (set, Fault { file, reason }) = (request.distribution.name.to_owned(), fault);
     match obtained.iter().find(|one| one.file.name == file) {
@@ -253,11 +253,11 @@ fn faulty(request: &FetchRequest, obtained: &[Obtained], fault: Fault) -> FetchE
     }
 }
 
-/// Removes what a set's fetch left in the folder of downloads, except files that `kept` asks for, and notes of the first
-/// download's checksum where none is published.
+/// Removes a dataset's files from the download folder, except those that `kept` selects. Also keeps the note with the
+/// first download's checksum if none is published.
 pub fn remove_downloads(request: &FetchRequest, kept: impl Fn(&Download) -> bool) {
     for source in request.distribution.sources.iter().filter(|source| !kept(source)) {
-        // A file that cannot be removed costs space and nothing else.
+        // A file that cannot be removed only wastes space.
         let _ = std::fs::remove_file(cached(request, source));
     }
 }

@@ -1,4 +1,4 @@
-//! The part of a file that is here, `<file>.part`: locked while a fetch works on it, with a note of where it is from.
+//! The partial download `<file>.part`: locked while a fetch works on it, with a note of its origin.
 
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -10,28 +10,28 @@ use crate::fetch::FetchError;
 use crate::fetch::error::{reading, writing};
 use crate::fetch::lock::lock;
 
-/// What is known of a file that is loaded, in `<file>.origin`.
+/// Metadata of a downloaded file, in `<file>.origin`.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Origin {
-    /// The address, official or a mirror's.
+    /// The URL, official or a mirror's.
     pub(super) url: String,
-    /// A strong entity tag, or a date of modification.
+    /// A strong entity tag, or a modification date.
     pub(super) validator: Option<String>,
-    /// Bytes of the whole file.
+    /// Size of the whole file in bytes.
     pub(super) total: Option<u64>,
-    /// SHA-256 of the first download, where no checksum is published: later ones should be the same. It stays when the
+    /// SHA-256 of the first download if no checksum is published; later downloads must match it. It is kept when the
     /// file is removed.
     pub(super) sha256: Option<String>,
 }
 
-/// Bytes of a download that are here, whole or in part.
+/// Bytes of a complete or partial download that are on disk.
 pub(super) fn held(path: &Path) -> u64 {
     let size = |path: &Path| path.metadata().ok().map(|file| file.len());
     size(path).or_else(|| size(&with_ending(path, ".part"))).unwrap_or(0)
 }
 
-/// Where the note about a file lies.
+/// Path of the note for a file.
 pub(super) fn note_of(path: &Path) -> PathBuf {
     with_ending(path, ".origin")
 }
@@ -42,8 +42,8 @@ fn with_ending(path: &Path, ending: &str) -> PathBuf {
     name.into()
 }
 
-/// Renames a whole file that has turned out wrong, so that the next fetch loads it again; its new name. What its note
-/// says of it is forgotten.
+/// Renames a complete but invalid file, so that the next fetch downloads it again; returns the new name. Its note is
+/// discarded.
 pub(super) fn set_aside(set: &str, path: &Path) -> Result<PathBuf, FetchError> {
     let rejected = with_ending(path, ".rejected");
     writing(set, &rejected, fs::rename(path, &rejected))?;
@@ -51,10 +51,10 @@ pub(super) fn set_aside(set: &str, path: &Path) -> Result<PathBuf, FetchError> {
     Ok(rejected)
 }
 
-/// A partial file that no other fetch works on.
+/// A partial file, locked against other fetches.
 pub(super) struct Partial<'a> {
     set: &'a str,
-    /// What it will be called.
+    /// Its final path.
     target: &'a Path,
     pub(super) path: PathBuf,
     file: File,
@@ -62,7 +62,7 @@ pub(super) struct Partial<'a> {
 }
 
 impl<'a> Partial<'a> {
-    /// Opens or makes it, and locks it.
+    /// Opens or creates the file and locks it.
     pub(super) fn take(set: &'a str, target: &'a Path) -> Result<Self, FetchError> {
         let path = with_ending(target, ".part");
         let Some(file) = writing(set, &path, lock(&path))? else {
@@ -71,14 +71,15 @@ impl<'a> Partial<'a> {
         Ok(Self { set, target, file, origin: read_note(set, target)?, path })
     }
 
-    /// Bytes that are here.
+    /// Bytes on disk.
     pub(super) fn held(&self) -> Result<u64, FetchError> {
         Ok(reading(self.set, &self.path, self.file.metadata())?.len())
     }
 
-    /// Prepares for the bytes from `start` on, of a file with that origin.
+    /// Prepares to write the bytes from `start`, for a file with this origin.
     pub(super) fn begin(&mut self, start: u64, origin: Origin) -> Result<(), FetchError> {
-        // Bytes of another origin go before the note does: whatever ends the process here, they are not taken for its.
+        // Bytes of another origin are removed before the note is written: if the process ends here, they are not
+        // mistaken for the new origin's.
         let placed = self.file.set_len(start).and_then(|()| self.file.seek(SeekFrom::Start(start)));
         writing(self.set, &self.path, placed)?;
         self.origin = origin;
@@ -90,12 +91,12 @@ impl<'a> Partial<'a> {
         writing(self.set, &self.path, self.file.write_all(bytes))
     }
 
-    /// Forgets what is here.
+    /// Discards the contents.
     pub(super) fn clear(&mut self) -> Result<(), FetchError> {
         writing(self.set, &self.path, self.file.set_len(0))
     }
 
-    /// Gives the file, once it is on the disk, its name, and leaves a note of its checksum where none is published.
+    /// Syncs the file to disk and renames it; records its checksum in the note if none is published.
     pub(super) fn publish(&self, sha256: Option<String>) -> Result<(), FetchError> {
         writing(self.set, &self.path, self.file.sync_all())?;
         writing(self.set, self.target, fs::rename(&self.path, self.target))?;
@@ -103,7 +104,7 @@ impl<'a> Partial<'a> {
         write_note(self.set, self.target, note.as_ref())
     }
 
-    /// Renames a file that is not the published one; its new name. The note keeps the checksum of an earlier one.
+    /// Renames a file that is not the published one; returns the new name. The note keeps an earlier checksum.
     pub(super) fn reject(&self) -> Result<PathBuf, FetchError> {
         let rejected = with_ending(self.target, ".rejected");
         writing(self.set, &rejected, fs::rename(&self.path, &rejected))?;
@@ -113,16 +114,16 @@ impl<'a> Partial<'a> {
         Ok(rejected)
     }
 
-    /// Removes the file where nothing was loaded.
+    /// Removes the file if nothing was downloaded.
     pub(super) fn leave(self) {
-        // After a rename the path may be another fetch's; this one's file is not empty then.
+        // After a rename the path may belong to another fetch; in that case this file is not empty.
         if self.held().is_ok_and(|held| held == 0) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The note about a file, an empty one where there is none.
+/// The note for a file; empty if there is none.
 fn read_note(set: &str, path: &Path) -> Result<Origin, FetchError> {
     let path = note_of(path);
     let bytes = match fs::read(&path) {
@@ -135,7 +136,7 @@ fn read_note(set: &str, path: &Path) -> Result<Origin, FetchError> {
     })
 }
 
-/// Writes the note about a file whole or not at all; removes it where there is nothing to say.
+/// Writes the note for a file atomically; removes it if there is nothing to record.
 fn write_note(set: &str, path: &Path, origin: Option<&Origin>) -> Result<(), FetchError> {
     let (path, new) = (note_of(path), with_ending(path, ".origin.new"));
     let written = match origin {

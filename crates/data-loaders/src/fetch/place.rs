@@ -1,5 +1,5 @@
-//! A scratch folder next to the set's, which becomes it in one step; the note in it by which it is known again; and the
-//! lock that keeps other fetches of the same set away meanwhile.
+//! A scratch folder next to the dataset's folder, renamed to it in one step; the note inside that identifies it later;
+//! and the lock that keeps out other fetches of the same dataset.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::registry::{Distribution, Download};
 /// Name of the note.
 const NOTE: &str = ".san-fetched.json";
 
-/// What a fetched folder was made of.
+/// The sources of a fetched folder.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
     set: String,
@@ -28,20 +28,20 @@ impl Note {
     }
 }
 
-/// Whether the folder was fetched whole, from the sources that the registry names today.
+/// Whether the folder was fetched completely, from the sources in the current registry.
 pub(super) fn was_fetched(distribution: Distribution<'_>, folder: &Path) -> bool {
     let note = fs::read(folder.join(NOTE)).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     note.is_some_and(|note: Note| note == Note::of(distribution))
 }
 
-/// The right to fetch into a folder, as long as this lives.
+/// The exclusive right to fetch into a folder, held until dropped.
 pub(super) struct Claim {
     path: PathBuf,
     _file: fs::File,
 }
 
 impl Claim {
-    /// Locks a file next to the folder of the set.
+    /// Locks a file next to the dataset's folder.
     pub(super) fn take(distribution: Distribution<'_>, root: &Path) -> Result<Self, FetchError> {
         let Distribution { name: set, folder, .. } = distribution;
         writing(set, root, fs::create_dir_all(root))?;
@@ -55,19 +55,20 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // Before the lock is given back; one that stays locks nothing.
+        // Before the lock is released; a leftover file locks nothing.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// A folder that is removed again unless it is published.
+/// A folder that is removed on drop unless it is published.
 pub(super) struct Scratch {
     set: String,
     path: PathBuf,
 }
 
 impl Scratch {
-    /// An empty one next to the folder of the set; what an interrupted fetch left is removed. The caller has the [`Claim`].
+    /// Creates an empty folder next to the dataset's folder, removing what an interrupted fetch left. The caller holds
+    /// the [`Claim`].
     pub(super) fn create(distribution: Distribution<'_>, root: &Path) -> Result<Self, FetchError> {
         let set = distribution.name.to_owned();
         let path = root.join(format!(".fetching-{}", distribution.folder));
@@ -83,8 +84,8 @@ impl Scratch {
         &self.path
     }
 
-    /// Gives the folder its name. Where one of that name is there, what it lacks is moved into it; what it has already
-    /// is in the way, and then nothing is moved.
+    /// Renames the folder. If the target exists, the missing entries are moved into it; if any entry exists already,
+    /// that is an error and nothing is moved.
     pub(super) fn publish(self, distribution: Distribution<'_>, folder: &Path) -> Result<(), FetchError> {
         let text = writing(
             &self.set,
@@ -99,7 +100,7 @@ impl Scratch {
         writing(&self.set, &note, fs::write(&note, text))?;
         self.flush();
         if folder.is_dir() {
-            // The note comes last: without it the folder is not taken for whole.
+            // The note is moved last: without it the folder does not count as complete.
             for name in names.iter().map(PathBuf::as_path).chain([Path::new(NOTE)]) {
                 let target = folder.join(name);
                 writing(&self.set, &target, fs::rename(self.path.join(name), &target))?;
@@ -117,8 +118,8 @@ impl Scratch {
         reading(&self.set, &self.path, names.collect())
     }
 
-    /// Writes all files to the disk before they get their names. One call for the file system is far faster than one
-    /// for each of a hundred thousand images; where the tool is missing, `san verify` still tells a torn file.
+    /// Flushes all files to disk before they are renamed. One call for the file system is far faster than one for each
+    /// of a hundred thousand images; if the tool is missing, `san verify` still detects a torn file.
     fn flush(&self) {
         let _ = std::process::Command::new("sync").arg("-f").arg(&self.path).status();
     }

@@ -1,30 +1,30 @@
-//! Which files a set is made of, where each comes from, and where it goes.
+//! Which files a dataset consists of, where each comes from, and where it goes.
 
 use std::path::PathBuf;
 
 use crate::fetch::{FetchError, FetchRequest, Mirror, partial};
 use crate::registry::Download;
 
-/// A file of a set, as it will be had.
+/// A file of a dataset, with its source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedFile {
     /// Its name.
     pub name: String,
-    /// Its address, or its path.
+    /// Its URL or path.
     pub from: String,
-    /// Its size in bytes, where published.
+    /// Its size in bytes, if published.
     pub size: Option<u64>,
-    /// Bytes that are here already.
+    /// Bytes already on disk.
     pub held: u64,
-    /// What it is checked by: `sha256`, `md5`, or nothing.
+    /// How it is checked: `sha256`, `md5`, or nothing.
     pub checksum: Option<&'static str>,
     pub(super) source: Download,
 }
 
-/// The files of a set, where each comes from, and how much of it is here.
+/// The files of a dataset, with the source of each and the number of bytes already on disk.
 ///
 /// # Errors
-/// [`FetchError::ByHand`] where nothing can be loaded.
+/// [`FetchError::ByHand`] if nothing can be downloaded.
 pub fn planned_files(request: &FetchRequest) -> Result<Vec<PlannedFile>, FetchError> {
     let FetchRequest { distribution, mirror, .. } = request;
     let named = |name: &str| Download { url: name.to_owned(), size: None, sha256: None, md5: None };
@@ -75,7 +75,7 @@ fn plan(request: &FetchRequest, source: Download) -> PlannedFile {
     PlannedFile { name, from, size: source.size, held, checksum, source }
 }
 
-/// Where a file lies on a local mirror.
+/// Path of a file on a local mirror.
 pub(super) fn local(request: &FetchRequest, name: &str) -> Option<PathBuf> {
     let folder = match request.mirror? {
         Mirror::Web(_) => return None,
@@ -86,7 +86,7 @@ pub(super) fn local(request: &FetchRequest, name: &str) -> Option<PathBuf> {
     Some(if nested.is_file() { nested } else { folder.join(name) })
 }
 
-/// Where a download goes: two addresses may end with one name, hence the beginning of a hash.
+/// Path of a download; two URLs may end in the same name, so it includes a hash prefix.
 pub(super) fn cached(request: &FetchRequest, source: &Download) -> PathBuf {
     let hash = blake3::hash(source.url.as_bytes()).to_hex();
     request.downloads.join(format!("{}-{}", &hash[..8], source.file_name()))

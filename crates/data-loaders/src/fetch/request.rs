@@ -1,7 +1,7 @@
-//! One request over HTTP, through redirects to the answer.
+//! One HTTP request, following redirects to the final response.
 //!
-//! Redirects are followed here and not by ureq, which would read the body of each to its end, however long it is, and
-//! would take two ports of a host for one place.
+//! Redirects are followed here rather than by ureq, which would read each redirect's body to the end, however long, and
+//! would treat two ports of a host as one site.
 
 use std::fmt;
 use std::time::Duration;
@@ -12,11 +12,10 @@ use url::Url;
 
 use crate::fetch::download::Trouble;
 
-/// Redirects that are followed from one address.
+/// Maximum number of redirects for one URL.
 const REDIRECTS: usize = 10;
 
-/// What a site wants to see before it gives a file: a token, for one scheme, host and port. It is sent nowhere else,
-/// whatever that site redirects to.
+/// A token for one scheme, host and port. It is never sent anywhere else, whatever that site redirects to.
 #[derive(Clone)]
 pub struct Credential {
     site: String,
@@ -24,7 +23,7 @@ pub struct Credential {
 }
 
 impl Credential {
-    /// A token for all addresses with the scheme, host and port of `site`, an address itself.
+    /// A token for all URLs with the scheme, host and port of the URL `site`.
     pub fn new(site: &str, token: &str) -> Self {
         Self { site: site.to_owned(), token: token.to_owned() }
     }
@@ -35,13 +34,13 @@ impl Credential {
 }
 
 impl fmt::Debug for Credential {
-    /// Without the token: it should reach no log.
+    /// Omits the token, so that it does not end up in a log.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Credential").field("site", &self.site).finish_non_exhaustive()
     }
 }
 
-/// Makes requests.
+/// An HTTP client.
 pub(super) struct Client<'a> {
     agent: Agent,
     timeout: Duration,
@@ -49,7 +48,7 @@ pub(super) struct Client<'a> {
 }
 
 impl<'a> Client<'a> {
-    /// With the longest wait for a connection, for all headers of an answer, and for the next bytes of a body.
+    /// `timeout` applies to connecting, to receiving all response headers, and to the next bytes of a body.
     pub(super) fn new(timeout: Duration, credential: Option<&'a Credential>) -> Self {
         let wait = Some(timeout);
         let agent = Agent::config_builder()
@@ -60,14 +59,14 @@ impl<'a> Client<'a> {
             .timeout_connect(wait)
             .timeout_send_request(wait)
             .timeout_recv_response(wait)
-            // Of each read, not of the whole: a large file takes hours.
+            // Per read, not for the whole body: a large file takes hours.
             .timeout_per_read(wait)
             .build()
             .into();
         Self { agent, timeout, credential }
     }
 
-    /// The answer to a request with these headers, whatever its status, unless that is a redirect.
+    /// The response to a request with these headers, whatever its status, unless it is a redirect.
     pub(super) fn get(&self, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>, Trouble> {
         let mut place = Url::parse(url).map_err(|error| Trouble::Final(error.to_string()))?;
         for _ in 0..=REDIRECTS {
@@ -98,7 +97,7 @@ impl<'a> Client<'a> {
     }
 }
 
-/// Where an answer redirects to; none where it does not.
+/// The redirect target of a response; `None` if it is not a redirect.
 fn target(place: &Url, response: &Response<Body>) -> Result<Option<Url>, Trouble> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
@@ -109,7 +108,7 @@ fn target(place: &Url, response: &Response<Body>) -> Result<Option<Url>, Trouble
     follow(place, &location).map(Some).map_err(Trouble::Final)
 }
 
-/// The address that a redirect means, if it may be followed.
+/// The URL of a redirect, if it may be followed.
 fn follow(place: &Url, location: &str) -> Result<Url, String> {
     let fault = |reason: &str| format!("the server redirects to `{}`: {reason}", location.escape_debug());
     let next = place.join(location).map_err(|error| fault(&error.to_string()))?;

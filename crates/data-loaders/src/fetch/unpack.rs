@@ -1,5 +1,5 @@
-//! Archives into a folder, trusting none: nothing is written outside the folder, no link and no device is made, and what
-//! unpacks to far more than its size is refused before the disk is full.
+//! Unpacks untrusted archives into a folder: nothing is written outside the folder, no links or devices are created,
+//! and archives that expand to far more than their size are rejected before the disk is full.
 
 use std::cell::Cell;
 use std::fs::{self, File};
@@ -14,27 +14,28 @@ use zip::ZipArchive;
 use crate::fetch::error::{reading, writing};
 use crate::fetch::{FetchError, FetchEvent, Step, Watch};
 
-/// Bytes copied at once.
+/// Bytes per copy.
 const CHUNK: usize = 1 << 17;
-/// Folders in folders.
+/// Maximum folder depth.
 const DEEPEST: usize = 32;
-/// How far below the top archives in an archive are looked for: Caltech-101 has one.
+/// Maximum depth at which archives inside an archive are looked for; Caltech-101 has one.
 const NESTED: usize = 2;
 
-/// Why an archive that holds nothing is refused: it is what is left of one that was cut off or never written.
+/// Reason for rejecting an empty archive: it is the remains of one that was truncated or never written.
 const EMPTY: &str = "the archive has no entries";
 
-/// What an archive may unpack to.
+/// Limits on what an archive may unpack to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Files and folders.
+    /// Number of files and folders.
     pub entries: u64,
-    /// Bytes.
+    /// Number of bytes.
     pub bytes: u64,
 }
 
 impl Limits {
-    /// Far above any honest archive of this size and far below a bomb: images hardly shrink, label files may 300-fold.
+    /// Far above any legitimate archive of this size and far below a bomb: images hardly compress, label files may
+    /// 300-fold.
     pub fn of_archive(size: u64) -> Self {
         Self { entries: 5_000_000, bytes: size.saturating_mul(100).saturating_add(64 << 20) }
     }
@@ -45,14 +46,14 @@ enum Kind {
     Zip,
     Tar,
     TarGz,
-    /// One compressed file.
+    /// A single compressed file.
     Gz,
-    /// No archive.
+    /// Not an archive.
     File,
 }
 
 impl Kind {
-    /// By the ending; an `.npz` is a zip, but its readers want it as it is.
+    /// Determined by the extension; an `.npz` is a zip, but its readers need it as it is.
     fn of(name: &str) -> Self {
         let name = name.to_ascii_lowercase();
         let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
@@ -70,8 +71,8 @@ impl Kind {
     }
 }
 
-/// Unpacks the file called `name` into `folder`, and archives that it holds near its top; one that is no archive is
-/// copied.
+/// Unpacks the file called `name` into `folder`, including archives near its top level; a file that is not an archive
+/// is copied.
 pub(crate) fn unpack(
     set: &str,
     path: &Path,
@@ -98,7 +99,7 @@ pub(crate) fn unpack(
     Ok(())
 }
 
-/// Archives in a folder, down to a depth, in order of their names.
+/// Archives in a folder, down to `depth`, sorted by name.
 fn archives_in(folder: &Path, depth: usize) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut found = Vec::new();
@@ -114,7 +115,7 @@ fn archives_in(folder: &Path, depth: usize) -> Vec<PathBuf> {
     found
 }
 
-/// What may still be unpacked; shared by an archive and those in it.
+/// The remaining budget, shared by an archive and the archives inside it.
 struct Budget {
     bytes: Cell<u64>,
     entries: Cell<u64>,
@@ -135,7 +136,7 @@ impl Budget {
     }
 }
 
-/// A stream that ends with an error where the budget does.
+/// A stream that fails once the budget is exhausted.
 struct Limited<'a, R> {
     inner: R,
     budget: &'a Budget,
@@ -149,7 +150,7 @@ impl<R: Read> Read for Limited<'_, R> {
     }
 }
 
-/// A file that counts what has been read of it.
+/// A file that counts the bytes read from it.
 struct Counted<'a> {
     inner: File,
     read: &'a Cell<u64>,
@@ -216,7 +217,7 @@ impl Archive<'_, '_> {
     }
 
     fn unpack_tar(&mut self, stream: impl Read, read: &Cell<u64>, folder: &Path) -> Result<(), FetchError> {
-        // The stream is limited, not the files: headers and long names are part of a bomb, too.
+        // The limit applies to the stream, not to the files: headers and long names can be part of a bomb, too.
         let mut archive = tar::Archive::new(Limited { inner: stream, budget: self.budget });
         let entries = archive.entries().map_err(|error| self.refuse(error.to_string()))?;
         let mut count = 0;
@@ -248,7 +249,7 @@ impl Archive<'_, '_> {
         if count == 0 {
             return Err(self.refuse(EMPTY.to_owned()));
         }
-        // To the end, where the checksum of a compressed stream stands.
+        // Read to the end, where a compressed stream has its checksum.
         let rest = io::copy(&mut archive.into_inner(), &mut io::sink());
         rest.map(drop).map_err(|error| self.refuse(error.to_string()))
     }
@@ -268,7 +269,7 @@ impl Archive<'_, '_> {
             let entry = opened.map_err(|error| self.refuse(format!("entry {number}: {error}")))?;
             let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
             let target = self.target(folder, number, &name)?;
-            // The kind of file in the mode that Unix systems store; 0 where another system made the archive.
+            // The file type bits of the Unix mode; 0 if the archive was made on another system.
             match entry.unix_mode().unwrap_or(0) & 0o170_000 {
                 0o120_000 => return Err(self.refuse_entry(number, &name, "it is a link; none is made")),
                 0 | 0o040_000 | 0o100_000 => {}
@@ -286,7 +287,7 @@ impl Archive<'_, '_> {
         Ok(())
     }
 
-    /// Writes one file that is all of a stream, within the budget.
+    /// Writes a whole stream to one file, within the budget.
     fn write(
         &mut self,
         stream: &mut dyn Read,
@@ -299,7 +300,7 @@ impl Archive<'_, '_> {
         self.write_counted(&mut limited, number, name, target, read).map(drop)
     }
 
-    /// Writes one file; its bytes.
+    /// Writes one file and returns its size in bytes.
     fn write_counted(
         &mut self,
         stream: &mut dyn Read,
@@ -325,7 +326,7 @@ impl Archive<'_, '_> {
         }
     }
 
-    /// Where an entry goes, if it stays in the folder.
+    /// The destination of an entry, if it stays within the folder.
     fn target(&self, folder: &Path, number: usize, name: &str) -> Result<PathBuf, FetchError> {
         let mut target = folder.to_owned();
         for (component, depth) in Path::new(name).components().zip(1..) {

@@ -1,21 +1,21 @@
-//! Work of a library on bytes that nobody has checked: where it panics, the panic becomes a reason and is not printed.
+//! Runs library code on untrusted bytes: a panic becomes an error and is not printed.
 //!
-//! A decoder that divides by a size of zero would otherwise end the program without the name of the file.
+//! Otherwise a decoder that divides by a size of zero would end the program without naming the file.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Once;
 
 thread_local! {
-    /// Whether this thread is at contained work.
+    /// Whether this thread is running contained code.
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
-    /// What the last contained panic said.
+    /// The message of the last contained panic.
     static SAID: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 static HOOK: Once = Once::new();
 
-/// The result of `work`; of a panic in it, the reason. The work must be this thread's own.
+/// The result of `work`, or the message of its panic. `work` must run on this thread only.
 pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     HOOK.call_once(|| {
         let others = panic::take_hook();

@@ -1,9 +1,9 @@
-//! Hashes of files' contents, kept from one command to the next.
+//! Hashes of file contents, cached between commands.
 //!
-//! A checksum of data has to cover every byte that a model sees, and the pictures of a large mixture take minutes to
-//! read. So a hash is kept under the identity of the file (device, inode, size, times of its last changes) and computed
-//! again as soon as one of these differs. The time of the inode's last change is one of them: it cannot be set from
-//! outside, so that a copy which keeps the modification time is noticed too.
+//! A checksum of data has to cover every byte that a model sees, and the images of a large mixture take minutes to
+//! read. So a hash is cached under the identity of the file (device, inode, size, modification and change times) and
+//! recomputed when any of these differs. The inode's change time is included because it cannot be set from outside, so
+//! a copy that preserves the modification time is detected too.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -15,11 +15,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 
-/// A file that changed this short a time ago may change again within the same tick of the file system's clock: its hash
-/// is not kept.
+/// A file that changed this recently may change again within the same tick of the file system's clock, so its hash is
+/// not cached.
 const SETTLED: Duration = Duration::from_secs(2);
 
-/// What tells a file, and its state, from every other.
+/// Identifies a file and its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 struct Identity {
     device: u64,
@@ -29,7 +29,7 @@ struct Identity {
     changed: (i64, i64),
 }
 
-/// The hashes that are known, and the file that keeps them.
+/// The known hashes, and the cache file.
 #[derive(Debug, Default)]
 pub struct FileHashes {
     path: Option<PathBuf>,
@@ -37,17 +37,16 @@ pub struct FileHashes {
 }
 
 impl FileHashes {
-    /// Reads what an earlier command kept in the file at `path`, and keeps what is added there.
+    /// Reads what earlier commands cached in the file at `path`, and appends new hashes there.
     ///
-    /// A file that is missing or damaged costs time and nothing else: lines that do not carry their own checksum are
-    /// left out.
+    /// A missing or damaged cache file only costs time: lines whose own checksum does not match are ignored.
     pub fn kept_in(path: PathBuf) -> Self {
         let text = fs::read_to_string(&path).unwrap_or_default();
         let known = text.lines().filter_map(parse_line).collect();
         Self { path: Some(path), known: Mutex::new(known) }
     }
 
-    /// The blake3 hash of each file, in their order; those that are not known are read, in parallel.
+    /// The blake3 hash of each file, in order; unknown ones are computed in parallel.
     ///
     /// # Errors
     /// The first file that cannot be read, with the reason.
@@ -66,7 +65,7 @@ impl FileHashes {
         Ok(found.into_iter().map(|(hash, _)| hash).collect())
     }
 
-    /// The hash of a file, and what is to be kept of it.
+    /// The hash of a file, and the entry to cache, if any.
     fn of_one(&self, path: &Path) -> io::Result<(blake3::Hash, Option<(Identity, blake3::Hash)>)> {
         let identity = Identity::of(&fs::metadata(path)?);
         if let Some(hash) = self.known().get(&identity) {
@@ -76,18 +75,18 @@ impl FileHashes {
         let mut file = File::open(path)?;
         io::copy(&mut file, &mut hasher)?;
         let hash = hasher.finalize();
-        // Kept only if the file is what it was before it was read.
+        // Cached only if the file did not change while it was read.
         let after = file.metadata()?;
         let settled = Identity::of(&after) == identity && is_settled(&after);
         Ok((hash, settled.then_some((identity, hash))))
     }
 
-    /// An entry is whole when it is inserted, so that a panic elsewhere leaves the map valid.
+    /// An entry is complete when it is inserted, so a panic elsewhere leaves the map valid.
     fn known(&self) -> std::sync::MutexGuard<'_, HashMap<Identity, blake3::Hash>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Appends in one call, because several workers may write; a folder that cannot be written costs time, nothing else.
+    /// Appends in one call, because several workers may write; an unwritable folder only costs time.
     fn append(&self, lines: &str) {
         let Some(path) = self.path.as_deref().filter(|_| !lines.is_empty()) else { return };
         let write = || OpenOptions::new().append(true).create(true).open(path)?.write_all(lines.as_bytes());
@@ -107,14 +106,14 @@ impl Identity {
     }
 }
 
-/// Whether the last change of a file is long enough ago to show in its times.
+/// Whether the last change of a file is old enough to be visible in its timestamps.
 fn is_settled(metadata: &Metadata) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let last = metadata.mtime().max(metadata.ctime());
     u64::try_from(last).is_ok_and(|last| Duration::from_secs(last) + SETTLED < now)
 }
 
-/// A line of the file: the identity, the hash, and a checksum of both.
+/// A line of the cache file: the identity, the hash, and a checksum of both.
 fn format_line(identity: &Identity, hash: &blake3::Hash) -> String {
     let Identity { device, inode, size, modified, changed } = identity;
     let body = format!(
@@ -156,7 +155,7 @@ fn check_of(body: &str) -> String {
 mod tests {
     use super::*;
 
-    /// A file whose times lie in the past, as those of a data set do.
+    /// A file with timestamps in the past, like those of a dataset.
     fn settled(folder: &Path, name: &str, contents: &[u8]) -> PathBuf {
         let path = folder.join(name);
         fs::write(&path, contents).unwrap();
@@ -169,7 +168,7 @@ mod tests {
         let path = settled(folder.path(), "a.png", b"one");
         let kept = folder.path().join("hashes");
         let identity = Identity::of(&fs::metadata(&path).unwrap());
-        // A lie shows who reads it.
+        // A wrong hash shows whether the cache is used.
         let lie = blake3::hash(b"a lie");
         fs::write(&kept, format_line(&identity, &lie)).unwrap();
         let hash = |of: &Path| FileHashes::kept_in(kept.clone()).of(&[of]).unwrap()[0];
@@ -188,7 +187,7 @@ mod tests {
         let kept = folder.path().join("hashes");
         assert_eq!(FileHashes::kept_in(kept.clone()).of(&[&path]).unwrap(), [blake3::hash(b"one")]);
         assert!(!kept.exists());
-        // Beyond the limit it is, by this process and by the next one.
+        // After the limit it is cached, by this process and by the next one.
         std::thread::sleep(SETTLED + Duration::from_millis(1100));
         FileHashes::kept_in(kept.clone()).of(&[&path]).unwrap();
         let line = fs::read_to_string(&kept).unwrap();

@@ -1,20 +1,20 @@
-//! Files and paths that somebody else chose: only regular files are read, only up to a size, and only below the folder
-//! of the set.
+//! Untrusted files and paths: only regular files are read, only up to a maximum size, and only inside the dataset's
+//! folder.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path};
 
-/// The most bytes of an image file: one of the most pixels (`decode::MOST_PIXELS`), uncompressed, 16 bits each of four
-/// channels.
+/// Maximum size of an image file in bytes: an image with the maximum number of pixels (`decode::MOST_PIXELS`),
+/// uncompressed, four channels of 16 bits.
 pub(crate) const MOST_IMAGE_BYTES: u64 = 1 << 29;
-/// The most bytes of a list or a container that is read whole; the largest known one (LLaVA's mixture) has 1 GB.
+/// Maximum size in bytes of a list or container that is read whole; the largest known one (LLaVA's mixture) has 1 GB.
 pub(crate) const MOST_LIST_BYTES: u64 = 1 << 32;
 
-/// Opens a regular file of at most `most` bytes. A pipe would be waited for, and a device has no end.
+/// Opens a regular file of at most `most` bytes. A pipe would block, and a device has no end.
 ///
 /// # Errors
-/// As the operating system has them, and for anything else than such a file.
+/// Those of the operating system, and an error for anything other than such a file.
 pub(crate) fn open(path: &Path, most: u64) -> io::Result<File> {
     let metadata = fs::metadata(path)?;
     if metadata.is_dir() {
@@ -29,22 +29,22 @@ pub(crate) fn open(path: &Path, most: u64) -> io::Result<File> {
     File::open(path)
 }
 
-/// The bytes of a regular file of at most `most` bytes.
+/// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
 /// As [`open`].
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    // It may have grown since, or claim no size as the files of /proc do.
+    // It may have grown since, or report no size, as files in /proc do.
     open(path, most)?.take(most + 1).read_to_end(&mut bytes)?;
     let length = bytes.len() as u64;
     if length > most { Err(too_large(length, most)) } else { Ok(bytes) }
 }
 
-/// The text of a regular file of at most [`MOST_LIST_BYTES`].
+/// Reads the text of a regular file of at most [`MOST_LIST_BYTES`].
 ///
 /// # Errors
-/// As [`open`], and where it is not UTF-8.
+/// As [`open`], and if it is not UTF-8.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let not_text = |_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8");
     String::from_utf8(read(path, MOST_LIST_BYTES)?).map_err(not_text)
@@ -54,7 +54,7 @@ fn too_large(length: u64, most: u64) -> io::Error {
     io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes; at most {most} are read"))
 }
 
-/// Whether a path of a list leads nowhere but down.
+/// Whether a listed path stays within its folder.
 pub(crate) fn stays_inside(path: &Path) -> bool {
     path.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir))
 }

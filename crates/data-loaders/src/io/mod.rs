@@ -1,4 +1,4 @@
-//! Reading files that others made: regular, bounded, inside their folder, and hashed.
+//! Reads untrusted files: regular files only, bounded in size, inside their folder, and hashed.
 
 pub(crate) mod contained;
 pub(crate) mod file_hashes;

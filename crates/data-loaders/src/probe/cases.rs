@@ -1,4 +1,4 @@
-//! What is fed: the files of sets that are replaced, and the readers of bytes, each with sound ones.
+//! Test inputs: dataset files to replace, and byte readers, each with valid inputs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,18 +10,18 @@ use crate::sources::formats::pickle::Pickle;
 use crate::sources::formats::{mat5, norb, npz};
 use crate::transform::decode::decode;
 
-/// Where the other files of a set come from.
+/// Where the other files of a dataset come from.
 pub(super) enum Tree {
-    /// A fixture of the tests, by its folder.
+    /// A test fixture, by its folder.
     Fixture(&'static str),
-    /// Paths and texts.
+    /// Paths and their text contents.
     Texts(&'static [(&'static str, &'static str)]),
 }
 
-/// A file of a set on disk that is replaced.
+/// A file of a dataset on disk that is replaced.
 pub(super) struct Case {
     pub(super) set: &'static str,
-    /// None for the set's own number.
+    /// `None` for the dataset's own number of classes.
     pub(super) classes: Option<u32>,
     pub(super) file: &'static str,
     pub(super) tree: Tree,
@@ -107,7 +107,7 @@ const CLEVR: &[(&str, &str)] = &[
     ),
 ];
 
-/// The files that readers read.
+/// Files read by the dataset readers.
 pub(super) const CASES: &[Case] = &[
     texts("svhn", 2, "test.txt", VTAB),
     texts("svhn", 2, "train800val200.txt", VTAB),
@@ -140,7 +140,7 @@ pub(super) const CASES: &[Case] = &[
     fixture("smallnorb_elevation", "smallnorb", "smallnorb-5x01235x9x18x6x2x96x96-testing-info.mat"),
 ];
 
-/// Readers of bytes, with sound ones; the answer is whether the bytes were accepted.
+/// Byte readers with valid inputs; a reader returns whether it accepted the bytes.
 pub(super) type Plain = (&'static str, fn(&[u8]) -> bool, fn() -> Vec<u8>);
 
 pub(super) const PLAIN: &[Plain] = &[
@@ -159,10 +159,10 @@ pub(super) const PLAIN: &[Plain] = &[
     ("a registry entry", registry_entry, || include_bytes!("../../../../datasets/svhn.yaml").to_vec()),
 ];
 
-/// Archives, by the names that tell their kinds.
+/// Archives, with names that determine their type.
 pub(super) const ARCHIVES: [&str; 4] = ["a.tar", "a.tar.gz", "a.zip", "a.gz"];
 
-/// Two by two integers of 32 bits, the third size a filler.
+/// Two by two 32-bit integers; the third size is a filler.
 const NORB: &[u8] = b"\x54\x4C\x3D\x1E\x02\0\0\0\x02\0\0\0\x01\0\0\0\x01\0\0\0\x07\0\0\0\x09\0\0\0";
 
 fn npy() -> Vec<u8> {
@@ -182,7 +182,7 @@ fn image(bytes: &[u8]) -> bool {
     decode(bytes).is_ok()
 }
 
-/// A picture in a format.
+/// An image encoded in a format.
 fn encoded(format: ImageFormat) -> Vec<u8> {
     let picture = RgbImage::from_fn(9, 7, |x, y| image::Rgb([x as u8 * 20, y as u8 * 30, (x ^ y) as u8]));
     let mut bytes = std::io::Cursor::new(Vec::new());

@@ -1,8 +1,8 @@
-//! Bytes that nobody has checked, into every reader of lists, headers and archives: whatever they are, a reader returns.
+//! Feeds untrusted bytes to every reader of lists, headers and archives: a reader must return, whatever the input.
 //!
-//! The property tests below and the fuzz targets (`fuzz/`) feed the same readers, which `cases` lists. Most read from a
-//! folder, so a tiny sound set lies ready for each, in memory where the system has a disk there, and one file of it is
-//! replaced.
+//! The property tests below and the fuzz targets (`fuzz/`) use the same readers, listed in `cases`. Most read from a
+//! folder, so a tiny valid dataset is prepared for each, in memory if the system has a RAM disk, and one of its files
+//! is replaced.
 
 mod cases;
 
@@ -16,19 +16,19 @@ use crate::fetch::{self, Limits};
 use crate::registry::{DatasetEntry, dataset};
 use crate::sources::layout;
 
-/// Images whose content is read after the lists.
+/// Number of images whose content is read after the lists.
 const LOOKED_AT: usize = 3;
 
-/// The sets, ready to have a file replaced; they are removed in the end.
+/// Datasets ready to have a file replaced; removed on drop.
 pub struct Probe {
     root: PathBuf,
 }
 
 impl Probe {
-    /// Lays the sets out.
+    /// Writes the datasets.
     ///
     /// # Errors
-    /// When they cannot be written, or the fixtures of the tests are not there.
+    /// If they cannot be written, or the test fixtures are missing.
     pub fn new() -> io::Result<Self> {
         let memory = Path::new("/dev/shm");
         let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -64,7 +64,7 @@ impl Probe {
     /// Bytes that a reader accepts.
     ///
     /// # Errors
-    /// When a fixture cannot be read.
+    /// If a fixture cannot be read.
     pub fn sound(&self, reader: usize) -> io::Result<Vec<u8>> {
         match self.kind(reader) {
             Kind::Case(Case { file, tree: Tree::Fixture(folder), .. }) => {
@@ -79,10 +79,10 @@ impl Probe {
         }
     }
 
-    /// Lets a reader read; whether it accepted the bytes.
+    /// Runs a reader on the bytes; returns whether it accepted them.
     ///
     /// # Errors
-    /// When the bytes cannot be written.
+    /// If the bytes cannot be written.
     pub fn feed(&self, reader: usize, bytes: &[u8]) -> io::Result<bool> {
         match self.kind(reader) {
             Kind::Plain((_, read, _)) => Ok(read(bytes)),
@@ -95,7 +95,7 @@ impl Probe {
                 let entry = DatasetEntry { folder: Some(folder), classes, ..entry.clone() };
                 let Ok(listing) = layout::list(&entry, &self.root) else { return Ok(false) };
                 for sample in listing.parts.iter().flat_map(|part| part.iter().take(LOOKED_AT)) {
-                    // Many of the images are not there; those in containers are.
+                    // Many of the images are missing; those in containers are present.
                     let _ = sample.place.content();
                 }
                 Ok(true)

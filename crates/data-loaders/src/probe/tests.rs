@@ -1,11 +1,11 @@
-//! What is sound is accepted; nothing else does harm.
+//! Valid inputs are accepted; no other input causes a panic or other harm.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
 
 use crate::probe::*;
 
-/// A change to sound bytes of the kind that disks, networks and people make.
+/// A mutation of valid bytes, of the kind that disks, networks and people cause.
 #[derive(Debug, Clone)]
 enum Damage {
     Cut(Index),
@@ -18,7 +18,7 @@ enum Damage {
 
 fn damage() -> impl Strategy<Value = Damage> {
     let some = || prop::collection::vec(any::<u8>(), 1..9);
-    // Numbers that break sums and products.
+    // Numbers that overflow sums and products.
     let edges = prop::sample::select(vec![
         vec![0xFF; 4],
         vec![0xFF; 8],

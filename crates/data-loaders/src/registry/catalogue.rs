@@ -1,4 +1,4 @@
-//! The registry as a document: `DATASETS.md` is what [`catalogue`] returns, a test compares them.
+//! The registry as a document: `DATASETS.md` is the output of [`catalogue`]; a test compares them.
 
 use crate::registry::entry::{ClassNames, DatasetEntry, Download, Metric};
 
@@ -10,7 +10,7 @@ set in italics is none of its benchmark's own and stays out of averages. A downl
 publisher gives none that we could look up.
 ";
 
-/// The document in Markdown: a table of the sets, then terms, citation and downloads of each.
+/// The document in Markdown: a table of the datasets, then terms, citation and downloads of each.
 pub fn catalogue(entries: &[DatasetEntry]) -> String {
     let mut text = format!(
         "{HEAD}\n| set | suite | group | classes | parts | metric | licence |\n\

@@ -1,4 +1,4 @@
-//! What one file of `datasets/` says: the types behind the registry.
+//! The types of the registry: the schema of the files in `datasets/`.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,19 +6,19 @@ use super::questions::{AnswerFormat, Benchmark, SmallSet};
 use super::synthetic_task::{MiniTask, SpriteFactor};
 use crate::split::SplitCounts;
 
-/// The benchmark that a set belongs to.
+/// The benchmark that a dataset belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Suite {
-    /// The Visual Task Adaptation Benchmark with 1,000 training images a task (VTAB-1k).
+    /// The Visual Task Adaptation Benchmark with 1,000 training images per task (VTAB-1k).
     Vtab,
-    /// Five sets of fine-grained classes, in the splits of VPT (Jia et al. 2022).
+    /// Five fine-grained classification datasets, in the splits of VPT (Jia et al. 2022).
     Fgvc,
-    /// General image classification: CIFAR-100 whole, and ImageNet-1k by choice.
+    /// General image classification: the full CIFAR-100, and optionally ImageNet-1k.
     Gic,
-    /// Eight sets of questions with options, in the prompts of LLM-Adapters (Hu et al. 2023).
+    /// Eight multiple-choice datasets, with the prompts of LLM-Adapters (Hu et al. 2023).
     Commonsense,
-    /// Seven sets of questions about images, in the prompts of LLaVA-1.5 (Liu et al. 2023).
+    /// Seven datasets of questions about images, with the prompts of LLaVA-1.5 (Liu et al. 2023).
     Vl,
 }
 
@@ -34,7 +34,7 @@ impl Suite {
         }
     }
 
-    /// The folder of its sets under the folder of all data, by this project's custom.
+    /// The folder of its datasets under the data root, by this project's convention.
     pub fn folder(self) -> std::path::PathBuf {
         match self {
             Self::Vtab | Self::Fgvc | Self::Gic => std::path::Path::new("vision").join(self.name()),
@@ -43,23 +43,23 @@ impl Suite {
     }
 }
 
-/// A group of sets over which a mean is taken: VTAB's three (Zhai et al. 2019, section 2), and one for each other suite.
+/// A group of datasets that are averaged: VTAB's three (Zhai et al. 2019, section 2), and one for each other suite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Group {
-    /// Photographs of things and places.
+    /// Photographs of objects and places.
     Natural,
-    /// Images of special equipment: microscopes, satellites.
+    /// Images from special equipment: microscopes, satellites.
     Specialized,
     /// Questions about the structure of a scene.
     Structured,
-    /// Classes that differ in small parts (FGVC).
+    /// Fine-grained classes (FGVC).
     FineGrained,
     /// Everyday classes (GIC).
     General,
-    /// Everyday knowledge, in words.
+    /// Commonsense questions in text.
     Commonsense,
-    /// Questions about images, answered in words.
+    /// Questions about images, answered in text.
     VisionLanguage,
 }
 
@@ -67,40 +67,41 @@ pub enum Group {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Metric {
-    /// Share of samples whose most probable class is the label.
+    /// Top-1 accuracy.
     Accuracy,
-    /// Mean score of the answers by the benchmark's own rule (POPE: mean F1 of its parts).
+    /// Mean score of the answers by the benchmark's own rule (POPE: mean F1 over its parts).
     Score,
 }
 
-/// One data set, as described by `datasets/<name>.yaml`.
+/// One dataset, as described by `datasets/<name>.yaml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatasetEntry {
     /// The identifier: name of the YAML file and of the folder on disk.
     pub name: String,
-    /// The name that tables print.
+    /// The name printed in tables.
     pub title: String,
     /// The benchmark.
     pub suite: Suite,
-    /// Whether the set is one of the benchmark's own; stand-ins are not and stay out of its columns and averages.
+    /// Whether the dataset is part of the benchmark itself; stand-ins are not, and are left out of its columns and
+    /// averages.
     pub official: bool,
     /// The group within the benchmark.
     pub group: Group,
-    /// Position of the column in a table, unique within the suite.
+    /// Column position in a table, unique within the suite.
     pub order: u32,
-    /// Name of its folder on disk, where that is not `name`: two suites may read one folder.
+    /// Name of the folder on disk if it differs from `name`: two suites may share a folder.
     #[serde(default)]
     pub folder: Option<String>,
-    /// Number of classes; labels lie in `0..classes`. 0 for questions about images, whose answers are free.
+    /// Number of classes; labels lie in `0..classes`. 0 for questions about images, whose answers are free-form.
     #[serde(default)]
     pub classes: u32,
     /// What the labels mean.
     #[serde(default)]
     pub class_names: ClassNames,
-    /// The score.
+    /// The metric.
     pub metric: Metric,
-    /// Where the set is usually scored otherwise.
+    /// A note if the dataset is usually scored differently.
     #[serde(default)]
     pub metric_note: Option<String>,
     /// Terms of use, in short.
@@ -110,25 +111,25 @@ pub struct DatasetEntry {
     pub terms: Option<String>,
     /// The publication to cite.
     pub citation: String,
-    /// Sizes of the published splits; none for a set whose lists are our own.
+    /// Sizes of the published splits; `None` for a dataset with split lists of our own.
     #[serde(default)]
     pub splits: Option<SplitCounts>,
-    /// How its authors distribute it.
+    /// The original distribution.
     #[serde(default)]
     pub original: Option<Original>,
-    /// What can be downloaded; empty where a person has to.
+    /// The downloads; empty if a manual download is required.
     #[serde(default)]
     pub sources: Vec<Download>,
-    /// What a person has to do besides, or instead.
+    /// Manual steps, in addition to the downloads or instead of them.
     #[serde(default)]
     pub manual: Option<String>,
-    /// The generator that draws `mini/<name>`.
+    /// The generator of `mini/<name>`.
     #[serde(default)]
     pub mini: Option<MiniTask>,
-    /// What only sets of text have, and all of them.
+    /// Text datasets only, and required for them.
     #[serde(default)]
     pub text: Option<TextEntry>,
-    /// What only sets of questions about images have, and all of them.
+    /// Datasets of questions about images only, and required for them.
     #[serde(default)]
     pub questions: Option<QuestionEntry>,
 }
@@ -139,7 +140,7 @@ impl DatasetEntry {
         self.folder.as_deref().unwrap_or(&self.name)
     }
 
-    /// What can be fetched of it.
+    /// The files that can be fetched.
     pub fn distribution(&self) -> Distribution<'_> {
         Distribution {
             name: &self.name,
@@ -151,63 +152,63 @@ impl DatasetEntry {
     }
 }
 
-/// Files that belong together, and come into a folder of their own: those of a set, or of a published model.
+/// Files that belong together in one folder: those of a dataset, or of a published model.
 #[derive(Debug, Clone, Copy)]
 pub struct Distribution<'a> {
-    /// Its name, for messages.
+    /// The name, for messages.
     pub name: &'a str,
     /// Name of the folder.
     pub folder: &'a str,
-    /// What can be downloaded; empty where a person has to.
+    /// The downloads; empty if a manual download is required.
     pub sources: &'a [Download],
     /// Terms that have to be accepted before a download.
     pub terms: Option<&'a str>,
-    /// What a person has to do besides, or instead.
+    /// Manual steps, in addition to the downloads or instead of them.
     pub manual: Option<&'a str>,
 }
 
-/// What a set of text has besides: its parts are rows of instruction and answer, its classes the possible answers.
+/// Extra fields of a text dataset: its samples are rows of instruction and answer, its classes the possible answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextEntry {
-    /// The words that answer its questions.
+    /// The answer format of its questions.
     pub answers: AnswerFormat,
-    /// Rows of the published test; training rows come from a file that all sets of the suite share.
+    /// Rows of the published test part; training rows come from a file shared by all datasets of the suite.
     pub test_rows: usize,
 }
 
-/// What a set of questions about images has besides.
+/// Extra fields of a dataset of questions about images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuestionEntry {
-    /// Whose files are read, and whose prompts and scoring apply.
+    /// The reader of its files, which also determines prompts and scoring.
     pub form: QuestionForm,
-    /// Questions of the part that published numbers are of.
+    /// Number of questions in the part that published results are reported on.
     pub test_questions: usize,
 }
 
-/// A reader of questions: one of the seven benchmarks', or that of a small set.
+/// A reader of questions: one of the seven benchmarks', or that of a small dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum QuestionForm {
-    /// Of a benchmark, whose stand-in can be drawn.
+    /// A benchmark, which may have a synthetic stand-in.
     Benchmark(Benchmark),
-    /// Of a small set.
+    /// A small dataset.
     Small(SmallSet),
 }
 
-/// The names of the classes in the order of their labels.
+/// The class names in label order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum ClassNames {
-    /// One for each label.
+    /// One name per label.
     Listed(Vec<String>),
-    /// Where the names stand, for long lists.
+    /// Where to find the names, for long lists.
     Rule(String),
 }
 
 impl Default for ClassNames {
-    /// Of no class.
+    /// No classes.
     fn default() -> Self {
         Self::Listed(Vec::new())
     }
@@ -217,26 +218,26 @@ impl Default for ClassNames {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Download {
-    /// The official address.
+    /// The official URL.
     pub url: String,
-    /// Bytes, where published.
+    /// Size in bytes, if published.
     #[serde(default)]
     pub size: Option<u64>,
-    /// Hexadecimal, where published.
+    /// Hexadecimal, if published.
     #[serde(default)]
     pub sha256: Option<String>,
-    /// Hexadecimal, where published; checked only in the absence of a SHA-256.
+    /// Hexadecimal, if published; checked only if there is no SHA-256.
     #[serde(default)]
     pub md5: Option<String>,
 }
 
 impl Download {
-    /// Name of the file: the last part of the address.
+    /// Name of the file: the last segment of the URL.
     pub fn file_name(&self) -> &str {
         self.url.rsplit('/').next().unwrap_or(&self.url)
     }
 
-    /// What is wrong with the entry, if anything.
+    /// Returns what is wrong with the entry, if anything.
     pub(super) fn check(&self) -> Result<(), String> {
         let hashes = [("sha256", &self.sha256, 64), ("md5", &self.md5, 32)];
         for (name, hash, digits) in hashes {
@@ -254,39 +255,39 @@ impl Download {
     }
 }
 
-/// The original distribution of a set.
+/// The original distribution of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Original {
-    /// How it is read.
+    /// Its format.
     #[serde(flatten)]
     pub format: OriginalFormat,
-    /// Images that it holds, by the parts that its authors made.
+    /// Number of images in each of the authors' parts.
     pub counts: PoolCounts,
 }
 
-/// Images in the authors' own parts; everything is in `train` where they made none.
+/// Number of images in each of the authors' parts; all are in `train` if the authors defined no parts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PoolCounts {
-    /// Images to train on.
+    /// Training images.
     pub train: usize,
-    /// Images to choose by.
+    /// Validation images.
     #[serde(default)]
     pub val: usize,
-    /// Images to test on.
+    /// Test images.
     #[serde(default)]
     pub test: usize,
 }
 
-/// The files that authors distribute, each with what this program needs to know besides.
+/// The formats that authors distribute, each with the extra information needed to read it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "format", rename_all = "snake_case")]
 pub enum OriginalFormat {
     /// CIFAR-100, the binary or the Python version.
     Cifar,
-    /// One folder a class, no parts.
+    /// One folder per class, without predefined parts.
     ClassFolders {
-        /// The folder that holds them, as the archive names it.
+        /// The folder that holds them, as named in the archive.
         folder: String,
     },
     /// Describable Textures: `labels/{train,val,test}1.txt`.
@@ -305,10 +306,10 @@ pub enum OriginalFormat {
     Retinopathy,
     /// CLEVR 1.0: `scenes/CLEVR_{train,val}_scenes.json`.
     Clevr {
-        /// What is asked of a scene.
+        /// The label to derive from a scene.
         question: ClevrQuestion,
     },
-    /// KITTI 2D objects: `training/label_2/*.txt`; the question is VTAB's, the distance of the closest vehicle.
+    /// KITTI 2D objects: `training/label_2/*.txt`; the label is VTAB's, the distance of the closest vehicle.
     Kitti,
     /// dSprites: one `.npz`.
     Dsprites {
@@ -322,7 +323,7 @@ pub enum OriginalFormat {
     },
     /// CUB-200-2011: `images.txt`, `image_class_labels.txt`, `train_test_split.txt`.
     Cub,
-    /// NABirds: the same files, with other names of images and sparse class ids.
+    /// NABirds: the same files, with other image names and sparse class ids.
     Nabirds,
     /// Stanford Dogs: `train_list.mat`, `test_list.mat`.
     StanfordDogs,
@@ -330,7 +331,7 @@ pub enum OriginalFormat {
     StanfordCars,
 }
 
-/// What VTAB asks of a CLEVR scene.
+/// VTAB's task for a CLEVR scene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ClevrQuestion {
@@ -340,12 +341,12 @@ pub enum ClevrQuestion {
     Distance,
 }
 
-/// What VTAB asks of a Small NORB image.
+/// VTAB's task for a Small NORB image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NorbFactor {
     /// One of 18 directions.
     Azimuth,
-    /// One of 9 heights of the camera.
+    /// One of 9 camera elevations.
     Elevation,
 }

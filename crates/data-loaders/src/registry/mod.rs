@@ -1,7 +1,7 @@
-//! The typed registry: one YAML file a set under `datasets/`, embedded, so that the program needs no path to it.
+//! The typed registry: one YAML file per dataset under `datasets/`, embedded so that the program needs no path to it.
 //!
-//! The entry says what a set is (classes, group, metric, licence, citation), not where it lies on someone's disk. A
-//! sweep resolves names here first, and `image_set` opens or draws what the entry describes. Adding a set is adding its
+//! An entry describes a dataset (classes, group, metric, licence, citation), not its location on disk. A sweep resolves
+//! names here first; then `vision::image_set` opens the dataset or generates its stand-in. To add a dataset, add its
 //! file and one line in the list below; a test compares the list with the folder.
 
 mod catalogue;
@@ -29,7 +29,7 @@ macro_rules! embedded {
     };
 }
 
-/// File names and texts of `datasets/`, in table order.
+/// File names and contents of `datasets/`, in table order.
 const FILES: &[(&str, &str)] = embedded![
     "cifar100",
     "caltech101",
@@ -80,10 +80,10 @@ const FILES: &[(&str, &str)] = embedded![
     "nlvr",
 ];
 
-/// Every registered set, suite by suite, in table order.
+/// All registered datasets, suite by suite, in table order.
 ///
 /// # Errors
-/// [`DataError::Registry`] if an embedded file is not a valid entry; the tests exclude it for a released program.
+/// [`DataError::Registry`] if an embedded file is not a valid entry; the tests rule this out for a released program.
 pub fn datasets() -> Result<&'static [DatasetEntry], DataError> {
     static ENTRIES: OnceLock<Vec<DatasetEntry>> = OnceLock::new();
     if let Some(entries) = ENTRIES.get() {
@@ -93,7 +93,7 @@ pub fn datasets() -> Result<&'static [DatasetEntry], DataError> {
     Ok(ENTRIES.get_or_init(|| entries))
 }
 
-/// The set of that name; a leading `mini/` is not part of a name and is refused like any unknown one.
+/// The dataset with this name; a leading `mini/` is not part of a name and is rejected like any unknown name.
 ///
 /// # Errors
 /// [`DataError::UnknownSet`] with the nearest known name.
@@ -107,10 +107,11 @@ pub fn dataset(name: &str) -> Result<&'static DatasetEntry, DataError> {
     })
 }
 
-/// Reads one entry from the text of a registry file; `file` is its name for messages.
+/// Parses one entry from the text of a registry file; `file` is its name for messages.
 ///
 /// # Errors
-/// [`DataError::Registry`]: not YAML, an unknown or missing field, no class, or a name other than the file's.
+/// [`DataError::Registry`]: invalid YAML, an unknown or missing field, no class, or a name that differs from the
+/// file's.
 pub fn parse_dataset(file: &str, text: &str) -> Result<DatasetEntry, DataError> {
     let fault = |reason: String| DataError::Registry { file: file.to_owned(), reason };
     let entry: DatasetEntry = serde_yaml::from_str(text).map_err(|error| fault(error.to_string()))?;

@@ -1,8 +1,8 @@
-//! The forms that questions and answers have: whose files they are read from, and in which words they are answered.
+//! Question and answer formats: which files questions are read from, and how they are answered.
 
 use serde::{Deserialize, Serialize};
 
-/// The words by which the questions of a set are answered.
+/// The answer format of a dataset's questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AnswerFormat {
@@ -18,7 +18,7 @@ pub enum AnswerFormat {
     Option,
 }
 
-/// One of the seven sets that LLaVA-1.5 is evaluated on.
+/// One of the seven datasets that LLaVA-1.5 is evaluated on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Benchmark {
@@ -28,7 +28,7 @@ pub enum Benchmark {
     Gqa,
     /// VizWiz, test (server) or val (local).
     Vizwiz,
-    /// ScienceQA, the test questions that have an image.
+    /// ScienceQA, test questions with an image.
     ScienceqaImg,
     /// TextVQA, val, with OCR tokens.
     Textvqa,
@@ -38,15 +38,15 @@ pub enum Benchmark {
     Mmbench,
 }
 
-/// One of three small sets of questions.
+/// One of three small question datasets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SmallSet {
-    /// easy-VQA: which shape, which colour, is it there.
+    /// easy-VQA: shape, colour and presence questions.
     EasyVqa,
-    /// POPE's questions about COCO photographs, with numbers of things in training.
+    /// POPE's questions about COCO photographs; the training questions include counts.
     #[serde(rename = "pope_coco128")]
     PopeCoco128,
-    /// NLVR: is a statement true.
+    /// NLVR: true or false statements.
     Nlvr,
 }

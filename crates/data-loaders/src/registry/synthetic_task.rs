@@ -1,31 +1,31 @@
-//! What a synthetic stand-in is asked for: the generator that draws it and its parameter. `synthetic` draws them.
+//! Parameters of a synthetic stand-in: the generator and its argument. Implemented in `synthetic`.
 
 use serde::{Deserialize, Serialize};
 
-/// A drawn task: the generator and its parameter.
+/// A synthetic task: the generator and its argument.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "generator", rename_all = "snake_case", deny_unknown_fields)]
 pub enum MiniTask {
-    /// Figures over a ground.
+    /// Figures on a background.
     Composition {
-        /// What they are.
+        /// The kind of figure.
         portrayal: Portrayal,
     },
-    /// Individuals of one kind, whose classes differ in small parts.
+    /// Specimens of one kind, whose classes differ in small parts.
     Specimen {
-        /// Which kind.
+        /// The kind.
         kind: SpecimenKind,
     },
     /// Surfaces without an object.
     Texture {
-        /// Which.
+        /// The surface.
         surface: Surface,
     },
-    /// A digit between others.
+    /// A digit between other digits.
     Glyph {},
     /// Medical images.
     Tissue {
-        /// What is asked.
+        /// The label to predict.
         question: TissueQuestion,
     },
     /// dSprites.
@@ -33,62 +33,62 @@ pub enum MiniTask {
         /// The factor to predict.
         factor: SpriteFactor,
     },
-    /// Shaded scenes in three dimensions.
+    /// Shaded 3D scenes.
     Scene {
-        /// What is asked.
+        /// The label to predict.
         question: SceneQuestion,
     },
 }
 
-/// What is asked of a shaded scene.
+/// The label to predict from a shaded scene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SceneQuestion {
-    /// CLEVR: how many objects.
+    /// CLEVR: number of objects.
     ObjectCount,
-    /// CLEVR: how far the closest object is.
+    /// CLEVR: distance of the closest object.
     ClosestObjectDistance,
-    /// DeepMind Lab: which reward, how far.
+    /// DeepMind Lab: kind and distance of the reward.
     RewardDistance,
-    /// KITTI: how far the closest vehicle is.
+    /// KITTI: distance of the closest vehicle.
     ClosestVehicleDistance,
-    /// Small NORB: from which side.
+    /// Small NORB: azimuth of the camera.
     Azimuth,
-    /// Small NORB: from which height.
+    /// Small NORB: elevation of the camera.
     Elevation,
 }
 
-/// What a composition shows, and so what its classes are.
+/// The subject of a composition, which determines its classes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Portrayal {
-    /// A small thing in clutter: 5 outlines x 4 fills.
+    /// A small object in clutter: 5 outlines x 4 fills.
     Object,
-    /// A large thing on a quiet ground: 20 outlines, any fill.
+    /// A large object on a plain background: 20 outlines, any fill.
     Silhouette,
-    /// A flower among leaves: 4 numbers of petals x 2 forms x 2 centres.
+    /// A flower among leaves: 4 petal counts x 2 petal shapes x 2 centres.
     Flower,
-    /// An animal's head: 3 forms of ears x 4 coats.
+    /// An animal's head: 3 ear shapes x 4 coats.
     Animal,
-    /// A view: 4 skylines x 3 grounds.
+    /// A landscape: 4 skylines x 3 grounds.
     Place,
 }
 
-/// The kind of a specimen, and so the parts in which its classes differ.
+/// The kind of specimen, which determines the parts in which its classes differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpecimenKind {
     /// A bird from the side: 2 beaks x 2 tails, with and without cap, with and without wing bars.
     Bird,
-    /// The same bird: 3 breasts x 3 crests, with and without a stripe through the eye.
+    /// The same bird: 3 breasts x 3 crests, with and without an eye stripe.
     Songbird,
-    /// A dog's head: 2 forms of ears x 2 muzzles, with and without mask, with and without blaze.
+    /// A dog's head: 2 ear shapes x 2 muzzles, with and without mask, with and without blaze.
     Dog,
     /// A car from the side: 5 bodies x 2 rims, with and without a second pillar.
     Car,
 }
 
-/// Which factor is predicted.
+/// The factor to predict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SpriteFactor {
@@ -98,11 +98,11 @@ pub enum SpriteFactor {
     Orientation,
 }
 
-/// Which surface a texture task shows.
+/// The surface of a texture task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Surface {
-    /// Twelve patterns in any colours, scale, rotation and distortion.
+    /// Twelve patterns with random colours, scale, rotation and distortion.
     Material,
     /// EuroSAT's ten classes.
     LandUse,
@@ -110,12 +110,12 @@ pub enum Surface {
     AerialScene,
 }
 
-/// What is asked of the tissue.
+/// The label to predict from a tissue image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TissueQuestion {
-    /// Whether the central third holds a tumour cell; those outside do not count (Veeling et al. 2018).
+    /// Whether the central third contains a tumour cell; cells outside it do not count (Veeling et al. 2018).
     TumourInCentre,
-    /// The grade 0..=4 of retinopathy, by the number and the kind of lesions (international clinical scale).
+    /// Retinopathy grade 0..=4, by the number and kind of lesions (international clinical scale).
     RetinopathyGrade,
 }

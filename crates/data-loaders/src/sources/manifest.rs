@@ -1,23 +1,23 @@
-//! A set in one text: a line for each sample with the hash of its content, its part, its label and its place.
+//! The manifest of a dataset: one line per sample with its content hash, part, label and location.
 //!
-//! The checksum of this text is the data checksum that every result carries, so a result can be traced to the very
-//! images, and two people whose checksums differ can find out by `diff` where.
+//! The checksum of the manifest is the data checksum stored with every result, so a result can be traced to the exact
+//! images, and two people whose checksums differ can find the difference with `diff`.
 
 use std::path::{Path, PathBuf};
 
 use crate::sources::sample::Sample;
 
-/// Names of the parts, in their order.
+/// Names of the parts, in order.
 pub(crate) const PARTS: [&str; 3] = ["train", "val", "test"];
 
-/// The text, as it grows.
+/// The manifest text under construction.
 pub(crate) struct Manifest {
     folder: PathBuf,
     text: String,
 }
 
 impl Manifest {
-    /// Places are given relative to the folder, so that it may be moved.
+    /// Paths are relative to the folder, so that it can be moved.
     pub(crate) fn new(folder: &Path) -> Self {
         Self { folder: folder.to_owned(), text: String::new() }
     }

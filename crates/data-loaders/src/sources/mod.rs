@@ -1,4 +1,4 @@
-//! What lies in a set's folder, whatever its form: layouts that benchmarks share, what authors distribute, and containers.
+//! Readers of a dataset's folder: benchmark layouts, original distributions, and container formats.
 
 pub(crate) mod formats;
 pub(crate) mod layout;

@@ -1,17 +1,17 @@
-//! Parts for a set whose benchmark lists are not at hand: drawn from the authors' own parts by a fixed seed.
+//! Samples the parts of a dataset without benchmark lists from the authors' own parts, with a fixed seed.
 //!
-//! Such a split is never VTAB-1k's, whatever its size; `SplitOrigin` says so wherever results are shown. A draw is
-//! stratified: classes keep their shares, rounded by largest remainders. Where a pool is smaller than the registry
-//! says (someone's subset, a test's fixture), sizes shrink in proportion.
+//! Such a split is never VTAB-1k's, whatever its size; `SplitOrigin` marks it wherever results are shown. Sampling is
+//! stratified: class shares are kept, rounded by largest remainders. If a pool is smaller than in the registry (a
+//! subset, a test fixture), sizes shrink in proportion.
 
 use crate::random::Stream;
 use crate::registry::{DatasetEntry, Suite};
 use crate::sources::sample::Sample;
 
-/// The authors' own parts, in the order train, val, test; empty where they made none.
+/// The authors' own parts, in the order train, val, test; empty if there are none.
 pub(crate) type Pools = [Vec<Sample>; 3];
 
-/// The parts of the benchmark, drawn from the pools.
+/// Samples the benchmark's parts from the pools.
 pub(crate) fn draw_parts(entry: &DatasetEntry, pools: Pools) -> Pools {
     let [mut train, mut val, mut test] = pools;
     let Some(wanted) = entry.splits else { return [train, val, test] };
@@ -38,13 +38,13 @@ pub(crate) fn draw_parts(entry: &DatasetEntry, pools: Pools) -> Pools {
     [train, val, test]
 }
 
-/// `part / whole` of a pool, to the nearest image; of two images or more, at least one goes to either side.
+/// `part / whole` of a pool, rounded to the nearest image; with two or more images, each side gets at least one.
 fn share(pool: usize, part: usize, whole: usize) -> usize {
     let nearest = (pool * part + whole / 2) / whole.max(1);
     if pool > 1 { nearest.clamp(1, pool - 1) } else { nearest }
 }
 
-/// Draws `count` of the samples, stratified; those drawn and the rest, both in the order they had.
+/// Takes a stratified sample of size `count`; returns the sample and the rest, both in their original order.
 pub(crate) fn take(pool: Vec<Sample>, count: usize, set: &str, purpose: &str) -> (Vec<Sample>, Vec<Sample>) {
     let classes = pool.iter().map(|sample| sample.label as usize + 1).max().unwrap_or(0);
     let mut members = vec![Vec::new(); classes];
@@ -64,7 +64,7 @@ pub(crate) fn take(pool: Vec<Sample>, count: usize, set: &str, purpose: &str) ->
     (samples(drawn), samples(rest))
 }
 
-/// How many of each class to draw so that shares are kept: floors, then the largest remainders, ties to the lower class.
+/// Sample size per class, preserving shares: floors, then the largest remainders, ties to the lower class.
 fn quotas(sizes: &[usize], count: usize) -> Vec<usize> {
     let total: usize = sizes.iter().sum();
     let count = count.min(total);

@@ -1,7 +1,7 @@
-//! One labelled image of a set on disk, wherever it lies: a file of its own, or a record of a larger one.
+//! One labelled image of a dataset on disk: a separate file, or a record of a larger one.
 //!
-//! Layouts make samples, `image_set` reads them. Nothing above this file knows whether pixels came from a JPEG, from
-//! CIFAR's batches or out of an HDF5 chunk.
+//! Layouts create samples, `vision::image_set` reads them. No code above this module depends on whether pixels come
+//! from a JPEG, a CIFAR batch or an HDF5 chunk.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,11 +16,11 @@ use crate::io::files::{self, MOST_IMAGE_BYTES};
 /// A labelled image.
 #[derive(Clone)]
 pub(crate) struct Sample {
-    /// Where it lies.
+    /// Where it is stored.
     pub(crate) place: Place,
     /// Its class.
     pub(crate) label: u32,
-    /// The line that names it, if a list does.
+    /// The list line that names it, if any.
     pub(crate) listed: Option<Listed>,
 }
 
@@ -29,64 +29,63 @@ pub(crate) struct Sample {
 pub(crate) struct Listed {
     /// The list.
     pub(crate) list: Arc<Path>,
-    /// From 1.
+    /// Counts from 1.
     pub(crate) line: usize,
 }
 
-/// Where an image lies.
+/// Where an image is stored.
 #[derive(Clone)]
 pub(crate) enum Place {
-    /// A file of its own.
+    /// A separate file.
     File(PathBuf),
     /// A record of a file.
     Record(Arc<dyn Records>, u64),
 }
 
-/// A file that holds many images.
+/// A file that contains many images.
 pub(crate) trait Records: Send + Sync {
     /// The file.
     fn path(&self) -> &Path;
 
-    /// Reads ahead the records that will be wanted, where the file cannot be entered at any place. The reason of a
-    /// failure is a clause.
+    /// Reads the wanted records in advance, for files without random access. The error is a clause.
     fn prepare(&self, _wanted: &[u64]) -> Result<(), String> {
         Ok(())
     }
 
-    /// One record; of those that were prepared, where preparation matters.
+    /// Reads one record, which must have been prepared if the file requires preparation.
     fn read(&self, index: u64) -> Result<Content, String>;
 }
 
-/// What is stored of an image.
+/// The stored form of an image.
 pub(crate) enum Content {
     /// The bytes of an image file.
     Encoded(Vec<u8>),
-    /// Plain pixels.
+    /// Raw pixels.
     Pixels(RgbImage),
 }
 
-/// Why an image could not be had.
+/// Why an image is unavailable.
 pub(crate) enum Fault {
-    /// The operating system refused to read it.
+    /// The operating system could not read it.
     Read(std::io::Error),
-    /// Its bytes are no image.
+    /// Its bytes are not a valid image.
     Bad(String),
 }
 
 impl Sample {
-    /// An image in a file of its own that no list names.
+    /// An image in a separate file that is not listed.
     pub(crate) fn file(path: PathBuf, label: u32) -> Self {
         Self { place: Place::File(path), label, listed: None }
     }
 
-    /// The images of a file of records, from the first on, with these labels.
+    /// The images of a record file, starting at the first, with these labels.
     pub(crate) fn records(file: &Arc<dyn Records>, labels: impl IntoIterator<Item = u32>) -> Vec<Self> {
         let place = |index| Place::Record(Arc::clone(file), index);
         let sample = |(index, label)| Self { place: place(index), label, listed: None };
         (0..).zip(labels).map(sample).collect()
     }
 
-    /// The error that a fault of this image is.
+    /// Converts a fault of this image to an error.
     pub(crate) fn error(&self, set: &str, fault: Fault) -> DataError {
         let (set, path) = (set.to_owned(), self.place.path());
         match (fault, &self.listed) {
@@ -103,7 +102,7 @@ impl Sample {
     }
 }
 
-/// The hash of each image's stored content; of several faults, that of the first image is told.
+/// The hash of each image's stored content; if several fail, the first one's error is returned.
 pub(crate) fn content_hashes(set: &str, samples: &[Sample]) -> Result<Vec<blake3::Hash>, DataError> {
     let hash = |sample: &Sample| {
         sample.place.content().map(|content| content.hash()).map_err(|fault| sample.error(set, fault))
@@ -113,7 +112,7 @@ pub(crate) fn content_hashes(set: &str, samples: &[Sample]) -> Result<Vec<blake3
 }
 
 impl Place {
-    /// The file that has to be looked at when the image is bad.
+    /// The file to inspect if the image is invalid.
     pub(crate) fn path(&self) -> PathBuf {
         match self {
             Self::File(path) => path.clone(),
@@ -121,7 +120,7 @@ impl Place {
         }
     }
 
-    /// What is stored.
+    /// The stored content.
     pub(crate) fn content(&self) -> Result<Content, Fault> {
         match self {
             Self::File(path) => {
@@ -142,7 +141,7 @@ impl fmt::Display for Place {
 }
 
 impl Content {
-    /// The hash by which equal images are known: of the file, or of size and pixels.
+    /// Identifies equal images: hash of the file, or of size and pixels.
     pub(crate) fn hash(&self) -> blake3::Hash {
         match self {
             Self::Encoded(bytes) => blake3::hash(bytes),
@@ -155,7 +154,7 @@ impl Content {
     }
 }
 
-/// The picture that stored content is.
+/// Decodes the stored content.
 pub(crate) fn decode(content: Content) -> Result<RgbImage, String> {
     match content {
         Content::Pixels(picture) => Ok(picture),

@@ -1,10 +1,10 @@
-//! The endless stream of captioned pictures that a bundled model of vision and language learns to see by.
+//! The endless stream of captioned images on which a bundled vision-language model is aligned.
 //!
-//! A caption is a few remarks about one picture: all that is in it, or what one looks up in it ("the red one: circle").
-//! Some say words after, for a model whose embeddings are frozen could not write what it never wrote. Most captions answer
-//! a question of the seven sets, as captions of published models do too: tuning calls up what is there. Only the answer to
-//! it is trained on: a question's own words would be most of the loss, and none of the seeing. The prompts' instructions and
-//! their options never occur, and the pictures are others.
+//! A caption consists of a few remarks about one image: everything in it, or a look-up ("the red one: circle"). Some
+//! captions repeat words, because a model with frozen embeddings could not write words it has never written. Most
+//! captions answer a question of the seven tasks, as pretraining data of published models does too: tuning then only
+//! has to elicit what is there. Only the answer is trained on: a question's own words would be most of the loss and
+//! need no image. The prompts' instructions and options never occur, and the images are different.
 
 use crate::random::Stream;
 use crate::registry::Benchmark;
@@ -17,7 +17,7 @@ use crate::vl::judge::option_letter;
 use crate::vl::picture::Picture;
 use crate::vl::template::Rendered;
 
-/// Lines in the words of the prompts: a tuned model has to read past some of these words, and to write others.
+/// Lines that use words of the prompts: a tuned model has to ignore some of these words and to write others.
 const LINES: &[&str] = &[
     "USER / ASSISTANT",
     "using a word or single phrase",
@@ -46,26 +46,26 @@ const LINES: &[&str] = &[
 /// Share of captions that answer a question.
 const ASKED: f32 = 0.7;
 
-/// Drawn pictures with captions, endless: what a projector is aligned on before the seven sets are seen.
+/// Synthetic images with captions, endless: a projector is aligned on them before tuning on the seven tasks.
 #[derive(Debug, Clone, Copy)]
 pub struct CaptionStream {
     seed: u64,
-    /// Whether lines stand between every other question and its answer.
+    /// Whether every other question is separated from its answer by lines.
     lines: bool,
 }
 
 impl CaptionStream {
-    /// The stream of a seed.
+    /// The stream for a seed.
     pub fn new(seed: u64) -> Self {
         Self { seed, lines: false }
     }
 
-    /// The same with lines to read past between every other question and its answer, as a prompt's instructions will be.
+    /// The same with distractor lines between every other question and its answer, where a prompt has its instructions.
     pub fn with_lines(seed: u64) -> Self {
         Self { seed, lines: true }
     }
 
-    /// The captioned picture at a place: one to four figures, in the dark at times, or a digit.
+    /// The captioned image at an index: one to four figures, sometimes in the dark, or a digit.
     pub fn caption(&self, index: u64, image_size: u32) -> Caption {
         let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
         let (shown, question, told) = if stream.chance(ASKED) {
@@ -79,22 +79,22 @@ impl CaptionStream {
     }
 }
 
-/// A picture and what is told of it.
+/// An image and its caption.
 #[derive(Debug, Clone)]
 pub struct Caption {
-    /// The picture.
+    /// The image.
     pub picture: Picture,
-    /// What was asked, if anything was.
+    /// The question, if there is one.
     pub question: Option<String>,
     /// The answer, or remarks.
     pub told: String,
 }
 
 impl Caption {
-    /// The picture, the question, and what is told, which is trained on; no template's roles.
+    /// The image, the question and the trained text, without a template's roles.
     pub fn rendered(&self) -> Rendered {
         let asked = self.question.as_deref().unwrap_or_default();
-        // The blank is the answer's: tokenizers join it to the first word.
+        // The space belongs to the answer: tokenizers join it to the first word.
         let blank = if asked.is_empty() { "" } else { " " };
         let told = format!("{blank}{}\n", self.told);
         let start = PLACEHOLDER.len() + asked.len();
@@ -103,9 +103,9 @@ impl Caption {
     }
 }
 
-/// A question of one of the sets, and its answer.
+/// A question of one of the tasks, and its answer.
 fn asked(stream: &mut Stream, with_lines: bool) -> (Shown, String, String) {
-    /// Kinds of questions take turns within this many.
+    /// Question kinds alternate with this period.
     const TURNS: usize = 6;
     let (benchmark, index) = (stream.pick(&Benchmark::ALL), stream.below(TURNS));
     let Draft { question, answer, others, shown } = Draft::of(benchmark, index, stream);
@@ -119,7 +119,7 @@ fn asked(stream: &mut Stream, with_lines: bool) -> (Shown, String, String) {
     (shown, question, answer)
 }
 
-/// One to three lines, one behind the other.
+/// One to three consecutive lines.
 fn lines(stream: &mut Stream) -> String {
     let lines: Vec<&str> = (0..1 + stream.below(3)).map(|_| stream.pick(LINES)).collect();
     lines.join(" ")
@@ -148,7 +148,7 @@ fn remark(shown: &Shown, stream: &mut Stream) -> String {
     }
 }
 
-/// One thing that can be told of figures.
+/// One remark about figures.
 fn of_figures(shown: &[Figure], stream: &mut Stream) -> String {
     let one = stream.pick(shown);
     let [colour, shape, quarter] = [colour_name(one.colour), shape_name(one.shape), QUARTERS[one.quarter]];
@@ -170,7 +170,7 @@ fn of_figures(shown: &[Figure], stream: &mut Stream) -> String {
             format!("some {}: {}", shape_name(asked), presence(there))
         }
         7 => {
-            // Half of the time the very figure, else a colour and a shape that may be there apart.
+            // Half of the time the figure itself, otherwise a colour and a shape that may occur in different figures.
             let mut asked = one;
             if stream.chance(0.5) {
                 asked.colour = stream.below(COLOUR_COUNT);
@@ -186,7 +186,7 @@ fn presence(there: bool) -> &'static str {
     if there { "it is there" } else { "it is missing" }
 }
 
-/// What stands in the same row or column as a figure.
+/// What is in the same row or column as a figure.
 fn beside(one: Figure, shown: &[Figure], stream: &mut Stream) -> String {
     let (row, column) = (one.quarter / 2, one.quarter % 2);
     let (place, quarter) = if stream.chance(0.5) {
@@ -199,7 +199,7 @@ fn beside(one: Figure, shown: &[Figure], stream: &mut Stream) -> String {
     format!("{place} the {}: {found}", shape_name(one.shape))
 }
 
-/// One thing that can be told of a digit: which it is, alone or of two.
+/// One remark about a digit: which it is, alone or out of two.
 fn of_digit(digit: usize, stream: &mut Stream) -> String {
     let other = (digit + 1 + stream.below(9)) % 10;
     match stream.below(3) {
@@ -209,7 +209,7 @@ fn of_digit(digit: usize, stream: &mut Stream) -> String {
     }
 }
 
-/// Words in no order, said twice.
+/// Words in random order, repeated once.
 fn said(stream: &mut Stream) -> String {
     let words: Vec<&str> = LINES.iter().flat_map(|line| line.split(' ')).collect();
     let said: Vec<&str> = (0..1 + stream.below(4)).map(|_| stream.pick(&words)).collect();

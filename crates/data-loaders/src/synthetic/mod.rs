@@ -1,7 +1,7 @@
-//! Everything that this program makes itself: the `mini/<set>` stand-ins and the streams that the bundled models learn from.
+//! Synthetic data: the `mini/<set>` stand-ins and the streams that the bundled models are pretrained on.
 //!
-//! The real data path does not know this room. Stand-ins enter it through the constructors of the sets (`ImageSet::draw`,
-//! `TextSet::draw`, `QuestionSet::draw`), which are defined here.
+//! The real data path does not depend on this module. Stand-ins enter it through the constructors of the datasets
+//! (`ImageSet::draw`, `TextSet::draw`, `QuestionSet::draw`), which are defined here.
 
 mod captions;
 mod draw;

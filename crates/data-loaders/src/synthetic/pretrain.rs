@@ -1,9 +1,9 @@
-//! The endless stream of labelled images that bundled backbones learn from before they meet any task.
+//! The endless stream of labelled images on which bundled backbones are pretrained.
 //!
 //! Two families of invented objects. Planar ones: every combination of an outline (Fourier descriptors), a fill (a
-//! grating bent by another) and a scheme of colours, so that shape, texture and colour must all be seen. Solid ones:
-//! assemblies of blocks, balls and cylinders seen from one of four sides. None is a class of a mini task: those use
-//! other outlines, other patterns and other scenes. An image is a function of (seed, index) alone.
+//! grating bent by another) and a colour scheme, so that shape, texture and colour all matter. Solid ones: assemblies
+//! of blocks, balls and cylinders seen from one of four sides. None is a class of a mini task: those use other
+//! outlines, patterns and scenes. An image is a function of (seed, index) only.
 
 use std::f32::consts::{FRAC_PI_2, TAU};
 
@@ -26,7 +26,7 @@ const ASSEMBLIES: usize = 16;
 const SIDES: usize = 4;
 const SOLID_CLASSES: usize = ASSEMBLIES * SIDES;
 
-/// The pretraining set of a seed: 352 classes, images without end.
+/// The pretraining dataset for a seed: 352 classes, an unlimited number of images.
 pub struct PretrainSet {
     seed: u64,
     image_size: u32,
@@ -36,7 +36,7 @@ pub struct PretrainSet {
 }
 
 impl PretrainSet {
-    /// Invents the classes of a seed; images will be `image_size` pixels wide.
+    /// Generates the classes for a seed; images will be `image_size` pixels wide.
     pub fn new(seed: u64, image_size: u32) -> Self {
         let stream = |kind: &str, index: usize| Stream::new(kind, &[seed, index as u64]);
         Self {
@@ -163,7 +163,7 @@ struct Fill {
 }
 
 impl Fill {
-    /// The first fill is plain, the others go from coarse to fine.
+    /// The first fill is plain, the others range from coarse to fine.
     fn random(index: usize, stream: &mut Stream) -> Self {
         let frequency = index as f32 * stream.uniform(2.0, 2.6);
         Self {
@@ -185,7 +185,7 @@ impl Fill {
     }
 }
 
-/// The two colours of an object: a scheme fixes a quarter of the hues for the first, and how far the second is.
+/// The two colours of an object: a scheme fixes a quarter of the hues for the first, and the distance of the second.
 fn scheme(scheme: usize, stream: &mut Stream) -> [Vec3; 2] {
     let hue = (scheme as f32 + stream.uniform(0.05, 0.95)) / SCHEMES as f32;
     let first = hsv(hue, stream.uniform(0.5, 1.0), stream.uniform(0.5, 1.0));
@@ -193,7 +193,7 @@ fn scheme(scheme: usize, stream: &mut Stream) -> [Vec3; 2] {
     [first, second]
 }
 
-/// Three to five solids that stand on or above each other around the origin, within a radius of about 1.
+/// Three to five solids stacked or hovering around the origin, within a radius of about 1.
 fn assembly(stream: &mut Stream) -> Vec<Solid> {
     let mut height = 0.0;
     (0..3 + stream.below(3))
@@ -218,7 +218,7 @@ fn assembly(stream: &mut Stream) -> Vec<Solid> {
         .collect()
 }
 
-/// What lies behind an object: noise between three colours.
+/// The background of an object: noise between three colours.
 struct Backdrop {
     colours: [Vec3; 3],
     frequency: f32,

@@ -1,10 +1,10 @@
-//! The seven `mini/` sets of questions about drawn pictures: each has the answer format, the prompt and the scoring of the
-//! benchmark that it is named after, and nothing else of it.
+//! The seven `mini/` datasets of questions about synthetic images: each has the answer format, the prompt and the
+//! scoring of the benchmark that it is named after, but none of its data.
 //!
-//! What is asked is chosen before the picture and independently of the answer, so a model that does not look is left
-//! with the prior: a third or less on four sets, a half where the answer is yes or no, or one of two words read. Options
-//! stand in the same order in every question of a kind, so that a letter is a class; a micro model need not look it up.
-//! A question and its picture are functions of (set, split, index).
+//! The question is chosen before the image and independently of the answer, so a model that ignores the image only
+//! reaches the prior: a third or less on four tasks, a half for yes/no questions and for a choice of two words read.
+//! Options have the same order in every question of a kind, so that a letter is a class; a micro model need not look it
+//! up. A question and its image are functions of (set, split, index).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -27,23 +27,23 @@ use crate::vl::picture::Picture;
 use crate::vl::question::{Question, SHORT_ANSWER, UNANSWERABLE};
 use crate::vl::question_set::{QuestionSet, QuestionSuite, form_of};
 
-/// A drawn set of questions.
+/// A synthetic question dataset.
 #[derive(Debug, Clone)]
 pub struct MiniQuestions {
     /// `mini/<benchmark>`.
     pub name: String,
-    /// To train on while tuning.
+    /// Training questions while tuning.
     pub train: Vec<Question>,
-    /// To choose by.
+    /// Validation questions.
     pub val: Vec<Question>,
-    /// To test on.
+    /// Test questions.
     pub test: Vec<Question>,
     /// blake3 (hex) of prompts, answers and pixels.
     pub checksum: String,
 }
 
 impl MiniQuestions {
-    /// Draws the stand-in of a benchmark, `image_size` pixels wide; the same arguments give the same set.
+    /// Generates the stand-in of a benchmark, `image_size` pixels wide; deterministic in its arguments.
     ///
     /// # Errors
     /// [`DataError::ImageSize`].
@@ -72,11 +72,10 @@ impl MiniQuestions {
 }
 
 impl QuestionSet {
-    /// Draws the stand-in `mini/<name>` with pictures of `image_size` pixels; the same arguments give the same set.
+    /// Generates the stand-in `mini/<name>` with images of `image_size` pixels; deterministic in its arguments.
     ///
     /// # Errors
-    /// [`DataError::NoQuestions`]; [`DataError::NoStandIn`] where none is named after the set;
-    /// [`DataError::ImageSize`].
+    /// [`DataError::NoQuestions`]; [`DataError::NoStandIn`] if the dataset has no stand-in; [`DataError::ImageSize`].
     pub fn draw(entry: &DatasetEntry, counts: SplitCounts, image_size: u32) -> Result<Self, DataError> {
         let QuestionForm::Benchmark(benchmark) = form_of(entry)? else {
             return Err(DataError::NoStandIn { set: entry.name.clone() });
@@ -88,7 +87,7 @@ impl QuestionSet {
 }
 
 impl QuestionSuite {
-    /// The stand-ins of the sets, as [`QuestionSet::draw`].
+    /// The stand-ins of the datasets, as [`QuestionSet::draw`].
     ///
     /// # Errors
     /// As [`QuestionSet::draw`].
@@ -98,17 +97,17 @@ impl QuestionSuite {
     }
 }
 
-/// A question on its way: what is asked, what is right, and what the picture shows.
+/// A question under construction: the question, the right answer, and the image contents.
 pub(super) struct Draft {
     pub(super) question: String,
     pub(super) answer: String,
-    /// All answers that somebody might give; the options, where there are any.
+    /// All plausible answers; the options, if there are any.
     pub(super) others: Vec<String>,
     pub(super) shown: Shown,
 }
 
 impl Draft {
-    /// What a benchmark asks; kinds of questions take turns with the index.
+    /// A question of a benchmark; question kinds alternate with the index.
     pub(super) fn of(benchmark: Benchmark, index: usize, stream: &mut Stream) -> Self {
         match benchmark {
             Benchmark::Vqav2 => vqav2(index, stream),
@@ -122,7 +121,7 @@ impl Draft {
     }
 }
 
-/// What a picture shows.
+/// The contents of an image.
 pub(super) enum Shown {
     /// Figures in good light.
     Figures(Vec<Figure>),
@@ -154,7 +153,7 @@ fn question(benchmark: Benchmark, part: Part, index: usize, image_size: u32) -> 
     finish(benchmark, draft, id, picture, index, origin, stream)
 }
 
-/// The draft in the form of its benchmark.
+/// Converts the draft to the format of its benchmark.
 fn finish(
     benchmark: Benchmark,
     draft: Draft,
@@ -198,7 +197,7 @@ fn finish(
 
 const POPE_PARTS: [&str; 3] = ["random", "popular", "adversarial"];
 
-/// Ten people's answers: up to three of them see something else, each for himself.
+/// Ten annotators' answers: up to three of them differ, independently.
 fn people(answer: &str, others: &[String], stream: &mut Stream) -> Vec<String> {
     let order = stream.permutation(others.len());
     let wrong = order.into_iter().map(|at| others[at].clone()).filter(|other| other != answer);
@@ -219,7 +218,7 @@ fn draft(question: String, answer: impl Into<String>, others: Vec<String>, shown
     Draft { question, answer: answer.into(), others, shown: Shown::Figures(shown) }
 }
 
-/// A colour, a number, or whether a shape is there, in turns.
+/// A colour, a number, or whether a shape is present, alternating.
 fn vqav2(index: usize, stream: &mut Stream) -> Draft {
     match index % 3 {
         0 => {
@@ -249,11 +248,11 @@ fn vqav2(index: usize, stream: &mut Stream) -> Draft {
     }
 }
 
-/// What stands beside, above or below a shape: two figures in one row or one column.
+/// What is next to, above or below a shape: two figures in one row or one column.
 fn gqa(stream: &mut Stream) -> Draft {
     let relations = [("to the left of", 1, 0), ("to the right of", 0, 1), ("above", 2, 0), ("below", 0, 2)];
     let (relation, asked_at, found_at) = stream.pick(&relations);
-    // A row or column of the four quarters, the first or the second.
+    // The first or second row or column of the four quarters.
     let shift = stream.below(2) * if relation.starts_with("to") { 2 } else { 1 };
     let mut shown = figures(2, stream);
     shown[0].quarter = asked_at + shift;
@@ -268,7 +267,7 @@ fn gqa(stream: &mut Stream) -> Draft {
     }
 }
 
-/// One figure, in light or, one time in four, in the dark, where nothing can be told.
+/// One figure, lit or, one time in four, in the dark, where nothing can be recognised.
 fn vizwiz(stream: &mut Stream) -> Draft {
     let figure = figures(1, stream)[0];
     let (question, answer, mut others) = if stream.chance(0.5) {
@@ -285,7 +284,7 @@ fn vizwiz(stream: &mut Stream) -> Draft {
     }
 }
 
-/// Which shape has a colour, of four.
+/// Which of four shapes has a colour.
 fn scienceqa(stream: &mut Stream) -> Draft {
     let count = 1 + stream.below(3);
     let shown = figures(count, stream);
@@ -293,7 +292,7 @@ fn scienceqa(stream: &mut Stream) -> Draft {
     draft(question, shape_name(shown[0].shape), names(SHAPE_COUNT, shape_name), shown)
 }
 
-/// A digit, and two that an OCR program has read, one of them right.
+/// A digit, and two OCR tokens, one of them right.
 fn textvqa(stream: &mut Stream) -> Draft {
     let digit = stream.below(10);
     let wrong = (digit + 1 + stream.below(9)) % 10;
@@ -306,8 +305,8 @@ fn textvqa(stream: &mut Stream) -> Draft {
     }
 }
 
-/// Whether a thing of a colour is there. Where it is not: anything else (`random`), anything else but only four things
-/// are ever asked for (`popular`), or its shape and its colour are there apart (`adversarial`).
+/// Whether an object of some colour is present. Negative questions: any other object (`random`), any other of only four
+/// objects that are ever asked for (`popular`), or its shape and its colour in different figures (`adversarial`).
 fn pope(index: usize, stream: &mut Stream) -> Draft {
     let (part, yes) = (POPE_PARTS[index % 3], (index / 3).is_multiple_of(2));
     let shape = stream.below(SHAPE_COUNT);
@@ -331,7 +330,7 @@ fn pope(index: usize, stream: &mut Stream) -> Draft {
     draft(question, if yes { "Yes" } else { "No" }, texts(&["Yes", "No"]), shown)
 }
 
-/// How many, or where, by turns.
+/// How many or where, alternating.
 fn mmbench(index: usize, stream: &mut Stream) -> Draft {
     if index.is_multiple_of(2) {
         let count = 1 + stream.below(4);

@@ -1,17 +1,17 @@
-//! How the answer is found in a generated text: one rule a format, each the first case-sensitive match of a pattern.
+//! Extracts the answer from a generated text: one rule per format, the first case-sensitive match of a pattern.
 //!
-//! The patterns are those of LLM-Adapters' evaluation (Hu et al. 2023). They match anywhere, inside a longer word too
-//! ("untrue" holds "true"); that is part of the protocol and not mended here.
+//! The patterns are those of LLM-Adapters' evaluation (Hu et al. 2023). They match anywhere, even inside a longer word
+//! ("untrue" contains "true"); that is part of the protocol and not corrected here.
 
 use crate::registry::AnswerFormat;
 
 use crate::text::prompt::RESPONSE_MARK;
 
 impl AnswerFormat {
-    /// Every format.
+    /// All formats.
     pub const ALL: [Self; 5] = [Self::TrueFalse, Self::Solution, Self::Answer, Self::Ending, Self::Option];
 
-    /// Every answer that the pattern of the format matches, in order; a question may offer fewer.
+    /// All answers matched by the format's pattern, in order; a question may offer fewer.
     pub fn options(self) -> impl Iterator<Item = &'static str> {
         let options: &[&str] = match self {
             Self::TrueFalse => &["true", "false"],
@@ -23,16 +23,16 @@ impl AnswerFormat {
         options.iter().copied()
     }
 
-    /// The format that has this answer.
+    /// The format that contains this answer.
     pub fn of_answer(answer: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.options().any(|option| option == answer))
     }
 
-    /// The answer in a generated text, which may be the continuation alone or follow its prompt: the first match behind
-    /// the last `### Response:`. None is no answer, and wrong.
+    /// The answer in a generated text, with or without its prompt: the first match after the last `### Response:`.
+    /// `None` means no answer, which counts as wrong.
     pub fn extract(self, generated: &str) -> Option<&'static str> {
         let response = generated.rsplit(RESPONSE_MARK).next().unwrap_or(generated);
-        // No option begins with another, so at most one matches at a place.
+        // No option is a prefix of another, so at most one matches at a position.
         let places = self.options().filter_map(|option| Some((response.find(option)?, option)));
         places.min().map(|(_, option)| option)
     }

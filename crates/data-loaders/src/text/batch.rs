@@ -1,53 +1,53 @@
-//! Batches of sequences: grouped by length so that little is padding, in an order that is a function of (seed, epoch).
+//! Batches of sequences, grouped by length to reduce padding, in an order that is a function of (seed, epoch).
 //!
-//! Sequences are shuffled, cut into windows of many batches, sorted by length within a window and packed under a budget
-//! of tokens (padding counted); then the batches are shuffled. Nothing is left out and no state is kept.
+//! Sequences are shuffled, cut into windows of many batches, sorted by length within a window and packed under a token
+//! budget (padding included); then the batches are shuffled. Nothing is left out and no state is kept.
 
 use serde::{Deserialize, Serialize};
 
 use crate::random::Stream;
 use crate::text::example::{Example, MASKED};
 
-/// What bounds a batch.
+/// Limits on the batch size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatchLimits {
-    /// The most sequences.
+    /// Maximum number of sequences.
     pub sequences: usize,
-    /// The most tokens, padding included; a sequence that is longer is a batch of its own. None: no such bound.
+    /// Maximum number of tokens, padding included; a longer sequence is a batch of its own. `None`: no limit.
     #[serde(default)]
     pub tokens: Option<usize>,
 }
 
-/// Sequences of a window, in batches: the larger, the less padding and the less random the company of a sequence.
+/// Window size in batches: a larger window has less padding but less randomness in which sequences share a batch.
 const WINDOW_BATCHES: usize = 32;
 
-/// The side on which shorter sequences are filled up.
+/// The side on which shorter sequences are padded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaddingSide {
-    /// For generation: the last token of each stands at the end.
+    /// For generation: the last token of each sequence is at the end.
     Left,
     /// For training.
     Right,
 }
 
-/// Sequences of equal length, row after row.
+/// Padded sequences in row-major order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PaddedBatch {
-    /// Sequences.
+    /// Number of sequences.
     pub rows: usize,
-    /// Tokens of each.
+    /// Number of tokens per sequence.
     pub columns: usize,
     /// Token ids, `[rows, columns]`.
     pub tokens: Vec<i64>,
-    /// Labels, `[rows, columns]`; [`MASKED`] at padding.
+    /// Labels, `[rows, columns]`; [`MASKED`] for padding.
     pub labels: Vec<i64>,
-    /// 0 at padding, 1 at tokens, from 2 the number of the branch that a token belongs to; `[rows, columns]`.
+    /// 0 for padding, 1 for tokens, 2 and above for the branch that a token belongs to; `[rows, columns]`.
     pub texts: Vec<i64>,
 }
 
-/// The batches of an epoch: places of sequences, whose `lengths` are in tokens.
+/// The batches of an epoch: indices of sequences, with `lengths` in tokens.
 pub fn training_batches(lengths: &[usize], limits: BatchLimits, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
     let order = Stream::new("text/order", &[seed, epoch]).permutation(lengths.len());
     let mut batches = Vec::new();
@@ -60,14 +60,14 @@ pub fn training_batches(lengths: &[usize], limits: BatchLimits, seed: u64, epoch
     order.into_iter().map(|place| std::mem::take(&mut batches[place])).collect()
 }
 
-/// The batches of an evaluation: longest first, so that a budget that is too large fails at once.
+/// Evaluation batches: longest first, so that a budget that does not fit in memory fails at once.
 pub fn evaluation_batches(lengths: &[usize], limits: BatchLimits) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|place| std::cmp::Reverse(lengths[*place]));
     pack(&order, lengths, limits)
 }
 
-/// Batches of neighbours in an order sorted by length.
+/// Batches of consecutive elements of an order sorted by length.
 fn pack(order: &[usize], lengths: &[usize], limits: BatchLimits) -> Vec<Vec<usize>> {
     let mut batches: Vec<Vec<usize>> = Vec::new();
     let mut longest = 0;
@@ -92,7 +92,7 @@ fn pack(order: &[usize], lengths: &[usize], limits: BatchLimits) -> Vec<Vec<usiz
 }
 
 impl PaddedBatch {
-    /// Examples side by side, filled up with `pad` on one side.
+    /// Stacks examples, padded with `pad` on one side.
     pub fn new<'a>(examples: impl IntoIterator<Item = &'a Example>, pad: u32, side: PaddingSide) -> Self {
         let examples: Vec<&Example> = examples.into_iter().collect();
         let columns = examples.iter().map(|example| example.tokens.len()).max().unwrap_or(0);
@@ -114,7 +114,7 @@ impl PaddedBatch {
         Self { rows: examples.len(), columns, tokens, labels, texts }
     }
 
-    /// Prompts side by side, for generation: on the left, without labels.
+    /// Stacks prompts for generation: padded on the left, without labels.
     pub fn prompts<'a>(prompts: impl IntoIterator<Item = &'a [u32]>, pad: u32) -> Self {
         let masked = |tokens: &[u32]| Example::new(tokens.to_vec(), vec![MASKED; tokens.len()]);
         let examples: Vec<Example> = prompts.into_iter().map(masked).collect();

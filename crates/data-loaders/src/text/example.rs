@@ -1,28 +1,28 @@
-//! From a row and a tokenizer to token ids with labels: what is cut off, what is trained on, and how often answers are
-//! lost to the cut.
+//! Converts rows to token ids with labels using a tokenizer: truncation, loss mask, and how often truncation removes
+//! answers.
 //!
-//! As LLM-Adapters does it: the whole text is encoded and cut on the right to the length of the protocol; the end token
-//! is appended where there is room. The loss is on prompt and answer, or (`train_on_inputs` off) on what lies behind
-//! the prompt, whose length is that of the prompt encoded alone.
+//! As in LLM-Adapters, the whole text is encoded and truncated on the right to the protocol's length; the end token is
+//! appended if there is room. The loss is on prompt and answer, or (`train_on_inputs` off) on what follows the prompt,
+//! whose length is that of the prompt encoded alone.
 
 use serde::{Deserialize, Serialize};
 
 use crate::text::prompt::{training_prompt, training_text};
 use crate::text::row::Row;
 
-/// The label of a token that no loss is taken of.
+/// The label of a token that is excluded from the loss.
 pub const MASKED: i64 = -100;
 
 /// How rows become examples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ExampleProtocol {
-    /// The most tokens of an example, the end token included; 256 as published.
+    /// Maximum number of tokens of an example, including the end token; 256 as published.
     pub max_length: usize,
-    /// Whether the loss is on the prompt too, as published.
+    /// Whether the loss includes the prompt, as published.
     pub train_on_inputs: bool,
-    /// Whether a row that is too long loses tokens of its prompt, from the middle of it, and keeps its answer; published
-    /// is to cut on the right, which loses the answer.
+    /// Whether a row that is too long loses tokens from the middle of its prompt and keeps its answer; the published
+    /// code truncates on the right, which removes the answer.
     pub keep_answer: bool,
 }
 
@@ -33,30 +33,30 @@ impl Default for ExampleProtocol {
     }
 }
 
-/// Token ids and what is to be predicted of them.
+/// Token ids and labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
-    /// Token ids, the start token first where the tokenizer has one.
+    /// Token ids, including the start token first if the tokenizer has one.
     pub tokens: Vec<u32>,
-    /// Of each token its own id, or [`MASKED`]; a model shifts them by one.
+    /// For each token its own id, or [`MASKED`]; the model shifts them by one.
     pub labels: Vec<i64>,
-    /// Where texts start that go on behind a shared beginning and do not see each other; none where the example is one
-    /// text.
+    /// Start indices of branches, which follow a shared prefix and do not attend to each other; empty if the example is
+    /// a single text.
     pub branches: Vec<usize>,
 }
 
 impl Example {
-    /// One text.
+    /// A single text.
     pub fn new(tokens: Vec<u32>, labels: Vec<i64>) -> Self {
         Self { tokens, labels, branches: Vec::new() }
     }
 
-    /// Several examples as one: the tokens that all of them begin with stand once, and each goes on behind them. A model
-    /// that tells the branches apart takes the loss of the examples by themselves, for each token sees what it saw at the
-    /// place where it was.
+    /// Merges several examples: their common prefix occurs once, followed by the rest of each example as a branch. A
+    /// model that separates the branches computes the same loss as for the individual examples, because each token has
+    /// the same context and position.
     pub fn sharing(examples: &[Self]) -> Self {
         let [first, ..] = examples else { return Self::new(Vec::new(), Vec::new()) };
-        // The last shared token predicts the next one of no branch, for there are several: none of these is a label.
+        // The last shared token has several successors, one per branch, so none of them may be a label.
         let alike = |place: &usize| {
             let masked = |label: Option<&i64>| label == Some(&MASKED);
             examples.iter().all(|example| {
@@ -74,24 +74,24 @@ impl Example {
         together
     }
 
-    /// Whether any token is to be predicted; none is where the cut took the whole answer.
+    /// Whether any token is a label; there is none if truncation removed the whole answer.
     pub fn teaches(&self) -> bool {
         self.labels.iter().skip(1).any(|label| *label != MASKED)
     }
 }
 
-/// What the cut cost.
+/// The cost of truncation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Truncation {
-    /// Rows in all.
+    /// Number of rows.
     pub rows: usize,
-    /// Rows longer than the cut.
+    /// Rows longer than the limit.
     pub truncated: usize,
-    /// Of these, rows whose answer is cut, wholly or in part.
+    /// Of these, rows whose answer is truncated, fully or partly.
     pub answers_lost: usize,
 }
 
-/// Encodes rows; `encode` gives the ids of a text with the start token, without an end token.
+/// Encodes rows; `encode` returns the ids of a text with the start token, without an end token.
 ///
 /// # Errors
 /// The first error of `encode`.
@@ -120,13 +120,13 @@ fn example(
     cost: &mut Truncation,
 ) -> Example {
     let max_length = protocol.max_length;
-    // A kept answer keeps its end token as well.
+    // A kept answer also keeps its end token.
     let room = if protocol.keep_answer { max_length.saturating_sub(1) } else { max_length };
     if tokens.len() > room {
         let excess = tokens.len() - room;
         cost.truncated += 1;
         if protocol.keep_answer && excess < prompt {
-            // The wrapper's two ends and the question's start stay; the start token with them.
+            // The start and end of the wrapper, the start of the question and the start token are kept.
             let from = ((prompt - excess) / 2).max(1).min(prompt - excess);
             tokens.drain(from..from + excess);
             prompt -= excess;
@@ -151,7 +151,7 @@ mod tests {
 
     const END: u32 = 2;
 
-    /// Start token, then a token a byte, by the position of the byte's last occurrence in an alphabet.
+    /// A start token, then one token per byte: the index of the byte's last occurrence in an alphabet.
     fn encode(text: &str) -> Result<Vec<u32>, std::convert::Infallible> {
         Ok(std::iter::once(1).chain(text.bytes().map(|byte| u32::from(byte) + 3)).collect())
     }
@@ -180,7 +180,7 @@ mod tests {
         assert_eq!(together.tokens, [1, 9, 9, 4, 5, 6, 7, 8]);
         assert_eq!(together.labels, [MASKED, MASKED, MASKED, MASKED, 5, MASKED, 7, 8]);
         assert_eq!(together.branches, [3, 5]);
-        // The same prompt twice: its last token predicts, and stands in both branches.
+        // The same prompt twice: its last token is not shared, because it predicts the first label of each branch.
         let twice = Example::sharing(&[example(&[1, 9, 5], 2), example(&[1, 9, 5], 2)]);
         assert_eq!((twice.tokens, twice.branches), (vec![1, 9, 5, 9, 5], vec![1, 3]));
         assert_eq!(Example::sharing(&[example(&[1, 2], 0)]).branches, [0]);
@@ -219,7 +219,7 @@ mod tests {
             assert_eq!(example.tokens.last() == Some(&END), has_end);
             assert_eq!((cost.truncated, cost.answers_lost), (truncated, truncated), "{max_length}");
         }
-        // All of it masked: nothing to learn from.
+        // All labels are masked: nothing to learn from.
         let (example, _) =
             one(ExampleProtocol { max_length: 20, train_on_inputs: false, keep_answer: false });
         assert!(example.labels.iter().all(|label| *label == MASKED));
@@ -239,7 +239,7 @@ mod tests {
             assert_eq!(example.tokens[max_length - 1 - answer..max_length - 1], full[prompt..]);
             assert_eq!(example.labels.iter().filter(|label| **label != MASKED).count(), answer + 1);
         }
-        // No prompt is left to cut.
+        // There is no prompt left to cut.
         let (example, cost) =
             one(ExampleProtocol { max_length: answer, train_on_inputs: true, keep_answer: true });
         assert_eq!((example.tokens.len(), cost.answers_lost), (answer, 1));

@@ -1,17 +1,17 @@
-//! The texts that a model is trained on and asked with, to the blank as LLM-Adapters publishes them.
+//! The prompts for training and evaluation, identical to those published by LLM-Adapters down to the spaces.
 //!
-//! The two wrappers differ: that of training has two blanks behind its first line and a line of blanks before the
-//! response, that of evaluation one blank and an empty line. Both indent by sixteen blanks.
+//! The two wrappers differ: the training one has two spaces after its first line and a line of spaces before the
+//! response, the evaluation one has one space and an empty line. Both are indented by sixteen spaces.
 
 use crate::text::row::Row;
 
-/// What stands before a response in both wrappers; an answer is looked for behind the last one.
+/// Precedes the response in both wrappers; an answer is extracted after its last occurrence.
 pub const RESPONSE_MARK: &str = "### Response:";
 
 const TASK: &str = "Below is an instruction that describes a task. Write a response that appropriately completes the request.";
 const INDENT: &str = "                ";
 
-/// The prompt of a training text: all of it but the output.
+/// The prompt of a training text: everything except the output.
 pub fn training_prompt(row: &Row) -> String {
     let instruction = &row.instruction;
     format!(
@@ -19,7 +19,7 @@ pub fn training_prompt(row: &Row) -> String {
     )
 }
 
-/// The whole text of a row in training.
+/// The full training text of a row.
 pub fn training_text(row: &Row) -> String {
     training_prompt(row) + &row.output
 }
@@ -30,7 +30,7 @@ pub fn evaluation_prompt(row: &Row) -> String {
     format!("{TASK} \n\n{INDENT}### Instruction:\n{INDENT}{instruction}\n\n{INDENT}{RESPONSE_MARK}\n{INDENT}")
 }
 
-/// The continuation by which an option is scored when options are compared by likelihood.
+/// The continuation that is scored when options are compared by likelihood.
 pub fn continuation(option: &str) -> String {
     format!("the correct answer is {option}")
 }

@@ -1,4 +1,4 @@
-//! One question with its answer, and the JSON files of LLM-Adapters that hold them.
+//! One question with its answer, and the JSON files of LLM-Adapters that contain them.
 
 use std::path::Path;
 
@@ -9,15 +9,15 @@ use crate::error::DataError;
 use crate::io::files::{self, MOST_LIST_BYTES};
 use crate::registry::AnswerFormat;
 
-/// What stands before the list of options at the end of an instruction.
+/// Precedes the list of options at the end of an instruction.
 const OPTIONS_MARK: &str = "Answer format: ";
 
-/// A row of a file, checked: its answer is one of the options that its instruction offers, and its output says it.
+/// A checked row of a file: its answer is one of the options in its instruction and occurs in its output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// The question, its options and the answer format.
     pub instruction: String,
-    /// The sentence to learn: `the correct answer is X`.
+    /// The target sentence: `the correct answer is X`.
     pub output: String,
     /// X.
     pub answer: String,
@@ -34,13 +34,13 @@ struct Written {
 }
 
 impl Row {
-    /// A row with the usual output.
+    /// A row with the standard output.
     pub(crate) fn new(instruction: String, answer: &str) -> Self {
         let output = crate::text::prompt::continuation(answer);
         Self { instruction, output, answer: answer.to_owned() }
     }
 
-    /// The options that the instruction offers, in its order (`Answer format: a/b/c`); never empty.
+    /// The options in the instruction, in its order (`Answer format: a/b/c`); never empty.
     pub fn options(&self) -> Vec<&str> {
         offered(&self.instruction).collect()
     }
@@ -50,7 +50,7 @@ impl Row {
         AnswerFormat::of_answer(&self.answer)
     }
 
-    /// Checks a row of a set (`format`), or of a file of all sets (none); the reason is a clause.
+    /// Checks a row of a dataset (`format`), or of a file shared by all datasets (`None`); the error is a clause.
     fn check(written: Written, format: Option<AnswerFormat>) -> Result<Self, String> {
         let present = |field: Option<String>, name: &str| match field {
             Some(text) if !text.trim().is_empty() => Ok(text),
@@ -58,7 +58,7 @@ impl Row {
         };
         let instruction = present(written.instruction, "instruction")?;
         let answer = present(written.answer, "answer")?;
-        // All published rows leave it empty, and the prompts have no place for it.
+        // It is empty in all published rows, and the prompts have no place for it.
         if !written.input.is_empty() {
             return Err(
                 "it has an input beside its instruction, for which the prompts have no place".to_owned()
@@ -88,10 +88,10 @@ fn offered(instruction: &str) -> impl Iterator<Item = &str> {
     instruction.rsplit_once(OPTIONS_MARK).map_or("", |(_, options)| options.trim_end()).split('/')
 }
 
-/// Reads a file of rows: of one set, whose format its answers have, or of several (none).
+/// Reads a file of rows: of one dataset, whose answers have the given format, or of several (`None`).
 ///
 /// # Errors
-/// [`DataError::Read`], [`DataError::BadFile`] where it is not a JSON array, [`DataError::BadRow`].
+/// [`DataError::Read`], [`DataError::BadFile`] if it is not a JSON array, [`DataError::BadRow`].
 pub(super) fn read_rows(
     set: &str,
     path: &Path,

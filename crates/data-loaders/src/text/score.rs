@@ -1,42 +1,41 @@
-//! Rates of a set from its answers: accuracy, and beside it the share of texts that hold no answer at all.
+//! Scores of a dataset: accuracy, and the rate of texts that contain no answer at all.
 //!
-//! The two belong together: a model that has not learned the format is wrong below chance, and only the second number
-//! says why.
+//! Report both: a model that has not learned the format scores below chance, and only the second number shows why.
 
 use serde::{Deserialize, Serialize};
 
-/// Counts of a scored set.
+/// Counts for a scored dataset.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// Rows scored.
     pub rows: usize,
-    /// Rows whose answer is the right one.
+    /// Rows answered correctly.
     pub right: usize,
-    /// Rows without an answer, which are wrong.
+    /// Rows without an answer, which count as wrong.
     pub unanswered: usize,
 }
 
 impl Score {
-    /// Adds a row: what was found, and what is right.
+    /// Adds a row: the extracted answer and the right one.
     pub fn add(&mut self, found: Option<&str>, answer: &str) {
         self.rows += 1;
         self.right += usize::from(found == Some(answer));
         self.unanswered += usize::from(found.is_none());
     }
 
-    /// The score of pairs of found and right answer.
+    /// The score of pairs of extracted and right answer.
     pub fn of<'a>(answers: impl IntoIterator<Item = (Option<&'a str>, &'a str)>) -> Self {
         let mut score = Self::default();
         answers.into_iter().for_each(|(found, answer)| score.add(found, answer));
         score
     }
 
-    /// Share of right answers among all rows; 0 of no rows.
+    /// Share of right answers among all rows; 0 without rows.
     pub fn accuracy(&self) -> f64 {
         share(self.right, self.rows)
     }
 
-    /// Share of rows without an answer; 0 of no rows.
+    /// Share of rows without an answer; 0 without rows.
     pub fn no_answer_rate(&self) -> f64 {
         share(self.unanswered, self.rows)
     }
@@ -46,13 +45,14 @@ fn share(part: usize, whole: usize) -> f64 {
     part as f64 / whole.max(1) as f64
 }
 
-/// The mean over sets, each of the same weight whatever its size; none of no sets.
+/// The mean over datasets, each with the same weight whatever its size; `None` without datasets.
 pub fn unweighted_average(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Place of the most likely option: the largest summed log-probability, the first of equals; none where one is no
-/// number. No length is divided out: the continuations of a question differ in the option's last token or two alone.
+/// Index of the most likely option: the largest summed log-probability, ties to the first; `None` if any value is NaN.
+/// There is no length normalisation: the continuations of a question differ only in the option's last one or two
+/// tokens.
 pub fn best_option(log_likelihoods: &[f64]) -> Option<usize> {
     if log_likelihoods.iter().any(|value| value.is_nan()) {
         return None;

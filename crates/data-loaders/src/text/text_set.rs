@@ -1,8 +1,8 @@
-//! One interface to rows on disk and to written ones: rows by split.
+//! One interface to rows on disk and generated rows, by split.
 //!
-//! On disk a test belongs to a set, while all sets share one file of training rows; the rows to choose by are drawn from
-//! that file by a seed, as LLM-Adapters does (120 rows). So the sets of a suite have equal training rows, and each row
-//! of the training file is in one of the two parts.
+//! On disk a test part belongs to a dataset, while all datasets share one file of training rows; the validation rows
+//! are sampled from that file with a seed, as in LLM-Adapters (120 rows). So the datasets of a suite have the same
+//! training rows, and each row of the training file is in one of the two parts.
 
 use std::path::{Path, PathBuf};
 
@@ -15,40 +15,39 @@ use crate::registry::DatasetEntry;
 use crate::split::{Split, SplitCounts, Splits};
 use crate::text::row::{Row, read_rows};
 
-/// Where rows lie on disk, and which are chosen by.
+/// The training file and the validation split.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextSource {
     /// Name of the training file in `ft-training_set`, without `.json`: `commonsense_170k`, `commonsense_15k`.
     pub training_file: String,
-    /// Rows of the training file to choose by; 120 as published.
+    /// Number of validation rows sampled from the training file; 120 as published.
     pub val_rows: usize,
-    /// The seed that draws them.
+    /// The seed for sampling them.
     pub val_seed: u64,
-    /// A part of the rows; all where it is left out.
+    /// A subset of the rows; all of them if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<RowLimits>,
 }
 
-/// A part of the rows or questions, for runs that cannot be long: drawn by the seed of the source, in the order of the
-/// files.
+/// A subset of the rows or questions, for short runs: sampled with the source's seed, in file order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RowLimits {
-    /// Rows of the training file, those to choose by apart.
+    /// Rows of the training file, excluding validation rows.
     pub train: usize,
-    /// Rows of each test.
+    /// Rows of each test part.
     pub test: usize,
 }
 
 impl TextSource {
-    /// The path of the training file under the folder of the suite.
+    /// The path of the training file under the suite's folder.
     pub fn training_path(&self, root: &Path) -> PathBuf {
         root.join("ft-training_set").join(format!("{}.json", self.training_file))
     }
 }
 
-/// A set of text ready to be read.
+/// An opened text dataset.
 #[derive(Debug, Clone)]
 pub struct TextSet {
     name: String,
@@ -60,10 +59,11 @@ pub struct TextSet {
 }
 
 impl TextSet {
-    /// Opens `<root>/<folder>/test.json` and the training file that the sets under `root` share; every row is checked.
+    /// Opens `<root>/<folder>/test.json` and the training file that the datasets under `root` share; every row is
+    /// checked.
     ///
     /// # Errors
-    /// [`DataError`] with the set, the file and the row; [`DataError::NotText`] for a set of images.
+    /// [`DataError`] with the dataset, the file and the row; [`DataError::NotText`] for an image dataset.
     pub fn open(entry: &DatasetEntry, root: &Path, source: &TextSource) -> Result<Self, DataError> {
         let set = &entry.name;
         let format = format_of(entry)?;
@@ -104,7 +104,7 @@ impl TextSet {
         Ok(Self { name, entry, format, rows, synthetic: false, checksum })
     }
 
-    /// A set of rows that are written by this program.
+    /// A dataset of generated rows.
     pub(crate) fn synthetic(
         name: String,
         entry: &DatasetEntry,
@@ -115,7 +115,7 @@ impl TextSet {
         Ok(Self { name, entry, format, rows: Splits::new(rows), synthetic: true, checksum })
     }
 
-    /// The name that results carry: the set's, or `mini/<set>` for a written one.
+    /// The name used in results: the dataset's, or `mini/<set>` for a synthetic one.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -125,12 +125,12 @@ impl TextSet {
         &self.entry
     }
 
-    /// The words that answer the questions of the test.
+    /// The answer format of the test questions.
     pub fn format(&self) -> AnswerFormat {
         self.format
     }
 
-    /// Whether the rows are written by this program, not real.
+    /// Whether the rows are generated, not real.
     pub fn is_drawn(&self) -> bool {
         self.synthetic
     }
@@ -145,19 +145,19 @@ impl TextSet {
         self.rows.of(split)
     }
 
-    /// The label of a row: the place of its answer among those of its format.
+    /// The label of a row: the index of its answer in its format.
     pub fn label(row: &Row) -> Option<u32> {
         let mut options = row.format()?.options();
         options.position(|option| option == row.answer).map(|place| place as u32)
     }
 
-    /// blake3 (hex): of the two files and of the draw of the val part, or of all written rows.
+    /// blake3 (hex) of the two files and the sampling of the val part, or of all generated rows.
     pub fn checksum(&self) -> &str {
         &self.checksum
     }
 }
 
-/// blake3 (hex) of the checksums of sets that one model learns from.
+/// blake3 (hex) of the checksums of the datasets that one model is trained on.
 pub fn suite_checksum<'a, S: AsRef<TextSet> + 'a>(sets: impl IntoIterator<Item = &'a S>) -> String {
     let mut hasher = blake3::Hasher::new();
     for set in sets {
@@ -166,14 +166,14 @@ pub fn suite_checksum<'a, S: AsRef<TextSet> + 'a>(sets: impl IntoIterator<Item =
     hasher.finalize().to_hex().to_string()
 }
 
-/// The format of a set, or the error that it has none.
+/// The format of a dataset, or an error if it has none.
 pub(crate) fn format_of(entry: &DatasetEntry) -> Result<AnswerFormat, DataError> {
     let text = entry.text.ok_or_else(|| DataError::NotText { set: entry.name.clone() })?;
     Ok(text.answers)
 }
 
-/// The rows with `count` of them, drawn by the seed, moved to the end; both parts keep the order of the file. The number
-/// of those before them.
+/// Moves `count` rows, sampled with the seed, to the end; both parts keep the file order. Returns the rows and the
+/// number of rows in the first part.
 fn hold_out(rows: Vec<Row>, count: usize, seed: u64) -> (Vec<Row>, usize) {
     let mut held = vec![false; rows.len()];
     for place in Stream::new("text/val", &[seed]).permutation(rows.len()).into_iter().take(count) {
@@ -185,7 +185,7 @@ fn hold_out(rows: Vec<Row>, count: usize, seed: u64) -> (Vec<Row>, usize) {
     (train.into_iter().map(|(row, _)| row).collect(), count)
 }
 
-/// At most `count` rows, drawn by the seed, in the order in which they stood.
+/// At most `count` rows, sampled with the seed, in their original order.
 fn drawn(rows: Vec<Row>, count: usize, seed: u64) -> Vec<Row> {
     if rows.len() <= count {
         return rows;

@@ -1,7 +1,7 @@
-//! From a file's bytes to RGB as PIL's `convert("RGB")` gives it, which is torchvision's default loader.
+//! Decodes image files to RGB like PIL's `convert("RGB")`, torchvision's default loader.
 //!
-//! Alpha is dropped, not blended; EXIF rotation is ignored; of 16 bits in colour the upper eight are kept, and grey of
-//! 16 bits is cut off at 255. JPEG goes through a port of libjpeg-turbo, for other decoders differ from PIL's by a level
+//! Alpha is dropped, not blended; EXIF rotation is ignored; 16-bit colour keeps the upper eight bits, and 16-bit grey
+//! is clipped at 255. JPEG is decoded by a port of libjpeg-turbo, because other decoders differ from PIL's by a level
 //! or two in a few per cent of the pixels.
 
 use std::io::Cursor;
@@ -11,19 +11,20 @@ use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
 
 use crate::io::contained::contained;
 
-/// The most pixels that an image may have; the largest of the known sets has 18 million.
+/// Maximum number of pixels of an image; the largest in the known datasets has 18 million.
 pub(crate) const MOST_PIXELS: u64 = 1 << 26;
-/// The most passes over a JPEG: progressive ones have ten or so, and each costs time as the whole image does.
+/// Maximum number of scans in a JPEG: progressive ones have about ten, and each takes as long as decoding the whole
+/// image.
 const MOST_SCANS: usize = 128;
 
-/// Decodes an image file to RGB; the reason is a clause for an error message. The decoder's own header is asked for the
-/// size before anything is decoded.
+/// Decodes an image file to RGB; the error is a clause. The size is taken from the decoder's own header before anything
+/// is decoded.
 pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
     let format = image::guess_format(bytes).map_err(|_| "it is not an image of a known format".to_owned())?;
     contained(|| if format == ImageFormat::Jpeg { decode_jpeg(bytes) } else { decode_other(bytes, format) })
 }
 
-/// Refuses a size that no image has, or none of a set: a few bytes can claim billions of pixels.
+/// Rejects a size that is invalid or larger than in any dataset: a few bytes can claim billions of pixels.
 pub(crate) fn check_size(width: u64, height: u64) -> Result<(), String> {
     match width.checked_mul(height) {
         Some(0) => Err(format!("it claims {width} x {height} pixels")),
@@ -49,7 +50,7 @@ fn decode_other(bytes: &[u8], format: ImageFormat) -> Result<RgbImage, String> {
     })
 }
 
-/// RGB of each pixel of 16 bits a channel.
+/// Converts pixels with 16 bits per channel to RGB.
 fn from_pixels<P, const CHANNELS: usize>(
     image: &image::ImageBuffer<P, Vec<u16>>,
     rgb: impl Fn([u16; CHANNELS]) -> [u8; 3],
@@ -63,7 +64,7 @@ where
     })
 }
 
-/// As libjpeg does: what is damaged inside of the data is passed over. What is missing at its end is not.
+/// Like libjpeg, ignores damage inside the data, but not missing data at its end.
 fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
     if !jpeg_is_complete(bytes) {
         return Err("the JPEG data is cut short".to_owned());
@@ -71,7 +72,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
     let limits = DecodeLimits { max_pixels: MOST_PIXELS, max_scans: MOST_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|error| error.to_string())?;
     let header = decoder.header();
-    // A height of zero stands for one that comes after the data, which this decoder does not read.
+    // A height of zero means that it follows the data, which this decoder does not support.
     check_size(header.width() as u64, header.height() as u64)?;
     if header.precision != 8 {
         return Err(format!("it has {} bits a channel, a JPEG of 8 is wanted", header.precision));
@@ -86,7 +87,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
         .ok_or_else(|| "its size is not its header's".to_owned())
 }
 
-/// RGB of inverted CMYK as Adobe writes it and PIL takes it, whether a marker says so or not.
+/// Converts inverted CMYK to RGB, as written by Adobe and assumed by PIL, with or without a marker.
 fn rgb_of_inks(inks: &[u8]) -> Vec<u8> {
     let divided = |product: u32| (product + 128 + ((product + 128) >> 8)) >> 8;
     let pixel = |inks: &[u8; 4]| {
@@ -114,7 +115,7 @@ fn jpeg_is_complete(bytes: &[u8]) -> bool {
                 .get(position..)
                 .is_some_and(|data| data.windows(2).any(|pair| pair == [0xFF, 0xD9]));
         }
-        // Markers may be padded with further bytes FF.
+        // Markers may be padded with extra FF bytes.
         while bytes.get(position..position + 2) == Some(&[0xFF, 0xFF]) {
             position += 1;
         }

@@ -1,4 +1,4 @@
-//! From an image file to a model's input: decoding, resizing, random changes, normalisation.
+//! From an image file to model input: decoding, resizing, augmentation, normalisation.
 
 pub(crate) mod augment;
 pub(crate) mod decode;

@@ -1,7 +1,7 @@
-//! How an image becomes numbers: the choices in which published codes differ, as named fields of a configuration.
+//! The preprocessing of images: the choices in which published code differs, as named fields of a configuration.
 //!
-//! VPT and SSF feed VTAB without ImageNet statistics while NOAH and FacT use them, so a table is only comparable with
-//! its protocol beside it; the runner stores this structure with every result. `transform` carries it out.
+//! VPT and SSF do not use ImageNet statistics for VTAB while NOAH and FacT do, so results are only comparable under the
+//! same protocol; the runner stores this structure with every result. `transform` implements it.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub struct ImageProtocol {
     /// Side of the square input, in pixels.
     pub image_size: u32,
-    /// How the image is brought to that size.
+    /// How the image is resized to that size.
     #[serde(with = "serde_yaml::with::singleton_map")]
     pub resize: Resize,
     /// The interpolation kernel.
@@ -20,27 +20,27 @@ pub struct ImageProtocol {
     pub normalisation: Normalisation,
 }
 
-/// How an image is brought to the input size.
+/// How an image is resized to the input size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Resize {
-    /// Straight to a square, the aspect ratio not kept: the convention of VTAB (Zhai et al. 2019, section 3).
+    /// Directly to a square, without keeping the aspect ratio: the convention of VTAB (Zhai et al. 2019, section 3).
     Plain,
-    /// The shorter side to `image_size / crop_pct`, then the central square: timm's evaluation, with `crop_pct` as in
-    /// the weights' configuration.
+    /// The shorter side to `image_size / crop_pct`, then a centre crop: timm's evaluation transform, with `crop_pct`
+    /// from the weights' configuration.
     TimmEval {
-        /// What the central square keeps of the shorter side.
+        /// Ratio of the crop to the shorter side.
         crop_pct: CropShare,
     },
 }
 
-/// A share of a side, in thousandths: above 0 and at most 1. Files have it as a number, 0.875.
+/// A ratio in thousandths: above 0 and at most 1. Files have it as a number, 0.875.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "f64", into = "f64")]
 pub struct CropShare(u16);
 
 impl CropShare {
-    /// The shorter side that an image is resized to before its square of `image_size` is cut; timm's rule, rounded
+    /// The length to which the shorter side is resized before the centre crop of `image_size`; timm's rule, rounded
     /// down.
     #[allow(
         clippy::cast_possible_truncation,
@@ -82,18 +82,18 @@ pub enum Filter {
     Bicubic,
 }
 
-/// Channel statistics that are taken off; values come as 0..=1.
+/// Channel statistics used for normalisation; values are in 0..=1 before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Normalisation {
     /// Values stay in 0..=1.
     None,
-    /// Mean and deviation 0.5 in every channel, so values lie in -1..=1 (timm's "inception" statistics, which the
-    /// augreg ViT weights use).
+    /// Mean and standard deviation 0.5 in every channel, so values lie in -1..=1 (timm's "inception" statistics, which
+    /// the augreg ViT weights use).
     Half,
-    /// ImageNet's channel means and deviations, as torchvision and timm give them.
+    /// ImageNet's channel means and standard deviations, as in torchvision and timm.
     Imagenet,
-    /// The statistics of CLIP's training images (Radford et al. 2021), which its towers expect.
+    /// The statistics of CLIP's training images (Radford et al. 2021), which its vision towers expect.
     Clip,
 }
 

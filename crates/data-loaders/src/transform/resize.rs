@@ -1,4 +1,4 @@
-//! From RGB to the network's input: resize, normalise. Carries out an `ImageProtocol`.
+//! Resizes and normalises RGB images to the network's input. Implements `ImageProtocol`.
 //!
 //! Conventions are PIL's: antialiased resizing, width before height, with 8-bit results after each.
 
@@ -11,15 +11,15 @@ use crate::transform::augment::Part;
 use crate::transform::decode::MOST_PIXELS;
 use crate::transform::protocol::{Filter, ImageProtocol, Resize};
 
-/// The largest side of an input, in pixels; far above any use, it keeps a slip of the pen from filling the memory.
+/// Maximum side of an input in pixels; far above any use, it keeps a typo from exhausting memory.
 const LARGEST_SIDE: u32 = 4096;
 
-/// Refuses a size that no image can have.
+/// Rejects a size that no image can have.
 pub(crate) fn check_size(size: u32) -> Result<(), DataError> {
     if (1..=LARGEST_SIDE).contains(&size) { Ok(()) } else { Err(DataError::ImageSize { size }) }
 }
 
-/// Brings an image to the protocol's size; RGB bytes, channels together.
+/// Resizes an image to the protocol's size; interleaved RGB bytes.
 pub(crate) fn resize(image: &RgbImage, protocol: &ImageProtocol) -> Result<Vec<u8>, String> {
     let window = match protocol.resize {
         Resize::Plain => Window::whole(image),
@@ -30,7 +30,7 @@ pub(crate) fn resize(image: &RgbImage, protocol: &ImageProtocol) -> Result<Vec<u
     scale(image, window, protocol.image_size, protocol.filter)
 }
 
-/// A part of an image as a square of `side`, as if nothing were around the part.
+/// Resizes a crop to a square of `side` without using pixels outside the crop.
 pub(crate) fn resize_part(
     image: &RgbImage,
     part: Part,
@@ -41,7 +41,7 @@ pub(crate) fn resize_part(
     scale(&cut, Window::whole(&cut), side, filter)
 }
 
-/// A rectangle of an image in pixels and parts of them; it lies within the image.
+/// A rectangle in fractional pixels, within the image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Window {
     left: f64,
@@ -55,10 +55,11 @@ impl Window {
         Self { left: 0.0, top: 0.0, width: f64::from(image.width()), height: f64::from(image.height()) }
     }
 
-    /// What the central square of `side` shows of an image whose shorter side was brought to `short`, at least `side`.
+    /// The part of an image shown by the centre crop of `side` after the shorter side is resized to `short`, at least
+    /// `side`.
     ///
-    /// Only this is resized: a kernel looks at the same pixels with the same weights, whether the pixels beside the
-    /// square are computed or not.
+    /// Only this part is resized: a kernel uses the same pixels with the same weights whether or not the pixels next to
+    /// the crop are computed.
     fn centre(image: &RgbImage, short: u32, side: u32) -> Self {
         let (width, height) = image.dimensions();
         let shorter = u64::from(width.min(height));
@@ -75,15 +76,15 @@ impl Window {
     }
 }
 
-/// Half of a number, a half rounded to the even neighbour, as Python's `round` does.
+/// Half of a number, rounded half to even like Python's `round`.
 fn half_to_even(number: u64) -> u64 {
     let half = number / 2;
     if number % 2 == 1 && half % 2 == 1 { half + 1 } else { half }
 }
 
-/// The window of the image as a square of `side`.
+/// Resizes the window of the image to a square of `side`.
 ///
-/// Width first, then height, as in PIL: the 8-bit result in between is clamped, so the order shows at hard edges.
+/// Width first, then height, as in PIL: the 8-bit result in between is clamped, so the order matters at hard edges.
 fn scale(image: &RgbImage, window: Window, side: u32, filter: Filter) -> Result<Vec<u8>, String> {
     let (filter, reach) = match filter {
         Filter::Bilinear => (FilterType::Bilinear, 1.0),
@@ -92,7 +93,7 @@ fn scale(image: &RgbImage, window: Window, side: u32, filter: Filter) -> Result<
     let options = ResizeOptions::new().resize_alg(ResizeAlg::Convolution(filter));
     let mut resizer = Resizer::new();
 
-    // Of the rows, only those that a kernel reaches.
+    // Only the rows that a kernel reaches.
     let reach = reach * (window.height / f64::from(side)).max(1.0) + 1.0;
     let first = (window.top - reach).max(0.0) as u32;
     let end = ((window.top + window.height + reach).ceil() as u32).min(image.height());
@@ -115,10 +116,11 @@ fn scale(image: &RgbImage, window: Window, side: u32, filter: Filter) -> Result<
     Ok(target.into_vec())
 }
 
-/// What each level of each channel becomes: there are only 256, and a training looks up 150,000 of them an image.
+/// Normalised value of each level of each channel: there are only 256 levels, and training looks up 150,000 of them per
+/// image.
 pub(crate) type Levels = [[f32; 256]; 3];
 
-/// The normalised levels of a protocol.
+/// The normalised levels for a protocol.
 pub(crate) fn levels(protocol: &ImageProtocol) -> Levels {
     let (mean, deviation) = protocol.normalisation.statistics();
     std::array::from_fn(|channel| {
@@ -126,7 +128,7 @@ pub(crate) fn levels(protocol: &ImageProtocol) -> Levels {
     })
 }
 
-/// Writes RGB bytes (channels together) as normalised planes: `[3, side, side]` in `planes`.
+/// Writes interleaved RGB bytes as normalised planes: `[3, side, side]` in `planes`.
 pub(crate) fn normalise(bytes: &[u8], levels: &Levels, planes: &mut [f32]) {
     let (red, others) = planes.split_at_mut(bytes.len() / 3);
     let (green, blue) = others.split_at_mut(bytes.len() / 3);

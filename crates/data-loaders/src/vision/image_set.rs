@@ -1,7 +1,7 @@
-//! One interface to images on disk and to drawn ones: labels by split, and batches through a protocol.
+//! One interface to images on disk and synthetic ones: labels by split, and batches through a protocol.
 //!
-//! The protocol has no random part, so an image is decoded and resized once and its bytes are kept, as long as they fit
-//! a budget; a batch is then a lookup and a normalisation. Work is spread by rayon, results never depend on it.
+//! The protocol is deterministic, so an image is decoded and resized once and its bytes are cached if they fit a
+//! budget; a batch is then a lookup and a normalisation. Work is distributed by rayon; results do not depend on it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,36 +21,36 @@ use crate::transform::augment::Augmentation;
 use crate::transform::protocol::{Filter, ImageProtocol, Resize};
 use crate::transform::resize;
 
-/// Bytes of decoded and resized images that one set may keep.
+/// Maximum number of bytes of decoded and resized images cached per dataset.
 const CACHE_BYTES: usize = 1 << 30;
 
 /// Where the images come from.
 enum Source {
     /// Images on disk, by part.
     Stored { parts: [Vec<Sample>; 3], seeded: bool, checksum: String },
-    /// Pictures that this program makes.
+    /// Generated images.
     Synthetic(Box<dyn PictureSource>),
 }
 
-/// Pictures that are made, not read: RGB bytes of a square, channels together.
+/// Generated images: interleaved RGB bytes of a square.
 pub(crate) trait PictureSource: Send + Sync {
-    /// Side of a picture, pixels.
+    /// Side of an image in pixels.
     fn image_size(&self) -> u32;
 
-    /// The bytes of a picture.
+    /// The bytes of an image.
     fn bytes(&self, part: Part, index: usize) -> Vec<u8>;
 
     /// blake3 (hex) of name, labels and pixels.
     fn checksum(&self) -> &str;
 }
 
-/// The resized images of one part, each kept when it was first read.
+/// The resized images of one part, each cached on first use.
 type Kept = Arc<[OnceLock<Vec<u8>>]>;
 
-/// The kept images by what decides their bytes.
+/// The cached images, by the parameters that determine their bytes.
 type Cache = HashMap<(Part, u32, Resize, Filter), Kept>;
 
-/// A data set ready to be read.
+/// An opened image dataset.
 pub struct ImageSet {
     name: String,
     entry: DatasetEntry,
@@ -61,10 +61,10 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
-    /// Opens the set on disk in `<root>/<folder of the entry>`, whatever its layout, and checks lists and files.
+    /// Opens the dataset in `<root>/<folder of the entry>`, whatever its layout, and checks lists and files.
     ///
     /// # Errors
-    /// What is wrong with the folder, with the set, file and line: see [`DataError`]. Images are decoded later, by
+    /// What is wrong with the folder, with dataset, file and line: see [`DataError`]. Images are decoded later, by
     /// [`ImageSet::check_images`] or [`ImageSet::read`].
     pub fn open(entry: &DatasetEntry, root: &Path) -> Result<Self, DataError> {
         let opened = layout::open(entry, root)?;
@@ -74,7 +74,7 @@ impl ImageSet {
         Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source))
     }
 
-    /// A set of pictures that are made, not read, with the labels of its parts.
+    /// A dataset of generated images, with the labels of its parts.
     pub(crate) fn synthetic(
         name: String,
         entry: &DatasetEntry,
@@ -96,7 +96,7 @@ impl ImageSet {
         Self { name, entry, classes, labels: Splits::new(labels), source, cache }
     }
 
-    /// The name that results carry: the set's, or `mini/<set>` for a drawn one.
+    /// The name used in results: the dataset's, or `mini/<set>` for a synthetic one.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -106,17 +106,17 @@ impl ImageSet {
         &self.entry
     }
 
-    /// Number of classes of the images at hand (a drawn stand-in may have fewer than the real set).
+    /// Number of classes of the available images (a synthetic stand-in may have fewer than the real dataset).
     pub fn classes(&self) -> u32 {
         self.classes
     }
 
-    /// Whether the images are drawn, not real.
+    /// Whether the images are synthetic.
     pub fn is_drawn(&self) -> bool {
         matches!(self.source, Source::Synthetic(_))
     }
 
-    /// Where the division into parts comes from; its label belongs into every output.
+    /// Origin of the split; its label must be included in every output.
     pub fn split_origin(&self) -> SplitOrigin {
         match &self.source {
             Source::Synthetic(_) => SplitOrigin::Drawn,
@@ -124,7 +124,7 @@ impl ImageSet {
         }
     }
 
-    /// Whether this is a real set whose parts have the published sizes; otherwise its lists are someone's own.
+    /// Whether this is a real dataset with the published split sizes; otherwise the split is a custom one.
     pub fn has_official_split_sizes(&self) -> bool {
         self.split_origin() == SplitOrigin::Published
     }
@@ -144,12 +144,13 @@ impl ImageSet {
         self.labels(split).len()
     }
 
-    /// Whether a split holds no image (only a drawn one can).
+    /// Whether a split is empty (only possible for a synthetic dataset).
     pub fn is_empty(&self, split: Split) -> bool {
         self.len(split) == 0
     }
 
-    /// blake3 (hex): of the manifest of a set on disk ([`crate::verify`] writes it), or of the drawn pixels and labels.
+    /// blake3 (hex) of the manifest of a dataset on disk ([`crate::verify`] writes it), or of the synthetic pixels and
+    /// labels.
     pub fn checksum(&self) -> &str {
         match &self.source {
             Source::Stored { checksum, .. } => checksum,
@@ -157,10 +158,10 @@ impl ImageSet {
         }
     }
 
-    /// Decodes every image once, so that a broken file is known before training starts.
+    /// Decodes every image once, so that a broken file is detected before training starts.
     ///
     /// # Errors
-    /// [`DataError::BadImage`] or [`DataError::Read`], the first in the order of the lists.
+    /// [`DataError::BadImage`] or [`DataError::Read`], for the first image in list order.
     pub fn check_images(&self) -> Result<(), DataError> {
         for part in Part::ALL {
             let results: Vec<_> = (0..self.labels.part_len(part))
@@ -175,7 +176,7 @@ impl ImageSet {
     /// Appends the images at `indices` of a split to `pixels` as f32 in NCHW order: `[indices, 3, side, side]`.
     ///
     /// # Errors
-    /// An index beyond the split, an image that cannot be read, an impossible image size; `pixels` is then as before.
+    /// An index out of range, an image that cannot be read, an invalid image size; `pixels` is then unchanged.
     pub fn read(
         &self,
         split: Split,
@@ -193,7 +194,7 @@ impl ImageSet {
         result
     }
 
-    /// Writes what [`Self::read`] appends into `planes`, which has the size of it.
+    /// Writes what [`Self::read`] appends into `planes`, which has the required size.
     pub(crate) fn fill(
         &self,
         split: Split,
@@ -221,7 +222,7 @@ impl ImageSet {
                 let bytes = self.resized(*part, *index, protocol)?;
                 resize::normalise(&bytes, &levels, planes);
                 if let Some(place) = place {
-                    // Where another thread was faster, its bytes are the same.
+                    // If another thread was faster, its bytes are the same.
                     drop(place.set(bytes));
                 }
                 Ok(())
@@ -230,11 +231,11 @@ impl ImageSet {
         results.into_iter().collect()
     }
 
-    /// Writes the images at `indices` of a split, each changed at random, as f32 in NCHW order:
-    /// `[indices, 3, side, side]`. An image is a function of (seed, epoch, index) besides the set and the protocol.
+    /// Writes the augmented images at `indices` of a split as f32 in NCHW order: `[indices, 3, side, side]`. For a
+    /// given dataset and protocol, an image is a function of (seed, epoch, index).
     ///
     /// # Errors
-    /// As [`ImageSet::read`]; of several faults, that of the first image is told.
+    /// As [`ImageSet::read`]; if several images fail, the first one's error is returned.
     pub fn read_augmented(
         &self,
         split: Split,
@@ -249,7 +250,7 @@ impl ImageSet {
         Ok(pixels)
     }
 
-    /// Writes what [`Self::read_augmented`] returns into `planes`, which has the size of it.
+    /// Writes what [`Self::read_augmented`] returns into `planes`, which has the required size.
     pub(crate) fn fill_augmented(
         &self,
         split: Split,
@@ -286,7 +287,7 @@ impl ImageSet {
         })
     }
 
-    /// The places where the resized bytes of a part are kept; none if they would exceed the budget.
+    /// The cache slots for the resized bytes of a part; `None` if they would exceed the budget.
     fn kept(&self, part: Part, protocol: &ImageProtocol) -> Option<Kept> {
         let key = (part, protocol.image_size, protocol.resize, protocol.filter);
         let mut cache = self.cache();
@@ -303,7 +304,7 @@ impl ImageSet {
         Some(kept)
     }
 
-    /// An entry is whole when it is inserted, so a panic elsewhere leaves the cache valid.
+    /// An entry is complete when it is inserted, so a panic elsewhere leaves the cache valid.
     fn cache(&self) -> MutexGuard<'_, Cache> {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -319,7 +320,7 @@ impl ImageSet {
         resize::resize(&picture, protocol).map_err(|reason| self.bad_image(part, index, reason))
     }
 
-    /// An image as it is, before any resizing.
+    /// The original image, before any resizing.
     fn picture(&self, part: Part, index: usize) -> Result<RgbImage, DataError> {
         match &self.source {
             Source::Stored { parts, .. } => {
@@ -346,7 +347,7 @@ impl ImageSet {
     }
 }
 
-/// Values (and bytes) of one input image.
+/// Number of values (and bytes) of one input image.
 fn sample_bytes(image_size: u32) -> usize {
     3 * image_size as usize * image_size as usize
 }

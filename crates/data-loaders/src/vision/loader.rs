@@ -1,8 +1,8 @@
-//! Batches made ahead of the steps that use them: one thread takes the steps in their order, the threads of a pool share
-//! the images of a batch, and a bounded channel keeps no more than a few batches waiting.
+//! Prefetching loader: one thread processes the steps in order, a thread pool shares the images of each batch, and a
+//! bounded channel limits the number of waiting batches.
 //!
-//! Which images a step has is the caller's business, and what becomes of them a function of (seed, epoch, index) and
-//! (seed, epoch, step). So the batches are the same with any number of threads, and from any step on.
+//! The caller chooses the images of a step; their augmentation is a function of (seed, epoch, index) and (seed, epoch,
+//! step). So the batches are the same with any number of threads and from any starting step.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,30 +18,30 @@ use crate::transform::protocol::ImageProtocol;
 use crate::transform::resize::check_size;
 use crate::vision::image_set::ImageSet;
 
-/// Finished batches that wait, besides the one in the making.
+/// Number of finished batches that may wait, in addition to the one in progress.
 const AHEAD: usize = 2;
 
-/// How the images of a set become batches.
+/// How the images of a dataset are loaded as batches.
 #[derive(Debug, Clone, Copy)]
 pub struct LoaderRecipe {
-    /// The images.
+    /// The split.
     pub split: Split,
-    /// How they become numbers.
+    /// The preprocessing.
     pub protocol: ImageProtocol,
-    /// How they are changed at random, and the seed of that; none to leave them as they are.
+    /// The augmentation and its seed; `None` for none.
     pub augmentation: Option<(Augmentation, u64)>,
-    /// Threads that decode and transform; 0 for as many as there are processors.
+    /// Number of threads that decode and transform; 0 for the number of processors.
     pub threads: usize,
 }
 
-/// What one step of a training wants.
+/// The data of one training step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// From 0.
+    /// Counts from 0.
     pub epoch: u64,
-    /// Steps before this one.
+    /// Number of steps before this one.
     pub step: u64,
-    /// Images of the split.
+    /// Indices into the split.
     pub indices: Vec<usize>,
 }
 
@@ -52,27 +52,27 @@ pub struct Batch {
     pub pixels: Vec<f32>,
     /// The class of each image, before any mixing.
     pub labels: Vec<u32>,
-    /// The share of each class in each image, `[batch, classes]`, where the augmentation asks for that.
+    /// The soft targets, `[batch, classes]`, if the augmentation uses them.
     pub targets: Option<Vec<f32>>,
 }
 
-/// Memory of batches that are done with.
+/// Buffers of used batches.
 type Spare = Mutex<Vec<Vec<f32>>>;
 
-/// Batches in the order of their steps; an iterator, which ends with the steps, or with the first error.
+/// An iterator over batches in step order, which ends after the last step or the first error.
 #[derive(Debug)]
 pub struct Loader {
-    /// None while the loader is dropped.
+    /// `None` while the loader is being dropped.
     batches: Option<Receiver<Result<Batch, DataError>>>,
     spare: Arc<Spare>,
     maker: Option<JoinHandle<()>>,
 }
 
 impl Loader {
-    /// Starts to make the batches of `steps`.
+    /// Starts loading the batches of `steps`.
     ///
     /// # Errors
-    /// Where the operating system gives no thread.
+    /// If the operating system cannot create a thread.
     pub fn start(
         set: Arc<ImageSet>,
         recipe: LoaderRecipe,
@@ -88,9 +88,10 @@ impl Loader {
         Ok(Self { batches: Some(batches), spare, maker: Some(maker) })
     }
 
-    /// Takes back the memory of a batch that is done with, for one of those to come.
+    /// Recycles the buffer of a used batch.
     ///
-    /// Optional. A batch of 64 photographs has 37 MiB, which the operating system would hand out page by page each time.
+    /// Optional. A batch of 64 photographs has 37 MiB, which the operating system would otherwise map page by page each
+    /// time.
     pub fn reuse(&self, batch: Batch) {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(batch.pixels);
     }
@@ -105,11 +106,11 @@ impl Iterator for Loader {
 }
 
 impl Drop for Loader {
-    /// Waits for the batch in the making, so that nothing reads the set once its loader is gone.
+    /// Waits for the batch in progress, so that nothing reads the dataset after its loader is dropped.
     fn drop(&mut self) {
         drop(self.batches.take());
         if let Some(maker) = self.maker.take() {
-            // A panic of the maker has been told where it happened.
+            // A panic of the loader thread has already been reported.
             drop(maker.join());
         }
     }
@@ -133,7 +134,7 @@ fn make(
 }
 
 impl LoaderRecipe {
-    /// The batch of a step, made here and now by rayon's current pool.
+    /// Loads the batch of a step synchronously, on rayon's current pool.
     ///
     /// # Errors
     /// As [`ImageSet::read`].
@@ -141,11 +142,11 @@ impl LoaderRecipe {
         self.batch_in(Vec::new(), set, step)
     }
 
-    /// [`Self::batch`] in memory that an earlier one has left.
+    /// [`Self::batch`] in the buffer of an earlier batch.
     fn batch_in(&self, mut pixels: Vec<f32>, set: &ImageSet, step: &Step) -> Result<Batch, DataError> {
         check_size(self.protocol.image_size)?;
         let side = self.protocol.image_size as usize;
-        // Every value is written below: what an earlier batch left in its place does not matter.
+        // Every value is overwritten below, so leftovers of an earlier batch do not matter.
         pixels.resize(step.indices.len() * 3 * side * side, 0.0);
         let Some((augmentation, seed)) = &self.augmentation else {
             set.fill(self.split, &step.indices, &self.protocol, &mut pixels)?;
@@ -162,7 +163,7 @@ impl LoaderRecipe {
         Ok(Batch { pixels, labels, targets })
     }
 
-    /// The indices were looked at when the images were read.
+    /// The indices were checked when the images were read.
     fn labels(&self, set: &ImageSet, step: &Step) -> Vec<u32> {
         let all = set.labels(self.split);
         step.indices.iter().map(|index| all[*index]).collect()

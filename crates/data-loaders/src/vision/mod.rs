@@ -1,4 +1,4 @@
-//! Sets of images: one interface to real and synthetic ones, batches made ahead, and a look at every file.
+//! Image datasets: one interface to real and synthetic ones, prefetched batches, and verification of every file.
 
 pub(crate) mod image_set;
 pub(crate) mod loader;

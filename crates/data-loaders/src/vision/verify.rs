@@ -1,7 +1,7 @@
-//! A look at every image of a set before anything is trained on it: what is missing, what cannot be decoded, what occurs
-//! twice, what is not as many as the registry says. Reading the lists has checked paths and labels already.
+//! Verifies every image of a dataset before training: missing files, undecodable files, duplicates, and counts that
+//! differ from the registry. Paths and labels have already been checked when the lists were read.
 //!
-//! Each file is read once; its hash goes into the manifest, its pixels are looked at and dropped.
+//! Each file is read once; its hash goes into the manifest, its pixels are decoded and dropped.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,65 +19,65 @@ use crate::sources::sample::decode;
 use crate::sources::sample::{Fault, Sample};
 use crate::split::SplitCounts;
 
-/// Duplicates and faults that a summary spells out.
+/// Maximum number of duplicates and faults listed in a summary.
 const TOLD: usize = 10;
 
-/// What was found in a set.
+/// The result of verifying a dataset.
 #[derive(Debug)]
 pub struct Verification {
-    /// Name of the set.
+    /// Name of the dataset.
     pub set: String,
-    /// Where its parts come from.
+    /// Origin of its split.
     pub origin: SplitOrigin,
-    /// The words for that in outputs.
+    /// Its label in outputs.
     pub origin_label: &'static str,
-    /// Images in the parts.
+    /// Number of images in each part.
     pub counts: SplitCounts,
-    /// What the registry says.
+    /// The counts in the registry.
     pub published: Option<SplitCounts>,
     /// Images that are missing or cannot be used.
     pub faults: Vec<DataError>,
     /// Pairs of samples with the same content.
     pub duplicates: Vec<Duplicate>,
-    /// A line for each sample that could be read: blake3 of its content, part, label, place.
+    /// One line per readable sample: blake3 of its content, part, label, location.
     pub manifest: String,
-    /// blake3 (hex) of the manifest; results carry it.
+    /// blake3 (hex) of the manifest; stored with results.
     pub checksum: String,
 }
 
-/// Two samples with the same content; the first of its kind and a later one.
+/// Two samples with the same content; the first occurrence and a later one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Duplicate {
     /// Their parts.
     pub parts: [&'static str; 2],
-    /// Their places.
+    /// Their locations.
     pub images: [String; 2],
     /// Their labels.
     pub labels: [u32; 2],
 }
 
 impl Verification {
-    /// Whether every image can be used; duplicates and other sizes are told, not condemned.
+    /// Whether every image is usable; duplicates and differing counts are reported but are not faults.
     pub fn is_sound(&self) -> bool {
         self.faults.is_empty()
     }
 
-    /// Duplicates of which one is tested on and the other is not.
+    /// Duplicates with exactly one of the pair in the test part.
     pub fn leaks(&self) -> impl Iterator<Item = &Duplicate> {
         self.duplicates.iter().filter(|pair| pair.parts.iter().filter(|part| **part == "test").count() == 1)
     }
 }
 
-/// Opens the set under `root`, decodes every image and compares it with the registry.
+/// Opens the dataset under `root`, decodes every image and compares it with the registry.
 ///
 /// # Errors
-/// What is wrong with its lists: see [`DataError`]. Images that are missing or cannot be decoded are in
-/// [`Verification::faults`], all of them.
+/// What is wrong with its lists: see [`DataError`]. All images that are missing or cannot be decoded are listed in
+/// [`Verification::faults`].
 pub fn verify(entry: &DatasetEntry, root: &Path) -> Result<Verification, DataError> {
     verify_watched(entry, root, &|_, _| ())
 }
 
-/// As [`verify`]; `watch` is told, from many threads, how many images have been looked at and how many there are.
+/// As [`verify`]; `watch` is called, from many threads, with the number of images checked and the total.
 ///
 /// # Errors
 /// As [`verify`].
@@ -119,7 +119,7 @@ pub fn verify_watched(
     })
 }
 
-/// The hash of a sample's content, if it could be read, and what is wrong with it.
+/// The hash of a sample's content, if it could be read, and its fault, if any.
 fn look(set: &str, sample: &Sample) -> (Option<blake3::Hash>, Option<DataError>) {
     let content = match sample.place.content() {
         Ok(content) => content,
@@ -130,7 +130,7 @@ fn look(set: &str, sample: &Sample) -> (Option<blake3::Hash>, Option<DataError>)
     (Some(hash), fault)
 }
 
-/// The first sample of each content, and the pairs that later ones make with it.
+/// The first sample of each content, and the pairs that later ones form with it.
 #[derive(Default)]
 struct Seen<'a> {
     first: HashMap<blake3::Hash, (&'static str, &'a Sample)>,

@@ -1,8 +1,8 @@
-//! The seven sets that LLaVA-1.5 is read on: their files as their authors distribute them, below one folder each, and
-//! LLaVA's form of asking.
+//! The seven datasets that LLaVA-1.5 is evaluated on: their files as distributed by their authors, one folder each,
+//! with LLaVA's prompts.
 //!
-//! Where a set's answers are on a server, `Answers::Server` opens that part with the key withheld, and `Answers::Local`
-//! the part whose answers are public, which is another part and another number.
+//! If a dataset's test answers are on a server, `Answers::Server` opens that part without answers, and `Answers::Local`
+//! opens the part whose answers are public, which is a different part with a different score.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -23,22 +23,22 @@ use crate::vl::submission::{
 };
 use crate::vl::table;
 
-/// Who knows the answers.
+/// Where the answers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answers {
-    /// The part that published numbers are of; where a server knows its answers, they are withheld.
+    /// The part that published results are reported on; answers known only to a server are withheld.
     Server,
     /// The part whose answers are public.
     Local,
 }
 
 impl Benchmark {
-    /// All, in table order.
+    /// All benchmarks, in table order.
     pub const ALL: [Self; 7] =
         [Self::Vqav2, Self::Gqa, Self::Vizwiz, Self::ScienceqaImg, Self::Textvqa, Self::Pope, Self::Mmbench];
 
-    /// The name in tables of published numbers, and of the folder.
+    /// The name in tables of published results, also the folder name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Vqav2 => "vqav2",
@@ -51,7 +51,7 @@ impl Benchmark {
         }
     }
 
-    /// New tokens that LLaVA-1.5 lets an answer have.
+    /// LLaVA-1.5's limit on new tokens per answer.
     pub fn new_tokens(self) -> i64 {
         match self {
             Self::ScienceqaImg | Self::Mmbench => 1024,
@@ -59,10 +59,10 @@ impl Benchmark {
         }
     }
 
-    /// The questions of the set in `<root>/<name>`.
+    /// The questions of the dataset in `<root>/<name>`.
     ///
     /// # Errors
-    /// The first file that cannot be read, and the first entry that is wrong or whose image is missing.
+    /// The first file that cannot be read, or the first entry that is invalid or whose image is missing.
     pub fn open(self, root: &Path, answers: Answers) -> Result<Vec<Question>, DataError> {
         let folder = root.join(self.name());
         if !folder.is_dir() {
@@ -79,10 +79,10 @@ impl Benchmark {
         }
     }
 
-    /// The file that the set's server reads, under the name that it is usually given; none for a set without a server.
+    /// The submission file for the dataset's server, under its usual name; `None` for a dataset without a server.
     ///
     /// # Errors
-    /// When an answer does not fit the file.
+    /// If an answer cannot be represented in the file.
     pub fn submission(
         self,
         answers: &[Answered],
@@ -96,7 +96,7 @@ impl Benchmark {
     }
 }
 
-/// An answer of one of ten people, in three sets' files.
+/// One of ten annotators' answers, in the files of three datasets.
 #[derive(Deserialize)]
 struct PersonsAnswer {
     answer: String,
@@ -291,7 +291,7 @@ pub(super) fn pope(set: &str, folder: &Path, images: &Path) -> Result<Vec<Questi
     Ok(questions)
 }
 
-/// An image of a table's cell.
+/// An image from a table cell.
 pub(super) fn inside(file: &Path, bytes: Arc<[u8]>) -> Picture {
     Picture::Inside(file.into(), bytes)
 }

@@ -1,8 +1,8 @@
-//! Conversations about images as LLaVA stores them: a JSON list of `{id, image, conversations: [{from, value}]}`.
+//! Conversations about images as stored by LLaVA: a JSON list of `{id, image, conversations: [{from, value}]}`.
 //!
-//! A row is checked when it is read, so that a fault is told with file and row before any training: `image` names a file
-//! that is there, `<image>` stands once in it if there is an image and not at all otherwise, `human` and `gpt` take
-//! turns, and no answer is empty. A row without image is plain text, as LLaVA's mixture has some.
+//! A row is checked when it is read, so that a fault is reported with file and row before any training: `image` names
+//! an existing file, `<image>` occurs exactly once if there is an image and otherwise not at all, `human` and `gpt`
+//! alternate, and no answer is empty. A row without an image is plain text, as some are in LLaVA's mixture.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,22 +15,22 @@ use crate::random::Stream;
 use crate::vl::picture::Picture;
 use crate::vl::rows::read_json;
 
-/// Stands for the image in a text.
+/// Placeholder for the image in a text.
 pub const PLACEHOLDER: &str = "<image>";
 
-/// The place in a set's files that a fault is told with.
+/// The location in a dataset's files, for error messages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Name of the set.
+    /// Name of the dataset.
     pub set: Arc<str>,
     /// The file.
     pub file: Arc<Path>,
-    /// The row, from 1.
+    /// The row, counting from 1.
     pub row: usize,
 }
 
 impl Origin {
-    /// A fault of this row.
+    /// An error for this row.
     pub(crate) fn fault(&self, reason: impl Into<String>) -> DataError {
         DataError::BadLine {
             set: self.set.to_string(),
@@ -40,7 +40,7 @@ impl Origin {
         }
     }
 
-    /// The image in `folder` that this row names; the name may not lead out of it.
+    /// The image in `folder` named by this row; its path may not leave the folder.
     pub(crate) fn picture(&self, folder: &Path, name: impl AsRef<Path>) -> Result<Picture, DataError> {
         let (set, path, line) = (self.set.to_string(), self.file.to_path_buf(), self.row);
         if !stays_inside(name.as_ref()) {
@@ -58,15 +58,15 @@ impl Origin {
 /// One question and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Turn {
-    /// What is asked, without placeholder.
+    /// The question, without the placeholder.
     pub question: String,
-    /// What is answered; not empty.
+    /// The answer; not empty.
     pub answer: String,
-    /// Whether the image stands before the question.
+    /// Whether the image precedes the question.
     pub image: bool,
 }
 
-/// A conversation about one image, or about none.
+/// A conversation with or without an image.
 #[derive(Debug, Clone)]
 pub struct Conversation {
     /// The image.
@@ -77,23 +77,23 @@ pub struct Conversation {
     pub origin: Origin,
 }
 
-/// A file of conversations, as a mixture names it.
+/// A conversation file of a mixture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConversationFile {
-    /// The JSON file, below the root of the data.
+    /// The JSON file, relative to the data root.
     pub file: PathBuf,
-    /// The folder that its images are relative to, below the root of the data.
+    /// The folder that its image paths are relative to, relative to the data root.
     pub images: PathBuf,
-    /// How many of its rows are taken, drawn by a seed; all of them where this is left out.
+    /// Number of rows, sampled with a seed; all of them if left out.
     #[serde(default)]
     pub rows: Option<usize>,
 }
 
-/// Reads a mixture: the rows of each file in turn, all of them or a drawn part in the file's order.
+/// Reads a mixture: the rows of each file in turn, all of them or a sample in file order.
 ///
 /// # Errors
-/// The first file that cannot be read and the first row that is wrong.
+/// The first file that cannot be read, or the first invalid row.
 pub fn read_mixture(
     set: &str,
     root: &Path,
@@ -132,10 +132,10 @@ struct StoredTurn {
     value: String,
 }
 
-/// Reads one file; images are relative to `images`.
+/// Reads one file; image paths are relative to `images`.
 ///
 /// # Errors
-/// When it cannot be read, and for the first row that is wrong.
+/// If it cannot be read, or the first invalid row.
 pub fn read_conversations(set: &str, file: &Path, images: &Path) -> Result<Vec<Conversation>, DataError> {
     let rows: Vec<StoredRow> = read_json(set, file)?;
     if rows.is_empty() {
@@ -148,7 +148,7 @@ pub fn read_conversations(set: &str, file: &Path, images: &Path) -> Result<Vec<C
 }
 
 fn conversation(row: StoredRow, images: &Path, origin: Origin) -> Result<Conversation, DataError> {
-    // LLaVA drops an answer that nobody asked for at the start.
+    // LLaVA drops an initial answer without a question.
     let unasked = row.conversations.first().is_some_and(|turn| turn.from == "gpt");
     let stored = &row.conversations[usize::from(unasked)..];
     if stored.is_empty() || stored.len() % 2 == 1 {

@@ -1,50 +1,50 @@
-//! One answer against what is known of the right one, by the rule that the benchmark's own evaluation has.
+//! Scores one answer with the rule of the benchmark's own evaluation.
 //!
-//! A [`Key`] is a rule together with the right answer, so a question carries all that its scoring needs, and a question
-//! whose answer the benchmark keeps to itself is [`Key::Withheld`]: it is never given a number.
+//! A [`Key`] combines a rule with the right answer, so a question carries everything its scoring needs. A question
+//! whose answer is not public has [`Key::Withheld`] and never gets a score.
 
 use serde::{Deserialize, Serialize};
 
 use crate::vl::normalise::{evalai_answer, punctuation, vqa_answer};
 
-/// The right answer and the rule by which an answer is compared with it.
+/// The right answer and the rule for comparing an answer with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Key {
-    /// VQAv2, VizWiz: the answers of (usually ten) people, and the VQA evaluation's soft accuracy.
+    /// VQAv2, VizWiz: the (usually ten) annotators' answers, scored with the VQA evaluation's soft accuracy.
     Vqa(Vec<String>),
-    /// TextVQA: the same, both sides normalised by EvalAI's code.
+    /// TextVQA: the same, with both sides normalised by EvalAI's code.
     TextVqa(Vec<String>),
     /// GQA: one answer, compared in lower case and without a final period.
     Exact(String),
-    /// ScienceQA: an option, from 0, of so many; the letter is searched for in the text.
+    /// ScienceQA: an option, counting from 0; its letter is extracted from the text.
     Choice {
-        /// The right one.
+        /// Index of the right option.
         right: usize,
-        /// How many there are.
+        /// Number of options.
         options: usize,
     },
-    /// MMBench: the same; the text must be the letter itself.
+    /// MMBench: the same, but the text must be the letter itself.
     Letter {
-        /// The right one.
+        /// Index of the right option.
         right: usize,
-        /// How many there are.
+        /// Number of options.
         options: usize,
     },
-    /// POPE: whether the thing asked for is there.
+    /// POPE: whether the object asked for is present.
     YesNo(bool),
-    /// The benchmark's server knows.
+    /// Known only to the benchmark's server.
     Withheld,
 }
 
-/// What became of an answer.
+/// The result of judging an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// The answer as the rule read it; empty where it found none.
+    /// The extracted answer; empty if there is none.
     pub answer: String,
-    /// In 0..=1; none where the server knows.
+    /// In 0..=1; `None` if only the server knows.
     pub score: Option<f64>,
-    /// Whether the text holds an answer of the form that was asked for; without one the score is what the rule says.
+    /// Whether the text contains an answer in the requested format; if not, the score still follows the rule.
     pub answered: bool,
 }
 
@@ -58,7 +58,7 @@ impl Key {
             score: Some(score),
         };
         match self {
-            // LLaVA submits what EvalAI's code makes of a text, and the VQA evaluation normalises that again.
+            // LLaVA submits the output of EvalAI's code, which the VQA evaluation normalises again.
             Self::Vqa(people) => {
                 let answer = evalai_answer(text);
                 let score = vqa_accuracy(&answer, people);
@@ -100,8 +100,8 @@ fn share(right: bool) -> f64 {
     if right { 1.0 } else { 0.0 }
 }
 
-/// The VQA evaluation's accuracy (Antol et al. 2015, section 5) of a prediction that is not normalised yet. People's
-/// answers lose their punctuation only where they differ, as in the reference.
+/// The VQA evaluation's accuracy (Antol et al. 2015, section 5) of an unnormalised prediction. As in the reference,
+/// punctuation is only removed from the annotators' answers if they differ.
 pub fn vqa_accuracy(prediction: &str, people: &[String]) -> f64 {
     let differ = people.windows(2).any(|pair| pair[0] != pair[1]);
     let people: Vec<String> =
@@ -109,19 +109,19 @@ pub fn vqa_accuracy(prediction: &str, people: &[String]) -> f64 {
     soft_accuracy(&vqa_answer(prediction), &people)
 }
 
-/// min(1, n / 3), n being the people who gave the answer, averaged over leaving each of them out.
+/// min(1, n / 3), where n is the number of annotators who gave the answer, averaged over leaving each of them out.
 fn soft_accuracy(answer: &str, people: &[String]) -> f64 {
     let same = people.iter().filter(|other| *other == answer).count();
     let without = |left_out: &String| (same - usize::from(left_out == answer)).min(3) as f64 / 3.0;
     if people.is_empty() { 0.0 } else { people.iter().map(without).sum::<f64>() / people.len() as f64 }
 }
 
-/// GQA: final periods off, lower case.
+/// GQA: trailing periods removed, lower case.
 fn exact_answer(text: &str) -> String {
     text.trim_end_matches('.').to_lowercase()
 }
 
-/// ScienceQA as LLaVA reads it: the letter, or `X. ...`, or the one `The answer is X` that something follows.
+/// ScienceQA as in LLaVA: the letter, or `X. ...`, or a single `The answer is X` followed by another character.
 fn chosen_option(text: &str) -> Option<usize> {
     if let Some(option) = option_of(text) {
         return Some(option);
@@ -142,7 +142,7 @@ fn chosen_option(text: &str) -> Option<usize> {
     }
 }
 
-/// The place of a letter from A to E.
+/// The index of a letter from A to E.
 fn option_of(text: &str) -> Option<usize> {
     ["A", "B", "C", "D", "E"].iter().position(|letter| *letter == text)
 }
@@ -151,12 +151,13 @@ fn letter(option: Option<usize>) -> String {
     option.and_then(option_letter).map(String::from).unwrap_or_default()
 }
 
-/// The letter of an option, from 0; none beyond Z.
+/// The letter of an option, counting from 0; `None` beyond Z.
 pub fn option_letter(option: usize) -> Option<char> {
     u8::try_from(option).ok().filter(|option| *option < 26).map(|option| char::from(b'A' + option))
 }
 
-/// POPE: yes unless `No`, `no` or `not` is a word of the first sentence; commas do not part words, only blanks do.
+/// POPE: yes unless `No`, `no` or `not` is a word of the first sentence; words are separated by spaces only, not
+/// commas.
 fn says_yes(text: &str) -> bool {
     let sentence = text.split('.').next().unwrap_or_default().replace(',', "");
     !sentence.split(' ').any(|word| matches!(word, "No" | "not" | "no"))
@@ -177,7 +178,7 @@ mod tests {
     #[test]
     fn soft_accuracy_leaves_each_of_ten_people_out() {
         let ten = people(&[("2", 3), ("3", 7)]);
-        // Three of ten: left out one of them 2/3, left out another 3/3.
+        // Three of ten: 2/3 when one of them is left out, 3/3 when another annotator is.
         let expected = (3.0 * 2.0 / 3.0 + 7.0) / 10.0;
         assert!((vqa_accuracy("two", &ten) - expected).abs() < 1e-12);
         assert!((vqa_accuracy("3", &ten) - 1.0).abs() < 1e-12);

@@ -1,5 +1,5 @@
-//! Small sets of questions for the profile `small`: easy-VQA (drawn shapes, 13 answers), POPE-style questions about COCO
-//! photographs, and NLVR (statements about drawn boxes), in the folders that their distributions have.
+//! Small question datasets for the profile `small`: easy-VQA (synthetic shapes, 13 answers), POPE-style questions about
+//! COCO photographs, and NLVR (statements about synthetic images of boxes), in the folders of their distributions.
 
 use std::path::Path;
 
@@ -13,20 +13,20 @@ use crate::vl::judge::Key;
 use crate::vl::question::Question;
 use crate::vl::rows::{numbered, read_json, read_lines};
 
-/// A part of such a set.
+/// A part of a small dataset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SmallPart {
-    /// To train on, and to choose by: who divides it keeps the questions of an image together.
+    /// For training and validation; when it is divided, the questions of an image must stay together.
     Train,
-    /// To test on.
+    /// For testing.
     Test,
 }
 
 impl SmallSet {
-    /// All, in table order.
+    /// All datasets, in table order.
     pub const ALL: [Self; 3] = [Self::EasyVqa, Self::PopeCoco128, Self::Nlvr];
 
-    /// The name in tables, and of the folder.
+    /// The name in tables, also the folder name.
     pub fn name(self) -> &'static str {
         match self {
             Self::EasyVqa => "easy_vqa",
@@ -35,10 +35,10 @@ impl SmallSet {
         }
     }
 
-    /// The questions of a part of the set in `<root>/<name>`; all have an answer to train on.
+    /// The questions of a part of the dataset in `<root>/<name>`; all have an answer for training.
     ///
     /// # Errors
-    /// The first file that cannot be read, and the first entry that is wrong or whose image is missing.
+    /// The first file that cannot be read, or the first entry that is invalid or whose image is missing.
     pub fn open(self, root: &Path, part: SmallPart) -> Result<Vec<Question>, DataError> {
         let folder = root.join(self.name());
         if !folder.is_dir() {
@@ -92,7 +92,7 @@ fn nlvr(set: &str, folder: &Path, part: &str) -> Result<Vec<Question>, DataError
     read_lines(set, &folder.join(format!("{part}.json")))?.into_iter().map(question).collect()
 }
 
-/// The training file is in LLaVA's form, suffixes included.
+/// The training file is in LLaVA's format, including prompt suffixes.
 fn pope_training(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
     let conversations = read_conversations(set, &folder.join("train.json"), &folder.join("images"))?;
     let question = |conversation: Conversation| {

@@ -1,11 +1,11 @@
-//! Vision and language: conversations and questions about images, their prompts, and the scoring of free answers.
+//! Vision and language: conversations and questions about images, their prompts, and the scoring of free-form answers.
 //!
-//! `benchmark` (with `table`) reads the seven sets that LLaVA-1.5 is read on and `local` three small ones, `synthetic` makes
-//! seven; all give a [`Question`] with its prompt and its [`Key`], and [`QuestionSet`] puts them behind one interface.
-//! `conversation` reads LLaVA's training files. `template` makes
-//! a conversation or a question into one text whose answers alone are trained on, `picture` an image into the tower's
-//! input. `normalise`, `judge` and `tally` are the benchmarks' own rules of scoring, `prior` is what they give to a reader
-//! that never looks; `submission` writes what their servers read.
+//! `benchmark` (with `table`) reads the seven datasets that LLaVA-1.5 is evaluated on and `local` three small ones,
+//! `synthetic` generates seven; all yield a [`Question`] with its prompt and its [`Key`], and [`QuestionSet`] is their
+//! common interface. `conversation` reads LLaVA's training files. `template` renders a conversation or question as one
+//! text in which only the answers are trained on, `picture` converts an image to the vision tower's input. `normalise`,
+//! `judge` and `tally` implement the benchmarks' scoring rules, `prior` computes the score of a model that ignores the
+//! image; `submission` writes the files for their servers.
 
 mod benchmark;
 pub(crate) mod conversation;

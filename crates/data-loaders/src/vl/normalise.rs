@@ -1,16 +1,17 @@
-//! The two normalisations of free answers: the VQA evaluation's (Antol et al. 2015) and the one of EvalAI's server code,
-//! which lowers and splits before it. LLaVA sends every free answer through the second before it is submitted or scored.
+//! The two normalisations of free-form answers: the VQA evaluation's (Antol et al. 2015) and that of EvalAI's server
+//! code, which first converts to lower case and splits. LLaVA applies the second to every free-form answer before it is
+//! submitted or scored.
 //!
-//! Both are public rules with well-known oddities, kept because published numbers contain them: a period goes unless a
-//! digit follows, and only the first 32 of them; punctuation becomes a blank only where no blank stands beside it; one
-//! comma between digits makes all punctuation vanish; `somebody'd` loses its apostrophe.
+//! Both are public rules with well-known quirks, kept because published results depend on them: a period is removed
+//! unless a digit follows, and only the first 32 of them; punctuation becomes a space only if there is no space next to
+//! it; one comma between digits removes all punctuation; `somebody'd` loses its apostrophe.
 
-/// What is taken out of an answer, in this order.
+/// Punctuation removed from an answer, in this order.
 const PUNCTUATION: [char; 21] = [
     ';', '/', '[', ']', '"', '{', '}', '(', ')', '=', '+', '\\', '_', '-', '>', '<', '@', '`', ',', '?', '!',
 ];
 
-/// Periods that are looked at in one answer; the reference passes a flag where a count is expected.
+/// Maximum number of periods removed from one answer; the reference passes a flag where a count is expected.
 const PERIODS: usize = 32;
 
 const NUMBERS: [(&str, &str); 12] = [
@@ -30,8 +31,8 @@ const NUMBERS: [(&str, &str); 12] = [
 
 const ARTICLES: [&str; 3] = ["a", "an", "the"];
 
-/// Contractions as they are spelt; a word that is one of them but for one lacking apostrophe is mended. Words with a
-/// capital (I'm, I've) are not among them: the rule lowers an answer before it looks.
+/// Contractions; a word that equals one of them except for one missing apostrophe is corrected. Words with a capital
+/// (I'm, I've) are not included, because the rule converts an answer to lower case first.
 const CONTRACTIONS: &str = "'ow's'at 'twas ain't aren't can't could've couldn't couldn't've didn't doesn't don't \
     hadn't hadn't've hasn't haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am might've \
     mightn't mightn't've must've mustn't needn't not've o'clock oughtn't shan't she'd've should've shouldn't \
@@ -41,18 +42,18 @@ const CONTRACTIONS: &str = "'ow's'at 'twas ain't aren't can't could've couldn't 
     who's who've why'll why're why's won't would've wouldn't wouldn't've y'all y'all'd've y'all'll you'd you'd've \
     you'll you're you've";
 
-/// A prediction as the VQA evaluation compares it.
+/// Normalises a prediction like the VQA evaluation.
 pub fn vqa_answer(text: &str) -> String {
     words(&punctuation(text.replace(['\n', '\t'], " ").trim()))
 }
 
-/// A prediction as EvalAI's code makes it: what LLaVA submits for VQAv2 and VizWiz, and both sides of TextVQA.
+/// Normalises a prediction like EvalAI's code: LLaVA's submissions for VQAv2 and VizWiz, and both sides of TextVQA.
 pub fn evalai_answer(text: &str) -> String {
     let lowered = text.to_lowercase().replace([',', '?'], "").replace("'s", " 's");
     words(&punctuation(lowered.trim().replace(['\n', '\t'], " ").trim()))
 }
 
-/// Punctuation out, or a blank in its place.
+/// Removes punctuation or replaces it by a space.
 pub(super) fn punctuation(text: &str) -> String {
     let thousands = has_comma_between_digits(text);
     let mut answer = text.to_owned();
@@ -83,7 +84,7 @@ fn without_periods(text: &str) -> String {
     kept
 }
 
-/// Lower case, number words as digits, articles out, contractions mended.
+/// Lower case, number words to digits, articles removed, contractions corrected.
 fn words(text: &str) -> String {
     let lowered = text.to_lowercase();
     let numbers = lowered

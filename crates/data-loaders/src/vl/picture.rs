@@ -1,5 +1,5 @@
-//! The image of a question and the way to the tower's input: padded to a square with the mean colour as LLaVA-1.5 does
-//! in training and evaluation, or stretched, then resized and normalised as any other image.
+//! The image of a question and its conversion to the vision tower's input: padded to a square with the mean colour, as
+//! in LLaVA-1.5's training and evaluation, or stretched, then resized and normalised like any other image.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,19 +15,19 @@ use crate::sources::sample::decode;
 use crate::transform::protocol::{Filter, ImageProtocol, Normalisation, Resize};
 use crate::transform::resize;
 
-/// Where an image comes from.
+/// The source of an image.
 #[derive(Debug, Clone)]
 pub enum Picture {
     /// A file.
     File(PathBuf),
     /// The bytes of an image file inside another file, which is named in messages.
     Inside(PathBuf, Arc<[u8]>),
-    /// Drawn: RGB bytes of so many pixels' side, channels together.
+    /// Synthetic: side in pixels and interleaved RGB bytes.
     Drawn(u32, Arc<[u8]>),
 }
 
 impl Picture {
-    /// Name of the file; empty for a drawn one.
+    /// Name of the file; empty for a synthetic image.
     pub(crate) fn file_name(&self) -> String {
         match self {
             Self::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
@@ -35,7 +35,7 @@ impl Picture {
         }
     }
 
-    /// Which image this is: equal where the image is the same one.
+    /// Identifies the image: equal for the same image.
     pub fn identity(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -64,23 +64,23 @@ impl Picture {
     }
 }
 
-/// How an image becomes a square.
+/// How an image is made square.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Square {
     /// Padded on both sides with the mean colour of the normalisation.
     Pad,
-    /// Its aspect ratio is not kept.
+    /// Stretched, without keeping the aspect ratio.
     Stretch,
 }
 
-/// The deterministic path from an image to the tower's input.
+/// The deterministic path from an image to the vision tower's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PictureProtocol {
     /// Side of the square input, in pixels.
     pub image_size: u32,
-    /// How the image becomes a square.
+    /// How the image is made square.
     pub square: Square,
     /// The interpolation kernel.
     pub filter: Filter,
@@ -102,10 +102,10 @@ impl PictureProtocol {
         ImageProtocol { image_size, resize: Resize::Plain, filter, normalisation }
     }
 
-    /// Decoded, squared and resized: RGB bytes, channels together.
+    /// Decoded, squared and resized: interleaved RGB bytes.
     ///
     /// # Errors
-    /// When the image cannot be read, or the size is no size.
+    /// If the image cannot be read, or the size is invalid.
     pub fn bytes(&self, set: &str, picture: &Picture) -> Result<Vec<u8>, DataError> {
         resize::check_size(self.image_size)?;
         let image = picture.load(set)?;
@@ -120,7 +120,7 @@ impl PictureProtocol {
         })
     }
 
-    /// Normalised planes of several images, `[pictures, 3, side, side]`, made in parallel.
+    /// Normalised planes of several images, `[pictures, 3, side, side]`, processed in parallel.
     ///
     /// # Errors
     /// As [`PictureProtocol::bytes`], for the first image that fails.
@@ -136,14 +136,14 @@ impl PictureProtocol {
     }
 }
 
-/// The normalisation's mean as a colour, cut to whole numbers.
+/// The normalisation's mean as a colour, truncated to integers.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn mean_colour(normalisation: Normalisation) -> Rgb<u8> {
     let (mean, _) = normalisation.statistics();
     Rgb(mean.map(|value| (f64::from(value) * 255.0) as u8))
 }
 
-/// The image in the middle of a square as large as its longer side; an odd pixel goes to the right or below.
+/// The image centred in a square as large as its longer side; an odd pixel of padding goes to the right or bottom.
 fn padded(image: RgbImage, colour: Rgb<u8>) -> RgbImage {
     let (width, height) = image.dimensions();
     if width == height {

@@ -1,13 +1,13 @@
-//! What a reader that never looks at the picture reaches: the number that any model of vision has to beat.
+//! The question-only prior: the score of a model that ignores the image, which any vision-language model should exceed.
 
 use std::collections::BTreeMap;
 
 use crate::vl::question::Question;
 use crate::vl::tally::Tally;
 
-/// The score on `test` of the better of two readers that know `train` and see no picture: one gives the most frequent
-/// answer to the question's text, the other the same answer always. The second is the better one where F1 rewards
-/// saying yes. None where nothing can be learnt or scored.
+/// The score on `test` of the better of two baselines fitted on `train` without images: one gives the most frequent
+/// answer for the question's text, the other always gives the same answer. The second is better when F1 rewards saying
+/// yes. `None` if there is nothing to fit or score.
 pub fn question_only_prior(train: &[Question], test: &[Question]) -> Option<f64> {
     let mut overall: BTreeMap<&str, usize> = BTreeMap::new();
     let mut by_prompt: BTreeMap<&str, BTreeMap<&str, usize>> = BTreeMap::new();
@@ -24,7 +24,7 @@ pub fn question_only_prior(train: &[Question], test: &[Question]) -> Option<f64>
     Some(always.fold(by_text, f64::max))
 }
 
-/// The most frequent answer; of equals the first in the alphabet.
+/// The most frequent answer; ties go to the alphabetically first.
 fn most_frequent<'a>(counts: &BTreeMap<&'a str, usize>) -> Option<&'a str> {
     counts.iter().rev().max_by_key(|(_, count)| **count).map(|(answer, _)| *answer)
 }
@@ -57,7 +57,7 @@ mod tests {
     fn saying_yes_to_everything_is_a_prior_of_f1() {
         let train = [question("a cat?", false), question("a dog?", false), question("a cow?", true)];
         let test = [question("a cat?", true), question("a dog?", false)];
-        // By the text nobody says yes: an F1 of 0. Always yes: precision 1/2, recall 1.
+        // By question text, the answer is never yes: an F1 of 0. Always yes: precision 1/2, recall 1.
         assert!((question_only_prior(&train, &test).unwrap() - 2.0 / 3.0).abs() < 1e-12);
         assert_eq!(question_only_prior(&[], &test), None);
     }

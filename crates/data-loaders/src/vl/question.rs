@@ -1,4 +1,4 @@
-//! A question about an image, as one set's readers give it: the prompt with its suffix, and the key it is judged by.
+//! A question about an image: the prompt with its suffix, and the key for scoring.
 
 use std::sync::Arc;
 
@@ -7,33 +7,33 @@ use crate::vl::judge::{Key, option_letter};
 use crate::vl::picture::Picture;
 use crate::vl::submission::Answered;
 
-/// What LLaVA-1.5 appends to a question with a short answer.
+/// LLaVA-1.5's suffix for a question with a short answer.
 pub const SHORT_ANSWER: &str = "Answer the question using a single word or phrase.";
-/// What it appends to a question with options.
+/// Its suffix for a question with options.
 pub const OPTION_LETTER: &str = "Answer with the option's letter from the given choices directly.";
-/// What it puts before the suffix on VizWiz.
+/// Its line before the suffix on VizWiz.
 pub const UNANSWERABLE: &str = "When the provided information is insufficient, respond with 'Unanswerable'.";
 
 /// A question.
 #[derive(Debug, Clone)]
 pub struct Question {
-    /// The set's identifier.
+    /// The dataset's identifier.
     pub id: String,
     /// The image.
     pub picture: Picture,
-    /// Name of the image's file; empty for a drawn one.
+    /// Name of the image file; empty for a synthetic image.
     pub image: String,
-    /// The part that it is counted in (POPE's `random`, `popular`, `adversarial`); empty elsewhere.
+    /// The part that it is scored in (POPE's `random`, `popular`, `adversarial`); empty elsewhere.
     pub part: String,
     /// The question without options, hint and suffix.
     pub question: String,
-    /// The options, where there are any.
+    /// The options, if there are any.
     pub choices: Vec<String>,
-    /// All that is asked, without placeholder.
+    /// The full prompt, without the placeholder.
     pub prompt: String,
-    /// How an answer is judged.
+    /// How an answer is scored.
     pub key: Key,
-    /// What to answer in training; none where the set has no answer for it.
+    /// The target answer for training; `None` if the dataset has none.
     pub answer: Option<String>,
     /// The file and the row.
     pub origin: Origin,
@@ -48,7 +48,7 @@ impl Question {
         Self { id, picture, image, part, question, choices: Vec::new(), prompt, key, answer: None, origin }
     }
 
-    /// A question with options, `hint` before it where there is one; the key's letter is the answer in training.
+    /// A question with options, preceded by `hint` if there is one; the key's letter is the target answer for training.
     pub(crate) fn choice(
         id: String,
         picture: Picture,
@@ -69,7 +69,7 @@ impl Question {
         Self { prompt, choices, answer, ..Self::short(id, picture, question, key, origin) }
     }
 
-    /// The question with its answer, to train on; none where the set has no answer for it.
+    /// The question with its answer, for training; `None` if the dataset has no answer.
     pub fn conversation(&self) -> Option<Conversation> {
         let turn = Turn { question: self.prompt.clone(), answer: self.answer.clone()?, image: true };
         Some(Conversation {
@@ -79,7 +79,7 @@ impl Question {
         })
     }
 
-    /// What a benchmark's server wants to know of the generated `text`.
+    /// What the benchmark's server needs about the generated `text`.
     pub fn answered(&self, text: &str) -> Answered {
         Answered {
             id: self.id.clone(),
@@ -92,7 +92,7 @@ impl Question {
 }
 
 impl Origin {
-    /// A row, from 1, of a file of a set.
+    /// A row of a dataset's file, counting from 1.
     pub fn new(set: &str, file: &std::path::Path, row: usize) -> Self {
         Self { set: set.into(), file: Arc::from(file), row }
     }

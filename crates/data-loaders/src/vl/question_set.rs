@@ -1,8 +1,9 @@
-//! One interface to questions on disk and to drawn ones: questions by split, set by set, and what a suite trains on.
+//! One interface to questions on disk and synthetic ones: questions by split, for each dataset, and the training data
+//! of a suite.
 //!
-//! A drawn set and a small one train on questions of their own; of a small one some are set apart to choose by, whole
-//! pictures at a time, so that no picture is on both sides. The seven benchmarks are read on tests alone, and what is
-//! trained on is a mixture of conversations that no set owns (LLaVA-1.5's, of 665 thousand).
+//! Synthetic and small datasets have their own training questions; a small one's validation questions are held out by
+//! whole images, so that no image is on both sides. The seven benchmarks are used for testing only, and the training
+//! data is a separate mixture of conversations (LLaVA-1.5's, of 665 thousand).
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -24,26 +25,26 @@ use crate::vl::question::Question;
 /// The name of a mixture in messages.
 const MIXTURE: &str = "mixture";
 
-/// Which questions on disk are taken.
+/// Selection of questions on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QuestionSource {
-    /// Who knows the answers of the benchmarks' tests.
+    /// Where the answers of the benchmarks' tests are.
     pub answers: Answers,
-    /// Conversations to train on, besides the small sets' own questions.
+    /// Training conversations, in addition to the small datasets' own questions.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mixture: Vec<ConversationFile>,
-    /// Training questions of each small set to choose by: as many, and the rest of the last one's picture.
+    /// Number of validation questions held out from each small dataset's training part; rounded up to whole images.
     pub val_questions: usize,
-    /// The seed that draws them, and any part.
+    /// The seed for sampling them, and any subset.
     pub seed: u64,
-    /// A part of each small set's questions, to train on whole pictures at a time like those to choose by; all where it is
-    /// left out.
+    /// A subset of the questions; training questions are sampled by whole images, like validation ones. All if left
+    /// out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at_most: Option<RowLimits>,
 }
 
-/// A set of questions ready to be asked.
+/// An opened question dataset.
 #[derive(Debug, Clone)]
 pub struct QuestionSet {
     name: String,
@@ -53,10 +54,10 @@ pub struct QuestionSet {
 }
 
 impl QuestionSet {
-    /// Opens `<root>/<name>`; every entry is checked, every picture is hashed.
+    /// Opens `<root>/<name>`; every entry is checked, every image is hashed.
     ///
     /// # Errors
-    /// [`DataError`] with the set, the file and the row; [`DataError::NoQuestions`] for a set of images or text.
+    /// [`DataError`] with the dataset, the file and the row; [`DataError::NoQuestions`] for an image or text dataset.
     pub fn open(
         entry: &DatasetEntry,
         root: &Path,
@@ -91,7 +92,7 @@ impl QuestionSet {
         Ok(Self { name: entry.name.clone(), entry: entry.clone(), questions, checksum })
     }
 
-    /// A set of questions that this program makes.
+    /// A dataset of generated questions.
     pub(crate) fn synthetic(
         name: String,
         entry: &DatasetEntry,
@@ -101,7 +102,7 @@ impl QuestionSet {
         Self { name, entry: entry.clone(), questions: Splits::new(questions), checksum }
     }
 
-    /// The name that results carry: the set's, or `mini/<set>` for a drawn one.
+    /// The name used in results: the dataset's, or `mini/<set>` for a synthetic one.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -121,13 +122,13 @@ impl QuestionSet {
         self.questions.of(split)
     }
 
-    /// blake3 (hex) of prompts, answers, keys, and the names and contents of pictures.
+    /// blake3 (hex) of prompts, answers, keys, and the names and contents of images.
     pub fn checksum(&self) -> &str {
         &self.checksum
     }
 }
 
-/// The sets of a suite, and the conversations that belong to none of them.
+/// The datasets of a suite, and the conversations of the mixture.
 #[derive(Debug, Clone)]
 pub struct QuestionSuite {
     sets: Vec<QuestionSet>,
@@ -136,12 +137,12 @@ pub struct QuestionSuite {
 }
 
 impl QuestionSuite {
-    /// Sets of questions that this program makes.
+    /// Datasets of generated questions.
     pub(crate) fn synthetic(sets: Vec<QuestionSet>) -> Result<Self, DataError> {
         Self::assemble(sets, Vec::new(), &FileHashes::default())
     }
 
-    /// The sets on disk, as [`QuestionSet::open`], and the mixture.
+    /// The datasets on disk, as [`QuestionSet::open`], and the mixture.
     ///
     /// # Errors
     /// As [`QuestionSet::open`] and [`read_mixture`].
@@ -178,15 +179,15 @@ impl QuestionSuite {
         Ok(Self { checksum: hasher.finalize().to_hex().to_string(), sets, mixture })
     }
 
-    /// The sets, in the order that was asked for.
+    /// The datasets, in the requested order.
     pub fn sets(&self) -> &[QuestionSet] {
         &self.sets
     }
 
-    /// What is trained on: the mixture, then each set's own questions of the split.
+    /// The training data: the mixture, then each dataset's own questions of the split.
     ///
     /// # Errors
-    /// For a training question without answer.
+    /// If a training question has no answer.
     pub fn conversations(&self, split: Split) -> Result<Vec<Conversation>, DataError> {
         let own = self.sets.iter().flat_map(|set| set.questions(split)).map(|question| {
             question
@@ -196,20 +197,20 @@ impl QuestionSuite {
         self.mixture.iter().cloned().map(Ok).chain(own).collect()
     }
 
-    /// blake3 (hex) of all sets and the mixture.
+    /// blake3 (hex) of all datasets and the mixture.
     pub fn checksum(&self) -> &str {
         &self.checksum
     }
 }
 
-/// The form of a set's questions.
+/// The form of a dataset's questions.
 pub(crate) fn form_of(entry: &DatasetEntry) -> Result<QuestionForm, DataError> {
     let questions = entry.questions.ok_or_else(|| DataError::NoQuestions { set: entry.name.clone() })?;
     Ok(questions.form)
 }
 
-/// The questions without, and with, the pictures that are drawn until `count` questions are theirs; both in the order in
-/// which they stood.
+/// Splits off the questions of randomly sampled images until there are at least `count` of them; returns the rest and
+/// those split off, both in their original order.
 fn by_picture(questions: Vec<Question>, count: usize, mut stream: Stream) -> (Vec<Question>, Vec<Question>) {
     let mut pictures: Vec<(String, usize)> = Vec::new();
     let mut places = HashMap::new();
@@ -232,7 +233,7 @@ fn by_picture(questions: Vec<Question>, count: usize, mut stream: Stream) -> (Ve
     questions.into_iter().partition(|question| !held.contains(&question.picture.identity()))
 }
 
-/// At most so many questions, drawn by the seed, in the order in which they stood.
+/// At most `limit` questions, sampled with the seed, in their original order.
 fn at_most(questions: Vec<Question>, limit: Option<usize>, seed: u64) -> Vec<Question> {
     let Some(limit) = limit.filter(|limit| *limit < questions.len()) else { return questions };
     let drawn = Stream::new("questions/part", &[seed]).permutation(questions.len());
@@ -257,7 +258,7 @@ fn checksum_of(set: &str, parts: &[&[Question]], hashes: &FileHashes) -> Result<
     Ok(hasher.finalize().to_hex().to_string())
 }
 
-/// The hashes of the picture files that questions are about, each file once, however many questions share it.
+/// The hashes of the image files of questions; each file is hashed once, however many questions share it.
 struct PictureHashes<'a>(HashMap<&'a Path, blake3::Hash>);
 
 impl<'a> PictureHashes<'a> {
@@ -302,7 +303,7 @@ mod tests {
     use crate::vl::judge::Key;
 
     fn question(number: u8, answer: Option<&str>) -> Question {
-        // Three questions a picture.
+        // Three questions per image.
         let picture = Picture::Drawn(1, Arc::from([number / 3; 3]));
         let origin = Origin::new("a", Path::new("a.json"), usize::from(number) + 1);
         let key = Key::Exact("cat".into());

@@ -1,4 +1,4 @@
-//! JSON files of questions: a whole document, or one value a line; faults name file and line.
+//! JSON files of questions: a whole document, or one value per line; errors name file and line.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub(super) fn read_json<T: DeserializeOwned>(set: &str, path: &Path) -> Result<T
     })
 }
 
-/// A JSON value on each line that is not empty, with its place.
+/// The JSON value on each line that is not empty, with its location.
 pub(super) fn read_lines<T: DeserializeOwned>(set: &str, path: &Path) -> Result<Vec<(Origin, T)>, DataError> {
     let start = Origin::new(set, path, 0);
     let rows = text(set, path)?;
@@ -37,7 +37,7 @@ pub(super) fn read_lines<T: DeserializeOwned>(set: &str, path: &Path) -> Result<
     .collect()
 }
 
-/// The entries of a JSON list, with their places.
+/// The entries of a JSON list, with their locations.
 pub(super) fn numbered<T>(set: &str, path: &Path, entries: Vec<T>) -> impl Iterator<Item = (Origin, T)> {
     let start = Origin::new(set, path, 0);
     (1..).zip(entries).map(move |(row, entry)| (Origin { row, ..start.clone() }, entry))

@@ -1,5 +1,5 @@
-//! Files for the sets whose answers are on a server: VQAv2 test-dev, VizWiz test, MMBench. The number stays pending
-//! until the server has given it; nothing here makes one up.
+//! Submission files for the datasets whose answers are on a server: VQAv2 test-dev, VizWiz test, MMBench. The score
+//! stays pending until the server has returned it.
 
 use std::io::{Cursor, Write};
 
@@ -9,34 +9,34 @@ use zip::write::SimpleFileOptions;
 use crate::vl::judge::option_letter;
 use crate::vl::normalise::evalai_answer;
 
-/// One generated text and what the server wants to know of its question.
+/// One generated text and what the server needs about its question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The benchmark's identifier of the question.
+    /// The benchmark's question identifier.
     pub id: String,
-    /// Name of the image's file.
+    /// Name of the image file.
     pub image: String,
     /// The question without options, hint and suffix.
     pub question: String,
-    /// The options, where there are any.
+    /// The options, if there are any.
     pub choices: Vec<String>,
-    /// What the model wrote.
+    /// The generated text.
     pub text: String,
 }
 
 /// Why a file cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
-    /// VQAv2 numbers its questions.
+    /// VQAv2 question ids are numbers.
     #[error("the VQAv2 server wants a number as question id, found `{id}`")]
     QuestionId {
-        /// What was found.
+        /// The id found.
         id: String,
     },
-    /// The table's container failed.
+    /// The zip container could not be written.
     #[error("the table cannot be packed: {0}")]
     Table(#[from] zip::result::ZipError),
-    /// The table's container failed.
+    /// The zip container could not be written.
     #[error("the table cannot be packed: {0}")]
     Write(#[from] std::io::Error),
     /// The answers cannot be written as JSON.
@@ -44,10 +44,10 @@ pub enum SubmissionError {
     Json(#[from] serde_json::Error),
 }
 
-/// VQAv2: a JSON list of question id and answer, the answers as EvalAI's code makes them.
+/// VQAv2: a JSON list of question id and answer, with answers normalised by EvalAI's code.
 ///
 /// # Errors
-/// When an id is no number.
+/// If an id is not a number.
 pub fn vqav2_submission(answers: &[Answered]) -> Result<Vec<u8>, SubmissionError> {
     #[derive(Serialize)]
     struct Row {
@@ -78,10 +78,10 @@ pub fn vizwiz_submission(answers: &[Answered]) -> Result<Vec<u8>, SubmissionErro
     Ok(serde_json::to_vec(&answers.iter().map(row).collect::<Vec<_>>())?)
 }
 
-/// MMBench: a workbook (Office Open XML) of index, question, options and prediction, the text as the model wrote it.
+/// MMBench: a workbook (Office Open XML) of index, question, options and prediction, which is the text as generated.
 ///
 /// # Errors
-/// When the container cannot be written.
+/// If the container cannot be written.
 pub fn mmbench_submission(answers: &[Answered]) -> Result<Vec<u8>, SubmissionError> {
     let options = answers.iter().map(|answered| answered.choices.len()).max().unwrap_or(0).max(4);
     let letters = (0..options).filter_map(option_letter).map(String::from);
@@ -100,7 +100,7 @@ const OFFICE: &str = "http://schemas.openxmlformats.org/officeDocument/2006/rela
 const SHEETS: &str = "http://schemas.openxmlformats.org/spreadsheetml/2006/main";
 const CONTENT: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml";
 
-/// The smallest workbook that spreadsheet programs read: one sheet of inline text, whole numbers as numbers.
+/// A minimal workbook that spreadsheet programs can read: one sheet of inline text, integers as numbers.
 fn workbook(rows: &[Vec<String>]) -> Result<Vec<u8>, SubmissionError> {
     let relation = |kind: &str, target: &str| {
         format!(
@@ -151,7 +151,7 @@ fn sheet_row(cells: &[String]) -> String {
     format!("<row>{}</row>", cells.iter().map(cell).collect::<String>())
 }
 
-/// XML text; characters that XML 1.0 has no way to write are left out.
+/// Escapes text for XML; characters that XML 1.0 cannot represent are dropped.
 fn escaped(text: &str) -> String {
     let allowed = |character: &char| *character >= ' ' || matches!(character, '\t' | '\n' | '\r');
     let kept: String = text.chars().filter(allowed).collect();

@@ -1,4 +1,4 @@
-//! MMBench's table: tab-separated, one question a row, the image in the row as base64 or named by another row's index.
+//! MMBench's table: tab-separated, one question per row, with the image as base64 or as the index of another row.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::vl::conversation::Origin;
 use crate::vl::judge::{Key, option_letter};
 use crate::vl::question::Question;
 
-/// A cell with fewer characters than any image has is the index of the row that holds it.
+/// Minimum length of a base64 image; a shorter cell is the index of the row that contains it.
 const SHORTEST_IMAGE: usize = 64;
 
 type Row = HashMap<String, String>;
@@ -63,7 +63,7 @@ fn cell<'a>(row: &'a Row, name: &str, origin: &Origin) -> Result<&'a str, DataEr
     row.get(name).map(|text| text.trim()).ok_or_else(|| origin.fault(format!("there is no column `{name}`")))
 }
 
-/// The bytes of base64 (RFC 4648, section 4); none if a character does not belong to it.
+/// Decodes base64 (RFC 4648, section 4); `None` if a character is invalid.
 fn base64(text: &str) -> Option<Vec<u8>> {
     let digits = text.trim_end_matches('=').bytes().map(|byte| {
         Some(match byte {

@@ -1,4 +1,4 @@
-//! Judged answers of one set put together: the mean score, the no-answer rate, and POPE's five numbers for each part.
+//! Aggregates the judged answers of one dataset: the mean score, the no-answer rate, and POPE's five metrics per part.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::vl::judge::{Judgement, Key};
 
-/// Answers of yes or no, yes being the positive class.
+/// Counts of yes/no answers, with yes as the positive class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct YesNoCounts {
-    /// Said yes, is yes.
+    /// Answered yes, correct.
     pub true_yes: usize,
-    /// Said yes, is no.
+    /// Answered yes, wrong.
     pub false_yes: usize,
-    /// Said no, is no.
+    /// Answered no, correct.
     pub true_no: usize,
-    /// Said no, is yes.
+    /// Answered no, wrong.
     pub false_no: usize,
 }
 
@@ -34,17 +34,17 @@ impl YesNoCounts {
         self.true_yes + self.false_yes + self.true_no + self.false_no
     }
 
-    /// Share of right answers.
+    /// Share of correct answers.
     pub fn accuracy(&self) -> f64 {
         ratio(self.true_yes + self.true_no, self.all())
     }
 
-    /// Share of right ones among answers of yes; 0 where there is none.
+    /// Share of correct answers among yes answers; 0 if there are none.
     pub fn precision(&self) -> f64 {
         ratio(self.true_yes, self.true_yes + self.false_yes)
     }
 
-    /// Share of answers of yes where yes is right.
+    /// Share of yes answers among questions whose answer is yes.
     pub fn recall(&self) -> f64 {
         ratio(self.true_yes, self.true_yes + self.false_no)
     }
@@ -54,7 +54,7 @@ impl YesNoCounts {
         ratio(2 * self.true_yes, 2 * self.true_yes + self.false_yes + self.false_no)
     }
 
-    /// Share of answers of yes.
+    /// Share of yes answers.
     pub fn yes_ratio(&self) -> f64 {
         ratio(self.true_yes + self.false_yes, self.all())
     }
@@ -64,7 +64,7 @@ fn ratio(part: usize, whole: usize) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-/// The answers of one set.
+/// The answers of one dataset.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Tally {
     answers: usize,
@@ -75,7 +75,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds a judged answer; `part` names the part of the set (POPE's `random`, `popular` and `adversarial`).
+    /// Adds a judged answer; `part` names the part of the dataset (POPE's `random`, `popular` and `adversarial`).
     pub fn add(&mut self, key: &Key, part: &str, judged: &Judgement) {
         self.answers += 1;
         self.unanswered += usize::from(!judged.answered);
@@ -88,8 +88,8 @@ impl Tally {
         }
     }
 
-    /// The set's own number in 0..=1: the mean F1 over the parts of questions of yes and no, the mean score elsewhere.
-    /// None while there is nothing to score, and as long as one answer is with a server.
+    /// The dataset's score in 0..=1: the mean F1 over the parts for yes/no questions, otherwise the mean score. `None`
+    /// if there is nothing to score, or while any answer still needs a server.
     pub fn score(&self) -> Option<f64> {
         if self.withheld > 0 || self.answers == 0 {
             None
@@ -100,17 +100,17 @@ impl Tally {
         }
     }
 
-    /// Share of texts without an answer of the form that was asked for.
+    /// Share of texts without an answer in the requested format.
     pub fn no_answer_rate(&self) -> f64 {
         ratio(self.unanswered, self.answers)
     }
 
-    /// Answers whose score only a server can give.
+    /// Number of answers that only a server can score.
     pub fn pending(&self) -> usize {
         self.withheld
     }
 
-    /// The counts of each part, by its name; empty unless the questions are of yes and no.
+    /// The counts by part name; empty unless the questions are yes/no questions.
     pub fn parts(&self) -> &BTreeMap<String, YesNoCounts> {
         &self.parts
     }

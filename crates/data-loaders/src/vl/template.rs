@@ -1,8 +1,8 @@
-//! How a conversation becomes one text: LLaVA's templates, the places of the image in it, and the spans of the answers,
-//! which alone are trained on.
+//! Renders a conversation as one text: LLaVA's templates, the image positions, and the spans of the answers, which
+//! alone are trained on.
 //!
-//! The spans are of bytes, so that the labels follow from a tokenizer's own spans ([`Rendered::sequence`]) and never
-//! from counting tokens of parts, whose sum need not be the tokens of the whole.
+//! The spans are byte ranges, so that labels follow from a tokenizer's own spans ([`Rendered::sequence`]) and not from
+//! counting tokens of parts, which need not add up to the tokens of the whole.
 
 use std::ops::Range;
 
@@ -15,28 +15,28 @@ use crate::vl::conversation::{Conversation, PLACEHOLDER};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Template {
-    /// Vicuna's conversation: instruction tuning and evaluation.
+    /// Vicuna's conversation template: instruction tuning and evaluation.
     V1,
-    /// The same without its line about the assistant, which is most of the text to a model of few tokens.
+    /// The same without the system prompt, which would be most of the text for a model with a short context.
     Bare,
-    /// The image, then its caption and a line break: the alignment of the projector. Questions are left out.
+    /// The image, then its caption and a line break: for aligning the projector. Questions are left out.
     Plain,
 }
 
 const SYSTEM: &str = "A chat between a curious user and an artificial intelligence assistant. The assistant gives \
     helpful, detailed, and polite answers to the user's questions.";
 
-/// A text with the places that matter.
+/// A rendered text with its answer spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// The text, [`PLACEHOLDER`] where the image stands.
+    /// The text, with [`PLACEHOLDER`] at the image positions.
     pub text: String,
-    /// The bytes of the answers, each with what ends it.
+    /// Byte ranges of the answers, including their terminators.
     pub answers: Vec<Range<usize>>,
 }
 
 impl Template {
-    /// The template of that name.
+    /// The template with this name.
     ///
     /// # Errors
     /// [`DataError::UnknownTemplate`].
@@ -49,10 +49,10 @@ impl Template {
         }
     }
 
-    /// A conversation to train on; `end` is the tokenizer's end of a text, as text.
+    /// Renders a conversation for training; `end` is the text of the tokenizer's end-of-text token.
     ///
     /// # Errors
-    /// When the template has no place for the conversation.
+    /// If the template cannot represent the conversation.
     pub fn render(self, conversation: &Conversation, end: &str) -> Result<Rendered, DataError> {
         match self {
             Self::V1 | Self::Bare => Ok(self.dialogue(conversation, end)),
@@ -69,7 +69,7 @@ impl Template {
         }
     }
 
-    /// An open text that the model goes on with: `prompt` about an image, and no answer.
+    /// Renders `prompt` about an image without an answer, for the model to continue.
     pub fn open(self, prompt: &str) -> Rendered {
         let text = match self {
             Self::V1 | Self::Bare => {
@@ -80,7 +80,7 @@ impl Template {
         Rendered { text, answers: Vec::new() }
     }
 
-    /// What stands before the first turn.
+    /// The text before the first turn.
     fn opening(self) -> String {
         if self == Self::V1 { format!("{SYSTEM} ") } else { String::new() }
     }
@@ -90,7 +90,7 @@ impl Template {
         for turn in &conversation.turns {
             let image = if turn.image { format!("{PLACEHOLDER}\n") } else { String::new() };
             rendered.text += &format!("USER: {image}{} ASSISTANT:", turn.question);
-            // The blank is the answer's: tokenizers join it to the first word.
+            // The space belongs to the answer: tokenizers join it to the first word.
             rendered.answer(&format!(" {}{end}", turn.answer));
         }
         rendered
@@ -104,12 +104,12 @@ impl Rendered {
         self.answers.push(start..self.text.len());
     }
 
-    /// The tokens of the text, `image.count` of `image.id` in the place of each placeholder. `encode` gives the tokens
-    /// of a stretch of text between placeholders, and is told whether it is the first one, which a tokenizer may begin
-    /// with a token of its own.
+    /// The tokens of the text, with each placeholder replaced by `image.count` tokens `image.id`. `encode` returns the
+    /// tokens of a stretch of text between placeholders; its second argument is whether this is the first stretch, to
+    /// which a tokenizer may prepend a special token.
     ///
     /// # Errors
-    /// What `encode` refuses.
+    /// Those of `encode`.
     pub fn sequence<E>(
         &self,
         image: ImageTokens,
@@ -135,21 +135,21 @@ impl Rendered {
     }
 }
 
-/// A token and the bytes that it stands for; empty for one that a tokenizer adds.
+/// A token and its byte range; empty for a special token added by the tokenizer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Its number in the vocabulary.
+    /// Its id in the vocabulary.
     pub id: i64,
-    /// Bytes of the encoded text.
+    /// Byte range in the encoded text.
     pub span: Range<usize>,
 }
 
-/// What stands in a sequence for an image.
+/// The tokens that represent an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ImageTokens {
-    /// The number that marks a place of an image feature.
+    /// The id that marks the position of an image feature.
     pub id: i64,
-    /// Features of one image.
+    /// Number of features per image.
     pub count: usize,
 }
 
@@ -188,7 +188,7 @@ mod tests {
         Conversation { picture: None, turns, origin: Origin::new("a", "a.json".as_ref(), 7) }
     }
 
-    /// A token a character, its code point as number; the first stretch begins with token 1.
+    /// One token per character, with its code point as id; the first stretch starts with token 1.
     fn characters(text: &str, first: bool) -> Result<Vec<Token>, std::convert::Infallible> {
         let start = first.then_some(Token { id: 1, span: 0..0 });
         let token = |(at, character): (usize, char)| Token {

@@ -1,4 +1,4 @@
-//! What the tests of downloads share: a small set as its authors pack it, folders to fetch it into, and impatience.
+//! Shared by the download tests: a small dataset as packed by its authors, folders to fetch into, and short timeouts.
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::fs;
@@ -31,7 +31,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// CIFAR-100's binary version as its authors pack it, from the fixture.
+/// CIFAR-100's binary version, packed as by its authors, from the fixture.
 pub(crate) fn cifar() -> Vec<u8> {
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     archive.append_dir_all("cifar-100-binary", fixtures("originals/cifar_binary/cifar-100-binary")).unwrap();
@@ -43,19 +43,19 @@ pub(crate) fn source(url: &str, bytes: &[u8]) -> Download {
     Download { url: url.to_owned(), size: Some(bytes.len() as u64), sha256, md5: None }
 }
 
-/// The whole of CIFAR-100, to be had from `url` under the name `cifar.tar.gz`.
+/// The full CIFAR-100, available from `url` under the name `cifar.tar.gz`.
 pub(crate) fn entry(url: &str, bytes: &[u8]) -> DatasetEntry {
     let sources = vec![source(&format!("{url}/cifar.tar.gz"), bytes)];
     DatasetEntry { sources, ..dataset("gic_cifar100").unwrap().clone() }
 }
 
-/// A set that is the file `notes.bin` from `url`, of which nothing is published but perhaps its size.
+/// A dataset consisting of the file `notes.bin` from `url`, with no published checksum and an optional size.
 pub(crate) fn unchecked(url: &str, size: Option<u64>) -> DatasetEntry {
     let sources = vec![Download { url: format!("{url}/notes.bin"), size, sha256: None, md5: None }];
     DatasetEntry { sources, ..dataset("gic_cifar100").unwrap().clone() }
 }
 
-/// Folders of sets and of downloads.
+/// Dataset and download folders.
 pub(crate) struct Disk {
     pub(crate) sets: PathBuf,
     pub(crate) downloads: PathBuf,
@@ -100,13 +100,13 @@ impl Disk {
         fetch(&request, &mut |_| ControlFlow::Continue(()))
     }
 
-    /// The message of a fetch that has to fail, and to leave nothing in the set's place.
+    /// The message of a fetch that must fail and leave nothing in the dataset's place.
     #[track_caller]
     pub(crate) fn refused(&self, entry: &DatasetEntry) -> String {
         self.refused_by(&self.request(entry))
     }
 
-    /// As [`Disk::refused`], with a request of the test's own.
+    /// As [`Disk::refused`], with a custom request.
     #[track_caller]
     pub(crate) fn refused_by(&self, request: &FetchRequest) -> String {
         let message = fetch(request, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
@@ -122,7 +122,7 @@ impl Disk {
         names
     }
 
-    /// Bytes of downloads, whole, in part or set aside, without the notes about them.
+    /// Bytes of downloads, complete, partial or set aside, without their notes.
     pub(crate) fn bytes_of_downloads(&self) -> u64 {
         let names = self.files_of_downloads();
         let files = names.iter().filter(|name| !name.ends_with(".origin"));
@@ -135,7 +135,7 @@ impl Disk {
     }
 }
 
-/// The set of [`entry`] is there, whole and sound.
+/// Checks that the dataset of [`entry`] is complete and intact.
 #[track_caller]
 pub(crate) fn opens(disk: &Disk, entry: &DatasetEntry) {
     let set = ImageSet::open(entry, &disk.sets).unwrap();

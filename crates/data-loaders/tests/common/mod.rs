@@ -1,4 +1,4 @@
-//! What several tests need: where fixtures lie, and images as bytes.
+//! Shared by several tests: fixture paths, and images as bytes.
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ pub(crate) fn fixtures(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
 }
 
-/// The images of a split as RGB bytes, row by row, at a size that should be their own.
+/// The images of a split as RGB bytes, row by row; `side` should be their own size.
 pub(crate) fn images_of(set: &ImageSet, split: Split, side: u32) -> Vec<Vec<u8>> {
     let protocol = ImageProtocol {
         image_size: side,
@@ -27,13 +27,13 @@ pub(crate) fn images_of(set: &ImageSet, split: Split, side: u32) -> Vec<Vec<u8>>
     pixels.chunks(3 * area).map(image).collect()
 }
 
-/// Writes an image of one grey, 8 x 8; its format is told by the ending. The level must be a multiple of ten.
+/// Writes a uniform grey 8 x 8 image; the extension determines the format. The level must be a multiple of ten.
 pub(crate) fn write_grey(path: &Path, level: u8) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     image::RgbImage::from_pixel(8, 8, image::Rgb([level; 3])).save(path).unwrap();
 }
 
-/// The greys of a split, to the nearest ten, with their labels, in order of grey.
+/// The grey levels of a split, to the nearest ten, with their labels, sorted by level.
 pub(crate) fn greys_of(set: &ImageSet, split: Split) -> Vec<(u8, u32)> {
     let images = images_of(set, split, 8);
     let grey = |image: &Vec<u8>| ((u16::from(image[0]) + 5) / 10 * 10) as u8;
@@ -42,19 +42,19 @@ pub(crate) fn greys_of(set: &ImageSet, split: Split) -> Vec<(u8, u32)> {
     pairs
 }
 
-/// Writes a text below a folder, making the folders on the way.
+/// Writes a text file below a folder, creating parent folders.
 pub(crate) fn write_text(root: &Path, name: &str, text: &str) {
     let path = root.join(name);
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
 }
 
-/// The entry of a set, with another folder.
+/// The entry of a dataset, with a different folder.
 pub(crate) fn entry(set: &str, folder: &str) -> DatasetEntry {
     DatasetEntry { folder: Some(folder.to_owned()), ..dataset(set).unwrap().clone() }
 }
 
-/// Copies a fixture of an original distribution, lets `damage` change it and opens it; the message of the refusal.
+/// Copies a fixture of an original distribution, applies `damage` and opens it; returns the error message.
 pub(crate) fn message_after(set: &str, folder: &str, damage: impl FnOnce(&Path)) -> String {
     let root = tempfile::tempdir().unwrap();
     copy(&fixtures("originals").join(folder), &root.path().join(folder));
@@ -76,7 +76,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// Replaces the factors of dSprites' images, under a header that claims this shape.
+/// Replaces the factors of dSprites' images, with a header that claims this shape.
 pub(crate) fn write_factors(path: &Path, [rows, columns]: [usize; 2], factors: &[[i64; 6]]) {
     use std::fs::File;
     use std::io::{Read, Write};

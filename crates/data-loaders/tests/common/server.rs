@@ -1,4 +1,5 @@
-//! A web server for one test: on the loopback, by hand over `TcpListener`, with the faults that a test asks for.
+//! A web server for one test: on the loopback interface, handwritten over `TcpListener`, with the faults that a test
+//! needs.
 #![allow(dead_code, reason = "each test uses some of it")]
 
 use std::collections::HashMap;
@@ -6,25 +7,25 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// Writes a whole answer by hand.
+/// Writes a raw response.
 pub(crate) type Raw = Arc<dyn Fn(&Asked, &mut TcpStream) -> std::io::Result<()> + Send + Sync>;
 
-/// A file that is served, and how badly.
+/// A served file, with its faults.
 #[derive(Clone, Default)]
 pub(crate) struct Page {
     pub(crate) body: Vec<u8>,
     /// Entity tag.
     pub(crate) etag: Option<&'static str>,
-    /// Whether ranges are answered by parts.
+    /// Whether range requests are answered with partial content.
     pub(crate) ranges: bool,
-    /// For each answer in turn: after how many bytes of the body the connection is cut.
+    /// For each response in turn: the number of body bytes after which the connection is closed.
     pub(crate) cuts: Vec<usize>,
-    /// For each answer in turn: a status instead of the file.
+    /// For each response in turn: a status instead of the file.
     pub(crate) statuses: Vec<&'static str>,
-    /// Where the file is instead.
+    /// Redirect target.
     pub(crate) redirect: Option<String>,
     pub(crate) kind: Option<&'static str>,
-    /// What answers instead of all of the above.
+    /// Replaces all of the above.
     pub(crate) raw: Option<Raw>,
 }
 
@@ -36,7 +37,7 @@ impl Page {
     }
 }
 
-/// What was asked for: path and headers, their names in lower case.
+/// A request: path and headers, with lower-case names.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     pub(crate) path: String,
@@ -44,7 +45,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// The first byte of the range that was asked for.
+    /// The first byte of the requested range.
     pub(crate) fn start(&self) -> Option<usize> {
         self.headers.get("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
     }
@@ -63,18 +64,18 @@ impl Server {
         let pages: HashMap<_, _> = pages.into_iter().map(|(name, page)| (format!("/{name}"), page)).collect();
         let server = Self { url, pages: Arc::new(Mutex::new(pages)), asked: Arc::default() };
         let (pages, asked) = (Arc::clone(&server.pages), Arc::clone(&server.asked));
-        // The threads end with the test's process; one for each connection, as some answers never end.
+        // The threads end with the test process; one per connection, because some responses never end.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (pages, asked) = (Arc::clone(&pages), Arc::clone(&asked));
-                // A client that has hung up is no fault of the server.
+                // A client that has disconnected is not a server error.
                 std::thread::spawn(move || answer(&mut stream.unwrap(), &pages, &asked));
             }
         });
         server
     }
 
-    /// What has been asked for so far.
+    /// All requests so far.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }

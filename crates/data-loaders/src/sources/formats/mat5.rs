@@ -1,5 +1,6 @@
-//! MATLAB's MAT-file, level 5 (MathWorks, "MAT-File Format"): numeric and character arrays, cells and structures, plain
-//! or compressed, little-endian. Objects, sparse and complex arrays are refused by name.
+//! Reader for MATLAB MAT-files, level 5 (MathWorks, "MAT-File Format"): numeric and character arrays, cells and
+//! structures, uncompressed or compressed, little-endian. Objects, sparse and complex arrays are rejected with an error
+//! that names them.
 
 use std::io::Read;
 
@@ -7,31 +8,31 @@ use flate2::read::ZlibDecoder;
 
 use crate::sources::formats::Cursor;
 
-/// How many times its size a file may unpack to, besides a start; pixels hardly shrink.
+/// Maximum ratio of unpacked to file size, in addition to a base allowance; pixels hardly compress.
 const LARGEST_RATIO: u64 = 100;
-/// That start: labels may shrink a hundredfold and more, and files of labels alone are small.
+/// The base allowance: labels may compress a hundredfold and more, and files with only labels are small.
 const LARGEST_START: u64 = 4 << 20;
-/// Arrays in a file, those in cells and structures included; the largest list (Stanford Cars) has 50 thousand.
+/// Maximum number of arrays in a file, including nested ones; the largest list (Stanford Cars) has 50 thousand.
 const MOST_ARRAYS: usize = 1 << 20;
-/// Cells in cells; the sets have two levels.
+/// Maximum nesting depth of cells; our datasets have two levels.
 const DEEPEST: usize = 16;
-/// Every whole number up to this one is an f64 of its own.
+/// Largest integer up to which every integer is exactly representable as f64.
 const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// An array.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Mat {
-    /// Numbers, column by column.
+    /// Numbers, in column-major order.
     Numbers(Numbers),
-    /// Characters of a row.
+    /// A row of characters.
     Text(String),
-    /// Arrays in an array.
+    /// An array of arrays.
     Cell(Vec<Mat>),
-    /// Fields, each with one array for every element of the structure.
+    /// Fields, each with one array per element of the structure.
     Struct(Vec<(String, Vec<Mat>)>),
 }
 
-/// Numbers as the file stores them, so that they take no more memory than there.
+/// Numbers as stored in the file, so that they take no more memory than there.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Numbers {
     pub(crate) dims: Vec<usize>,
@@ -39,7 +40,7 @@ pub(crate) struct Numbers {
     bytes: Vec<u8>,
 }
 
-/// How a number is stored, little-endian.
+/// The storage type of a number, little-endian.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NumberKind {
     I8,
@@ -55,7 +56,7 @@ enum NumberKind {
 }
 
 impl NumberKind {
-    /// From the type of a data element.
+    /// From the type code of a data element.
     fn from_code(code: u32) -> Result<Self, String> {
         Ok(match code {
             1 => Self::I8,
@@ -72,7 +73,7 @@ impl NumberKind {
         })
     }
 
-    /// Bytes of a number.
+    /// Size of a number in bytes.
     fn size(self) -> usize {
         match self {
             Self::I8 | Self::U8 => 1,
@@ -82,7 +83,7 @@ impl NumberKind {
         }
     }
 
-    /// The number in as many bytes.
+    /// Reads a number from its bytes.
     fn read(self, bytes: &[u8]) -> f64 {
         fn array<const N: usize>(bytes: &[u8]) -> [u8; N] {
             let mut array = [0; N];
@@ -109,23 +110,23 @@ impl Numbers {
         Ok(Self { dims, kind: NumberKind::from_code(code)?, bytes: content.to_vec() })
     }
 
-    /// How many there are.
+    /// Number of values.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() / self.kind.size()
     }
 
-    /// The numbers, whatever their type.
+    /// The values as f64.
     pub(crate) fn iter(&self) -> impl Iterator<Item = f64> {
         self.bytes.chunks_exact(self.kind.size()).map(|bytes| self.kind.read(bytes))
     }
 
-    /// The numbers that are stored as bytes, if they are.
+    /// The raw bytes, if the numbers are stored as bytes.
     pub(crate) fn into_bytes(self) -> Option<Vec<u8>> {
         (self.kind == NumberKind::U8).then_some(self.bytes)
     }
 }
 
-/// A number as the whole number that it is; the reason of a refusal is a clause.
+/// Converts a number to an integer if it is one; the error is a clause.
 pub(crate) fn whole(number: f64) -> Result<i64, String> {
     if number.fract() == 0.0 && number.abs() <= LARGEST_WHOLE {
         return Ok(number as i64);
@@ -150,7 +151,7 @@ impl Mat {
         }
     }
 
-    /// The arrays under a field.
+    /// The arrays of a field.
     pub(crate) fn field(&self, name: &str) -> Option<&[Self]> {
         match self {
             Self::Struct(fields) => {
@@ -161,7 +162,7 @@ impl Mat {
     }
 }
 
-/// The variables of a file by name.
+/// Parses the variables of a file, with their names.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<(String, Mat)>, String> {
     let mut cursor = Cursor::new(bytes);
     let header = cursor.take(128).map_err(|_| "it is not a MAT-file of level 5".to_owned())?;
@@ -188,9 +189,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<(String, Mat)>, String> {
     Ok(variables)
 }
 
-/// What a file has become in memory so far, and the most that it may become.
+/// The memory used so far for a file, and the limit.
 struct Allowance {
-    /// Bytes that its compressed variables may unpack to.
+    /// Maximum number of bytes that the compressed variables may unpack to.
     largest: u64,
     unpacked: u64,
     arrays: usize,
@@ -220,7 +221,7 @@ impl Allowance {
 const MATRIX: u32 = 14;
 const COMPRESSED: u32 = 15;
 
-/// Type and content of the next data element; small ones keep both in eight bytes.
+/// Type and contents of the next data element; small elements store both in eight bytes.
 fn element<'a>(cursor: &mut Cursor<'a>) -> Result<(u32, &'a [u8]), String> {
     let tag = u32::from_le_bytes(cursor.array()?);
     if tag >> 16 != 0 {
@@ -314,14 +315,14 @@ fn numeric(element: (u32, &[u8]), dims: Vec<usize>, count: usize, name: &str) ->
     if found == count { Ok(numbers) } else { Err(format!("`{name}` has {found} values, not {count}")) }
 }
 
-/// Flags, dimensions and widths: whole numbers from 0 on.
+/// Flags, dimensions and widths: non-negative integers.
 fn sizes(element: (u32, &[u8])) -> Result<Vec<usize>, String> {
     let size = |number| whole(number).ok().and_then(|size| usize::try_from(size).ok());
     let sizes = Numbers::read(element, Vec::new())?.iter().map(size).collect::<Option<_>>();
     sizes.ok_or_else(|| "a size is negative or not a whole number".to_owned())
 }
 
-/// Characters, stored as UTF-8, as UTF-16 or as their numbers.
+/// Characters, stored as UTF-8, UTF-16 or integers.
 fn text((kind, content): (u32, &[u8])) -> Result<String, String> {
     match kind {
         1 | 2 | 16 => Ok(String::from_utf8_lossy(content).into_owned()),

@@ -1,7 +1,7 @@
-//! Readers of the container formats that authors chose, each as far as the sets need it and no further.
+//! Readers of container formats, limited to what our datasets need.
 //!
-//! Parquet comes from a library; MATLAB's MAT 5, Python's pickle, NumPy's npy, NORB's matrices and the part of HDF5 that
-//! one set has are small enough to be read here, where a wrong length cannot do more than end in a message. Reasons are
+//! Parquet comes from a library; MATLAB's MAT 5, Python's pickle, NumPy's npy, NORB's matrices and the part of HDF5
+//! that one dataset uses are small enough to be read here, where a wrong length only results in an error. Errors are
 //! clauses.
 
 pub(crate) mod hdf5;
@@ -12,7 +12,7 @@ pub(crate) mod parquet;
 pub(crate) mod pickle;
 pub(crate) mod raw;
 
-/// A position in bytes that cannot leave them.
+/// A bounds-checked position in a byte slice.
 pub(crate) struct Cursor<'a> {
     bytes: &'a [u8],
     position: usize,

@@ -1,17 +1,18 @@
-//! The binary matrices of Small NORB (LeCun et al.): a magic number, the number of dimensions, at least three sizes.
+//! Reader for the binary matrices of Small NORB (LeCun et al.): a magic number, the number of dimensions, and at least
+//! three sizes.
 
 use crate::sources::formats::Cursor;
 
-/// What a file holds.
+/// The header of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Header {
     pub(crate) kind: Kind,
     pub(crate) dims: Vec<usize>,
-    /// Where the values begin.
+    /// Offset of the values.
     pub(crate) offset: usize,
 }
 
-/// Type of the values; the set has no others.
+/// Value type; the dataset has no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Byte,
@@ -19,7 +20,7 @@ pub(crate) enum Kind {
     Integer,
 }
 
-/// Reads the header from the first bytes of a file; 64 are enough.
+/// Parses the header from the first bytes of a file; 64 are enough.
 pub(crate) fn header(bytes: &[u8]) -> Result<Header, String> {
     let cursor = &mut Cursor::new(bytes);
     let kind = match u32::from_le_bytes(cursor.array()?) {
@@ -39,7 +40,7 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, String> {
     Ok(Header { kind, dims, offset: cursor.position() })
 }
 
-/// Reads a matrix of integers; its sizes and values, row by row.
+/// Reads an integer matrix; returns its sizes and its values in row-major order.
 pub(crate) fn integers(bytes: &[u8]) -> Result<(Vec<usize>, Vec<i32>), String> {
     let Header { kind, dims, offset } = header(bytes)?;
     let (values, _) = bytes[offset..].as_chunks::<4>();

@@ -1,5 +1,5 @@
-//! NumPy's archives of arrays: a zip of npy files (NEP 1). A member may be far larger than memory, so it is read as a
-//! stream and only the wanted images of it are kept.
+//! Reader for NumPy's npz archives: a zip of npy files (NEP 1). A member may be far larger than memory, so it is read
+//! as a stream and only the requested images are kept.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, BufReader, Read};
@@ -12,15 +12,15 @@ use crate::io::files;
 use crate::sources::formats::raw::Shape;
 use crate::sources::sample::{Content, Records};
 
-/// The most integers of an array; dSprites has six for each of 737,280 images.
+/// Maximum number of integers in an array; dSprites has six for each of 737,280 images.
 const MOST_INTEGERS: usize = 1 << 23;
-/// The most bytes of images that are kept; VTAB's share of dSprites has 306 MB.
+/// Maximum size in bytes of the images kept in memory; VTAB's subset of dSprites has 306 MB.
 const MOST_HELD: u64 = 1 << 30;
 
-/// What an npy file says before its values.
+/// The header of an npy file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// NumPy's name of the type, as `|u1` or `<i8`.
+    /// NumPy's type string, such as `|u1` or `<i8`.
     pub(crate) kind: String,
     pub(crate) shape: Vec<usize>,
 }
@@ -53,7 +53,7 @@ fn parse_header(text: &str) -> Option<Header> {
     Some(Header { kind: kind.to_owned(), shape })
 }
 
-/// Opens a member of an archive and does something with its stream.
+/// Opens a member of an archive and passes its stream to a function.
 fn with_member<T>(
     path: &Path,
     name: &str,
@@ -65,7 +65,7 @@ fn with_member<T>(
     work(&mut member).map_err(|reason| format!("{name}: {reason}"))
 }
 
-/// A matrix of 64-bit integers of that shape, row by row.
+/// A matrix of 64-bit integers with this shape, in row-major order.
 pub(crate) fn integers(path: &Path, name: &str, shape: [usize; 2]) -> Result<Vec<i64>, String> {
     with_member(path, name, |mut member| {
         let found = header(&mut member)?;
@@ -99,7 +99,7 @@ pub(crate) struct NpzRecords {
 }
 
 impl NpzRecords {
-    /// Images of one channel, `[images, height, width]` of bytes, whose values are multiplied by `scale`.
+    /// Single-channel images `[images, height, width]` of bytes, whose values are multiplied by `scale`.
     pub(crate) fn open(path: PathBuf, member: &'static str, scale: u8) -> Result<Self, String> {
         let header = with_member(&path, member, |mut member| header(&mut member))?;
         let (kind, &[count, height, width]) = (header.kind.as_str(), &header.shape[..]) else {

@@ -1,4 +1,5 @@
-//! Image tables as the Hugging Face hub ships them: a column of encoded images (`<name>.bytes`) beside one of labels.
+//! Reader for image tables as published on the Hugging Face Hub: a column of encoded images (`<name>.bytes`) and a
+//! column of labels.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -13,12 +14,12 @@ use crate::io::contained::contained;
 use crate::io::files;
 use crate::sources::sample::{Content, Records};
 
-/// Names of label columns, the finer before the coarser.
+/// Names of label columns, fine before coarse.
 const LABELS: [&str; 3] = ["fine_label", "label", "labels"];
 /// Names of image columns.
 const IMAGES: [&str; 3] = ["image.bytes", "img.bytes", "image"];
 
-/// One table; the images that are wanted are kept in memory, still encoded.
+/// One table; the requested images are kept in memory, still encoded.
 pub(crate) struct ParquetRecords {
     path: PathBuf,
     held: Mutex<HashMap<u64, ByteArray>>,
@@ -63,9 +64,11 @@ impl Records for ParquetRecords {
     }
 }
 
-/// Hands every value of the first of these columns to `each`, with its row; a missing value is an error.
+/// Calls `each` with the row and value of every entry in the first of these columns that exists; a missing value is an
+/// error.
 ///
-/// The library trusts some of what it reads and panics where pages contradict each other: that is a damaged file too.
+/// The library trusts some of its input and panics if pages contradict each other; that is reported as a damaged file
+/// too.
 fn column<T: DataType>(path: &Path, names: &[&str], each: impl FnMut(u64, T::T)) -> Result<(), String> {
     contained(|| read_column::<T>(path, names, each))
 }
@@ -114,7 +117,7 @@ fn read_column<T: DataType>(
     Ok(())
 }
 
-/// The most rows of a table: a few bytes can repeat a label billions of times.
+/// Maximum number of rows of a table: a few bytes can repeat a label billions of times.
 const MOST_ROWS: u64 = 1 << 24;
-/// Rows read at once.
+/// Rows per read.
 const BATCH: usize = 256;

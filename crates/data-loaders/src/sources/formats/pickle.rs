@@ -1,31 +1,32 @@
-//! Python pickles of plain data, as CIFAR's batches are: dictionaries, lists, numbers, strings and NumPy arrays.
+//! Reader for Python pickles of plain data, such as CIFAR's batches: dictionaries, lists, numbers, strings and NumPy
+//! arrays.
 //!
-//! A pickle is a program; this reader executes nothing of it. Globals stay names, calls stay unevaluated objects, and
-//! long strings stay ranges of the file, so that the pixels of a batch are found without being copied.
+//! A pickle is a program; this reader executes none of it. Globals stay names, calls stay unevaluated objects, and long
+//! strings stay ranges of the file, so the pixels of a batch are located without copying.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 use crate::sources::formats::Cursor;
 
-/// A value; others are referred to by their place among the values.
+/// A value; other values are referenced by index.
 #[derive(Debug, Clone, PartialEq)]
 enum Value {
     None,
     Integer(i64),
-    /// A string of bytes or characters, where it stands in the file.
+    /// A byte or character string, as a range of the file.
     Text(Range<usize>),
     Sequence(Vec<usize>),
     Dictionary(Vec<(usize, usize)>),
-    /// A name, a number that is not needed.
+    /// A name, or a number that is not needed.
     Opaque,
-    /// The unevaluated result of a call, and what was to become its state.
+    /// The unevaluated result of a call, and its intended state.
     Object {
         state: Option<usize>,
     },
 }
 
-/// A pickle, read but not executed.
+/// A parsed pickle, not executed.
 pub(crate) struct Pickle<'a> {
     bytes: &'a [u8],
     values: Vec<Value>,
@@ -33,7 +34,7 @@ pub(crate) struct Pickle<'a> {
 }
 
 impl<'a> Pickle<'a> {
-    /// Reads a pickle of protocol 2 to 5.
+    /// Parses a pickle of protocol 2 to 5.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, String> {
         let mut machine =
             Machine { bytes, values: Vec::new(), stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
@@ -41,7 +42,7 @@ impl<'a> Pickle<'a> {
         Ok(Self { bytes, values: machine.values, root })
     }
 
-    /// The value under a key of the outermost dictionary.
+    /// The value of a key in the outermost dictionary.
     fn entry(&self, key: &str) -> Option<&Value> {
         let Value::Dictionary(pairs) = &self.values[self.root] else { return None };
         let is_key = |place: &usize| match &self.values[*place] {
@@ -51,7 +52,7 @@ impl<'a> Pickle<'a> {
         pairs.iter().find(|(name, _)| is_key(name)).map(|(_, value)| &self.values[*value])
     }
 
-    /// The list of integers under a key.
+    /// The list of integers stored under a key.
     pub(crate) fn integers(&self, key: &str) -> Option<Vec<i64>> {
         let Value::Sequence(places) = self.entry(key)? else { return None };
         let integer = |place: &usize| match self.values[*place] {
@@ -61,7 +62,7 @@ impl<'a> Pickle<'a> {
         places.iter().map(integer).collect()
     }
 
-    /// Where the values of the NumPy array under a key stand in the file: the longest string of the array's state.
+    /// The file range of the values of the NumPy array stored under a key: the longest string of the array's state.
     pub(crate) fn array(&self, key: &str) -> Option<Range<usize>> {
         let Value::Object { state: Some(state) } = self.entry(key)? else { return None };
         let Value::Sequence(parts) = &self.values[*state] else { return None };

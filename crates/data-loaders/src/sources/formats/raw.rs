@@ -1,4 +1,4 @@
-//! Plain pixels in arrays: the orders in which sets store them, and files of records of one size.
+//! Raw pixels in arrays: the memory orders used by datasets, and files of fixed-size records.
 
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::io::files;
 use crate::sources::sample::{Content, Records};
 use crate::transform::decode::check_size;
 
-/// How the bytes of one image lie.
+/// Memory layout of one image.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) height: usize,
@@ -17,11 +17,11 @@ pub(crate) struct Shape {
     /// 1 or 3.
     pub(crate) channels: usize,
     pub(crate) order: Order,
-    /// What a stored value is multiplied by, 255 for values 0 and 1.
+    /// Factor applied to stored values, 255 for values 0 and 1.
     pub(crate) scale: u8,
 }
 
-/// Which index runs fastest.
+/// Index order, fastest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Order {
     /// Channel, column, row: as in an `RgbImage`.
@@ -33,7 +33,7 @@ pub(crate) enum Order {
 }
 
 impl Shape {
-    /// The shape, if it is one that an image can have: sizes come from files.
+    /// The shape, if it is valid for an image: sizes come from files.
     pub(crate) fn checked(self) -> Result<Self, String> {
         check_size(self.width as u64, self.height as u64)
             .map_err(|reason| format!("of its images: {reason}"))?;
@@ -45,7 +45,7 @@ impl Shape {
         self.height * self.width * self.channels
     }
 
-    /// The image that the bytes are.
+    /// Converts the bytes to an image.
     pub(crate) fn picture(&self, bytes: &[u8]) -> Result<RgbImage, String> {
         let Self { height, width, channels, order, scale } = *self;
         if bytes.len() != self.len() {
@@ -65,12 +65,12 @@ impl Shape {
     }
 }
 
-/// Images at equal distances in a file.
+/// Fixed-size image records in a file.
 pub(crate) struct FixedRecords {
     pub(crate) path: PathBuf,
-    /// Where the pixels of the first begin.
+    /// Offset of the first image's pixels.
     pub(crate) offset: u64,
-    /// From one to the next.
+    /// Distance between consecutive images.
     pub(crate) stride: u64,
     pub(crate) shape: Shape,
 }

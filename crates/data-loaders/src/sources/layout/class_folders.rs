@@ -1,5 +1,5 @@
-//! `<part>/<class>/*`: the layout that torchvision's `ImageFolder` made common. Labels follow the alphabetical order of
-//! the class folders.
+//! `<part>/<class>/*`: the layout of torchvision's `ImageFolder`. Labels follow the alphabetical order of the class
+//! folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,15 +9,15 @@ use crate::registry::DatasetEntry;
 use crate::sources::parts::Pools;
 use crate::sources::sample::Sample;
 
-/// Endings of image files.
+/// Image file extensions.
 const IMAGES: [&str; 9] = ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp", "gif", "ppm"];
 
-/// Whether the folder has this layout: a train and a test folder with folders in them.
+/// Whether the folder has this layout: a train and a test folder with subfolders.
 pub(super) fn is_here(folder: &Path) -> bool {
     ["train", "test"].iter().all(|part| !class_names(&folder.join(part)).is_empty())
 }
 
-/// Reads `train/`, `val/` if there is one, and `test/`.
+/// Reads `train/`, `val/` if present, and `test/`.
 pub(super) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Pools, DataError> {
     let part = |name: &str| match folder.join(name) {
         path if path.is_dir() => samples(entry, &path),
@@ -26,7 +26,7 @@ pub(super) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Pools, DataErr
     Ok([part("train")?, part("val")?, part("test")?])
 }
 
-/// Names of the folders in a folder, in alphabetical order; none if it cannot be read.
+/// Names of the subfolders of a folder, in alphabetical order; empty if it cannot be read.
 pub(crate) fn class_names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.path().is_dir());
@@ -36,7 +36,7 @@ pub(crate) fn class_names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// The images of all class folders in a folder, whose number must be the set's.
+/// The images of all class folders in a folder; their number must equal the dataset's number of classes.
 pub(crate) fn samples(entry: &DatasetEntry, folder: &Path) -> Result<Vec<Sample>, DataError> {
     let fault = |path: PathBuf, reason| DataError::BadFile { set: entry.name.clone(), path, reason };
     let classes = class_names(folder);

@@ -1,8 +1,8 @@
-//! What lies in the folder of a set: the layouts are told apart by their files, and all end as samples in three parts.
+//! Detects the layout of a dataset's folder by its files and reads it as samples in three parts.
 //!
-//! Lists made for a benchmark come first (`vtab`, `vpt`), then what the authors distribute (`original`), then folders
-//! and tables that hold no more than parts and labels (`class_folders`, `tables`). Whatever a layout leaves open, the
-//! val part of a set that has none for one, `split` draws; [`SplitOrigin`] keeps that apart.
+//! Benchmark split lists are tried first (`vtab`, `vpt`), then the original distribution (`original`), then folders and
+//! tables with only parts and labels (`class_folders`, `tables`). Parts that a layout leaves open, such as a missing
+//! val part, are sampled by `parts`; [`SplitOrigin`] records the difference.
 
 pub(crate) mod class_folders;
 mod tables;
@@ -21,21 +21,21 @@ use crate::sources::parts::{self, Pools};
 use crate::sources::sample::{Place, Records, Sample, content_hashes};
 use crate::split::SplitCounts;
 
-/// Where the division into train, val and test comes from.
+/// Origin of the train/val/test split.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SplitOrigin {
-    /// Lists that came with the files, of the sizes that the benchmark publishes.
+    /// Lists supplied with the files, with the sizes that the benchmark publishes.
     Published,
-    /// Lists that came with the files, of other sizes: someone's own.
+    /// Lists supplied with the files, with other sizes: a custom split.
     OwnLists,
-    /// Drawn here, wholly or in part, by a fixed seed.
+    /// Sampled here, wholly or in part, with a fixed seed.
     Seeded,
-    /// A drawn set.
+    /// A synthetic dataset.
     Drawn,
 }
 
 impl SplitOrigin {
-    /// The origin of parts of these sizes of a set on disk.
+    /// The origin of a dataset on disk whose parts have these sizes.
     pub(crate) fn of(entry: &DatasetEntry, seeded: bool, counts: SplitCounts) -> Self {
         match entry.splits {
             _ if seeded => Self::Seeded,
@@ -44,7 +44,7 @@ impl SplitOrigin {
         }
     }
 
-    /// The words for outputs: `vtab1k` is said of the benchmark's own lists only, all else is `vtab1k-style`.
+    /// The label for outputs: `vtab1k` is used only for the benchmark's own lists, otherwise `vtab1k-style`.
     pub fn label(self, suite: Suite) -> &'static str {
         match (self, suite) {
             (Self::Drawn, _) => "drawn",
@@ -62,27 +62,27 @@ impl SplitOrigin {
     }
 }
 
-/// A set on disk.
+/// A dataset on disk.
 pub(crate) struct Opened {
     /// Samples of train, val and test.
     pub(crate) parts: Pools,
-    /// Whether a part was drawn here.
+    /// Whether a part was sampled here.
     pub(crate) seeded: bool,
     /// blake3 (hex) of the manifest.
     pub(crate) checksum: String,
 }
 
-/// A set on disk whose lists are read and whose images are not.
+/// A dataset on disk whose lists have been read but not its images.
 pub(crate) struct Listing {
     /// Samples of train, val and test.
     pub(crate) parts: Pools,
-    /// Whether a part was drawn here.
+    /// Whether a part was sampled here.
     pub(crate) seeded: bool,
-    /// The folder of the set.
+    /// The dataset's folder.
     pub(crate) folder: PathBuf,
 }
 
-/// Opens the set in its folder under `root`, whatever its layout.
+/// Opens the dataset in its folder under `root`, whatever its layout.
 pub(crate) fn open(entry: &DatasetEntry, root: &Path) -> Result<Opened, DataError> {
     let Listing { parts, seeded, folder } = list(entry, root)?;
     let mut manifest = Manifest::new(&folder);
@@ -95,7 +95,7 @@ pub(crate) fn open(entry: &DatasetEntry, root: &Path) -> Result<Opened, DataErro
     Ok(Opened { parts, seeded, checksum })
 }
 
-/// Reads and checks the lists of the set in its folder under `root`, whatever its layout.
+/// Reads and checks the lists of the dataset in its folder under `root`, whatever its layout.
 pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataError> {
     let folder = root.join(entry.folder());
     if !folder.is_dir() {
@@ -135,7 +135,7 @@ fn unknown(entry: &DatasetEntry, folder: &Path) -> DataError {
     DataError::UnknownLayout { set: entry.name.clone(), path: folder.to_owned(), original }
 }
 
-/// No file may be in two parts, nor twice in one.
+/// Checks that no file is in two parts, or twice in one.
 fn check_distinct(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> {
     let mut seen: HashMap<&Path, &Sample> = HashMap::new();
     for sample in parts.iter().flatten() {
@@ -156,7 +156,7 @@ fn check_distinct(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> 
     Ok(())
 }
 
-/// Lets every file of records read ahead what the parts want of it.
+/// Lets every record file read the records that the parts need in advance.
 fn prepare(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> {
     let mut wanted: Vec<(&Arc<dyn Records>, Vec<u64>)> = Vec::new();
     for sample in parts.iter().flatten() {

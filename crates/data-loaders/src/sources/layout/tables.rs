@@ -1,4 +1,4 @@
-//! Parquet tables of images: `*train*.parquet`, `*val*.parquet` and `*test*.parquet`, in the folder or in its `data/`.
+//! Parquet image tables: `*train*.parquet`, `*val*.parquet` and `*test*.parquet`, in the folder or in its `data/`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub(super) fn is_here(folder: &Path) -> bool {
     !tables(folder, PARTS[0]).is_empty()
 }
 
-/// Reads the labels of all tables; images are read when their split is known.
+/// Reads the labels of all tables; images are read once the split is known.
 pub(super) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Pools, DataError> {
     let mut pools = Pools::default();
     for (pool, part) in pools.iter_mut().zip(PARTS) {
@@ -47,7 +47,7 @@ fn samples(entry: &DatasetEntry, path: PathBuf) -> Result<Vec<Sample>, DataError
     Ok(Sample::records(&records, labels))
 }
 
-/// The tables of a part in alphabetical order, which is that of their shards.
+/// The tables of a part in alphabetical order, which is the order of their shards.
 fn tables(folder: &Path, part: &str) -> Vec<PathBuf> {
     let entries =
         [folder.to_owned(), folder.join("data")].into_iter().flat_map(fs::read_dir).flatten().flatten();

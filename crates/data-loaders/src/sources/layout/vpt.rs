@@ -1,7 +1,8 @@
-//! The FGVC layout of VPT (Jia et al. 2022): `train.json`, `val.json` and `test.json`, each a map from image to class id.
+//! The FGVC layout of VPT (Jia et al. 2022): `train.json`, `val.json` and `test.json`, each a map from image to class
+//! id.
 //!
-//! Ids are whatever the set uses (Stanford Cars counts from 1, NABirds skips numbers); a label is the place of its id
-//! among the training ids, as VPT has it. Images lie beside the lists or in `images/`.
+//! Ids are those of the dataset (Stanford Cars counts from 1, NABirds skips numbers); a label is the rank of its id
+//! among the training ids, as in VPT. Images are next to the lists or in `images/`.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,7 +19,7 @@ use crate::sources::parts::Pools;
 use crate::sources::sample::{Listed, Place, Sample};
 
 const LISTS: [&str; 3] = ["train.json", "val.json", "test.json"];
-/// Folders that images lie in, by the conventions of the five sets.
+/// Possible image folders, by the conventions of the five datasets.
 const IMAGES: [&str; 3] = ["", "images", "Images"];
 
 /// Whether the folder has this layout.
@@ -40,7 +41,7 @@ pub(super) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Pools, DataErr
     ])
 }
 
-/// A list, in the order of its file; a repeated name is kept, so that it can be refused.
+/// A list in file order; repeated names are kept, so that they can be rejected.
 struct List {
     path: PathBuf,
     text: String,
@@ -91,7 +92,7 @@ impl List {
         Ok(Self { path, text, pairs })
     }
 
-    /// The label of each id of the training list.
+    /// The label of each id in the training list.
     fn labels(&self, entry: &DatasetEntry) -> Result<HashMap<u64, u32>, DataError> {
         let mut ids: Vec<u64> = self.pairs.iter().map(|(_, id)| *id).collect();
         ids.sort_unstable();
@@ -103,7 +104,7 @@ impl List {
         Ok(ids.into_iter().zip(0..).collect())
     }
 
-    /// The folder that the paths start from: the first in which the first image is there.
+    /// The base folder of the paths: the first in which the first image exists.
     fn base(&self, folder: &Path) -> PathBuf {
         let has_first =
             |base: &PathBuf| self.pairs.first().is_some_and(|(image, _)| base.join(image).is_file());
@@ -133,7 +134,7 @@ impl List {
         self.pairs.iter().zip(lines).map(sample).collect()
     }
 
-    /// The line of each pair: that of the next quotation that opens with its name.
+    /// The line number of each pair: the line of the next quoted string that starts with its name.
     fn lines(&self) -> Vec<usize> {
         let (mut position, mut line) = (0, 1);
         let place = |(image, _): &(String, u64)| {

@@ -1,7 +1,7 @@
-//! The on-disk layout of VTAB-1k as the community ships it: four lists of `relative/path label` beside the images.
+//! The on-disk layout of VTAB-1k as commonly distributed: four lists of `relative/path label` next to the images.
 //!
-//! Everything that can be checked without decoding is checked here, before any training: lists, labels, paths, presence
-//! of the files, and that no image is in two splits. `image_set` turns the rows into batches.
+//! Everything that can be checked without decoding is checked here, before any training: lists, labels, paths, that the
+//! files exist, and that no image is in two splits. `vision::image_set` turns the rows into batches.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,12 +13,12 @@ use crate::registry::DatasetEntry;
 use crate::sources::parts::Pools;
 use crate::sources::sample::{Listed, Place, Sample};
 
-/// The three lists that partition the set, in the order train, val, test.
+/// The three lists that partition the dataset, in the order train, val, test.
 const LISTS: [&str; 3] = ["train800.txt", "val200.txt", "test.txt"];
-/// The list that repeats the first two.
+/// The list that combines the first two.
 const UNION: &str = "train800val200.txt";
 
-/// One split list, read but not yet understood.
+/// A split list, read but not yet parsed.
 struct List<'a> {
     set: &'a str,
     folder: PathBuf,
@@ -26,7 +26,7 @@ struct List<'a> {
     text: String,
 }
 
-/// Whether the folder has this layout, be it with a list missing.
+/// Whether the folder has this layout, even if a list is missing.
 pub(super) fn is_here(folder: &Path) -> bool {
     LISTS.iter().chain([&UNION]).any(|name| folder.join(name).is_file())
 }
@@ -39,7 +39,7 @@ pub(super) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Pools, DataErr
     Ok([lists[0].samples(entry)?, lists[1].samples(entry)?, lists[2].samples(entry)?])
 }
 
-/// The fourth list must be the first followed by the second: "train + val" has one meaning.
+/// Checks that the fourth list is the first followed by the second, so that "train + val" is unambiguous.
 fn check_union(lists: &[List; 3], union: &List) -> Result<(), DataError> {
     let mut given = union.text.lines();
     let mut expected = lists[0].text.lines().chain(lists[1].text.lines());

@@ -1,4 +1,4 @@
-//! Sets whose pixels lie in arrays: CIFAR-100, dSprites, Small NORB and PatchCamelyon.
+//! Datasets stored as pixel arrays: CIFAR-100, dSprites, Small NORB and PatchCamelyon.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ const CIFAR: Shape = Shape { height: 32, width: 32, channels: 3, order: Order::P
 /// A record of the binary version: coarse label, fine label, pixels.
 const CIFAR_RECORD: usize = 2 + 3072;
 
-/// Labels of records, checked, with the file they belong to.
+/// Samples with checked labels; errors name the file the labels are from.
 fn samples(
     folder: &Folder,
     records: impl Records + 'static,
@@ -69,7 +69,8 @@ fn cifar_python(folder: &Folder, path: PathBuf) -> Result<Vec<Sample>, DataError
     samples(folder, FixedRecords { path, offset, stride, shape: CIFAR }, &labels)
 }
 
-/// `imgs` of 0 and 1, and `latents_classes`: colour, shape, scale, orientation, x, y. The authors made no parts.
+/// `imgs` with values 0 and 1, and `latents_classes`: colour, shape, scale, orientation, x, y. The authors define no
+/// parts.
 pub(super) fn dsprites(folder: &Folder, factor: SpriteFactor) -> Result<Pools, DataError> {
     let path = folder.base.join("dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz");
     let bad = |reason| folder.bad_file(&path, reason);
@@ -89,8 +90,8 @@ pub(super) fn dsprites(folder: &Folder, factor: SpriteFactor) -> Result<Pools, D
     Ok([samples(folder, records, &labels)?, Vec::new(), Vec::new()])
 }
 
-/// Left images (the first of each pair) and `info`: instance, elevation, azimuth (even numbers), lighting. VTAB halves
-/// the testing part into val and test.
+/// Left images (the first of each pair) and `info`: instance, elevation, azimuth (even numbers), lighting. VTAB splits
+/// the testing part in half into val and test.
 pub(super) fn small_norb(folder: &Folder, factor: NorbFactor) -> Result<Pools, DataError> {
     let train = norb_part(folder, "smallnorb-5x46789x9x18x6x2x96x96-training", factor)?;
     let test = norb_part(folder, "smallnorb-5x01235x9x18x6x2x96x96-testing", factor)?;
@@ -133,7 +134,7 @@ fn beginning(folder: &Folder, path: &Path) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// `x` of `<part>_x.h5`, images, and `y` of `<part>_y.h5`, 0 or 1.
+/// Images in `x` of `<part>_x.h5`, and labels 0 or 1 in `y` of `<part>_y.h5`.
 pub(super) fn patch_camelyon(folder: &Folder) -> Result<Pools, DataError> {
     let part = |part: &str| {
         let path = |what: &str| folder.find(&format!("camelyonpatch_level_2_split_{part}_{what}.h5"));

@@ -1,4 +1,4 @@
-//! Sets whose authors divide them by text lists: DTD, SUN397, Oxford-IIIT Pet, CUB-200-2011 and NABirds.
+//! Datasets split by text lists: DTD, SUN397, Oxford-IIIT Pet, CUB-200-2011 and NABirds.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::sources::original::Folder;
 use crate::sources::parts::Pools;
 use crate::sources::sample::Sample;
 
-/// `labels/<part>1.txt` names `class/image.jpg` in `images/`; labels follow the alphabetical order of the classes.
+/// `labels/<part>1.txt` lists `class/image.jpg` in `images/`; labels follow the alphabetical order of the classes.
 pub(super) fn dtd(folder: &Folder) -> Result<Pools, DataError> {
     let images = folder.base.join("images");
     let classes = crate::sources::layout::class_folders::class_names(&images);
@@ -23,7 +23,8 @@ pub(super) fn dtd(folder: &Folder) -> Result<Pools, DataError> {
     Ok([part("train")?, part("val")?, part("test")?])
 }
 
-/// `Training_01.txt` and `Testing_01.txt` name `/a/abbey/image.jpg` in `SUN397/`; labels are lines of `ClassName.txt`.
+/// `Training_01.txt` and `Testing_01.txt` list `/a/abbey/image.jpg` in `SUN397/`; labels are line numbers in
+/// `ClassName.txt`.
 pub(super) fn sun397(folder: &Folder) -> Result<Pools, DataError> {
     let names = folder.find("ClassName.txt")?;
     let rows = folder.rows(&names)?;
@@ -38,7 +39,7 @@ pub(super) fn sun397(folder: &Folder) -> Result<Pools, DataError> {
     Ok([part("Training_01.txt")?, Vec::new(), part("Testing_01.txt")?])
 }
 
-/// A list of images whose folder is their class.
+/// Reads a list of images whose folder is their class.
 fn by_folder(
     folder: &Folder,
     path: &Path,
@@ -73,8 +74,8 @@ pub(super) fn pets(folder: &Folder) -> Result<Pools, DataError> {
     Ok([part("annotations/trainval.txt")?, Vec::new(), part("annotations/test.txt")?])
 }
 
-/// Three lists `id value` over the same ids: image, class, and 1 for training. A label is the place of its class among
-/// the class ids that occur, which NABirds does not number without gaps.
+/// Three lists `id value` with the same ids: image, class, and 1 for training. A label is the rank of its class id
+/// among the ids that occur, because NABirds' ids have gaps.
 pub(super) fn birds(folder: &Folder) -> Result<Pools, DataError> {
     let images = folder.base.join("images");
     let path = folder.find("images.txt")?;

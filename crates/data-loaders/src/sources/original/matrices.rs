@@ -1,4 +1,4 @@
-//! Sets with MATLAB files: the pixels of SVHN, and the lists of Oxford Flowers, Stanford Dogs and Stanford Cars.
+//! Datasets with MATLAB files: the pixels of SVHN, and the lists of Oxford Flowers, Stanford Dogs and Stanford Cars.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use crate::sources::original::Folder;
 use crate::sources::parts::Pools;
 use crate::sources::sample::{Records, Sample};
 
-/// The most labels that a file may hold; the largest set has 600 thousand.
+/// Maximum number of labels in a file; the largest dataset has 600 thousand.
 const MOST_LABELS: usize = 1 << 24;
 
 /// The variables of one MAT-file.
@@ -48,13 +48,13 @@ impl<'a> Variables<'a> {
         numbers.iter().zip(1..).map(|(number, row)| self.whole(name, number, row)).collect()
     }
 
-    /// The whole number that a row of a variable holds; rows count from 1.
+    /// Converts a number in a row of a variable to an integer; rows count from 1.
     fn whole(&self, name: &str, number: f64, row: usize) -> Result<i64, DataError> {
         mat5::whole(number)
             .map_err(|reason| self.folder.bad_line(&self.path, row, format!("`{name}`: {reason}")))
     }
 
-    /// Images and labels as samples, counted from 1 in messages.
+    /// Samples of images and labels; messages count them from 1.
     fn samples(&self, images: Vec<PathBuf>, labels: &[i64], first: i64) -> Result<Vec<Sample>, DataError> {
         if images.len() != labels.len() {
             return Err(self.bad(format!("{} images have {} labels", images.len(), labels.len())));
@@ -85,7 +85,8 @@ pub(super) fn svhn(folder: &Folder) -> Result<Pools, DataError> {
             return Err(file.bad(format!("{count} images have {} labels", labels.len())));
         }
         let label = |(digit, row): (&i64, usize)| {
-            // The digit 0 is class 10 in the file and 0 in the benchmark; what is not a digit is refused as it stands.
+            // The digit 0 is class 10 in the file and 0 in the benchmark; a value that is not a digit is reported
+            // unchanged.
             folder.label(if *digit == 10 { 0 } else { *digit }, 0, &file.path, row)
         };
         let labels = labels.iter().zip(1..).map(label);
@@ -98,7 +99,7 @@ pub(super) fn svhn(folder: &Folder) -> Result<Pools, DataError> {
     Ok([part("train_32x32.mat")?, Vec::new(), part("test_32x32.mat")?])
 }
 
-/// `imagelabels.mat` gives the class of every image, from 1; `setid.mat` the numbers of the images of each part.
+/// `imagelabels.mat` has the class of every image, from 1; `setid.mat` the image numbers of each part.
 pub(super) fn flowers(folder: &Folder) -> Result<Pools, DataError> {
     let labels = Variables::read(folder, "imagelabels.mat")?.integers("labels")?;
     let parts = Variables::read(folder, "setid.mat")?;
@@ -156,7 +157,7 @@ pub(super) fn stanford_cars(folder: &Folder) -> Result<Pools, DataError> {
     ])
 }
 
-/// The texts of an array of arrays, as paths in a folder.
+/// The strings of an array of arrays, as paths in a folder.
 fn texts(file: &Variables, cells: &[Mat], name: &str, images: &Path) -> Result<Vec<PathBuf>, DataError> {
     let path = |(cell, row): (&Mat, usize)| {
         let text =

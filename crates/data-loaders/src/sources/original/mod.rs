@@ -1,8 +1,8 @@
-//! What the authors of the sets distribute, unpacked: one reader a format, told by a file that no other has.
+//! Readers of original distributions, unpacked: one reader per format, recognised by a file that no other format has.
 //!
-//! A reader gives the authors' own parts with the labels of the benchmark (VTAB's bins of distances, for one) and leaves
-//! the drawing of parts to `split`. Archives often unpack into a folder of their own, so a marker is also searched one
-//! folder further down.
+//! A reader returns the authors' own parts with the benchmark's labels (such as VTAB's distance bins) and leaves
+//! sampling of parts to `parts`. Archives often unpack into a folder of their own, so a marker is also looked for one
+//! level further down.
 
 mod arrays;
 mod lists;
@@ -21,7 +21,7 @@ use crate::sources::manifest::PARTS;
 use crate::sources::parts::Pools;
 use crate::sources::sample::{Listed, Place, Sample};
 
-/// The file or folder by which a format is known.
+/// The file or folder that identifies a format.
 pub(crate) fn marker(format: &OriginalFormat) -> &str {
     match format {
         OriginalFormat::Cifar => "train.bin or meta",
@@ -43,7 +43,7 @@ pub(crate) fn marker(format: &OriginalFormat) -> &str {
     }
 }
 
-/// Reads the original distribution, if the folder holds that of the set.
+/// Reads the original distribution, if the folder contains it.
 pub(crate) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Option<Pools>, DataError> {
     let Some(original) = &entry.original else { return Ok(None) };
     let Some(base) = marker(&original.format).split(" or ").find_map(|marker| base(folder, marker)) else {
@@ -70,7 +70,7 @@ pub(crate) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Option<Pools>,
         OriginalFormat::StanfordDogs => matrices::stanford_dogs(place),
         OriginalFormat::StanfordCars => matrices::stanford_cars(place),
     }?;
-    // What the authors divided is not divided again where a part of theirs is lost.
+    // If one of the authors' parts is missing, it is not replaced by splitting another part.
     let PoolCounts { train, val, test } = original.counts;
     for ((pool, count), part) in pools.iter().zip([train, val, test]).zip(PARTS) {
         if count > 0 && pool.is_empty() {
@@ -80,23 +80,23 @@ pub(crate) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Option<Pools>,
     Ok(Some(pools))
 }
 
-/// The folder in which a marker lies: the given one, or one of those in it.
+/// The folder that contains a marker: the given one or one of its subfolders.
 fn base(folder: &Path, marker: &str) -> Option<PathBuf> {
     let below = class_folders::class_names(folder).into_iter().map(|name| folder.join(name));
     std::iter::once(folder.to_owned()).chain(below).find(|base| base.join(marker).exists())
 }
 
-/// A distribution that is being read, and the words for what is wrong with it.
+/// A distribution being read, and its error messages.
 struct Folder<'a> {
     entry: &'a DatasetEntry,
-    /// The folder of the set.
+    /// The dataset's folder.
     root: &'a Path,
-    /// That or the one below it which has the marker.
+    /// `root` or the subfolder that contains the marker.
     base: PathBuf,
 }
 
 impl Folder<'_> {
-    /// Where a file lies that another archive brings: beside the marker, in the set's folder, or one further down.
+    /// Path of a file from another archive: next to the marker, in the dataset's folder, or one level further down.
     fn find(&self, name: &str) -> Result<PathBuf, DataError> {
         let beside = self.base.join(name);
         if beside.exists() {
@@ -119,7 +119,7 @@ impl Folder<'_> {
         files::read(path, MOST_LIST_BYTES).map_err(told)
     }
 
-    /// The lines of a text with the fields that white space separates; empty lines are left out. Lines count from 1.
+    /// The lines of a text file, split into fields at white space; empty lines are skipped. Lines count from 1.
     fn rows(&self, path: &Path) -> Result<Vec<(usize, Vec<String>)>, DataError> {
         let bytes = self.bytes(path)?;
         let text = String::from_utf8(bytes).map_err(|_| self.bad_file(path, "it is not UTF-8".into()))?;
@@ -129,7 +129,7 @@ impl Folder<'_> {
         Ok(rows.into_iter().filter(|(_, fields)| !fields.is_empty()).collect())
     }
 
-    /// A label from a number that counts from `first`.
+    /// Converts a number that counts from `first` to a label.
     fn label(&self, number: i64, first: i64, path: &Path, line: usize) -> Result<u32, DataError> {
         match u32::try_from(number.saturating_sub(first)) {
             Ok(label) if label < self.entry.classes => Ok(label),
@@ -144,12 +144,12 @@ impl Folder<'_> {
         }
     }
 
-    /// A sample that a line of a list names.
+    /// A sample listed on a line of a list.
     fn listed(&self, image: PathBuf, label: u32, list: &Arc<Path>, line: usize) -> Sample {
         Sample { place: Place::File(image), label, listed: Some(Listed { list: Arc::clone(list), line }) }
     }
 
-    /// A path from a list, refused where it leads out of the folder.
+    /// Resolves a path from a list; rejected if it leaves the folder.
     fn inside(&self, base: &Path, image: &str, list: &Path, line: usize) -> Result<PathBuf, DataError> {
         if stays_inside(image.as_ref()) {
             return Ok(base.join(image));

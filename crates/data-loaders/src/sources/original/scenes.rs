@@ -1,4 +1,5 @@
-//! Sets whose labels VTAB computes from annotations: CLEVR's scenes and KITTI's objects (Zhai et al. 2019, appendix A).
+//! Datasets whose labels VTAB computes from annotations: CLEVR's scenes and KITTI's objects (Zhai et al. 2019, appendix
+//! A).
 
 use std::io::BufReader;
 use std::path::Path;
@@ -13,14 +14,14 @@ use crate::sources::original::Folder;
 use crate::sources::parts::Pools;
 use crate::sources::sample::Sample;
 
-/// Lower ends of VTAB's bins of the depth of the closest object, after the first bin.
+/// Lower bounds of VTAB's bins of the closest object's depth, after the first bin.
 const CLEVR_DEPTHS: [f64; 5] = [8.0, 8.5, 9.0, 9.5, 10.0];
-/// Lower ends of VTAB's bins of the distance (metres) of the closest vehicle, after the first; the last holds images
-/// without one.
+/// Lower bounds of VTAB's bins of the closest vehicle's distance in metres, after the first; the last bin is for images
+/// without a vehicle.
 const KITTI_DISTANCES: [f64; 3] = [8.0, 20.0, 999.0];
-/// The distance that stands for "no vehicle".
+/// The distance used for "no vehicle".
 const NO_VEHICLE: f64 = 1000.0;
-/// The fewest objects in a CLEVR scene.
+/// Minimum number of objects in a CLEVR scene.
 const FEWEST_OBJECTS: i64 = 3;
 
 #[derive(Deserialize)]
@@ -40,7 +41,7 @@ struct Object {
     pixel_coords: [f64; 3],
 }
 
-/// Scenes in `scenes/CLEVR_<part>_scenes.json`, images in `images/<part>/`; the val part is VTAB's test.
+/// Scenes in `scenes/CLEVR_<part>_scenes.json`, images in `images/<part>/`; the val part is VTAB's test part.
 pub(super) fn clevr(folder: &Folder, question: ClevrQuestion) -> Result<Pools, DataError> {
     let part = |part: &str| {
         let path = folder.find(&format!("scenes/CLEVR_{part}_scenes.json"))?;
@@ -70,7 +71,7 @@ pub(super) fn clevr(folder: &Folder, question: ClevrQuestion) -> Result<Pools, D
     Ok([part("train")?, Vec::new(), part("val")?])
 }
 
-/// `training/label_2/<image>.txt`, a line for each object; images in `training/image_2/`. Only this part has labels.
+/// `training/label_2/<image>.txt`, one line per object; images in `training/image_2/`. Only this part has labels.
 pub(super) fn kitti(folder: &Folder) -> Result<Pools, DataError> {
     let labels = folder.base.join("training/label_2");
     let images = folder.find("training/image_2")?;
@@ -86,7 +87,7 @@ pub(super) fn kitti(folder: &Folder) -> Result<Pools, DataError> {
     Ok([files.iter().map(sample).collect::<Result<_, DataError>>()?, Vec::new(), Vec::new()])
 }
 
-/// The least z of the cars, vans and trucks: type first, location (x, y, z) in fields 12 to 14.
+/// The smallest z of the cars, vans and trucks: type first, location (x, y, z) in fields 12 to 14.
 fn closest_vehicle(folder: &Folder, path: &Path) -> Result<f64, DataError> {
     let mut closest = NO_VEHICLE;
     for (line, row) in folder.rows(path)? {
@@ -100,7 +101,7 @@ fn closest_vehicle(folder: &Folder, path: &Path) -> Result<f64, DataError> {
     Ok(closest)
 }
 
-/// The bin of a value among those that begin above each of `starts`.
+/// The bin of a value; bins begin above each of `starts`.
 fn bin(value: f64, starts: &[f64]) -> i64 {
     starts.iter().filter(|start| value > **start).count() as i64
 }

@@ -1,4 +1,4 @@
-//! Diabetic Retinopathy Detection: grades in CSV files as Kaggle gives them.
+//! Diabetic Retinopathy Detection: grades in Kaggle's CSV files.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,8 +18,8 @@ struct Row {
     usage: Option<String>,
 }
 
-/// `trainLabels.csv` grades `train/`; `retinopathy_solution.csv` grades `test/`, whose public share VTAB takes for val
-/// and whose private share for test.
+/// `trainLabels.csv` grades `train/`; `retinopathy_solution.csv` grades `test/`, whose public subset VTAB uses for val
+/// and whose private subset for test.
 pub(super) fn retinopathy(folder: &Folder) -> Result<Pools, DataError> {
     let mut pools = Pools::default();
     for (name, images) in [("trainLabels.csv", "train"), ("retinopathy_solution.csv", "test")] {

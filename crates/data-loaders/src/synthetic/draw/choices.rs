@@ -1,10 +1,10 @@
-//! Random choices of a drawn image: points, angles, colours.
+//! Random choices for synthetic images: points, angles, colours.
 
 use glam::{Vec2, Vec3};
 
 use crate::random::Stream;
 
-/// Choices in the plane and among colours.
+/// Random points and colours.
 pub(crate) trait Choices {
     /// A point of the square `low..high` x `low..high`.
     fn point(&mut self, low: f32, high: f32) -> Vec2;
@@ -12,7 +12,7 @@ pub(crate) trait Choices {
     /// A colour of any hue with saturation and value in the given ranges.
     fn colour(&mut self, saturation: (f32, f32), value: (f32, f32)) -> Vec3;
 
-    /// A colour near the given one: each channel moved by up to `spread`.
+    /// A colour near the given one: each channel changed by up to `spread`.
     fn near(&mut self, colour: Vec3, spread: f32) -> Vec3;
 }
 
@@ -32,7 +32,7 @@ impl Choices for Stream {
     }
 }
 
-/// Red, green and blue of a colour given as hue, saturation and value, all in 0..=1.
+/// RGB of a colour given as hue, saturation and value, all in 0..=1.
 pub(crate) fn hsv(hue: f32, saturation: f32, value: f32) -> Vec3 {
     let channel = |offset: f32| {
         let k = (offset + hue * 6.0).rem_euclid(6.0);

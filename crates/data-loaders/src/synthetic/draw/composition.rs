@@ -1,7 +1,7 @@
-//! Figures over a ground: the drawn stand-ins of the natural sets of things and places.
+//! Figures on a background: the synthetic stand-ins of the natural datasets of objects and places.
 //!
 //! A class is a combination of factors (outline x fill, petals x centre, ears x coat, skyline x ground); everything
-//! else (colours, pose, light, clutter) varies within it. A portrayal says which factors there are.
+//! else (colours, pose, light, clutter) varies within it. The portrayal determines the factors.
 
 use std::f32::consts::PI;
 
@@ -67,11 +67,11 @@ const SILHOUETTES: [(f32, f32, f32, f32); 20] = [
     (3.0, 1.0, 1.6, 0.8),    // pick
 ];
 
-/// Five of the silhouettes that are easy to tell apart when small.
+/// Five silhouettes that are easy to distinguish at small size.
 const OBJECT_OUTLINES: [usize; 5] = [0, 1, 4, 6, 9];
 const OBJECT_FILLS: [Pattern; 4] = [Pattern::Plain, Pattern::Banded, Pattern::Chequered, Pattern::Dotted];
 
-/// A shaded figure over clutter, with distracting discs behind it.
+/// A shaded figure on clutter, with distractor discs behind it.
 fn thing(outline: usize, fill: Pattern, scale: (f32, f32), image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let (symmetry, n1, n2, n3) = SILHOUETTES[outline];
     let outline = Outline::superformula(symmetry, n1, n2, n3);
@@ -100,7 +100,7 @@ fn thing(outline: usize, fill: Pattern, scale: (f32, f32), image_size: u32, stre
     })
 }
 
-/// A flower of 4, 5, 6 or 8 petals, round or pointed, with a full or a ringed centre.
+/// A flower with 4, 5, 6 or 8 petals, round or pointed, with a solid or a ringed centre.
 fn flower(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let petals = [4.0, 5.0, 6.0, 8.0][class / 4];
     let pointed = class / 2 % 2 == 1;
@@ -177,7 +177,7 @@ fn animal(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     })
 }
 
-/// A view with a flat, ridged, built or wooded skyline over water, converging rows, or a paved ground.
+/// A landscape with a flat, ridged, built or wooded skyline above water, converging rows, or a paved ground.
 fn place(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let (skyline, ground) = (class / 3, class % 3);
     let horizon = stream.uniform(0.42, 0.6);

@@ -1,5 +1,5 @@
-//! A few plain figures on a quiet ground, one in each quarter of the picture: what the `mini/` questions of vision and
-//! language are about. Shapes and colours differ within a picture, so "the red one" and "the circle" are one figure.
+//! A few plain figures on a uniform background, one in each quarter of the image: the subject of the `mini/` questions
+//! about images. Shapes and colours differ within an image, so "the red one" and "the circle" each identify one figure.
 
 use glam::{Vec2, Vec3};
 
@@ -9,7 +9,7 @@ use crate::synthetic::draw::noise::fractal_noise;
 use crate::synthetic::draw::outline::{Outline, Pose};
 use crate::synthetic::draw::raster::{Exposure, render};
 
-/// The shapes' names, and symmetry and exponents of their superformula.
+/// Shape names, with symmetry and exponents of their superformula.
 const SHAPES: [(&str, [f32; 4]); 4] = [
     ("circle", [4.0, 2.0, 2.0, 2.0]),
     ("square", [4.0, 20.0, 20.0, 20.0]),
@@ -17,7 +17,7 @@ const SHAPES: [(&str, [f32; 4]); 4] = [
     ("triangle", [3.0, 4.5, 10.0, 10.0]),
 ];
 
-/// The colours' names.
+/// Colour names and values.
 const COLOURS: [(&str, Vec3); 6] = [
     ("black", Vec3::new(0.06, 0.06, 0.07)),
     ("blue", Vec3::new(0.12, 0.25, 0.85)),
@@ -32,7 +32,7 @@ pub(crate) const SHAPE_COUNT: usize = SHAPES.len();
 /// Number of colours.
 pub(crate) const COLOUR_COUNT: usize = COLOURS.len();
 
-/// The quarters' names, row by row.
+/// Names of the quarters, row by row.
 pub(crate) const QUARTERS: [&str; 4] = ["top left", "top right", "bottom left", "bottom right"];
 
 /// The name of a shape.
@@ -48,11 +48,11 @@ pub(crate) fn colour_name(colour: usize) -> &'static str {
 /// One figure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Figure {
-    /// Which of the shapes.
+    /// Index of the shape.
     pub(crate) shape: usize,
-    /// Which of the colours.
+    /// Index of the colour.
     pub(crate) colour: usize,
-    /// Which of the quarters.
+    /// Index of the quarter.
     pub(crate) quarter: usize,
 }
 
@@ -63,7 +63,7 @@ impl Figure {
     }
 }
 
-/// Figures, no two of them equal in shape, colour or quarter.
+/// Random figures, no two with the same shape, colour or quarter.
 pub(crate) fn figures(count: usize, stream: &mut Stream) -> Vec<Figure> {
     let [shapes, colours, quarters] =
         [SHAPE_COUNT, COLOUR_COUNT, QUARTERS.len()].map(|number| stream.permutation(number));
@@ -71,7 +71,7 @@ pub(crate) fn figures(count: usize, stream: &mut Stream) -> Vec<Figure> {
     (0..count.min(SHAPE_COUNT)).map(figure).collect()
 }
 
-/// Draws figures in good light, or so dark that nothing can be told.
+/// Draws figures in good light, or too dark to recognise anything.
 pub(crate) fn draw(figures: &[Figure], dark: bool, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let painted: Vec<(Outline, Pose, Vec3)> = figures.iter().map(|figure| paint(*figure, stream)).collect();
     let tone = stream.uniform(0.42, 0.6);
@@ -89,7 +89,7 @@ pub(crate) fn draw(figures: &[Figure], dark: bool, image_size: u32, stream: &mut
     })
 }
 
-/// A figure's outline, its place and its colour.
+/// A figure's outline, pose and colour.
 fn paint(figure: Figure, stream: &mut Stream) -> (Outline, Pose, Vec3) {
     let (_, [symmetry, n1, n2, n3]) = SHAPES[figure.shape];
     let outline = Outline::superformula(symmetry, n1, n2, n3);

@@ -1,5 +1,5 @@
-//! House numbers: the drawn stand-in of SVHN. A digit in the middle, parts of other digits at its sides, as a crop of
-//! a longer number shows them; digits are strokes (polylines), so their weight, slant and width vary freely.
+//! House numbers: the synthetic stand-in of SVHN. A digit in the middle with parts of other digits at its sides, like a
+//! crop of a longer number; digits are strokes (polylines), so their weight, slant and width vary freely.
 
 use glam::Vec2;
 
@@ -112,7 +112,7 @@ pub(crate) fn draw_alone(digit: usize, image_size: u32, stream: &mut Stream) -> 
     draw_among(digit, [0.0; 2], image_size, stream)
 }
 
-/// Draws the digit with another one at either side, each with its probability.
+/// Draws the digit with a digit on either side, each with its own probability.
 fn draw_among(digit: usize, sides: [f32; 2], image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let scale = stream.uniform(0.26, 0.4);
     let rotation = stream.uniform(-0.25, 0.25);

@@ -1,6 +1,6 @@
-//! The ground seen from above: the drawn stand-ins of EuroSAT (land use) and RESISC45 (aerial scenes).
+//! The ground seen from above: the synthetic stand-ins of EuroSAT (land use) and RESISC45 (aerial scenes).
 //!
-//! A class is a row of a table: tones, relief, parcels, crop rows, a line such as a road, and blocks such as houses.
+//! A class is a table row: tones, relief, parcels, crop rows, a line such as a road, and blocks such as houses.
 
 use std::f32::consts::PI;
 
@@ -24,7 +24,7 @@ enum Line {
     Bridge,
 }
 
-/// Things that stand in numbers.
+/// Repeated small objects.
 #[derive(Clone, Copy, PartialEq)]
 enum Blocks {
     None,
@@ -36,7 +36,7 @@ enum Blocks {
     Boats,
 }
 
-/// What a class of tiles is made of; colours are reflectances, frequencies are features along the tile's side.
+/// The parameters of a tile class; colours are reflectances, frequencies are features per side of the tile.
 struct Cover {
     tones: [Vec3; 2],
     relief: f32,
@@ -101,12 +101,12 @@ pub(crate) fn draw_land_use(class: usize, image_size: u32, stream: &mut Stream) 
     Tile::random(&LAND_USE[class], 1.0, stream).draw(image_size, stream)
 }
 
-/// Draws a tile of an aerial scene, at a closer look than land use.
+/// Draws a tile of an aerial scene, at a larger scale than land use.
 pub(crate) fn draw_aerial_scene(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     Tile::random(&AERIAL_SCENES[class], 0.75, stream).draw(image_size, stream)
 }
 
-/// One tile: a cover with its light, season and place.
+/// One tile: a cover with its light, season and position.
 struct Tile<'a> {
     cover: &'a Cover,
     tones: [Vec3; 2],
@@ -159,7 +159,7 @@ impl<'a> Tile<'a> {
         self.tones[0].lerp(self.tones[1], (share + furrow).clamp(0.0, 1.0)) * (0.8 + 0.4 * relief)
     }
 
-    /// The line's colour where there is one.
+    /// The line's colour, if there is a line at the point.
     fn line(&self, place: Vec2) -> Option<Vec3> {
         let curve = place.y - self.bend * (place.x * 5.0).sin();
         let road = |offset: f32, width: f32| {
@@ -191,7 +191,7 @@ impl<'a> Tile<'a> {
         }
     }
 
-    /// The colour of a block where there is one: an item of a jittered grid, rectangular or round.
+    /// The colour of a block, if there is one at the point: an item of a jittered grid, rectangular or round.
     fn block(&self, place: Vec2) -> Option<Vec3> {
         let (pitch, half, filling, round) = match self.cover.blocks {
             Blocks::None => return None,

@@ -1,8 +1,8 @@
-//! DeepMind Lab redrawn: `mini/dmlab`.
+//! DeepMind Lab, re-implemented: `mini/dmlab`.
 //!
-//! VTAB's classes are {close, far, very far} x {positive, negative reward} of the object in sight (Zhai et al. 2019,
-//! appendix). Its distances are not published; ours are 1.5..3, 4..6.5 and 8..12 lengths. A positive reward is a fruit
-//! (a ball with a stem), a negative one a crate with a lid, each in any colour. Label: distance + 3 if negative.
+//! VTAB's classes are {close, far, very far} x {positive, negative reward} of the visible object (Zhai et al. 2019,
+//! appendix). Its distances are not published; ours are 1.5..3, 4..6.5 and 8..12 units. A positive reward is a fruit (a
+//! ball with a stem), a negative one a crate with a lid, each in a random colour. Label: distance + 3 if negative.
 
 use glam::{Vec2, Vec3};
 
@@ -11,7 +11,7 @@ use crate::synthetic::draw::choices::Choices as _;
 use crate::synthetic::draw::scene::{Camera, Light, Scene};
 use crate::synthetic::draw::solid::{Material, Solid};
 
-/// Distances of the object, in lengths.
+/// Distances of the object, in scene units.
 const DISTANCES: [(f32, f32); 3] = [(1.5, 3.0), (4.0, 6.5), (8.0, 12.0)];
 /// Three distances, two rewards.
 pub(crate) const CLASSES: u32 = 6;
@@ -37,7 +37,7 @@ pub(crate) fn draw(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8
     let heading = Vec3::new(stream.uniform(-0.12, 0.12), 1.0, stream.uniform(-0.2, 0.0));
     let eye = Vec3::Z * stream.uniform(0.85, 1.05);
     let camera = Camera::look_at(eye, eye + heading, 62.0);
-    // Walls would keep a low lamp out: it hangs high, and most light comes from the ceiling.
+    // A low lamp would be blocked by the walls: it is high, and most light comes from the ceiling.
     let light = Light::new(stream.angle(), stream.uniform(75.0, 85.0), 0.45, stream.uniform(0.6, 0.85));
     Scene { solids, ground, sky, light }.draw(&camera, image_size, 0.06, stream)
 }
@@ -62,7 +62,7 @@ fn crate_with_lid(size: f32, stream: &mut Stream) -> Vec<Solid> {
     ]
 }
 
-/// Two side walls and one at the end, each with its own colour and check.
+/// Two side walls and an end wall, each with its own colour and check.
 fn walls(half_width: f32, end: f32, stream: &mut Stream) -> Vec<Solid> {
     let height = stream.uniform(1.0, 1.8);
     let mut wall = |centre: Vec3, half: Vec3| {

@@ -1,10 +1,11 @@
-//! The drawn stand-ins: every `mini/<set>` is one of seven generators with a parameter, chosen in `datasets/<set>.yaml`.
+//! The synthetic stand-ins: every `mini/<set>` is one of seven generators with a parameter, chosen in
+//! `datasets/<set>.yaml`.
 //!
-//! An image is a function of (task, split, index) and nothing else, so images may be drawn on any thread in any order.
-//! Seven generators answer to `MiniTask`: `composition`, `specimen`, `texture` (with `land`), `glyph`, `tissue`,
-//! `sprite`, and `scene`, whose ray caster (`scene`, `solid`) is set by `tabletop`, `turntable`, `maze` and `road`.
-//! `figures` is what the questions of vision and language are about. They are built on `choices` (randomness), `raster`
-//! (pixels), `outline`, `paint` and `noise`.
+//! An image is a function of (task, split, index) only, so images can be generated on any thread in any order. Seven
+//! generators implement `MiniTask`: `composition`, `specimen`, `texture` (with `land`), `glyph`, `tissue`, `sprite`,
+//! and `scene`, whose ray caster (`scene`, `solid`) is used by `tabletop`, `turntable`, `maze` and `road`. `figures` is
+//! the subject of the questions about images. They are built on `choices` (randomness), `raster` (pixels), `outline`,
+//! `paint` and `noise`.
 
 pub(crate) mod choices;
 mod composition;
@@ -32,7 +33,7 @@ use crate::registry::{MiniTask, SceneQuestion};
 use crate::split::Part;
 
 impl MiniTask {
-    /// Number of classes of the drawn task; it may be smaller than the real set's.
+    /// Number of classes of the synthetic task; it may be smaller than the real dataset's.
     pub fn classes(self) -> u32 {
         match self {
             Self::Composition { portrayal } => portrayal.classes(),
@@ -60,7 +61,7 @@ impl MiniTask {
         }
     }
 
-    /// The case of an image: each run of `cases` images holds every case once, in an order of its own.
+    /// The case of an image: each run of `cases` images contains every case once, in its own random order.
     fn case(self, name: &str, part: Part, index: usize) -> usize {
         let cases = self.cases();
         let run = (index / cases) as u64;
@@ -76,7 +77,7 @@ impl MiniTask {
         }
     }
 
-    /// Draws an image of the task called `name`: `image_size` x `image_size` RGB bytes, channels together.
+    /// Draws an image of the task called `name`: `image_size` x `image_size` RGB bytes, interleaved.
     pub(crate) fn draw(self, name: &str, part: Part, index: usize, image_size: u32) -> Vec<u8> {
         let case = self.case(name, part, index);
         let stream = &mut Stream::new(name, &[part as u64, index as u64, 1]);

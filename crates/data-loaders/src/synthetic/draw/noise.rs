@@ -1,4 +1,4 @@
-//! Hash-based noise fields over the plane: value noise, its fractal sum, and cells. No state, no tables.
+//! Hash-based noise fields in the plane: value noise, its fractal sum, and cells. No state, no tables.
 
 use glam::{IVec2, Vec2};
 
@@ -36,9 +36,9 @@ pub(crate) fn fractal_noise(point: Vec2, seed: u32) -> f32 {
 pub(crate) struct Cell {
     /// Distance to the cell's own centre.
     pub(crate) distance: f32,
-    /// How much farther the next centre is: 0 on the border.
+    /// How much farther away the next centre is: 0 on the border.
     pub(crate) margin: f32,
-    /// A uniform number that belongs to the cell.
+    /// A uniform number for the cell.
     pub(crate) value: f32,
 }
 

@@ -1,16 +1,16 @@
-//! Closed outlines around the origin as a radius that depends on the direction, tabulated so that the test is cheap.
+//! Closed outlines around the origin: a radius as a function of direction, tabulated so that the inside test is cheap.
 //!
-//! The mini tasks take theirs from Gielis' superformula (American Journal of Botany 90(3), 2003, equation 1), the
-//! pretraining stream from Fourier descriptors, so no pretraining class is the shape of a task.
+//! The mini tasks use Gielis' superformula (American Journal of Botany 90(3), 2003, equation 1), the pretraining stream
+//! uses Fourier descriptors, so no pretraining class has the shape of a task class.
 
 use std::f32::consts::TAU;
 
 use glam::Vec2;
 
-/// Directions in the table; between them the radius is interpolated.
+/// Directions in the table; radii in between are interpolated.
 const DIRECTIONS: usize = 128;
 
-/// A star-shaped region around the origin, scaled so that its farthest point has distance 1.
+/// A star-shaped region around the origin, scaled so that its farthest point is at distance 1.
 pub(crate) struct Outline {
     radii: [f32; DIRECTIONS],
 }
@@ -52,7 +52,7 @@ impl Outline {
     }
 }
 
-/// Where a figure stands: centre, scale (half its extent), rotation and a stretch of its axes.
+/// Pose of a figure: centre, scale (half its extent), rotation and a stretch of its axes.
 #[derive(Clone, Copy)]
 pub(crate) struct Pose {
     /// The image of the origin.
@@ -61,7 +61,7 @@ pub(crate) struct Pose {
     pub(crate) scale: f32,
     /// Rotation in radians.
     pub(crate) rotation: f32,
-    /// Width over height, the area kept.
+    /// Width over height, at constant area.
     pub(crate) stretch: f32,
 }
 

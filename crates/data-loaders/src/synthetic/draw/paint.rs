@@ -1,4 +1,4 @@
-//! What fills a figure or a ground: two colours and the pattern that decides between them.
+//! The fill of a figure or background: two colours and the pattern that mixes them.
 //!
 //! Used by the composition and texture generators; the patterns are also the classes of `mini/dtd`.
 
@@ -11,7 +11,7 @@ use crate::synthetic::draw::choices::Choices as _;
 use crate::synthetic::draw::noise::{cell, fractal_noise, value_noise};
 use crate::synthetic::draw::raster::smoothstep;
 
-/// A rule that gives each point a share of the second colour.
+/// A function that gives the share of the second colour at each point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pattern {
     /// The first colour everywhere.
@@ -43,7 +43,7 @@ pub(crate) enum Pattern {
 }
 
 impl Pattern {
-    /// The patterns that `mini/dtd` tells apart.
+    /// The classes of `mini/dtd`.
     pub(crate) const MATERIALS: [Self; 12] = [
         Self::Banded,
         Self::Chequered,
@@ -59,7 +59,7 @@ impl Pattern {
         Self::Meshed,
     ];
 
-    /// The share of the second colour at a point, in 0..=1; features have about one unit.
+    /// The share of the second colour at a point, in 0..=1; features have a size of about one unit.
     fn share(self, point: Vec2, seed: u32) -> f32 {
         let edge = |value: f32| smoothstep(-0.15, 0.15, value);
         let triangle = |value: f32| (value.rem_euclid(1.0) - 0.5).abs() * 2.0;
@@ -99,27 +99,27 @@ impl Pattern {
     }
 }
 
-/// A pattern with its colours and its place.
+/// A pattern with its colours and pose.
 #[derive(Clone, Copy)]
 pub(crate) struct Paint {
-    /// The rule.
+    /// The pattern.
     pub(crate) pattern: Pattern,
     /// The two colours.
     pub(crate) colours: [Vec3; 2],
-    /// Features along a unit length.
+    /// Features per unit length.
     pub(crate) frequency: f32,
     /// Rotation of the pattern in radians.
     pub(crate) rotation: f32,
     /// Shift of the pattern, in features.
     pub(crate) phase: Vec2,
-    /// How far the pattern is bent out of shape, in features.
+    /// Strength of the distortion, in features.
     pub(crate) warp: f32,
     /// The noise field's seed.
     pub(crate) seed: u32,
 }
 
 impl Paint {
-    /// A paint of that pattern with random colours that can be told apart, at a random rotation and phase.
+    /// A paint with this pattern, distinguishable random colours, and random rotation and phase.
     pub(crate) fn random(stream: &mut Stream, pattern: Pattern, frequency: f32) -> Self {
         let first = stream.colour((0.2, 0.9), (0.25, 0.95));
         let mut second = stream.colour((0.0, 0.9), (0.1, 1.0));
@@ -151,7 +151,7 @@ impl Paint {
     }
 }
 
-/// A cluttered ground: a drift of two colours under noise, with waves at a random angle.
+/// A cluttered background: a gradient of two colours with noise, and waves at a random angle.
 pub(crate) struct Clutter {
     colours: [Vec3; 3],
     frequency: f32,
@@ -160,7 +160,7 @@ pub(crate) struct Clutter {
 }
 
 impl Clutter {
-    /// A random ground, dull enough to leave the figure visible.
+    /// A random background, dull enough to leave the figure visible.
     pub(crate) fn random(stream: &mut Stream) -> Self {
         Self {
             colours: std::array::from_fn(|_| stream.colour((0.1, 0.6), (0.15, 0.9))),

@@ -1,4 +1,4 @@
-//! The pictures of a drawn set, drawn when one is first asked for: a plan needs their number and labels alone.
+//! The images of a synthetic dataset, rendered on first use: a plan only needs their number and labels.
 
 use std::sync::OnceLock;
 
@@ -10,22 +10,22 @@ use crate::split::{Part, SplitCounts};
 use crate::transform::resize;
 use crate::vision::image_set::{ImageSet, PictureSource};
 
-/// RGB bytes of `image_size` x `image_size`, channels together, of each picture of a part.
+/// RGB bytes of `image_size` x `image_size`, interleaved, of each image of a part.
 type Drawn = [Vec<Vec<u8>>; 3];
 
-/// The pictures of a task.
+/// The images of a task.
 pub(crate) struct Pictures {
     task: MiniTask,
     name: String,
     counts: [usize; 3],
-    /// Side of a picture, pixels.
+    /// Side of an image in pixels.
     image_size: u32,
     drawn: OnceLock<Drawn>,
     checksum: OnceLock<String>,
 }
 
 impl Pictures {
-    /// So many pictures of each part of the set `name`.
+    /// `counts` images for the parts of the dataset `name`.
     fn new(task: MiniTask, name: &str, counts: [usize; 3], image_size: u32) -> Self {
         let (drawn, checksum) = (OnceLock::new(), OnceLock::new());
         Self { task, name: name.to_owned(), counts, image_size, drawn, checksum }
@@ -39,7 +39,7 @@ impl Pictures {
         })
     }
 
-    /// The bytes of the pictures.
+    /// The rendered images.
     fn drawn(&self) -> &Drawn {
         self.drawn.get_or_init(|| {
             Part::ALL.map(|part| {
@@ -75,11 +75,11 @@ impl PictureSource for Pictures {
 }
 
 impl ImageSet {
-    /// The stand-in `mini/<name>` of a set, `image_size` pixels wide; the same arguments give the same set. It is drawn
-    /// when a picture, or the checksum, is first asked for.
+    /// The stand-in `mini/<name>` of a dataset, `image_size` pixels wide; deterministic in its arguments. It is
+    /// rendered when an image or the checksum is first requested.
     ///
     /// # Errors
-    /// [`DataError::NoStandIn`] where the registry defines none, [`DataError::ImageSize`].
+    /// [`DataError::NoStandIn`] if the registry defines none, [`DataError::ImageSize`].
     pub fn draw(entry: &DatasetEntry, counts: SplitCounts, image_size: u32) -> Result<Self, DataError> {
         resize::check_size(image_size)?;
         let task = entry.mini.ok_or_else(|| DataError::NoStandIn { set: entry.name.clone() })?;

@@ -1,7 +1,7 @@
-//! From a function of the plane to pixels: supersampling, sensor noise, and rounding.
+//! Renders a function of the plane to pixels: supersampling, sensor noise, and rounding.
 //!
 //! Every generator describes its image as `point -> colour` over the unit square (x to the right, y down) and leaves
-//! antialiasing and noise to this file.
+//! antialiasing and noise to this module.
 
 use glam::{Vec2, Vec3};
 
@@ -10,25 +10,25 @@ use crate::random::Stream;
 /// Samples along each side of a pixel.
 const SAMPLES: u32 = 2;
 
-/// What the camera does to a finished picture.
+/// Camera gain and noise applied to a finished image.
 pub(crate) struct Exposure {
-    /// Factor on every value.
+    /// Factor applied to every value.
     gain: f32,
-    /// Half width of the noise added to each channel of each pixel, triangular in distribution.
+    /// Half width of the triangular noise added to each channel of each pixel.
     noise: f32,
 }
 
 impl Exposure {
-    /// Neither gain nor noise.
+    /// No gain and no noise.
     pub(crate) const EXACT: Self = Self { gain: 1.0, noise: 0.0 };
 
-    /// A light level around 1 and noise of up to the given width.
+    /// Random gain around 1 and noise of up to the given width.
     pub(crate) fn random(stream: &mut Stream, noise: f32) -> Self {
         Self { gain: stream.uniform(0.8, 1.15), noise: stream.uniform(0.2, 1.0) * noise }
     }
 }
 
-/// Renders `shade` over the unit square as `image_size` x `image_size` RGB bytes, row by row, channels together.
+/// Renders `shade` over the unit square as `image_size` x `image_size` RGB bytes, row by row, interleaved.
 pub(crate) fn render(
     image_size: u32,
     exposure: &Exposure,

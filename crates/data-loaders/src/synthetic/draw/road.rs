@@ -1,8 +1,9 @@
-//! KITTI redrawn: `mini/kitti_distance`.
+//! KITTI, re-implemented: `mini/kitti_distance`.
 //!
-//! The label is VTAB's: the distance z (metres, along the view) of the closest car, van or truck against 8 and 20, and
-//! a fourth class without any. Pedestrians, trees and houses do not count. The camera stands at KITTI's height of
-//! 1.65 m over the road (Geiger et al. 2013); the field of view is narrower than KITTI's, for a square picture.
+//! The label is VTAB's: the distance z (metres, along the viewing direction) of the closest car, van or truck with
+//! thresholds 8 and 20, and a fourth class without a vehicle. Pedestrians, trees and houses do not count. The camera is
+//! at KITTI's height of 1.65 m above the road (Geiger et al. 2013); the field of view is narrower than KITTI's, for a
+//! square image.
 
 use glam::{Vec2, Vec3};
 
@@ -11,12 +12,12 @@ use crate::synthetic::draw::choices::Choices as _;
 use crate::synthetic::draw::scene::{Camera, Light, Scene};
 use crate::synthetic::draw::solid::{Material, Solid};
 
-/// Upper ends of the distance classes in metres; farther vehicles than the last are too small to be seen.
+/// Ranges of the distance classes in metres; vehicles farther away than the last are too small to be seen.
 const DISTANCES: [(f32, f32); 3] = [(4.5, 8.0), (8.0, 20.0), (20.0, 40.0)];
 /// Three distances, and no vehicle.
 pub(crate) const CLASSES: u32 = 4;
 
-/// Draws a street whose closest vehicle lies in the distance class.
+/// Draws a street whose closest vehicle is in the distance class.
 pub(crate) fn draw(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let half_road = stream.uniform(3.5, 6.5);
     let mut solids = roadside(half_road, stream);
@@ -51,7 +52,7 @@ pub(crate) fn draw(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8
     Scene { solids, ground, sky, light: Light::random(stream) }.draw(&camera, image_size, 0.06, stream)
 }
 
-/// A car, van or truck whose centre is at that distance, in sight, along or across the road.
+/// A visible car, van or truck with its centre at this distance, along or across the road.
 fn vehicle(distance: f32, half_road: f32, stream: &mut Stream) -> Vec<Solid> {
     let paint = Material { colour: stream.colour((0.0, 0.9), (0.15, 0.95)), gloss: 0.4, check: 0.0 };
     let glass = Material { colour: Vec3::new(0.1, 0.12, 0.16), gloss: 0.5, check: 0.0 };
@@ -83,7 +84,7 @@ fn pedestrian(half_road: f32, stream: &mut Stream) -> [Solid; 2] {
     ]
 }
 
-/// Houses and trees at both sides.
+/// Houses and trees on both sides.
 fn roadside(half_road: f32, stream: &mut Stream) -> Vec<Solid> {
     let mut solids = Vec::new();
     for side in [-1.0, 1.0] {

@@ -1,6 +1,6 @@
-//! A small ray caster: solids on a ground plane under one light and a soft sky, seen by a perspective camera.
+//! A small ray caster: solids on a ground plane under one lamp and a soft sky, seen by a perspective camera.
 //!
-//! It serves every task that asks for a count, a distance or an angle, and the solid classes of pretraining.
+//! It is used by every task about counts, distances or angles, and by the solid classes of pretraining.
 
 use glam::{Vec2, Vec3};
 
@@ -8,7 +8,7 @@ use crate::random::Stream;
 use crate::synthetic::draw::raster::{Exposure, render};
 use crate::synthetic::draw::solid::{Hit, Solid};
 
-/// A pinhole camera with a square picture.
+/// A pinhole camera with a square image.
 pub(crate) struct Camera {
     eye: Vec3,
     forward: Vec3,
@@ -18,7 +18,7 @@ pub(crate) struct Camera {
 }
 
 impl Camera {
-    /// A camera at `eye` that looks at `target`, `field` degrees wide and high.
+    /// A camera at `eye` that looks at `target`, with a field of view of `field` degrees in both directions.
     pub(crate) fn look_at(eye: Vec3, target: Vec3, field: f32) -> Self {
         let forward = (target - eye).normalize();
         let right = forward.cross(Vec3::Z).normalize();
@@ -53,14 +53,14 @@ impl Light {
         Self { towards: (Vec2::from_angle(azimuth) * cosine).extend(sine), lamp, ambient }
     }
 
-    /// Any azimuth, a middle elevation.
+    /// Random azimuth, medium elevation.
     pub(crate) fn random(stream: &mut Stream) -> Self {
         let elevation = stream.uniform(35.0, 75.0);
         Self::new(stream.angle(), elevation, stream.uniform(0.5, 0.9), stream.uniform(0.3, 0.5))
     }
 }
 
-/// Everything to be seen.
+/// A scene to render.
 pub(crate) struct Scene<Ground> {
     /// The solids; order does not matter.
     pub(crate) solids: Vec<Solid>,
@@ -97,7 +97,7 @@ impl<Ground: Fn(Vec2) -> Vec3> Scene<Ground> {
         self.sky[0].lerp(self.sky[1], ray.z.max(0.0).sqrt())
     }
 
-    /// Lambert under the lamp with cast shadows, the sky from above, and Blinn's highlight.
+    /// Lambertian shading by the lamp with cast shadows, ambient light from the sky, and Blinn's highlight.
     fn lit(&self, point: Vec3, hit: &Hit, ray: Vec3, colour: Vec3, gloss: f32) -> Vec3 {
         let sky = self.light.ambient * (0.7 + 0.3 * hit.normal.z);
         let slope = hit.normal.dot(self.light.towards);

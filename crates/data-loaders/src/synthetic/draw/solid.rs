@@ -2,14 +2,14 @@
 
 use glam::{Vec2, Vec3};
 
-/// How a surface answers light.
+/// Reflection properties of a surface.
 #[derive(Clone, Copy)]
 pub(crate) struct Material {
     /// Diffuse reflectance.
     pub(crate) colour: Vec3,
     /// Strength of the highlight: 0 is matt.
     pub(crate) gloss: f32,
-    /// Side of the squares of a two-tone check, in scene units; 0 for none.
+    /// Side of the squares of a two-tone checkerboard, in scene units; 0 for none.
     pub(crate) check: f32,
 }
 
@@ -29,7 +29,7 @@ impl Material {
     }
 }
 
-/// The form of a solid around its centre.
+/// The shape of a solid around its centre.
 #[derive(Clone, Copy)]
 enum Form {
     Sphere { radius: f32 },
@@ -37,21 +37,21 @@ enum Form {
     Cylinder { radius: f32, half_height: f32 },
 }
 
-/// A solid somewhere in the scene.
+/// A solid placed in the scene.
 #[derive(Clone, Copy)]
 pub(crate) struct Solid {
     form: Form,
     /// The centre, in scene units.
     pub(crate) centre: Vec3,
-    /// Cosine and sine of the rotation about the vertical.
+    /// Cosine and sine of the rotation about the vertical axis.
     heading: Vec2,
-    /// Square of the radius of a sphere that encloses it.
+    /// Square of the radius of the bounding sphere.
     bound: f32,
     /// Its surface.
     pub(crate) material: Material,
 }
 
-/// Where a ray meets a surface.
+/// Intersection of a ray with a surface.
 pub(crate) struct Hit {
     /// Distance along the ray.
     pub(crate) distance: f32,
@@ -60,7 +60,7 @@ pub(crate) struct Hit {
 }
 
 impl Solid {
-    /// A ball.
+    /// A sphere.
     pub(crate) fn sphere(centre: Vec3, radius: f32, material: Material) -> Self {
         Self { form: Form::Sphere { radius }, centre, heading: Vec2::X, bound: radius * radius, material }
     }
@@ -76,7 +76,7 @@ impl Solid {
         Self { form: Form::Cylinder { radius, half_height }, centre, heading: Vec2::X, bound, material }
     }
 
-    /// The solid turned about the vertical axis through the origin of the scene.
+    /// The solid rotated about the vertical axis through the scene's origin.
     pub(crate) fn turned(mut self, angle: f32) -> Self {
         let turn = Vec2::from_angle(angle);
         self.centre = turn.rotate(self.centre.truncate()).extend(self.centre.z);
@@ -84,13 +84,13 @@ impl Solid {
         self
     }
 
-    /// The solid moved.
+    /// The solid translated.
     pub(crate) fn moved(mut self, by: Vec3) -> Self {
         self.centre += by;
         self
     }
 
-    /// The first meeting with a ray of unit direction, farther than a hair from its origin.
+    /// The first intersection with a ray of unit direction, farther away than `NEAR`.
     pub(crate) fn meet(&self, origin: Vec3, direction: Vec3) -> Option<Hit> {
         let from_centre = origin - self.centre;
         let along = -from_centre.dot(direction);
@@ -114,7 +114,7 @@ impl Solid {
     }
 }
 
-/// Nearer meetings are the surface that a ray starts from.
+/// Closer intersections are with the surface that the ray starts from.
 const NEAR: f32 = 1e-3;
 
 fn meet_sphere(along: f32, gap: f32, radius: f32) -> Option<f32> {
@@ -122,7 +122,7 @@ fn meet_sphere(along: f32, gap: f32, radius: f32) -> Option<f32> {
     (half_chord > 0.0).then(|| along - half_chord.sqrt())
 }
 
-/// Slabs: the ray is inside the box where it is inside all three pairs of planes.
+/// Slab method: the ray is inside the box where it is inside all three pairs of planes.
 fn meet_block(start: Vec3, towards: Vec3, half: Vec3) -> Option<Hit> {
     let inverse = towards.recip();
     let (one, other) = ((-half - start) * inverse, (half - start) * inverse);

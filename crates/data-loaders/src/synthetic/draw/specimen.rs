@@ -1,7 +1,7 @@
-//! Specimens of one kind: the drawn stand-ins of the fine-grained sets.
+//! Specimens of one kind: the synthetic stand-ins of the fine-grained datasets.
 //!
-//! All classes of a kind share one body plan and differ in small parts: a beak, a bar on the wing, a mask, the slope of
-//! a rear window. Colours, pose, light and ground say nothing about the class.
+//! All classes of a kind share one body plan and differ in small parts: a beak, a wing bar, a mask, the slope of a rear
+//! window. Colours, pose, light and background are independent of the class.
 
 use glam::{Vec2, Vec3};
 
@@ -46,7 +46,7 @@ impl SpecimenKind {
     }
 }
 
-/// A pose of little freedom, and a mirror: specimens are photographed from one side or the other.
+/// A pose with little variation, and a mirror flag: specimens are seen from one side or the other.
 struct View {
     pose: Pose,
     mirrored: bool,
@@ -70,12 +70,13 @@ impl View {
     }
 }
 
-/// Whether a point lies in an ellipse with axes along x and y.
+/// Whether a point is inside an axis-aligned ellipse.
 fn in_ellipse(point: Vec2, centre: (f32, f32), radii: (f32, f32)) -> bool {
     ((point - Vec2::from(centre)) / Vec2::from(radii)).length_squared() < 1.0
 }
 
-/// Whether a point lies in a bar of a width from `start` to `end`, as `width` there and `end_width` here.
+/// Whether a point is inside a bar from `start` to `end` whose width changes linearly from the first of `widths` to the
+/// second.
 fn in_wedge(point: Vec2, start: (f32, f32), end: (f32, f32), widths: (f32, f32)) -> bool {
     let (start, end) = (Vec2::from(start), Vec2::from(end));
     let along = (point - start).dot(end - start) / (end - start).length_squared();
@@ -83,7 +84,7 @@ fn in_wedge(point: Vec2, start: (f32, f32), end: (f32, f32), widths: (f32, f32))
     (0.0..=1.0).contains(&along) && across < 0.5 * (widths.0 + (widths.1 - widths.0) * along)
 }
 
-/// What a bird's breast shows.
+/// Pattern of a bird's breast.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Breast {
     Plain,
@@ -99,7 +100,7 @@ struct Bird {
     cap: bool,
     bars: bool,
     breast: Breast,
-    /// Length of the feathers on the head, lying back if negative; 0 for none.
+    /// Length of the crest feathers, swept back if negative; 0 for none.
     crest: f32,
     stripe: bool,
 }
@@ -231,7 +232,7 @@ impl Dog {
     }
 }
 
-/// Where the upper part of a car begins and ends, from the back: below and above, above and below.
+/// Where the upper part of a car begins and ends, from the back: bottom and top, top and bottom.
 type Body = [f32; 4];
 
 /// Saloon, hatchback, estate, coupe and pickup.

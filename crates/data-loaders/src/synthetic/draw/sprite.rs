@@ -1,9 +1,9 @@
-//! dSprites redrawn: `mini/dsprites_location` and `mini/dsprites_orientation`.
+//! dSprites, re-implemented: `mini/dsprites_location` and `mini/dsprites_orientation`.
 //!
-//! Factors as its authors define them (Matthey et al. 2017): shape (square, ellipse, heart), 6 scales linear in
-//! 0.5..=1, 40 orientations linear in 0..=2 pi (so the first equals the last), 32 x and 32 y positions linear in
-//! 0..=1, white on black. Labels as VTAB bins them: floor(factor / (values / 16)). That the sprite always lies within
-//! the frame fixes the margin; the size of the largest sprite is our reading.
+//! Factors as defined by its authors (Matthey et al. 2017): shape (square, ellipse, heart), 6 scales linear in 0.5..=1,
+//! 40 orientations linear in 0..=2 pi (so the first equals the last), 32 x and 32 y positions linear in 0..=1, white on
+//! black. Labels as binned by VTAB: floor(factor / (values / 16)). The sprite always lies within the frame, which
+//! determines the margin; the size of the largest sprite is our choice.
 
 use std::f32::consts::TAU;
 
@@ -19,11 +19,11 @@ const SHAPES: usize = 3;
 const SCALES: usize = 6;
 const ORIENTATIONS: usize = 40;
 const POSITIONS: usize = 32;
-/// Classes of either task.
+/// Number of classes of either task.
 pub(crate) const CLASSES: u32 = 16;
-/// Distance of the farthest point of the largest sprite from its centre, in sides of the image.
+/// Distance from the centre of the largest sprite to its farthest point, in sides of the image.
 const LARGEST: f32 = 0.2;
-/// Distance of the first and last position from the edge: the largest sprite fits with room to spare.
+/// Distance of the first and last position from the edge: the largest sprite fits with some space left.
 const MARGIN: f32 = 0.22;
 
 impl SpriteFactor {
@@ -35,12 +35,13 @@ impl SpriteFactor {
         }
     }
 
-    /// The class of a value of the factor, as VTAB bins it.
+    /// The class of a factor value, as binned by VTAB.
     pub(crate) fn label(self, value: usize) -> u32 {
         (value as f32 / (self.values() as f32 / CLASSES as f32)).floor() as u32
     }
 
-    /// Draws a sprite whose predicted factor has that value, the others uniform over what belongs to the split.
+    /// Draws a sprite with this value of the predicted factor; the other factors are uniform over the combinations of
+    /// the part.
     pub(crate) fn draw(self, value: usize, part: Part, image_size: u32, stream: &mut Stream) -> Vec<u8> {
         loop {
             let mut sprite = Sprite::random(stream);
@@ -76,7 +77,8 @@ impl Sprite {
         }
     }
 
-    /// The split that owns this image: 8 to 1 to 1 as in VTAB. Orientations 0 and 39 are one picture, so one owner.
+    /// The part that owns this image, in proportions 8 to 1 to 1 as in VTAB. Orientations 0 and 39 give the same image,
+    /// so they belong to the same part.
     fn part(&self) -> Part {
         let picture = [self.shape, self.scale, self.orientation % (ORIENTATIONS - 1), self.x, self.y];
         match Stream::new("dsprites split", &picture.map(|factor| factor as u64)).below(10) {
@@ -126,7 +128,7 @@ mod tests {
 
     #[test]
     fn orientations_fall_alternately_three_and_two_to_a_class() {
-        // Written out by hand from floor(value / 2.5).
+        // Computed by hand from floor(value / 2.5).
         let expected = [
             0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 5, 5, 6, 6, 6, 7, 7, 8, 8, 8, 9, 9, 10, 10, 10, 11, 11,
             12, 12, 12, 13, 13, 14, 14, 14, 15, 15,
@@ -151,7 +153,7 @@ mod tests {
                     }
                     moment / mass
                 };
-                // 0.56 of the frame lies between the first and the last position.
+                // The first and last positions are 0.56 of the frame apart.
                 assert!((mean(31) - mean(0) - 0.56 * 64.0).abs() < 0.5);
             }
         }

@@ -1,8 +1,8 @@
-//! CLEVR redrawn: `mini/clevr_count` and `mini/clevr_distance`.
+//! CLEVR, re-implemented: `mini/clevr_count` and `mini/clevr_distance`.
 //!
 //! As in Johnson et al. 2017: 3 to 10 cubes, spheres and cylinders of two sizes, two materials and eight colours on a
-//! grey floor, the camera and the lamp jittered. Labels as VTAB defines them: the number of objects less 3; the depth
-//! of the closest object against the thresholds 8, 8.5, 9, 9.5 and 10 (the upper end belongs to the class).
+//! grey floor, with jittered camera and lamp. Labels as defined by VTAB: the number of objects minus 3; the depth of
+//! the closest object with thresholds 8, 8.5, 9, 9.5 and 10 (the upper bound belongs to the class).
 
 use glam::{Vec2, Vec3};
 
@@ -11,9 +11,9 @@ use crate::synthetic::draw::choices::Choices as _;
 use crate::synthetic::draw::scene::{Camera, Light, Scene};
 use crate::synthetic::draw::solid::{Material, Solid};
 
-/// Numbers of objects are 3..=10.
+/// Scenes have 3..=10 objects.
 pub(crate) const COUNT_CLASSES: u32 = 8;
-/// Upper ends of the depth classes; the last class is open.
+/// Upper bounds of the depth classes; the last class is open.
 const DEPTHS: [f32; 5] = [8.0, 8.5, 9.0, 9.5, 10.0];
 /// Number of depth classes.
 pub(crate) const DEPTH_CLASSES: u32 = DEPTHS.len() as u32 + 1;
@@ -41,7 +41,7 @@ pub(crate) fn draw_count(class: usize, image_size: u32, stream: &mut Stream) -> 
     draw(objects, &camera, image_size, stream)
 }
 
-/// Draws a table whose closest object lies in the depth class.
+/// Draws a table whose closest object is in the depth class.
 pub(crate) fn draw_distance(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     loop {
         let camera = camera(stream);
@@ -59,12 +59,12 @@ fn camera(stream: &mut Stream) -> Camera {
     Camera::look_at(Vec3::new(7.2, -6.5, 5.4) + jitter, Vec3::ZERO, 44.0)
 }
 
-/// Objects that stand apart, each anywhere on the table.
+/// Non-overlapping objects at random positions on the table.
 fn objects(count: usize, stream: &mut Stream) -> Vec<Solid> {
     let mut placed: Vec<(Vec2, f32)> = Vec::with_capacity(count);
     while placed.len() < count {
         let radius = stream.pick(&[0.4, 0.7]);
-        // A table that has become too full is laid anew.
+        // If there is no space left for an object, start over.
         let free = (0..50)
             .map(|_| stream.point(-3.0, 3.0))
             .find(|place| placed.iter().all(|(other, size)| other.distance(*place) > radius + size + 0.25));

@@ -1,4 +1,4 @@
-//! Surfaces without an object: the drawn stand-ins of DTD (materials) and of the sets seen from above.
+//! Surfaces without an object: the synthetic stand-ins of DTD (materials) and of the datasets seen from above.
 
 use crate::random::Stream;
 use crate::registry::Surface;
@@ -28,7 +28,7 @@ impl Surface {
     }
 }
 
-/// A pattern that fills the picture, under uneven light.
+/// A pattern that fills the image, under uneven light.
 fn material(pattern: Pattern, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let frequency = stream.uniform(4.0, 8.0);
     let paint = Paint::random(stream, pattern, frequency);

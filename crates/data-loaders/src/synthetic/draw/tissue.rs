@@ -1,4 +1,4 @@
-//! Images from a microscope and an ophthalmoscope: the drawn stand-ins of Patch Camelyon and Diabetic Retinopathy.
+//! Images from a microscope and an ophthalmoscope: the synthetic stand-ins of Patch Camelyon and Diabetic Retinopathy.
 
 use glam::{Vec2, Vec3};
 
@@ -34,7 +34,7 @@ struct Spot {
 }
 
 impl Spot {
-    /// How much of the point the spot covers, with a soft border.
+    /// Coverage of the point by the spot, with a soft border.
     fn cover(&self, point: Vec2) -> f32 {
         let squared = self.centre.distance_squared(point);
         if squared > self.radius * self.radius * 1.5 {
@@ -62,7 +62,7 @@ fn stained_section(tumour: bool, image_size: u32, stream: &mut Stream) -> Vec<u8
     if tumour {
         tumours.extend((0..1 + stream.below(3)).map(|_| stream.point(0.36, 0.64)));
     }
-    // Outside the central third with the cell's own radius to spare.
+    // Outside the central third by at least the cell's own radius.
     for _ in 0..stream.below(4) {
         let place = stream.point(0.0, 1.0);
         if (place - 0.5).abs().max_element() > 0.27 {
@@ -85,7 +85,8 @@ fn stained_section(tumour: bool, image_size: u32, stream: &mut Stream) -> Vec<u8
     })
 }
 
-/// The back of an eye: an orange disc with vessels and the optic disc; lesions grow in number and kind with the grade.
+/// The back of an eye: an orange disc with vessels and the optic disc; lesions increase in number and kind with the
+/// grade.
 fn fundus(grade: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let retina = stream.near(Vec3::new(0.75, 0.36, 0.16), 0.12);
     let side = if stream.chance(0.5) { 1.0 } else { -1.0 };
@@ -118,7 +119,7 @@ fn fundus(grade: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     })
 }
 
-/// A kind of lesion: least and most of it by grade, its radii and its colour.
+/// A kind of lesion: minimum and maximum number by grade, radii and colour.
 struct Lesion {
     numbers: [(usize, usize); 5],
     radii: (f32, f32),
@@ -128,7 +129,7 @@ struct Lesion {
 const BLOOD: Vec3 = Vec3::new(0.3, 0.04, 0.03);
 const FAT: Vec3 = Vec3::new(1.0, 0.92, 0.45);
 
-/// 0: none. 1: microaneurysms only. 2: haemorrhages besides. 3: many of them, and exudates. 4: a large bleeding too.
+/// 0: none. 1: microaneurysms only. 2: also haemorrhages. 3: many of them, and exudates. 4: also a large haemorrhage.
 const LESIONS: [Lesion; 4] = [
     Lesion { numbers: [(0, 0), (2, 5), (3, 6), (4, 8), (3, 8)], radii: (0.014, 0.02), colour: BLOOD },
     Lesion { numbers: [(0, 0), (0, 0), (2, 4), (6, 10), (3, 9)], radii: (0.028, 0.04), colour: BLOOD },

@@ -1,4 +1,4 @@
-//! Small NORB redrawn: `mini/smallnorb_azimuth` and `mini/smallnorb_elevation`.
+//! Small NORB, re-implemented: `mini/smallnorb_azimuth` and `mini/smallnorb_elevation`.
 //!
 //! As in LeCun et al. 2004: toys of five categories (four-legged animal, human, airplane, truck, car) on a turntable,
 //! grey, under 6 lightings, 18 azimuths 0, 20 .. 340 degrees and 9 elevations 30, 35 .. 70 degrees; the label is the
@@ -14,7 +14,7 @@ use crate::synthetic::draw::solid::{Material, Solid};
 
 /// Steps of 20 degrees.
 pub(crate) const AZIMUTHS: u32 = 18;
-/// Steps of 5 degrees from 30 on.
+/// Steps of 5 degrees starting at 30.
 pub(crate) const ELEVATIONS: u32 = 9;
 
 /// Azimuth (radians), elevation (degrees) and strength of the six lamps.
@@ -27,13 +27,13 @@ const LAMPS: [(f32, f32, f32); 6] = [
     (1.5, 80.0, 0.8),
 ];
 
-/// Draws a toy at that azimuth, any elevation.
+/// Draws a toy at this azimuth, with a random elevation.
 pub(crate) fn draw_azimuth(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let elevation = stream.below(ELEVATIONS as usize);
     draw(class, elevation, image_size, stream)
 }
 
-/// Draws a toy at that elevation, any azimuth.
+/// Draws a toy at this elevation, with a random azimuth.
 pub(crate) fn draw_elevation(class: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let azimuth = stream.below(AZIMUTHS as usize);
     draw(azimuth, class, image_size, stream)
@@ -50,7 +50,7 @@ fn draw(azimuth: usize, elevation: usize, image_size: u32, stream: &mut Stream) 
     Scene { solids, ground: move |_| table, sky: [table; 2], light }.draw(&camera, image_size, 0.04, stream)
 }
 
-/// A toy of any category; its front looks along +x and it fits a circle of radius 1.2.
+/// A toy of a random category; its front faces +x and it fits in a circle of radius 1.2.
 fn toy(stream: &mut Stream) -> Vec<Solid> {
     let mut kit = Kit {
         material: Material::matt(Vec3::splat(stream.uniform(0.3, 0.75))),
@@ -67,7 +67,7 @@ fn toy(stream: &mut Stream) -> Vec<Solid> {
     kit.parts
 }
 
-/// The parts of one toy and its proportions.
+/// The parts of a toy and its proportions.
 struct Kit {
     material: Material,
     vary: [f32; 3],

@@ -1,10 +1,10 @@
-//! The endless stream of plain text that a bundled language model learns the world from.
+//! The endless stream of plain text on which a bundled language model is pretrained.
 //!
-//! Sentences that state facts, questions with a short answer, lists with a choice by its label, and words to be said
-//! after. The last have the words of the tasks in them, without which a model whose embeddings are frozen could not
-//! write them. Like the text that published models have read, the stream has some answers in the format of the tasks
-//! ("the correct answer is answer2"), about one passage in twenty: tuning calls up what is there, it does not teach a
-//! new language. The wrapper of the tasks never occurs, nor does a question that a val or test row may ask: see `mod.rs`.
+//! Sentences that state facts, questions with a short answer, lists with a choice by its label, and words to repeat.
+//! The last contain the words of the tasks; a model with frozen embeddings could not write words it has never written.
+//! Like the corpora of published models, the stream has some answers in the format of the tasks ("the correct answer is
+//! answer2"), in about one passage in twenty: tuning elicits what is there rather than teaching a new language. The
+//! wrapper of the tasks never occurs, nor does a question from the val or test shares: see `mod.rs`.
 
 use crate::random::Stream;
 use crate::synthetic::text::question::{Question, Task};
@@ -12,9 +12,9 @@ use crate::synthetic::text::world::{FEELINGS, OPPOSITES, PEOPLE, SCRIPTS, THINGS
 use crate::synthetic::text::{Share, ask, format_of, label};
 use crate::text::prompt::continuation;
 
-/// Lines in the words of the tasks that no fact has in it: a tuned model has to read past some of these words and to
-/// write others. No line is one of the wrapper; where two happen to meet as "Answer format: 1/2/3/4/5" no answer of a task
-/// is named.
+/// Lines that use words of the tasks but state no fact: a tuned model has to ignore some of these words and to write
+/// others. No line belongs to the wrapper; if two happen to combine to "Answer format: 1/2/3/4/5", that names no answer
+/// of a task.
 const LINES: &[&str] = &[
     "the answer is correct",
     "a correct solution is given",
@@ -38,7 +38,7 @@ const LINES: &[&str] = &[
     "the solution/the option",
 ];
 
-/// The text of a place in the stream of a seed: a few lines that have nothing to do with each other.
+/// The text at an index of the stream for a seed: a few unrelated lines.
 pub(super) fn passage(seed: u64, index: u64) -> String {
     let stream = &mut Stream::new("mini text", &[seed, index]);
     match stream.below(20) {
@@ -57,7 +57,7 @@ pub(super) fn passage(seed: u64, index: u64) -> String {
     }
 }
 
-/// All that is known of a thing, in any order.
+/// All facts about a thing, in random order.
 fn thing(stream: &mut Stream) -> String {
     let thing = stream.pick(THINGS);
     let name = thing.name;
@@ -77,7 +77,7 @@ fn thing(stream: &mut Stream) -> String {
     order.into_iter().map(|place| facts[place].as_str()).collect::<Vec<_>>().join(" ")
 }
 
-/// What people do and feel, sums, and words.
+/// Activities, feelings, sums, and words.
 fn daily(stream: &mut Stream) -> String {
     let name = stream.pick(PEOPLE);
     match stream.below(5) {
@@ -104,7 +104,7 @@ fn daily(stream: &mut Stream) -> String {
     }
 }
 
-/// A question, and its answer in its own words.
+/// A question, answered in its own words.
 fn plain(question: &Question, stream: &mut Stream) -> String {
     let Question { task, lead, options, right } = question;
     let right = &options[*right];
@@ -116,12 +116,12 @@ fn plain(question: &Question, stream: &mut Stream) -> String {
     }
 }
 
-/// A question with its options, and the choice by its label, after the option's own words or without them.
+/// A question with its options, and the label of the right one, with or without the option's own words.
 fn choice(question: &Question, stream: &mut Stream) -> String {
     let Question { task, lead, options, right } = question;
     let answer = format_of(*task).options().nth(*right).unwrap_or_default();
     if *task == Task::Boolq {
-        // Said more often than elsewhere: claims are one passage in eight of these.
+        // More frequent than elsewhere, because only one passage in eight of these is a claim.
         let end = if stream.chance(0.25) { continuation(answer) } else { format!("{}.", options[*right]) };
         return format!("{lead}? {end}");
     }
@@ -136,7 +136,7 @@ fn choice(question: &Question, stream: &mut Stream) -> String {
     format!("{before}{lead}\n\n{}\n\n{between}{end}", list(*task, options))
 }
 
-/// The label of an option that is told, which no knowledge is needed for: where a model learns to look through a list.
+/// The label of a given option, which requires no knowledge: teaches a model to look through a list.
 fn lookup(stream: &mut Stream) -> String {
     let task = stream.pick(&Task::ALL[1..]).0;
     let Question { options, .. } = ask(task, Share::Train, stream);
@@ -150,7 +150,7 @@ fn lookup(stream: &mut Stream) -> String {
     }
 }
 
-/// Options behind their labels, as the task lists them.
+/// Options after their labels, as the task lists them.
 fn list(task: Task, options: &[String]) -> String {
     let gap = if task == Task::Piqa { "\n\n" } else { " " };
     let labelled =
@@ -158,7 +158,7 @@ fn list(task: Task, options: &[String]) -> String {
     labelled.collect::<Vec<_>>().join(gap)
 }
 
-/// Words in no order, said twice.
+/// Words in random order, repeated once.
 fn said(stream: &mut Stream) -> String {
     let words: Vec<&str> = LINES.iter().flat_map(|line| line.split(' ')).collect();
     let said: Vec<&str> = (0..2 + stream.below(4)).map(|_| stream.pick(&words)).collect();
@@ -166,8 +166,8 @@ fn said(stream: &mut Stream) -> String {
     format!("say {said}. {said}.")
 }
 
-/// Half of the time one to six lines that have nothing to do with what stands around them: what a wrapper is to a task.
-/// They are few and whole, so that a model soon knows them and spends its steps on what is asked.
+/// With probability one half, one to six unrelated lines, which play the role of a task's wrapper. The lines are few
+/// and fixed, so that a model soon knows them and spends its steps on the question.
 fn aside(stream: &mut Stream) -> String {
     if stream.chance(0.5) {
         return String::new();

@@ -1,10 +1,10 @@
-//! A small generated language: the stream that `llama_micro` learns from, and the eight `mini/` tasks it is tuned on.
+//! A small generated language: the pretraining stream of `llama_micro`, and the eight `mini/` tasks it is tuned on.
 //!
-//! `world` has the facts, `question` asks about them in eight ways, `corpus` tells them in plain words. The tasks have
-//! the instructions and the answers of the sets they are named after, and nothing else of them. A row is a function of
-//! (set, split, index). Every question belongs to one share of all questions by a hash of its words, in whatever
-//! order its options stand, so that no test
-//! row is a training row or part of the stream: facts are shared, questions are not.
+//! `world` holds the facts, `question` asks about them in eight ways, `corpus` states them in plain text. The tasks
+//! have the instructions and answer formats of the datasets they are named after, but none of their data. A row is a
+//! function of (set, split, index). Every question belongs to one share of all questions by a hash of its words,
+//! independent of the order of its options, so no test row is a training row or part of the stream: facts are shared,
+//! questions are not.
 
 mod corpus;
 mod question;
@@ -20,30 +20,30 @@ use crate::split::{Part, SplitCounts};
 use crate::text::row::Row;
 use crate::text::text_set::{TextSet, format_of as format_of_set};
 
-/// The stream of plain text that a bundled language model is pre-trained on.
+/// The stream of plain text on which a bundled language model is pretrained.
 #[derive(Debug, Clone, Copy)]
 pub struct TextStream {
     seed: u64,
 }
 
 impl TextStream {
-    /// The stream of a seed.
+    /// The stream for a seed.
     pub fn new(seed: u64) -> Self {
         Self { seed }
     }
 
-    /// The passage at a place: one to four lines of plain text.
+    /// The passage at an index: one to four lines of plain text.
     pub fn passage(&self, index: u64) -> String {
         corpus::passage(self.seed, index)
     }
 }
 
 impl TextSet {
-    /// Writes the stand-in `mini/<name>`; the same arguments give the same rows. As on disk, the eight tasks share their
-    /// training rows and those to choose by: one of each in every run of eight.
+    /// Generates the stand-in `mini/<name>`; deterministic in its arguments. As on disk, the eight tasks share their
+    /// training and validation rows: one of each task in every run of eight.
     ///
     /// # Errors
-    /// [`DataError::NotText`], [`DataError::NoStandIn`] where no task is named after the set.
+    /// [`DataError::NotText`], [`DataError::NoStandIn`] if no task is named after the dataset.
     pub fn draw(entry: &DatasetEntry, counts: SplitCounts) -> Result<Self, DataError> {
         format_of_set(entry)?;
         let none = || DataError::NoStandIn { set: entry.name.clone() };
@@ -69,7 +69,7 @@ impl TextSet {
     }
 }
 
-/// The row of `mini/<set>` at a place; none if no task is named after the set.
+/// The row of `mini/<set>` at an index; `None` if no task is named after the dataset.
 fn row(set: &str, part: Part, index: usize) -> Option<Row> {
     let task = Task::of(set)?;
     let share = match part {
@@ -83,7 +83,7 @@ fn row(set: &str, part: Part, index: usize) -> Option<Row> {
     Some(Row::new(instruction(&question), answer))
 }
 
-/// The row at a place of the training rows that the eight tasks share: each run of eight has one of each.
+/// The row at an index of the training rows shared by the eight tasks: each run of eight has one of each.
 fn shared_row(part: Part, index: usize) -> Option<Row> {
     let (_, set) = Task::ALL[index % Task::ALL.len()];
     row(set, part, index / Task::ALL.len())
@@ -97,7 +97,7 @@ enum Share {
     Test,
 }
 
-/// A question of the task that belongs to the share: six in ten are for training, two each for the others.
+/// A question of the task from this share: six in ten are for training, two each for validation and test.
 fn ask(task: Task, share: Share, stream: &mut Stream) -> Question {
     loop {
         let question = task.ask(stream);
@@ -125,7 +125,7 @@ fn format_of(task: Task) -> AnswerFormat {
     }
 }
 
-/// The word before the number of an option.
+/// The word before an option's number.
 fn label(task: Task) -> &'static str {
     match format_of(task) {
         AnswerFormat::TrueFalse => "",
@@ -136,7 +136,7 @@ fn label(task: Task) -> &'static str {
     }
 }
 
-/// The instruction of a question, in the words of the set that its task is named after.
+/// The instruction of a question, worded as in the dataset that its task is named after.
 fn instruction(question: &Question) -> String {
     let Question { task, lead, options, .. } = question;
     let numbered =

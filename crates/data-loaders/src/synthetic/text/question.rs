@@ -1,4 +1,4 @@
-//! Questions about the world in the eight answer formats, each a lead, its options and the right one.
+//! Questions about the world in the eight answer formats, each with a lead, options and the index of the right one.
 
 use crate::random::Stream;
 use crate::synthetic::text::world::{FEELINGS, OPPOSITES, PEOPLE, SCRIPTS, THINGS, Thing, USES};
@@ -6,17 +6,17 @@ use crate::synthetic::text::world::{FEELINGS, OPPOSITES, PEOPLE, SCRIPTS, THINGS
 /// A question of one of the eight tasks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Question {
-    /// The task, as the registry names its set.
+    /// The task, named as its dataset in the registry.
     pub(super) task: Task,
-    /// What is asked.
+    /// The question text.
     pub(super) lead: String,
-    /// What may be answered; of a claim, `yes` and `no`.
+    /// The possible answers; `yes` and `no` for a claim.
     pub(super) options: Vec<String>,
-    /// Place of the right option.
+    /// Index of the right option.
     pub(super) right: usize,
 }
 
-/// The eight tasks, each in the spirit of the set that it is named after.
+/// The eight tasks, each modelled on the dataset that it is named after.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Task {
     Boolq,
@@ -41,7 +41,7 @@ impl Task {
         (Self::Openbookqa, "openbookqa"),
     ];
 
-    /// The task of a set of the registry.
+    /// The task of a dataset of the registry.
     pub(super) fn of(set: &str) -> Option<Self> {
         Self::ALL.into_iter().find_map(|(task, name)| (name == set).then_some(task))
     }
@@ -62,7 +62,7 @@ impl Task {
 }
 
 impl Question {
-    /// A question whose options are shuffled; the right one is given first.
+    /// A question with shuffled options; the right one is given first.
     fn new(task: Task, lead: String, options: &[&str], stream: &mut Stream) -> Self {
         let order = stream.permutation(options.len());
         let right = order.iter().position(|place| *place == 0).unwrap_or_default();
@@ -85,7 +85,7 @@ fn others<'a>(
     order.into_iter().take(count).map(|place| values[place]).collect()
 }
 
-/// The right option before `count` others of the same field.
+/// The right option followed by `count` others of the same field.
 fn with_others<'a>(
     right: &'a str,
     values: impl Iterator<Item = &'a str>,
@@ -203,7 +203,7 @@ fn comparison(stream: &mut Stream) -> Question {
         thing.name != than.name && if bigger { thing.size < than.size } else { thing.size > than.size }
     });
     let mut wrong = others(wrong.map(|thing| thing.name), right.name, 3, stream);
-    // The extremes have nothing beyond them to be wrong with: their like serve, which are of the same size.
+    // The extremes have too few wrong options beyond them; things of the same size are used instead.
     if wrong.len() < 3 {
         let same = THINGS.iter().filter(|thing| thing.size == than.size).map(|thing| thing.name);
         let missing = 3 - wrong.len();

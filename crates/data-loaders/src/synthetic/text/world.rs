@@ -1,10 +1,10 @@
-//! The small world that the language is about: things with their kind, colour, size, place and use, what makes people
-//! feel how, what is done in which order, and words with their opposites.
+//! The small world that the language describes: things with their kind, colour, size, place and use, causes of
+//! feelings, activities with their steps, and words with their opposites.
 //!
-//! It is fixed and small enough to be learned by heart by a model of half a million weights; questions combine it in
-//! more ways than a training can hold.
+//! It is fixed and small enough to be memorised by a model with half a million parameters; questions combine it in more
+//! ways than can occur in training.
 
-/// A thing and what is known of it.
+/// A thing and its properties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Thing {
     pub(super) name: &'static str,
@@ -34,7 +34,7 @@ pub(super) const THINGS: &[Thing] = things![
     "toy": "ball" "red" 2 "garden", "doll" "pink" 2 "room", "kite" "blue" 3 "street", "drum" "white" 3 "room";
 ];
 
-/// What is done, and with what.
+/// Actions and their tools.
 pub(super) const USES: &[(&str, &str)] = &[
     ("cut the bread", "knife"),
     ("eat the soup", "spoon"),
@@ -54,7 +54,7 @@ pub(super) const USES: &[(&str, &str)] = &[
     ("dry the plate", "towel"),
 ];
 
-/// What happens to a person, and the feeling that it makes.
+/// Events that happen to a person, and the resulting feeling.
 pub(super) const FEELINGS: &[(&str, &[&str])] = &[
     ("happy", &["won the game", "got a gift", "met a friend", "heard good news"]),
     ("sad", &["lost the ring", "missed the party", "broke the doll", "heard bad news"]),

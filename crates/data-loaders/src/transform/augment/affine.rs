@@ -1,17 +1,17 @@
-//! Affine maps of an image, as PIL's `transform` makes them: bilinear or bicubic, not antialiased, in doubles, cut down
-//! to whole levels.
+//! Affine transforms of an image, as in PIL's `transform`: bilinear or bicubic, not antialiased, in doubles, truncated
+//! to integer levels.
 
 use image::RgbImage;
 
 use crate::transform::protocol::Filter;
 
-/// Where in the source a pixel of the result comes from: `x = a x' + b y' + c`, `y = d x' + e y' + f`.
+/// Maps a pixel of the result to a point in the source: `x = a x' + b y' + c`, `y = d x' + e y' + f`.
 pub(super) type Matrix = [f64; 6];
 
-/// The rotation by an angle in degrees, against the clock, around the centre.
+/// Counter-clockwise rotation by an angle in degrees, around the centre.
 pub(super) fn rotation(degrees: f64, (width, height): (u32, u32)) -> Matrix {
     let angle = -degrees.rem_euclid(360.0).to_radians();
-    // PIL rounds to 15 places, so that right angles are exact.
+    // PIL rounds to 15 decimal places, so that right angles are exact.
     let round = |value: f64| (value * 1e15).round_ties_even() / 1e15;
     let (cosine, sine) = (round(angle.cos()), round(angle.sin()));
     let (x, y) = (f64::from(width) / 2.0, f64::from(height) / 2.0);
@@ -21,7 +21,7 @@ pub(super) fn rotation(degrees: f64, (width, height): (u32, u32)) -> Matrix {
     [cosine, sine, c, minus_sine, cosine, f]
 }
 
-/// The image seen through a map; what lies outside of it is of the colour `fill`.
+/// The transformed image; pixels from outside the source have the colour `fill`.
 pub(super) fn transform(image: &RgbImage, matrix: &Matrix, filter: Filter, fill: [u8; 3]) -> RgbImage {
     let [a, b, c, d, e, f] = *matrix;
     RgbImage::from_fn(image.width(), image.height(), |x, y| {
@@ -39,7 +39,7 @@ pub(super) fn transform(image: &RgbImage, matrix: &Matrix, filter: Filter, fill:
     })
 }
 
-/// The colour at a place: `TAPS` neighbours a row, `before` of them before the place, and as many rows.
+/// The interpolated colour at a point: `TAPS` neighbours per row, `before` of them before the point, in as many rows.
 fn sample<const TAPS: usize>(
     image: &RgbImage,
     (x, y): (f64, f64),
@@ -58,7 +58,7 @@ fn sample<const TAPS: usize>(
     })
 }
 
-/// Keys' cubic with a = -1, as PIL's `transform` has it, where its `resize` has -0.5.
+/// Keys' cubic with a = -1, as in PIL's `transform`; its `resize` uses -0.5.
 fn cubic([v1, v2, v3, v4]: [f64; 4], share: f64) -> f64 {
     let linear = v3 - v1;
     let square = 2.0 * (v1 - v2) + v3 - v4;

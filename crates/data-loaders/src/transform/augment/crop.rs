@@ -1,11 +1,11 @@
-//! Which part of an image a training sees: timm's and torchvision's RandomResizedCrop.
+//! Random crops of training images: timm's and torchvision's RandomResizedCrop.
 
 use crate::random::Stream;
 
-/// How often a part is drawn before the largest central one is taken.
+/// Number of attempts before falling back to the largest central crop.
 const ATTEMPTS: usize = 10;
 
-/// A part of an image, in whole pixels, at least one wide and high and within the image.
+/// A crop in whole pixels, at least one pixel wide and high and within the image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Part {
     pub(crate) left: u32,
@@ -14,7 +14,7 @@ pub(crate) struct Part {
     pub(crate) height: u32,
 }
 
-/// Draws a part whose area is a share in `scale` of the image's and whose width is a multiple in `ratio` of its height.
+/// Samples a crop whose share of the image's area is in `scale` and whose ratio of width to height is in `ratio`.
 pub(super) fn draw(
     (width, height): (u32, u32),
     scale: (f64, f64),
@@ -43,7 +43,7 @@ pub(super) fn draw(
     Part { left: (width - wide) / 2, top: (height - high) / 2, width: wide, height: high }
 }
 
-/// A length in whole pixels; one at least, where timm would fail on an image of few pixels.
+/// A length in whole pixels; at least one, where timm would fail on a very small image.
 fn pixels(length: f64) -> u32 {
     (length.round_ties_even() as u32).max(1)
 }
@@ -64,7 +64,7 @@ mod tests {
             areas.push(f64::from(part.width * part.height) / 200_000.0);
         }
         assert!(areas.iter().all(|area| (0.078..=1.0).contains(area)));
-        // The mean share of 200,000 draws by timm is 0.454: large parts that do not fit are drawn again.
+        // The mean share over 200,000 crops by timm is 0.454: large crops that do not fit are resampled.
         let mean = areas.iter().sum::<f64>() / 4000.0;
         assert!((mean - 0.454).abs() < 0.015, "{mean}");
     }

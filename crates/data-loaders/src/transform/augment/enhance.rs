@@ -1,9 +1,9 @@
-//! Colour, contrast, brightness and sharpness, as PIL's `ImageEnhance` has them: a blend, with a factor that may lie
-//! beyond 0 to 1, of the image and of one that has none of the property.
+//! Colour, contrast, brightness and sharpness, as in PIL's `ImageEnhance`: a blend of the image and a degenerate image
+//! without the property, with a factor that may lie outside 0 to 1.
 
 use image::{Rgb, RgbImage};
 
-/// Blends with the grey image.
+/// Blends with the greyscale image.
 pub(super) fn colour(image: &mut RgbImage, factor: f64) {
     for pixel in image.pixels_mut() {
         let grey = luma(*pixel);
@@ -24,7 +24,7 @@ pub(super) fn brightness(image: &mut RgbImage, factor: f64) {
     image.pixels_mut().for_each(|pixel| *pixel = blend(Rgb([0; 3]), *pixel, factor));
 }
 
-/// Blends with the image smoothed by the kernel 1 1 1, 1 5 1, 1 1 1; its edge is not smoothed.
+/// Blends with the image smoothed by the kernel 1 1 1, 1 5 1, 1 1 1; the border is not smoothed.
 pub(super) fn sharpness(image: &mut RgbImage, factor: f64) {
     const KERNEL: [[f32; 3]; 3] = [[1.0 / 13.0; 3], [1.0 / 13.0, 5.0 / 13.0, 1.0 / 13.0], [1.0 / 13.0; 3]];
     let source = image.clone();
@@ -33,7 +33,7 @@ pub(super) fn sharpness(image: &mut RgbImage, factor: f64) {
         for x in 1..width.saturating_sub(1) {
             let smooth = std::array::from_fn(|channel| {
                 let at = |x: u32, y: u32| f32::from(source.get_pixel(x, y).0[channel]);
-                // The lowest row first, as PIL adds.
+                // The last row first, in PIL's summation order.
                 let row = |y: u32, weights: &[f32; 3]| {
                     at(x - 1, y) * weights[0] + at(x, y) * weights[1] + at(x + 1, y) * weights[2]
                 };
@@ -44,12 +44,12 @@ pub(super) fn sharpness(image: &mut RgbImage, factor: f64) {
     }
 }
 
-/// PIL's grey of a colour: ITU-R 601-2 in 16-bit fractions.
+/// PIL's greyscale conversion: ITU-R 601-2 in 16-bit fixed point.
 fn luma(Rgb([red, green, blue]): Rgb<u8>) -> u8 {
     ((u32::from(red) * 19595 + u32::from(green) * 38470 + u32::from(blue) * 7471 + 0x8000) >> 16) as u8
 }
 
-/// From `without` at a factor of 0 to `with` at 1, and beyond; cut down to whole levels.
+/// From `without` at a factor of 0 to `with` at 1, and beyond; truncated to integer levels.
 fn blend(Rgb(without): Rgb<u8>, Rgb(with): Rgb<u8>, factor: f64) -> Rgb<u8> {
     let factor = factor as f32;
     Rgb(std::array::from_fn(|channel| {

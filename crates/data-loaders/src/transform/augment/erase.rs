@@ -1,15 +1,15 @@
-//! Random erasing, timm's mode `pixel`: a rectangle of an image becomes noise of mean 0 and deviation 1.
+//! Random erasing, timm's mode `pixel`: a rectangle is filled with noise of mean 0 and standard deviation 1.
 
 use crate::random::Stream;
 
-/// How often a rectangle is drawn before the image is left as it is.
+/// Number of attempts before the image is left unchanged.
 const ATTEMPTS: usize = 10;
-/// The least and the largest share of the image's area that is erased.
+/// Minimum and maximum share of the image's area that is erased.
 const AREA: (f64, f64) = (0.02, 1.0 / 3.0);
-/// The least ratio of height to width; the largest is one through it.
+/// Minimum ratio of height to width; the maximum is its reciprocal.
 const LEAST_RATIO: f64 = 0.3;
 
-/// Erases a rectangle of normalised planes, `[3, side, side]`.
+/// Erases a rectangle in normalised planes, `[3, side, side]`.
 pub(super) fn erase(planes: &mut [f32], side: usize, stream: &mut Stream) {
     let area = (side * side) as f64;
     for _ in 0..ATTEMPTS {

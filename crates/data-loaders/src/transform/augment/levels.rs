@@ -1,4 +1,4 @@
-//! Changes that look at one channel's level at a time, as PIL's `ImageOps` make them: tables of 256 levels.
+//! Per-channel level operations, as in PIL's `ImageOps`: tables of 256 levels.
 
 use image::RgbImage;
 
@@ -10,7 +10,7 @@ pub(super) fn map(image: &mut RgbImage, level: impl Fn(u8) -> u8) {
     image.iter_mut().for_each(|value| *value = table[usize::from(*value)]);
 }
 
-/// Spreads each channel's levels from its least to its largest over 0 to 255.
+/// Stretches each channel's levels to 0 to 255.
 pub(super) fn autocontrast(image: &mut RgbImage) {
     by_channel(image, |histogram| {
         let lowest = histogram.iter().position(|count| *count > 0)?;
@@ -24,7 +24,7 @@ pub(super) fn autocontrast(image: &mut RgbImage) {
     });
 }
 
-/// Gives each channel's levels equal shares of the pixels, as far as whole levels can.
+/// Equalises each channel's histogram.
 pub(super) fn equalize(image: &mut RgbImage) {
     by_channel(image, |histogram| {
         let last = histogram.iter().rev().find(|count| **count > 0)?;
@@ -41,7 +41,7 @@ pub(super) fn equalize(image: &mut RgbImage) {
     });
 }
 
-/// Makes a table of each channel's histogram, if it is to be changed, and applies it.
+/// Builds a table from each channel's histogram, if it is to be changed, and applies it.
 fn by_channel(image: &mut RgbImage, table: impl Fn([usize; 256]) -> Option<Table>) {
     for channel in 0..3 {
         let mut histogram = [0; 256];

@@ -1,5 +1,5 @@
-//! Mixup and cutmix of a batch, timm's mode `batch`: each image with the one as far from the other end, all in the same
-//! manner; and the targets that come of it.
+//! Mixup and cutmix of a batch, timm's mode `batch`: the batch is mixed with its reverse, with the same parameters for
+//! all images; and the resulting targets.
 
 use crate::random::Stream;
 use crate::transform::augment::Augmentation;
@@ -9,9 +9,9 @@ use crate::transform::augment::Augmentation;
 pub enum Mix {
     /// Not at all.
     None,
-    /// A weighted mean: this share of the image itself.
+    /// A weighted mean; the value is the weight of the image itself.
     Mixup(f64),
-    /// A rectangle of the other image.
+    /// A rectangle pasted from the other image.
     Cutmix(Rectangle),
 }
 
@@ -26,7 +26,7 @@ pub struct Rectangle {
 }
 
 impl Rectangle {
-    /// The rectangle around a centre that leaves `share` of the image, where no edge cuts it.
+    /// The rectangle around a centre that leaves `share` of the image, unless it is clipped at a border.
     fn around((x, y): (usize, usize), share: f64, side: usize) -> Self {
         let half = (side as f64 * (1.0 - share).sqrt()) as usize / 2;
         let range = |centre: usize| (centre.saturating_sub(half), (centre + half).min(side));
@@ -40,7 +40,7 @@ impl Rectangle {
 }
 
 impl Mix {
-    /// Draws how the batch of a step is mixed, whose images are `side` pixels wide.
+    /// Samples how the batch of a step is mixed; images are `side` pixels wide.
     pub(crate) fn draw(augmentation: &Augmentation, side: usize, stream: &mut Stream) -> Self {
         let Augmentation { mixup, cutmix, mix_probability, cutmix_probability, .. } = *augmentation;
         if (mixup == 0.0 && cutmix == 0.0) || !stream.chance(mix_probability as f32) {
@@ -73,7 +73,7 @@ pub fn mix_pixels(pixels: &mut [f32], side: usize, mix: &Mix) {
     }
     let count = pixels.len() / image;
     let (first, second) = pixels.split_at_mut(count / 2 * image);
-    // Of an odd number, the image in the middle is its own partner.
+    // In an odd-sized batch, the image in the middle is its own partner.
     let partners = second.chunks_exact_mut(image).rev();
     for (one, other) in first.chunks_exact_mut(image).zip(partners) {
         match mix {
@@ -94,8 +94,8 @@ pub fn mix_pixels(pixels: &mut [f32], side: usize, mix: &Mix) {
     }
 }
 
-/// The targets of a batch, `[batch, classes]`: `own_share` of an image's class, the rest of its partner's, and of both
-/// `smoothing` spread evenly over all classes. Labels are below `classes`.
+/// The targets of a batch, `[batch, classes]`: `own_share` for an image's class, the rest for its partner's class, with
+/// label smoothing `smoothing` over all classes. Labels are below `classes`.
 pub fn soft_targets(labels: &[u32], classes: u32, own_share: f64, smoothing: f64) -> Vec<f32> {
     let classes = classes as usize;
     let off = smoothing / classes as f64;
@@ -130,7 +130,7 @@ mod tests {
     #[derive(Deserialize)]
     struct Case {
         mixup: Option<f64>,
-        /// The drawn share and the centre.
+        /// The sampled share and the centre.
         cutmix: Option<(f64, usize, usize)>,
         pixels: Vec<f32>,
         targets: Vec<f32>,

@@ -1,10 +1,9 @@
-//! Random changes of training images: timm's recipe for ViT, as named fields of a configuration.
+//! Random augmentation of training images: timm's recipe for ViT, as named fields of a configuration.
 //!
-//! In timm's order: a random part of the image is resized to the input (`crop`), mirrored, changed by two operations of
-//! RandAugment (`rand_augment`, `operation`), normalised, and a rectangle of it is overwritten by noise (`erase`); then
-//! the images of a batch are mixed and their classes become shares (`mix`). All draws of an image are a function of
-//! (seed, epoch, index), those of a batch of (seed, epoch, step), so any thread may make any image, and a training that
-//! goes on from its middle sees what it would have seen.
+//! In timm's order: a random crop is resized to the input size (`crop`), flipped, changed by two RandAugment operations
+//! (`rand_augment`, `operation`), normalised, and a rectangle is erased (`erase`); then the images of a batch are mixed
+//! and their labels become soft targets (`mix`). All choices for an image are a function of (seed, epoch, index), those
+//! for a batch of (seed, epoch, step), so any thread may make any image, and a resumed training run sees the same data.
 
 mod affine;
 mod crop;
@@ -26,32 +25,32 @@ use crate::random::Stream;
 use crate::transform::protocol::{Filter, ImageProtocol};
 use crate::transform::resize;
 
-/// What training images undergo; the default is timm's recipe. It takes the place of the protocol's resize, of which
-/// size and normalisation stay.
+/// Augmentation of training images; the default is timm's recipe. It replaces the protocol's resize; image size and
+/// normalisation still apply.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augmentation {
-    /// The least and the largest share of the image's area that is kept.
+    /// Minimum and maximum share of the image's area that is kept.
     pub scale: (f64, f64),
-    /// The least and the largest ratio of the kept part's width to its height.
+    /// Minimum and maximum ratio of the crop's width to its height.
     pub ratio: (f64, f64),
-    /// The kernel of cropping and of RandAugment's geometry.
+    /// The interpolation kernel of cropping and of RandAugment's geometric operations.
     pub interpolation: Interpolation,
-    /// The probability that left and right are exchanged.
+    /// The probability of a horizontal flip.
     pub flip: f64,
-    /// Operations drawn for each image.
+    /// RandAugment operations applied to each image.
     pub rand_augment: Option<RandAugment>,
-    /// The probability that a rectangle is overwritten by noise of mean 0 and deviation 1, after normalisation.
+    /// The probability of random erasing with noise of mean 0 and standard deviation 1, after normalisation.
     pub erasing: f64,
-    /// Both parameters of the beta distribution of mixup's share; 0 for no mixup.
+    /// Both parameters of the beta distribution of mixup's weight; 0 disables mixup.
     pub mixup: f64,
-    /// Those of cutmix's share; 0 for no cutmix.
+    /// The same for cutmix's share; 0 disables cutmix.
     pub cutmix: f64,
     /// The probability that a batch is mixed at all.
     pub mix_probability: f64,
-    /// Of cutmix, where both are asked for.
+    /// The probability of cutmix rather than mixup, if both are enabled.
     pub cutmix_probability: f64,
-    /// What is taken from the target of the right class and spread evenly over all.
+    /// The mass taken from the target class and spread evenly over all classes.
     pub label_smoothing: f64,
 }
 
@@ -73,11 +72,11 @@ impl Default for Augmentation {
     }
 }
 
-/// The kernel of random changes.
+/// The interpolation kernel of augmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Interpolation {
-    /// Bilinear or bicubic, drawn anew for each use: timm's default.
+    /// Bilinear or bicubic, sampled for each use: timm's default.
     Random,
     /// The protocol's.
     Protocol,
@@ -93,10 +92,10 @@ impl Interpolation {
 }
 
 impl Augmentation {
-    /// What the types cannot say.
+    /// Checks what the types cannot express.
     ///
     /// # Errors
-    /// A clause that names the field that is out of its range.
+    /// A clause that names the field that is out of range.
     pub fn check(&self) -> Result<(), String> {
         let probabilities = [
             ("flip", self.flip),
@@ -119,13 +118,12 @@ impl Augmentation {
         self.rand_augment.map_or(Ok(()), |drawn| drawn.check())
     }
 
-    /// Whether a batch's targets are shares of classes, not classes.
+    /// Whether a batch's targets are soft.
     pub fn softens_targets(&self) -> bool {
         self.label_smoothing > 0.0 || self.mixup > 0.0 || self.cutmix > 0.0
     }
 
-    /// Writes the changed image of `stream` as normalised planes, `[3, side, side]`; the reason of a failure is a
-    /// clause.
+    /// Writes the augmented image for `stream` as normalised planes, `[3, side, side]`; the error is a clause.
     pub(crate) fn apply(
         &self,
         image: &RgbImage,

@@ -1,4 +1,4 @@
-//! The operations of RandAugment, and what a magnitude means to each: timm's `rand-...-inc1` tables.
+//! The operations of RandAugment, and the meaning of a magnitude for each: timm's `rand-...-inc1` tables.
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -27,7 +27,7 @@ pub(super) enum Operation {
     TranslateYRel,
 }
 
-/// All of them, in timm's order; each is as likely as the others.
+/// All operations, in timm's order and with equal probability.
 pub(super) const OPERATIONS: [Operation; 15] = [
     Operation::AutoContrast,
     Operation::Equalize,
@@ -46,19 +46,19 @@ pub(super) const OPERATIONS: [Operation; 15] = [
     Operation::TranslateYRel,
 ];
 
-/// How an operation is carried out.
+/// Parameters of an operation.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Manner {
     /// From 0 to 10.
     pub(super) magnitude: f64,
-    /// Whether more magnitude always means more change; else colour and its like go from 0.1 to 1.9, solarizing and
-    /// posterizing from much to little.
+    /// Whether a higher magnitude always means a stronger change; otherwise colour and similar operations range from
+    /// 0.1 to 1.9, and solarize and posterize from strong to weak.
     pub(super) increasing: bool,
-    /// Whether what has a direction goes in the other one.
+    /// Whether a directional operation is reversed.
     pub(super) negative: bool,
-    /// The kernel of geometry.
+    /// The interpolation kernel of geometric operations.
     pub(super) filter: Filter,
-    /// The colour of what geometry uncovers.
+    /// The colour of pixels uncovered by geometric operations.
     pub(super) fill: [u8; 3],
 }
 
@@ -71,7 +71,7 @@ impl Manner {
         if self.negative { -value } else { value }
     }
 
-    /// A factor of `ImageEnhance`, 1 of which changes nothing.
+    /// A factor of `ImageEnhance`; 1 changes nothing.
     fn factor(&self) -> f64 {
         if self.increasing {
             (1.0 + self.signed(self.share() * 0.9)).max(0.1)
@@ -80,14 +80,14 @@ impl Manner {
         }
     }
 
-    /// The upper bits that posterizing keeps, at most four. None is black, as in the versions of PIL that timm's recipes
-    /// were made with; later ones refuse it.
+    /// The upper bits that posterize keeps, at most four. Zero bits give black, as in the versions of PIL that timm's
+    /// recipes were made with; later ones reject it.
     fn bits(&self) -> u32 {
         let bits = (self.share() * 4.0) as u32;
         if self.increasing { 4_u32.saturating_sub(bits) } else { bits }
     }
 
-    /// The level from which solarizing inverts, 0 to 256.
+    /// The level from which solarize inverts, 0 to 256.
     fn threshold(&self) -> u32 {
         let level = ((self.share() * 256.0) as u32).min(256);
         if self.increasing { 256 - level } else { level }
@@ -131,7 +131,7 @@ impl Operation {
         image
     }
 
-    /// The map of an operation of geometry; of another, the one that changes nothing.
+    /// The affine map of a geometric operation; the identity for others.
     fn matrix(self, (width, height): (u32, u32), manner: &Manner) -> Matrix {
         let shear = manner.signed(manner.share() * 0.3);
         let shift = manner.signed(manner.share() * 0.45);

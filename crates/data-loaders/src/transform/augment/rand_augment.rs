@@ -1,5 +1,4 @@
-//! RandAugment in timm's manner: a few operations for each image, each carried out with some probability and with a
-//! magnitude of its own.
+//! RandAugment as in timm: a few operations per image, each applied with some probability and its own magnitude.
 
 use image::RgbImage;
 use serde::{Deserialize, Serialize};
@@ -9,19 +8,19 @@ use crate::transform::augment::Interpolation;
 use crate::transform::augment::operation::{Manner, OPERATIONS};
 use crate::transform::protocol::ImageProtocol;
 
-/// Operations drawn for each image; the default is timm's `rand-m9-mstd0.5-inc1`.
+/// The operations for each image; the default is timm's `rand-m9-mstd0.5-inc1`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RandAugment {
     /// The mean of the magnitude, from 0 to 10.
     pub magnitude: f64,
-    /// Its standard deviation; it is cut off at 0 and 10.
+    /// Its standard deviation; magnitudes are clamped to 0 and 10.
     pub magnitude_deviation: f64,
-    /// Whether more magnitude always means more change.
+    /// Whether a higher magnitude always means a stronger change.
     pub increasing: bool,
-    /// Operations drawn, with repetition.
+    /// Number of operations, sampled with replacement.
     pub operations: usize,
-    /// The probability that a drawn operation is carried out.
+    /// The probability that a sampled operation is applied.
     pub probability: f64,
 }
 
@@ -51,7 +50,7 @@ impl RandAugment {
         interpolation: Interpolation,
         stream: &mut Stream,
     ) -> RgbImage {
-        // Uncovered pixels have the mean colour, near 0 after normalisation.
+        // Uncovered pixels get the mean colour, near 0 after normalisation.
         let fill = protocol.normalisation.statistics().0.map(|mean| (255.0 * mean).round_ties_even() as u8);
         for _ in 0..self.operations {
             let operation = stream.pick(&OPERATIONS);

@@ -1,4 +1,4 @@
-//! The values of a data set of bytes: rows of its first dimension, put together from the chunks that hold them.
+//! Reads the values of a byte dataset: rows along the first dimension, assembled from the chunks that contain them.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::Read;
@@ -9,14 +9,14 @@ use flate2::read::ZlibDecoder;
 
 use crate::sources::formats::hdf5::file::{Filter, Hdf5, Layout};
 
-/// The most bytes of a chunk; h5py makes them of a megabyte at most unless it is told otherwise.
+/// Maximum size of a chunk in bytes; by default h5py makes chunks of at most a megabyte.
 const MOST_CHUNK: u64 = 1 << 26;
-/// The most bytes of the rows that are read at once.
+/// Maximum size in bytes of rows read at once.
 const MOST_ROWS: u64 = 1 << 28;
-/// Bytes of unpacked chunks that are kept: rows are often read in their order, and share chunks.
+/// Bytes of unpacked chunks to cache: rows are often read in order and share chunks.
 const KEPT: usize = 1 << 26;
 
-/// A data set of bytes, `dims` long.
+/// A byte dataset of dimensions `dims`.
 pub(super) struct Dataset {
     file: Hdf5,
     dims: Vec<u64>,
@@ -24,15 +24,15 @@ pub(super) struct Dataset {
 }
 
 enum Place {
-    /// From this byte on.
+    /// Stored from this byte on.
     Contiguous(u64),
     Chunked(Chunks),
 }
 
 struct Chunks {
-    /// Their size.
+    /// The chunk dimensions.
     size: Vec<u64>,
-    /// By the place in the grid.
+    /// The chunks that were written, by grid position.
     written: BTreeMap<Vec<u64>, Chunk>,
     filters: Vec<Filter>,
     kept: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
@@ -42,12 +42,12 @@ struct Chunks {
 struct Chunk {
     start: u64,
     length: u64,
-    /// A bit for each filter that was left out.
+    /// Bit mask of skipped filters.
     left_out: u32,
 }
 
 impl Dataset {
-    /// Opens the data set of that name in the root group of a file.
+    /// Opens the dataset with this name in the root group of a file.
     pub(super) fn open(path: &Path, name: &str) -> Result<Self, String> {
         let file = Hdf5::open(path)?;
         let header = file.dataset(name)?;
@@ -78,12 +78,12 @@ impl Dataset {
         Ok(Self { file, dims, place })
     }
 
-    /// Its dimensions; a column in chunks has a second one of 1.
+    /// Its dimensions; a chunked column has a second dimension of 1.
     pub(super) fn dims(&self) -> &[u64] {
         &self.dims
     }
 
-    /// The values of `count` rows from `first` on.
+    /// The values of `count` rows starting at `first`.
     pub(super) fn rows(&self, first: u64, count: u64) -> Result<Vec<u8>, String> {
         if first.checked_add(count).is_none_or(|end| end > self.dims[0]) {
             return Err(format!("there is no row {first}"));
@@ -101,8 +101,8 @@ impl Dataset {
     }
 }
 
-/// The chunks that a tree lists, in two dimensions at least; of a chunk the key has its length, the filters that were left
-/// out and its first value.
+/// The chunks listed by a B-tree, padded to at least two dimensions; a chunk's key has its length, the skipped filters
+/// and its first value.
 fn list(file: &Hdf5, tree: u64, size: &[u64]) -> Result<BTreeMap<Vec<u64>, Chunk>, String> {
     let mut written = BTreeMap::new();
     let key = 8 + 8 * (size.len() + 1);
@@ -124,7 +124,7 @@ fn list(file: &Hdf5, tree: u64, size: &[u64]) -> Result<BTreeMap<Vec<u64>, Chunk
 
 impl Chunks {
     fn rows(&self, dataset: &Dataset, first: u64, count: u64, length: u64) -> Result<Vec<u8>, String> {
-        // What no chunk was written for is zero.
+        // Values that no chunk was written for are zero.
         let mut rows = vec![0; length as usize];
         let rows_of_chunks = first / self.size[0]..(first + count).div_ceil(self.size[0]);
         let from = vec![rows_of_chunks.start];
@@ -168,7 +168,7 @@ impl Chunks {
         Ok(values)
     }
 
-    /// Copies what of a chunk belongs to `count` rows from `first` on, run by run.
+    /// Copies the values of a chunk that belong to the `count` rows from `first` on, run by run.
     fn copy(&self, values: &[u8], place: &[u64], dims: &[u64], first: u64, count: u64, rows: &mut [u8]) {
         let size = &self.size;
         let origin: Vec<u64> =
@@ -176,7 +176,7 @@ impl Chunks {
         if origin.iter().zip(dims).any(|(origin, dim)| origin >= dim) {
             return;
         }
-        // Chunks hold the axes after `last` whole, so that a run takes in all of them.
+        // Chunks span the axes after `last` completely, so a run covers all of them.
         let last = (1..dims.len()).rev().find(|axis| size[*axis] != dims[*axis]).unwrap_or(1);
         let inner = dims[last + 1..].iter().product::<u64>();
         let length = size[last].min(dims[last] - origin[last]) * inner;

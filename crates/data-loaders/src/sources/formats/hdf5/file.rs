@@ -1,4 +1,4 @@
-//! The skeleton of an HDF5 file: the superblock, the root group's table of symbols, and the header of a data set.
+//! The structure of an HDF5 file: superblock, symbol table of the root group, and dataset headers.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -7,13 +7,13 @@ use std::path::Path;
 use crate::io::files;
 use crate::sources::formats::Cursor;
 
-/// The most bytes of a block of the skeleton, of an object's header or a node's entries.
+/// Maximum size in bytes of a metadata block: part of an object header, or the entries of a node.
 const MOST_BLOCK: u64 = 1 << 20;
-/// The most blocks of one object's header.
+/// Maximum number of blocks in one object header.
 const MOST_BLOCKS: usize = 64;
-/// The most dimensions; the sets have four.
+/// Maximum number of dimensions; our datasets have four.
 const MOST_DIMENSIONS: usize = 8;
-/// "There is no such address."
+/// The undefined address.
 const NOWHERE: u64 = u64::MAX;
 
 /// An open file.
@@ -22,30 +22,30 @@ pub(super) struct Hdf5 {
     length: u64,
 }
 
-/// What the header of a data set says.
+/// The contents of a dataset header.
 #[derive(Debug, Default)]
 pub(super) struct Header {
     pub(super) dims: Vec<u64>,
     pub(super) layout: Option<Layout>,
     pub(super) filters: Vec<Filter>,
-    /// Whether its values are bytes without sign.
+    /// Whether its values are unsigned bytes.
     is_bytes: bool,
 }
 
-/// Where the values lie.
+/// How the values are stored.
 #[derive(Debug)]
 pub(super) enum Layout {
-    /// In one piece.
+    /// In one contiguous block.
     Contiguous { start: u64, length: u64 },
-    /// In chunks of these dimensions, which a tree lists; no chunk was written where there is no tree.
+    /// In chunks of these dimensions, listed by a B-tree; without a tree, no chunk was written.
     Chunked { chunk: Vec<u64>, tree: Option<u64> },
 }
 
-/// What was done to a chunk before it was written.
+/// A filter applied to a chunk before it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filter {
     Deflate,
-    /// The first bytes of all values, then the second; of bytes nothing changes.
+    /// Groups the first bytes of all values, then the second, and so on; has no effect on single bytes.
     Shuffle,
 }
 
@@ -56,7 +56,7 @@ impl Hdf5 {
         Ok(Self { file, length })
     }
 
-    /// Bytes that lie in the file; the caller bounds their number.
+    /// Bytes of the file; the caller bounds their number.
     pub(super) fn bytes(&self, start: u64, length: u64) -> Result<Vec<u8>, String> {
         if start.checked_add(length).is_none_or(|end| end > self.length) {
             return Err(format!(
@@ -76,7 +76,7 @@ impl Hdf5 {
         self.bytes(start, length)
     }
 
-    /// The header of the data set of bytes with that name in the root group.
+    /// The header of the byte dataset with this name in the root group.
     pub(super) fn dataset(&self, name: &str) -> Result<Header, String> {
         let header = self.header(self.find(name)?)?;
         if !header.is_bytes {
@@ -88,7 +88,7 @@ impl Hdf5 {
         Ok(header)
     }
 
-    /// Where the object of that name in the root group has its header.
+    /// Address of the header of the object with this name in the root group.
     fn find(&self, name: &str) -> Result<u64, String> {
         let start = self.block(0, 96)?;
         if &start[..8] != b"\x89HDF\r\n\x1a\n" {
@@ -140,7 +140,7 @@ impl Hdf5 {
         self.block(data, length)
     }
 
-    /// The places of names and of headers in a node of symbols.
+    /// The offsets of names and the addresses of headers in a symbol table node.
     fn symbols(&self, start: u64) -> Result<Vec<(u64, u64)>, String> {
         let block = self.block(start, 8)?;
         if !block.starts_with(b"SNOD") {
@@ -155,8 +155,8 @@ impl Hdf5 {
         entries.chunks_exact(40).map(entry).collect()
     }
 
-    /// Hands the key and the address of each leaf below a node of a tree of `kind` to `each`. `visited` counts nodes, so
-    /// that a tree which contains itself has an end.
+    /// Calls `each` with the key and address of each leaf below a B-tree node of type `kind`. `visited` counts nodes,
+    /// so that a tree which contains itself terminates.
     pub(super) fn leaves(
         &self,
         start: u64,
@@ -189,7 +189,7 @@ impl Hdf5 {
         Ok(())
     }
 
-    /// Hands the messages of an object's header to `each`, with their types.
+    /// Calls `each` with the messages of an object header and their types.
     fn messages(
         &self,
         start: u64,
@@ -261,7 +261,7 @@ fn dimensions(cursor: &mut Cursor<'_>) -> Result<Vec<u64>, String> {
     (0..count).map(|_| number(cursor)).collect()
 }
 
-/// Whether the type is a whole number without sign in one byte.
+/// Whether the type is a one-byte unsigned integer.
 fn is_bytes(cursor: &mut Cursor<'_>) -> Result<bool, String> {
     let [class, flags, _, _] = cursor.array()?;
     let size = u32::from_le_bytes(cursor.array()?);
@@ -272,7 +272,7 @@ fn layout(cursor: &mut Cursor<'_>) -> Result<Layout, String> {
     match cursor.array()? {
         [3, 1] => Ok(Layout::Contiguous { start: number(cursor)?, length: number(cursor)? }),
         [3, 2] => {
-            // The last size is that of a value.
+            // The last size is the size of a value.
             let [count] = cursor.array()?;
             let tree = Some(number(cursor)?).filter(|tree| *tree != NOWHERE);
             let sizes = 1..usize::from(count);

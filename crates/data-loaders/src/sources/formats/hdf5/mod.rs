@@ -1,9 +1,9 @@
-//! Images and numbers in HDF5 files (The HDF Group, "HDF5 File Format Specification", version 3.0), as far as h5py writes
-//! them by default: superblock 0, groups as symbol tables, data sets of bytes in one piece or in chunks of deflated
-//! bytes. What h5py can write besides is refused by name.
+//! Reads images and numbers from HDF5 files (The HDF Group, "HDF5 File Format Specification", version 3.0), to the
+//! extent that h5py writes them by default: superblock 0, groups as symbol tables, byte datasets, contiguous or in
+//! deflated chunks. Other features that h5py can write are rejected with an error that names them.
 //!
-//! `file` finds a data set by its name, `chunks` reads its values; chunks are unpacked where they are entered. All sizes
-//! in a file are compared with the file before anything is allocated.
+//! `file` finds a dataset by name, `chunks` reads its values; chunks are unpacked on access. All sizes in a file are
+//! checked against the file size before anything is allocated.
 
 mod chunks;
 mod file;
@@ -14,10 +14,10 @@ use self::chunks::Dataset;
 use crate::sources::formats::raw::{Order, Shape};
 use crate::sources::sample::{Content, Records};
 
-/// The most values that are read at once; the largest set has 262,144 labels.
+/// Maximum number of values read at once; the largest dataset has 262,144 labels.
 const MOST_VALUES: u64 = 1 << 24;
 
-/// All values of a data set of bytes.
+/// All values of a byte dataset.
 pub(crate) fn bytes(path: &Path, name: &str) -> Result<Vec<u8>, String> {
     let read = || {
         let dataset = Dataset::open(path, name)?;
@@ -38,7 +38,7 @@ pub(crate) struct Hdf5Records {
 }
 
 impl Hdf5Records {
-    /// Opens a data set of images.
+    /// Opens an image dataset.
     pub(crate) fn open(path: PathBuf, name: &str) -> Result<Self, String> {
         let dataset = Dataset::open(&path, name).map_err(|reason| format!("`{name}`: {reason}"))?;
         let &[_, height, width, 3] = dataset.dims() else {
