@@ -234,9 +234,7 @@ fn questions_about_one_picture_share_a_pass_and_are_worth_what_they_are_apart() 
         let again = rows.replace("2.png", "0.png").replace("3.png", "1.png");
         std::fs::write(&path, again.replacen("a cat?", "a small dog to be seen here?", 1)).unwrap();
         let text = std::fs::read_to_string(bench.path("vtab.yaml")).unwrap();
-        let text = text
-            .replace("val_questions: 1", "val_questions: 0")
-            .replace("[1.0e-3, 1.0e-2]", "1.0e-3");
+        let text = text.replace("val_questions: 1", "val_questions: 0").replace("[1.0e-3, 1.0e-2]", "1.0e-3");
         let protocol = format!(
             "batch_size: {batch}\n      visual_question_answering:\n        questions_per_sequence: {together}"
         );
