@@ -101,8 +101,8 @@ fn checksum_of(text: &[u8], checksum: &str) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?;
     let place = text.rfind(checksum).filter(|_| checksum.len() == BLANK.len())?;
     let mut hasher = blake3::Hasher::new();
-    hasher.update(text[..place].as_bytes()).update(BLANK.as_bytes());
-    hasher.update(text[place + checksum.len()..].as_bytes());
+    hasher.update(&text.as_bytes()[..place]).update(BLANK.as_bytes());
+    hasher.update(&text.as_bytes()[place + checksum.len()..]);
     Some(hasher.finalize().to_hex().to_string())
 }
 

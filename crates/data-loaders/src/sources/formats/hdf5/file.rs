@@ -7,6 +7,9 @@ use std::path::Path;
 use crate::io::files;
 use crate::sources::formats::Cursor;
 
+/// What is done with the key and the address of a leaf.
+type Leaf<'a> = &'a mut dyn FnMut(&[u8], u64) -> Result<(), String>;
+
 /// Maximum size in bytes of a metadata block: part of an object header, or the entries of a node.
 const MOST_BLOCK: u64 = 1 << 20;
 /// Maximum number of blocks in one object header.
@@ -163,7 +166,7 @@ impl Hdf5 {
         kind: u8,
         key: usize,
         visited: &mut usize,
-        each: &mut dyn FnMut(&[u8], u64) -> Result<(), String>,
+        each: Leaf<'_>,
     ) -> Result<(), String> {
         let mut nodes = vec![(start, None)];
         while let Some((start, level_above)) = nodes.pop() {
