@@ -1,5 +1,5 @@
-//! Code shared by the fuzz targets. With `SEEDS=<folder>` a target first writes valid files into that folder, from which
-//! libFuzzer starts.
+//! Code shared by the fuzz targets. With `SEEDS=<folder>` a target first writes valid files into that folder, from
+//! which libFuzzer starts.
 
 pub mod data;
 #[cfg(feature = "models")]
