@@ -220,7 +220,7 @@ def unpack(name, scratch):
 
 
 def put_in_place(name, scratch):
-    """Replaces the contents of HOME; the stamp is removed first and written last, so that a killed run is incomplete."""
+    """Replaces the contents of HOME; the stamp is removed first and written last to mark completion."""
     (HOME / ".complete").unlink(missing_ok=True)
     for part in ("torch", "nvidia"):
         shutil.rmtree(HOME / part, ignore_errors=True)
