@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-/// The text with control characters shown as escapes, so that a name cannot move the cursor of a terminal or end a line;
-/// line breaks and tabs that are part of a layout are kept.
+/// The text with control characters shown as escapes, so that a name cannot move the cursor of a terminal or end a
+/// line; line breaks and tabs that are part of a layout are kept.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let hidden = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
     if !text.contains(hidden) {

@@ -203,7 +203,7 @@ fn only_complete_methods_are_ranked_and_compared_with_the_best() {
     );
     assert_eq!(ranking.average_ranks, [2.0, 1.0]);
     assert!(comparison.against_best.iter().all(|difference| difference.baseline == "LoRA (r 4)"));
-    // SAN's difference from LoRA is not significant, linear's is: only the first has the dagger.
+    // SAN's gap to LoRA is within the noise, linear's is not: the dagger stands at the first alone.
     let table = comparison.table();
     let mean = table.columns.iter().position(|column| column.header == "mean of 3 sets").unwrap();
     let marked: Vec<bool> = table.rows.iter().map(|row| row.cells[mean].text.ends_with('†')).collect();

@@ -43,8 +43,8 @@ pub use wiring::WiredSite;
 /// Draws the figures of a comparison into `folder` (created if needed), as `<name>-<kind>.svg` and `.png`, each where
 /// there are data for it. Of the comparison: `accuracy`, `accuracy-memory` and `accuracy-time`, `groups`, `ranks`.
 /// Of the first finished SAN run in the table's order that has the file: `gamma` and `gamma-histogram` (adapter),
-/// `curves` (epochs). Of the first data set and seed with weight shifts: `singular-values`, `effective-rank`, `surface`.
-/// Returns the paths.
+/// `curves` (epochs). Of the first data set and seed with weight shifts: `singular-values`, `effective-rank`,
+/// `surface`. Returns the paths.
 ///
 /// # Errors
 /// When a file next to a record is malformed or the folder cannot be written.
