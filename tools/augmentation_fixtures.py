@@ -1,9 +1,9 @@
-"""Makes the files that the augmentation tests of the crate data-loaders compare with: timm's own operations, mixup and
+"""Writes the reference files for the augmentation tests of the crate data-loaders: timm's own operations, mixup and
 cutmix with fixed parameters.
 
 Run: python tools/augmentation_fixtures.py (needs timm, pillow, numpy; made with timm 1.0.20 and pillow 13.0.0).
-Writes crates/data-loaders/tests/fixtures/augment/: `<name>.png` is a source, `<name>.results.png` what each line of
-`operations.json` makes of it, one below the other; `mixing.json` is a batch and what becomes of it.
+Writes crates/data-loaders/tests/fixtures/augment/: `<name>.png` is a source, `<name>.results.png` the outputs of
+the lines of `operations.json`, one below the other; `mixing.json` contains a batch and the expected results.
 """
 
 import json
@@ -26,7 +26,7 @@ MAGNITUDES = [1.3, 5.0, 9.7]
 
 
 def scene(width, height):
-    """Waves, hard edges and noise, of which no channel uses all levels."""
+    """Waves, hard edges and noise; no channel uses all levels."""
     source = numpy.random.default_rng(width)
     y, x = numpy.mgrid[:height, :width]
     planes = [120 + 70 * numpy.sin(x / (3 + c) + y / 5) + 30 * ((x // 4 + y // (3 + c)) % 2) for c in range(3)]
@@ -47,7 +47,7 @@ def cases():
             for filter in FILTERS:
                 yield from (case(operation, magnitude, True, negative, filter) for negative in (True, False))
     yield from (case(operation, 5.0, False) for operation in ENHANCEMENTS)
-    # Of posterizing, nothing that keeps no bit: pillow refuses it now, earlier versions gave black.
+    # Posterize with 0 bits is left out: current pillow rejects it, earlier versions returned black.
     yield from (case("Posterize", magnitude, False) for magnitude in (5.0, 9.7))
     yield from (case(operation, 10.0) for operation in ("Solarize", "SolarizeAdd", "Rotate"))
     yield case("Rotate", 0.0, True, True, "bicubic")
@@ -60,7 +60,7 @@ def apply(image, operation, magnitude, increasing, negative, filter):
     made = auto_augment.AugmentOp(
         name, prob=1.0, magnitude=magnitude, hparams={"img_mean": FILL, "interpolation": FILTERS[filter]}
     )
-    # timm negates where a draw is above one half.
+    # timm negates where the random number is above one half.
     with mock.patch.object(random, "random", lambda: 0.9 if negative else 0.1):
         return made(image)
 

@@ -1,5 +1,5 @@
-"""Loads a model that this project has written into transformers and compares scores and, where there are any, answers;
-called by tests.
+"""Loads a model written by this project into transformers and compares logits and, where there are any, generated
+answers; called by tests.
 
     python tools/check_llava.py FOLDER     # config.json, model.safetensors, expected.safetensors
 """

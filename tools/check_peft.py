@@ -1,9 +1,9 @@
-"""Loads an adapter that this project exported into peft, on the network of san_base.safetensors or, where EXPECTED has
-tokens, on that of llama_grouped.safetensors, and compares scores.
+"""Loads an adapter exported by this project into peft, on the network of san_base.safetensors or, where EXPECTED has
+tokens, on that of llama_grouped.safetensors, and compares logits.
 
-    python tools/check_peft.py FOLDER EXPECTED     # EXPECTED: safetensors with `logits`, perhaps `tokens`
+    python tools/check_peft.py FOLDER EXPECTED     # EXPECTED: safetensors with `logits`, optionally `tokens`
 
-The test `peft` of the crate `backbones` calls it where SAN_PYTHON names a Python with tools/requirements.txt.
+Called by the test `peft` of the crate `backbones` where SAN_PYTHON names a Python with tools/requirements.txt.
 """
 
 import json

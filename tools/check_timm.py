@@ -1,9 +1,9 @@
-"""Loads a merged safetensors file into timm, strictly, and compares what it computes.
+"""Loads a merged safetensors file into timm with strict key matching and compares its outputs.
 
     python tools/check_timm.py MERGED.safetensors --input INPUT.safetensors --expect 1e-4
 
-The network is made from timm's argument names in the file's metadata key `config`, or from a JSON file (--config). INPUT
-holds `input` [batch,3,S,S] and, where --expect is given, the `logits` [batch,classes] to agree with. Exit code 1 when
+The network is built from timm's arguments in the file's metadata key `config`, or from a JSON file (--config). INPUT
+holds `input` [batch,3,S,S] and, where --expect is given, the expected `logits` [batch,classes]. Exit code 1 when
 the keys or shapes differ from timm's, or the logits by more than --expect.
 """
 
@@ -45,7 +45,7 @@ def parse_arguments():
 
 
 def settings(arguments, weights):
-    """The model's arguments; the number of classes is the head's, which a change of task replaces."""
+    """The model's arguments; the number of classes is that of the head, which was replaced for the task."""
     if arguments.config:
         text = arguments.config.read_text()
     else:

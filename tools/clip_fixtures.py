@@ -1,4 +1,4 @@
-"""Writes the CLIP tower that the crate `backbones` is compared with: transformers' `CLIPVisionModel`, small and random.
+"""Writes the reference CLIP vision tower for the crate `backbones`: transformers' `CLIPVisionModel`, small and random.
 
     python tools/clip_fixtures.py            # rewrites crates/backbones/tests/fixtures/clip_*.safetensors
 
@@ -34,7 +34,7 @@ def write(name, config, seed):
     patches = {n: output.hidden_states[n][:, 1:] for n in (-1, -2, 1)}
     tensors = {"input": images, "features": output.pooler_output, "probe": probe}
     tensors |= {f"tokens_{n}": tokens for n, tokens in patches.items()}
-    # Published files keep the tower below `vision_model`.
+    # Published files have the tower under the prefix `vision_model`.
     named = {published(key): parameter for key, parameter in model.named_parameters()}
     tensors |= {f"weights.{key}": parameter for key, parameter in named.items()}
     loss = (patches[-2] * probe).sum()

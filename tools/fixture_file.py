@@ -1,5 +1,5 @@
-"""Writes a safetensors file whose bytes depend on nothing but its contents, so that making the fixtures again shows no
-difference where there is none. (The library orders metadata as its hash map happens to.)"""
+"""Writes a safetensors file whose bytes depend only on its contents, so that regenerating unchanged fixtures leaves the
+files identical. (The library writes metadata in the order of its hash map, which varies.)"""
 
 import json
 
@@ -7,7 +7,7 @@ from safetensors.torch import save
 
 
 def write(path, tensors, metadata):
-    """Stores `tensors` as f32 under their names, with a `metadata` of texts."""
+    """Stores `tensors` as f32 under their names, with `metadata` of strings."""
     stored = {name: tensor.detach().float().contiguous().clone() for name, tensor in tensors.items()}
     content = save(stored, metadata)
     length = int.from_bytes(content[:8], "little")

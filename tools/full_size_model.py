@@ -1,9 +1,9 @@
-"""Writes a random model of full size, as timm builds it, and what it makes of two random images.
+"""Writes a full-size random model built by timm, and its outputs for two random images.
 
     python tools/full_size_model.py NAME FOLDER    # model.safetensors (no head), expected.safetensors (input, features)
 
-The test `hierarchical` of the crate `backbones` calls it where SAN_FULL_SIZE is set and SAN_PYTHON names a Python with
-tools/requirements.txt. Nothing of it is committed: the files have some hundred MB.
+Called by the test `hierarchical` of the crate `backbones` where SAN_FULL_SIZE is set and SAN_PYTHON names a Python with
+tools/requirements.txt. The files are not committed: they have several hundred MB.
 """
 
 import pathlib

@@ -1,10 +1,10 @@
-"""Speed of greedy generation beside transformers: same machine, weights, prompts and threads.
+"""Speed of greedy generation compared with transformers: same machine, weights, prompts and threads.
 
     python tools/generation_speed.py FOLDER [--threads 2] [--batches 1 16] [--bf16]
 
-FOLDER is a published LLaMA in safetensors (config.json beside). Tokens per second of the best of three passes over 64
-prompt and 64 new tokens; the tokens themselves are compared too. Needs tools/requirements.txt and a built example:
-`cargo build --package backbones --example generation_speed`.
+FOLDER contains a published LLaMA in safetensors with its config.json. Reports tokens per second of the best of three
+passes with 64 prompt tokens and 64 new tokens; the tokens themselves are compared too. Needs tools/requirements.txt and
+a built example: `cargo build --package backbones --example generation_speed`.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""Writes the files that the reader of GGUF is compared with.
+"""Writes the reference files for the GGUF reader.
 
     python tools/gguf_fixtures.py            # rewrites crates/backbones/tests/fixtures/{gguf_*,*.gguf}
 
-- gguf_blocks.safetensors: for each quantised type `<type>.bytes` (random blocks, a number from 0 to 255 a byte) and
-  `<type>.values`, what the reference implementation (`gguf.quants`) makes of them.
+- gguf_blocks.safetensors: for each quantised type `<type>.bytes` (random blocks, one number from 0 to 255 per byte)
+  and `<type>.values`, the values dequantised by the reference implementation (`gguf.quants`).
 - llama_grouped.gguf: the weights of llama_grouped.safetensors, rows of q and k permuted as llama.cpp's converter does.
 """
 
@@ -20,7 +20,7 @@ import fixture_file
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "crates/backbones/tests/fixtures"
 BLOCKS = 3
-# Where a block has its f16 numbers; any other byte may be anything.
+# Offsets of the f16 numbers in a block; all other bytes may have any value.
 HALVES = {Type.Q8_0: [0], Type.Q4_0: [0], Type.Q4_1: [0, 2], Type.Q4_K: [0, 2], Type.Q6_K: [208]}
 NAMES = {
     "model.embed_tokens": "token_embd",
@@ -84,7 +84,7 @@ def renamed(key):
 
 
 def permuted(tensor, heads):
-    """Rows of halves to rows of neighbouring pairs."""
+    """Rotary rows from the half-split to the interleaved order."""
     rows, inputs = tensor.shape
     return numpy.ascontiguousarray(tensor.reshape(heads, 2, rows // heads // 2, inputs).swapaxes(1, 2).reshape(rows, inputs))
 

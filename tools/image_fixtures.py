@@ -1,8 +1,8 @@
-"""Makes the images that tests/pil_parity.rs compares with PIL: sources in several modes and PIL's own results.
+"""Writes the images for tests/pil_parity.rs: sources in several modes and PIL's results.
 
-Run: python tools/image_fixtures.py (needs pillow and numpy; made with pillow 13.0.0).
-Writes crates/data-loaders/tests/fixtures/pil/: `<case>.png` or `.jpg` is a source, `<case>.<filter>.<side>.png` what PIL's
-convert("RGB").resize((side, side), filter) makes of it.
+Run: python tools/image_fixtures.py (needs pillow and numpy; made with pillow 13.0.0). Writes
+crates/data-loaders/tests/fixtures/pil/: `<case>.png` or `.jpg` is a source, `<case>.<filter>.<side>.png` the result of
+PIL's convert("RGB").resize((side, side), filter).
 """
 
 import struct
@@ -17,7 +17,7 @@ FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BI
 
 
 def scene(width, height, channels):
-    """Smooth waves, hard edges and some noise: what resampling kernels differ on."""
+    """Smooth waves, hard edges and some noise, on which resampling kernels differ."""
     random = numpy.random.default_rng(width * 1000 + height)
     y, x = numpy.mgrid[:height, :width]
     planes = [
@@ -40,17 +40,17 @@ def sources():
 
 
 def smooth(width, height, channels):
-    """No edges, so that two JPEG decoders differ little."""
+    """Without edges, so that two JPEG decoders differ little."""
     y, x = numpy.mgrid[:height, :width]
     planes = [120 + 80 * numpy.sin(x / (9 + 2 * c) + y / (11 - c)) for c in range(channels)]
     return numpy.stack(planes, -1).astype(numpy.uint8)
 
 
 def png_of_16_bits(width, height, channels):
-    """Written by hand: PIL has no such mode in colour."""
+    """Written by hand: PIL has no such colour mode."""
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     low = numpy.random.default_rng(channels).integers(0, 256, (height, width, channels))
-    # Grey of 16 bits is cut off at 255, so most of it is that dark.
+    # 16-bit grey is clipped at 255, so most values are in that range.
     values = scene(width, height, channels).astype(int) * (1 if channels == 1 else 256) + low
     rows = values.astype(">u2").reshape(height, -1)
     chunk = lambda name, data: struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
@@ -60,7 +60,7 @@ def png_of_16_bits(width, height, channels):
 
 
 def write_sources():
-    """Writes the sources; the path of each."""
+    """Writes the sources; returns the path of each."""
     for name, image in sources():
         options = {"transparency": 3} if image.mode == "P" else {}
         path = FOLDER / f"{name}.png"
@@ -78,7 +78,7 @@ def write_sources():
     yield path
     path = FOLDER / "rotated.jpg"
     exif = Image.Exif()
-    exif[0x0112] = 6  # "turn by 90 degrees", which torchvision's loader does not do
+    exif[0x0112] = 6  # EXIF orientation "rotate by 90 degrees", which torchvision's loader does not apply
     Image.fromarray(smooth(48, 30, 3)).save(path, quality=97, exif=exif)
     yield path
 

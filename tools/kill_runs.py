@@ -1,12 +1,12 @@
-"""Kills a sweep at random moments and resumes it until it is done; then compares every file that counts, byte for byte.
+"""Kills a sweep at random times and resumes it until it is complete; then compares all result files byte for byte.
 
 Run: python tools/kill_runs.py [--kills 50] [--seed 0] [--program target/debug/san]
 
-The sweep: five methods on two synthetic sets, two seeds, two workers, a checkpoint after every step. By turns SIGKILL
-ends the process that supervises the workers, the workers, or all of them; each worker has a process group of its own.
-Every second sweep is slowed down where files are flushed and renamed (a small preloaded library sleeps there), so that
-kills meet publishing a run and writing a table too. Adapters and predictions of the broken sweep must be those of one
-that ran through, and so must the tables, except for what a clock or a memory meter measured.
+The sweep: five methods on two synthetic sets, two seeds, two workers, a checkpoint after every step. SIGKILL ends in
+turn the supervisor process, the workers, or all of them; each worker has its own process group. Every second sweep is
+slowed down where files are flushed and renamed (by a small preloaded library that sleeps there), so that kills also
+hit the publication of a run and the writing of a table. Adapters and predictions of the interrupted sweep must equal
+those of an uninterrupted one, and so must the tables, except for measured times and memory.
 """
 
 import argparse
@@ -66,7 +66,7 @@ int fsync(int file) {
 
 
 def pausing_library(folder):
-    """Compiles the library that sleeps around renames and flushes."""
+    """Compiles the library that sleeps in renames and flushes."""
     source, library = Path(folder) / "pause.c", Path(folder) / "pause.so"
     source.write_text(PAUSE)
     subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
@@ -89,7 +89,7 @@ def workers_of(sweep):
 
 
 def kill(sweep, victims):
-    """Ends these processes; returns how many there were."""
+    """Kills these processes; returns their number."""
     processes = workers_of(sweep) if victims != "supervisor" else []
     processes += [sweep.pid] if victims != "workers" else []
     for process in processes:
@@ -103,7 +103,7 @@ def kill(sweep, victims):
 
 
 def files(folder):
-    """Name and contents of adapters and predictions, and the rows of the table of cells."""
+    """Name and contents of adapters and predictions, and the rows of the table of runs."""
     store = folder / "results/runs/vtab/embedded"
     paths = [*store.glob("*/adapter.safetensors"), *store.glob("*/*predictions.parquet")]
     contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
@@ -134,7 +134,7 @@ def main():
         sweep = None
         while killed < options.kills:
             if sweep is None or sweep.poll() is not None:
-                # One that came to its end before it was killed is begun again without its last runs.
+                # A sweep that finished before it was killed is started again without its last runs.
                 if sweep is not None and sweep.returncode == 0:
                     for run in list(Path(broken).glob("results/runs/vtab/embedded/*/record.json"))[:6]:
                         shutil.rmtree(run.parent)

@@ -1,13 +1,13 @@
-"""Writes the files that the language models of the crate `backbones` are compared with: scores, gradients and generated
-tokens of small random networks by transformers.
+"""Writes the reference files for the language models of the crate `backbones`: logits, gradients and generated tokens
+of small random networks by transformers.
 
     python tools/language_fixtures.py            # rewrites crates/backbones/tests/fixtures/llama_*.safetensors
 
 Every file is safetensors, f32, with the published configuration as JSON under the metadata key `config`:
 `weights.<key>`, `tokens` [2,9], `probe` [2,9,V], `scores` [2,9,V], `grad.<key>`: the gradient of (scores * probe).sum();
-`padded.tokens` [3,7] with `padded.valid` (left padding) and `padded.scores`; and what `generate` makes of the padded
-tokens, without them: `greedy` and `beams` (4 beams) [3,12], without meaning behind the end token 1.
-llama_grouped.safetensors has `weights.<key>`, `input`, `probe` and `logits` alone.
+`padded.tokens` [3,7] with `padded.valid` (left padding) and `padded.scores`; and the tokens that `generate` appends
+to the padded ones: `greedy` and `beams` (4 beams) [3,12], undefined after the end token 1. (`scores` are logits.)
+llama_grouped.safetensors has only `weights.<key>`, `input`, `probe` and `logits`.
 """
 
 import json
@@ -28,7 +28,7 @@ def main():
     write("llama_plain", plain, seed=1)
     write("llama_grouped_tied", plain | dict(num_key_value_heads=2, tie_word_embeddings=True, head_dim=8), seed=2)
     write("llama_grouped", plain | dict(num_key_value_heads=2, vocab_size=11), seed=4, deviation=0.2, small=True)
-    # A context short enough for the scaling to matter in a few tokens.
+    # A context short enough for the scaling to have an effect within a few tokens.
     scaling = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
     scaling |= dict(original_max_position_embeddings=16, rope_theta=500.0)
     write("llama3_scaled", plain | dict(num_key_value_heads=1, rope_parameters=scaling), seed=3)
@@ -48,7 +48,7 @@ def write(name, settings, seed, deviation=0.3, small=False):
     parameters = dict(model.named_parameters())
     tensors |= {f"weights.{key}": value for key, value in parameters.items()}
     tensors |= {f"grad.{key}": value.grad for key, value in parameters.items()}
-    if small:  # for the tests of every method, which know a model's input and output under these names
+    if small:  # for the tests of every method, which use these names for a model's input and output
         keys = [key for key in tensors if key.startswith("weights.")]
         names = {"input": "tokens", "logits": "scores", "probe": "probe"} | {key: key for key in keys}
         tensors = {ours: tensors[name] for ours, name in names.items()}
@@ -74,7 +74,7 @@ def padded(model, config):
 
 
 def published(settings):
-    """As a published config.json has it."""
+    """The configuration in the form of a published config.json."""
     settings = settings | dict(max_position_embeddings=64, rms_norm_eps=1e-5)
     scaling = dict(settings.pop("rope_parameters", {}))
     if scaling:

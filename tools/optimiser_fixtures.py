@@ -1,5 +1,5 @@
-"""Writes what the optimiser and the schedule of `san-core` are compared with: torch's AdamW step by step, and timm's
-cosine schedule.
+"""Writes the references for the optimiser and the schedule of `san-core`: torch's AdamW step by step, and timm's cosine
+schedule.
 
     python tools/optimiser_fixtures.py         # rewrites crates/san-core/tests/fixtures/{adamw,schedule}*
 
@@ -31,7 +31,7 @@ def main():
 def write_adamw():
     generator = torch.Generator().manual_seed(5)
     start = torch.randn(PARAMETERS, generator=generator)
-    # Sizes over six decades, so that eps and the bias corrections matter somewhere.
+    # Magnitudes over six decades, so that eps and the bias corrections have an effect for some of them.
     sizes = 10.0 ** torch.linspace(-6, 0, PARAMETERS)
     gradients = torch.randn((STEPS, PARAMETERS), generator=generator) * sizes
     settings = dict(t_initial=STEPS, lr_min=1e-8, warmup_t=5, warmup_lr_init=1e-7, warmup_prefix=False)

@@ -1,12 +1,12 @@
-"""Makes tiny true-to-format copies of what the authors of the vision sets distribute, for tests/originals.rs of crate
-`data-loaders`: containers are written by the libraries that their authors used (scipy, h5py, numpy, pickle) or that the
-hub uses (pyarrow), never by this project.
+"""Writes tiny copies of the vision sets in the format that their authors distribute, for tests/originals.rs of the
+crate `data-loaders`: containers are written by the libraries that their authors used (scipy, h5py, numpy, pickle) or
+that the Hugging Face Hub uses (pyarrow), never by this project.
 
     python tools/original_fixtures.py      # rewrites crates/data-loaders/tests/fixtures/originals/
 
-Each folder is the folder of a set as its archives unpack, and `expected.json` beside them says what a reader must find:
-for every image its part, its label by the definitions of VTAB, and the SHA-256 of its RGB bytes, row by row. Images in
-JPEG files are of one colour, and their expected value is that colour instead, since decoders differ by a level.
+Each folder has the layout of the unpacked archives of a set, and `expected.json` next to them contains the expected
+result: for every image its split, its label by the definitions of VTAB, and the SHA-256 of its RGB bytes, row by row.
+Images in JPEG files have a single colour, which is their expected value instead, since decoders differ by one level.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent.parent / "crates/data-loaders/t
 
 
 def pattern(seed, height, width, channels):
-    """A smooth pattern that no other seed has, so that files stay small and a wrong order of axes shows."""
+    """A smooth pattern unique to its seed, so that files stay small and a wrong order of axes is detected."""
     y, x, c = np.mgrid[:height, :width, :channels]
     return ((3 * y + 5 * x + 11 * c + 17 * seed + (seed * x) // 7) % 256).astype(np.uint8)
 
@@ -55,7 +55,7 @@ def colour(part, label, level):
 
 
 class Python2Pickler(pickle._Pickler):
-    """Writes byte strings as Python 2 did, whose pickles CIFAR's batches are."""
+    """Writes byte strings as Python 2 did, which wrote the pickles of CIFAR's batches."""
 
     dispatch = dict(pickle._Pickler.dispatch)
 
@@ -122,7 +122,7 @@ def flowers(folder):
 
 
 def savemat(path, variables, **options):
-    """scipy's savemat without the date in the header, so that making the fixtures again changes nothing."""
+    """scipy's savemat without the date in the header, so that regenerating the fixtures changes nothing."""
     scipy.io.savemat(path, variables, **options)
     text = b"MATLAB 5.0 MAT-file, written by scipy for a test".ljust(116)
     path.write_bytes(text + path.read_bytes()[116:])
@@ -222,7 +222,7 @@ def patch_camelyon(folder):
 
 
 def tables(folder):
-    """The hub's form of an image set, in two shards, with its CIFAR-100 column names."""
+    """An image set in the format of the Hub, in two shards, with the column names of its CIFAR-100."""
     (folder / "data").mkdir(parents=True)
     expected, seed = [], 60
     for shard, labels in (("train-00000-of-00002", [7, 99, 3]), ("train-00001-of-00002", [0, 1, 7]), ("test-00000-of-00001", [5, 99])):

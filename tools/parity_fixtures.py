@@ -1,13 +1,14 @@
-"""Writes the files that the crate `backbones` is compared with: logits and gradients of small random networks by
-timm and by the plain formulas of reference_methods.py.
+"""Writes the reference files for the crate `backbones`: logits and gradients of small random networks by timm and by
+the plain formulas of reference_methods.py.
 
     python tools/parity_fixtures.py            # rewrites crates/backbones/tests/fixtures/*
 
 Every file is safetensors, f32, with the network's settings as JSON under the metadata key `config`.
 
-- vit_*, swin_*, convnext_*.safetensors: `weights.<timm key>`, `input` [2,3,S,S], `probe` [2,5], `logits` [2,5], `features` [2,dim] (before
-  the head), `grad.<timm key>`: the gradient of (logits * probe).sum() for every parameter.
-- san_base.safetensors: `weights.*`, `input`, `probe`, `logits` (timm's) of the network that all methods below share.
+- vit_*, swin_*, convnext_*.safetensors: `weights.<timm key>`, `input` [2,3,S,S], `probe` [2,5],
+  `logits` [2,5], `features` [2,dim] (before the head), `grad.<timm key>`: the gradient of (logits * probe).sum() for
+  every parameter.
+- san_base.safetensors: `weights.*`, `input`, `probe`, `logits` (timm's) of the network shared by all methods below.
 - san_<mode>_<wiring>.safetensors (metadata also `mode`, `wiring`): `trained.<site>.gamma`, `logits`,
   `grad.<site>.gamma`, `grad.<norm>.{weight,bias}`, `grad.head.{weight,bias}`. A gamma without effect has gradient 0.
 - san_<extra>.safetensors: the same with the option `ltd_ltp`, `shift` or `detach`, wiring authors_resize.
@@ -59,7 +60,7 @@ def main():
 def write_vit(name, settings, seed):
     generator = torch.Generator().manual_seed(seed)
     size = settings.get("input_size", settings["img_size"])
-    # `dynamic_img_size` resamples the position embedding inside the pass, so that its gradient can be had too.
+    # `dynamic_img_size` resamples the position embedding in the forward pass, so that its gradient is available too.
     model = vit.randomise(vit.timm_model(settings, dynamic_img_size=size != settings["img_size"]), generator)
     tensors = inputs(settings, size, generator)
     tensors["features"] = model.forward_head(model.forward_features(tensors["input"]), pre_logits=True)
@@ -108,7 +109,7 @@ def write_published_layout(name):
 
 
 def check_against_resampled_load(model, settings, size, tensors):
-    """Loading a checkpoint into a network of another size must agree with resampling in the pass."""
+    """Loading a checkpoint into a network of another size must agree with resampling in the forward pass."""
     resized = vit.timm_model(settings, img_size=size)
     state = {key: value.detach() for key, value in model.state_dict().items()}
     resized.load_state_dict(checkpoint_filter_fn(state, resized), strict=True)
@@ -148,7 +149,7 @@ def write_methods(settings, seed):
 
 
 def check_plain_forward(model, weights, settings, images):
-    """The plain network must be timm's network before a method is built on it."""
+    """The plain network must equal timm's network before a method is built on it."""
     site = lambda name, x: vit.plain_site(weights, name, x)
     norm = lambda name, x: vit.plain_norm(weights, name, x)
     torch.testing.assert_close(vit.forward(weights, settings, images, site, norm), model(images))

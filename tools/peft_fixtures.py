@@ -1,11 +1,11 @@
-"""Writes what the crate `backbones` compares LoRA, DoRA, IA3 and VeRA with: adapters as peft saves them, and what the
-adapted network of san_base.safetensors gives.
+"""Writes the references for LoRA, DoRA, IA3 and VeRA of the crate `backbones`: adapters saved by peft, and the outputs
+of the adapted network of san_base.safetensors.
 
     PYTHONHASHSEED=0 python tools/peft_fixtures.py    # rewrites crates/backbones/tests/fixtures/peft/*
 
-For each case a folder as `save_pretrained` makes it, and beside it `<case>.safetensors`: `logits` [2,5] of the input in
+For each case a folder written by `save_pretrained`, and next to it `<case>.safetensors`: `logits` [2,5] of the input in
 san_base.safetensors, and `grad.<our name>`: the gradient of (logits * probe).sum() for the adapter's tensors.
-pissa.safetensors holds `<site>`: the update s B A that peft's PiSSA starts with, `init_lora_weights="pissa"`.
+pissa.safetensors holds `<site>`: the initial update s B A of peft's PiSSA, `init_lora_weights="pissa"`.
 """
 
 import json
@@ -62,7 +62,7 @@ def main():
 
 
 def write(name, config):
-    torch.manual_seed(11)  # peft draws its own start by the global generator
+    torch.manual_seed(11)  # peft initialises from the global generator
     generator = torch.Generator().manual_seed(11)
     model, images, probe = base()
     config.modules_to_save = ["head"]

@@ -1,10 +1,10 @@
 """The training step of crates/backbones/benches/questions_together.rs in transformers and peft: twelve questions about one
-picture, each read by itself, as LLaVA's trainer and peft read them; f32, and autocast to bf16.
+image, each in its own sequence, as in LLaVA's trainer; f32, and autocast to bf16.
 
     just bench questions_together && python tools/questions_together.py
 
-The same shape (SmolLM2-135M with a fifth of its blocks, random), LoRA of rank 32 on q, k, v, up and down, 99 + 25 tokens a
-question of which the last two are trained on, one thread. Median of ten steps, seconds.
+The same shape (SmolLM2-135M with a fifth of its blocks, random), LoRA of rank 32 on q, k, v, up and down, 99 + 25
+tokens per question of which the last two are trained on, one thread. Median of ten steps, seconds.
 """
 
 import contextlib

@@ -1,7 +1,8 @@
-"""Small random Swin and ConvNeXt networks by timm, under the names that timm gives to their arguments, and SAN on them.
+"""Small random Swin and ConvNeXt networks by timm, configured by timm's argument names, and SAN on them.
 
-SAN is put into timm's own modules: W diag(p) and gamma are built as weights and biases, by the wiring of this project
-(facts of arXiv 2409.06706 say nothing of these networks), and `torch.func.functional_call` runs timm's network on them.
+SAN is inserted into timm's own modules: W diag(p) and gamma are built as weights and biases, by the wiring of this
+project (the wiring of arXiv 2409.06706 for these networks is not public), and `torch.func.functional_call` runs timm's
+network on them.
 """
 
 import functools
@@ -30,7 +31,7 @@ def swin(**changes):
 
 
 def convnext(**changes):
-    """Four stages, as timm's network has them."""
+    """Four stages, as in timm's network."""
     small = dict(
         architecture="convnext",
         img_size=64,
@@ -97,14 +98,14 @@ def anterior(settings, wiring, name, gammas):
 
 
 def with_san(weights, trained, settings, mode, wiring):
-    """The weights of the network that SAN makes."""
+    """The weights of the network with SAN applied."""
     gammas = {name.removesuffix(".gamma"): gamma for name, gamma in trained.items()}
     changed = dict(weights)
     for name in sites(settings):
         weight, bias = weights[f"{name}.weight"], weights.get(f"{name}.bias")
         p, gamma = anterior(settings, wiring, name, gammas), gammas[name]
         if mode != "nt" and p is not None:
-            # A depthwise kernel has one input channel, its own: its rows are its channels.
+            # A depthwise kernel has one input channel: its rows are its channels.
             own = weight.ndim == 4 and weight.shape[1] == 1 and len(p) > 1
             weight = weight * p.view(-1, 1, 1, 1) if own else weight * p.view(1, -1, *[1] * (weight.ndim - 2))
         if mode != "sp":

@@ -1,7 +1,7 @@
 """SAN, LoRA and SSF on the reference ViT, each by its formula at a site: W diag(p) is built, a low-rank update is
-added to W, a scale and shift is applied. `parity_fixtures.py` stores what they give.
+added to W, a scale and shift is applied. `parity_fixtures.py` stores their outputs.
 
-SAN: facts of arXiv 2409.06706 and the authors' vision code; the wiring `full` is this project's own.
+SAN: arXiv 2409.06706 and the authors' vision code; the wiring `full` is this project's own.
 LoRA: arXiv 2106.09685, equation 3, on the q and v rows of the fused qkv. SSF: arXiv 2210.08823, equation 4.
 """
 
@@ -36,7 +36,7 @@ def anterior(wiring, name, gammas):
 
 
 def san_trained(weights, settings, generator, extras=()):
-    """Gammas; with extras, also a second factor of p where p is (`ltd_ltp`) and a shift behind gamma (`shift`)."""
+    """Gammas; with extras, also a second factor of each p (`ltd_ltp`) and a shift after gamma (`shift`)."""
     trained = {f"{s}.gamma": uniform((len(weights[f"{s}.weight"]),), generator) for s in sites(settings)}
     for name in sites(settings):
         outputs, inputs = weights[f"{name}.weight"].flatten(1).shape

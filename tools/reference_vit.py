@@ -1,8 +1,8 @@
 """The reference side of the parity tests: a small timm ViT with random weights, and the same network in plain
 functions, so that a tuning method can be written by its formula at each site.
 
-`parity_fixtures.py` turns both into committed files. Nothing here shares code or ideas with the Rust crates: timm is
-the judge of the network, and `forward` is checked against timm before any method is built on it.
+`parity_fixtures.py` turns both into committed files. Nothing here shares code with the Rust crates: timm is
+the reference for the network, and `forward` is checked against timm before any method is built on it.
 """
 
 import functools
@@ -14,7 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 
 def config(**changes):
-    """A small ViT under the names timm gives to a model's arguments."""
+    """A small ViT, configured by timm's argument names."""
     small = dict(
         architecture="vit",
         img_size=32,
@@ -43,7 +43,7 @@ def timm_model(settings, **changes):
 
 
 def randomise(model, generator):
-    """Draws every parameter, so that none is 0 or 1 and each can be seen in the output."""
+    """Initialises every parameter randomly, so that none is 0 or 1 and each affects the output."""
     for name, parameter in model.named_parameters():
         is_scale = name.endswith("gamma") or (parameter.ndim == 1 and name.endswith("weight"))
         with torch.no_grad():

@@ -1,7 +1,6 @@
 """Writes scipy's and statsmodels' values for the statistics of crate `report`.
 
-The crate's tests compare its own functions with these, so that no figure of ours is checked
-against ourselves. Run with scipy 1.17 and statsmodels 0.15:
+The crate's tests compare its functions with these independent values. Run with scipy 1.17 and statsmodels 0.15:
 
     python tools/statistics_fixtures.py
 """
@@ -44,7 +43,7 @@ def pairs(name, first, second, wilcoxon_method):
 
 
 def discordant(wins, losses):
-    """McNemar's tests of one table; only its discordant counts matter."""
+    """McNemar's tests of one table; only its discordant counts are used."""
     table = [[10, wins], [losses, 10]]
     exact, corrected = mcnemar(table, exact=True), mcnemar(table, exact=False, correction=True)
     return {
@@ -56,7 +55,7 @@ def discordant(wins, losses):
 
 
 class SplitMix64:
-    """The generator of the bootstrap's draws, repeated here so that they are the same."""
+    """The random generator of the bootstrap, reimplemented here so that the resamples are the same."""
 
     def __init__(self, seed):
         self.state = seed

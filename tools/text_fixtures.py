@@ -1,9 +1,9 @@
-"""Makes what tests/commonsense.rs compares prompts with: the wrappers of LLM-Adapters written out in Python.
+"""Writes the reference prompts for tests/commonsense.rs: the wrappers of LLM-Adapters written out in Python.
 
-Run: SAN_DATA=<folder> python tools/text_fixtures.py (needs the eight sets in LLM-Adapters' layout, no package).
-Writes crates/data-loaders/tests/fixtures/text/prompts.json: two whole texts of an invented row, and of the first 125
-rows of each test the first 8 digits of the SHA-256 of the training text and of the evaluation prompt. No text of a set
-is written.
+Run: SAN_DATA=<folder> python tools/text_fixtures.py (needs the eight sets in LLM-Adapters' layout; no packages).
+Writes crates/data-loaders/tests/fixtures/text/prompts.json: two complete texts of an invented row, and for the first
+125 rows of each test split the first 8 digits of the SHA-256 of the training text and of the evaluation prompt. No text
+of a set is written.
 """
 
 import hashlib

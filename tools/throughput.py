@@ -1,12 +1,13 @@
-"""Images per second from files to normalised batches, ours against a torchvision/PIL DataLoader, side by side in one run.
+"""Images per second from files to normalised batches: this project compared with a torchvision/PIL DataLoader in one
+run.
 
 Run: python tools/throughput.py <stanford_cars folder> [--images 1024] [--threads 2] [--rounds 3]
-(needs torch, torchvision, pillow; ours is built before: cargo build --release -p data-loaders --example throughput).
+(needs torch, torchvision, pillow; build ours first: cargo build --release -p data-loaders --example throughput).
 
 Both decode JPEG, resize to 224 x 224 (bilinear, antialiased), scale, subtract ImageNet's statistics and make batches of
-64, of the same files; torchvision with as many worker processes as ours has threads, each of one thread. Rounds
-alternate; the best of each is compared, for other work on the machine only makes a round slower. The workers are
-started by an epoch that is not counted.
+64 from the same files; torchvision uses as many single-threaded worker processes as ours has threads. Rounds
+alternate; the best of each is compared, because other work on the machine can only slow a round down. The workers are
+started by a warm-up epoch that is not timed.
 """
 
 import argparse
@@ -44,7 +45,7 @@ class Images(Dataset):
 
 
 def torchvision_rate(paths, threads):
-    """Images per second, from the moment that the workers are there."""
+    """Images per second, after the workers have started."""
     torch.set_num_threads(1)
     loader = DataLoader(Images(paths), BATCH, num_workers=threads, persistent_workers=True, multiprocessing_context="fork")
     for _ in loader:  # starts the workers
@@ -71,7 +72,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--program", default=ROOT / "target/release/examples/throughput")
     options = parser.parse_args()
-    # The order of our set: the lists of training, then those of validation.
+    # The order of our set: the training lists, then the validation lists.
     names = [name for part in ("train", "val") for name in json.loads((options.folder / f"{part}.json").read_text())]
     paths = [options.folder / name for name in names[: options.images]]
     for path in paths:  # into the page cache

@@ -1,12 +1,11 @@
-"""Makes what crates/backbones/tests/tokenizer.rs compares token ids with.
+"""Writes the reference token ids for crates/backbones/tests/tokenizer.rs.
 
-Run: SAN_DATA=<folder> SAN_WEIGHTS=<folder> python tools/tokenizer_fixtures.py [SmolLM2-135M-Instruct.Q4_1.gguf]
-(needs tokenizers, transformers with protobuf, sentencepiece and, with a file named, gguf; made with 0.23.3, 5.24.0,
-0.2.3, 0.19.0).
-Writes crates/backbones/tests/fixtures/tokenizer/: a small SentencePiece model trained here on the generated language
-(`cargo run -p data-loaders --example mini_text`), and ids.json: of each vocabulary the ids of some hard texts, and the
-first 8 digits of the SHA-256 of the ids (32 bits each, little-endian) of 1,000 rows, 125 of each test, start token
-included. No text of a set is written.
+Run: SAN_DATA=<folder> SAN_WEIGHTS=<folder> python tools/tokenizer_fixtures.py [SmolLM2-135M-Instruct.Q4_1.gguf] (needs
+tokenizers, transformers with protobuf, sentencepiece and, for a GGUF file, gguf; made with 0.23.3, 5.24.0, 0.2.3,
+0.19.0). Writes crates/backbones/tests/fixtures/tokenizer/: a small SentencePiece model trained here on the generated
+language (`cargo run -p data-loaders --example mini_text`), and ids.json: for each vocabulary the ids of some difficult
+texts, and the first 8 digits of the SHA-256 of the ids (32 bits each, little-endian) of 1,000 rows, 125 from each test
+split, including the start token. No text of a set is written.
 """
 
 import hashlib
@@ -38,9 +37,9 @@ HARD = [
     "a\u2581b",
     "                ### Response:\n                the correct answer is answer3",
 ]
-# Texts on which a reference is no reference. SentencePiece and llama2.c do not find marks that a text spells out, and
-# llama2.c knows no sign for a blank. Before a text that begins with a blank transformers 5 puts no other one, while
-# SentencePiece and the published tokenizer.json of LLaMA do, as the models were trained.
+# Texts on which a reference is not usable. SentencePiece and llama2.c do not recognise special tokens spelled out in a
+# text, and llama2.c has no symbol for a space. transformers 5 does not put another space before a text that begins with
+# one, while SentencePiece and the published tokenizer.json of LLaMA do, as in the training of the models.
 UNLIKE = {"bpe": [1, 3, 4, 10], "bpe by sentencepiece": [8], "stories260K": [8, 9]}
 
 
@@ -63,7 +62,7 @@ def train(sentences):
 
 
 def llama(path):
-    """transformers' tokenizer of the SentencePiece model, with the blank before the text of the published models."""
+    """transformers' tokenizer of the SentencePiece model, with the published models' space before the text."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "tokenizer.model").write_bytes(path.read_bytes())
         tokenizer = LlamaTokenizer.from_pretrained(folder, legacy=True, add_bos_token=True)
@@ -81,7 +80,7 @@ def bundled(path):
 
 
 def stories(path):
-    """llama2.c's rules, written anew: a blank first, characters, then the best pair again and again."""
+    """llama2.c's algorithm, reimplemented: a leading space, characters, then repeated merging of the best pair."""
     data, pieces, place = path.read_bytes(), [], 4
     while place < len(data):
         score, length = struct.unpack_from("<fi", data, place)
@@ -108,7 +107,7 @@ def stories(path):
 
 
 def smollm(path):
-    """The byte-level vocabulary of a GGUF file as transformers has it for this family."""
+    """The byte-level vocabulary of a GGUF file as transformers builds it for this family."""
     from gguf import GGUFReader
 
     fields = GGUFReader(path).fields

@@ -1,11 +1,11 @@
-"""Samples of real images as PIL and torchvision transform them, for the test `real_images` of the crate data-loaders.
+"""Samples of real images transformed by PIL and torchvision, for the test `real_images` of the crate data-loaders.
 
 Run: SAN_DATA=... python tools/vision_samples.py (needs pillow, numpy, torchvision; made with pillow 13.0.0 and
 torchvision 0.26.0). Writes crates/data-loaders/tests/fixtures/real/: `images.txt` lists 200 images of SAN_DATA,
-`samples.png` holds a row of values for each image and protocol; no image can be made out of it.
+`samples.png` contains a row of values for each image and protocol, from which no image can be reconstructed.
 
-With a folder as argument it compares instead, pixel by pixel, with what the test wrote there: for each protocol
-`<name>.rgb`, the 224 x 224 images in a row.
+With a folder as argument it instead compares pixel by pixel with the files that the test wrote there: for each protocol
+`<name>.rgb`, the concatenated 224 x 224 images.
 """
 
 import os
@@ -44,7 +44,7 @@ PROTOCOLS = {
 
 
 def choose(root):
-    """Images spread over the files of each set."""
+    """Images spaced evenly over the files of each set."""
     for folder, count in SHARES.items():
         files = sorted(path for path in (root / folder).rglob("*") if path.suffix in (".jpg", ".png"))
         for number in range(count):

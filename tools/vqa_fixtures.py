@@ -1,9 +1,9 @@
-"""Writes the hard answers that the scoring of vision-and-language sets is compared with.
+"""Writes difficult answers with their reference scores for the vision-and-language sets.
 
     pip download --no-deps salesforce-lavis==1.0.2 lmms-eval==0.7.3 && unzip both into a folder
     python tools/vqa_fixtures.py FOLDER      # rewrites crates/data-loaders/tests/fixtures/vl/hard_answers.json
 
-The expected values come from other people's code, which is not copied here: the VQA evaluation of Antol et al. as
+The expected values come from independent code, which is not copied here: the VQA evaluation of Antol et al. as
 distributed in salesforce-lavis (lavis/common/vqa_tools/vqa_eval.py) and the answer processor of EvalAI and TextVQA as
 distributed in lmms-eval (lmms_eval/tasks/_task_utils/vqa_eval_metric.py). The rules of POPE and ScienceQA have no
 package of their own; they are written out below from the published description.
@@ -89,7 +89,7 @@ def vqa(official, text):
 
 
 def accuracy(folder, given, people):
-    """Through the whole of the reference's `evaluate`, which rounds to two digits of a per cent; here to twelve."""
+    """Runs the reference's complete `evaluate`, which rounds to two decimals of a percentage; here to twelve."""
     answers = [{"answer": answer, "answer_id": index} for index, answer in enumerate(people)]
 
     class Questions:
@@ -106,14 +106,14 @@ def accuracy(folder, given, people):
 
 
 def pope(text):
-    """First sentence, commas out, words parted by single blanks: a no among them is a no, all else a yes."""
+    """First sentence, commas removed, words split at single spaces: a "no" among them means no, anything else yes."""
     words = text[: text.index(".")] if "." in text else text
     words = words.replace(",", "").split(" ")
     return "no" if {"No", "not", "no"} & set(words) else "yes"
 
 
 def scienceqa(text, options):
-    """The letter, or the letter with ". " behind, or the only `The answer is X` with any character behind."""
+    """The letter, or the letter followed by ". ", or the only `The answer is X` followed by any character."""
     letters = "ABCDE"
     said = re.findall("The answer is ([A-Z]).", text)
     if text in list(letters):

@@ -1,4 +1,4 @@
-//! Archives of arrays of NumPy.
+//! NumPy archives of arrays.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(

@@ -1,4 +1,4 @@
-//! Lists, other containers and archives: all that the targets with names of their own do not read.
+//! Lists, other containers and archives: every reader without a target of its own.
 #![no_main]
 
 libfuzzer_sys::fuzz_target!(

@@ -8,7 +8,7 @@ thread_local! {
     static PROBE: OnceCell<Probe> = const { OnceCell::new() };
 }
 
-/// Words in the names of readers, by target; what none of them names is of the target `readers`.
+/// Words in the names of readers, by target; a reader that matches none of them belongs to the target `readers`.
 const TARGETS: [(&str, &[&str]); 4] = [
     ("images", &["an image"]),
     ("mat", &["a MAT-file", "labels.mat", "setid.mat", "list.mat", "annos.mat", "32x32.mat"]),
@@ -55,7 +55,7 @@ macro_rules! targets {
             feed(stringify!($target), input);
         }
 
-        /// Sound inputs.
+        /// Valid inputs.
         pub fn $seeds() -> Vec<Vec<u8>> {
             seeds(stringify!($target))
         }

@@ -1,5 +1,5 @@
-//! What the fuzz targets share. With `SEEDS=<folder>` a target first writes sound files into that folder, for libFuzzer to
-//! start from.
+//! Code shared by the fuzz targets. With `SEEDS=<folder>` a target first writes valid files into that folder, from
+//! which libFuzzer starts.
 
 pub mod data;
 #[cfg(feature = "models")]
@@ -8,7 +8,7 @@ pub mod models;
 pub mod program;
 mod scratch;
 
-/// Writes what `seeds` gives into the folder that `SEEDS` names.
+/// Writes the files from `seeds` into the folder named by `SEEDS`.
 pub fn write_seeds(seeds: fn() -> Vec<Vec<u8>>) {
     let Some(folder) = std::env::var_os("SEEDS").map(std::path::PathBuf::from) else { return };
     std::fs::create_dir_all(&folder).expect("the folder of seeds can be made");

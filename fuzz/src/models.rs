@@ -25,7 +25,7 @@ pub fn gguf(input: &[u8]) {
     encode(&path);
 }
 
-/// Sound inputs.
+/// Valid inputs.
 pub fn gguf_seeds() -> Vec<Vec<u8>> {
     vec![stored(fixture("llama_grouped.gguf"))]
 }
@@ -39,7 +39,7 @@ fn encode(path: &Path) {
     let _ = tokenizer.encode_spans(TEXT, false);
 }
 
-/// Reads a folder; the input is the configuration, a byte of zero and the weights.
+/// Reads a folder; the input is the configuration, a zero byte and the weights.
 pub fn safetensors(input: &[u8]) {
     let end = input.iter().position(|byte| *byte == 0).unwrap_or(input.len());
     let (config, weights) = input.split_at(end);
@@ -48,7 +48,7 @@ pub fn safetensors(input: &[u8]) {
     let _ = language(weights.parent().expect("it is in a folder"), Target::default());
 }
 
-/// Sound inputs.
+/// Valid inputs.
 pub fn safetensors_seeds() -> Vec<Vec<u8>> {
     let config = br#"{"hidden_size": 4, "intermediate_size": 6, "num_hidden_layers": 1, "num_attention_heads": 2,
         "vocab_size": 5, "tie_word_embeddings": true, "rope_theta": 10000.0, "rms_norm_eps": 1e-5}"#;
@@ -56,17 +56,17 @@ pub fn safetensors_seeds() -> Vec<Vec<u8>> {
     vec![[&config[..], &[0], &weights].concat()]
 }
 
-/// Names that tell the kind of a vocabulary, picked by the first byte.
+/// File names that determine the kind of a vocabulary; the first byte picks one.
 const VOCABULARIES: [&str; 3] = ["tokenizer.json", "tokenizer.model", "tok512.bin"];
 
-/// Reads a vocabulary and encodes a text by it.
+/// Reads a vocabulary and encodes a text with it.
 pub fn tokenizer(input: &[u8]) {
     let Some((first, bytes)) = input.split_first() else { return };
     let name = VOCABULARIES[usize::from(*first) % VOCABULARIES.len()];
     encode(&scratch::write(name, bytes));
 }
 
-/// Sound inputs.
+/// Valid inputs.
 pub fn tokenizer_seeds() -> Vec<Vec<u8>> {
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets");
     let document = stored(assets.join("llama_micro.tokenizer.json"));

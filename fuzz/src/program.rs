@@ -1,4 +1,4 @@
-//! Files that the program reads: experiments, and records of finished runs.
+//! Files that the program reads: experiment files and records of finished runs.
 
 use std::fs;
 use std::path::Path;
@@ -13,14 +13,14 @@ pub fn experiment(input: &[u8]) {
     let _ = Experiment::parse(input);
 }
 
-/// Sound inputs.
+/// Valid inputs.
 pub fn experiment_seeds() -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../experiments");
     let files = fs::read_dir(folder).expect("the experiments are there").flatten();
     files.map(|file| fs::read(file.path()).expect("an experiment can be read")).collect()
 }
 
-/// Reads a record and compares what it says.
+/// Reads a record and checks its contents.
 pub fn records(input: &[u8]) {
     let path = scratch::write("runs/a/record.json", input);
     let runs = path.ancestors().nth(2).expect("it is in two folders").to_owned();
@@ -32,7 +32,7 @@ pub fn records(input: &[u8]) {
     }
 }
 
-/// Sound inputs.
+/// Valid inputs.
 pub fn records_seeds() -> Vec<Vec<u8>> {
     vec![include_bytes!("../seeds/record.json").to_vec()]
 }

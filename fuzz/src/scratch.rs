@@ -1,8 +1,8 @@
-//! A folder of this process, in memory where the system has a disk there, for readers of files.
+//! A folder of this process for readers of files, on an in-memory file system where there is one.
 
 use std::path::{Path, PathBuf};
 
-/// The folder, new and empty on the first call.
+/// The folder; created empty on the first call.
 pub(crate) fn folder() -> PathBuf {
     let memory = Path::new("/dev/shm");
     let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
@@ -11,7 +11,7 @@ pub(crate) fn folder() -> PathBuf {
     folder
 }
 
-/// Writes a file below it.
+/// Writes a file in it.
 pub(crate) fn write(name: &str, bytes: &[u8]) -> PathBuf {
     let path = folder().join(name);
     std::fs::create_dir_all(path.parent().expect("below the folder")).expect("a folder can be made");

@@ -1,15 +1,15 @@
-//! Writing a product whole or not at all.
+//! Atomic writing of output files.
 //!
-//! A file is written next to its place under another name, flushed to the disk and renamed, so that a reader never meets
-//! half of one and an interrupted run leaves the former one.
+//! A file is written under a temporary name in the same folder, flushed to disk and renamed, so that a reader never
+//! sees a partial file and an interrupted run leaves the previous one.
 
 use std::fs::File;
 use std::path::Path;
 
 use crate::error::ReportError;
 
-/// Lets `fill` write a scratch file (with the ending of `path`, in the same folder, which is made if
-/// need be), then puts it in the place of `path`.
+/// Lets `fill` write a temporary file (with the extension of `path`, in the same folder, which is created if needed),
+/// then renames it to `path`.
 pub(crate) fn write_atomically<E: Into<std::io::Error>>(
     path: &Path,
     fill: impl FnOnce(&Path) -> Result<(), E>,
@@ -20,7 +20,7 @@ pub(crate) fn write_atomically<E: Into<std::io::Error>>(
         std::fs::create_dir_all(folder)?;
         let mut builder = tempfile::Builder::new();
         builder.prefix(".unfinished-").suffix(&ending);
-        #[cfg(unix)] // a scratch file would be its owner's alone; what is shared obeys the umask
+        #[cfg(unix)] // temporary files are readable by their owner only; the result follows the umask
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let scratch = builder.tempfile_in(folder)?;
         fill(scratch.path()).map_err(Into::into)?;

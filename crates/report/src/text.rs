@@ -1,9 +1,9 @@
-//! Text that came from files, made harmless for where it goes: names of data sets, labels and paths may hold anything.
+//! Escaping of text from files for its destination: names of data sets, labels and paths may contain anything.
 
 use std::borrow::Cow;
 
-/// The text with control characters shown as escapes, so that a name cannot move the cursor of a terminal or end a line;
-/// line ends and tabulators that are part of a layout stay.
+/// The text with control characters shown as escapes, so that a name cannot move the cursor of a terminal or end a
+/// line; line breaks and tabs that are part of a layout are kept.
 pub fn printable(text: &str) -> Cow<'_, str> {
     let hidden = |letter: char| letter.is_control() && !matches!(letter, '\n' | '\t');
     if !text.contains(hidden) {
@@ -20,27 +20,27 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The text in one line: line ends and tabulators become spaces.
+/// The text on one line: line breaks and tabs become spaces.
 pub(crate) fn one_line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
 
-/// The text as a cell of a CSV file that a spreadsheet does not take for a formula: where it would, an apostrophe stands
-/// before it. Numbers stay as they are.
+/// The text as a CSV cell that a spreadsheet does not interpret as a formula: where it would, an apostrophe is put
+/// before it. Numbers are unchanged.
 pub(crate) fn csv_cell(text: &str) -> Cow<'_, str> {
     let formula =
         text.starts_with(['=', '+', '-', '@', '\t', '\r']) && text != "-" && text.parse::<f64>().is_err();
     if formula { Cow::Owned(format!("'{text}")) } else { Cow::Borrowed(text) }
 }
 
-/// The text as one component of a path: nothing in it leads to another folder.
+/// The text as a single path component, which cannot refer to another folder.
 pub(crate) fn path_component(text: &str) -> String {
     let plain = |letter: char| letter.is_alphanumeric() || "._-+()=@".contains(letter);
     let name: String = text.chars().map(|letter| if plain(letter) { letter } else { '-' }).collect();
     if name.chars().all(|letter| letter == '.') { "-".repeat(name.len().max(1)) } else { name }
 }
 
-/// A whole number with commas between thousands.
+/// An integer with commas between thousands.
 pub fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let mut text = String::new();

@@ -1,4 +1,4 @@
-//! The numbers of a comparison, against numbers worked out by hand.
+//! The numbers of a comparison, checked against values computed by hand.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -55,7 +55,7 @@ fn diverged_and_missing_cells_stay_in_the_row_and_leave_it_without_averages() {
     let (san, fft) = (row(&comparison, "san"), row(&comparison, "fft"));
     assert_eq!(san.cells[2].outcomes, [Outcome::Accuracy(40.0), Outcome::Diverged]);
     assert_eq!(fft.cells[1].outcomes, [Outcome::Missing; 2]);
-    // Over `a` and `b` alone SAN's average would be 76.25, above LoRA's over three sets.
+    // Over only `a` and `b` SAN's average would be 76.25, above LoRA's over three sets.
     assert_eq!((san.mean_of_sets.spread, fft.mean_of_sets.spread), (None, None));
     assert_eq!((san.mean_of_sets.sets, san.mean_of_sets.expected_sets), (2, 3));
     assert!(!san.mean_of_sets.is_complete() && !fft.mean_of_groups.is_complete());
@@ -83,7 +83,7 @@ fn sizes_and_costs_keep_the_head_apart_and_leave_out_diverged_cells() {
         (1920.0, 660.0, 100_000)
     );
     assert!((san.parameters.share - 1.92).abs() < 1e-12);
-    // Seed 0 takes 2 s, seed 1 takes 3 s; the diverged cell is of seed 1.
+    // Seed 0 takes 2 s, seed 1 takes 3 s; the diverged run has seed 1.
     assert!((san.cost.train_seconds.unwrap() - 12.0 / 5.0).abs() < 1e-12);
     assert_eq!(san.cost.peak_memory, Some(102 << 20));
 }
@@ -99,7 +99,7 @@ fn differences_are_paired_by_set_and_seed() {
         sentences[4],
         "SAN (authors) is not shown to beat LoRA (r 4): -0.4 ± 0.9 (5 pairs, p = 0.670)"
     );
-    // LoRA - linear: 20, 22, 20, 18, 23, 22; the p-value is far below any correction.
+    // LoRA - linear: 20, 22, 20, 18, 23, 22; the p-value stays significant after any correction.
     assert!(sentences[1].starts_with("LoRA (r 4) - linear: +20.8 ± 0.7 (6 pairs, p < 0.001)"));
     assert_eq!(beats, [true, true, true, false, false]);
     assert_eq!(comparison.differences.iter().filter(|d| d.method == "linear").count(), 0);
@@ -274,7 +274,7 @@ fn a_record_of_several_sets_becomes_a_row_for_each() {
     assert!(notes.contains(&above), "{notes}");
 }
 
-/// Writes predictions of which the items in `right` are right.
+/// Writes predictions that are correct on the items in `right`.
 fn predictions(record: &report::Record, folder: &std::path::Path, right: std::ops::Range<usize>) {
     let path = common::write(folder, record);
     let rows = (0..20).map(|item| format!("{item},1,{}\n", usize::from(right.contains(&item))));
@@ -291,7 +291,7 @@ fn single_answers_are_compared_over_the_sets_that_both_methods_read() {
     }
     let comparison = comparisons(report::load::read_records(folder.path()).unwrap(), None).unwrap().remove(0);
     let items = comparison.differences[0].items.unwrap();
-    // On each set SAN alone is right on items 10 to 15, linear alone on 0 to 3.
+    // On each set only SAN is correct on items 10 to 15, only linear on 0 to 3.
     assert_eq!((items.discordant.wins, items.discordant.losses, items.sets, items.items), (12, 8, 2, 40));
     // scipy.stats.binomtest(8, 20).pvalue
     assert!((items.mcnemar.unwrap().p_value - 0.5034446716308594).abs() < 1e-9);

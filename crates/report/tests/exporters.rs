@@ -1,4 +1,4 @@
-//! What each format looks like, as snapshots, and that a terminal is never overrun.
+//! Snapshots of each format, and that output never exceeds the width of the terminal.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

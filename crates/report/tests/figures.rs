@@ -1,4 +1,4 @@
-//! Figures are drawn in both formats without a font of the system, and say what they show.
+//! Figures are drawn in both formats without system fonts, and contain the expected text.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -85,7 +85,7 @@ fn without_an_adapter_file_only_the_figures_of_the_comparison_are_drawn() {
     assert_eq!(draw(&[], 1.0).unwrap().1.len(), 10);
 }
 
-/// Draws records of which some have files beside them; returns the kinds that were drawn, or the message.
+/// Draws records, some of which have files next to them; returns the kinds of figures drawn, or the error message.
 fn draw_beside(files: &[(&str, &str, &str)]) -> Result<Vec<String>, String> {
     let folder = tempfile::tempdir().unwrap();
     for stored in records() {

@@ -1,4 +1,4 @@
-//! Where nothing differs, a test at 5 % rejects in 5 % of the cases; one by counting may do so less often.
+//! Under the null hypothesis a test at 5 % rejects in 5 % of the cases; a discrete test may reject less often.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use rand_chacha::ChaCha8Rng;
@@ -7,10 +7,10 @@ use report::statistics::{self, Discordant};
 
 const LEVEL: f64 = 0.05;
 const DATA_SETS: usize = 4_000;
-/// Three standard errors of a share of 5 % over [`DATA_SETS`].
+/// Three standard errors of a proportion of 5 % over [`DATA_SETS`].
 const TOLERANCE: f64 = 0.0104;
 
-/// Seeded numbers; a normal value is the sum of twelve uniform ones, less six.
+/// Seeded random numbers; a normal value is the sum of twelve uniform ones minus six.
 struct Draws(ChaCha8Rng);
 
 impl Draws {
@@ -26,14 +26,14 @@ impl Draws {
         (0..count).map(|_| self.normal()).collect()
     }
 
-    /// Items of which two equal methods get exactly one right, each as often.
+    /// Discordant items of two equally accurate methods: each is correct on about half of them.
     fn discordant(&mut self, count: usize) -> Discordant {
         let wins = (0..count).filter(|_| self.uniform() < 0.5).count() as u64;
         Discordant { wins, losses: count as u64 - wins }
     }
 }
 
-/// Share of simulated data sets whose p-value is below the level.
+/// Fraction of simulated data sets whose p-value is below the level.
 fn rejections(seed: u64, data_sets: usize, mut p_value: impl FnMut(&mut Draws) -> f64) -> f64 {
     let mut draws = Draws(ChaCha8Rng::seed_from_u64(seed));
     let rejected = (0..data_sets).filter(|_| p_value(&mut draws) < LEVEL).count();
@@ -69,7 +69,7 @@ fn mcnemars_tests_reject_at_most_at_their_level() {
     let corrected = rejections(5, DATA_SETS, |draws| {
         statistics::mcnemar_corrected(draws.discordant(80)).unwrap().p_value
     });
-    // Both are conservative: the counts are whole numbers.
+    // Both are conservative, because the counts are discrete.
     assert_at_level("exact McNemar", exact, 0.02);
     assert_at_level("corrected McNemar", corrected, 0.02);
 }
@@ -89,7 +89,7 @@ fn the_bootstrap_rejects_near_its_level() {
         let strata: Vec<Vec<f64>> = (0..3).map(|_| draws.normals(40)).collect();
         statistics::paired_bootstrap(&strata, 400, 11).unwrap().p_value
     });
-    // Percentile intervals of small samples are a little too short.
+    // Percentile intervals of small samples are slightly too narrow.
     assert!((0.03..=0.09).contains(&share), "{share}");
 }
 

@@ -1,4 +1,4 @@
-//! From a folder of runs to records: what is chosen, and how bad input is named.
+//! From a folder of runs to records: which ones are selected, and how bad input is reported.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;

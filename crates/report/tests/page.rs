@@ -1,4 +1,4 @@
-//! The page loads nothing, says what it shows to readers of any kind, and works in a browser where there is one.
+//! The page loads no external resources, is accessible, and works in a browser where one is installed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -59,7 +59,7 @@ fn chromium() -> Option<&'static str> {
     ["chromium", "chromium-browser", "google-chrome"].iter().find(found).copied()
 }
 
-/// Runs a browser that reaches no network, with a profile of its own.
+/// Runs a browser without network access and with a separate profile.
 fn browse(browser: &str, folder: &Path, arguments: &[&str], page: &Path) -> std::process::Output {
     let mut command = Command::new(browser);
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]);
@@ -76,7 +76,7 @@ fn a_browser_sorts_and_filters_the_table() {
     };
     let folder = tempfile::tempdir().unwrap();
     let page = write_page(folder.path());
-    // A reader's clicks: sort by the first set, then keep the rows with an `a`, then hide the costs.
+    // A reader's actions: sort by the first set, then filter the rows with an `a`, then hide the costs.
     let clicks = "<script>
         const table = document.querySelector('table');
         table.tHead.rows[1].cells[1].querySelector('button').click();

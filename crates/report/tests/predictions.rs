@@ -1,4 +1,4 @@
-//! Predictions as Parquet, with columns that must and that may hold values, and damaged files.
+//! Predictions as Parquet, with required and optional columns, and damaged files.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs::File;
@@ -14,7 +14,7 @@ fn write(path: &Path, kind: &str, names: [&str; 3], columns: [&[i32]; 3]) {
     let fields = names.map(|name| format!("{kind} INT32 {name};")).concat();
     let schema = Arc::new(parse_message_type(&format!("message answers {{ {fields} }}")).unwrap());
     let mut writer = SerializedFileWriter::new(File::create(path).unwrap(), schema, Arc::default()).unwrap();
-    // Two groups of rows, so that the columns are read across them.
+    // Two row groups, so that the columns are read across them.
     for half in [0..2, 2..columns[0].len()] {
         let mut group = writer.next_row_group().unwrap();
         for values in columns {

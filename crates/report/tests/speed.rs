@@ -1,4 +1,5 @@
-//! 20,000 records to tables and figures: `cargo nextest run -p report --test speed --run-ignored all --no-capture`.
+//! Time and memory from 20,000 records to tables and figures: `cargo nextest run -p report --test speed --run-ignored
+//! all --no-capture`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -13,7 +14,7 @@ const METHODS: usize = 20;
 const SEEDS: u64 = 50;
 const ITEMS: usize = 300;
 
-/// Most bytes this process has held at once, from Linux's accounting.
+/// Peak memory of this process in bytes, as reported by Linux.
 fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;

@@ -1,4 +1,4 @@
-//! Our statistics against scipy's and statsmodels' (tools/statistics_fixtures.py).
+//! Our statistics compared with scipy's and statsmodels' (tools/statistics_fixtures.py).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use report::statistics::{self, Discordant, PairedTest};

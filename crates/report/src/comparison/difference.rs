@@ -1,7 +1,7 @@
-//! Each method against the baselines, paired by data set and seed, with a plain sentence for each.
+//! Each method against the baselines, paired by data set and seed, with a sentence for each.
 //!
-//! The pairs of one set share its difficulty, which the difference removes; the seeds of one set are
-//! still treated as independent, as the peers do.
+//! The pairs of one set share its difficulty, which the difference removes; the seeds of one set are still treated as
+//! independent, as is common in the literature.
 
 use std::fmt;
 
@@ -13,14 +13,14 @@ use crate::comparison::row::{Cell, Row};
 use crate::statistics::{Discordant, PairedTest, Spread, holm, paired_t_test, wilcoxon_signed_rank};
 use crate::text::thousands;
 
-/// Registry names of the methods that every other is measured against.
+/// Registry names of the methods that every other is compared with.
 const BASELINES: [&str; 2] = ["linear", "lora"];
 
 /// Wilcoxon's test cannot reach p < 0.05 with fewer pairs, whatever the differences are: that a method was not shown to
-/// be better is then no evidence against it.
+/// be better is then not evidence against it.
 const FEWEST_PAIRS: usize = 6;
 
-/// Corrected p-values below it count as a difference.
+/// Corrected p-values below it are significant.
 pub const SIGNIFICANCE: f64 = 0.05;
 
 /// One method minus one baseline, over the sets and seeds that both have.
@@ -30,7 +30,7 @@ pub struct Difference {
     pub method: String,
     /// The baseline's label.
     pub baseline: String,
-    /// Of the paired differences, in percentage points; none without a pair.
+    /// Of the paired differences, in percentage points; `None` without pairs.
     pub spread: Option<Spread>,
     /// Student's paired test.
     pub t_test: Option<PairedTest>,
@@ -38,25 +38,25 @@ pub struct Difference {
     pub wilcoxon: Option<PairedTest>,
     /// The paired t test's p-value, corrected by Holm for all differences of the comparison.
     pub corrected_p: Option<f64>,
-    /// The same two over single answers; none where the cells hold no predictions.
+    /// The comparison of the two on single items; `None` where the runs have no predictions.
     pub items: Option<ItemTest>,
-    /// What it comes to.
+    /// The conclusion.
     pub verdict: Verdict,
 }
 
-/// What a difference comes to.
+/// The conclusion from a difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// The method is better, and significantly so.
+    /// The method is significantly better.
     Beats,
     /// It is not better, or not significantly.
     DoesNotBeat,
-    /// It is not better, or not significantly, but there are too few pairs for a test to show that it is.
+    /// It is not better, or not significantly, but there are too few pairs for a test to reach significance.
     NotShown,
-    /// It is better, but there is too little to test.
+    /// It is better, but there are too few data for a test.
     Untested,
-    /// The two share no set and seed.
+    /// The two have no set and seed in common.
     NoPairs,
 }
 
@@ -145,12 +145,12 @@ impl Difference {
         }
     }
 
-    /// Whether the paired t test tells the two apart; none where there was too little to test.
+    /// Whether the two differ significantly by the paired t test; `None` where there were too few data for a test.
     pub fn is_significant(&self) -> Option<bool> {
         self.corrected_p.map(|p| p < SIGNIFICANCE)
     }
 
-    /// What the single answers say, as half a sentence; none without predictions.
+    /// The result on single items, as a clause; `None` without predictions.
     pub fn items_in_words(&self) -> Option<String> {
         let items = self.items?;
         let Discordant { wins, losses } = items.discordant;
@@ -193,7 +193,7 @@ fn pairs(first: &Cell, second: &Cell) -> Vec<(f64, f64)> {
     first.outcomes.iter().zip(&second.outcomes).filter_map(|(a, b)| a.accuracy().zip(b.accuracy())).collect()
 }
 
-/// The plain sentence, for example `SAN - linear: +12.3 ± 0.8 (57 pairs, p < 0.001)` or
+/// The sentence, for example `SAN - linear: +12.3 ± 0.8 (57 pairs, p < 0.001)` or
 /// `SAN does not beat LoRA: -0.4 ± 0.5 (57 pairs, p = 0.430)`.
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

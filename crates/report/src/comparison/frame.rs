@@ -1,7 +1,7 @@
-//! Records as a data frame: one row a record, for grouping and for the tidy CSV.
+//! Records as a data frame: one row per record, for grouping and for the tidy CSV.
 //!
-//! This and `parquet_file` are the only places that know polars. Its columns are those a reader would filter by; whoever needs
-//! all of a record opens its JSON.
+//! This module and `export::parquet` are the only ones that use polars. The columns are those that one would filter by;
+//! the full record is in its JSON file.
 
 use polars::prelude::{
     ChunkApply, Column, CsvWriter, DataFrame, GroupsIndicator, IntoColumn, PolarsError, SerWriter,
@@ -16,7 +16,7 @@ use crate::text::csv_cell;
 /// One row for each record, in the order given. Accuracy in [0, 1]; seconds; bytes.
 ///
 /// # Errors
-/// When polars refuses the columns.
+/// When polars rejects the columns.
 pub fn of_records(records: &[Stored]) -> Result<DataFrame, ReportError> {
     let text = |name: &str, of: fn(&Record) -> String| {
         Column::new(name.into(), records.iter().map(|stored| of(&stored.record)).collect::<Vec<_>>())
@@ -60,7 +60,7 @@ pub fn of_records(records: &[Stored]) -> Result<DataFrame, ReportError> {
     DataFrame::new(records.len(), columns).map_err(refused)
 }
 
-/// The rows that agree in all columns of `by`, group after group, in order of first appearance.
+/// The rows grouped by all columns of `by`, with groups in order of first appearance.
 ///
 /// # Errors
 /// When a column does not exist.
@@ -96,7 +96,7 @@ pub fn csv(frame: &DataFrame) -> Result<String, ReportError> {
         .map_err(|error| ReportError::Format { what: "the records".into(), reason: error.to_string() })
 }
 
-/// Further numbers of the set, as `name=value` parted by spaces.
+/// Additional metrics of the set, as `name=value` separated by spaces.
 fn further(record: &Record) -> String {
     let [only] = record.metrics.evaluations.as_slice() else { return String::new() };
     let numbers = only.further.iter().map(|(name, value)| format!("{name}={value}"));

@@ -1,4 +1,5 @@
-//! What a reader that never looks at the picture reaches, where the records tell it, and who does better.
+//! The accuracy of a question-only prior that never sees the image, where the records report it, and the methods that
+//! exceed it.
 
 use crate::comparison::Comparison;
 use crate::record::Record;
@@ -6,7 +7,7 @@ use crate::record::Record;
 /// Name of the number in [`crate::record::Evaluation::further`].
 const PRIOR: &str = "question_only_prior";
 
-/// A further number of the one set that a row of records tells of.
+/// An additional metric of the single set that a row of records covers.
 pub(super) fn further(record: &Record, number: &str) -> Option<f64> {
     match &record.metrics.evaluations[..] {
         [only] if only.dataset.name == record.dataset.name => only.further.get(number).copied(),
@@ -15,7 +16,7 @@ pub(super) fn further(record: &Record, number: &str) -> Option<f64> {
 }
 
 impl Comparison {
-    /// The prior of each set in percent, and on how many sets each method's mean is above it; none where records have
+    /// The prior of each set in percent, and on how many sets each method's mean is above it; `None` where records have
     /// no priors.
     pub(crate) fn prior_in_words(&self) -> Option<String> {
         let prior_of = |name: &str| {

@@ -1,4 +1,4 @@
-//! How much of a table's plan is finished: a table must say what it lacks.
+//! How much of a table's plan is finished: a table must report which runs are missing.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use serde::Serialize;
 use crate::load::Stored;
 use crate::load::plans::{PlannedRun, RunPlan};
 
-/// Missing runs that are named; of more, the number is given.
+/// Maximum number of missing runs that are listed by name; beyond that, only their number is given.
 const NAMED: usize = 4;
 
-/// The runs that were asked for on one backbone, and those of them that have no record.
+/// The runs that were requested on one backbone, and those without a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Progress {
-    /// What tells the plan's settings from others.
+    /// Distinguishes the plan's settings from others.
     pub settings: String,
     /// Seeds of the planned runs.
     pub seeds: BTreeSet<u64>,
@@ -36,7 +36,7 @@ impl Progress {
         }
     }
 
-    /// What is missing, as a sentence; none where nothing is.
+    /// What is missing, as a sentence; `None` where nothing is.
     pub(crate) fn in_words(&self) -> Option<String> {
         let missing = self.missing.len();
         if missing == 0 {

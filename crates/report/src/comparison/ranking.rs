@@ -1,4 +1,4 @@
-//! Average ranks of the methods over data sets, and how far apart two must be to count as different.
+//! Average ranks of the methods over data sets, and the critical difference between two of them.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use crate::comparison::difference::SIGNIFICANCE;
 use crate::comparison::row::Row;
 use crate::statistics::{Friedman, average_ranks, friedman, nemenyi_critical_difference};
 
-/// Ranks over data sets, of the methods that have every cell.
+/// Ranks over data sets of the methods with all runs finished.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Ranking {
     /// Labels of the ranked methods, in the table's order.
@@ -15,14 +15,14 @@ pub struct Ranking {
     pub average_ranks: Vec<f64>,
     /// Number of data sets.
     pub sets: usize,
-    /// That all methods rank alike; none of two methods or on one set.
+    /// Test of the hypothesis that all methods rank equally; `None` for two methods or on one set.
     pub friedman: Option<Friedman>,
     /// Nemenyi's critical difference at 0.05.
     pub critical_difference: Option<f64>,
 }
 
 impl Ranking {
-    /// By the mean over seeds on each set; none of fewer than two complete methods.
+    /// By the mean over seeds on each set; `None` for fewer than two complete methods.
     pub(super) fn of(rows: &[Row]) -> Option<Self> {
         let ranked: Vec<&Row> = rows.iter().filter(|row| row.mean_of_sets.is_complete()).collect();
         let sets = ranked.first()?.cells.len();

@@ -1,10 +1,10 @@
-//! Sets whose number is the F1 of "yes" (POPE): what that number hides, a reader who always says yes among it.
+//! Sets whose metric is the F1 of "yes" (POPE): the numbers behind it, which expose a model that always answers yes.
 
 use crate::comparison::Comparison;
 use crate::comparison::prior::further;
 use crate::statistics::mean;
 
-/// Names of the numbers in [`crate::record::Evaluation::further`], as a note says them.
+/// Names of the numbers in [`crate::record::Evaluation::further`], as they appear in a note.
 const NUMBERS: [(&str, &str); 4] = [
     ("accuracy", "accuracy"),
     ("precision", "precision"),

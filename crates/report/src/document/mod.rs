@@ -1,4 +1,4 @@
-//! What a reader opens: the files of the tables, and one page of tables and figures.
+//! Documents: the files of the tables, and one page of tables and figures.
 
 mod page;
 mod tables;

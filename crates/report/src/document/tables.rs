@@ -10,14 +10,14 @@ use crate::figure::inline_figures;
 use crate::files::write_atomically;
 use crate::table::published;
 
-/// Ending of the name of a comparison whose tables must not take the place of wider ones.
+/// Suffix of the name of a comparison whose tables must not replace those over more records.
 const PARTIAL: &str = "partial";
 
-/// Gives a comparison another name where the tables in `folder` are over more records than it has, and says so among
-/// its warnings: a part of a suite that was run somewhere else, or again, must not take the files of the whole.
+/// Renames a comparison where the tables in `folder` cover more records than it has, and adds a warning: a part of a
+/// suite that was run elsewhere, or again, must not overwrite the files of the whole suite.
 ///
 /// # Errors
-/// When the files that are there cannot be read.
+/// When the existing files cannot be read.
 pub fn keep_wider_tables(comparison: &mut Comparison, folder: &Path) -> Result<(), ReportError> {
     let path = folder.join(format!("{}-cells.csv", comparison.name()));
     if !path.is_file() {
@@ -38,10 +38,11 @@ pub fn keep_wider_tables(comparison: &mut Comparison, folder: &Path) -> Result<(
     Ok(())
 }
 
-/// Writes the tables of a comparison into `folder` (made if need be): `<name>.md` and `<name>.tex`
-/// with the table and, where they are comparable, the published rows and the differences to them; `<name>.csv`, the
-/// table as seen, `<name>-published.csv` and `<name>-against-published.csv` likewise; `<name>-cells.csv` and
-/// `<name>-cells.parquet`, one line a record; `<name>.html`, a page of all with the figures. Returns their paths.
+/// Writes the tables of a comparison into `folder` (created if needed): `<name>.md` and `<name>.tex` with the table
+/// and, where they are comparable, the published rows and the differences from them; `<name>.csv`, the table as
+/// displayed, `<name>-published.csv` and `<name>-against-published.csv` likewise; `<name>-cells.csv` and
+/// `<name>-cells.parquet`, one row per record; `<name>.html`, a page with all of them and the figures. Returns their
+/// paths.
 ///
 /// # Errors
 /// When the folder cannot be written.

@@ -1,4 +1,4 @@
-//! CSV of the table as seen: one header line, the same rounded text as in print, no notes.
+//! CSV of the table as displayed: one header line, the same rounded text as in the other formats, no notes.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use crate::export::Exporter;
 use crate::table::Table;
 use crate::text::csv_cell;
 
-/// The table as seen, for spreadsheets; the tidy CSV of the records is made by [`crate::frame`].
+/// The table as displayed, for spreadsheets; the tidy CSV of the records is made by [`crate::frame`].
 #[derive(Debug, Clone, Copy)]
 pub struct Csv;
 

@@ -7,11 +7,11 @@ use crate::export::Exporter;
 use crate::table::{Emphasis, HEADER_WIDTH, Table, TableCell, wrap};
 use crate::text::one_line;
 
-/// LaTeX for a full text width; needs the package `booktabs`.
+/// LaTeX at full text width; needs the package `booktabs`.
 #[derive(Debug, Clone, Copy)]
 pub struct Latex;
 
-/// Characters of `\scriptsize` that a text width of two columns holds.
+/// Number of `\scriptsize` characters that fit the text width of a two-column page.
 const LINE: usize = 125;
 
 impl Exporter for Latex {
@@ -61,7 +61,7 @@ fn cell(cell: &TableCell) -> String {
     }
 }
 
-/// Width of a block in characters, gaps included.
+/// Width of a block in characters, including gaps.
 fn width(table: &Table, block: Range<usize>) -> usize {
     let longest = |lengths: Vec<usize>| lengths.into_iter().max().unwrap_or(0) + 2;
     let labels = table.rows.iter().map(|row| row.label.chars().count()).collect();

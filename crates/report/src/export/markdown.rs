@@ -1,11 +1,11 @@
-//! GitHub's Markdown: one wide table, the caption above, the notes beneath.
+//! GitHub-flavoured Markdown: one wide table, with the caption above and the notes below.
 
 use crate::error::ReportError;
 use crate::export::Exporter;
 use crate::table::{Emphasis, Table, TableCell};
 use crate::text::one_line;
 
-/// Markdown; the second best is underlined by `<u>`, for which Markdown has no mark of its own.
+/// Markdown; the second best is underlined by `<u>`, since Markdown has no syntax for underlining.
 #[derive(Debug, Clone, Copy)]
 pub struct Markdown;
 
@@ -43,7 +43,7 @@ fn cell(cell: &TableCell) -> String {
     }
 }
 
-/// Escapes what Markdown would read as markup.
+/// Escapes characters that Markdown interprets as markup.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in one_line(text).chars() {

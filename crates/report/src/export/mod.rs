@@ -1,4 +1,4 @@
-//! The formats of a table: one trait, one implementation a file.
+//! The formats of a table: one trait, one implementation per file.
 
 mod csv;
 mod latex;
@@ -17,12 +17,12 @@ use crate::table::Table;
 
 /// Turns a table into text of one format.
 pub trait Exporter {
-    /// The format's usual file ending, without dot.
+    /// The format's usual file extension, without the dot.
     fn extension(&self) -> &'static str;
 
-    /// The table as text that ends with a newline.
+    /// The table as text, ending with a newline.
     ///
     /// # Errors
-    /// When the format's writer refuses the table.
+    /// When the format's writer fails on the table.
     fn export(&self, table: &Table) -> Result<String, ReportError>;
 }

@@ -1,4 +1,4 @@
-//! A frame as Parquet, by the crate `parquet`: polars' own writer would double the time of a build.
+//! A data frame as Parquet, by the crate `parquet`: polars' own writer would double the build time.
 
 use std::fs::File;
 use std::path::Path;
@@ -12,7 +12,7 @@ use parquet::file::writer::{SerializedFileWriter, SerializedRowGroupWriter};
 use parquet::schema::types::Type;
 use polars::prelude::{Column, DataFrame, DataType as Kind, PolarsError};
 
-/// Writes texts as UTF-8, whole numbers as INT64, others as DOUBLE; every column may lack values.
+/// Writes strings as UTF-8, integers as INT64, other numbers as DOUBLE; every column is nullable.
 pub(crate) fn write(frame: &DataFrame, path: &Path) -> Result<(), std::io::Error> {
     let refused = |error: ParquetError| std::io::Error::other(error.to_string());
     let fields: Vec<Arc<Type>> =
@@ -59,7 +59,7 @@ fn write_column(group: &mut SerializedRowGroupWriter<'_, File>, column: &Column)
     }
 }
 
-/// A level of 1 says that a value is there.
+/// A definition level of 1 means that the value is present.
 fn put<T: DataType>(
     group: &mut SerializedRowGroupWriter<'_, File>,
     cells: impl Iterator<Item = Option<T::T>>,

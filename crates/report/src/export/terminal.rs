@@ -1,4 +1,4 @@
-//! The terminal: stacked tables, each as many whole groups of columns as the terminal is wide.
+//! The terminal: stacked tables, each with as many whole groups of columns as fit the width of the terminal.
 
 use std::ops::Range;
 
@@ -12,9 +12,9 @@ use crate::text::one_line;
 /// Text for a terminal.
 #[derive(Debug, Clone, Copy)]
 pub struct Terminal {
-    /// Columns of the terminal.
+    /// Width of the terminal in characters.
     pub width: usize,
-    /// Whether it shows bold and underlined.
+    /// Whether it supports bold and underlined text.
     pub styled: bool,
 }
 

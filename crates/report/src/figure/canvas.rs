@@ -1,4 +1,4 @@
-//! What every figure draws on: one font, two formats, pixel coordinates.
+//! The drawing surface of every figure: one font, two formats, pixel coordinates.
 //!
 //! The font is bundled (assets/fonts), because a fresh machine may have none. It is registered under
 //! the generic name `sans-serif`: an SVG keeps its text as text, in whatever font its reader prefers.
@@ -18,18 +18,18 @@ const FONT_NAME: &str = "sans-serif";
 
 static FONT: &[u8] = include_bytes!("../../../../assets/fonts/LiberationSans-Regular.ttf");
 
-/// A backend's way of failing.
+/// The error of a drawing backend.
 pub(super) type Failure<B> = DrawingAreaErrorKind<<B as DrawingBackend>::ErrorType>;
 
-/// A drawing that does not know its format.
+/// A drawing, independent of its output format.
 pub(super) trait Figure {
-    /// What it shows, in a sentence: the text that stands for it where it cannot be seen.
+    /// What it shows, in a sentence: the alternative text.
     fn title(&self) -> String;
 
     /// Width and height in pixels.
     fn size(&self) -> (u32, u32);
 
-    /// Draws it onto a white area of that size.
+    /// Draws it on a white area of that size.
     fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>>;
 }
 
@@ -46,7 +46,7 @@ pub(super) fn draw(figure: &impl Figure, stem: &Path) -> Result<Vec<PathBuf>, Re
     Ok(vec![svg, png])
 }
 
-/// The figure as the text of an SVG.
+/// The figure as SVG text.
 pub(super) fn svg(figure: &impl Figure) -> Result<String, std::io::Error> {
     let mut text = String::new();
     paint(figure, SVGBackend::with_string(&mut text, figure.size()))?;
@@ -68,14 +68,14 @@ fn provide_font() -> Result<(), String> {
     if registered { Ok(()) } else { Err("the bundled font is damaged".into()) }
 }
 
-/// Where a text lies relative to its point.
+/// Where a text is placed relative to its anchor point.
 #[derive(Clone, Copy)]
 pub(super) enum Anchor {
-    /// The point is the middle of its left edge.
+    /// The anchor is the middle of its left edge.
     Left,
-    /// The point is its middle.
+    /// The anchor is its centre.
     Middle,
-    /// The point is the middle of its right edge.
+    /// The anchor is the middle of its right edge.
     Right,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn style(size: u32, anchor: Anchor) -> TextStyle<'static> {
     TextStyle::from((FONT_NAME, size)).pos(Pos::new(horizontal, VPos::Center))
 }
 
-/// Text that reads upwards, centred on its point.
+/// Text that reads upwards, centred on its anchor.
 pub(super) fn upward(size: u32) -> TextStyle<'static> {
     style(size, Anchor::Middle).transform(FontTransform::Rotate270)
 }

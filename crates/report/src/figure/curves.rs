@@ -1,5 +1,5 @@
-//! The learning curves of one SAN model, from `epochs.jsonl`: what it reads with both mechanisms, with one of
-//! them, and with the head alone, beside its training loss.
+//! The learning curves of one SAN model, from `epochs.jsonl`: its accuracy with both mechanisms, with one of them, and
+//! with the head alone, together with its training loss.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -13,7 +13,7 @@ use crate::load::Stored;
 
 const SIZE: (u32, u32) = (1400, 720);
 
-/// One epoch. Accuracies are in [0, 1]; other fields than these are left alone.
+/// One epoch. Accuracies are in [0, 1]; other fields are ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 pub(super) struct Epoch {
     epoch: u64,
@@ -24,8 +24,8 @@ pub(super) struct Epoch {
     readings: Option<Readings>,
 }
 
-/// The same model read with a part of what it learned: `nt` the scales behind projections alone, `sp` the propagated
-/// ones alone, `head` neither.
+/// The same model evaluated with a part of what it learned: `nt` only the scales after projections, `sp` only the
+/// propagated ones, `head` neither.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 struct Readings {
     nt: f64,
@@ -33,12 +33,12 @@ struct Readings {
     head: f64,
 }
 
-/// One cell's curves, ready to be drawn.
+/// The curves of one run, ready to be drawn.
 pub(super) struct Curves {
     title: String,
     subtitle: String,
     losses: Vec<(f64, f64)>,
-    /// Name and points of each curve with any, in percent.
+    /// Name and points of each non-empty curve, in percent.
     accuracies: Vec<(String, Vec<(f64, f64)>)>,
 }
 
@@ -66,7 +66,7 @@ impl Curves {
         }
     }
 
-    /// Whether there is more than the loss, which any table tells.
+    /// Whether there is more to show than the loss.
     pub(super) fn is_worth_drawing(&self) -> bool {
         !self.accuracies.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The gammas of one SAN cell, read from its adapter file.
+//! The gammas of one SAN run, read from its adapter file.
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -7,11 +7,11 @@ use crate::error::ReportError;
 use crate::load::Stored;
 use crate::record::ADAPTER_FILE;
 
-/// Ending of the tensors that hold a gamma; what comes before it is the site's name.
+/// Suffix of the tensors that hold a gamma; the prefix is the site's name.
 const ENDING: &str = ".gamma";
 
-/// Parts of site names in the order in which a model computes them; other parts come after, by
-/// alphabet, numbers by value.
+/// Parts of site names in the order in which a model computes them; other parts come after,
+/// in alphabetical order, numbers by value.
 const MODEL_ORDER: [&str; 16] = [
     "patch_embed",
     "stem",
@@ -36,11 +36,11 @@ const MODEL_ORDER: [&str; 16] = [
 pub(super) struct Gamma {
     /// The site, for example `blocks.3.attn.qkv`.
     pub(super) site: String,
-    /// One value a channel.
+    /// One value per channel.
     pub(super) values: Vec<f32>,
 }
 
-/// Reads all gammas ([1, channels], f32) of a run's adapter, in model order; at least one.
+/// Reads all gammas (`[1, channels]`, f32) of a run's adapter, in model order; at least one.
 pub(super) fn read(stored: &Stored) -> Result<Vec<Gamma>, ReportError> {
     let refused = |reason: String| {
         let path = stored.path.with_file_name(ADAPTER_FILE);

@@ -1,7 +1,7 @@
-//! The heat map of one SAN cell's gammas: a row for each site, a column for each channel.
+//! The heat map of one SAN run's gammas: a row for each site, a column for each channel.
 //!
-//! Sites differ in width: every row is drawn to its own, on one scale of channels. Where a model is
-//! wider than the figure, a column shows the value furthest from 1 of a few neighbouring channels.
+//! Sites differ in width: every row has its own width on a common channel scale. Where a model is wider than the
+//! figure, a column shows the value furthest from 1 among a few neighbouring channels.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -18,17 +18,17 @@ const TOP: i32 = 120;
 const BOTTOM: i32 = 100;
 const RIGHT: i32 = 160;
 
-/// Most columns in a row: each is two pixels wide or more.
+/// Maximum number of columns in a row: each is at least two pixels wide.
 const MOST_COLUMNS: usize = PLOT_WIDTH / 2;
 
-/// A cell's gammas, ready to be drawn.
+/// A run's gammas, ready to be drawn.
 pub(super) struct HeatMap {
     title: String,
     subtitle: String,
     gammas: Vec<Gamma>,
-    /// Channels of the widest site.
+    /// Number of channels of the widest site.
     widest: usize,
-    /// Largest distance of any gamma from 1, where the palette ends.
+    /// Largest distance of any gamma from 1, which is the end of the palette.
     reach: f64,
 }
 
@@ -60,7 +60,7 @@ impl HeatMap {
         TOP + self.row_height() * self.gammas.len() as i32
     }
 
-    /// Channels that one column of pixels stands for.
+    /// Number of channels per column of pixels.
     fn channels_per_column(&self) -> usize {
         self.widest.div_ceil(MOST_COLUMNS)
     }
@@ -85,7 +85,7 @@ impl HeatMap {
             let colour = diverging((furthest_from_one(channels) - 1.0) / self.reach).filled();
             area.draw(&Rectangle::new([(self.x(from), top), (self.x(to), bottom)], colour))?;
         }
-        // What lies right of a narrower site is no value, not a value of 1.
+        // The area to the right of a narrower site has no value, which differs from a value of 1.
         let own_width = [(LEFT, top), (self.x(gamma.values.len()), bottom)];
         area.draw(&Rectangle::new(own_width, SECONDARY.stroke_width(1)))
     }

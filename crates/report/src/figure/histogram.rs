@@ -1,4 +1,4 @@
-//! How a SAN cell's gammas are spread: a histogram for each kind of projection, over all blocks.
+//! The distribution of a SAN run's gammas: a histogram for each kind of projection, over all blocks.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,10 @@ const PANEL: (i32, i32) = (380, 230);
 const GAP: (i32, i32) = (70, 100);
 const LEFT: i32 = 60;
 const TOP: i32 = 150;
-/// Odd, so that 1, where training starts, is the middle of a bin.
+/// Odd, so that the initial value 1 is the middle of a bin.
 const BINS: usize = 41;
 
-/// The histograms of one cell.
+/// The histograms of one run.
 pub(super) struct Histograms {
     title: String,
     subtitle: String,
@@ -43,7 +43,8 @@ impl Histograms {
         }
         let kinds: Vec<(String, Vec<f64>)> =
             order.into_iter().filter_map(|kind| Some((kind.clone(), kinds.remove(&kind)?))).collect();
-        // The far tails are drawn into the last bins: one value would else make all others one bar.
+        // The tails are clipped into the outer bins: otherwise a single outlier would squeeze all other values into one
+        // bar.
         let mut distances: Vec<f64> =
             kinds.iter().flat_map(|(_, values)| values).map(|value| (value - 1.0).abs()).collect();
         distances.sort_by(f64::total_cmp);
@@ -118,7 +119,7 @@ impl Figure for Histograms {
     }
 }
 
-/// A site's name without its numbers and what comes before them: `blocks.3.attn.qkv` is an `attn.qkv`.
+/// The kind of a site: its name after the last number, for example `attn.qkv` for `blocks.3.attn.qkv`.
 fn kind(site: &str) -> String {
     let parts: Vec<&str> = site.split('.').collect();
     let start = parts.iter().rposition(|part| part.parse::<u64>().is_ok()).map_or(0, |place| place + 1);

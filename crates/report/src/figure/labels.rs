@@ -13,7 +13,7 @@ pub(super) struct Area {
 }
 
 impl Area {
-    /// Of a size, around a centre.
+    /// Of a given size, around a centre.
     pub(super) fn around((x, y): Pixels, (width, height): Pixels) -> Self {
         Self { left: x - width / 2, top: y - height / 2, right: x + width / 2, bottom: y + height / 2 }
     }
@@ -28,7 +28,7 @@ impl Area {
         }
     }
 
-    /// Its point that is nearest to another.
+    /// Its point nearest to a given point.
     pub(super) fn nearest(&self, (x, y): Pixels) -> Pixels {
         (x.clamp(self.left, self.right), y.clamp(self.top, self.bottom))
     }
@@ -56,14 +56,14 @@ impl Area {
 /// The eight directions in order of preference, as steps in x and y.
 const DIRECTIONS: [Pixels; 8] = [(1, 0), (-1, 0), (1, -1), (-1, -1), (1, 1), (-1, 1), (0, -1), (0, 1)];
 
-/// Rings of places around a point that are tried before the label is put up with where it is.
+/// Number of rings of positions around a point that are tried before the label is left on its point.
 const RINGS: i32 = 8;
 
 /// Pixels between a point and its label, and between the rings.
 const GAP: i32 = 14;
 
-/// A place for each label (its point and its size), clear of `obstacles` and of earlier labels and
-/// within `frame`; on the point where nothing is free.
+/// A position for each label (its point and its size), clear of `obstacles` and of earlier labels and within `frame`;
+/// on the point itself where no position is free.
 pub(super) fn place(labels: &[(Pixels, Pixels)], obstacles: &[Area], frame: Area) -> Vec<Area> {
     let mut taken = obstacles.to_vec();
     labels

@@ -1,7 +1,8 @@
 //! Figures, each as SVG and PNG by the same drawing code.
 //!
 //! Each submodule is one figure on a `canvas`, in the one style of `plot` and `palette`; `gamma` reads what the heat
-//! map and the histograms show. [`draw_figures`] makes all that the records and the files beside them allow.
+//! map and the histograms show. [`draw_figures`] makes every figure for which the records and the files next to them
+//! have the data.
 
 mod bars;
 mod canvas;
@@ -39,22 +40,21 @@ use wiring::WiringFigure;
 
 pub use wiring::WiredSite;
 
-/// Draws the figures of a comparison into `folder` (made if need be), as `<name>-<kind>.svg` and `.png`, each where
-/// there is something to draw. Of the comparison: `accuracy`, `accuracy-memory` and `accuracy-time`, `groups`, `ranks`.
-/// Of the first finished SAN cell in the table's order that has the file: `gamma` and `gamma-histogram` (adapter),
-/// `curves` (epochs). Of the first data set and seed with weight shifts: `singular-values`, `effective-rank`, `surface`.
-/// Returns the paths.
+/// Draws the figures of a comparison into `folder` (created if needed), as `<name>-<kind>.svg` and `.png`, each where
+/// there are data for it. Of the comparison: `accuracy`, `accuracy-memory` and `accuracy-time`, `groups`, `ranks`.
+/// Of the first finished SAN run in the table's order that has the file: `gamma` and `gamma-histogram` (adapter),
+/// `curves` (epochs). Of the first data set and seed with weight shifts: `singular-values`, `effective-rank`,
+/// `surface`. Returns the paths.
 ///
 /// # Errors
-/// When a file beside a record is malformed or the folder cannot be written.
+/// When a file next to a record is malformed or the folder cannot be written.
 pub fn draw_figures(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let mut files = Files { stem: folder.join(comparison.name()), written: Vec::new() };
     draw_all(comparison, &mut files)?;
     Ok(files.written)
 }
 
-/// Draws the gammas of one SAN cell, from the adapter file beside its record, as `<stem>.svg` and
-/// `<stem>.png`.
+/// Draws the gammas of one SAN run, from the adapter file next to its record, as `<stem>.svg` and `<stem>.png`.
 ///
 /// # Errors
 /// When the adapter file is missing or malformed, or the figures cannot be written.
@@ -80,14 +80,14 @@ pub(crate) struct InlineFigure {
     pub(crate) svg: String,
 }
 
-/// The figures of a comparison as texts, in the order of [`draw_figures`].
+/// The figures of a comparison as SVG text, in the order of [`draw_figures`].
 pub(crate) fn inline_figures(comparison: &Comparison) -> Result<Vec<InlineFigure>, ReportError> {
     let mut inline = Inline(Vec::new());
     draw_all(comparison, &mut inline)?;
     Ok(inline.0)
 }
 
-/// Where drawings go.
+/// The destination of drawings.
 trait Sink {
     fn put(&mut self, kind: &str, figure: &impl Figure) -> Result<(), ReportError>;
 }
@@ -141,7 +141,7 @@ fn draw_all(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportE
     draw_shifts(comparison, sink)
 }
 
-/// What is drawn of a single cell of the method under study.
+/// Figures of a single run of the method under study.
 fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
     let first_with = |file: &str| {
         let mut cells = comparison.records().iter().filter(|stored| is_studied(stored));
@@ -162,7 +162,7 @@ fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), Rep
     Ok(())
 }
 
-/// What is drawn of the weights: the methods on the first data set and seed for which any was stored.
+/// Figures of the weights: the methods on the first data set and seed with a stored weight shift.
 fn draw_shifts(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
     let mut cells = Vec::new();
     for stored in comparison.records() {

@@ -1,9 +1,9 @@
-//! Colours that readers with any colour vision can tell apart.
+//! Colours that are distinguishable with any type of colour vision.
 
 use plotters::style::RGBColor;
 
-/// Okabe and Ito's qualitative palette (2008), black and yellow left out: black is for text, yellow
-/// is lost on white.
+/// Okabe and Ito's qualitative palette (2008), without black and yellow: black is used for text, and
+/// yellow is hard to see on white.
 const OKABE_ITO: [RGBColor; 6] = [
     RGBColor(0, 114, 178),
     RGBColor(213, 94, 0),
@@ -13,13 +13,13 @@ const OKABE_ITO: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
 ];
 
-/// Grey of lines that only guide the eye.
+/// Grey of guide lines.
 pub(super) const GUIDE: RGBColor = RGBColor(225, 225, 225);
 
 /// Grey of secondary text and of the Pareto front.
 pub(super) const SECONDARY: RGBColor = RGBColor(110, 110, 110);
 
-/// Colour of the n-th method; repeats after six, the labels tell them apart then.
+/// Colour of the n-th method; colours repeat after six, where the labels distinguish the methods.
 pub(super) fn qualitative(index: usize) -> RGBColor {
     OKABE_ITO[index % OKABE_ITO.len()]
 }

@@ -1,4 +1,4 @@
-//! A rectangle with two linear axes: what the figures of several panels share.
+//! A rectangle with two linear axes, shared by the figures with several panels.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -11,7 +11,7 @@ pub(super) const TICK_SIZE: u32 = 20;
 pub(super) const LABEL_SIZE: u32 = 23;
 pub(super) const TITLE_SIZE: u32 = 30;
 
-/// One panel: where it lies, and which values its edges stand for.
+/// One panel: its position, and the values at its edges.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Panel {
     pub(super) frame: Area,
@@ -20,7 +20,7 @@ pub(super) struct Panel {
 }
 
 impl Panel {
-    /// The pixels of a pair of values.
+    /// Pixel coordinates of a pair of values.
     pub(super) fn place(&self, (x, y): (f64, f64)) -> Pixels {
         (self.x_of(x), self.y_of(y))
     }
@@ -72,7 +72,7 @@ impl Panel {
         Ok(())
     }
 
-    /// What the axes show: one name beneath the panel, one left of it.
+    /// Axis labels: one below the panel, one left of it.
     pub(super) fn draw_names<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, Shift>,
@@ -84,7 +84,7 @@ impl Panel {
         text(area, left, &upward(LABEL_SIZE), (x - 84, (top + bottom) / 2))
     }
 
-    /// A line through points, the part within the panel's width.
+    /// A line through points, clipped to the panel's width.
     pub(super) fn draw_line<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, Shift>,
@@ -96,7 +96,7 @@ impl Panel {
     }
 }
 
-/// The n-th series' mark, so that series differ by more than colour: circle, square, triangle, ring, cross.
+/// The marker of the n-th series, so that series differ by more than colour: circle, square, triangle, ring, cross.
 pub(super) fn draw_mark<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     index: usize,
@@ -122,7 +122,7 @@ pub(super) fn draw_mark<B: DrawingBackend>(
     }
 }
 
-/// Names of series with their marks, from left to right.
+/// Legend: names of series with their markers, from left to right.
 pub(super) fn draw_legend<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     names: &[String],
@@ -138,12 +138,12 @@ pub(super) fn draw_legend<B: DrawingBackend>(
     Ok(())
 }
 
-/// About how many pixels a text takes, for what is decided before there is anything to draw on.
+/// Approximate width of a text in pixels, for layout before there is a canvas.
 pub(super) fn width_of(text: &str, size: u32) -> i32 {
     (0.45 * f64::from(size) * text.chars().count() as f64).ceil() as i32
 }
 
-/// Title and, in grey, what belongs to it.
+/// Title and, in grey, a subtitle.
 pub(super) fn draw_title<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     title: &str,
@@ -154,7 +154,7 @@ pub(super) fn draw_title<B: DrawingBackend>(
     text(area, subtitle, &style(LABEL_SIZE, Anchor::Left).color(&SECONDARY), (left, 80))
 }
 
-/// Round values within a range, at most `most` of them, with their texts.
+/// Round values within a range, at most `most` of them, with their labels.
 pub(super) fn ticks((low, high): (f64, f64), most: usize) -> Vec<(f64, String)> {
     let rough = (high - low) / most.max(1) as f64;
     if !(rough.is_finite() && rough > 0.0) {
@@ -171,7 +171,7 @@ pub(super) fn ticks((low, high): (f64, f64), most: usize) -> Vec<(f64, String)> 
         .collect()
 }
 
-/// The range of some values with a margin of a share of it; (0, 1) of none.
+/// The range of the values, extended by a fraction of its width; (0, 1) without values.
 pub(super) fn range(values: impl Iterator<Item = f64>, margin: f64) -> (f64, f64) {
     let (low, high) = values
         .filter(|value| value.is_finite())

@@ -1,5 +1,5 @@
 //! The critical-difference diagram (Demsar 2006): methods on a line of average ranks, the best at the left; a bar
-//! joins those that Nemenyi's test does not tell apart.
+//! joins those that do not differ significantly by Nemenyi's test.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -10,7 +10,7 @@ use crate::figure::canvas::{Anchor, Failure, Figure, line, style, text};
 use crate::figure::palette::{SECONDARY, qualitative};
 use crate::figure::plot::{LABEL_SIZE, TICK_SIZE, draw_title, width_of};
 
-/// Length of the line of ranks, and the least room for labels on each side of it.
+/// Length of the rank axis, and the minimum space for labels on each side of it.
 const LENGTH: i32 = 740;
 const LEAST_ROOM: i32 = 330;
 const AXIS: i32 = 200;
@@ -24,7 +24,7 @@ pub(super) struct RankDiagram {
     /// Label and average rank, the best first.
     methods: Vec<(String, f64)>,
     critical: f64,
-    /// First and last of each group that is not told apart.
+    /// First and last of each group without significant differences.
     bars: Vec<(usize, usize)>,
 }
 
@@ -54,7 +54,7 @@ impl RankDiagram {
         })
     }
 
-    /// Where the line of ranks begins: behind the longest label at its left.
+    /// Where the rank axis begins: after the longest label on its left.
     fn left(&self) -> i32 {
         room(&self.methods[..self.half()])
     }
@@ -72,7 +72,7 @@ impl RankDiagram {
         AXIS + 30 + BAR_GAP * self.bars.len() as i32 + 20
     }
 
-    /// Methods whose labels stand at the left; the others stand at the right.
+    /// Methods whose labels are on the left; the others are on the right.
     fn half(&self) -> usize {
         self.methods.len().div_ceil(2)
     }
@@ -144,7 +144,7 @@ fn named(label: &str, rank: f64) -> String {
     format!("{label}  {rank:.1}")
 }
 
-/// Pixels that these methods' labels want beside the line.
+/// Width in pixels that these methods' labels need next to the axis.
 fn room(methods: &[(String, f64)]) -> i32 {
     let longest = methods.iter().map(|(label, rank)| width_of(&named(label, *rank), LABEL_SIZE)).max();
     LEAST_ROOM.max(70 + longest.unwrap_or(0))

@@ -1,8 +1,7 @@
 //! Accuracy against a cost: trainable parameters, memory or time.
 //!
-//! The horizontal axis is logarithmic; methods that train nothing but the head have a place of
-//! their own at its left, marked 0. A method is on the Pareto front if none is as accurate at as
-//! low a cost.
+//! The horizontal axis is logarithmic; methods that train only the head have a position of their own at its left,
+//! marked 0. A method is on the Pareto front if no other is at least as accurate at the same or a lower cost.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -19,20 +18,20 @@ const RADIUS: i32 = 10;
 const TICK_SIZE: u32 = 24;
 const LABEL_SIZE: u32 = 27;
 
-/// Pixels between a point and its label beyond which they need a line between them.
+/// Distance in pixels between a point and its label beyond which a line connects them.
 const LOOSE: i32 = 24;
 
-/// Share of the axis between the place of 0 and the lowest cost.
+/// Fraction of the axis between the position of 0 and the lowest cost.
 const ZERO_DISTANCE: f64 = 0.18;
 
-/// What accuracy is drawn against.
+/// What accuracy is plotted against.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum CostAxis {
-    /// Trained parameters, without head.
+    /// Trainable parameters, without the head.
     Parameters,
     /// Peak resident memory of the worker, MiB.
     Memory,
-    /// Seconds of training.
+    /// Training time in seconds.
     Time,
 }
 
@@ -76,22 +75,22 @@ struct Point {
     cost: f64,
     accuracy: f64,
     error: f64,
-    /// Whether it is over every set and seed: otherwise it cannot be on the front.
+    /// Whether it covers every set and seed: otherwise it cannot be on the front.
     complete: bool,
     on_front: bool,
 }
 
 /// Maps cost and accuracy to pixels.
 struct Axes {
-    /// Logarithms of the ends, the place of 0 included.
+    /// Logarithms of the ends, including the position of 0.
     left: f64,
     right: f64,
-    /// Costs that are marked.
+    /// Costs with tick marks.
     ticks: Vec<f64>,
     has_zero: bool,
     lowest: f64,
     highest: f64,
-    /// Distance of the horizontal guides, in percent.
+    /// Distance between horizontal guides, in percent.
     step: f64,
 }
 
@@ -176,7 +175,7 @@ impl Scatter {
         text(area, "mean accuracy over sets (%)", &upward(LABEL_SIZE), (38, middle.1))
     }
 
-    /// The place of 0, and the break that parts it from the logarithmic axis.
+    /// The position of 0, and the break that separates it from the logarithmic axis.
     fn draw_zero<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
         let zero = self.axes.x(0.0);
         line(area, (zero, FRAME.bottom), (zero, FRAME.bottom + 10), BLACK.stroke_width(2))?;
@@ -192,7 +191,7 @@ impl Scatter {
         Ok(())
     }
 
-    /// The front as a staircase: between two of its methods, it is at the accuracy of the smaller.
+    /// The front as a staircase: between two of its methods, it is at the accuracy of the cheaper one.
     fn front(&self) -> Vec<(Pixels, Pixels)> {
         let mut front: Vec<&Point> = self.points.iter().filter(|point| point.on_front).collect();
         front.sort_by(|a, b| a.cost.total_cmp(&b.cost));
@@ -221,8 +220,8 @@ impl Scatter {
         area.draw(&Circle::new((x, y), RADIUS - 3, fill.filled()))
     }
 
-    /// Labels keep clear of the points, their bars and the front; one that had to move away from its
-    /// point is tied to it by a thin line.
+    /// Labels avoid the points, their error bars and the front; one that had to move away from its point is connected
+    /// to it by a thin line.
     fn draw_labels<B: DrawingBackend>(&self, area: &DrawingArea<B, Shift>) -> Result<(), Failure<B>> {
         let mut obstacles: Vec<Area> =
             self.front().into_iter().map(|(from, to)| Area::spanning(from, to, 4)).collect();
@@ -276,7 +275,7 @@ impl Axes {
         let costs = || points.iter().map(|point| point.cost).filter(|&cost| cost > 0.0);
         let first = costs().fold(f64::INFINITY, f64::min).min(1e15).log10();
         let last = costs().fold(1.0, f64::max).log10().max(first);
-        // At least a third of a decade, so that what hardly differs does not look far apart.
+        // At least a third of a decade, so that nearly equal costs do not look far apart.
         let margin = (0.06 * (last - first)).max((0.33 - (last - first)) / 2.0);
         let (first, right) = (first - margin, last + margin);
         let has_zero = points.iter().any(|point| point.cost <= 0.0);
@@ -347,7 +346,7 @@ fn logarithmic_ticks(first: f64, last: f64) -> Vec<f64> {
 fn with_unit(value: f64) -> String {
     let power = (value.log10().floor() / 3.0).max(0.0) as usize;
     let unit = ["", " k", " M", " G", " T"].get(power).copied().unwrap_or("");
-    // What a unit stands for is divided out; digits that only rounding leaves are cut.
+    // The value is divided by the unit; digits that are only rounding error are cut.
     let scaled = (value / 1000f64.powi(power as i32) * 1e4).round() / 1e4;
     format!("{scaled}{unit}")
 }

@@ -1,5 +1,5 @@
-//! How much room the shift of each weight takes: its singular values, and their effective rank layer by layer, for
-//! each method whose cell has a `weight_shift.json`.
+//! The spectrum of each weight shift: its singular values, and their effective rank layer by layer, for each method
+//! whose run has a `weight_shift.json`.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -17,17 +17,17 @@ const PANEL: (i32, i32) = (360, 260);
 const GAP: (i32, i32) = (80, 110);
 const LEFT: i32 = 130;
 const TOP: i32 = 190;
-/// Singular values below this share of the largest are noise of f32.
+/// Singular values below this fraction of the largest are f32 rounding error.
 const FLOOR: f64 = -7.0;
 
-/// Methods and their shifts on one data set and seed.
+/// Methods and their weight shifts on one data set and seed.
 pub(super) struct Shifts {
     place: String,
     methods: Vec<(String, WeightShift)>,
 }
 
 impl Shifts {
-    /// Of the cells of one data set and seed.
+    /// From the runs of one data set and seed.
     pub(super) fn of(cells: Vec<(&Stored, WeightShift)>) -> Option<Self> {
         let first = cells.first()?.0;
         let record = &first.record;
@@ -46,7 +46,7 @@ impl Shifts {
         })
     }
 
-    /// Layers that every method has, in the first one's order.
+    /// Layers common to all methods, in the order of the first one.
     fn common_layers(&self) -> Vec<&str> {
         let has = |shift: &WeightShift, name: &str| shift.layers.iter().any(|layer| layer.name == name);
         let first = self.methods.first().map_or(&[][..], |(_, shift)| &shift.layers);
@@ -63,18 +63,18 @@ impl Shifts {
     }
 }
 
-/// The singular values of a few layers.
+/// Singular values of a few layers.
 pub(super) struct Spectra<'a>(pub(super) &'a Shifts);
 
 impl Spectra<'_> {
-    /// Evenly chosen from the first to the last.
+    /// Evenly spaced from the first to the last.
     fn layers(&self) -> Vec<&str> {
         let all = self.0.common_layers();
         let count = all.len().min(PANELS);
         (0..count).map(|place| all[place * (all.len() - 1) / (count.max(2) - 1)]).collect()
     }
 
-    /// Points of one method: place from 1, logarithm of the value as a share of the largest.
+    /// Points of one method: index from 1, logarithm of the value divided by the largest.
     fn points(&self, method: usize, layer: &str) -> Vec<(f64, f64)> {
         let Some(layer) = self.0.layer(method, layer) else { return Vec::new() };
         let largest = layer.singular_values.iter().copied().fold(0.0, f64::max);
@@ -143,7 +143,7 @@ impl EffectiveRanks<'_> {
     fn points(&self, method: usize) -> Vec<(f64, f64)> {
         let layers = self.0.common_layers().into_iter().filter_map(|name| self.0.layer(method, name));
         let points = layers.zip(1..).map(|(layer, place)| (f64::from(place), layer.effective_rank));
-        // A layer that a method leaves alone has no rank to speak of.
+        // A layer that a method does not change has no meaningful rank.
         points.filter(|point| point.1 > 0.0).collect()
     }
 }

@@ -1,4 +1,5 @@
-//! The surface of a crop of one weight before and after tuning, and of what changed: the paper's picture of its method.
+//! Surface plots of a crop of one weight before and after fine-tuning and of the change, like the paper's illustration
+//! of its method.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -12,7 +13,7 @@ use crate::load::weight_shift::Crop;
 
 const SIZE: (u32, u32) = (1500, 640);
 const PANEL_WIDTH: f64 = 460.0;
-/// Half the height of the ground, and pixels of the largest value above it.
+/// Half the height of the ground plane, and the height in pixels of the largest value above it.
 const DEPTH: f64 = 110.0;
 const HEIGHT: f64 = 110.0;
 const GROUND: f64 = 270.0;
@@ -21,7 +22,7 @@ const GROUND: f64 = 270.0;
 pub(super) struct Surfaces {
     title: String,
     subtitle: String,
-    /// Name, values, and the largest distance from 0, where the palette ends.
+    /// Name, values, and the largest absolute value, which is the end of the palette.
     panels: [(&'static str, Vec<Vec<f64>>, f64); 3],
 }
 
@@ -81,8 +82,8 @@ impl Figure for Surfaces {
     }
 }
 
-/// Quadrilaterals between neighbouring weights, those at the back first; rows run to the right and down, columns
-/// to the left and down.
+/// Quadrilaterals between neighbouring weights, drawn from back to front; rows run to the right and down, columns to
+/// the left and down.
 fn draw_surface<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     left: f64,

@@ -17,8 +17,7 @@ pub struct WiredSite {
     pub name: String,
     /// Length of its scaling vector.
     pub channels: i64,
-    /// The site, by its place in the order, whose vector scales its input, and how the channels are
-    /// read where that is not one by one.
+    /// Index of the site whose vector scales its input, and how channels are mapped where that is not one to one.
     pub reads: Option<(usize, Option<String>)>,
 }
 
@@ -53,13 +52,13 @@ impl<'a> WiringFigure<'a> {
         Self { title, sites, cells }
     }
 
-    /// Left upper corner of a box.
+    /// Upper left corner of a box.
     fn corner(&self, index: usize) -> Pixels {
         let (column, row) = self.cells[index];
         (MARGIN + column * (BOX.0 + GAP.0), HEAD + row * (BOX.1 + GAP.1))
     }
 
-    /// The corners of an arrow's way; the last is its head.
+    /// The corners of an arrow's path; the last is its head.
     fn way(&self, from: usize, to: usize) -> Vec<Pixels> {
         let ((from_column, from_row), (to_column, to_row)) = (self.cells[from], self.cells[to]);
         let ((x, y), (to_x, to_y)) = (self.corner(from), self.corner(to));
@@ -76,7 +75,7 @@ impl<'a> WiringFigure<'a> {
                 (to_x, to_y + middle),
             ];
         }
-        // Over the heads of the columns between; arrows from one vector share their way.
+        // Above the columns between; arrows from one vector share their path.
         let bus = HEAD - 18;
         let turn = x + BOX.0 + GAP.0 / 2 - 8;
         let exit = if from_row == 0 {

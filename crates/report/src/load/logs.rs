@@ -1,4 +1,4 @@
-//! The logs of a training: a JSON value a line.
+//! The logs of a training run: one JSON value per line.
 
 use std::path::Path;
 
@@ -6,10 +6,10 @@ use serde::de::DeserializeOwned;
 
 use crate::error::ReportError;
 
-/// The lines of a log beside a record, each a JSON value.
+/// The lines of a log next to a record, each a JSON value.
 ///
 /// # Errors
-/// When it cannot be read, or with the line that is malformed.
+/// When it cannot be read, or when a line is malformed, with its number.
 pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReportError> {
     let refused = |reason: String| ReportError::Drawing { path: path.into(), reason };
     let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;

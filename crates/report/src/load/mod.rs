@@ -1,7 +1,7 @@
 //! From a folder of runs to the records of a table.
 //!
-//! The folder is walked in sorted order, so that nothing downstream depends on the file system's.
-//! A broken record stops the walk: a table made from what happened to be readable would mislead.
+//! The folder is walked in sorted order, so that nothing downstream depends on the file system's order. A damaged
+//! record is an error: a table made only from readable records would be misleading.
 
 pub(crate) mod logs;
 pub mod plans;
@@ -20,35 +20,35 @@ use crate::record::{RECORD_FILE, Record, RecordError, SCHEMA, Stage};
 /// What to compare.
 #[derive(Debug, Clone)]
 pub struct Request {
-    /// Folder that holds the runs' folders, at any depth.
+    /// Folder that contains the run folders, at any depth.
     pub runs: PathBuf,
     /// Name of the experiment.
     pub experiment: String,
     /// `embedded`, `small` or `paper`.
     pub profile: String,
-    /// One backbone, or all that are found, each in a table of its own.
+    /// One backbone, or all that are found, each in its own table.
     pub backbone: Option<String>,
 }
 
 /// A record and where it was found.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stored {
-    /// The record's file; the run's other files lie beside it.
+    /// Path of the record; the run's other files are in the same folder.
     pub path: PathBuf,
-    /// What it says.
+    /// Its contents.
     pub record: Record,
-    /// Whether it is one of several sets on which a model that was trained once was read.
+    /// Whether it is one of several sets on which a model that was trained once was evaluated.
     pub is_part: bool,
 }
 
 impl Stored {
-    /// What the model learned from: the set, or the suite whose sets it learned together.
+    /// What the model was trained on: the set, or the suite whose sets were trained on together.
     pub fn learned(&self) -> &str {
         if self.is_part { &self.record.suite } else { &self.record.dataset.name }
     }
 
-    /// One row for each set that the record tells of: itself, or what its model gave on each of several sets.
-    /// The cost and the protocol are those of the one training; [`crate::record::Metrics::evaluations`] keeps the
+    /// One row for each set that the record covers: itself, or the result of its model on each of several sets. The
+    /// cost and the protocol are those of the single training run; [`crate::record::Metrics::evaluations`] keeps the
     /// set's own entry.
     pub fn rows(path: PathBuf, record: Record) -> Vec<Self> {
         if record.metrics.evaluations.is_empty() {
@@ -61,7 +61,7 @@ impl Stored {
             part.metrics.metric.clone_from(&evaluation.metric);
             part.metrics.no_answer = evaluation.no_answer;
             part.metrics.evaluations = vec![evaluation.clone()];
-            // The best epoch was read as a mean over the sets: it is no single set's.
+            // The best epoch was chosen by the mean over the sets: it is not that of a single set.
             part.metrics.test_selected = None;
             Self { path: path.clone(), record: part, is_part: true }
         });
@@ -72,7 +72,7 @@ impl Stored {
 /// Reads every record under `runs`, in sorted order of their paths.
 ///
 /// # Errors
-/// When a folder cannot be listed, or a record is unreadable, of another schema, or unsound.
+/// When a folder cannot be listed, or a record is unreadable, of another schema, or inconsistent.
 pub fn read_records(runs: &Path) -> Result<Vec<Stored>, ReportError> {
     let mut paths = Vec::new();
     find_records(runs, &mut paths)?;
@@ -81,20 +81,19 @@ pub fn read_records(runs: &Path) -> Result<Vec<Stored>, ReportError> {
     Ok(rows.into_iter().flatten().collect())
 }
 
-/// The runs of one table, as far as they are finished.
+/// The finished runs of one table.
 #[derive(Debug, Clone)]
 pub struct Selection {
-    /// What was asked for; none in a folder of records that no command planned.
+    /// What was requested; none in a folder of records without a plan.
     pub plan: Option<RunPlan>,
-    /// The records of it, in sorted order of their paths.
+    /// Its records, in sorted order of their paths.
     pub records: Vec<Stored>,
 }
 
-/// The final records that the request asks for: those of each plan of the profile's store, or all where there is no
-/// plan.
+/// The final records that match the request: those of each plan of the profile's store, or all where there is no plan.
 ///
 /// # Errors
-/// As [`read_records`]; when a plan cannot be read; and when nothing is left, with what is there instead.
+/// As [`read_records`]; when a plan cannot be read; and when nothing matches, with what was found instead.
 pub fn select(request: &Request) -> Result<Vec<Selection>, ReportError> {
     let all = read_records(&request.runs)?;
     let wanted = |record: &Record| {
@@ -124,7 +123,7 @@ pub fn select(request: &Request) -> Result<Vec<Selection>, ReportError> {
     Ok(selections)
 }
 
-/// The records that a plan names. Runs of other settings lie in the same folder and are no part of its table.
+/// The records that a plan lists. Runs of other settings are in the same folder and are not part of its table.
 fn of_plan(plan: RunPlan, records: &[Stored]) -> Selection {
     let names: BTreeSet<&str> = plan.runs.iter().map(|run| run.name.as_str()).collect();
     let planned = records.iter().filter(|stored| names.contains(stored.record.run.as_str()));
@@ -136,9 +135,9 @@ fn find_records(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), ReportErr
     let error = |source| ReportError::Folder { path: folder.into(), source };
     for entry in std::fs::read_dir(folder).map_err(error)? {
         let entry = entry.map_err(error)?;
-        // A link is not followed: it could lead in a circle.
+        // Links are not followed: they could form a cycle.
         let kind = entry.file_type().map_err(error)?;
-        // What a worker is still writing, and what commands keep for themselves.
+        // Folders that a worker is still writing, and internal folders of the commands.
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         }
@@ -166,7 +165,7 @@ fn read_sound(path: PathBuf) -> Result<Vec<Stored>, ReportError> {
     Ok(Stored::rows(path, record))
 }
 
-/// The other schema that made a record unreadable, if that is why.
+/// The schema version of a record that is unreadable because its version differs.
 fn schema_of(path: &Path, error: &RecordError) -> Option<u64> {
     let RecordError::Parse { .. } = error else { return None };
     let value: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;

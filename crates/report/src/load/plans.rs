@@ -1,9 +1,9 @@
-//! Which runs make up a table: what the commands of an experiment have asked for so far.
+//! Which runs make up a table: everything that the commands of an experiment have requested so far.
 //!
-//! A store holds runs of former settings too, and of one table's runs some may not be finished. So each `san run` adds
-//! the runs that it asked for to the plan of their settings (data and protocol), in `plans/` of the store. A later
-//! command that asks for a part of them, for other methods, or at the same time as another one, adds to the plan and
-//! takes nothing out of it; a run whose learning rate was chosen again takes the place of the former one.
+//! A store also holds runs of earlier settings, and some of a table's runs may be unfinished. Each `san run` therefore
+//! adds the runs that it requests to the plan of their settings (data and protocol), in `plans/` of the store. A later
+//! command that requests a subset of them or other methods, or that runs concurrently with another one, adds to the
+//! plan and removes nothing from it; a run whose learning rate was chosen again replaces the earlier one.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -19,14 +19,14 @@ use crate::record::canonical_hash;
 /// Folder of the plans in a store.
 pub const PLANS_FOLDER: &str = "plans";
 
-/// The lock that commands take while they change a plan.
+/// The lock that commands hold while they change a plan.
 const LOCK: &str = ".lock";
 
-/// A place in a table; one run fills it.
+/// A position in a table, filled by one run.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Place {
-    /// Name of the backbone; each has a table of its own.
+    /// Name of the backbone; each has its own table.
     pub backbone: String,
     /// The row.
     pub label: String,
@@ -36,13 +36,13 @@ pub struct Place {
     pub seed: u64,
 }
 
-/// A run that was asked for.
+/// A requested run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PlannedRun {
     /// Name of its folder.
     pub name: String,
-    /// Where it stands.
+    /// Its position in the table.
     pub place: Place,
 }
 
@@ -52,17 +52,17 @@ pub struct PlannedRun {
 pub struct RunPlan {
     /// Data and protocol, which all runs share except for what is tuned.
     pub settings: Value,
-    /// By place, in order.
+    /// By position, in order.
     pub runs: Vec<PlannedRun>,
 }
 
 impl RunPlan {
-    /// The first digits of the settings' hash: what tells one plan of a store from another.
+    /// The first digits of the settings' hash, which distinguish the plans of a store.
     pub fn id(&self) -> String {
         canonical_hash(&self.settings)[..8].to_owned()
     }
 
-    /// Adds runs; each takes its place from the run that had it.
+    /// Adds runs; each replaces the run that had its position.
     fn add(&mut self, runs: Vec<PlannedRun>) {
         let places = self.runs.drain(..).chain(runs).map(|run| (run.place, run.name));
         let places: BTreeMap<Place, String> = places.collect();
@@ -92,7 +92,7 @@ impl RunPlan {
     }
 }
 
-/// The plans of a store, in the order of their names; empty where nothing was ever run.
+/// The plans of a store, in the order of their names; empty where nothing was run.
 ///
 /// # Errors
 /// When one cannot be read.

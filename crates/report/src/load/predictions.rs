@@ -1,7 +1,7 @@
-//! What a run answered on each item of its split: `predictions.parquet`, or `predictions.csv` of older runs.
+//! The predictions of a run on each item of its split: `predictions.parquet`, or `predictions.csv` of older runs.
 //!
-//! Three whole numbers a row: index of the item, its label, the answer. Read without arrow, and without
-//! polars' reader of parquet, which would double the time of a build.
+//! Three integers per row: index of the item, its label, the prediction. Read without arrow and without polars' Parquet
+//! reader, which would double the build time.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -20,17 +20,17 @@ const OLDER_FILE: &str = "predictions.csv";
 
 const COLUMNS: [&str; 3] = ["index", "label", "predicted"];
 
-/// The answers of one run in the order of its split.
+/// The predictions of one run in the order of its split.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answers {
-    /// The right answer of each item.
+    /// The label of each item.
     pub labels: Vec<i32>,
-    /// What the run answered.
+    /// The predictions of the run.
     pub predicted: Vec<i32>,
 }
 
 impl Answers {
-    /// Whether each answer is right.
+    /// Whether each prediction is correct.
     pub fn right(&self) -> impl Iterator<Item = bool> {
         self.labels.iter().zip(&self.predicted).map(|(label, predicted)| label == predicted)
     }
@@ -39,7 +39,7 @@ impl Answers {
 /// Reads the predictions in a run's folder, on one of several sets where `set` names it; none where it has none.
 ///
 /// # Errors
-/// When a file is there and is damaged, has other columns, or does not number its items from 0.
+/// When a file exists and is damaged, has other columns, or does not number its items from 0.
 pub fn read(folder: &Path, set: Option<&str>) -> Result<Option<Answers>, ReportError> {
     let [current, older] = [PREDICTIONS_FILE, OLDER_FILE]
         .map(|file| folder.join(set.map_or_else(|| file.to_owned(), |set| format!("{set}.{file}"))));
@@ -80,7 +80,7 @@ fn from_parquet(path: &Path) -> Result<[Vec<i32>; 3], String> {
             let rows = usize::try_from(group.metadata().num_rows()).map_err(|error| error.to_string())?;
             let pages = group.get_column_reader(place).map_err(|error| error.to_string())?;
             let mut pages = get_typed_column_reader::<Int32Type>(pages);
-            // A column that may be empty tells so by levels; the reader asks room for them.
+            // A nullable column marks missing values by definition levels, for which the reader needs a buffer.
             let mut levels = (column.max_def_level() > 0).then(Vec::new);
             let (records, found, _) =
                 pages.read_records(rows, levels.as_mut(), None, values).map_err(|error| error.to_string())?;

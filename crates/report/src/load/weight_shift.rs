@@ -1,7 +1,7 @@
-//! What fine-tuning did to the weights of one run: `weight_shift.json` in its folder.
+//! How fine-tuning changed the weights of one run: `weight_shift.json` in its folder.
 //!
-//! Whoever has the weights writes it (this crate has no libtorch): for each layer the singular values of
-//! W' - W, their effective rank, and for one or more of them a small crop of W before and after.
+//! It is written by code that has the weights (this crate does not link libtorch): for each layer the singular values
+//! of W' - W, their effective rank, and for one or more layers a small crop of W before and after.
 
 use std::path::Path;
 
@@ -26,12 +26,12 @@ pub struct WeightShift {
 pub struct LayerShift {
     /// The site, for example `blocks.3.attn.qkv`.
     pub name: String,
-    /// Singular values of W' - W, largest first; all, or the first so many.
+    /// Singular values of W' - W, largest first; all of them, or the first N.
     pub singular_values: Vec<f64>,
-    /// exp of the entropy of the singular values as shares of their sum (Roy and Vetterli 2007), over all of them;
-    /// 0 where the weight did not move.
+    /// exp of the entropy of the singular values divided by their sum (Roy and Vetterli 2007), over all of them; 0
+    /// where the weight did not change.
     pub effective_rank: f64,
-    /// A corner of the weight, where one was stored.
+    /// A crop of the weight, where one was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub crop: Option<Crop>,
 }
@@ -50,7 +50,7 @@ impl WeightShift {
     /// Reads the file in a run's folder; none where there is none.
     ///
     /// # Errors
-    /// When it is damaged, names no layer, or holds values that are not finite or crops of another shape.
+    /// When it is malformed, lists no layer, or holds values that are not finite or crops of another shape.
     pub fn read(folder: &Path) -> Result<Option<Self>, ReportError> {
         let path = folder.join(WEIGHT_SHIFT_FILE);
         if !path.is_file() {

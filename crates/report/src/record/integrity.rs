@@ -1,18 +1,18 @@
-//! What protects a record: its own checksum, those of the files next to it, and the hash that names its folder.
+//! Integrity of a record: its own checksum, those of the files next to it, and the hash that names its folder.
 //!
-//! A bit that flipped on a disk, a file copied from another run, or a number edited by hand must not reach a table. So a
-//! record is written with a checksum of its own text and of every file of its run, and whoever reads one of them
-//! compares first.
+//! A flipped bit on a disk, a file copied from another run, or a number edited by hand must not reach a table. A record
+//! is therefore written with a checksum of its own text and of every file of its run, and every reader of one of them
+//! verifies it first.
 
 use std::path::Path;
 
 use crate::record::{ADAPTER_FILE, CONFIGURATION_FILE, Record, RecordError, folder_of};
 
-/// The digits that stand in the place of a record's checksum while it is computed.
+/// The digits that replace a record's checksum while it is computed.
 const BLANK: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 impl Record {
-    /// Reads one record and compares it with its own checksum.
+    /// Reads one record and verifies its checksum.
     ///
     /// # Errors
     /// When the file is missing, is not a record of this schema, or was altered.
@@ -31,10 +31,10 @@ impl Record {
         Ok(record)
     }
 
-    /// The record as a file, with its checksum in it.
+    /// The contents of the record file, including its checksum.
     ///
     /// # Errors
-    /// When it does not read back as it is, because a number is not finite.
+    /// When it does not read back unchanged, because a number is not finite.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {
         let blank = Self { checksum: Some(BLANK.into()), ..self.clone() };
         let mut text = serde_json::to_string_pretty(&blank)?;
@@ -50,11 +50,11 @@ impl Record {
         Ok(text.into_bytes())
     }
 
-    /// Reads a file next to the record at `path`, as it was when the record was written.
+    /// Reads a file next to the record at `path` and verifies that it is unchanged since the record was written.
     ///
     /// # Errors
-    /// When it cannot be read, or its contents have changed since. Records of former versions list no files: what lies
-    /// next to them is read as it is.
+    /// When it cannot be read, or its contents have changed since. Records of earlier versions list no files: the files
+    /// next to them are read without verification.
     pub fn read_file(&self, path: &Path, name: &str) -> Result<Vec<u8>, RecordError> {
         let file = folder_of(path).join(name);
         let altered = |reason: String| RecordError::Altered { path: file.clone(), reason };
@@ -67,14 +67,14 @@ impl Record {
         }
     }
 
-    /// Compares the run's folder with the record at `path`: its name, its configuration, and each file that is listed,
-    /// except the adapter, whose size may be a model's; whoever reads that compares it then.
+    /// Verifies the run's folder against the record at `path`: its name, its configuration, and each listed file except
+    /// the adapter, which may be as large as a model and is verified when it is read.
     ///
     /// # Errors
-    /// With the first file that differs.
+    /// For the first file that differs.
     pub fn check_folder(&self, path: &Path) -> Result<(), RecordError> {
         if self.files.is_empty() {
-            return Ok(()); // of a former version
+            return Ok(()); // of an earlier version
         }
         let altered =
             |file: &Path, reason: &str| RecordError::Altered { path: file.into(), reason: reason.into() };
@@ -96,7 +96,7 @@ impl Record {
     }
 }
 
-/// The checksum of a record's text that names `checksum`, if it does.
+/// The checksum of a record's text with the digits of `checksum` replaced, if the text contains them.
 fn checksum_of(text: &[u8], checksum: &str) -> Option<String> {
     let text = std::str::from_utf8(text).ok()?;
     let place = text.rfind(checksum).filter(|_| checksum.len() == BLANK.len())?;
@@ -106,7 +106,7 @@ fn checksum_of(text: &[u8], checksum: &str) -> Option<String> {
     Some(hasher.finalize().to_hex().to_string())
 }
 
-/// blake3, in hex, of a value in a form that does not depend on the order of keys: what a run is named by.
+/// blake3, in hex, of a value in a form that does not depend on the order of keys: the name of a run.
 pub fn canonical_hash(value: &serde_json::Value) -> String {
     let mut text = String::new();
     write_canonical(value, &mut text);

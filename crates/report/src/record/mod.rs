@@ -1,11 +1,10 @@
-//! The record of one run: what was run, on what, with what result.
+//! The record of one run: its configuration, data, model and results.
 //!
 //! The runner writes one `record.json` into the run's folder when the run ends; this crate turns
-//! many of them into tables and figures. The file holds all that a sceptical reader would ask for:
-//! the resolved configuration, checksums of data and weights, the code's commit, the machine, the
-//! parameters counted apart, and times and memory. Unknown fields are refused, so that a record of
-//! another schema is never misread; the checksums of the other files of the run, and of the record
-//! itself, show what was altered later.
+//! many of them into tables and figures. The file contains everything needed to verify a result: the resolved
+//! configuration, checksums of data and weights, the code's commit, the machine, the parameter counts, and times and
+//! memory. Unknown fields are rejected, so that a record of another schema is never misread; the checksums of the other
+//! files of the run, and of the record itself, reveal later changes.
 
 mod integrity;
 
@@ -16,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use integrity::canonical_hash;
 
-/// Version of the record's layout; raised whenever a field changes its meaning.
+/// Version of the record's schema; incremented whenever a field changes its meaning.
 pub const SCHEMA: u32 = 1;
 
 /// Name of the record's file in a run's folder.
@@ -28,10 +27,10 @@ pub const ADAPTER_FILE: &str = "adapter.safetensors";
 /// Name of the file with the resolved configuration of a run.
 pub const CONFIGURATION_FILE: &str = "run.json";
 
-/// Name of the file with a line a step.
+/// Name of the file with one line per step.
 pub const STEPS_FILE: &str = "steps.jsonl";
 
-/// Name of the file with a line an epoch.
+/// Name of the file with one line per epoch.
 pub const EPOCHS_FILE: &str = "epochs.jsonl";
 
 /// One finished (or diverged) run.
@@ -40,7 +39,7 @@ pub const EPOCHS_FILE: &str = "epochs.jsonl";
 pub struct Record {
     /// [`SCHEMA`] of the program that wrote the record.
     pub schema: u32,
-    /// The run's name: blake3, in hex, of its resolved configuration (`cell` in records of former versions).
+    /// The run's name: blake3, in hex, of its resolved configuration (`cell` in records of earlier versions).
     #[serde(alias = "cell")]
     pub run: String,
     /// Name of the experiment file, for example `vtab`.
@@ -49,7 +48,7 @@ pub struct Record {
     pub suite: String,
     /// `embedded`, `small` or `paper`; records of different profiles are never averaged.
     pub profile: String,
-    /// What the run was for.
+    /// The stage of the run.
     pub stage: Stage,
     /// How the run ended.
     pub state: State,
@@ -63,13 +62,13 @@ pub struct Record {
     pub seed: u64,
     /// Every protocol choice, as resolved (learning rate, epochs, transforms, ...).
     pub protocol: serde_json::Value,
-    /// Numbers of parameters.
+    /// Parameter counts.
     pub parameters: Parameters,
-    /// What was measured.
+    /// The measured results.
     pub metrics: Metrics,
-    /// What it cost.
+    /// The cost of the run.
     pub cost: Cost,
-    /// Where and with what it was made.
+    /// The environment in which it was produced.
     pub provenance: Provenance,
     /// blake3, in hex, of every other file in the run's folder, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -79,13 +78,13 @@ pub struct Record {
     pub checksum: Option<String>,
 }
 
-/// What a run is for.
+/// The stage of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
-    /// Trained on train, read on val, to choose hyper-parameters.
+    /// Trained on train and evaluated on val, to choose hyperparameters.
     Tune,
-    /// Trained on train+val with the chosen ones, test read once.
+    /// Trained on train+val with the chosen hyperparameters and evaluated once on test.
     Final,
 }
 
@@ -103,17 +102,17 @@ pub enum State {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dataset {
-    /// `cifar100`, or `mini/cifar100` for a procedurally drawn stand-in.
+    /// `cifar100`, or `mini/cifar100` for a synthetic task.
     pub name: String,
     /// The suite's group, for example `natural`; group means are taken over it.
     pub group: String,
-    /// Place of the set in its suite's table, from 0.
+    /// Position of the set in its suite's table, from 0.
     pub order: u32,
     /// Number of classes.
     pub classes: u32,
-    /// Images that were trained on.
+    /// Number of training items.
     pub train: u32,
-    /// Images that were evaluated.
+    /// Number of evaluated items.
     pub test: u32,
     /// blake3 of the data that were read (file lists and files, or the generator's parameters).
     pub checksum: String,
@@ -125,7 +124,7 @@ pub struct Dataset {
 pub struct Backbone {
     /// Name in the registry, for example `vit_micro`.
     pub name: String,
-    /// blake3 of the weights file; `random:<seed>` where it was drawn.
+    /// blake3 of the weights file; `random:<seed>` for randomly initialised weights.
     pub checksum: String,
 }
 
@@ -135,11 +134,11 @@ pub struct Backbone {
 pub struct Method {
     /// Registry name: `linear`, `fft`, `lora`, `ssf`, `san`, ...
     pub name: String,
-    /// The row's name in a table: the registry name, and what distinguishes it (`SAN (full)`).
+    /// The row's name in a table: its label, and the options that distinguish it (`SAN (full)`).
     pub label: String,
-    /// The method's own options, resolved.
+    /// The method's options, resolved.
     pub config: serde_json::Value,
-    /// Place of the method in a table, from 0; records of former versions do not say it.
+    /// Position of the method in a table, from 0; absent in records of earlier versions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub position: Option<u32>,
     /// Names under which other papers' tables list it.
@@ -147,25 +146,25 @@ pub struct Method {
     pub published_as: Vec<String>,
 }
 
-/// Numbers of parameters; the head is always apart.
+/// Parameter counts; the head is always counted separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parameters {
-    /// All parameters of the backbone, without head.
+    /// All parameters of the backbone, without the head.
     pub backbone: u64,
-    /// Trained parameters, without head.
+    /// Trainable parameters, without the head.
     pub trainable: u64,
     /// Parameters of the head.
     pub head: u64,
 }
 
-/// What was measured.
+/// The measured results.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
-    /// The score in [0, 1] on the split that the stage evaluates (val, or test); none if diverged.
+    /// The metric in [0, 1] on the split that the stage evaluates (val or test); `None` if the run diverged.
     pub accuracy: Option<f64>,
-    /// What the score is (`top-1 accuracy`, `F1`); records of former versions do not say it.
+    /// Name of the metric (`top-1 accuracy`, `F1`); absent in records of earlier versions.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub metric: String,
     /// Mean training loss of the last epoch.
@@ -174,26 +173,26 @@ pub struct Metrics {
     pub merge_difference: Option<f64>,
     /// Mean training loss of each epoch.
     pub loss_history: Vec<f64>,
-    /// Steps of the optimiser that were taken.
+    /// Number of optimiser steps.
     pub steps: u64,
-    /// The best accuracy of any epoch on the test split: the peers' convention, which is optimistic. It is
-    /// shown beside [`Metrics::accuracy`] and nothing is chosen by it; none where it was not looked at.
+    /// The best accuracy of any epoch on the test split: a common convention in the literature, which is optimistic. It
+    /// is shown next to [`Metrics::accuracy`] and never used for selection; `None` where it was not evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_selected: Option<f64>,
-    /// Share of the generated texts in which no answer was found (such a text counts as wrong).
+    /// Fraction of the generated texts without a recognised answer (counted as wrong).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_answer: Option<f64>,
-    /// Mean loss on a neutral text before and after tuning, where forgetting is measured.
+    /// Mean loss on a neutral text before and after fine-tuning, where forgetting is measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forgetting: Option<Forgetting>,
-    /// What the cut to a number of tokens took of the training rows, where there is one.
+    /// Effect of truncating the training rows to a maximum length, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub truncation: Option<Truncation>,
-    /// Where a model that was trained once is read on several sets: what each gave. [`Metrics::accuracy`] and
+    /// Results per set, where a model that was trained once is evaluated on several sets. [`Metrics::accuracy`] and
     /// [`Metrics::no_answer`] are then the unweighted means over them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evaluations: Vec<Evaluation>,
-    /// Sets that were read and whose answers only a server knows.
+    /// Evaluated sets that only a server can score.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Pending>,
 }
@@ -204,68 +203,68 @@ pub struct Metrics {
 pub struct Pending {
     /// Name of the set.
     pub dataset: String,
-    /// The file for the server, beside the record.
+    /// The submission file for the server, next to the record.
     pub file: String,
 }
 
-/// Training rows that were too long for the protocol's number of tokens.
+/// Training rows that exceeded the protocol's maximum length in tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Truncation {
-    /// Rows in all.
+    /// Number of rows.
     pub rows: usize,
-    /// Rows that were cut.
+    /// Truncated rows.
     pub truncated: usize,
-    /// Of these, rows that lost their answer, or its end.
+    /// Truncated rows that lost their answer, or its end.
     pub answers_lost: usize,
 }
 
-/// Mean loss, in nats a token, on a fixed text that no set contains.
+/// Mean loss, in nats per token, on a fixed text that is in none of the sets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Forgetting {
     /// Of the frozen model.
     pub before: f64,
-    /// Of the tuned model.
+    /// Of the fine-tuned model.
     pub after: f64,
 }
 
-/// What a model that was trained once gave on one of several sets.
+/// The result of a model that was trained once on one of several sets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Evaluation {
-    /// The set that was read; `train` counts the rows of the training mixture.
+    /// The evaluated set; `train` counts the rows of the training mixture.
     pub dataset: Dataset,
-    /// The score in [0, 1].
+    /// The metric in [0, 1].
     pub accuracy: f64,
-    /// What the score is.
+    /// Name of the metric.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub metric: String,
-    /// Share of the texts in which no answer was found; none where every reading gives an answer.
+    /// Fraction of the texts without a recognised answer; `None` where every evaluation yields an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_answer: Option<f64>,
-    /// Further numbers of this set by name, in [0, 1] (precision, recall, f1, yes-ratio, ...).
+    /// Additional metrics of this set by name, in [0, 1] (precision, recall, f1, yes-ratio, ...).
     #[serde(default, skip_serializing_if = "std::collections::BTreeMap::is_empty")]
     pub further: std::collections::BTreeMap<String, f64>,
 }
 
-/// What the run cost.
+/// The cost of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
-    /// Seconds of training, without evaluation and preparation of data.
+    /// Training time in seconds, without evaluation and data preparation.
     pub train_seconds: f64,
-    /// Seconds of evaluation.
+    /// Evaluation time in seconds.
     pub evaluate_seconds: f64,
-    /// Seconds of reading, drawing or decoding data.
+    /// Time spent reading, generating or decoding data, in seconds.
     pub data_seconds: f64,
-    /// Peak resident memory of the worker during the run, bytes; none where it cannot be read, or a GPU computed.
+    /// Peak resident memory of the worker during the run, bytes; `None` where it cannot be read, or on a GPU.
     pub peak_memory: Option<u64>,
-    /// Bytes of the adapter file.
+    /// Size of the adapter file in bytes.
     pub adapter_bytes: u64,
 }
 
-/// Where and with what a record was made.
+/// The environment in which a record was produced.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Provenance {
@@ -285,7 +284,7 @@ pub struct Provenance {
     pub finished_at: u64,
 }
 
-/// A record could not be read, or is not what was written.
+/// A record could not be read, or was changed after it was written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// The file could not be read.
@@ -315,7 +314,7 @@ pub enum RecordError {
 }
 
 impl Record {
-    /// Why the record cannot be true, where its fields contradict each other.
+    /// Why the record is invalid, where its fields contradict each other.
     pub fn contradiction(&self) -> Option<String> {
         match (self.state, self.metrics.accuracy) {
             (State::Finished, None) => Some("it is finished and has no accuracy".into()),
@@ -335,7 +334,7 @@ impl Record {
     }
 }
 
-/// The folder that a file lies in.
+/// The parent folder of a file.
 fn folder_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }

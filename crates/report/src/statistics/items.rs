@@ -1,4 +1,4 @@
-//! Tests of single answers: two methods that read the same items of a test split.
+//! Tests on single items: two methods evaluated on the same items of a test split.
 
 use serde::Serialize;
 use statrs::distribution::{ChiSquared, ContinuousCDF};
@@ -6,17 +6,17 @@ use statrs::function::gamma::ln_gamma;
 
 use crate::statistics::PairedTest;
 
-/// Items on which exactly one of two methods is right.
+/// Items on which exactly one of two methods is correct.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Discordant {
-    /// Only the first is right.
+    /// Only the first is correct.
     pub wins: u64,
-    /// Only the second is right.
+    /// Only the second is correct.
     pub losses: u64,
 }
 
-/// McNemar's test by the binomial distribution: statistic min(wins, losses); none where there is no
-/// discordant item.
+/// McNemar's exact test by the binomial distribution: statistic min(wins, losses); `None` where there is no discordant
+/// item.
 pub fn mcnemar_exact(pairs: Discordant) -> Option<PairedTest> {
     let (fewer, total) = (pairs.wins.min(pairs.losses), pairs.wins + pairs.losses);
     if total == 0 {
@@ -33,8 +33,8 @@ pub fn mcnemar_exact(pairs: Discordant) -> Option<PairedTest> {
     Some(PairedTest { statistic: k, p_value: (2.0 * last.exp() * sum).min(1.0) })
 }
 
-/// McNemar's test by the chi-squared distribution with Edwards' correction for continuity (1948); none
-/// where there is no discordant item.
+/// McNemar's test by the chi-squared distribution with Edwards' continuity correction (1948); `None` where there
+/// is no discordant item.
 pub fn mcnemar_corrected(pairs: Discordant) -> Option<PairedTest> {
     let (wins, losses) = (pairs.wins as f64, pairs.losses as f64);
     if wins + losses == 0.0 {
@@ -44,22 +44,22 @@ pub fn mcnemar_corrected(pairs: Discordant) -> Option<PairedTest> {
     Some(PairedTest { statistic, p_value: ChiSquared::new(1.0).ok()?.sf(statistic) })
 }
 
-/// What a bootstrap says of a mean difference.
+/// The bootstrap result for a mean difference.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Bootstrap {
-    /// The mean difference of the data: of several strata, the mean of their means.
+    /// The mean difference of the data; with several strata, the mean of their means.
     pub mean: f64,
     /// Percentile interval, 95 %.
     pub interval_95: (f64, f64),
-    /// Two-sided: twice the smaller share of resamples on one side of 0 (ties on both sides count for
-    /// both), at most 1 and never 0.
+    /// Two-sided p-value: twice the smaller fraction of resamples on one side of 0 (resamples equal to 0 count on both
+    /// sides), at most 1 and never 0.
     pub p_value: f64,
 }
 
-/// Paired bootstrap of differences in strata (the items of each test set): every resample draws each
-/// stratum anew, with replacement, and averages the strata's means. The draws are those of SplitMix64
-/// from `seed`, so that equal data give equal numbers on every machine. None without strata, with an empty
-/// one, or without resamples.
+/// Stratified paired bootstrap of differences (the strata are the items of each test set): every resample draws from
+/// each stratum with replacement and averages the means of the strata. The random numbers are those of SplitMix64 from
+/// `seed`, so that equal data give equal results on every machine. `None` without strata, with an empty one, or without
+/// resamples.
 pub fn paired_bootstrap(strata: &[Vec<f64>], resamples: usize, seed: u64) -> Option<Bootstrap> {
     if strata.is_empty() || resamples == 0 || strata.iter().any(Vec::is_empty) {
         return None;
@@ -83,7 +83,7 @@ pub fn paired_bootstrap(strata: &[Vec<f64>], resamples: usize, seed: u64) -> Opt
     })
 }
 
-/// A whole number below `bound`: the upper half of the product with SplitMix64's next value (Steele et al. 2014).
+/// A uniform integer below `bound`: the upper half of the product with SplitMix64's next value (Steele et al. 2014).
 fn below(state: &mut u64, bound: usize) -> usize {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;
@@ -93,7 +93,7 @@ fn below(state: &mut u64, bound: usize) -> usize {
     ((u128::from(mixed) * bound as u128) >> 64) as usize
 }
 
-/// Linear between the neighbouring values, as numpy's default.
+/// Linear interpolation between neighbouring values, like numpy's default.
 fn quantile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len() - 1) as f64;
     let (low, part) = (place.floor() as usize, place.fract());

@@ -1,9 +1,10 @@
-//! Statistics of samples and of pairs: pure functions over numbers, which know nothing of records.
+//! Statistics of samples and of pairs: pure functions of numbers, independent of records.
 //!
-//! [`crate::comparison`] is their caller. `paired` tests values of sets and seeds, `items` tests single
-//! answers, `ranks` many methods at once. Each function is checked against scipy or statsmodels
-//! (tests/statistics.rs), and against simulated data without any difference (tests/known_nulls.rs). A quantity that the data cannot give (a spread of one value, a test of
-//! pairs that never differ) is `None`, never zero or infinite.
+//! They are called by [`crate::comparison`]. `paired` tests values of sets and seeds, `items` tests predictions on
+//! single items, `ranks` compares many methods at once. Each function is checked against scipy or statsmodels
+//! (tests/statistics.rs), and against data simulated under the null hypothesis (tests/known_nulls.rs). A quantity that
+//! is undefined for the data (the spread of one value, a test of pairs that never differ) is `None`, never zero or
+//! infinite.
 
 mod items;
 mod paired;
@@ -16,7 +17,7 @@ pub use items::{Bootstrap, Discordant, mcnemar_corrected, mcnemar_exact, paired_
 pub use paired::{PairedTest, paired_t_test, wilcoxon_signed_rank};
 pub use ranks::{Friedman, average_ranks, friedman, nemenyi_critical_difference, ranks};
 
-/// A sample's centre and spread; the spread is none of a single value.
+/// A sample's mean and spread; the spread of a single value is `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Spread {
     /// Number of values.
@@ -32,7 +33,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of some values; none of no values.
+    /// Of the values; `None` without values.
     pub fn of(values: &[f64]) -> Option<Self> {
         Some(Self {
             count: values.len(),
@@ -44,12 +45,12 @@ impl Spread {
     }
 }
 
-/// Arithmetic mean; none of no values.
+/// Arithmetic mean; `None` without values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Sample standard deviation (divisor n - 1); none of fewer than two values.
+/// Sample standard deviation (divisor n - 1); `None` for fewer than two values.
 pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     if values.len() < 2 {
         return None;
@@ -59,12 +60,12 @@ pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     Some((squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// Standard error of the mean: the sample standard deviation over the root of n.
+/// Standard error of the mean: the sample standard deviation divided by the square root of n.
 pub fn standard_error(values: &[f64]) -> Option<f64> {
     Some(standard_deviation(values)? / (values.len() as f64).sqrt())
 }
 
-/// Student's confidence interval of the mean, `confidence` in (0, 1); none of fewer than two values.
+/// Student's confidence interval of the mean, `confidence` in (0, 1); `None` for fewer than two values.
 pub fn t_interval(values: &[f64], confidence: f64) -> Option<(f64, f64)> {
     let (centre, error) = (mean(values)?, standard_error(values)?);
     let student = StudentsT::new(0.0, 1.0, (values.len() - 1) as f64).ok()?;

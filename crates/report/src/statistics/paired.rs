@@ -1,11 +1,11 @@
-//! Tests of paired values: what two methods gave on the same sets and seeds.
+//! Tests of paired values: the results of two methods on the same sets and seeds.
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use crate::statistics::{mean, standard_error};
 
-/// Most pairs for which Wilcoxon's test counts every assignment of signs, as in scipy.
+/// Maximum number of pairs for which Wilcoxon's test is exact, as in scipy.
 const EXACT_PAIRS: usize = 50;
 
 /// A two-sided test of paired values.
@@ -17,8 +17,8 @@ pub struct PairedTest {
     pub p_value: f64,
 }
 
-/// Student's paired t test of the differences `first - second` (equal lengths); none of fewer than
-/// two pairs, or where all differences are the same.
+/// Student's paired t test of the differences `first - second` (equal lengths); `None` for fewer than two
+/// pairs, or where all differences are equal.
 pub fn paired_t_test(first: &[f64], second: &[f64]) -> Option<PairedTest> {
     let differences = differences(first, second);
     let error = standard_error(&differences).filter(|&error| error > 0.0)?;
@@ -28,8 +28,8 @@ pub fn paired_t_test(first: &[f64], second: &[f64]) -> Option<PairedTest> {
 }
 
 /// Wilcoxon's signed-rank test of `first - second` (equal lengths); pairs that do not differ are
-/// dropped, ties share the mean of their ranks. The p-value is exact up to 50 pairs, ties included,
-/// and normal with the correction for ties beyond; none where no pair differs.
+/// dropped, ties share the mean of their ranks. The p-value is exact up to 50 pairs, ties included, and by the normal
+/// approximation with tie correction beyond; `None` where no pair differs.
 pub fn wilcoxon_signed_rank(first: &[f64], second: &[f64]) -> Option<PairedTest> {
     let mut differences = differences(first, second);
     differences.retain(|&difference| difference != 0.0);
@@ -52,7 +52,7 @@ fn differences(first: &[f64], second: &[f64]) -> Vec<f64> {
     first.iter().zip(second).map(|(a, b)| a - b).collect()
 }
 
-/// Twice the rank of each absolute difference (sorted), so that the half ranks of ties are whole.
+/// Twice the rank of each absolute difference (sorted), so that the half ranks of ties are integers.
 fn doubled_ranks(sorted: &[f64]) -> Vec<u64> {
     let mut ranks = Vec::with_capacity(sorted.len());
     for tied in sorted.chunk_by(|a, b| a.abs() == b.abs()) {
@@ -63,7 +63,7 @@ fn doubled_ranks(sorted: &[f64]) -> Vec<u64> {
     ranks
 }
 
-/// Share of the sign assignments whose smaller rank sum is at most `smaller`.
+/// Fraction of the sign assignments whose smaller rank sum is at most `smaller`.
 fn exact_p_value(doubled_ranks: &[u64], smaller: u64) -> f64 {
     let total: u64 = doubled_ranks.iter().sum();
     // assignments[s] = number of subsets of the ranks with sum s

@@ -8,11 +8,11 @@ use statrs::distribution::{ChiSquared, Continuous, ContinuousCDF, Normal};
 pub struct Friedman {
     /// Chi-squared, corrected for ties.
     pub statistic: f64,
-    /// Its upper tail with k - 1 degrees of freedom.
+    /// p-value: the upper tail with k - 1 degrees of freedom.
     pub p_value: f64,
 }
 
-/// Ranks of some values, 1 for the highest; equal values share the mean of their ranks.
+/// Ranks of the values, 1 for the highest; equal values share the mean of their ranks.
 pub fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|&a, &b| values[b].total_cmp(&values[a]));
@@ -27,8 +27,8 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// Mean rank of each method over blocks, each with one value a method; none without a block, or where
-/// blocks differ in length.
+/// Mean rank of each method over blocks, each with one value per method; none without blocks, or where blocks differ in
+/// length.
 pub fn average_ranks(blocks: &[Vec<f64>]) -> Option<Vec<f64>> {
     let methods = blocks.first()?.len();
     if blocks.iter().any(|block| block.len() != methods) {
@@ -43,8 +43,8 @@ pub fn average_ranks(blocks: &[Vec<f64>]) -> Option<Vec<f64>> {
     Some(sums.into_iter().map(|sum| sum / blocks.len() as f64).collect())
 }
 
-/// Friedman's test that all methods rank alike; none of fewer than three methods or two blocks, or where every
-/// block is one tie.
+/// Friedman's test of the hypothesis that all methods rank equally; none for fewer than three methods or two blocks, or
+/// where all values of every block are tied.
 pub fn friedman(blocks: &[Vec<f64>]) -> Option<Friedman> {
     let average = average_ranks(blocks)?;
     let (k, n) = (average.len() as f64, blocks.len() as f64);
@@ -68,8 +68,8 @@ fn ties(block: &[f64]) -> f64 {
     sorted.chunk_by(|a, b| a == b).map(|tied| (tied.len() as f64).powi(3) - tied.len() as f64).sum()
 }
 
-/// Difference of two average ranks beyond which Nemenyi's test tells two of `methods` apart over `blocks` at
-/// the level `alpha`; none of fewer than two methods or without a block.
+/// Difference of two average ranks beyond which two of `methods` differ significantly over `blocks` by Nemenyi's test
+/// at the level `alpha`; none for fewer than two methods or without blocks.
 pub fn nemenyi_critical_difference(methods: usize, blocks: usize, alpha: f64) -> Option<f64> {
     if methods < 2 || blocks == 0 || !(alpha > 0.0 && alpha < 1.0) {
         return None;
@@ -79,7 +79,7 @@ pub fn nemenyi_critical_difference(methods: usize, blocks: usize, alpha: f64) ->
     Some(range / 2f64.sqrt() * (k * (k + 1.0) / (6.0 * blocks as f64)).sqrt())
 }
 
-/// Quantile of the range of `count` standard normal values: bisection on the distribution function, to the last bits.
+/// Quantile of the range of `count` standard normal values: bisection on the distribution function, to full precision.
 fn studentized_range_quantile(count: usize, share: f64) -> Option<f64> {
     let (mut low, mut high) = (0.0, 100.0);
     for _ in 0..64 {

@@ -1,36 +1,36 @@
-//! A table as it is seen, before any format: caption, grouped columns, cells, notes.
+//! A table independent of its output format: caption, grouped columns, cells, notes.
 //!
-//! [`crate::comparison`] is laid out into it once; every exporter shows the same text.
+//! A [`crate::comparison`] is laid out into it once; every exporter shows the same text.
 
 pub(crate) mod comparison;
 pub mod published;
 
 use std::ops::Range;
 
-/// Characters at which a header is broken where columns are narrow.
+/// Maximum width in characters of a header line where columns are narrow.
 pub const HEADER_WIDTH: usize = 10;
 
 /// A table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Table {
-    /// One word fit for a file name.
+    /// One word suitable for a file name.
     pub name: String,
-    /// What is shown, in a sentence or two.
+    /// Caption, in one or two sentences.
     pub caption: String,
-    /// Header of the rows' names.
+    /// Header of the column of row names.
     pub corner: String,
-    /// Columns, those of one group next to each other.
+    /// Columns; those of one group are adjacent.
     pub columns: Vec<Column>,
     /// Rows, each with a cell for every column.
     pub rows: Vec<TableRow>,
-    /// Sentences beneath the table.
+    /// Notes below the table.
     pub notes: Vec<String>,
 }
 
-/// A column's place and name.
+/// A column's group and name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
-    /// Columns of one group stay together where a table is split.
+    /// Group; its columns stay together where a table is split.
     pub group: String,
     /// Header.
     pub header: String,
@@ -41,25 +41,25 @@ pub struct Column {
 pub struct TableRow {
     /// Its name.
     pub label: String,
-    /// One for each column.
+    /// One cell for each column.
     pub cells: Vec<TableCell>,
 }
 
 /// A cell.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TableCell {
-    /// What it says.
+    /// Its text.
     pub text: String,
     /// Its rank within the column.
     pub emphasis: Emphasis,
-    /// The number by which rows are sorted; none of a text.
+    /// The number by which rows are sorted; `None` for text.
     pub value: Option<f64>,
 }
 
-/// How a cell stands out.
+/// Emphasis of a cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emphasis {
-    /// Not at all.
+    /// No emphasis.
     None,
     /// The best of its column: bold.
     Best,
@@ -74,8 +74,8 @@ impl From<String> for TableCell {
 }
 
 impl Table {
-    /// Splits the columns into blocks of whole groups, as many as `fits` admits side by side; a
-    /// group that does not fit by itself is cut. Each block is shown under the rows' names.
+    /// Splits the columns into blocks of whole groups, as many as `fits` allows side by side; a group that does not fit
+    /// alone is split. Each block is shown with the column of row names.
     pub fn blocks(&self, fits: impl Fn(Range<usize>) -> bool) -> Vec<Range<usize>> {
         let mut blocks: Vec<Range<usize>> = Vec::new();
         for group in self.groups() {
@@ -107,7 +107,7 @@ impl Table {
     }
 }
 
-/// Cuts a range into pieces that fit; a single column is never cut.
+/// Splits a range into pieces that fit; a single column is never split.
 fn cut(range: Range<usize>, fits: &impl Fn(Range<usize>) -> bool) -> Vec<Range<usize>> {
     let mut pieces = Vec::new();
     let mut start = range.start;
@@ -121,8 +121,7 @@ fn cut(range: Range<usize>, fits: &impl Fn(Range<usize>) -> bool) -> Vec<Range<u
     pieces
 }
 
-/// Breaks a text into lines of at most `width` characters where that is possible: after a space,
-/// a slash or an underscore.
+/// Breaks a text into lines of at most `width` characters where possible: after a space, a slash or an underscore.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     for piece in text.split_inclusive([' ', '/', '_']) {

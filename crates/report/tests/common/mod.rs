@@ -1,5 +1,5 @@
 //! Records made by hand, and folders of them.
-#![allow(dead_code)] // each test binary uses a part
+#![allow(dead_code)] // each test binary uses a part of it
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use serde_json::json;
 pub(crate) const SETS: [(&str, &str); 3] =
     [("mini/a", "natural"), ("mini/b", "natural"), ("mini/c", "structured")];
 
-/// Name, label and trained parameters without head.
+/// Name, label and trainable parameters without the head.
 pub(crate) const METHODS: [(&str, &str, u64); 4] = [
     ("linear", "linear", 0),
     ("fft", "FFT", 100_000),
@@ -19,7 +19,7 @@ pub(crate) const METHODS: [(&str, &str, u64); 4] = [
     ("san", "SAN (authors)", 1_920),
 ];
 
-/// A finished record; `accuracy` in percent, none for a diverged one.
+/// A finished record; `accuracy` in percent, `None` for a diverged run.
 pub(crate) fn record(
     method: (&str, &str, u64),
     set: usize,
@@ -91,13 +91,13 @@ pub(crate) fn record(
     }
 }
 
-/// A record at a path of its own.
+/// A record at its own path.
 pub(crate) fn stored(record: Record) -> Stored {
     Stored { path: PathBuf::from(format!("runs/{}/record.json", record.run)), record, is_part: false }
 }
 
 /// Four methods on three sets with two seeds. SAN diverged on `mini/c` with seed 1; FFT has no
-/// record of `mini/b` at all.
+/// record for `mini/b`.
 ///
 /// | | a | b | c |
 /// |---|---|---|---|

@@ -1,7 +1,7 @@
 //! One self-contained page: the tables, sortable and filtered, and the figures as inline SVG.
 //!
-//! Nothing is loaded from anywhere. The tables are whole without the script: it adds sorting and filters. Style and
-//! script are files of their own beside this one.
+//! The page loads no external resources. The tables are complete without the script, which only adds sorting and
+//! filters. Style and script are separate files next to this one.
 
 use crate::comparison::Comparison;
 use crate::figure::InlineFigure;
@@ -63,7 +63,7 @@ fn section(index: usize, table: &Table) -> String {
     text + "</ul>\n</details>\n</section>\n"
 }
 
-/// A filter of rows, and one of columns where there are groups of them; the script shows and serves them.
+/// A filter for rows, and one for columns where there are groups of them; the script shows and applies them.
 fn filters(table: &Table) -> String {
     let mut groups: Vec<&str> = table.columns.iter().map(|column| column.group.as_str()).collect();
     groups.dedup();
@@ -107,13 +107,13 @@ fn cell_element(group: &str, cell: &TableCell) -> String {
 
 fn figure_element(figure: &InlineFigure) -> String {
     let title = escape(&figure.title);
-    // The size becomes the proportions of a drawing that fits its place.
+    // The size becomes the aspect ratio of a drawing that scales to its container.
     let svg = figure.svg.find("<svg").map_or("", |start| &figure.svg[start..]);
     let svg = svg.replacen("<svg", &format!("<svg role=\"img\" aria-label=\"{title}\""), 1);
     format!("<figure>\n{svg}<figcaption>{title}</figcaption>\n</figure>\n")
 }
 
-/// Escapes what HTML would read as markup, in texts and in attributes.
+/// Escapes characters that HTML interprets as markup, in text and in attributes.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for letter in text.chars() {
