@@ -145,18 +145,18 @@ pub enum RunError {
 pub const EXIT_CODES: &str = "\
 Exit codes:
   0   done
-  1   something unforeseen
+  1   an unexpected error
   2   wrong command line
   3   wrong experiment file, method or option
-  4   data, or a run that was named, missing or unusable
+  4   data or a named run missing or unusable
   5   weights missing or unusable
   6   results cannot be written (read-only folder, full disk)
   7   records cannot be read or drawn
   8   libtorch failed
-  9   a download failed, was refused, or needs terms to be accepted
-  10  a run failed: it ended its worker again and again, or needs more memory than there is
-  11  Slurm is not there, or refuses
-  75  stopped by a signal; run again to go on";
+  9   a download failed, was refused, or needs its terms accepted
+  10  a run failed: its workers died repeatedly, or memory does not suffice
+  11  Slurm is missing or refuses
+  75  stopped by a signal; run again to resume";
 
 /// Exit code where results cannot be written.
 pub const WRITE: u8 = 6;
