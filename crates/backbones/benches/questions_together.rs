@@ -6,7 +6,7 @@
 use backbones::language::llama;
 use backbones::language::{LanguageArchitecture as _, LanguageModel, SHARED};
 use criterion::{Criterion, criterion_group, criterion_main};
-use san_core::nn::attachment::Scope;
+use san_core::nn::builder::ModelBuilder;
 use san_core::{Trainables, Weights, methods};
 use tch::{Device, Kind, Tensor};
 
@@ -54,7 +54,7 @@ fn questions_together(criterion: &mut Criterion) {
         tie_word_embeddings: true,
         ..llama::Config::new(576, 1536, 6, 9, 49_152)
     };
-    let layout = config.layout("SmolLM2-135M, a fifth of it");
+    let model_spec = config.model_spec("SmolLM2-135M, a fifth of it");
     let options = serde_json::json!({"rank": 32, "targets": ["q", "k", "v", "up", "down"]});
     let lora = methods::find("lora", options.as_object().cloned().unwrap_or_default()).unwrap();
     let draw = |shape: [i64; 2]| Tensor::randint(49_152, shape, (Kind::Int64, Device::Cpu));
@@ -63,11 +63,11 @@ fn questions_together(criterion: &mut Criterion) {
         let cast = |(name, tensor): (&str, &Tensor)| {
             (name.to_owned(), if tensor.dim() > 1 { tensor.to_kind(kind) } else { tensor.shallow_clone() })
         };
-        let wide = Weights::random(&layout, 0).unwrap();
+        let wide = Weights::random(&model_spec, 0).unwrap();
         let weights = Weights::new(wide.iter().map(cast).collect());
-        let (trainables, attachment) =
-            methods::prepare(&*lora, &[], &layout, &weights, 0, &[0], Device::Cpu).unwrap();
-        let model = config.build(&Scope::new(&weights, &attachment)).unwrap();
+        let (trainables, adapters) =
+            methods::prepare(&*lora, &[], &model_spec, &weights, 0, &[0], Device::Cpu).unwrap();
+        let model = config.build(&ModelBuilder::new(&weights, &adapters)).unwrap();
         let step = |trainables: &Trainables, batch: &Batch| {
             let loss = loss(&*model, batch);
             drop(trainables.gradient(&loss).unwrap());

@@ -16,17 +16,17 @@ fn train_step(criterion: &mut Criterion) {
     tch::set_num_threads(1);
     for (backbone, batch) in [("vit_micro", 32), ("vit_tiny_patch16_224.augreg_in21k", 8)] {
         let entry = registry::find(backbone).unwrap();
-        let layout = entry.architecture.layout(backbone);
-        let weights = Weights::random(&layout, 0).unwrap();
+        let model_spec = entry.architecture.model_spec(backbone);
+        let weights = Weights::random(&model_spec, 0).unwrap();
         let size = entry.architecture.image_size();
         let images = Tensor::randn([batch, 3, size, size], (Kind::Float, Device::Cpu));
         let labels = Tensor::zeros([batch], (Kind::Int64, Device::Cpu));
         for method in REGISTRY {
             let method = methods::find(method.name, serde_json::Map::default()).unwrap();
-            let (trainables, attachment) =
-                methods::prepare(&*method, &[], &layout, &weights, 10, &[0], Device::Cpu).unwrap();
+            let (trainables, adapters) =
+                methods::prepare(&*method, &[], &model_spec, &weights, 10, &[0], Device::Cpu).unwrap();
             let model =
-                Classifier::new(&*entry.architecture, &layout, &weights, &attachment, &trainables).unwrap();
+                Classifier::new(&*entry.architecture, &model_spec, &weights, &adapters, &trainables).unwrap();
             let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
             criterion.bench_function(&format!("{backbone}/{}", method.name()), |bencher| {
                 bencher.iter(|| {

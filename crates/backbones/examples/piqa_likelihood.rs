@@ -11,8 +11,8 @@ use backbones::language::LanguageArchitecture;
 use backbones::language::generate::{Continuation, likelihoods};
 use backbones::tokenizer::Tokenizer;
 use backbones::weights::{self, Target};
-use san_core::Attachment;
-use san_core::nn::attachment::Scope;
+use san_core::AdapterSet;
+use san_core::nn::builder::ModelBuilder;
 use serde_json::Value;
 use tch::Device;
 
@@ -24,8 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let path = Path::new(weights);
     let read = weights::language(path, Target::default())?;
     let tokenizer = Tokenizer::read(path)?;
-    let attachment = Attachment::default();
-    let model = read.config.build(&Scope::new(&read.weights, &attachment))?;
+    let adapters = AdapterSet::default();
+    let model = read.config.build(&ModelBuilder::new(&read.weights, &adapters))?;
     let rows: Vec<Value> = serde_json::from_slice(&std::fs::read(rows)?)?;
     let (mut read_rows, mut by_sum, mut by_byte) = (0, 0, 0);
     for row in rows.iter().take(count.parse()?) {

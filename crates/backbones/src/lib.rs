@@ -1,6 +1,6 @@
 //! Backbones in terms of sites: one file per model, with its published configurations and key names.
 //!
-//! A model describes itself as a [`san_core::Layout`] and is built from a [`san_core::nn::attachment::Scope`];
+//! A model describes itself as a [`san_core::ModelSpec`] and is built from a [`san_core::nn::builder::ModelBuilder`];
 //! it does not depend on any method. [`vision`] has the image models, [`language`] the language models and text
 //! generation, [`vlm`] the models that combine both. [`registry`] lists configurations by name, [`weights`]
 //! reads checkpoints strictly, [`tokenizer`] and [`gguf`] read the files of language models.
@@ -16,14 +16,14 @@ pub mod vision;
 pub mod vlm;
 pub mod weights;
 
-use san_core::nn::attachment::Scope;
-use san_core::{Error, Layout, Weights};
+use san_core::nn::builder::ModelBuilder;
+use san_core::{Error, ModelSpec, Weights};
 use tch::Tensor;
 
 /// A configured architecture, before loading weights.
 pub trait Architecture: std::fmt::Debug + Send + Sync {
     /// Tensors, sites and norms; `name` is used in messages.
-    fn layout(&self, name: &str) -> Layout;
+    fn model_spec(&self, name: &str) -> ModelSpec;
 
     /// Height and width of its input images, pixels.
     fn image_size(&self) -> i64;
@@ -48,7 +48,7 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If a tensor is missing.
-    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error>;
+    fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error>;
 
     /// The configuration in the publisher's format, for exported files.
     fn published_config(&self) -> serde_json::Value;

@@ -13,8 +13,8 @@ use backbones::language::{LanguageArchitecture, LanguageModel};
 use backbones::weights::{LanguageCheckpoint, Target, language};
 use common::assert_close;
 use san_core::io::safetensors::{TensorFile, write_tensors};
-use san_core::nn::attachment::Scope;
-use san_core::{Attachment, Error};
+use san_core::nn::builder::ModelBuilder;
+use san_core::{AdapterSet, Error};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -24,7 +24,7 @@ fn fixture(name: &str) -> PathBuf {
 
 fn model(checkpoint: &LanguageCheckpoint) -> Box<dyn LanguageModel> {
     tch::set_num_threads(1);
-    checkpoint.config.build(&Scope::new(&checkpoint.weights, &Attachment::default())).unwrap()
+    checkpoint.config.build(&ModelBuilder::new(&checkpoint.weights, &AdapterSet::default())).unwrap()
 }
 
 /// The fixtures' small model, written as a publisher would.

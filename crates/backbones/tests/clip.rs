@@ -12,7 +12,7 @@ use backbones::vision::clip;
 use common::{assert_close, method};
 use san_core::io::safetensors::TensorFile;
 use san_core::methods;
-use san_core::nn::attachment::{Attachment, Scope};
+use san_core::nn::builder::{AdapterSet, ModelBuilder};
 use san_core::{Error, Weights};
 use serde_json::json;
 use tch::{Device, Kind, Tensor};
@@ -50,8 +50,8 @@ impl Fixture {
 }
 
 fn build(config: &clip::Config, weights: &Weights) -> Box<dyn Backbone> {
-    let attachment = Attachment::default();
-    config.build(&Scope::new(weights, &attachment)).unwrap()
+    let adapters = AdapterSet::default();
+    config.build(&ModelBuilder::new(weights, &adapters)).unwrap()
 }
 
 fn equals_transformers(name: &str) {
@@ -97,18 +97,18 @@ fn a_tower_with_gelu_equals_transformers() {
 fn a_whole_published_file_is_read_and_a_tensor_too_many_is_not() {
     let fixture = Fixture::read("clip_quick_gelu");
     let config = fixture.config(-2);
-    let layout = config.layout("clip");
+    let model_spec = config.model_spec("clip");
     let mut tensors = fixture.under("weights.");
     let number = || Tensor::zeros([1], (Kind::Float, Device::Cpu));
     for other in ["text_model.x", "logit_scale", "vision_model.embeddings.position_ids"] {
         tensors.insert(other.into(), number());
     }
     let read = config.fit(Weights::new(tensors)).unwrap();
-    read.check(&layout, "the file").unwrap();
+    read.check(&model_spec, "the file").unwrap();
     let mut read = read;
     read.insert("vision_model.extra", number());
     let fitted = config.fit(read).unwrap();
-    assert!(matches!(fitted.check(&layout, "the file"), Err(Error::UnexpectedTensor { .. })));
+    assert!(matches!(fitted.check(&model_spec, "the file"), Err(Error::UnexpectedTensor { .. })));
 }
 
 #[test]
@@ -116,8 +116,8 @@ fn a_layer_that_is_not_there_is_refused() {
     let fixture = Fixture::read("clip_quick_gelu");
     for layer in [-5, 4] {
         let weights = Weights::new(fixture.under("weights."));
-        let attachment = Attachment::default();
-        let refused = fixture.config(layer).build(&Scope::new(&weights, &attachment));
+        let adapters = AdapterSet::default();
+        let refused = fixture.config(layer).build(&ModelBuilder::new(&weights, &adapters));
         assert!(refused.unwrap_err().to_string().contains(&layer.to_string()));
     }
 }
@@ -126,16 +126,17 @@ fn a_layer_that_is_not_there_is_refused() {
 fn san_under_every_wiring_starts_as_the_frozen_tower_and_merges() {
     let fixture = Fixture::read("clip_quick_gelu");
     let config = fixture.config(-1);
-    let layout = config.layout("clip");
+    let model_spec = config.model_spec("clip");
     let weights = Weights::new(fixture.under("weights."));
     let input = fixture.get("input");
     for wiring in ["authors", "authors_resize", "full"] {
         let san = method("san", json!({"wiring": wiring}));
-        let (trainables, _) = methods::prepare(&*san, &[], &layout, &weights, 2, &[1], Device::Cpu).unwrap();
+        let (trainables, _) =
+            methods::prepare(&*san, &[], &model_spec, &weights, 2, &[1], Device::Cpu).unwrap();
         let built = |trainables: &san_core::Trainables| {
-            let attachment = san.attach(&layout, &weights, trainables).unwrap();
-            let features = config.build(&Scope::new(&weights, &attachment)).unwrap().features(input);
-            (attachment, features)
+            let adapters = san.attach(&model_spec, &weights, trainables).unwrap();
+            let features = config.build(&ModelBuilder::new(&weights, &adapters)).unwrap().features(input);
+            (adapters, features)
         };
         assert_close(wiring, &built(&trainables).1, fixture.get("features"), TOLERANCE);
         let noise = Tensor::from_slice(
@@ -144,11 +145,11 @@ fn san_under_every_wiring_starts_as_the_frozen_tower_and_merges() {
         tch::no_grad(|| {
             let _ = trainables.values().shallow_clone().g_add_(&noise.view_as(trainables.values()));
         });
-        let (attachment, tuned) = built(&trainables);
+        let (adapters, tuned) = built(&trainables);
         let moved = (&tuned - fixture.get("features")).abs().max();
         assert!(f64::try_from(moved).unwrap() > 1e-2, "{wiring}");
         let merged =
-            san_core::adapters::merge::merge(&layout, &weights, &attachment, &trainables, 0).unwrap();
+            san_core::adapters::merge::merge(&model_spec, &weights, &adapters, &trainables, 0).unwrap();
         assert_close(wiring, &build(&config, &merged).features(input), &tuned, TOLERANCE);
     }
 }

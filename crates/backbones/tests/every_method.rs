@@ -10,7 +10,7 @@ use common::{Fixture, Model, Tuned, assert_close, method, tuned};
 use san_core::adapters::file::{self as adapter_file, AdapterHeader};
 use san_core::adapters::merge::merge;
 use san_core::methods::{Method, REGISTRY};
-use san_core::nn::attachment::Attachment;
+use san_core::nn::builder::AdapterSet;
 use san_core::{Error, Weights};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor, no_grad};
@@ -61,7 +61,7 @@ fn each_fitting(act: impl Fn(&str, &Fixture, &dyn Method)) {
         let fixture = Fixture::read(family);
         for (name, options) in cases() {
             let method = method(name, options.clone());
-            match method.trainables(&fixture.config.layout(family)) {
+            match method.trainables(&fixture.config.model_spec(family)) {
                 Ok(_) => act(&format!("{name} {options} on {family}"), &fixture, &*method),
                 Err(Error::Unfit { reason, .. }) => {
                     // Windows and convolutions have no single token sequence; ConvNeXt has no queries and
@@ -160,7 +160,7 @@ fn a_run_in_a_stack_trains_as_it_does_alone_and_dropout_ends_with_the_training()
 fn merged_weights_do_what_the_adapted_model_does_or_merging_is_refused() {
     each_fitting(|case, fixture, method| {
         let ours = moved(fixture, method, 2);
-        let merged = |run| merge(&ours.layout, &ours.weights, &ours.attachment, &ours.trainables, run);
+        let merged = |run| merge(&ours.model_spec, &ours.weights, &ours.adapters, &ours.trainables, run);
         if method.unmergeable().is_some() {
             assert!(matches!(merged(0), Err(Error::Unmergeable { .. })), "{case}");
             return;
@@ -168,7 +168,7 @@ fn merged_weights_do_what_the_adapted_model_does_or_merging_is_refused() {
         let input = fixture.get("input");
         let logits = ours.model.forward(&Tensor::cat(&[input, input], 0));
         for run in 0..2 {
-            let plain = fixture.config.merged(&ours.layout, &merged(run).unwrap());
+            let plain = fixture.config.merged(&ours.model_spec, &merged(run).unwrap());
             let scale = f64::try_from(logits.abs().max()).unwrap().max(1.0);
             assert_close(case, &plain.forward(input), &logits.narrow(0, 2 * run, 2), 1e-4 * scale);
         }
@@ -203,8 +203,8 @@ fn in_f64(ours: &Tuned, fixture: &Fixture, method: &dyn Method) -> (san_core::Tr
     let double = |(name, tensor): (&str, &Tensor)| (name.to_owned(), tensor.to_kind(Kind::Double));
     let weights = Weights::new(ours.weights.iter().map(double).collect());
     let trainables = ours.trainables.to_kind(Kind::Double).unwrap();
-    let attachment: Attachment = method.attach(&ours.layout, &weights, &trainables).unwrap();
-    let model = fixture.config.model(&ours.layout, &weights, &attachment, &trainables);
+    let adapters: AdapterSet = method.attach(&ours.model_spec, &weights, &trainables).unwrap();
+    let model = fixture.config.model(&ours.model_spec, &weights, &adapters, &trainables);
     (trainables, model)
 }
 

@@ -80,9 +80,9 @@ fn every_layout_is_that_of_the_published_checkpoint() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
         let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
         let published: BTreeMap<String, Vec<i64>> = serde_json::from_str(&text).unwrap();
-        let layout = registry::find(name).unwrap().architecture.layout(name);
+        let model_spec = registry::find(name).unwrap().architecture.model_spec(name);
         let ours: BTreeMap<_, _> =
-            layout.tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
+            model_spec.tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
         assert_eq!(ours, published, "{name}");
     }
 }
@@ -111,14 +111,15 @@ fn models_of_full_size_equal_timms() {
         let made = std::process::Command::new(&python).arg(script).arg(name).arg(folder.path()).status();
         assert!(made.unwrap().success());
         let architecture = registry::find(name).unwrap().architecture;
-        let layout = architecture.layout(name);
+        let model_spec = architecture.model_spec(name);
         let file = folder.path().join("model.safetensors");
-        let weights = backbones::weights::read(&file, &*architecture, &layout).unwrap().weights;
+        let weights = backbones::weights::read(&file, &*architecture, &model_spec).unwrap().weights;
         let expected =
             san_core::io::safetensors::TensorFile::read(&folder.path().join("expected.safetensors"));
         let expected = expected.unwrap().tensors;
-        let attachment = san_core::Attachment::default();
-        let model = architecture.build(&san_core::nn::attachment::Scope::new(&weights, &attachment)).unwrap();
+        let adapters = san_core::AdapterSet::default();
+        let model =
+            architecture.build(&san_core::nn::builder::ModelBuilder::new(&weights, &adapters)).unwrap();
         let features = tch::no_grad(|| model.features(&expected["input"]));
         let difference = f64::try_from((features - &expected["features"]).abs().max()).unwrap();
         println!("{name}: largest difference {difference:.1e}");

@@ -10,7 +10,7 @@ use backbones::language::llama;
 use backbones::language::{LanguageArchitecture, LanguageModel};
 use common::{Configured, Fixture, assert_close, method, tuned};
 use san_core::methods::{self, Method};
-use san_core::nn::attachment::Scope;
+use san_core::nn::builder::ModelBuilder;
 use san_core::{Trainables, Weights};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -53,8 +53,8 @@ fn moved(
         (name.to_owned(), if matrix { tensor.to_kind(kind) } else { tensor.shallow_clone() })
     };
     let weights = Weights::new(ours.weights.iter().map(cast).collect());
-    let attachment = method.attach(&ours.layout, &weights, &ours.trainables).unwrap();
-    let model = config.build(&Scope::new(&weights, &attachment)).unwrap();
+    let adapters = method.attach(&ours.model_spec, &weights, &ours.trainables).unwrap();
+    let model = config.build(&ModelBuilder::new(&weights, &adapters)).unwrap();
     (ours.trainables, model)
 }
 
@@ -123,10 +123,10 @@ fn a_training_step_in_f32_and_bf16() {
         tie_word_embeddings: true,
         ..llama::Config::new(576, 1536, 30, 9, 49_152)
     };
-    let layout = config.layout("SmolLM2-135M");
+    let model_spec = config.model_spec("SmolLM2-135M");
     let threads = tch::get_num_threads();
     let wide = Weights::new(
-        layout
+        model_spec
             .tensors
             .iter()
             .map(|spec| {
@@ -147,9 +147,9 @@ fn a_training_step_in_f32_and_bf16() {
                 )
             };
             let weights = Weights::new(wide.iter().map(cast).collect());
-            let (trainables, attachment) =
-                methods::prepare(&*method, &[], &layout, &weights, 0, &[0], Device::Cpu).unwrap();
-            let model = config.build(&Scope::new(&weights, &attachment)).unwrap();
+            let (trainables, adapters) =
+                methods::prepare(&*method, &[], &model_spec, &weights, 0, &[0], Device::Cpu).unwrap();
+            let model = config.build(&ModelBuilder::new(&weights, &adapters)).unwrap();
             let loss = |hidden: &Tensor| model.scores(hidden).flatten(0, 1).cross_entropy_for_logits(&labels);
             let step = || {
                 let embedded = model.embed(&tokens);

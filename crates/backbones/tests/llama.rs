@@ -12,7 +12,7 @@ use backbones::language::{Cache, LanguageArchitecture, LanguageModel};
 use common::{assert_close, method};
 use san_core::io::safetensors::TensorFile;
 use san_core::methods;
-use san_core::nn::attachment::{Attachment, Scope};
+use san_core::nn::builder::{AdapterSet, ModelBuilder};
 use san_core::{Trainables, Weights};
 use serde_json::json;
 use tch::{Device, Kind, Tensor, no_grad};
@@ -34,7 +34,7 @@ impl Case {
         let config: llama::Config = serde_json::from_str(&file.metadata["config"]).unwrap();
         let weights = under(&file, "weights.");
         let weights = Weights::new(weights);
-        weights.check(&config.layout(name), name).unwrap();
+        weights.check(&config.model_spec(name), name).unwrap();
         Self { config, file, weights }
     }
 
@@ -47,7 +47,7 @@ impl Case {
     }
 
     fn model(&self) -> Box<dyn LanguageModel> {
-        self.config.build(&Scope::new(&self.weights, &Attachment::default())).unwrap()
+        self.config.build(&ModelBuilder::new(&self.weights, &AdapterSet::default())).unwrap()
     }
 
     /// The padded tokens with padding removed.
@@ -72,10 +72,10 @@ fn under(file: &TensorFile, prefix: &str) -> BTreeMap<String, Tensor> {
 fn scores_and_every_gradient_equal_transformers() {
     for name in CASES {
         let case = Case::read(name);
-        let (layout, method) = (case.config.layout(name), method("fft", json!({})));
-        let (trainables, attachment): (Trainables, Attachment) =
-            methods::prepare(&*method, &[], &layout, &case.weights, 0, &[0], Device::Cpu).unwrap();
-        let model = case.config.build(&Scope::new(&case.weights, &attachment)).unwrap();
+        let (model_spec, method) = (case.config.model_spec(name), method("fft", json!({})));
+        let (trainables, adapters): (Trainables, AdapterSet) =
+            methods::prepare(&*method, &[], &model_spec, &case.weights, 0, &[0], Device::Cpu).unwrap();
+        let model = case.config.build(&ModelBuilder::new(&case.weights, &adapters)).unwrap();
         let scores = model.forward(&case.integers("tokens"), None);
         assert_close(name, &scores, case.get("scores"), TOLERANCE);
         let flat = trainables.gradient(&(scores * case.get("probe")).sum(None)).unwrap();

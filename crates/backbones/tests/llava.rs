@@ -17,8 +17,8 @@ use backbones::weights;
 use common::{assert_close, method};
 use san_core::adapters::merge::merge;
 use san_core::io::safetensors::{TensorFile, write_tensors};
-use san_core::nn::attachment::{Attachment, Scope};
-use san_core::spec::model::Layout;
+use san_core::nn::builder::{AdapterSet, ModelBuilder};
+use san_core::spec::model::ModelSpec;
 use san_core::{Error, Trainables, Weights, methods};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
@@ -29,7 +29,7 @@ struct Case {
     architecture: Architecture,
     file: TensorFile,
     parts: Parts,
-    layout: Layout,
+    model_spec: ModelSpec,
 }
 
 impl Case {
@@ -44,8 +44,8 @@ impl Case {
         let target = folder.path().join("model.safetensors");
         write_tensors(&target, named, ("format", "pt".into()), Kind::Float).unwrap();
         let read = weights::llava(folder.path(), weights::Target::default()).unwrap();
-        let layout = read.architecture.layout("llava");
-        Self { architecture: read.architecture, file, parts: read.parts, layout }
+        let model_spec = read.architecture.model_spec("llava");
+        Self { architecture: read.architecture, file, parts: read.parts, model_spec }
     }
 
     fn get(&self, name: &str) -> &Tensor {
@@ -60,8 +60,8 @@ impl Case {
         self.get("valid").to_kind(Kind::Bool)
     }
 
-    fn model(&self, attachment: &Attachment) -> Llava {
-        self.architecture.build(&self.parts.tower, &Scope::new(&self.parts.rest, attachment)).unwrap()
+    fn model(&self, adapters: &AdapterSet) -> Llava {
+        self.architecture.build(&self.parts.tower, &ModelBuilder::new(&self.parts.rest, adapters)).unwrap()
     }
 
     /// Logits, set to 0 at padding, where transformers' values are meaningless.
@@ -82,23 +82,23 @@ fn under(file: &TensorFile, prefix: &str) -> BTreeMap<String, Tensor> {
     file.tensors.iter().filter_map(strip).collect()
 }
 
-fn prepared(case: &Case, name: &str, options: Value) -> (Trainables, Attachment) {
+fn prepared(case: &Case, name: &str, options: Value) -> (Trainables, AdapterSet) {
     let method = method(name, options);
-    methods::prepare(&*method, &[], &case.layout, &case.parts.rest, 0, &[3], Device::Cpu).unwrap()
+    methods::prepare(&*method, &[], &case.model_spec, &case.parts.rest, 0, &[3], Device::Cpu).unwrap()
 }
 
 #[test]
 fn scores_of_two_images_in_a_batch_equal_transformers() {
     let case = Case::read();
-    let scores = no_grad(|| case.scores(&case.model(&Attachment::default())));
+    let scores = no_grad(|| case.scores(&case.model(&AdapterSet::default())));
     assert_close("scores", &scores, &case.expected(), TOLERANCE);
 }
 
 #[test]
 fn gradients_equal_transformers() {
     let case = Case::read();
-    let (trainables, attachment) = prepared(&case, "fft", json!({}));
-    let loss = (case.scores(&case.model(&attachment)) * case.get("probe")).sum(None);
+    let (trainables, adapters) = prepared(&case, "fft", json!({}));
+    let loss = (case.scores(&case.model(&adapters)) * case.get("probe")).sum(None);
     let flat = trainables.gradient(&loss).unwrap().get(0);
     let theirs = under(&case.file, "grad.");
     let (mut offset, mut compared) = (0, 0);
@@ -116,7 +116,7 @@ fn gradients_equal_transformers() {
 #[test]
 fn greedy_answers_equal_transformers() {
     let case = Case::read();
-    let model = case.model(&Attachment::default());
+    let model = case.model(&AdapterSet::default());
     let (tokens, valid) = (case.tokens(), case.get("valid"));
     let prompt = |row: i64| -> Vec<i64> {
         let valid = Vec::<f32>::try_from(valid.get(row)).unwrap();
@@ -139,12 +139,12 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
     let case = Case::read();
     let lora = method("lora", json!({"rank": 2, "targets": ["q", "down", "projector"]}));
     let prepare = |seeds: &[u64]| {
-        methods::prepare(&*lora, &[], &case.layout, &case.parts.rest, 0, seeds, Device::Cpu).unwrap()
+        methods::prepare(&*lora, &[], &case.model_spec, &case.parts.rest, 0, seeds, Device::Cpu).unwrap()
     };
     let (stacked, _) = prepare(&[1, 2]);
     move_off(&stacked);
-    let attachment = lora.attach(&case.layout, &case.parts.rest, &stacked).unwrap();
-    let model = case.model(&attachment);
+    let adapters = lora.attach(&case.model_spec, &case.parts.rest, &stacked).unwrap();
+    let model = case.model(&adapters);
     let seen = model.see(case.get("images"));
     let twice = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 0);
     let together = no_grad(|| {
@@ -153,8 +153,8 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
     for run in 0..2 {
         let (alone, _) = prepare(&[1]);
         no_grad(|| alone.values().shallow_clone().copy_(&stacked.values().narrow(0, run, 1)));
-        let attachment = lora.attach(&case.layout, &case.parts.rest, &alone).unwrap();
-        let single = no_grad(|| case.scores(&case.model(&attachment)));
+        let adapters = lora.attach(&case.model_spec, &case.parts.rest, &alone).unwrap();
+        let single = no_grad(|| case.scores(&case.model(&adapters)));
         let ours = together.narrow(0, 3 * run, 3) * case.valid().unsqueeze(-1);
         assert_close("run", &ours, &single, 1e-4);
     }
@@ -180,21 +180,21 @@ fn methods_start_as_the_frozen_model_and_merge_into_files_that_load_again() {
         ("dora", json!({"rank": 2, "targets": all})),
         ("san_lora", json!({"host": {"rank": 2, "targets": all}})),
     ] {
-        let (trainables, attachment) = prepared(&case, name, options.clone());
-        let start = no_grad(|| case.scores(&case.model(&attachment)));
+        let (trainables, adapters) = prepared(&case, name, options.clone());
+        let start = no_grad(|| case.scores(&case.model(&adapters)));
         assert_close(name, &start, &case.expected(), TOLERANCE);
         move_off(&trainables);
-        let attachment = method(name, options).attach(&case.layout, &case.parts.rest, &trainables).unwrap();
-        let tuned = no_grad(|| case.scores(&case.model(&attachment)));
+        let adapters = method(name, options).attach(&case.model_spec, &case.parts.rest, &trainables).unwrap();
+        let tuned = no_grad(|| case.scores(&case.model(&adapters)));
         assert!(f64::try_from((&tuned - &start).abs().max()).unwrap() > 1e-2, "{name}");
-        let rest = merge(&case.layout, &case.parts.rest, &attachment, &trainables, 0).unwrap();
+        let rest = merge(&case.model_spec, &case.parts.rest, &adapters, &trainables, 0).unwrap();
         let parts = Parts { tower: case.parts.tower.shallow_clone(), rest };
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &case.architecture, &parts);
         let read = weights::llava(folder.path(), weights::Target::default()).unwrap();
         assert_eq!(read.architecture.language, case.architecture.language);
         let again = Case { parts: read.parts, architecture: read.architecture, ..Case::read() };
-        let merged = no_grad(|| again.scores(&again.model(&Attachment::default())));
+        let merged = no_grad(|| again.scores(&again.model(&AdapterSet::default())));
         assert_close(name, &merged, &tuned, 3e-4);
         loads_in_transformers(&case, &merged, folder.path());
     }
@@ -262,7 +262,7 @@ fn the_names_of_the_original_split_are_read_as_well() {
 #[test]
 fn places_without_image_and_images_without_place_are_refused() {
     let case = Case::read();
-    let model = case.model(&Attachment::default());
+    let model = case.model(&AdapterSet::default());
     let seen = model.see(case.get("images"));
     let none = model.forward(&case.tokens(), None, None).unwrap_err();
     assert!(matches!(none, Error::ImagePlaces { places: 8, features: 0 }), "{none}");
@@ -283,9 +283,9 @@ fn any_tower_and_any_language_model_can_be_put_together() {
         // The image token is outside the vocabulary.
         let language = llama::Config::new(16, 24, 1, 2, 20);
         let architecture = Architecture { tower, language, image_token: -200 };
-        let weights = Weights::random(&architecture.tower.layout("tower"), 1).unwrap();
-        let rest = Weights::random(&architecture.layout("llava"), 2).unwrap();
-        let model = architecture.build(&weights, &Scope::new(&rest, &Attachment::default())).unwrap();
+        let weights = Weights::random(&architecture.tower.model_spec("tower"), 1).unwrap();
+        let rest = Weights::random(&architecture.model_spec("llava"), 2).unwrap();
+        let model = architecture.build(&weights, &ModelBuilder::new(&rest, &AdapterSet::default())).unwrap();
         let size = architecture.tower.image_size();
         let images = Tensor::randn([2, 3, size, size], (Kind::Float, Device::Cpu));
         let seen = model.see(&images);

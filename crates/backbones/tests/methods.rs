@@ -26,8 +26,8 @@ fn compare(ours: &Tuned, base: &Fixture, logits: &Tensor, gradients: &BTreeMap<S
 
 fn merges(ours: &Tuned, base: &Fixture) {
     let config = base.config.image();
-    let merged = merge(&ours.layout, &ours.weights, &ours.attachment, &ours.trainables, 0).unwrap();
-    let plain = Classifier::merged(config, &ours.layout, &merged).unwrap();
+    let merged = merge(&ours.model_spec, &ours.weights, &ours.adapters, &ours.trainables, 0).unwrap();
+    let plain = Classifier::merged(config, &ours.model_spec, &merged).unwrap();
     let input = base.get("input");
     assert_close("merged logits", &plain.forward(input), &ours.model.forward(input), TOLERANCE);
 }

@@ -33,11 +33,11 @@ fn status(key: &str) -> f64 {
 
 /// Growth of a training step's peak memory over the memory before it, MB.
 fn growth(name: &str, architecture: &dyn Architecture, weights: &Weights) -> f64 {
-    let layout = architecture.layout("wide");
+    let model_spec = architecture.model_spec("wide");
     let method = methods::find(name, Map::new()).unwrap();
-    let (trainables, attachment) =
-        methods::prepare(&*method, &[], &layout, weights, 5, &[0], Device::Cpu).unwrap();
-    let model = Classifier::new(architecture, &layout, weights, &attachment, &trainables).unwrap();
+    let (trainables, adapters) =
+        methods::prepare(&*method, &[], &model_spec, weights, 5, &[0], Device::Cpu).unwrap();
+    let model = Classifier::new(architecture, &model_spec, weights, &adapters, &trainables).unwrap();
     let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
     let size = architecture.image_size();
     let image = Tensor::ones([1, 3, size, size], (Kind::Float, Device::Cpu));
@@ -73,9 +73,9 @@ fn no_method_but_full_fine_tuning_builds_a_weight_in_a_step() {
     let temporary = peak_of(|| assert!((&weight * 2.0).numel() > 0));
     assert!(temporary > 0.9 * SMALLEST_WEIGHT, "a temporary would not be seen: {temporary:.2} MB");
     let architecture = vit::Config::new(32, 16, WIDTH, 1, 12);
-    let weights = Weights::random(&architecture.layout("wide"), 0).unwrap();
-    let layout = architecture.layout("wide");
-    let fits = |name| methods::find(name, Map::new()).unwrap().trainables(&layout).is_ok();
+    let weights = Weights::random(&architecture.model_spec("wide"), 0).unwrap();
+    let model_spec = architecture.model_spec("wide");
+    let fits = |name| methods::find(name, Map::new()).unwrap().trainables(&model_spec).is_ok();
     for entry in REGISTRY.iter().filter(|entry| fits(entry.name)) {
         let growth = growth(entry.name, &architecture, &weights);
         println!("{:12} {growth:8.2} MB (smallest weight {SMALLEST_WEIGHT:.2} MB)", entry.name);

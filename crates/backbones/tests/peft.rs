@@ -22,8 +22,8 @@ fn folder(case: &str) -> PathBuf {
 
 /// A model with an adapter saved by peft.
 fn imported(base: &Fixture, case: &str) -> (Box<dyn san_core::methods::Method>, Tuned) {
-    let layout = base.config.layout("test");
-    let read = import(&folder(case), &layout).unwrap();
+    let model_spec = base.config.model_spec("test");
+    let read = import(&folder(case), &model_spec).unwrap();
     let method = method(&read.method, Value::Object(read.options));
     let (constants, trained): (BTreeMap<_, _>, BTreeMap<_, _>) =
         read.tensors.into_iter().partition(|(name, _)| name.starts_with("vera."));
@@ -55,7 +55,7 @@ fn what_is_exported_is_what_peft_saves_tensor_by_tensor() {
     for case in CASES {
         let (method, ours) = imported(&base, case);
         let written = tempfile::tempdir().unwrap();
-        export(written.path(), &*method, &[], &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
+        export(written.path(), &*method, &[], &ours.model_spec, &ours.weights, &ours.trainables, 0).unwrap();
         let tensors =
             |folder: &Path| TensorFile::read(&folder.join("adapter_model.safetensors")).unwrap().tensors;
         let (found, expected) = (tensors(written.path()), tensors(&folder(case)));
@@ -108,14 +108,16 @@ fn parts_of_a_fused_projection_are_exported_as_the_whole_with_the_same_effect() 
         let noise = ours.trainables.values().randn_like() * 0.1;
         no_grad(|| ours.trainables.values().shallow_clone().f_add_(&noise).map(drop)).unwrap();
         let written = tempfile::tempdir().unwrap();
-        export(written.path(), &*method, &[], &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
+        export(written.path(), &*method, &[], &ours.model_spec, &ours.weights, &ours.trainables, 0).unwrap();
         if name == "lora" && method.label().contains("down") {
             // Two parts in qkv and one in fc2: two ranks, which only peft can express.
-            assert!(import(written.path(), &ours.layout).unwrap_err().to_string().contains("rank_pattern"));
+            assert!(
+                import(written.path(), &ours.model_spec).unwrap_err().to_string().contains("rank_pattern")
+            );
             loads_in_peft(&base, &ours, written.path());
             continue;
         }
-        let read = import(written.path(), &ours.layout).unwrap();
+        let read = import(written.path(), &ours.model_spec).unwrap();
         let again = common::method(&read.method, Value::Object(read.options));
         let other = tuned(&base.config, &base, &*again, &[read.tensors]);
         let input = base.get("input");
@@ -137,7 +139,7 @@ fn an_adapter_of_a_language_model_has_pefts_names_and_comes_back() {
         let noise = ours.trainables.values().randn_like() * 0.1;
         no_grad(|| ours.trainables.values().shallow_clone().f_add_(&noise).map(drop)).unwrap();
         let written = tempfile::tempdir().unwrap();
-        export(written.path(), &*method, &[], &ours.layout, &ours.weights, &ours.trainables, 0).unwrap();
+        export(written.path(), &*method, &[], &ours.model_spec, &ours.weights, &ours.trainables, 0).unwrap();
         let tensors = TensorFile::read(&written.path().join("adapter_model.safetensors")).unwrap().tensors;
         let block = "base_model.model.model.layers.1";
         let expected = match name {
@@ -149,7 +151,7 @@ fn an_adapter_of_a_language_model_has_pefts_names_and_comes_back() {
             assert!(tensors.contains_key(&format!("{block}.{name}")), "{name}: {:?}", tensors.keys());
         }
         assert!(tensors.keys().all(|name| name.starts_with("base_model.model.model.layers.")));
-        let read = import(written.path(), &ours.layout).unwrap();
+        let read = import(written.path(), &ours.model_spec).unwrap();
         let again = common::method(&read.method, Value::Object(read.options));
         let other = tuned(&base.config, &base, &*again, &[read.tensors]);
         let input = base.get("input");
@@ -187,9 +189,10 @@ fn what_peft_cannot_say_is_refused_with_the_reason() {
     ] {
         let method = method(name, options);
         let ours = tuned(&base.config, &base, &*method, &[BTreeMap::new()]);
-        let error = export(written.path(), &*method, &[], &ours.layout, &ours.weights, &ours.trainables, 0);
+        let error =
+            export(written.path(), &*method, &[], &ours.model_spec, &ours.weights, &ours.trainables, 0);
         assert!(matches!(&error, Err(Error::Unexportable { .. })));
         assert!(error.unwrap_err().to_string().contains(reason));
     }
-    assert!(import(written.path(), &base.config.layout("test")).is_err());
+    assert!(import(written.path(), &base.config.model_spec("test")).is_err());
 }

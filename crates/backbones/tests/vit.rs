@@ -87,7 +87,7 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
                     .shallow_clone()
                     .copy_(&stacked.trainables.values().narrow(0, run, 1));
             });
-            alone.attachment = method.attach(&alone.layout, &alone.weights, &alone.trainables).unwrap();
+            alone.adapters = method.attach(&alone.model_spec, &alone.weights, &alone.trainables).unwrap();
             let logits = alone.model.forward(input);
             assert_close(name, &together.narrow(0, 2 * run, 2), &logits, 1e-5);
             let single = alone.trainables.gradient(&logits.square().sum(None)).unwrap();
@@ -99,14 +99,14 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
 #[test]
 fn the_published_parameter_counts_hold() {
     let entry = backbones::registry::find("vit_base_patch16_224.augreg_in21k").unwrap();
-    let layout = entry.architecture.layout(entry.name);
-    assert_eq!(layout.parameters(), 85_798_656);
+    let model_spec = entry.architecture.model_spec(entry.name);
+    assert_eq!(model_spec.parameters(), 85_798_656);
     let count = |name: &str| -> i64 {
-        let specs = method(name, json!({})).trainables(&layout).unwrap();
+        let specs = method(name, json!({})).trainables(&model_spec).unwrap();
         specs.iter().map(san_core::spec::trainable::TrainableSpec::count).sum()
     };
     assert_eq!(count("linear"), 0);
-    assert_eq!(count("fft"), layout.parameters());
+    assert_eq!(count("fft"), model_spec.parameters());
     assert_eq!(count("lora"), 294_912);
     assert_eq!(count("ssf"), 205_824);
     assert_eq!(count("san"), 83_712 + 38_400);
@@ -123,12 +123,12 @@ fn a_really_trained_checkpoint_is_read_strictly_at_two_image_sizes() {
     let published = backbones::registry::find(name).unwrap().architecture;
     for size in [224, 56] {
         let architecture = published.at_image_size(size).unwrap();
-        let layout = architecture.layout(name);
-        let read = backbones::weights::read(&path, &*architecture, &layout).unwrap();
-        let attachment = san_core::Attachment::default();
-        let scope = san_core::nn::attachment::Scope::new(&read.weights, &attachment);
+        let model_spec = architecture.model_spec(name);
+        let read = backbones::weights::read(&path, &*architecture, &model_spec).unwrap();
+        let adapters = san_core::AdapterSet::default();
+        let builder = san_core::nn::builder::ModelBuilder::new(&read.weights, &adapters);
         let images = tch::Tensor::zeros([1, 3, size, size], (tch::Kind::Float, tch::Device::Cpu));
-        let features = tch::no_grad(|| architecture.build(&scope).unwrap().features(&images));
+        let features = tch::no_grad(|| architecture.build(&builder).unwrap().features(&images));
         assert_eq!(features.size(), [1, 384]);
         assert!(f64::try_from(features.abs().sum(None)).unwrap().is_finite());
     }

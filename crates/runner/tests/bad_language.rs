@@ -78,7 +78,7 @@ fn with_model(harm: impl FnOnce(&Path)) -> Bench {
     let folder = bench.path("weights/small");
     std::fs::create_dir_all(&folder).unwrap();
     let config = llama::Config::new(8, 16, 1, 2, 1024);
-    let weights = Weights::random(&config.layout("small"), 0).unwrap();
+    let weights = Weights::random(&config.model_spec("small"), 0).unwrap();
     write_tensors(&folder.join("model.safetensors"), weights.iter(), ("k", String::new()), Kind::Float)
         .unwrap();
     std::fs::write(folder.join("config.json"), config.published_config().to_string()).unwrap();

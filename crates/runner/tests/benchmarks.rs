@@ -17,7 +17,7 @@ use common::{Bench, done, refusal};
 use report::record::{Pending, Record};
 use san_core::Weights;
 use san_core::io::safetensors::write_tensors;
-use san_core::nn::attachment::{Attachment, Scope};
+use san_core::nn::builder::{AdapterSet, ModelBuilder};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -61,8 +61,8 @@ fn publish(folder: &Path) {
     };
     let architecture = Architecture { tower: Box::new(tower.clone()), language, image_token: 1024 };
     let parts = Parts {
-        tower: Weights::random(&tower.layout("tower"), 1).unwrap(),
-        rest: Weights::random(&architecture.layout("small_llava"), 2).unwrap(),
+        tower: Weights::random(&tower.model_spec("tower"), 1).unwrap(),
+        rest: Weights::random(&architecture.model_spec("small_llava"), 2).unwrap(),
     };
     // The classification head is dropped; LLaVA's tower has none.
     let tensors = Architecture::published(&parts);
@@ -120,7 +120,7 @@ fn what_only_a_server_can_score_is_pending_with_a_file_for_it() {
 
 fn model(folder: &Path) -> Llava {
     let LlavaCheckpoint { architecture, parts, .. } = weights::llava(folder, Target::default()).unwrap();
-    architecture.build(&parts.tower, &Scope::new(&parts.rest, &Attachment::default())).unwrap()
+    architecture.build(&parts.tower, &ModelBuilder::new(&parts.rest, &AdapterSet::default())).unwrap()
 }
 
 #[test]

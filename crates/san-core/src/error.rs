@@ -11,7 +11,7 @@ pub enum Error {
         /// Which value.
         what: &'static str,
     },
-    /// A tensor of the layout is missing.
+    /// A tensor of the model spec is missing.
     #[error("tensor `{name}` is missing in {place}")]
     MissingTensor {
         /// Name of the tensor.
@@ -19,7 +19,7 @@ pub enum Error {
         /// The file or other place that was searched.
         place: String,
     },
-    /// A tensor that the layout does not have.
+    /// A tensor that the model spec does not have.
     #[error("{place} holds tensor `{name}`, which the model does not have")]
     UnexpectedTensor {
         /// Name of the tensor.
@@ -27,7 +27,7 @@ pub enum Error {
         /// The file or other place that was searched.
         place: String,
     },
-    /// A tensor whose shape differs from the layout's.
+    /// A tensor whose shape differs from the model spec's.
     #[error("tensor `{name}` in {place} has shape {found:?}; the model needs {expected:?}")]
     WrongShape {
         /// Name of the tensor.

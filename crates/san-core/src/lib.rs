@@ -1,10 +1,10 @@
 //! Parameter-efficient fine-tuning in terms of sites.
 //!
-//! A backbone describes itself as a [`Layout`]: its tensors, its [`spec::model::SiteSpec`]s (frozen projections
-//! with a role and an anterior site) and its norms. A [`methods::Method`] never names a backbone: from a layout
+//! A backbone describes itself as a [`ModelSpec`]: its tensors, its [`spec::model::SiteSpec`]s (frozen projections
+//! with a role and an anterior site) and its norms. A [`methods::Method`] never names a backbone: from a model spec
 //! it lists the [`spec::trainable::TrainableSpec`]s it needs and, once these are allocated, returns an
-//! [`Attachment`]: adapters on sites, scales on norms, and tensors that replace frozen ones. The backbone is
-//! then built from frozen [`Weights`] and the attachment.
+//! [`AdapterSet`]: adapters on sites, scales on norms, and tensors that replace frozen ones. The backbone is
+//! then built from frozen [`Weights`] and the adapter set.
 //!
 //! A method may also add bottlenecks to residual branches and prompts to the tokens ([`nn::branch`]).
 //!
@@ -24,7 +24,7 @@ pub mod train;
 pub mod weights;
 
 pub use error::Error;
-pub use nn::attachment::Attachment;
-pub use spec::model::Layout;
+pub use nn::builder::AdapterSet;
+pub use spec::model::ModelSpec;
 pub use train::trainables::Trainables;
 pub use weights::Weights;

@@ -8,13 +8,13 @@ use san_core::adapters::file::{self as adapter_file, AdapterHeader};
 use san_core::io::safetensors::{TensorFile, write_tensors};
 use san_core::spec::init::Init;
 use san_core::spec::trainable::{Group, TrainableSpec};
-use san_core::{Error, Layout, Trainables, Weights};
+use san_core::{Error, ModelSpec, Trainables, Weights};
 use tch::{Device, Kind, Tensor};
 
-fn layout() -> Layout {
-    let mut layout = Layout::new("test", "head", 4);
-    layout.norm("norm", 4);
-    layout
+fn model_spec() -> ModelSpec {
+    let mut model_spec = ModelSpec::new("test", "head", 4);
+    model_spec.norm("norm", 4);
+    model_spec
 }
 
 fn named(pairs: &[(&str, &[i64])]) -> BTreeMap<String, Tensor> {
@@ -45,7 +45,8 @@ fn weights_come_back_in_f32_and_rounded_in_f16() {
 
 #[test]
 fn a_missing_a_surplus_and_a_misshapen_tensor_are_named() {
-    let check = |pairs: &[(&str, &[i64])]| Weights::new(named(pairs)).check(&layout(), "file").unwrap_err();
+    let check =
+        |pairs: &[(&str, &[i64])]| Weights::new(named(pairs)).check(&model_spec(), "file").unwrap_err();
     let missing = check(&[("norm.weight", &[4])]);
     assert!(matches!(&missing, Error::MissingTensor { name, .. } if name == "norm.bias"), "{missing}");
     let surplus = check(&[("norm.weight", &[4]), ("norm.bias", &[4]), ("extra", &[1])]);
@@ -65,7 +66,7 @@ fn weights_that_are_not_finite_are_refused_with_file_and_tensor() {
         let mut tensors = named(&[("norm.weight", &[4]), ("norm.bias", &[4])]);
         let bias = Tensor::from_slice(&[0.5, 3.0, value, -1.0]).to_kind(kind);
         tensors.insert("norm.bias".into(), bias);
-        let refused = Weights::new(tensors).check(&layout(), "some.safetensors").err();
+        let refused = Weights::new(tensors).check(&model_spec(), "some.safetensors").err();
         let refused = refused.map(|error| error.to_string());
         let told = "tensor `norm.bias` in some.safetensors holds NaN or infinity";
         assert_eq!(refused.as_deref(), Some(told), "{value} as {kind:?}");

@@ -2,7 +2,7 @@
 //!
 //! A GGUF file holds weights, configuration and tokenizer together; the reader of each takes its part from a
 //! [`Header`]. A file may be truncated or malicious, so no length in it is trusted: nothing is allocated beyond
-//! what the file can hold, and every tensor must lie within the file. Layout: little endian; "GGUF", version (2
+//! what the file can hold, and every tensor must lie within the file. ModelSpec: little endian; "GGUF", version (2
 //! or 3), tensor count, entry count, entries, tensor directory, padding to the alignment, data.
 
 mod blocks;

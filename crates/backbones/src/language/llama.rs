@@ -9,12 +9,12 @@
 use std::rc::Rc;
 
 use san_core::Error;
-use san_core::nn::attachment::Scope;
 use san_core::nn::branch::Branch;
+use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::{Parameter, is_narrow, linear};
 use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
-use san_core::spec::model::{BranchKind, Layout, Role, SiteSpec};
+use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
 use san_core::spec::wiring::{Anterior, Anteriors, ChannelMap};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
@@ -154,26 +154,26 @@ struct BlockSites {
 }
 
 impl LanguageArchitecture for Config {
-    fn layout(&self, name: &str) -> Layout {
+    fn model_spec(&self, name: &str) -> ModelSpec {
         let dim = self.hidden_size;
-        let mut layout = Layout::headless(name);
+        let mut model_spec = ModelSpec::headless(name);
         let small = Init::Normal { mean: 0.0, deviation: 0.02 };
-        layout.tensor(EMBEDDING, &[self.vocab_size, dim], small.clone());
+        model_spec.tensor(EMBEDDING, &[self.vocab_size, dim], small.clone());
         for index in 0..self.num_hidden_layers {
             let path = |what: &str| format!("model.layers.{index}.{what}");
             let BlockSites { q, k, v, o, gate, up, down } = self.block_sites(index);
-            layout.rms_norm(path("input_layernorm"), dim);
-            [q, k, v, o].into_iter().for_each(|site| layout.site(site));
-            layout.branch(path("self_attn"), BranchKind::Attention, dim);
-            layout.rms_norm(path("post_attention_layernorm"), dim);
-            [gate, up, down].into_iter().for_each(|site| layout.site(site));
-            layout.branch(path("mlp"), BranchKind::Mlp, dim);
+            model_spec.rms_norm(path("input_layernorm"), dim);
+            [q, k, v, o].into_iter().for_each(|site| model_spec.site(site));
+            model_spec.branch(path("self_attn"), BranchKind::Attention, dim);
+            model_spec.rms_norm(path("post_attention_layernorm"), dim);
+            [gate, up, down].into_iter().for_each(|site| model_spec.site(site));
+            model_spec.branch(path("mlp"), BranchKind::Mlp, dim);
         }
-        layout.rms_norm("model.norm", dim);
+        model_spec.rms_norm("model.norm", dim);
         if !self.tie_word_embeddings {
-            layout.tensor(OUTPUT, &[self.vocab_size, dim], small);
+            model_spec.tensor(OUTPUT, &[self.vocab_size, dim], small);
         }
-        layout
+        model_spec
     }
 
     fn vocabulary(&self) -> i64 {
@@ -184,8 +184,8 @@ impl LanguageArchitecture for Config {
         self.max_position_embeddings
     }
 
-    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn LanguageModel>, Error> {
-        Ok(Box::new(Llama::new(self, scope)?))
+    fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn LanguageModel>, Error> {
+        Ok(Box::new(Llama::new(self, builder)?))
     }
 
     fn published_config(&self) -> serde_json::Value {
@@ -208,16 +208,16 @@ struct Llama {
 }
 
 impl Llama {
-    fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
-        let layers = scope.at("model").at("layers");
+    fn new(config: &Config, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
+        let layers = builder.at("model").at("layers");
         Ok(Self {
-            embedding: scope.parameter(EMBEDDING)?,
+            embedding: builder.parameter(EMBEDDING)?,
             rope: Rope::new(config.head_width(), config.rope_theta, config.rope_scaling.as_ref()),
             blocks: (0..config.num_hidden_layers)
                 .map(|index| Block::new(config, index, &layers.at(index)))
                 .collect::<Result<_, _>>()?,
-            norm: scope.at("model").rms_norm("norm", config.rms_norm_eps)?,
-            output: scope.optional(OUTPUT, !config.tie_word_embeddings)?,
+            norm: builder.at("model").rms_norm("norm", config.rms_norm_eps)?,
+            output: builder.optional(OUTPUT, !config.tie_word_embeddings)?,
         })
     }
 }
@@ -313,23 +313,23 @@ struct Block {
 }
 
 impl Block {
-    fn new(config: &Config, index: i64, scope: &Scope<'_>) -> Result<Self, Error> {
+    fn new(config: &Config, index: i64, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
         let BlockSites { q, k, v, o, gate, up, down } = config.block_sites(index);
         let blocks = config.num_hidden_layers;
         Ok(Self {
             heads: config.num_attention_heads,
             key_heads: config.key_heads(),
-            input_norm: scope.rms_norm("input_layernorm", config.rms_norm_eps)?,
-            q: scope.site(&q)?,
-            k: scope.site(&k)?,
-            v: scope.site(&v)?,
-            o: scope.site(&o)?,
-            attention: scope.branch("self_attn", index, blocks),
-            mlp_norm: scope.rms_norm("post_attention_layernorm", config.rms_norm_eps)?,
-            gate: scope.site(&gate)?,
-            up: scope.site(&up)?,
-            down: scope.site(&down)?,
-            mlp: scope.branch("mlp", index, blocks),
+            input_norm: builder.rms_norm("input_layernorm", config.rms_norm_eps)?,
+            q: builder.site(&q)?,
+            k: builder.site(&k)?,
+            v: builder.site(&v)?,
+            o: builder.site(&o)?,
+            attention: builder.branch("self_attn", index, blocks),
+            mlp_norm: builder.rms_norm("post_attention_layernorm", config.rms_norm_eps)?,
+            gate: builder.site(&gate)?,
+            up: builder.site(&up)?,
+            down: builder.site(&down)?,
+            mlp: builder.branch("mlp", index, blocks),
         })
     }
 

@@ -6,14 +6,14 @@ pub mod generate;
 pub mod llama;
 pub mod rope;
 
-use san_core::nn::attachment::Scope;
-use san_core::{Error, Layout};
+use san_core::nn::builder::ModelBuilder;
+use san_core::{Error, ModelSpec};
 use tch::{Device, Kind, Tensor};
 
 /// A configured language model, before loading weights.
 pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
     /// Tensors, sites and norms; `name` is used in messages.
-    fn layout(&self, name: &str) -> Layout;
+    fn model_spec(&self, name: &str) -> ModelSpec;
 
     /// Vocabulary size.
     fn vocabulary(&self) -> i64;
@@ -25,7 +25,7 @@ pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If a tensor is missing.
-    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn LanguageModel>, Error>;
+    fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn LanguageModel>, Error>;
 
     /// The configuration in the publisher's format, for exported files.
     fn published_config(&self) -> serde_json::Value;

@@ -1,9 +1,9 @@
 //! A backbone with a trained linear head.
 
-use san_core::nn::attachment::Scope;
+use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::{Parameter, linear};
 use san_core::spec::model::HeadSpec;
-use san_core::{Attachment, Error, Layout, Trainables, Weights};
+use san_core::{AdapterSet, Error, ModelSpec, Trainables, Weights};
 use tch::Tensor;
 
 use crate::{Architecture, Backbone};
@@ -17,20 +17,20 @@ pub struct Classifier {
 }
 
 impl Classifier {
-    /// A model from frozen weights, an attachment and the trained head in `trainables`.
+    /// A model from frozen weights, an adapter set and the trained head in `trainables`.
     ///
     /// # Errors
     /// If a tensor is missing.
     pub fn new(
         architecture: &dyn Architecture,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
-        attachment: &Attachment,
+        adapters: &AdapterSet,
         trainables: &Trainables,
     ) -> Result<Self, Error> {
-        let [weight, bias] = head_tensors(layout)?;
+        let [weight, bias] = head_tensors(model_spec)?;
         Ok(Self {
-            backbone: architecture.build(&Scope::new(weights, attachment))?,
+            backbone: architecture.build(&ModelBuilder::new(weights, adapters))?,
             weight: Parameter::Trained(trainables.get(&weight)?),
             bias: Parameter::Trained(trainables.get(&bias)?),
         })
@@ -42,13 +42,13 @@ impl Classifier {
     /// If a tensor is missing.
     pub fn merged(
         architecture: &dyn Architecture,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
     ) -> Result<Self, Error> {
-        let [weight, bias] = head_tensors(layout)?;
+        let [weight, bias] = head_tensors(model_spec)?;
         let frozen = |name: &str| weights.get(name).map(Tensor::shallow_clone);
         Ok(Self {
-            backbone: architecture.build(&Scope::new(weights, &Attachment::default()))?,
+            backbone: architecture.build(&ModelBuilder::new(weights, &AdapterSet::default()))?,
             weight: Parameter::Frozen(frozen(&weight)?),
             bias: Parameter::Frozen(frozen(&bias)?),
         })
@@ -70,10 +70,10 @@ impl Classifier {
     }
 }
 
-fn head_tensors(layout: &Layout) -> Result<[String; 2], Error> {
+fn head_tensors(model_spec: &ModelSpec) -> Result<[String; 2], Error> {
     let missing = || Error::MissingTensor {
         name: "head".into(),
-        place: format!("{}, which is no image classifier", layout.backbone),
+        place: format!("{}, which is no image classifier", model_spec.backbone),
     };
-    layout.head.as_ref().map(HeadSpec::tensors).ok_or_else(missing)
+    model_spec.head.as_ref().map(HeadSpec::tensors).ok_or_else(missing)
 }

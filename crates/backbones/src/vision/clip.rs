@@ -6,12 +6,12 @@
 //! intermediate block. SAN's wiring is the ViT's, with q, k and v as separate sites (docs/method.md, section
 //! 2).
 
-use san_core::nn::attachment::Scope;
 use san_core::nn::branch::Branch;
+use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::Parameter;
 use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
-use san_core::spec::model::{BranchKind, Layout, Role, SiteSpec};
+use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
 use san_core::spec::wiring::Anteriors;
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
@@ -136,30 +136,30 @@ impl Config {
 }
 
 impl Architecture for Config {
-    fn layout(&self, name: &str) -> Layout {
+    fn model_spec(&self, name: &str) -> ModelSpec {
         let dim = self.hidden_size;
-        let mut layout = Layout::new(name, "head", dim);
+        let mut model_spec = ModelSpec::new(name, "head", dim);
         let small = Init::TruncatedNormal { deviation: 0.02 };
-        layout.tensor(format!("{MODEL}.embeddings.class_embedding"), &[dim], small.clone());
-        layout.site(self.patch_embed());
+        model_spec.tensor(format!("{MODEL}.embeddings.class_embedding"), &[dim], small.clone());
+        model_spec.site(self.patch_embed());
         let positions = format!("{MODEL}.embeddings.position_embedding.weight");
-        layout.tensor(positions, &[self.positions(), dim], small);
-        layout.norm(format!("{MODEL}.pre_layrnorm"), dim);
+        model_spec.tensor(positions, &[self.positions(), dim], small);
+        model_spec.norm(format!("{MODEL}.pre_layrnorm"), dim);
         for index in 0..self.num_hidden_layers {
             let block = format!("{MODEL}.encoder.layers.{index}");
             let [q, k, v, output, up, down] = self.block_sites(index);
-            layout.norm(format!("{block}.layer_norm1"), dim);
+            model_spec.norm(format!("{block}.layer_norm1"), dim);
             for site in [q, k, v, output] {
-                layout.site(site);
+                model_spec.site(site);
             }
-            layout.branch(format!("{block}.self_attn"), BranchKind::Attention, dim);
-            layout.norm(format!("{block}.layer_norm2"), dim);
-            layout.site(up);
-            layout.site(down);
-            layout.branch(format!("{block}.mlp"), BranchKind::Mlp, dim);
+            model_spec.branch(format!("{block}.self_attn"), BranchKind::Attention, dim);
+            model_spec.norm(format!("{block}.layer_norm2"), dim);
+            model_spec.site(up);
+            model_spec.site(down);
+            model_spec.branch(format!("{block}.mlp"), BranchKind::Mlp, dim);
         }
-        layout.norm(format!("{MODEL}.post_layernorm"), dim);
-        layout
+        model_spec.norm(format!("{MODEL}.post_layernorm"), dim);
+        model_spec
     }
 
     fn image_size(&self) -> i64 {
@@ -186,8 +186,8 @@ impl Architecture for Config {
         Ok(Weights::new(kept.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect()))
     }
 
-    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error> {
-        Ok(Box::new(Clip::new(self, scope)?))
+    fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
+        Ok(Box::new(Clip::new(self, builder)?))
     }
 
     fn published_config(&self) -> serde_json::Value {
@@ -214,16 +214,16 @@ struct Clip {
 }
 
 impl Clip {
-    fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
-        let scope = scope.at(MODEL);
-        let embeddings = scope.at("embeddings");
+    fn new(config: &Config, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
+        let builder = builder.at(MODEL);
+        let embeddings = builder.at("embeddings");
         let dim = config.hidden_size;
-        let norm = |name| scope.norm(name, config.layer_norm_eps);
+        let norm = |name| builder.norm(name, config.layer_norm_eps);
         let blocks = (0..config.num_hidden_layers)
-            .map(|index| Block::new(config, index, &scope.at("encoder.layers").at(index)));
+            .map(|index| Block::new(config, index, &builder.at("encoder.layers").at(index)));
         Ok(Self {
             class_embedding: embeddings.parameter("class_embedding")?.reshape(&[1, dim]),
-            patch_embed: scope.site(&config.patch_embed())?,
+            patch_embed: builder.site(&config.patch_embed())?,
             position_embedding: embeddings.parameter("position_embedding.weight")?,
             pre_norm: norm("pre_layrnorm")?,
             blocks: blocks.collect::<Result<_, _>>()?,
@@ -278,19 +278,19 @@ struct Block {
 }
 
 impl Block {
-    fn new(config: &Config, index: i64, scope: &Scope<'_>) -> Result<Self, Error> {
+    fn new(config: &Config, index: i64, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
         let [q, k, v, output, fc1, fc2] = config.block_sites(index);
         Ok(Self {
             heads: config.num_attention_heads,
             activation: config.hidden_act,
-            norm1: scope.norm("layer_norm1", config.layer_norm_eps)?,
-            queries_keys_values: [scope.site(&q)?, scope.site(&k)?, scope.site(&v)?],
-            output: scope.site(&output)?,
-            attention: scope.branch("self_attn", index, config.num_hidden_layers),
-            norm2: scope.norm("layer_norm2", config.layer_norm_eps)?,
-            fc1: scope.site(&fc1)?,
-            fc2: scope.site(&fc2)?,
-            mlp: scope.branch("mlp", index, config.num_hidden_layers),
+            norm1: builder.norm("layer_norm1", config.layer_norm_eps)?,
+            queries_keys_values: [builder.site(&q)?, builder.site(&k)?, builder.site(&v)?],
+            output: builder.site(&output)?,
+            attention: builder.branch("self_attn", index, config.num_hidden_layers),
+            norm2: builder.norm("layer_norm2", config.layer_norm_eps)?,
+            fc1: builder.site(&fc1)?,
+            fc2: builder.site(&fc2)?,
+            mlp: builder.branch("mlp", index, config.num_hidden_layers),
         })
     }
 

@@ -5,12 +5,12 @@
 //! each block is a chain depthwise -> first linear -> second linear, and the anterior of each block is the
 //! previous one.
 
-use san_core::nn::attachment::Scope;
 use san_core::nn::branch::Branch;
+use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::{Parameter, scale};
 use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
-use san_core::spec::model::{BranchKind, Layout, Role, SiteSpec};
+use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
 use san_core::spec::wiring::Anteriors;
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
@@ -132,32 +132,32 @@ fn downsample(stage: usize) -> String {
 }
 
 impl Architecture for Config {
-    fn layout(&self, name: &str) -> Layout {
+    fn model_spec(&self, name: &str) -> ModelSpec {
         let last = self.dims[STAGES - 1];
-        let mut layout = Layout::new(name, "head.fc", last);
-        layout.site(self.stem());
-        layout.norm("stem.1", self.dims[0]);
+        let mut model_spec = ModelSpec::new(name, "head.fc", last);
+        model_spec.site(self.stem());
+        model_spec.norm("stem.1", self.dims[0]);
         for (stage, &depth) in self.depths.iter().enumerate() {
             if self.downsamples(stage) {
-                layout.norm(format!("stages.{stage}.downsample.0"), self.dims[stage.saturating_sub(1)]);
-                layout.site(self.downsample(stage));
+                model_spec.norm(format!("stages.{stage}.downsample.0"), self.dims[stage.saturating_sub(1)]);
+                model_spec.site(self.downsample(stage));
             }
             for index in 0..depth {
                 let block = format!("stages.{stage}.blocks.{index}");
                 let [dwconv, up, down] = self.block_sites(stage, index);
-                layout.site(dwconv);
-                layout.norm(format!("{block}.norm"), self.dims[stage]);
-                layout.site(up);
-                layout.site(down);
+                model_spec.site(dwconv);
+                model_spec.norm(format!("{block}.norm"), self.dims[stage]);
+                model_spec.site(up);
+                model_spec.site(down);
                 if let Some(value) = self.ls_init_value {
                     let init = Init::Normal { mean: value, deviation: 0.0 };
-                    layout.tensor(format!("{block}.gamma"), &[self.dims[stage]], init);
+                    model_spec.tensor(format!("{block}.gamma"), &[self.dims[stage]], init);
                 }
-                layout.branch(block, BranchKind::Convolution, self.dims[stage]);
+                model_spec.branch(block, BranchKind::Convolution, self.dims[stage]);
             }
         }
-        layout.norm("head.norm", last);
-        layout
+        model_spec.norm("head.norm", last);
+        model_spec
     }
 
     fn image_size(&self) -> i64 {
@@ -181,8 +181,8 @@ impl Architecture for Config {
         Ok(weights)
     }
 
-    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error> {
-        Ok(Box::new(ConvNext::new(self, scope)?))
+    fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
+        Ok(Box::new(ConvNext::new(self, builder)?))
     }
 
     fn published_config(&self) -> serde_json::Value {
@@ -200,13 +200,13 @@ struct ConvNext {
 }
 
 impl ConvNext {
-    fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
-        let stages = (0..STAGES).map(|stage| Stage::new(config, stage, scope));
+    fn new(config: &Config, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
+        let stages = (0..STAGES).map(|stage| Stage::new(config, stage, builder));
         Ok(Self {
-            stem: scope.site(&config.stem())?,
-            stem_norm: scope.norm("stem.1", config.norm_eps)?,
+            stem: builder.site(&config.stem())?,
+            stem_norm: builder.norm("stem.1", config.norm_eps)?,
             stages: stages.collect::<Result<_, _>>()?,
-            norm: scope.norm("head.norm", config.norm_eps)?,
+            norm: builder.norm("head.norm", config.norm_eps)?,
         })
     }
 }
@@ -238,11 +238,11 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(config: &Config, stage: usize, scope: &Scope<'_>) -> Result<Self, Error> {
-        let place = scope.at("stages").at(stage);
+    fn new(config: &Config, stage: usize, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
+        let place = builder.at("stages").at(stage);
         let downsample = if config.downsamples(stage) {
             let norm = place.norm("downsample.0", config.norm_eps)?;
-            Some((norm, scope.site(&config.downsample(stage))?))
+            Some((norm, builder.site(&config.downsample(stage))?))
         } else {
             None
         };
@@ -271,16 +271,16 @@ struct Block {
 }
 
 impl Block {
-    fn new(config: &Config, stage: usize, index: i64, scope: &Scope<'_>) -> Result<Self, Error> {
+    fn new(config: &Config, stage: usize, index: i64, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
         let [dwconv, fc1, fc2] = config.block_sites(stage, index);
         let before: i64 = config.depths[..stage].iter().sum();
         Ok(Self {
-            dwconv: scope.site(&dwconv)?,
-            norm: scope.norm("norm", config.norm_eps)?,
-            fc1: scope.site(&fc1)?,
-            fc2: scope.site(&fc2)?,
-            gamma: scope.optional("gamma", config.ls_init_value.is_some())?,
-            branch: scope.branch("", before + index, config.depths.iter().sum()),
+            dwconv: builder.site(&dwconv)?,
+            norm: builder.norm("norm", config.norm_eps)?,
+            fc1: builder.site(&fc1)?,
+            fc2: builder.site(&fc2)?,
+            gamma: builder.optional("gamma", config.ls_init_value.is_some())?,
+            branch: builder.branch("", before + index, config.depths.iter().sum()),
         })
     }
 

@@ -5,12 +5,12 @@
 //! section 2): within a block as in ViT; the anterior of a stage's blocks is the patch embedding or the
 //! reduction before them, and a reduction uses the previous block's scales tiled four times.
 
-use san_core::nn::attachment::Scope;
 use san_core::nn::branch::Branch;
+use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::Parameter;
 use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
-use san_core::spec::model::{BranchKind, Layout, Role, SiteSpec};
+use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
 use san_core::spec::wiring::{Anteriors, ChannelMap};
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
@@ -158,34 +158,34 @@ fn reduction(stage: usize) -> String {
 }
 
 impl Architecture for Config {
-    fn layout(&self, name: &str) -> Layout {
-        let mut layout = Layout::new(name, "head.fc", self.last_width());
-        layout.site(self.patch_embed());
-        layout.norm("patch_embed.norm", self.embed_dim);
+    fn model_spec(&self, name: &str) -> ModelSpec {
+        let mut model_spec = ModelSpec::new(name, "head.fc", self.last_width());
+        model_spec.site(self.patch_embed());
+        model_spec.norm("patch_embed.norm", self.embed_dim);
         for (stage, &depth) in self.depths.iter().enumerate() {
             let sizes = self.sizes(stage);
             if stage > 0 {
-                layout.norm(format!("layers.{stage}.downsample.norm"), 2 * sizes.dim);
-                layout.site(self.reduction(stage));
+                model_spec.norm(format!("layers.{stage}.downsample.norm"), 2 * sizes.dim);
+                model_spec.site(self.reduction(stage));
             }
             for index in 0..depth {
                 let path = |what: &str| format!("layers.{stage}.blocks.{index}.{what}");
                 let [qkv, proj, up, down] = self.block_sites(stage, index);
-                layout.norm(path("norm1"), sizes.dim);
+                model_spec.norm(path("norm1"), sizes.dim);
                 let table = [sizes.positions(), sizes.heads];
                 let small = Init::TruncatedNormal { deviation: 0.02 };
-                layout.tensor(path("attn.relative_position_bias_table"), &table, small);
-                layout.site(qkv);
-                layout.site(proj);
-                layout.branch(path("attn"), BranchKind::Attention, sizes.dim);
-                layout.norm(path("norm2"), sizes.dim);
-                layout.site(up);
-                layout.site(down);
-                layout.branch(path("mlp"), BranchKind::Mlp, sizes.dim);
+                model_spec.tensor(path("attn.relative_position_bias_table"), &table, small);
+                model_spec.site(qkv);
+                model_spec.site(proj);
+                model_spec.branch(path("attn"), BranchKind::Attention, sizes.dim);
+                model_spec.norm(path("norm2"), sizes.dim);
+                model_spec.site(up);
+                model_spec.site(down);
+                model_spec.branch(path("mlp"), BranchKind::Mlp, sizes.dim);
             }
         }
-        layout.norm("norm", self.last_width());
-        layout
+        model_spec.norm("norm", self.last_width());
+        model_spec
     }
 
     fn image_size(&self) -> i64 {
@@ -214,8 +214,8 @@ impl Architecture for Config {
         Ok(weights)
     }
 
-    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error> {
-        Ok(Box::new(Swin::new(self, scope)?))
+    fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
+        Ok(Box::new(Swin::new(self, builder)?))
     }
 
     fn published_config(&self) -> serde_json::Value {
@@ -233,13 +233,13 @@ struct Swin {
 }
 
 impl Swin {
-    fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
-        let stages = (0..config.depths.len()).map(|stage| Stage::new(config, stage, scope));
+    fn new(config: &Config, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
+        let stages = (0..config.depths.len()).map(|stage| Stage::new(config, stage, builder));
         Ok(Self {
-            patch_embed: scope.site(&config.patch_embed())?,
-            embed_norm: scope.norm("patch_embed.norm", config.norm_eps)?,
+            patch_embed: builder.site(&config.patch_embed())?,
+            embed_norm: builder.norm("patch_embed.norm", config.norm_eps)?,
             stages: stages.collect::<Result<_, _>>()?,
-            norm: scope.norm("norm", config.norm_eps)?,
+            norm: builder.norm("norm", config.norm_eps)?,
         })
     }
 }
@@ -264,10 +264,10 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(config: &Config, stage: usize, scope: &Scope<'_>) -> Result<Self, Error> {
-        let place = scope.at("layers").at(stage);
+    fn new(config: &Config, stage: usize, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
+        let place = builder.at("layers").at(stage);
         let merging = if stage > 0 {
-            Some((place.norm("downsample.norm", config.norm_eps)?, scope.site(&config.reduction(stage))?))
+            Some((place.norm("downsample.norm", config.norm_eps)?, builder.site(&config.reduction(stage))?))
         } else {
             None
         };
@@ -314,28 +314,28 @@ struct Block {
 }
 
 impl Block {
-    fn new(config: &Config, stage: usize, index: i64, scope: &Scope<'_>) -> Result<Self, Error> {
+    fn new(config: &Config, stage: usize, index: i64, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
         let sizes = config.sizes(stage);
         let shift = if index % 2 == 0 || sizes.side <= sizes.window { 0 } else { config.window_size / 2 };
         let [qkv, proj, fc1, fc2] = config.block_sites(stage, index);
         let before: i64 = config.depths[..stage].iter().sum();
         let (place, blocks) = (before + index, config.depths.iter().sum());
-        let position_bias = scope.parameter("attn.relative_position_bias_table")?;
+        let position_bias = builder.parameter("attn.relative_position_bias_table")?;
         let device = position_bias.stacked().device();
         Ok(Self {
             sizes,
             shift,
-            norm1: scope.norm("norm1", config.norm_eps)?,
-            qkv: scope.site(&qkv)?,
+            norm1: builder.norm("norm1", config.norm_eps)?,
+            qkv: builder.site(&qkv)?,
             position_bias,
             position_index: relative_positions(sizes.window).to_device(device),
             mask: (shift > 0).then(|| shift_mask(sizes, shift).to_device(device)),
-            proj: scope.site(&proj)?,
-            attention: scope.branch("attn", place, blocks),
-            norm2: scope.norm("norm2", config.norm_eps)?,
-            fc1: scope.site(&fc1)?,
-            fc2: scope.site(&fc2)?,
-            mlp: scope.branch("mlp", place, blocks),
+            proj: builder.site(&proj)?,
+            attention: builder.branch("attn", place, blocks),
+            norm2: builder.norm("norm2", config.norm_eps)?,
+            fc1: builder.site(&fc1)?,
+            fc2: builder.site(&fc2)?,
+            mlp: builder.branch("mlp", place, blocks),
         })
     }
 

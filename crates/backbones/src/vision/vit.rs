@@ -6,12 +6,12 @@
 
 use std::rc::Rc;
 
-use san_core::nn::attachment::Scope;
 use san_core::nn::branch::{Branch, Prompts};
+use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::{Parameter, scale};
 use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
-use san_core::spec::model::{BranchKind, Layout, Part, Role, SiteSpec};
+use san_core::spec::model::{BranchKind, ModelSpec, Part, Role, SiteSpec};
 use san_core::spec::wiring::{Anteriors, ChannelMap};
 use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
@@ -192,45 +192,45 @@ impl Config {
 const PATCH_EMBED: &str = "patch_embed.proj";
 
 impl Architecture for Config {
-    fn layout(&self, name: &str) -> Layout {
+    fn model_spec(&self, name: &str) -> ModelSpec {
         let dim = self.embed_dim;
-        let mut layout = Layout::new(name, "head", dim);
+        let mut model_spec = ModelSpec::new(name, "head", dim);
         let small = Init::TruncatedNormal { deviation: 0.02 };
         if self.class_token {
-            layout.tensor("cls_token", &[1, 1, dim], Init::Normal { mean: 0.0, deviation: 1e-6 });
+            model_spec.tensor("cls_token", &[1, 1, dim], Init::Normal { mean: 0.0, deviation: 1e-6 });
         }
         if self.reg_tokens > 0 {
-            layout.tensor(
+            model_spec.tensor(
                 "reg_token",
                 &[1, self.reg_tokens, dim],
                 Init::Normal { mean: 0.0, deviation: 1e-6 },
             );
         }
-        layout.tensor("pos_embed", &[1, self.positions(), dim], small);
-        layout.site(self.patch_embed());
+        model_spec.tensor("pos_embed", &[1, self.positions(), dim], small);
+        model_spec.site(self.patch_embed());
         for index in 0..self.depth {
             let [qkv, proj, up, down] = self.block_sites(index);
-            let layer_scale = |layout: &mut Layout, what: &str| {
+            let layer_scale = |model_spec: &mut ModelSpec, what: &str| {
                 if let Some(value) = self.init_values {
                     let init = Init::Normal { mean: value, deviation: 0.0 };
-                    layout.tensor(format!("blocks.{index}.{what}.gamma"), &[dim], init);
+                    model_spec.tensor(format!("blocks.{index}.{what}.gamma"), &[dim], init);
                 }
             };
             let path = |what: &str| format!("blocks.{index}.{what}");
-            layout.sequence(format!("blocks.{index}"), dim);
-            layout.norm(path("norm1"), dim);
-            layout.site(qkv);
-            layout.site(proj);
-            layer_scale(&mut layout, "ls1");
-            layout.branch(path("attn"), BranchKind::Attention, dim);
-            layout.norm(path("norm2"), dim);
-            layout.site(up);
-            layout.site(down);
-            layer_scale(&mut layout, "ls2");
-            layout.branch(path("mlp"), BranchKind::Mlp, dim);
+            model_spec.sequence(format!("blocks.{index}"), dim);
+            model_spec.norm(path("norm1"), dim);
+            model_spec.site(qkv);
+            model_spec.site(proj);
+            layer_scale(&mut model_spec, "ls1");
+            model_spec.branch(path("attn"), BranchKind::Attention, dim);
+            model_spec.norm(path("norm2"), dim);
+            model_spec.site(up);
+            model_spec.site(down);
+            layer_scale(&mut model_spec, "ls2");
+            model_spec.branch(path("mlp"), BranchKind::Mlp, dim);
         }
-        layout.norm(self.last_norm(), dim);
-        layout
+        model_spec.norm(self.last_norm(), dim);
+        model_spec
     }
 
     fn image_size(&self) -> i64 {
@@ -257,8 +257,8 @@ impl Architecture for Config {
         Ok(weights)
     }
 
-    fn build(&self, scope: &Scope<'_>) -> Result<Box<dyn Backbone>, Error> {
-        Ok(Box::new(Vit::new(self, scope)?))
+    fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
+        Ok(Box::new(Vit::new(self, builder)?))
     }
 
     fn published_config(&self) -> serde_json::Value {
@@ -301,23 +301,23 @@ struct Vit {
 }
 
 impl Vit {
-    fn new(config: &Config, scope: &Scope<'_>) -> Result<Self, Error> {
+    fn new(config: &Config, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
         let tokens = [("cls_token", config.class_token), ("reg_token", config.reg_tokens > 0)];
         let prefix: Vec<_> = tokens
             .into_iter()
-            .map(|(name, present)| scope.optional(name, present))
+            .map(|(name, present)| builder.optional(name, present))
             .collect::<Result<_, _>>()?;
         let positions = [config.positions(), config.embed_dim];
         Ok(Self {
             pool: config.global_pool,
-            patch_embed: scope.site(&config.patch_embed())?,
+            patch_embed: builder.site(&config.patch_embed())?,
             prefix: prefix.into_iter().flatten().collect(),
             prefix_is_embedded: !config.no_embed_class,
-            position_embedding: scope.parameter("pos_embed")?.reshape(&positions),
+            position_embedding: builder.parameter("pos_embed")?.reshape(&positions),
             blocks: (0..config.depth)
-                .map(|index| Block::new(config, index, &scope.at("blocks").at(index)))
+                .map(|index| Block::new(config, index, &builder.at("blocks").at(index)))
                 .collect::<Result<_, _>>()?,
-            norm: scope.norm(config.last_norm(), config.norm_eps)?,
+            norm: builder.norm(config.last_norm(), config.norm_eps)?,
         })
     }
 
@@ -391,23 +391,23 @@ struct Block {
 }
 
 impl Block {
-    fn new(config: &Config, index: i64, scope: &Scope<'_>) -> Result<Self, Error> {
+    fn new(config: &Config, index: i64, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
         let [qkv, proj, fc1, fc2] = config.block_sites(index);
-        let layer_scale = |name| scope.at(name).optional("gamma", config.init_values.is_some());
+        let layer_scale = |name| builder.at(name).optional("gamma", config.init_values.is_some());
         Ok(Self {
             heads: config.num_heads,
             mlp_layer: config.mlp_layer,
-            prompts: scope.prompts(),
-            norm1: scope.norm("norm1", config.norm_eps)?,
-            qkv: scope.site(&qkv)?,
-            proj: scope.site(&proj)?,
+            prompts: builder.prompts(),
+            norm1: builder.norm("norm1", config.norm_eps)?,
+            qkv: builder.site(&qkv)?,
+            proj: builder.site(&proj)?,
             scale1: layer_scale("ls1")?,
-            attention: scope.branch("attn", index, config.depth),
-            norm2: scope.norm("norm2", config.norm_eps)?,
-            fc1: scope.site(&fc1)?,
-            fc2: scope.site(&fc2)?,
+            attention: builder.branch("attn", index, config.depth),
+            norm2: builder.norm("norm2", config.norm_eps)?,
+            fc1: builder.site(&fc1)?,
+            fc2: builder.site(&fc2)?,
             scale2: layer_scale("ls2")?,
-            mlp: scope.branch("mlp", index, config.depth),
+            mlp: builder.branch("mlp", index, config.depth),
         })
     }
 

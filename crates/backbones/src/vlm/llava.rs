@@ -2,7 +2,7 @@
 //! any LLaMA.
 //!
 //! The tower is frozen and kept separate: its tokens for an image never change, so they are computed once
-//! ([`Llava::see`]) and may be cached. Methods see one layout of projector and language model; in SAN's wiring
+//! ([`Llava::see`]) and may be cached. Methods see one model spec of projector and language model; in SAN's wiring
 //! the projector's two linears form a chain (docs/method.md, section 2). In a text, each image feature is
 //! represented by one image token. Names: `multi_modal_projector.linear_1`, `linear_2` and those of the parts;
 //! [`Architecture::split`] and [`Architecture::published`] translate the files of Hugging Face's
@@ -11,9 +11,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use san_core::io::safetensors::TensorFile;
-use san_core::nn::attachment::{Attachment, Scope};
+use san_core::nn::builder::{AdapterSet, ModelBuilder};
 use san_core::nn::site::Site;
-use san_core::spec::model::{Layout, Role, SiteSpec};
+use san_core::spec::model::{ModelSpec, Role, SiteSpec};
 use san_core::spec::wiring::Anteriors;
 use san_core::{Error, Weights};
 use tch::{Device, Kind, Tensor};
@@ -42,17 +42,17 @@ pub struct Architecture {
 }
 
 impl Architecture {
-    /// The layout of projector and language model: everything that a method may change.
-    pub fn layout(&self, name: &str) -> Layout {
-        let mut layout = Layout::headless(name);
-        self.projector().into_iter().for_each(|site| layout.site(site));
-        let mut language = self.language.layout(name);
-        layout.tensors.append(&mut language.tensors);
-        layout.sites.append(&mut language.sites);
-        layout.norms.append(&mut language.norms);
-        layout.branches.append(&mut language.branches);
-        layout.sequences.append(&mut language.sequences);
-        layout
+    /// The model spec of projector and language model: everything that a method may change.
+    pub fn model_spec(&self, name: &str) -> ModelSpec {
+        let mut model_spec = ModelSpec::headless(name);
+        self.projector().into_iter().for_each(|site| model_spec.site(site));
+        let mut language = self.language.model_spec(name);
+        model_spec.tensors.append(&mut language.tensors);
+        model_spec.sites.append(&mut language.sites);
+        model_spec.norms.append(&mut language.norms);
+        model_spec.branches.append(&mut language.branches);
+        model_spec.sequences.append(&mut language.sequences);
+        model_spec
     }
 
     /// The projector's tensors, which recipes train at a separate learning rate.
@@ -62,7 +62,7 @@ impl Architecture {
     }
 
     fn projector(&self) -> [SiteSpec; 2] {
-        let inputs = self.tower.layout("tower").head.map_or(0, |head| head.features);
+        let inputs = self.tower.model_spec("tower").head.map_or(0, |head| head.features);
         let width = self.language.hidden_size;
         [
             SiteSpec::linear(FIRST, Role::Projector, inputs, width),
@@ -70,17 +70,17 @@ impl Architecture {
         ]
     }
 
-    /// Builds the model: `tower` holds the tower's frozen weights, `scope` those of [`Architecture::layout`]
+    /// Builds the model: `tower` holds the tower's frozen weights, `builder` those of [`Architecture::model_spec`]
     /// with a method.
     ///
     /// # Errors
     /// If a tensor is missing.
-    pub fn build(&self, tower: &Weights, scope: &Scope<'_>) -> Result<Llava, Error> {
+    pub fn build(&self, tower: &Weights, builder: &ModelBuilder<'_>) -> Result<Llava, Error> {
         let [first, second] = self.projector();
         Ok(Llava {
-            tower: self.tower.build(&Scope::new(tower, &Attachment::default()))?,
-            projector: [scope.site(&first)?, scope.site(&second)?],
-            language: self.language.build(scope)?,
+            tower: self.tower.build(&ModelBuilder::new(tower, &AdapterSet::default()))?,
+            projector: [builder.site(&first)?, builder.site(&second)?],
+            language: self.language.build(builder)?,
             image_token: self.image_token,
         })
     }
@@ -96,7 +96,7 @@ impl Architecture {
         tensors: impl IntoIterator<Item = (String, Tensor)>,
         place: &str,
     ) -> Result<Parts, Error> {
-        let tower_layout = self.tower.layout("the vision tower");
+        let tower_layout = self.tower.model_spec("the vision tower");
         let of_tower: BTreeSet<&str> = tower_layout.tensors.iter().map(|spec| spec.name.as_str()).collect();
         let (mut tower, mut rest) = (BTreeMap::new(), BTreeMap::new());
         for (name, tensor) in tensors {
@@ -118,7 +118,7 @@ impl Architecture {
         let tower = self.tower.fit(Weights::new(tower))?;
         tower.check(&tower_layout, place)?;
         let rest = Weights::new(rest);
-        rest.check(&self.layout("LLaVA"), place)?;
+        rest.check(&self.model_spec("LLaVA"), place)?;
         Ok(Parts { tower, rest })
     }
 
@@ -162,7 +162,7 @@ impl Architecture {
 pub struct Parts {
     /// Weights of the tower, under its own names.
     pub tower: Weights,
-    /// Weights of projector and language model, under the names of [`Architecture::layout`].
+    /// Weights of projector and language model, under the names of [`Architecture::model_spec`].
     pub rest: Weights,
 }
 

@@ -86,7 +86,7 @@ impl Collected {
             self.tensors.remove("lm_head.weight");
         }
         let weights = Weights::new(self.tensors);
-        weights.check(&config.layout("llama"), &place.display().to_string())?;
+        weights.check(&config.model_spec("llama"), &place.display().to_string())?;
         Ok(weights)
     }
 }

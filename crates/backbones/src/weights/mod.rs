@@ -1,4 +1,4 @@
-//! Reads checkpoints strictly against a layout.
+//! Reads checkpoints strictly against a model spec.
 //!
 //! Image models are small and read into memory; [`language`] reads tensor by tensor.
 
@@ -13,7 +13,7 @@ use std::path::Path;
 
 use san_core::io::safetensors::TensorFile;
 use san_core::spec::model::HeadSpec;
-use san_core::{Error, Layout, Weights};
+use san_core::{Error, ModelSpec, Weights};
 
 pub(crate) use language::{Collected, check_config};
 pub use language::{LanguageCheckpoint, Target, language, parse_language};
@@ -36,8 +36,12 @@ pub struct Checkpoint {
 ///
 /// # Errors
 /// If the file cannot be read, is not a safetensors file, or a tensor is missing, unexpected or of the wrong shape.
-pub fn read(path: &Path, architecture: &dyn Architecture, layout: &Layout) -> Result<Checkpoint, Error> {
-    from_file(TensorFile::read(path)?, path, architecture, layout)
+pub fn read(
+    path: &Path,
+    architecture: &dyn Architecture,
+    model_spec: &ModelSpec,
+) -> Result<Checkpoint, Error> {
+    from_file(TensorFile::read(path)?, path, architecture, model_spec)
 }
 
 /// Same as [`read`], from bytes already in memory; `path` is used in messages.
@@ -48,22 +52,22 @@ pub fn parse(
     bytes: &[u8],
     path: &Path,
     architecture: &dyn Architecture,
-    layout: &Layout,
+    model_spec: &ModelSpec,
 ) -> Result<Checkpoint, Error> {
-    from_file(TensorFile::parse(bytes, path)?, path, architecture, layout)
+    from_file(TensorFile::parse(bytes, path)?, path, architecture, model_spec)
 }
 
 fn from_file(
     file: TensorFile,
     path: &Path,
     architecture: &dyn Architecture,
-    layout: &Layout,
+    model_spec: &ModelSpec,
 ) -> Result<Checkpoint, Error> {
     let mut weights = Weights::new(file.tensors);
-    for name in layout.head.iter().flat_map(HeadSpec::tensors) {
+    for name in model_spec.head.iter().flat_map(HeadSpec::tensors) {
         weights.remove(&name);
     }
     let weights = architecture.fit(weights)?;
-    weights.check(layout, &path.display().to_string())?;
+    weights.check(model_spec, &path.display().to_string())?;
     Ok(Checkpoint { weights, checksum: file.checksum })
 }

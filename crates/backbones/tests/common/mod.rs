@@ -21,9 +21,9 @@ use backbones::vision::swin;
 use backbones::vision::vit;
 use san_core::io::safetensors::TensorFile;
 use san_core::methods::{self, Method};
-use san_core::nn::attachment::Scope;
+use san_core::nn::builder::ModelBuilder;
 use san_core::spec::model::HeadSpec;
-use san_core::{Attachment, Layout, Trainables, Weights};
+use san_core::{AdapterSet, ModelSpec, Trainables, Weights};
 use serde_json::Value;
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -34,10 +34,10 @@ pub enum Configured {
 }
 
 impl Configured {
-    pub fn layout(&self, name: &str) -> Layout {
+    pub fn model_spec(&self, name: &str) -> ModelSpec {
         match self {
-            Self::Image(config) => config.layout(name),
-            Self::Language(config) => config.layout(name),
+            Self::Image(config) => config.model_spec(name),
+            Self::Language(config) => config.model_spec(name),
         }
     }
 
@@ -51,27 +51,29 @@ impl Configured {
     /// A model with trained tensors.
     pub fn model(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
-        attachment: &Attachment,
+        adapters: &AdapterSet,
         trainables: &Trainables,
     ) -> Model {
         match self {
             Self::Image(config) => Model::Classifier(
-                Classifier::new(&**config, layout, weights, attachment, trainables).unwrap(),
+                Classifier::new(&**config, model_spec, weights, adapters, trainables).unwrap(),
             ),
             Self::Language(config) => {
-                Model::Language(config.build(&Scope::new(weights, attachment)).unwrap())
+                Model::Language(config.build(&ModelBuilder::new(weights, adapters)).unwrap())
             }
         }
     }
 
     /// A model from plain weights.
-    pub fn merged(&self, layout: &Layout, weights: &Weights) -> Model {
+    pub fn merged(&self, model_spec: &ModelSpec, weights: &Weights) -> Model {
         match self {
-            Self::Image(config) => Model::Classifier(Classifier::merged(&**config, layout, weights).unwrap()),
+            Self::Image(config) => {
+                Model::Classifier(Classifier::merged(&**config, model_spec, weights).unwrap())
+            }
             Self::Language(config) => {
-                Model::Language(config.build(&Scope::new(weights, &Attachment::default())).unwrap())
+                Model::Language(config.build(&ModelBuilder::new(weights, &AdapterSet::default())).unwrap())
             }
         }
     }
@@ -148,10 +150,10 @@ fn config_of(settings: &Value) -> Configured {
 }
 
 pub struct Tuned {
-    pub layout: Layout,
+    pub model_spec: ModelSpec,
     pub weights: Weights,
     pub trainables: Trainables,
-    pub attachment: Attachment,
+    pub adapters: AdapterSet,
     pub model: Model,
 }
 
@@ -164,9 +166,9 @@ pub fn tuned(
 ) -> Tuned {
     // Small tensors: a second thread would cost more than it saves.
     tch::set_num_threads(1);
-    let layout = config.layout("test");
+    let model_spec = config.model_spec("test");
     let mut all = base.under("weights.");
-    let head_names = layout.head.as_ref().map(HeadSpec::tensors);
+    let head_names = model_spec.head.as_ref().map(HeadSpec::tensors);
     let head: BTreeMap<_, _> =
         head_names.into_iter().flatten().map(|name| (name.clone(), all.remove(&name).unwrap())).collect();
     let classes = head.values().map(|tensor| tensor.size()[0]).next().unwrap_or(0);
@@ -174,10 +176,10 @@ pub fn tuned(
         Configured::Image(config) => config.fit(Weights::new(all)).unwrap(),
         Configured::Language(_) => Weights::new(all),
     };
-    weights.check(&layout, "the fixture").unwrap();
+    weights.check(&model_spec, "the fixture").unwrap();
     let seeds: Vec<u64> = (0..values.len() as u64).collect();
-    let (trainables, attachment) =
-        methods::prepare(method, &[], &layout, &weights, classes, &seeds, Device::Cpu).unwrap();
+    let (trainables, adapters) =
+        methods::prepare(method, &[], &model_spec, &weights, classes, &seeds, Device::Cpu).unwrap();
     for (run, values) in values.iter().enumerate() {
         for (name, value) in head.iter().chain(values) {
             let target = trainables.get(name).unwrap().get(run as i64);
@@ -185,8 +187,8 @@ pub fn tuned(
             no_grad(|| target.detach().copy_(value));
         }
     }
-    let model = config.model(&layout, &weights, &attachment, &trainables);
-    Tuned { layout, weights, trainables, attachment, model }
+    let model = config.model(&model_spec, &weights, &adapters, &trainables);
+    Tuned { model_spec, weights, trainables, adapters, model }
 }
 
 impl Tuned {

@@ -32,7 +32,7 @@ pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
         &arguments.output,
         &*method,
         &modules_to_save,
-        base.layout(),
+        base.model_spec(),
         base.weights(),
         &trainables,
         0,
@@ -60,9 +60,9 @@ pub(crate) struct ImportArguments {
 pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
     let size = registry::find(&arguments.backbone)?.architecture.image_size();
     let backbone = Resources::new(Device::Cpu).models.backbone(&arguments.backbone, u32::try_from(size)?)?;
-    let (layout, weights) = (&backbone.layout, &backbone.weights);
-    let read = peft::import(&arguments.adapter, layout)?;
-    let classes = match &layout.head {
+    let (model_spec, weights) = (&backbone.model_spec, &backbone.weights);
+    let read = peft::import(&arguments.adapter, model_spec)?;
+    let classes = match &model_spec.head {
         None => 0,
         Some(head) => {
             let [_, bias] = head.tensors();
@@ -73,7 +73,7 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
         }
     };
     let method = methods::find(&read.method, read.options)?;
-    let (trainables, _) = methods::prepare(&*method, &[], layout, weights, classes, &[0], Device::Cpu)?;
+    let (trainables, _) = methods::prepare(&*method, &[], model_spec, weights, classes, &[0], Device::Cpu)?;
     for (name, tensor) in &read.tensors {
         let target = match trainables.get(name) {
             Ok(trained) => trained.f_get(0)?,

@@ -28,15 +28,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
-    let TrainedRun { run, base, method, trainables, attachment, classes, .. } =
+    let TrainedRun { run, base, method, trainables, adapters, classes, .. } =
         TrainedRun::open(&arguments.run)?;
-    let merged = merge::merge(base.layout(), base.weights(), &attachment, &trainables, 0)?;
+    let merged = merge::merge(base.model_spec(), base.weights(), &adapters, &trainables, 0)?;
     let is_file = arguments.output.extension().is_some_and(|extension| extension == "safetensors");
     match &base {
         BaseModel::Language(language) if !is_file => write_folder(&arguments.output, language, merged)?,
         _ => {
             let mut config = base.published_config();
-            if base.layout().head.is_some() {
+            if base.model_spec().head.is_some() {
                 config["num_classes"] = classes.into();
             }
             write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;

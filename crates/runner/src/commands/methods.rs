@@ -7,7 +7,7 @@ use backbones::registry;
 use comfy_table::{Table, presets};
 use san_core::methods::{self, MethodInfo, REGISTRY};
 use san_core::spec::trainable::TrainableSpec;
-use san_core::{Error, Layout};
+use san_core::{Error, ModelSpec};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -17,13 +17,13 @@ use super::output;
 const COUNTED_ON: [&str; 4] = ["ViT-B/16", "Swin-B", "ConvNeXt-B", "LLaMA-7B"];
 
 /// Their layouts, in the same order.
-fn layouts() -> Result<[Layout; 4], Error> {
-    let vision = |name| Ok::<_, Error>(registry::find(name)?.architecture.layout(name));
+fn model_specs() -> Result<[ModelSpec; 4], Error> {
+    let vision = |name| Ok::<_, Error>(registry::find(name)?.architecture.model_spec(name));
     Ok([
         vision("vit_base_patch16_224.augreg_in21k")?,
         vision("swin_base_patch4_window7_224.ms_in22k")?,
         vision("convnext_base.fb_in22k")?,
-        llama::Config::llama_7b().layout("LLaMA-7B"),
+        llama::Config::llama_7b().model_spec("LLaMA-7B"),
     ])
 }
 
@@ -57,8 +57,8 @@ struct Row {
 }
 
 pub(crate) fn methods(arguments: &Arguments) -> Result<()> {
-    let layouts = layouts()?;
-    let rows = REGISTRY.iter().map(|entry| row(entry, &layouts)).collect::<Result<Vec<_>, Error>>()?;
+    let model_specs = model_specs()?;
+    let rows = REGISTRY.iter().map(|entry| row(entry, &model_specs)).collect::<Result<Vec<_>, Error>>()?;
     if arguments.json {
         output::line(format_args!("{}", serde_json::to_string_pretty(&rows)?))?;
     } else if arguments.markdown {
@@ -69,9 +69,9 @@ pub(crate) fn methods(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-fn row(entry: &MethodInfo, layouts: &[Layout]) -> Result<Row, Error> {
+fn row(entry: &MethodInfo, model_specs: &[ModelSpec]) -> Result<Row, Error> {
     let method = methods::find(entry.name, Map::new())?;
-    let count = |layout| match method.trainables(layout) {
+    let count = |model_spec| match method.trainables(model_spec) {
         Ok(specs) => Ok(specs.iter().map(TrainableSpec::count).sum()),
         Err(error) => Err(error.to_string()),
     };
@@ -79,7 +79,7 @@ fn row(entry: &MethodInfo, layouts: &[Layout]) -> Result<Row, Error> {
         name: entry.name,
         label: method.label(),
         summary: entry.summary,
-        trained: layouts.iter().map(count).collect(),
+        trained: model_specs.iter().map(count).collect(),
         unmergeable: method.unmergeable(),
         inference_cost: entry.inference_cost,
         source: entry.source,

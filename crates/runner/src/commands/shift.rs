@@ -45,17 +45,17 @@ pub(super) fn write_all(comparison: &Comparison) -> Result<()> {
 
 /// The weight shift of a run; `None` if no weight moved, or if the method cannot be merged.
 fn shift_of(method: &str, folder: &Path) -> Result<Option<WeightShift>> {
-    let TrainedRun { base, trainables, attachment, .. } = TrainedRun::open(folder)?;
-    let (layout, weights) = (base.layout(), base.weights());
-    let merged = match merge::merge(layout, weights, &attachment, &trainables, 0) {
+    let TrainedRun { base, trainables, adapters, .. } = TrainedRun::open(folder)?;
+    let (model_spec, weights) = (base.model_spec(), base.weights());
+    let merged = match merge::merge(model_spec, weights, &adapters, &trainables, 0) {
         Err(Error::Unmergeable { .. }) => return Ok(None),
         merged => merged?,
     };
     let meter = Meter::new(format!("weights of {method}"), Unit::Projections, 0);
     let mut layers = Vec::new();
-    for (done, site) in (1..).zip(&layout.sites) {
+    for (done, site) in (1..).zip(&model_spec.sites) {
         layers.extend(layer(&site.name, weights, &merged)?);
-        meter.show(done, layout.sites.len() as u64);
+        meter.show(done, model_spec.sites.len() as u64);
     }
     if let Some(largest) =
         (0..layers.len()).max_by(|&one, &other| moved(&layers[one]).total_cmp(&moved(&layers[other])))

@@ -11,7 +11,7 @@ use runner::tasks::Run;
 use runner::train::trainer::is_finite;
 use san_core::adapters::file as adapter_file;
 use san_core::methods::{self, Method};
-use san_core::{Attachment, Trainables};
+use san_core::{AdapterSet, Trainables};
 use tch::Device;
 
 /// A finished run.
@@ -22,7 +22,7 @@ pub(super) struct TrainedRun {
     /// Tensors that were trained in full in addition to the method.
     pub(super) modules_to_save: Vec<String>,
     pub(super) trainables: Trainables,
-    pub(super) attachment: Attachment,
+    pub(super) adapters: AdapterSet,
     pub(super) classes: i64,
 }
 
@@ -51,14 +51,14 @@ impl TrainedRun {
         let method = run.method()?;
         let adapter = folder.join(ADAPTER_FILE);
         let classes = adapter_file::read_header(&adapter)?.classes;
-        let (layout, weights) = (base.layout(), base.weights());
-        let (trainables, attachment) =
-            methods::prepare(&*method, &modules, layout, weights, classes, &[run.seed], Device::Cpu)?;
+        let (model_spec, weights) = (base.model_spec(), base.weights());
+        let (trainables, adapters) =
+            methods::prepare(&*method, &modules, model_spec, weights, classes, &[run.seed], Device::Cpu)?;
         adapter_file::read_into(&adapter, base.checksum(), &trainables)?;
         if !is_finite(trainables.values())? {
             let reason = "it holds numbers that are not finite".into();
             return Err(san_core::Error::Malformed { path: adapter, reason }.into());
         }
-        Ok(Self { run, base, method, modules_to_save: modules, trainables, attachment, classes })
+        Ok(Self { run, base, method, modules_to_save: modules, trainables, adapters, classes })
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use backbones::registry;
 use comfy_table::{Table, presets};
 use report::figure::{WiredSite, draw_wiring};
-use san_core::spec::model::{Layout, SiteSpec};
+use san_core::spec::model::{ModelSpec, SiteSpec};
 use san_core::spec::wiring::{ChannelMap, Wiring};
 
 use super::output;
@@ -32,17 +32,17 @@ pub(crate) struct Arguments {
 
 pub(crate) fn wiring(arguments: &Arguments) -> Result<()> {
     let entry = registry::find(&arguments.backbone)?;
-    let layout = entry.architecture.layout(entry.name);
+    let model_spec = entry.architecture.model_spec(entry.name);
     let wiring: Wiring = serde_json::from_value(arguments.wiring.clone().into())?;
     if arguments.json {
-        output::line(format_args!("{}", serde_json::to_string_pretty(&rows(&layout, wiring))?))?;
+        output::line(format_args!("{}", serde_json::to_string_pretty(&rows(&model_spec, wiring))?))?;
     } else {
-        output::line(format_args!("{}", table(&layout, wiring)))?;
+        output::line(format_args!("{}", table(&model_spec, wiring)))?;
     }
     if let Some(folder) = &arguments.figure {
         let title = format!("{}, wiring `{}`", entry.name, arguments.wiring);
         let stem = folder.join(format!("{}-{}", entry.name, arguments.wiring));
-        for path in draw_wiring(&title, &sites(&layout, wiring)?, &stem)? {
+        for path in draw_wiring(&title, &sites(&model_spec, wiring)?, &stem)? {
             message(format_args!("figure: {}", path.display()));
         }
     }
@@ -58,8 +58,8 @@ struct Row<'a> {
     map: Option<String>,
 }
 
-fn rows(layout: &Layout, wiring: Wiring) -> Vec<Row<'_>> {
-    layout
+fn rows(model_spec: &ModelSpec, wiring: Wiring) -> Vec<Row<'_>> {
+    model_spec
         .sites
         .iter()
         .map(|site| {
@@ -74,11 +74,11 @@ fn rows(layout: &Layout, wiring: Wiring) -> Vec<Row<'_>> {
         .collect()
 }
 
-fn table(layout: &Layout, wiring: Wiring) -> Table {
+fn table(model_spec: &ModelSpec, wiring: Wiring) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING);
     table.set_header(["projection", "its gamma", "its input is scaled by the gamma of", "read"]);
-    for row in rows(layout, wiring) {
+    for row in rows(model_spec, wiring) {
         let read = row.map.unwrap_or_default();
         table.add_row([row.site, &row.gamma.to_string(), row.reads.unwrap_or("-"), &read]);
     }
@@ -86,8 +86,8 @@ fn table(layout: &Layout, wiring: Wiring) -> Table {
 }
 
 /// The same for the figure: a block is the path before `attn`, `mlp` or the last component.
-fn sites(layout: &Layout, wiring: Wiring) -> Result<Vec<WiredSite>> {
-    let place = |name: &str| layout.sites.iter().position(|site| site.name == name);
+fn sites(model_spec: &ModelSpec, wiring: Wiring) -> Result<Vec<WiredSite>> {
+    let place = |name: &str| model_spec.sites.iter().position(|site| site.name == name);
     let wired = |site: &SiteSpec| {
         let (block, name) = split(&site.name);
         let reads = match site.anteriors.under(wiring) {
@@ -101,7 +101,7 @@ fn sites(layout: &Layout, wiring: Wiring) -> Result<Vec<WiredSite>> {
         };
         Ok(WiredSite { block: block.into(), name: name.into(), channels: site.outputs, reads })
     };
-    layout.sites.iter().map(wired).collect()
+    model_spec.sites.iter().map(wired).collect()
 }
 
 fn split(path: &str) -> (&str, &str) {

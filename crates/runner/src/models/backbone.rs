@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use backbones::Architecture;
 use backbones::registry::{self, Origin};
 use backbones::weights::{self, Checkpoint};
-use san_core::{Layout, Weights};
+use san_core::{ModelSpec, Weights};
 use tch::Device;
 
 /// The seed of a backbone with random weights.
@@ -20,7 +20,7 @@ pub struct LoadedBackbone {
     /// The configuration at the protocol's image size.
     pub architecture: Box<dyn Architecture>,
     /// Tensors, sites and norms.
-    pub layout: Layout,
+    pub model_spec: ModelSpec,
     /// The frozen weights, on the device.
     pub weights: Weights,
     /// blake3 of the file, or `random:<seed>`.
@@ -36,23 +36,23 @@ impl LoadedBackbone {
         let published = name.strip_suffix(RANDOM).unwrap_or(name);
         let entry = registry::find(published)?;
         let architecture = entry.architecture.at_image_size(i64::from(image_size))?;
-        let layout = architecture.layout(name);
+        let model_spec = architecture.model_spec(name);
         let checkpoint = if name.ends_with(RANDOM) {
             Checkpoint {
-                weights: Weights::random(&layout, RANDOM_WEIGHTS_SEED)?,
+                weights: Weights::random(&model_spec, RANDOM_WEIGHTS_SEED)?,
                 checksum: format!("random:{RANDOM_WEIGHTS_SEED}"),
             }
         } else {
             match entry.origin {
                 Origin::Bundled(bytes) => {
                     let path = PathBuf::from(format!("assets/{published}.safetensors"));
-                    weights::parse(bytes, &path, &*architecture, &layout)?
+                    weights::parse(bytes, &path, &*architecture, &model_spec)?
                 }
-                Origin::File => weights::read(&weights_file(published, root)?, &*architecture, &layout)?,
+                Origin::File => weights::read(&weights_file(published, root)?, &*architecture, &model_spec)?,
             }
         };
         let weights = checkpoint.weights.to_device(device).context("moving the weights to the device")?;
-        Ok(Self { architecture, layout, weights, checksum: checkpoint.checksum })
+        Ok(Self { architecture, model_spec, weights, checksum: checkpoint.checksum })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use san_core::{Layout, Weights};
+use san_core::{ModelSpec, Weights};
 
 use crate::models::backbone::LoadedBackbone;
 use crate::models::language::LoadedLanguageModel;
@@ -18,10 +18,10 @@ pub enum BaseModel {
 
 impl BaseModel {
     /// Tensors, sites and norms that a method sees.
-    pub fn layout(&self) -> &Layout {
+    pub fn model_spec(&self) -> &ModelSpec {
         match self {
-            Self::Vision(model) => &model.layout,
-            Self::Language(model) => &model.layout,
+            Self::Vision(model) => &model.model_spec,
+            Self::Language(model) => &model.model_spec,
         }
     }
 

@@ -11,7 +11,7 @@ use backbones::vlm::llava;
 use backbones::weights::{self, LanguageCheckpoint, LlavaCheckpoint, Target};
 use data_loaders::TextStream;
 use san_core::io::safetensors::TensorFile;
-use san_core::{Layout, Weights};
+use san_core::{ModelSpec, Weights};
 use tch::Device;
 
 use crate::error::RunError;
@@ -31,7 +31,7 @@ pub struct LoadedLanguageModel {
     /// The configuration.
     pub architecture: ReaderArchitecture,
     /// Tensors, sites and norms that a method sees.
-    pub layout: Layout,
+    pub model_spec: ModelSpec,
     /// The frozen weights, on the device.
     pub weights: Weights,
     /// Its vocabulary.
@@ -70,11 +70,11 @@ impl LoadedLanguageModel {
         };
         let LanguageCheckpoint { config, weights, checksum } = checkpoint;
         tokenizer.fits(config.vocabulary())?;
-        let layout = config.layout(name);
+        let model_spec = config.model_spec(name);
         let architecture = ReaderArchitecture::Language(config);
         let mut model = Self {
             architecture,
-            layout,
+            model_spec,
             weights,
             end: end(&tokenizer, name)?,
             neutral,
@@ -100,7 +100,7 @@ impl LoadedLanguageModel {
         let path = PathBuf::from(format!("assets/{name}.safetensors"));
         let file = TensorFile::parse(weights, &path)?;
         let weights = Weights::new(file.tensors);
-        weights.check(&architecture.layout(name), &path.display().to_string())?;
+        weights.check(&architecture.model_spec(name), &path.display().to_string())?;
         Self::seeing(name, tower, architecture, &weights, &file.checksum, language, target)
     }
 
@@ -121,7 +121,7 @@ impl LoadedLanguageModel {
         };
         let image_token = model.vocabulary();
         let architecture = llava::Architecture { tower: same(tower)?, language: model.clone(), image_token };
-        let mut weights = Weights::random(&architecture.layout(name), RANDOM_WEIGHTS_SEED)?;
+        let mut weights = Weights::random(&architecture.model_spec(name), RANDOM_WEIGHTS_SEED)?;
         for (tensor, value) in language.weights.iter() {
             weights.insert(tensor, value.shallow_clone());
         }
@@ -136,7 +136,7 @@ impl LoadedLanguageModel {
                 })?;
                 weights.insert(&tensor, value.shallow_clone());
             }
-            weights.check(&architecture.layout(name), &path.display().to_string())?;
+            weights.check(&architecture.model_spec(name), &path.display().to_string())?;
         }
         Self::seeing(name, tower, architecture, &weights, &checksum, language, target)
     }
@@ -155,7 +155,7 @@ impl LoadedLanguageModel {
         let kept = weights.iter().map(kept).collect::<Result<_>>()?;
         let architecture = llava::Architecture { tower: same(tower)?, ..architecture };
         Ok(Self {
-            layout: architecture.layout(name),
+            model_spec: architecture.model_spec(name),
             weights: Weights::new(kept),
             checksum: format!("{checksum}+{}+{}", tower.checksum, tokenizer.checksum()),
             architecture: ReaderArchitecture::Llava(architecture, tower.weights.shallow_clone()),
@@ -184,7 +184,7 @@ impl LoadedLanguageModel {
         let tokenizer = Tokenizer::read(&path)?;
         tokenizer.fits(architecture.language.vocabulary())?;
         Ok(Self {
-            layout: architecture.layout(name),
+            model_spec: architecture.model_spec(name),
             weights: parts.rest,
             end: end(&tokenizer, name)?,
             neutral: NEUTRAL.to_owned(),
@@ -197,8 +197,8 @@ impl LoadedLanguageModel {
     /// Replaces the weights by random ones.
     pub(crate) fn forget(&mut self, name: &str) -> Result<()> {
         let device = self.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device());
-        self.layout = self.architecture.layout(name);
-        self.weights = Weights::random(&self.layout, RANDOM_WEIGHTS_SEED)?.to_device(device)?;
+        self.model_spec = self.architecture.model_spec(name);
+        self.weights = Weights::random(&self.model_spec, RANDOM_WEIGHTS_SEED)?.to_device(device)?;
         self.checksum = format!("random:{RANDOM_WEIGHTS_SEED}+{}", self.tokenizer.checksum());
         Ok(())
     }

@@ -7,8 +7,8 @@ use backbones::language::generate::Prompts;
 use backbones::language::llama;
 use backbones::language::{LanguageArchitecture as _, LanguageModel};
 use backbones::vlm::llava::{self, Llava, Parts};
-use san_core::nn::attachment::{Attachment, Scope};
-use san_core::{Error, Layout, Weights};
+use san_core::nn::builder::{AdapterSet, ModelBuilder};
+use san_core::{Error, ModelSpec, Weights};
 use tch::{Device, Tensor};
 
 /// The configuration of a reader, before it has the weights that a method sees.
@@ -22,10 +22,10 @@ pub enum ReaderArchitecture {
 
 impl ReaderArchitecture {
     /// Tensors, sites and norms that a method sees; `name` is for messages.
-    pub fn layout(&self, name: &str) -> Layout {
+    pub fn model_spec(&self, name: &str) -> ModelSpec {
         match self {
-            Self::Language(language) => language.layout(name),
-            Self::Llava(architecture, _) => architecture.layout(name),
+            Self::Language(language) => language.model_spec(name),
+            Self::Llava(architecture, _) => architecture.model_spec(name),
         }
     }
 
@@ -41,11 +41,11 @@ impl ReaderArchitecture {
     ///
     /// # Errors
     /// When a tensor is missing.
-    pub fn build(&self, weights: &Weights, attachment: &Attachment) -> Result<Reader, Error> {
-        let scope = Scope::new(weights, attachment);
+    pub fn build(&self, weights: &Weights, adapters: &AdapterSet) -> Result<Reader, Error> {
+        let builder = ModelBuilder::new(weights, adapters);
         Ok(match self {
-            Self::Language(language) => Reader::Language(language.build(&scope)?),
-            Self::Llava(architecture, tower) => Reader::Llava(architecture.build(tower, &scope)?),
+            Self::Language(language) => Reader::Language(language.build(&builder)?),
+            Self::Llava(architecture, tower) => Reader::Llava(architecture.build(tower, &builder)?),
         })
     }
 

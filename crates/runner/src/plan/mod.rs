@@ -133,7 +133,7 @@ impl Plan {
             let mut counts = BTreeSet::new();
             for trial in &trials {
                 let method = methods::find(&spec.method, resolved_options(spec, trial)?)?;
-                let specs = methods::trainables_with(&*method, &modules, base.layout())?;
+                let specs = methods::trainables_with(&*method, &modules, base.model_spec())?;
                 counts.insert(specs.iter().map(TrainableSpec::count).sum::<i64>());
             }
             let label = methods::find(&spec.method, spec.options.clone())?.label();

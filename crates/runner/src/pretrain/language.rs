@@ -11,7 +11,7 @@ use data_loaders::TextStream;
 use san_core::adapters::merge::merge;
 use san_core::io::safetensors::write_tensors;
 use san_core::methods;
-use san_core::nn::attachment::Scope;
+use san_core::nn::builder::ModelBuilder;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::pretrain::{Settings, Start, train};
@@ -36,12 +36,12 @@ pub(super) fn pretrain(
     let stream = TextStream::new(settings.seed);
     let name = settings.backbone.as_str();
     let tokenizer = Tokenizer::parse(files.vocabulary, Path::new(&format!("assets/{name}.tokenizer.json")))?;
-    let layout = architecture.layout(name);
-    let Start { weights: start, told } = Start::or_random(settings, &layout, device)?;
+    let model_spec = architecture.model_spec(name);
+    let Start { weights: start, told } = Start::or_random(settings, &model_spec, device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
-    let (trainables, attachment) =
-        methods::prepare(&*method, &[], &layout, &start, 0, &[settings.seed], device)?;
-    let model = architecture.build(&Scope::new(&start, &attachment))?;
+    let (trainables, adapters) =
+        methods::prepare(&*method, &[], &model_spec, &start, 0, &[settings.seed], device)?;
+    let model = architecture.build(&ModelBuilder::new(&start, &adapters))?;
     let loss = |rows: &Vec<i64>| {
         let rows = Tensor::f_from_slice(rows)?.f_view([-1, ROW as i64])?.f_to_device(device)?;
         Ok(loss(&*model, &rows))
@@ -53,7 +53,7 @@ pub(super) fn pretrain(
     train(settings, &trainables, draw, loss, stop)?;
     let held_out = rows(&tokenizer, TextStream::new(HELD_OUT_SEED), 0, HELD_OUT);
     let held_out = f64::try_from(no_grad(|| loss(&held_out))?)?;
-    let merged = merge(&layout, &start, &attachment, &trainables, 0)?;
+    let merged = merge(&model_spec, &start, &adapters, &trainables, 0)?;
     let config = serde_json::json!({
         "architecture": name,
         "model_args": architecture.published_config(),

@@ -13,7 +13,7 @@ use data_loaders::vl::Template;
 use san_core::adapters::merge::merge;
 use san_core::io::safetensors::write_tensors;
 use san_core::methods;
-use san_core::nn::attachment::Scope;
+use san_core::nn::builder::ModelBuilder;
 use tch::{Device, Kind, Tensor};
 
 use crate::models::picture_text::PictureText;
@@ -52,15 +52,15 @@ pub(super) fn pretrain(
     let language = LoadedLanguageModel::read(files.language, None, target)?;
     let mut start = LoadedLanguageModel::joined_llava(name, &tower, language, None, target)?;
     let joined = || Ok(start.weights.shallow_clone());
-    let Start { weights, told } = Start::of(settings, &start.layout, device, joined)?;
+    let Start { weights, told } = Start::of(settings, &start.model_spec, device, joined)?;
     start.weights = weights;
     let ReaderArchitecture::Llava(architecture, tower) = &start.architecture else {
         bail!("`{name}` has no tower")
     };
     let method = methods::find("fft", serde_json::Map::new())?;
-    let (trainables, attachment) =
-        methods::prepare(&*method, &[], &start.layout, &start.weights, 0, &[settings.seed], device)?;
-    let model = architecture.build(tower, &Scope::new(&start.weights, &attachment))?;
+    let (trainables, adapters) =
+        methods::prepare(&*method, &[], &start.model_spec, &start.weights, 0, &[settings.seed], device)?;
+    let model = architecture.build(tower, &ModelBuilder::new(&start.weights, &adapters))?;
     let texts = PictureText::new(architecture, &start.tokenizer, start.end, Template::Plain)?;
     let draw = |seed: u64, step: u64, captions: usize| -> Result<Batch> {
         let stream = match settings.from {
@@ -90,7 +90,7 @@ pub(super) fn pretrain(
     let reading = held_out.captions.read(&model, device)?;
     let (captions, answered) = (f64::try_from(reading.loss()?)?, reading.answered()?);
     let text = f64::try_from(text_loss(&held_out.text)?)?;
-    let merged = merge(&start.layout, &start.weights, &attachment, &trainables, 0)?;
+    let merged = merge(&start.model_spec, &start.weights, &adapters, &trainables, 0)?;
     let config = serde_json::json!({
         "architecture": name,
         "model_args": start.architecture.published_config(),

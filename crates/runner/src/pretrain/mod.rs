@@ -22,7 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use san_core::adapters::merge::merge;
 use san_core::io::safetensors::{TensorFile, write_tensors};
 use san_core::methods;
-use san_core::spec::model::{HeadSpec, Layout};
+use san_core::spec::model::{HeadSpec, ModelSpec};
 use san_core::train::adamw::{AdamW, AdamWSettings};
 use san_core::train::schedule::Cosine;
 use san_core::{Trainables, Weights};
@@ -82,19 +82,19 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
     let entry = registry::find(&settings.backbone)?;
     let size = entry.architecture.image_size();
     let stream = PretrainSet::new(settings.seed, u32::try_from(size)?);
-    let layout = entry.architecture.layout(entry.name);
-    let Start { weights: start, told } = Start::or_random(settings, &layout, device)?;
+    let model_spec = entry.architecture.model_spec(entry.name);
+    let Start { weights: start, told } = Start::or_random(settings, &model_spec, device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
-    let (trainables, attachment) = methods::prepare(
+    let (trainables, adapters) = methods::prepare(
         &*method,
         &[],
-        &layout,
+        &model_spec,
         &start,
         i64::from(stream.classes()),
         &[settings.seed],
         device,
     )?;
-    let model = Classifier::new(&*entry.architecture, &layout, &start, &attachment, &trainables)?;
+    let model = Classifier::new(&*entry.architecture, &model_spec, &start, &adapters, &trainables)?;
     let draw_step =
         |step: u64| draw(&stream, HELD_OUT as u64 + step * settings.batch_size as u64, settings.batch_size);
     let loss = |batch: &Batch| {
@@ -103,8 +103,8 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
     };
     train(settings, &trainables, draw_step, loss, stop)?;
     let accuracy = held_out_accuracy(&stream, &model, size, device);
-    let mut merged = merge(&layout, &start, &attachment, &trainables, 0)?;
-    for name in layout.head.iter().flat_map(HeadSpec::tensors) {
+    let mut merged = merge(&model_spec, &start, &adapters, &trainables, 0)?;
+    for name in model_spec.head.iter().flat_map(HeadSpec::tensors) {
         merged.remove(&name);
     }
     let config = serde_json::json!({
@@ -130,7 +130,7 @@ impl Start {
     /// From the file that the settings name, or from `anew`. The file is read once, before hours of training.
     fn of(
         settings: &Settings,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         device: Device,
         anew: impl FnOnce() -> Result<Weights>,
     ) -> Result<Self> {
@@ -143,13 +143,15 @@ impl Start {
         let target = Target { device, ..Target::default() };
         let kept = tensors.into_iter().map(|(name, tensor)| Ok((name, target.keep(&tensor)?)));
         let weights = Weights::new(kept.collect::<Result<_>>()?);
-        weights.check(layout, &path.display().to_string())?;
+        weights.check(model_spec, &path.display().to_string())?;
         Ok(Self { weights, told })
     }
 
     /// From the file, or with random weights.
-    fn or_random(settings: &Settings, layout: &Layout, device: Device) -> Result<Self> {
-        Self::of(settings, layout, device, || Ok(Weights::random(layout, settings.seed)?.to_device(device)?))
+    fn or_random(settings: &Settings, model_spec: &ModelSpec, device: Device) -> Result<Self> {
+        Self::of(settings, model_spec, device, || {
+            Ok(Weights::random(model_spec, settings.seed)?.to_device(device)?)
+        })
     }
 }
 

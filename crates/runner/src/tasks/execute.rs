@@ -11,7 +11,7 @@ use report::record::{ADAPTER_FILE, Dataset, Metrics, Parameters, Stage, State};
 use san_core::adapters::file::{self as adapter_file, AdapterHeader};
 use san_core::methods::{self, Method, UNTRAINED};
 use san_core::spec::trainable::Group;
-use san_core::{Attachment, Layout, Trainables};
+use san_core::{AdapterSet, ModelSpec, Trainables};
 
 use crate::error::RunError;
 use crate::models::BaseModel;
@@ -68,7 +68,7 @@ pub(super) struct Life<'a> {
     run: &'a Run,
     base: BaseModel,
     method: Box<dyn Method>,
-    adapters: Attachment,
+    adapters: AdapterSet,
     pub(super) trainer: Trainer,
     task: Box<dyn PreparedTask + 'a>,
     classes: i64,
@@ -93,7 +93,7 @@ impl<'a> Life<'a> {
         let classes = task.classes(run, &mut resources.data)?;
         let seeds = [run.seed];
         let (trainables, adapters) =
-            methods::prepare(&*method, &modules, base.layout(), base.weights(), classes, &seeds, device)?;
+            methods::prepare(&*method, &modules, base.model_spec(), base.weights(), classes, &seeds, device)?;
         let tuned =
             Tuned { base: &base, method: &*method, adapters: &adapters, trainables: &trainables, device };
         let prepared = task.prepare(run, &tuned, resources)?;
@@ -165,7 +165,7 @@ impl<'a> Life<'a> {
         let state = if scores.is_some() { State::Finished } else { State::Diverged };
         let dataset = self.task.dataset(scores.as_ref())?;
         let (truncation, times) = (self.task.truncation(), self.task.times());
-        let parameters = parameters(self.base.layout(), &self.trainer.trainables)?;
+        let parameters = parameters(self.base.model_spec(), &self.trainer.trainables)?;
         let progress = self.trainer.progress;
         let scores = scores.unwrap_or_default();
         let Times { preparation, evaluation, reading } = times;
@@ -196,13 +196,13 @@ impl<'a> Life<'a> {
 }
 
 /// Parameter counts of a backbone and of what is trained.
-fn parameters(layout: &Layout, trainables: &Trainables) -> Result<Parameters> {
+fn parameters(model_spec: &ModelSpec, trainables: &Trainables) -> Result<Parameters> {
     let trained = |head: bool| -> i64 {
         let specs = trainables.iter().map(|(spec, _)| spec);
         specs.filter(|spec| (spec.group == Group::Head) == head).map(|spec| spec.count()).sum()
     };
     Ok(Parameters {
-        backbone: u64::try_from(layout.parameters())?,
+        backbone: u64::try_from(model_spec.parameters())?,
         trainable: u64::try_from(trained(false))?,
         head: u64::try_from(trained(true))?,
     })

@@ -22,7 +22,7 @@ use data_loaders::{DatasetEntry, Split, SplitCounts};
 use report::record::{Dataset, Evaluation, Forgetting, Pending, Truncation};
 use san_core::adapters::merge::merge;
 use san_core::methods::Method;
-use san_core::{Attachment, Trainables, Weights};
+use san_core::{AdapterSet, Trainables, Weights};
 use tch::Device;
 
 pub use execute::{Outcome, execute};
@@ -133,7 +133,7 @@ pub struct Tuned<'a> {
     /// The method.
     pub method: &'a dyn Method,
     /// The adapters that the method attached to the model.
-    pub adapters: &'a Attachment,
+    pub adapters: &'a AdapterSet,
     /// What is trained.
     pub trainables: &'a Trainables,
     /// The device that it is computed on.
@@ -149,8 +149,8 @@ impl Tuned<'_> {
         if self.method.unmergeable().is_some() {
             return Ok(None);
         }
-        let (layout, weights) = (self.base.layout(), self.base.weights());
-        Ok(Some(merge(layout, weights, self.adapters, self.trainables, 0)?))
+        let (model_spec, weights) = (self.base.model_spec(), self.base.weights());
+        Ok(Some(merge(model_spec, weights, self.adapters, self.trainables, 0)?))
     }
 }
 

@@ -7,20 +7,20 @@
 use tch::Tensor;
 
 use crate::spec::model::HeadSpec;
-use crate::{Attachment, Error, Layout, Trainables, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Trainables, Weights};
 
 /// Weights, including a classification head, equivalent to run `run` of the stack.
 ///
 /// # Errors
 /// If a method cannot be merged, or the head is not among the trained tensors.
 pub fn merge(
-    layout: &Layout,
+    model_spec: &ModelSpec,
     weights: &Weights,
-    attachment: &Attachment,
+    adapters: &AdapterSet,
     trainables: &Trainables,
     run: i64,
 ) -> Result<Weights, Error> {
-    if let Some(name) = attachment.branches.keys().chain(attachment.prompts.keys()).next() {
+    if let Some(name) = adapters.branches.keys().chain(adapters.prompts.keys()).next() {
         return Err(Error::Unmergeable {
             name: name.clone(),
             reason: "it holds modules that no weight of the backbone stands for".into(),
@@ -28,11 +28,11 @@ pub fn merge(
     }
     tch::no_grad(|| {
         let mut merged = weights.shallow_clone();
-        for (name, trained) in &attachment.replaced {
+        for (name, trained) in &adapters.replaced {
             merged.insert(name, trained.f_get(run)?.f_detach()?);
         }
-        for site in layout.sites.iter() {
-            let Some(adapter) = attachment.sites.get(&site.name) else { continue };
+        for site in model_spec.sites.iter() {
+            let Some(adapter) = adapters.sites.get(&site.name) else { continue };
             let (weight_name, bias_name) = (format!("{}.weight", site.name), format!("{}.bias", site.name));
             let stored = merged.get(&weight_name)?;
             let shape = stored.size();
@@ -50,7 +50,7 @@ pub fn merge(
                 None => {}
             }
         }
-        for (name, affine) in &attachment.norms {
+        for (name, affine) in &adapters.norms {
             let scale = affine.scale.f_get(run)?;
             let weight = merged.get(&format!("{name}.weight"))? * &scale;
             merged.insert(format!("{name}.weight"), weight);
@@ -59,7 +59,7 @@ pub fn merge(
                 merged.insert(format!("{name}.bias"), bias);
             }
         }
-        for name in layout.head.iter().flat_map(HeadSpec::tensors) {
+        for name in model_spec.head.iter().flat_map(HeadSpec::tensors) {
             merged.insert(&name, trainables.get(&name)?.f_get(run)?.f_detach()?);
         }
         Ok(merged)

@@ -15,7 +15,7 @@ use crate::io::safetensors::{TensorFile, write_tensors};
 use crate::methods::peft::{Imported, PeftFiles, ROOT};
 use crate::methods::{Method, REGISTRY, check_whole};
 use crate::spec::model::HeadSpec;
-use crate::{Error, Layout, Trainables, Weights};
+use crate::{Error, ModelSpec, Trainables, Weights};
 
 const CONFIG_FILE: &str = "adapter_config.json";
 const TENSOR_FILE: &str = "adapter_model.safetensors";
@@ -28,15 +28,15 @@ pub fn export(
     folder: &Path,
     method: &dyn Method,
     modules_to_save: &[String],
-    layout: &Layout,
+    model_spec: &ModelSpec,
     weights: &Weights,
     trainables: &Trainables,
     run: i64,
 ) -> Result<(), Error> {
     check_whole(method, modules_to_save)?;
-    let form = method.to_peft(layout, weights, trainables, run)?;
+    let form = method.to_peft(model_spec, weights, trainables, run)?;
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
-    for name in layout.head.iter().flat_map(HeadSpec::tensors) {
+    for name in model_spec.head.iter().flat_map(HeadSpec::tensors) {
         tensors.insert(format!("{ROOT}{name}"), trainables.get(&name)?.f_get(run)?);
     }
     tensors.extend(form.modules.into_iter().map(|(name, tensor)| (format!("{ROOT}{name}"), tensor)));
@@ -45,7 +45,7 @@ pub fn export(
         "task_type": null,
         "base_model_name_or_path": null,
         "inference_mode": true,
-        "modules_to_save": layout.head.iter().map(|head| &head.name).collect::<Vec<_>>(),
+        "modules_to_save": model_spec.head.iter().map(|head| &head.name).collect::<Vec<_>>(),
     });
     form.config.into_iter().for_each(|(name, value)| config[name] = value);
     let path = folder.join(CONFIG_FILE);
@@ -66,7 +66,7 @@ pub fn export(
 /// # Errors
 /// If a file is missing or malformed, the method is not supported, or no selection of roles matches its
 /// modules.
-pub fn import(folder: &Path, layout: &Layout) -> Result<Imported, Error> {
+pub fn import(folder: &Path, model_spec: &ModelSpec) -> Result<Imported, Error> {
     let path = folder.join(CONFIG_FILE);
     let read = std::fs::read(&path);
     let text = read.map_err(|source| Error::File { action: "read", path: path.clone(), source })?;
@@ -74,14 +74,14 @@ pub fn import(folder: &Path, layout: &Layout) -> Result<Imported, Error> {
     let config: Map<String, Value> =
         serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
     let mut files = PeftFiles::new(config, TensorFile::read(&folder.join(TENSOR_FILE))?.tensors);
-    let head = layout.head.iter().flat_map(HeadSpec::tensors);
+    let head = model_spec.head.iter().flat_map(HeadSpec::tensors);
     let head: Vec<_> =
         head.filter_map(|name| Some((files.tensors.remove(&format!("{ROOT}{name}"))?, name))).collect();
     let kind = files.kind().to_owned();
     let mut imported = None;
     for info in REGISTRY {
         let Some(from_peft) = info.from_peft else { continue };
-        imported = from_peft(&mut files, layout).map_err(malformed)?;
+        imported = from_peft(&mut files, model_spec).map_err(malformed)?;
         if imported.is_some() {
             break;
         }

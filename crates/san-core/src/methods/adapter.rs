@@ -8,7 +8,7 @@ use crate::methods::{Method, MethodInfo, parse};
 use crate::spec::init::Init;
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -48,13 +48,18 @@ impl Method for Houlsby {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         let down = |_| Init::Normal { mean: 0.0, deviation: 0.01 };
-        specs("adapter", self.bottleneck, layout.branches.iter(), down)
+        specs("adapter", self.bottleneck, model_spec.branches.iter(), down)
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        attach(layout.branches.iter(), trainables, Placement::After)
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        attach(model_spec.branches.iter(), trainables, Placement::After)
     }
 
     fn unmergeable(&self) -> Option<&'static str> {

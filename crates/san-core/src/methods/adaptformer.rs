@@ -9,7 +9,7 @@ use crate::spec::init::Init;
 use crate::spec::model::{BranchKind, BranchSpec};
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -39,8 +39,8 @@ impl Default for AdaptFormer {
 }
 
 impl AdaptFormer {
-    fn branches(layout: &Layout) -> impl Iterator<Item = &BranchSpec> {
-        layout.branches.iter().filter(|branch| branch.kind != BranchKind::Attention)
+    fn branches(model_spec: &ModelSpec) -> impl Iterator<Item = &BranchSpec> {
+        model_spec.branches.iter().filter(|branch| branch.kind != BranchKind::Attention)
     }
 }
 
@@ -57,13 +57,18 @@ impl Method for AdaptFormer {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         let down = |width| Init::KaimingUniform { inputs: width };
-        specs("adaptformer", self.bottleneck, Self::branches(layout), down)
+        specs("adaptformer", self.bottleneck, Self::branches(model_spec), down)
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        attach(Self::branches(layout), trainables, Placement::Parallel { scale: self.scale })
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        attach(Self::branches(model_spec), trainables, Placement::Parallel { scale: self.scale })
     }
 
     fn unmergeable(&self) -> Option<&'static str> {

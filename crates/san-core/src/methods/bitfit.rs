@@ -7,7 +7,7 @@ use crate::methods::tensors::{replacing, specs};
 use crate::methods::{Method, MethodInfo, parse, unfit};
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -38,21 +38,26 @@ impl Method for BitFit {
         json!({})
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        if biases(layout).next().is_none() {
-            return Err(unfit(self, layout, "it has no bias"));
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        if biases(model_spec).next().is_none() {
+            return Err(unfit(self, model_spec, "it has no bias"));
         }
-        Ok(specs(biases(layout)))
+        Ok(specs(biases(model_spec)))
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        replacing(biases(layout), trainables)
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        replacing(biases(model_spec), trainables)
     }
 }
 
 /// Names and lengths of the biases.
-fn biases(layout: &Layout) -> impl Iterator<Item = (String, i64)> {
-    let sites = layout.sites.iter().filter(|site| site.bias).map(|site| (&site.name, site.outputs));
-    let norms = layout.norms.iter().filter(|norm| norm.bias).map(|norm| (&norm.name, norm.width));
+fn biases(model_spec: &ModelSpec) -> impl Iterator<Item = (String, i64)> {
+    let sites = model_spec.sites.iter().filter(|site| site.bias).map(|site| (&site.name, site.outputs));
+    let norms = model_spec.norms.iter().filter(|norm| norm.bias).map(|norm| (&norm.name, norm.width));
     sites.chain(norms).map(|(name, length)| (format!("{name}.bias"), length))
 }

@@ -14,7 +14,7 @@ use crate::spec::init::Init;
 use crate::spec::model::BranchSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error};
+use crate::{AdapterSet, Error};
 
 /// Why these methods cannot be merged.
 pub(super) const UNMERGEABLE: &str =
@@ -61,8 +61,8 @@ pub(super) fn attach<'a>(
     branches: impl Iterator<Item = &'a BranchSpec>,
     trainables: &Trainables,
     placement: Placement,
-) -> Result<Attachment, Error> {
-    let mut attachment = Attachment::default();
+) -> Result<AdapterSet, Error> {
+    let mut adapters = AdapterSet::default();
     for branch in branches {
         let get = |what| trainables.get(&format!("{}.adapter.{what}", branch.name)).map(Parameter::Trained);
         let module = TwoLinears {
@@ -70,9 +70,9 @@ pub(super) fn attach<'a>(
             up: (get("up.weight")?, get("up.bias")?),
             placement,
         };
-        attachment.branches.insert(branch.name.clone(), Rc::new(module));
+        adapters.branches.insert(branch.name.clone(), Rc::new(module));
     }
-    Ok(attachment)
+    Ok(adapters)
 }
 
 /// Where a bottleneck is attached.

@@ -23,7 +23,7 @@ use crate::spec::init::{FrozenRows, Init};
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -60,12 +60,12 @@ impl Dora {
 
     fn decompositions(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
         trainables: &Trainables,
     ) -> Result<Vec<(String, Decomposition)>, Error> {
         let mut all = Vec::new();
-        for Updated { site, targets, update } in self.lora().updates("dora", layout, trainables)? {
+        for Updated { site, targets, update } in self.lora().updates("dora", model_spec, trainables)? {
             let magnitudes = magnitudes(&targets, trainables)?;
             let norms = RowNorms::new(&site, weights, update.clone())?;
             let bias = site.bias.then(|| weights.get(&format!("{}.bias", site.name))).transpose()?;
@@ -91,14 +91,14 @@ fn magnitude(path: &str) -> String {
     format!("{path}.magnitude")
 }
 
-fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>, String> {
+fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imported>, String> {
     if files.kind() != "LORA" || !files.flag("use_dora") {
         return Ok(None);
     }
     if files.flag("use_rslora") {
         return Err("DoRA with `use_rslora` is not offered here".into());
     }
-    let (options, mut tensors) = low_rank_from_peft(files, layout)?;
+    let (options, mut tensors) = low_rank_from_peft(files, model_spec)?;
     tensors.extend(named(files.take(".lora_magnitude_vector"), "magnitude"));
     Ok(Some(imported(INFO.name, options, tensors)))
 }
@@ -117,8 +117,8 @@ impl Method for Dora {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        let mut specs = self.lora().specs("dora", layout)?;
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        let mut specs = self.lora().specs("dora", model_spec)?;
         let spec = |site: &SiteSpec, target: &Target| {
             let weight = format!("{}.weight", site.name);
             let rows = FrozenRows { weight, start: target.start, length: target.rows };
@@ -129,7 +129,7 @@ impl Method for Dora {
                 group: Group::Method,
             }
         };
-        for (site, targets) in self.lora().targeted("dora", layout)? {
+        for (site, targets) in self.lora().targeted("dora", model_spec)? {
             specs.extend(targets.iter().map(|target| spec(site, target)));
         }
         Ok(specs)
@@ -137,15 +137,15 @@ impl Method for Dora {
 
     fn to_peft(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
         trainables: &Trainables,
         run: i64,
     ) -> Result<PeftForm, Error> {
-        let updates = self.lora().updates("dora", layout, trainables)?;
+        let updates = self.lora().updates("dora", model_spec, trainables)?;
         let mut form = peft_form("dora", &updates, self.dropout, run)?;
         form.config.insert("use_dora".into(), true.into());
-        for (site, decomposition) in self.decompositions(layout, weights, trainables)? {
+        for (site, decomposition) in self.decompositions(model_spec, weights, trainables)? {
             let magnitude = decomposition.magnitude().f_get(run)?;
             form.modules.insert(format!("{site}.lora_magnitude_vector"), magnitude);
         }
@@ -154,33 +154,33 @@ impl Method for Dora {
 
     fn attach(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
         trainables: &Trainables,
-    ) -> Result<Attachment, Error> {
-        let mut attachment = Attachment::default();
-        for (site, decomposition) in self.decompositions(layout, weights, trainables)? {
-            attachment.sites.insert(site, Rc::new(decomposition));
+    ) -> Result<AdapterSet, Error> {
+        let mut adapters = AdapterSet::default();
+        for (site, decomposition) in self.decompositions(model_spec, weights, trainables)? {
+            adapters.sites.insert(site, Rc::new(decomposition));
         }
-        Ok(attachment)
+        Ok(adapters)
     }
 }
 
 impl Host for Dora {
     const SAN: &'static MethodInfo = &san_dora::INFO;
 
-    fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error> {
-        self.lora().scaled(layout)
+    fn scaled(&self, model_spec: &ModelSpec) -> Result<Vec<String>, Error> {
+        self.lora().scaled(model_spec)
     }
 
     /// m_i / ||W_i||.
     fn scalings(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
         trainables: &Trainables,
     ) -> Result<BTreeMap<String, Rc<dyn Scaling>>, Error> {
-        let all = self.decompositions(layout, weights, trainables)?;
+        let all = self.decompositions(model_spec, weights, trainables)?;
         Ok(all.into_iter().map(|(site, one)| (site, Rc::new(one) as Rc<dyn Scaling>)).collect())
     }
 }

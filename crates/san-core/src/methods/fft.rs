@@ -7,7 +7,7 @@ use crate::methods::tensors::from_frozen;
 use crate::methods::{Method, MethodInfo, parse};
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -38,15 +38,20 @@ impl Method for Full {
         json!({})
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        Ok(layout.tensors.iter().map(|tensor| from_frozen(&tensor.name, &tensor.shape)).collect())
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        Ok(model_spec.tensors.iter().map(|tensor| from_frozen(&tensor.name, &tensor.shape)).collect())
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        let mut attachment = Attachment::default();
-        for tensor in &layout.tensors {
-            attachment.replaced.insert(tensor.name.clone(), trainables.get(&tensor.name)?);
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        let mut adapters = AdapterSet::default();
+        for tensor in &model_spec.tensors {
+            adapters.replaced.insert(tensor.name.clone(), trainables.get(&tensor.name)?);
         }
-        Ok(attachment)
+        Ok(adapters)
     }
 }

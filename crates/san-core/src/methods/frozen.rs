@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::methods::{Method, MethodInfo, parse, unfit};
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -37,14 +37,14 @@ impl Method for Frozen {
         json!({})
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        match layout.head {
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        match model_spec.head {
             None => Ok(Vec::new()),
-            Some(_) => Err(unfit(self, layout, "it answers by a head, which must be trained")),
+            Some(_) => Err(unfit(self, model_spec, "it answers by a head, which must be trained")),
         }
     }
 
-    fn attach(&self, _: &Layout, _: &Weights, _: &Trainables) -> Result<Attachment, Error> {
-        Ok(Attachment::default())
+    fn attach(&self, _: &ModelSpec, _: &Weights, _: &Trainables) -> Result<AdapterSet, Error> {
+        Ok(AdapterSet::default())
     }
 }

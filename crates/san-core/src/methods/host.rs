@@ -17,7 +17,7 @@ use crate::nn::site::{Adapter, Merged};
 use crate::spec::trainable::TrainableSpec;
 use crate::spec::wiring::{ChannelMap, Wiring};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// The factor by which a method scales the rows of a projection: `[K, outputs]`, initially 1.
 pub(super) trait Scaling: std::fmt::Debug {
@@ -31,12 +31,12 @@ pub(super) trait Host: Method + Default {
     const SAN: &'static MethodInfo;
 
     /// The sites that have a scaling vector.
-    fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error>;
+    fn scaled(&self, model_spec: &ModelSpec) -> Result<Vec<String>, Error>;
 
     /// The scaling vectors, by site.
     fn scalings(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
         trainables: &Trainables,
     ) -> Result<BTreeMap<String, Rc<dyn Scaling>>, Error>;
@@ -86,14 +86,14 @@ impl<H: Host + Serialize> Method for SanOver<H> {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        let specs = self.host.trainables(layout)?;
-        let scaled = self.host.scaled(layout)?;
-        let mut read = layout.sites.iter().filter_map(|site| site.anteriors.under(self.wiring));
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        let specs = self.host.trainables(model_spec)?;
+        let scaled = self.host.scaled(model_spec)?;
+        let mut read = model_spec.sites.iter().filter_map(|site| site.anteriors.under(self.wiring));
         if !read.any(|anterior| scaled.contains(&anterior.site)) {
             return Err(Error::Unfit {
                 method: self.name().into(),
-                backbone: layout.backbone.clone(),
+                backbone: model_spec.backbone.clone(),
                 reason:
                     "no projection reads one that the host scales; choose other `targets` or `wiring: full`"
                         .into(),
@@ -104,25 +104,25 @@ impl<H: Host + Serialize> Method for SanOver<H> {
 
     fn attach(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
         trainables: &Trainables,
-    ) -> Result<Attachment, Error> {
-        let mut attachment = self.host.attach(layout, weights, trainables)?;
-        let scalings = self.host.scalings(layout, weights, trainables)?;
-        for site in &layout.sites {
+    ) -> Result<AdapterSet, Error> {
+        let mut adapters = self.host.attach(model_spec, weights, trainables)?;
+        let scalings = self.host.scalings(model_spec, weights, trainables)?;
+        for site in &model_spec.sites {
             let Some(anterior) = site.anteriors.under(self.wiring) else { continue };
             let Some(scaling) = scalings.get(&anterior.site) else { continue };
             let scaled = HostWithInputScale {
-                host: attachment.sites.get(&site.name).cloned(),
+                host: adapters.sites.get(&site.name).cloned(),
                 scaling: scaling.clone(),
                 map: anterior.map,
                 channels: site.channels(),
                 detach: self.detach,
             };
-            attachment.sites.insert(site.name.clone(), Rc::new(scaled));
+            adapters.sites.insert(site.name.clone(), Rc::new(scaled));
         }
-        Ok(attachment)
+        Ok(adapters)
     }
 }
 

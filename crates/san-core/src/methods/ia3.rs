@@ -19,7 +19,7 @@ use crate::spec::init::Init;
 use crate::spec::model::{Role, SiteSpec};
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -56,13 +56,13 @@ struct Place<'a> {
 }
 
 impl Ia3 {
-    fn places<'a>(&self, layout: &'a Layout) -> Result<Vec<Place<'a>>, Error> {
+    fn places<'a>(&self, model_spec: &'a ModelSpec) -> Result<Vec<Place<'a>>, Error> {
         if let Some(role) = self.targets.iter().find(|role| self.feedforward.contains(role)) {
             let names = targets::names(&[*role]);
             return Err(bad_option("ia3", &format!("`{}` is in `targets` and `feedforward`", names[0])));
         }
         let all: Vec<Role> = self.targets.iter().chain(&self.feedforward).copied().collect();
-        let found = targets::find("ia3", &all, layout)?;
+        let found = targets::find("ia3", &all, model_spec)?;
         let place = |(site, targets): (&'a SiteSpec, Vec<Target>)| {
             let on_input = self.feedforward.contains(&site.role);
             Place { site, targets: if on_input { Vec::new() } else { targets }, on_input }
@@ -73,9 +73,13 @@ impl Ia3 {
 
 impl Ia3 {
     /// The scales attached to each site.
-    fn scales(&self, layout: &Layout, trainables: &Trainables) -> Result<Vec<(SiteSpec, Scales)>, Error> {
+    fn scales(
+        &self,
+        model_spec: &ModelSpec,
+        trainables: &Trainables,
+    ) -> Result<Vec<(SiteSpec, Scales)>, Error> {
         let mut all = Vec::new();
-        for Place { site, targets, on_input } in self.places(layout)? {
+        for Place { site, targets, on_input } in self.places(model_spec)? {
             let input = on_input.then(|| trainables.get(&named(&site.name))).transpose()?;
             let outputs = targets
                 .iter()
@@ -91,7 +95,7 @@ fn named(path: &str) -> String {
     format!("{path}.ia3")
 }
 
-fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>, String> {
+fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imported>, String> {
     if files.kind() != "IA3" {
         return Ok(None);
     }
@@ -99,8 +103,8 @@ fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>,
     let (inputs, outputs): (BTreeMap<_, _>, BTreeMap<_, _>) =
         vectors.into_iter().partition(|(_, vector)| vector.size()[0] == 1);
     let options = json!({
-        "targets": roles(layout, outputs.keys())?,
-        "feedforward": roles(layout, inputs.keys())?,
+        "targets": roles(model_spec, outputs.keys())?,
+        "feedforward": roles(model_spec, inputs.keys())?,
     });
     let flat = inputs.into_iter().chain(outputs).map(|(site, vector)| (site, vector.reshape([-1])));
     Ok(Some(imported(INFO.name, options, peft::named(flat.collect(), "ia3"))))
@@ -119,7 +123,7 @@ impl Method for Ia3 {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         let spec = |path: &str, length| TrainableSpec {
             name: named(path),
             shape: vec![length],
@@ -127,7 +131,7 @@ impl Method for Ia3 {
             group: Group::Method,
         };
         let mut specs = Vec::new();
-        for Place { site, targets, on_input } in self.places(layout)? {
+        for Place { site, targets, on_input } in self.places(model_spec)? {
             specs.extend(targets.iter().map(|target| spec(&target.path, target.rows)));
             specs.extend(on_input.then(|| spec(&site.name, site.channels())));
         }
@@ -136,14 +140,14 @@ impl Method for Ia3 {
 
     fn to_peft(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         _: &Weights,
         trainables: &Trainables,
         run: i64,
     ) -> Result<PeftForm, Error> {
         let mut form = PeftForm::default();
         let (mut modules, mut feedforward) = (Vec::new(), Vec::new());
-        for (site, scales) in self.scales(layout, trainables)? {
+        for (site, scales) in self.scales(model_spec, trainables)? {
             check_linear("ia3", &site)?;
             let vector = match (&scales.input, scales.output()) {
                 (Some(input), _) => {
@@ -165,12 +169,17 @@ impl Method for Ia3 {
         Ok(form)
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        let mut attachment = Attachment::default();
-        for (site, scales) in self.scales(layout, trainables)? {
-            attachment.sites.insert(site.name, Rc::new(scales));
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        let mut adapters = AdapterSet::default();
+        for (site, scales) in self.scales(model_spec, trainables)? {
+            adapters.sites.insert(site.name, Rc::new(scales));
         }
-        Ok(attachment)
+        Ok(adapters)
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::methods::{Method, MethodInfo, parse, unfit};
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -37,15 +37,15 @@ impl Method for Linear {
         json!({})
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        match layout.head {
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        match model_spec.head {
             Some(_) => Ok(Vec::new()),
-            None => Err(unfit(self, layout, "it has no head to train; `frozen` reads it as it is")),
+            None => Err(unfit(self, model_spec, "it has no head to train; `frozen` reads it as it is")),
         }
     }
 
-    fn attach(&self, _: &Layout, _: &Weights, _: &Trainables) -> Result<Attachment, Error> {
-        Ok(Attachment::default())
+    fn attach(&self, _: &ModelSpec, _: &Weights, _: &Trainables) -> Result<AdapterSet, Error> {
+        Ok(AdapterSet::default())
     }
 
     fn features_are_frozen(&self) -> bool {

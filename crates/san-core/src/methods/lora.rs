@@ -22,7 +22,7 @@ use crate::spec::init::{Factor, FrozenRows, Init};
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -120,12 +120,16 @@ impl Lora {
     }
 
     /// The sites that the method updates.
-    pub(super) fn targeted<'a>(&self, method: &str, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
+    pub(super) fn targeted<'a>(
+        &self,
+        method: &str,
+        model_spec: &'a ModelSpec,
+    ) -> Result<Vec<Targeted<'a>>, Error> {
         check_size(method, "rank", self.rank)?;
         if !(0.0..1.0).contains(&self.dropout) {
             return Err(bad_option(method, "`dropout` must be 0 or more and below 1"));
         }
-        self.targets.within(method, layout)
+        self.targets.within(method, model_spec)
     }
 
     /// The two factors of one target.
@@ -158,9 +162,9 @@ impl Lora {
     }
 
     /// The specs of all factors.
-    pub(super) fn specs(&self, method: &str, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+    pub(super) fn specs(&self, method: &str, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         let mut specs = Vec::new();
-        for (site, targets) in self.targeted(method, layout)? {
+        for (site, targets) in self.targeted(method, model_spec)? {
             for target in &targets {
                 specs.extend(self.factors(site, target)?);
             }
@@ -172,11 +176,11 @@ impl Lora {
     pub(super) fn updates(
         &self,
         method: &str,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         trainables: &Trainables,
     ) -> Result<Vec<Updated>, Error> {
         let mut updates = Vec::new();
-        for (site, targets) in self.targeted(method, layout)? {
+        for (site, targets) in self.targeted(method, model_spec)? {
             let mut blocks = Vec::new();
             for Target { path, start, .. } in &targets {
                 let a = trainables.get(&format!("{path}.lora_a"))?;
@@ -240,22 +244,22 @@ pub(super) fn peft_form(
 /// What LoRA and DoRA share in peft's files: options and factors.
 pub(super) fn low_rank_from_peft(
     files: &mut PeftFiles,
-    layout: &Layout,
+    model_spec: &ModelSpec,
 ) -> Result<(Value, BTreeMap<String, Tensor>), String> {
     files.no_patterns()?;
     let (a, b) = (files.take(".lora_A.weight"), files.take(".lora_B.weight"));
-    let targets = roles(layout, a.keys())?;
+    let targets = roles(model_spec, a.keys())?;
     let options = json!({"rank": rank_of(&a)?, "alpha": files.number("lora_alpha")?, "targets": targets});
     let mut tensors = named(a, "lora_a");
     tensors.extend(named(b, "lora_b"));
     Ok((options, tensors))
 }
 
-fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>, String> {
+fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imported>, String> {
     if files.kind() != "LORA" || files.flag("use_dora") {
         return Ok(None);
     }
-    let (mut options, tensors) = low_rank_from_peft(files, layout)?;
+    let (mut options, tensors) = low_rank_from_peft(files, model_spec)?;
     if files.flag("use_rslora") {
         options["scaling"] = json!("rank_stabilised");
     }
@@ -286,16 +290,16 @@ impl Method for Lora {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        self.specs("lora", layout)
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        self.specs("lora", model_spec)
     }
 
-    fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+    fn constants(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         if self.init == Start::Kaiming {
             return Ok(Vec::new());
         }
         let mut specs = Vec::new();
-        for (site, targets) in self.targeted("lora", layout)? {
+        for (site, targets) in self.targeted("lora", model_spec)? {
             for target in &targets {
                 for (spec, what) in self.factors(site, target)?.into_iter().zip(["lora_a", "lora_b"]) {
                     specs.push(TrainableSpec { name: initial(&target.path, what), ..spec });
@@ -307,39 +311,44 @@ impl Method for Lora {
 
     fn to_peft(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         _: &Weights,
         trainables: &Trainables,
         run: i64,
     ) -> Result<PeftForm, Error> {
-        peft_form("lora", &self.updates("lora", layout, trainables)?, self.dropout, run)
+        peft_form("lora", &self.updates("lora", model_spec, trainables)?, self.dropout, run)
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        let mut attachment = Attachment::default();
-        for Updated { site, update, .. } in self.updates("lora", layout, trainables)? {
-            attachment.sites.insert(site.name, update);
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        let mut adapters = AdapterSet::default();
+        for Updated { site, update, .. } in self.updates("lora", model_spec, trainables)? {
+            adapters.sites.insert(site.name, update);
         }
-        Ok(attachment)
+        Ok(adapters)
     }
 }
 
 impl Host for Lora {
     const SAN: &'static MethodInfo = &san_lora::INFO;
 
-    fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error> {
-        Ok(self.targeted("lora", layout)?.into_iter().map(|(site, _)| site.name.clone()).collect())
+    fn scaled(&self, model_spec: &ModelSpec) -> Result<Vec<String>, Error> {
+        Ok(self.targeted("lora", model_spec)?.into_iter().map(|(site, _)| site.name.clone()).collect())
     }
 
     /// ||(W + s B A)_i|| / ||W_i||.
     fn scalings(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
         trainables: &Trainables,
     ) -> Result<BTreeMap<String, Rc<dyn Scaling>>, Error> {
         let mut scalings: BTreeMap<String, Rc<dyn Scaling>> = BTreeMap::new();
-        for Updated { site, update, .. } in self.updates("lora", layout, trainables)? {
+        for Updated { site, update, .. } in self.updates("lora", model_spec, trainables)? {
             let norms = RowNorms::new(&site, weights, update)?;
             scalings.insert(site.name, Rc::new(norms));
         }

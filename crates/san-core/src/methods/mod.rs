@@ -1,6 +1,6 @@
 //! The registry of methods: each method is one file here and one line in [`REGISTRY`].
 //!
-//! A method works from a [`Layout`], never from a backbone's name. It lists the tensors it trains, which is
+//! A method works from a [`ModelSpec`], never from a backbone's name. It lists the tensors it trains, which is
 //! enough for counting and planning, and attaches them once they are allocated.
 
 mod adapter;
@@ -42,7 +42,7 @@ use crate::error::did_you_mean;
 use crate::nn::branch::StochasticDepth;
 use crate::spec::trainable::{TrainableSpec, head_specs};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// A method with resolved options.
 pub trait Method: std::fmt::Debug + Send + Sync {
@@ -69,7 +69,7 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// If the method does not fit the backbone.
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error>;
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error>;
 
     /// Attaches the method, given frozen weights and allocated tensors.
     ///
@@ -77,18 +77,18 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     /// If a tensor of [`Method::trainables`] is missing.
     fn attach(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
         trainables: &Trainables,
-    ) -> Result<Attachment, Error>;
+    ) -> Result<AdapterSet, Error>;
 
     /// Tensors that keep their initial values, in addition to the trained ones (a random projection, or the
     /// initial factors that an update is relative to). Adapter files contain them too.
     ///
     /// # Errors
     /// If the method does not fit the backbone.
-    fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        self.inner().map_or(Ok(Vec::new()), |inner| inner.constants(layout))
+    fn constants(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        self.inner().map_or(Ok(Vec::new()), |inner| inner.constants(model_spec))
     }
 
     /// Why the method cannot be merged into plain weights; `None` if it can.
@@ -102,12 +102,12 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     /// If peft has no such method, or does not support it on these targets.
     fn to_peft(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         weights: &Weights,
         trainables: &Trainables,
         run: i64,
     ) -> Result<PeftForm, Error> {
-        let _ = (layout, weights, trainables, run);
+        let _ = (model_spec, weights, trainables, run);
         Err(Error::Unexportable { method: self.name().into(), reason: "peft has no such method".into() })
     }
 
@@ -194,25 +194,29 @@ pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, 
 pub fn prepare(
     method: &dyn Method,
     modules_to_save: &[String],
-    layout: &Layout,
+    model_spec: &ModelSpec,
     weights: &Weights,
     classes: i64,
     seeds: &[u64],
     device: Device,
-) -> Result<(Trainables, Attachment), Error> {
-    let mut specs = trainables_with(method, modules_to_save, layout)?;
-    specs.extend(head_specs(layout, classes));
+) -> Result<(Trainables, AdapterSet), Error> {
+    let mut specs = trainables_with(method, modules_to_save, model_spec)?;
+    specs.extend(head_specs(model_spec, classes));
     let trainables = Trainables::allocate(specs, seeds, weights, device)?
-        .with_constants(&method.constants(layout)?, weights)?;
-    let mut attachment = method.attach(layout, weights, &trainables)?;
-    attach_whole(modules_to_save, &trainables, &mut attachment)?;
-    attachment.stochastic_depth = Rc::new(StochasticDepth::new(trainables.pass().clone()));
-    Ok((trainables, attachment))
+        .with_constants(&method.constants(model_spec)?, weights)?;
+    let mut adapters = method.attach(model_spec, weights, &trainables)?;
+    attach_whole(modules_to_save, &trainables, &mut adapters)?;
+    adapters.stochastic_depth = Rc::new(StochasticDepth::new(trainables.pass().clone()));
+    Ok((trainables, adapters))
 }
 
 /// The error for a method that does not fit a backbone.
-fn unfit(method: &dyn Method, layout: &Layout, reason: &str) -> Error {
-    Error::Unfit { method: method.name().into(), backbone: layout.backbone.clone(), reason: reason.into() }
+fn unfit(method: &dyn Method, model_spec: &ModelSpec, reason: &str) -> Error {
+    Error::Unfit {
+        method: method.name().into(),
+        backbone: model_spec.backbone.clone(),
+        reason: reason.into(),
+    }
 }
 
 /// Rejects a rank, width or number of prompts out of range; products of two valid sizes are far from overflow.

@@ -5,7 +5,7 @@ use crate::methods::Method;
 use crate::methods::tensors::from_frozen;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout};
+use crate::{AdapterSet, Error, ModelSpec};
 
 /// The tensors of a method plus those named by `modules_to_save`, which are in [`Group::ModulesToSave`].
 ///
@@ -15,9 +15,9 @@ use crate::{Attachment, Error, Layout};
 pub fn trainables_with(
     method: &dyn Method,
     modules_to_save: &[String],
-    layout: &Layout,
+    model_spec: &ModelSpec,
 ) -> Result<Vec<TrainableSpec>, Error> {
-    let mut specs = method.trainables(layout)?;
+    let mut specs = method.trainables(model_spec)?;
     specs.retain(|spec| !modules_to_save.contains(&spec.name));
     // A matrix update relies on the frozen values (DoRA's row norms, PiSSA's factors), which full training
     // would change.
@@ -28,16 +28,15 @@ pub fn trainables_with(
     if let Some(spec) = twice {
         return Err(Error::Unfit {
             method: method.name().into(),
-            backbone: layout.backbone.clone(),
+            backbone: model_spec.backbone.clone(),
             reason: format!("`{}` would update a module that is trained whole", spec.name),
         });
     }
     for name in modules_to_save {
-        let tensor = layout
-            .tensors
-            .iter()
-            .find(|tensor| tensor.name == *name)
-            .ok_or_else(|| Error::MissingTensor { name: name.clone(), place: layout.backbone.clone() })?;
+        let tensor =
+            model_spec.tensors.iter().find(|tensor| tensor.name == *name).ok_or_else(|| {
+                Error::MissingTensor { name: name.clone(), place: model_spec.backbone.clone() }
+            })?;
         specs.push(TrainableSpec { group: Group::ModulesToSave, ..from_frozen(name, &tensor.shape) });
     }
     Ok(specs)
@@ -50,10 +49,10 @@ pub fn trainables_with(
 pub fn attach_whole(
     modules_to_save: &[String],
     trainables: &Trainables,
-    attachment: &mut Attachment,
+    adapters: &mut AdapterSet,
 ) -> Result<(), Error> {
     for name in modules_to_save {
-        attachment.replaced.insert(name.clone(), trainables.get(name)?);
+        adapters.replaced.insert(name.clone(), trainables.get(name)?);
     }
     Ok(())
 }

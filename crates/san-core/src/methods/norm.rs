@@ -7,7 +7,7 @@ use crate::methods::tensors::{norm_tensors, replacing, specs};
 use crate::methods::{Method, MethodInfo, parse};
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -38,11 +38,16 @@ impl Method for Norms {
         json!({})
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        Ok(specs(norm_tensors(layout)))
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        Ok(specs(norm_tensors(model_spec)))
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        replacing(norm_tensors(layout), trainables)
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        replacing(norm_tensors(model_spec), trainables)
     }
 }

@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 use tch::Tensor;
 
 use crate::spec::model::{Projection, SiteSpec};
-use crate::{Error, Layout};
+use crate::{Error, ModelSpec};
 
 /// Prefix of module names.
 pub(crate) const ROOT: &str = "base_model.model.";
 
 /// Extracts a method from peft's files; `None` if they contain a different method. The error is a clause that
 /// completes a message.
-pub(crate) type FromPeft = fn(&mut PeftFiles, &Layout) -> Result<Option<Imported>, String>;
+pub(crate) type FromPeft = fn(&mut PeftFiles, &ModelSpec) -> Result<Option<Imported>, String>;
 
 /// A method in peft's terms: configuration entries and tensors, named relative to `base_model.model.` or, for
 /// tensors of the whole model, to `base_model.`.
@@ -122,20 +122,21 @@ pub(super) fn rank_of(a: &BTreeMap<String, Tensor>) -> Result<i64, String> {
 
 /// The roles that cover exactly these sites.
 pub(super) fn roles<'a>(
-    layout: &Layout,
+    model_spec: &ModelSpec,
     sites: impl Iterator<Item = &'a String>,
 ) -> Result<Vec<Value>, String> {
     let sites: BTreeSet<&str> = sites.map(String::as_str).collect();
     let mut roles = Vec::new();
     for site in &sites {
-        let spec =
-            layout.find_site(site).ok_or(format!("`{site}` is no projection of {}", layout.backbone))?;
+        let spec = model_spec
+            .find_site(site)
+            .ok_or(format!("`{site}` is no projection of {}", model_spec.backbone))?;
         if !roles.contains(&spec.role) {
             roles.push(spec.role);
         }
     }
     let missing = |spec: &&SiteSpec| roles.contains(&spec.role) && !sites.contains(spec.name.as_str());
-    if let Some(spec) = layout.sites.iter().find(missing) {
+    if let Some(spec) = model_spec.sites.iter().find(missing) {
         return Err(format!("`{}` is left out, though its likes are adapted", spec.name));
     }
     roles.into_iter().map(|role| serde_json::to_value(role).map_err(|error| error.to_string())).collect()

@@ -21,7 +21,7 @@ use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::spec::wiring::{Anterior, ChannelMap, Wiring};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -86,12 +86,12 @@ impl Method for San {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         self.check()?;
         let spec =
             |name, length, init| TrainableSpec { name, shape: vec![length], init, group: Group::Method };
         let mut specs = Vec::new();
-        for site in &layout.sites {
+        for site in &model_spec.sites {
             specs.push(spec(gamma(&site.name), site.outputs, Init::Ones));
             if self.shift && site.bias {
                 specs.push(spec(shift(&site.name), site.outputs, Init::Zeros));
@@ -100,26 +100,31 @@ impl Method for San {
                 specs.push(spec(ltd_ltp(&site.name), site.channels(), Init::Ones));
             }
         }
-        specs.extend(norm_tensors(layout).map(|(name, width)| from_frozen(&name, &[width])));
+        specs.extend(norm_tensors(model_spec).map(|(name, width)| from_frozen(&name, &[width])));
         Ok(specs)
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        let mut attachment = Attachment::default();
-        for site in &layout.sites {
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        let mut adapters = AdapterSet::default();
+        for site in &model_spec.sites {
             let own = (self.mode != Mode::Sp).then(|| trainables.get(&gamma(&site.name))).transpose()?;
             let shift = (self.shift && site.bias).then(|| trainables.get(&shift(&site.name))).transpose()?;
             let propagated = self
                 .anterior(site)
                 .map(|anterior| self.propagated(site, anterior, trainables))
                 .transpose()?;
-            attachment.sites.insert(site.name.clone(), Rc::new(Scaling { own, shift, propagated }));
+            adapters.sites.insert(site.name.clone(), Rc::new(Scaling { own, shift, propagated }));
         }
-        for (name, _) in norm_tensors(layout) {
+        for (name, _) in norm_tensors(model_spec) {
             let trained = trainables.get(&name)?;
-            attachment.replaced.insert(name, trained);
+            adapters.replaced.insert(name, trained);
         }
-        Ok(attachment)
+        Ok(adapters)
     }
 }
 

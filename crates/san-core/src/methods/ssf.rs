@@ -20,7 +20,7 @@ use crate::spec::init::Init;
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -52,15 +52,15 @@ impl Method for Ssf {
         json!({})
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         let spec = |name: &str, what, width, mean| TrainableSpec {
             name: format!("{name}.{what}"),
             shape: vec![width],
             init: Init::Normal { mean, deviation: DEVIATION },
             group: Group::Method,
         };
-        let sites = layout.sites.iter().map(|site| (&site.name, site.outputs, site.bias));
-        let norms = layout.norms.iter().map(|norm| (&norm.name, norm.width, norm.bias));
+        let sites = model_spec.sites.iter().map(|site| (&site.name, site.outputs, site.bias));
+        let norms = model_spec.norms.iter().map(|norm| (&norm.name, norm.width, norm.bias));
         let pair = |(name, width, shifted): (&String, i64, bool)| {
             let scale = spec(name, "ssf_scale", width, 1.0);
             std::iter::once(scale).chain(shifted.then(|| spec(name, "ssf_shift", width, 0.0)))
@@ -68,35 +68,40 @@ impl Method for Ssf {
         Ok(sites.chain(norms).flat_map(pair).collect())
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        let mut attachment = Attachment::default();
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        let mut adapters = AdapterSet::default();
         let get = |name: &str, what| trainables.get(&format!("{name}.{what}"));
-        for site in &layout.sites {
+        for site in &model_spec.sites {
             let scale = get(&site.name, "ssf_scale")?;
             let shift = site.bias.then(|| get(&site.name, "ssf_shift")).transpose()?;
-            attachment.sites.insert(site.name.clone(), Rc::new(ScaleShift { scale, shift }));
+            adapters.sites.insert(site.name.clone(), Rc::new(ScaleShift { scale, shift }));
         }
-        for norm in &layout.norms {
+        for norm in &model_spec.norms {
             let scale = get(&norm.name, "ssf_scale")?;
             let shift = norm.bias.then(|| get(&norm.name, "ssf_shift")).transpose()?;
             let affine = NormAffine { scale, shift };
-            attachment.norms.insert(norm.name.clone(), Rc::new(affine));
+            adapters.norms.insert(norm.name.clone(), Rc::new(affine));
         }
-        Ok(attachment)
+        Ok(adapters)
     }
 }
 
 impl Host for Ssf {
     const SAN: &'static MethodInfo = &san_ssf::INFO;
 
-    fn scaled(&self, layout: &Layout) -> Result<Vec<String>, Error> {
-        Ok(layout.sites.iter().map(|site| site.name.clone()).collect())
+    fn scaled(&self, model_spec: &ModelSpec) -> Result<Vec<String>, Error> {
+        Ok(model_spec.sites.iter().map(|site| site.name.clone()).collect())
     }
 
     /// The scale of each site.
     fn scalings(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         _: &Weights,
         trainables: &Trainables,
     ) -> Result<BTreeMap<String, Rc<dyn Scaling>>, Error> {
@@ -104,7 +109,7 @@ impl Host for Ssf {
             let vector = trainables.get(&format!("{}.ssf_scale", site.name))?;
             Ok((site.name.clone(), Rc::new(Plain(vector)) as Rc<dyn Scaling>))
         };
-        layout.sites.iter().map(scaling).collect()
+        model_spec.sites.iter().map(scaling).collect()
     }
 }
 

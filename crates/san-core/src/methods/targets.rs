@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::spec::model::{Projection, Role, SiteSpec};
-use crate::{Error, Layout};
+use crate::{Error, ModelSpec};
 
 /// Which projections a low-rank method adapts.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -42,13 +42,17 @@ impl From<Targets> for Value {
 
 impl Targets {
     /// The targets in a model; errors as in [`find`].
-    pub(super) fn within<'a>(&self, method: &str, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
+    pub(super) fn within<'a>(
+        &self,
+        method: &str,
+        model_spec: &'a ModelSpec,
+    ) -> Result<Vec<Targeted<'a>>, Error> {
         match self {
-            Self::Roles(roles) => find(method, roles, layout),
-            Self::Usual if layout.sites.iter().any(has_attention) => {
-                find(method, &[Role::Q, Role::V], layout)
+            Self::Roles(roles) => find(method, roles, model_spec),
+            Self::Usual if model_spec.sites.iter().any(has_attention) => {
+                find(method, &[Role::Q, Role::V], model_spec)
             }
-            Self::Usual => find(method, &[Role::Up, Role::Down], layout),
+            Self::Usual => find(method, &[Role::Up, Role::Down], model_spec),
         }
     }
 
@@ -83,11 +87,18 @@ pub(super) type Targeted<'a> = (&'a SiteSpec, Vec<Target>);
 ///
 /// # Errors
 /// If there are none, or one is a depthwise convolution, which does not mix channels.
-pub(super) fn find<'a>(method: &str, roles: &[Role], layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
-    let unfit =
-        |reason: String| Error::Unfit { method: method.into(), backbone: layout.backbone.clone(), reason };
+pub(super) fn find<'a>(
+    method: &str,
+    roles: &[Role],
+    model_spec: &'a ModelSpec,
+) -> Result<Vec<Targeted<'a>>, Error> {
+    let unfit = |reason: String| Error::Unfit {
+        method: method.into(),
+        backbone: model_spec.backbone.clone(),
+        reason,
+    };
     let mut found = Vec::new();
-    for site in &layout.sites {
+    for site in &model_spec.sites {
         let targets = in_site(roles, site);
         if targets.is_empty() {
             continue;

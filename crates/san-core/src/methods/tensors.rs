@@ -4,7 +4,7 @@ use crate::spec::init::Init;
 use crate::spec::model::NormSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout};
+use crate::{AdapterSet, Error, ModelSpec};
 
 /// A checkpoint tensor, trained from its published value.
 pub(super) fn from_frozen(name: &str, shape: &[i64]) -> TrainableSpec {
@@ -17,13 +17,13 @@ pub(super) fn from_frozen(name: &str, shape: &[i64]) -> TrainableSpec {
 }
 
 /// Names and lengths of every norm's weight and bias (if any).
-pub(super) fn norm_tensors(layout: &Layout) -> impl Iterator<Item = (String, i64)> {
+pub(super) fn norm_tensors(model_spec: &ModelSpec) -> impl Iterator<Item = (String, i64)> {
     let tensors = |norm: &NormSpec| {
         let parts = [Some("weight"), norm.bias.then_some("bias")];
         let (name, width) = (norm.name.clone(), norm.width);
         parts.into_iter().flatten().map(move |part| (format!("{name}.{part}"), width))
     };
-    layout.norms.iter().flat_map(tensors)
+    model_spec.norms.iter().flat_map(tensors)
 }
 
 /// Specs of the tensors with these names and lengths, trained from their published values.
@@ -38,11 +38,11 @@ pub(super) fn specs(tensors: impl Iterator<Item = (String, i64)>) -> Vec<Trainab
 pub(super) fn replacing(
     tensors: impl Iterator<Item = (String, i64)>,
     trainables: &Trainables,
-) -> Result<Attachment, Error> {
-    let mut attachment = Attachment::default();
+) -> Result<AdapterSet, Error> {
+    let mut adapters = AdapterSet::default();
     for (name, _) in tensors {
         let trained = trainables.get(&name)?;
-        attachment.replaced.insert(name, trained);
+        adapters.replaced.insert(name, trained);
     }
-    Ok(attachment)
+    Ok(adapters)
 }

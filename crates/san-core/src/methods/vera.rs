@@ -19,7 +19,7 @@ use crate::nn::site::{Adapter, Merged};
 use crate::spec::init::Init;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -52,19 +52,19 @@ impl Default for Vera {
 }
 
 impl Vera {
-    fn targeted<'a>(&self, layout: &'a Layout) -> Result<Vec<Targeted<'a>>, Error> {
+    fn targeted<'a>(&self, model_spec: &'a ModelSpec) -> Result<Vec<Targeted<'a>>, Error> {
         check_size("vera", "rank", self.rank)?;
-        self.targets.within("vera", layout)
+        self.targets.within("vera", model_spec)
     }
 }
 
-fn from_peft(files: &mut PeftFiles, layout: &Layout) -> Result<Option<Imported>, String> {
+fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imported>, String> {
     if files.kind() != "VERA" {
         return Ok(None);
     }
     let lambda_d = files.take(".vera_lambda_d");
     let rank = lambda_d.values().next().ok_or("it has no `vera_lambda_d`")?.numel();
-    let options = json!({"rank": rank, "targets": roles(layout, lambda_d.keys())?});
+    let options = json!({"rank": rank, "targets": roles(model_spec, lambda_d.keys())?});
     let mut tensors = named(lambda_d, "lambda_d");
     tensors.extend(named(files.take(".vera_lambda_b"), "lambda_b"));
     for (theirs, ours) in [("base_model.vera_A", A), ("base_model.vera_B", B)] {
@@ -88,7 +88,7 @@ impl Method for Vera {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         let spec = |path: &str, what, length, init| TrainableSpec {
             name: format!("{path}.{what}"),
             shape: vec![length],
@@ -96,7 +96,7 @@ impl Method for Vera {
             group: Group::Method,
         };
         let mut specs = Vec::new();
-        for target in self.targeted(layout)?.iter().flat_map(|(_, targets)| targets) {
+        for target in self.targeted(model_spec)?.iter().flat_map(|(_, targets)| targets) {
             let start = Init::Normal { mean: 0.1, deviation: 0.0 };
             specs.push(spec(&target.path, "lambda_d", self.rank, start));
             specs.push(spec(&target.path, "lambda_b", target.rows, Init::Zeros));
@@ -104,8 +104,8 @@ impl Method for Vera {
         Ok(specs)
     }
 
-    fn constants(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
-        let targeted = self.targeted(layout)?;
+    fn constants(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
+        let targeted = self.targeted(model_spec)?;
         let inputs = targeted.iter().map(|(site, _)| site.inputs).max().unwrap_or(1);
         let rows =
             targeted.iter().flat_map(|(_, targets)| targets).map(|target| target.rows).max().unwrap_or(1);
@@ -122,14 +122,14 @@ impl Method for Vera {
 
     fn to_peft(
         &self,
-        layout: &Layout,
+        model_spec: &ModelSpec,
         _: &Weights,
         trainables: &Trainables,
         run: i64,
     ) -> Result<PeftForm, Error> {
         let mut form = PeftForm::default();
         let mut modules = Vec::new();
-        for (site, targets) in self.targeted(layout)? {
+        for (site, targets) in self.targeted(model_spec)? {
             check_linear("vera", site)?;
             for target in targets {
                 if target.path != site.name {
@@ -164,10 +164,15 @@ impl Method for Vera {
         Ok(form)
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
         let (a, b) = (trainables.constant(A)?, trainables.constant(B)?);
-        let mut attachment = Attachment::default();
-        for (site, targets) in self.targeted(layout)? {
+        let mut adapters = AdapterSet::default();
+        for (site, targets) in self.targeted(model_spec)? {
             let mut blocks = Vec::new();
             for target in targets {
                 blocks.push(Block {
@@ -179,9 +184,9 @@ impl Method for Vera {
             }
             let update =
                 RandomProjections { a: a.f_narrow(1, 0, site.inputs)?, blocks, outputs: site.outputs };
-            attachment.sites.insert(site.name.clone(), Rc::new(update));
+            adapters.sites.insert(site.name.clone(), Rc::new(update));
         }
-        Ok(attachment)
+        Ok(adapters)
     }
 }
 

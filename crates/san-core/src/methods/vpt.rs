@@ -15,7 +15,7 @@ use crate::spec::init::Init;
 use crate::spec::model::{Role, SequenceSpec};
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
-use crate::{Attachment, Error, Layout, Weights};
+use crate::{AdapterSet, Error, ModelSpec, Weights};
 
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
@@ -43,8 +43,8 @@ impl Default for Vpt {
 }
 
 impl Vpt {
-    fn blocks<'a>(&self, layout: &'a Layout) -> &'a [SequenceSpec] {
-        if self.deep { &layout.sequences } else { layout.sequences.get(..1).unwrap_or_default() }
+    fn blocks<'a>(&self, model_spec: &'a ModelSpec) -> &'a [SequenceSpec] {
+        if self.deep { &model_spec.sequences } else { model_spec.sequences.get(..1).unwrap_or_default() }
     }
 }
 
@@ -62,13 +62,13 @@ impl Method for Vpt {
         serde_json::to_value(self).unwrap_or_default()
     }
 
-    fn trainables(&self, layout: &Layout) -> Result<Vec<TrainableSpec>, Error> {
+    fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         check_size("vpt", "prompts", self.prompts)?;
-        let patch = layout.sites.iter().find(|site| site.role == Role::PatchEmbed);
-        let (Some(patch), false) = (patch, layout.sequences.is_empty()) else {
+        let patch = model_spec.sites.iter().find(|site| site.role == Role::PatchEmbed);
+        let (Some(patch), false) = (patch, model_spec.sequences.is_empty()) else {
             return Err(Error::Unfit {
                 method: "vpt".into(),
-                backbone: layout.backbone.clone(),
+                backbone: model_spec.backbone.clone(),
                 reason: "prompts need one sequence of tokens in which all attend to all".into(),
             });
         };
@@ -79,16 +79,21 @@ impl Method for Vpt {
             init: Init::Uniform { bound: (6.0 / (patch.inputs + block.width) as f64).sqrt() },
             group: Group::Method,
         };
-        Ok(self.blocks(layout).iter().map(spec).collect())
+        Ok(self.blocks(model_spec).iter().map(spec).collect())
     }
 
-    fn attach(&self, layout: &Layout, _: &Weights, trainables: &Trainables) -> Result<Attachment, Error> {
-        let mut attachment = Attachment::default();
-        for block in self.blocks(layout) {
+    fn attach(
+        &self,
+        model_spec: &ModelSpec,
+        _: &Weights,
+        trainables: &Trainables,
+    ) -> Result<AdapterSet, Error> {
+        let mut adapters = AdapterSet::default();
+        for block in self.blocks(model_spec) {
             let tokens = trainables.get(&prompts(block))?;
-            attachment.prompts.insert(block.name.clone(), Rc::new(Prompts(tokens)));
+            adapters.prompts.insert(block.name.clone(), Rc::new(Prompts(tokens)));
         }
-        Ok(attachment)
+        Ok(adapters)
     }
 
     fn unmergeable(&self) -> Option<&'static str> {

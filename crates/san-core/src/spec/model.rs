@@ -1,6 +1,6 @@
 //! A backbone's description of itself, available before any weight is loaded.
 //!
-//! A layout alone is enough to check a weights file strictly, count a method's parameters, initialise a random
+//! A model spec alone is enough to check a weights file strictly, count a method's parameters, initialise a random
 //! model and reject a method that does not fit. Backbones produce it; methods consume it.
 
 use tch::Tensor;
@@ -18,11 +18,11 @@ pub enum Role {
     Downsample,
     /// Depthwise convolution.
     Dwconv,
-    /// Query, key and value in one matrix.
+    /// Fused query, key and value.
     Qkv,
     /// Query.
     Q,
-    /// Fused query, key and value.
+    /// Key.
     K,
     /// Value.
     V,
@@ -237,7 +237,7 @@ pub struct TensorSpec {
 
 /// The description of a whole backbone in forward order; the head is kept separate.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Layout {
+pub struct ModelSpec {
     /// Name used in messages, for example `vit_micro`.
     pub backbone: String,
     /// Every tensor of the checkpoint except the head.
@@ -254,13 +254,13 @@ pub struct Layout {
     pub head: Option<HeadSpec>,
 }
 
-impl Layout {
-    /// An empty layout of a model with a classification head.
+impl ModelSpec {
+    /// An empty model spec of a model with a classification head.
     pub fn new(backbone: impl Into<String>, head: impl Into<String>, features: i64) -> Self {
         Self { head: Some(HeadSpec { name: head.into(), features }), ..Self::headless(backbone) }
     }
 
-    /// An empty layout of a model without a classification head.
+    /// An empty model spec of a model without a classification head.
     pub fn headless(backbone: impl Into<String>) -> Self {
         Self {
             backbone: backbone.into(),

@@ -1,7 +1,7 @@
 //! What a method trains, before allocation: names, shapes and initial values are enough for counting and
 //! planning.
 
-use crate::Layout;
+use crate::ModelSpec;
 use crate::spec::init::Init;
 
 /// What a trained tensor belongs to; used for separate parameter counts and learning rates.
@@ -44,8 +44,8 @@ impl TrainableSpec {
 }
 
 /// The classification head, weight `[classes, features]` and bias `[classes]`; empty for a model without one.
-pub fn head_specs(layout: &Layout, classes: i64) -> Vec<TrainableSpec> {
-    let Some(head) = &layout.head else { return Vec::new() };
+pub fn head_specs(model_spec: &ModelSpec, classes: i64) -> Vec<TrainableSpec> {
+    let Some(head) = &model_spec.head else { return Vec::new() };
     let spec = |name, shape: Vec<i64>, init| TrainableSpec { name, shape, init, group: Group::Head };
     let [weight, bias] = head.tensors();
     vec![

@@ -1,7 +1,7 @@
 //! SAN's wirings: which site's scaling vector is applied to which site's input (docs/method.md, section 2).
 //!
 //! A backbone lists the anterior of each of its sites under each wiring; methods that propagate take it from
-//! the layout.
+//! the model spec.
 
 use tch::Tensor;
 

@@ -10,7 +10,7 @@ use tch::{Device, Tensor};
 use crate::spec::model::TensorSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::weights::draw::initial;
-use crate::{Error, Layout};
+use crate::{Error, ModelSpec};
 
 /// Named tensors without gradients.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Weights {
     ///
     /// # Errors
     /// If memory cannot be allocated.
-    pub fn random(layout: &Layout, seed: u64) -> Result<Self, Error> {
+    pub fn random(model_spec: &ModelSpec, seed: u64) -> Result<Self, Error> {
         let nothing = Self::default();
         let draw = |tensor: &TensorSpec| {
             let spec = TrainableSpec {
@@ -39,7 +39,7 @@ impl Weights {
             };
             Ok((tensor.name.clone(), initial(&spec, seed, &nothing)?))
         };
-        Ok(Self { tensors: layout.tensors.iter().map(draw).collect::<Result<_, Error>>()? })
+        Ok(Self { tensors: model_spec.tensors.iter().map(draw).collect::<Result<_, Error>>()? })
     }
 
     /// The tensor of that name.
@@ -81,12 +81,12 @@ impl Weights {
         Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
     }
 
-    /// Checks names and shapes against `layout`, and that all values are finite; errors mention `place`.
+    /// Checks names and shapes against `model_spec`, and that all values are finite; errors mention `place`.
     ///
     /// # Errors
     /// For the first tensor that is missing, unexpected, of another shape, or that holds NaN or infinity.
-    pub fn check(&self, layout: &Layout, place: &str) -> Result<(), Error> {
-        for spec in &layout.tensors {
+    pub fn check(&self, model_spec: &ModelSpec, place: &str) -> Result<(), Error> {
+        for spec in &model_spec.tensors {
             let found = self
                 .tensors
                 .get(&spec.name)
@@ -97,7 +97,7 @@ impl Weights {
                 return Err(Error::WrongShape { name, place: place.into(), found, expected });
             }
         }
-        let known: BTreeSet<_> = layout.tensors.iter().map(|spec| &spec.name).collect();
+        let known: BTreeSet<_> = model_spec.tensors.iter().map(|spec| &spec.name).collect();
         if let Some(name) = self.tensors.keys().find(|name| !known.contains(name)) {
             return Err(Error::UnexpectedTensor { name: name.clone(), place: place.into() });
         }

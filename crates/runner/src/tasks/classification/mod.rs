@@ -136,9 +136,9 @@ impl Task for Classification {
 }
 
 /// The classifier on a fine-tuned backbone with `adapters` attached.
-fn classifier(tuned: &Tuned<'_>, adapters: &san_core::Attachment) -> Result<Classifier> {
-    let LoadedBackbone { architecture, layout, weights, .. } = backbone_of(tuned.base)?;
-    Ok(Classifier::new(&**architecture, layout, weights, adapters, tuned.trainables)?)
+fn classifier(tuned: &Tuned<'_>, adapters: &san_core::AdapterSet) -> Result<Classifier> {
+    let LoadedBackbone { architecture, model_spec, weights, .. } = backbone_of(tuned.base)?;
+    Ok(Classifier::new(&**architecture, model_spec, weights, adapters, tuned.trainables)?)
 }
 
 fn backbone_of(base: &BaseModel) -> Result<&LoadedBackbone> {
@@ -290,8 +290,8 @@ impl Prepared<'_> {
     /// Largest difference between the logits of the fine-tuned and of the merged model on a few images.
     fn merge_difference(&mut self, tuned: &Tuned<'_>) -> Result<Option<f64>> {
         let Some(merged) = tuned.merged()? else { return Ok(None) };
-        let LoadedBackbone { architecture, layout, .. } = backbone_of(tuned.base)?;
-        let plain = Classifier::merged(&**architecture, layout, &merged)?;
+        let LoadedBackbone { architecture, model_spec, .. } = backbone_of(tuned.base)?;
+        let plain = Classifier::merged(&**architecture, model_spec, &merged)?;
         let few: Vec<usize> = (0..self.test_inputs.len().min(MERGE_CHECK)).collect();
         let (inputs, _) = self.test_inputs.batch(&few)?;
         let images = self.test_inputs.images(&few)?;

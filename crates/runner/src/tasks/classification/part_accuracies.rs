@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use backbones::vision::Classifier;
-use san_core::{Attachment, methods};
+use san_core::{AdapterSet, methods};
 use serde_json::Value;
 
 use super::classifier;
@@ -33,10 +33,10 @@ impl Parts {
                 options.insert("detach".into(), false.into());
             }
             let method = methods::find("san", options)?;
-            let (layout, weights) = (tuned.base.layout(), tuned.base.weights());
-            classifier(tuned, &method.attach(layout, weights, tuned.trainables)?)
+            let (model_spec, weights) = (tuned.base.model_spec(), tuned.base.weights());
+            classifier(tuned, &method.attach(model_spec, weights, tuned.trainables)?)
         };
-        let head = classifier(tuned, &Attachment::default())?;
+        let head = classifier(tuned, &AdapterSet::default())?;
         Ok(Some(Self { nt: in_mode("nt")?, sp: in_mode("sp")?, head }))
     }
 

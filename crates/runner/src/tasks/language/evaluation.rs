@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use backbones::language::generate::{Limits, generate, likelihoods};
 use data_loaders::text::{best_option, evaluation_batches};
 use report::record::{Dataset, Evaluation, Forgetting, Pending};
-use san_core::{Attachment, Error};
+use san_core::{AdapterSet, Error};
 use tch::{Kind, Tensor, no_grad};
 
 use super::data::{Answer, EvalJudgement, EvalSet};
@@ -113,7 +113,7 @@ impl<'a> Evaluator<'a> {
         let Objective { model, data, device, .. } = self.objective;
         let Some(example) = data.examples.first() else { return Ok(None) };
         let Some(merged) = self.tuned.merged()? else { return Ok(None) };
-        let plain = self.loaded.architecture.build(&merged, &Attachment::default())?;
+        let plain = self.loaded.architecture.build(&merged, &AdapterSet::default())?;
         let tokens = Tensor::f_from_slice(&example.tokens.iter().map(|&t| i64::from(t)).collect::<Vec<_>>())?;
         let tokens = tokens.f_unsqueeze(0)?.f_to_device(*device)?;
         let images = data.images.features(&[0])?;
@@ -144,7 +144,7 @@ impl<'a> Evaluator<'a> {
             let loss = no_grad(|| loss(model, &text))?.f_to_kind(Kind::Double)?;
             Ok(finite(f64::try_from(loss)?, "the loss on the neutral text")?)
         };
-        let frozen = self.loaded.architecture.build(&self.loaded.weights, &Attachment::default())?;
+        let frozen = self.loaded.architecture.build(&self.loaded.weights, &AdapterSet::default())?;
         Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(&self.objective.model)? }))
     }
 }

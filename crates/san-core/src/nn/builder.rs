@@ -1,6 +1,6 @@
 //! What a method attaches to a model, and the builder that applies it.
 //!
-//! A backbone is built through a [`Scope`], which resolves the names of the published checkpoint to parameters,
+//! A backbone is built through a [`ModelBuilder`], which resolves the names of the published checkpoint to parameters,
 //! norms and sites; any of them may be trained or carry an adapter.
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use crate::{Error, Weights};
 
 /// Everything a method attached.
 #[derive(Debug, Default)]
-pub struct Attachment {
+pub struct AdapterSet {
     /// Trained tensors `[K, ...]` that replace frozen ones, by the frozen tensor's name.
     pub replaced: BTreeMap<String, Tensor>,
     /// Adapters, by site.
@@ -33,19 +33,19 @@ pub struct Attachment {
 
 /// A prefix in the tree of checkpoint names, from which a model is built.
 #[derive(Debug, Clone)]
-pub struct Scope<'a> {
+pub struct ModelBuilder<'a> {
     weights: &'a Weights,
-    attachment: &'a Attachment,
+    adapters: &'a AdapterSet,
     path: String,
 }
 
-impl<'a> Scope<'a> {
-    /// The root scope.
-    pub fn new(weights: &'a Weights, attachment: &'a Attachment) -> Self {
-        Self { weights, attachment, path: String::new() }
+impl<'a> ModelBuilder<'a> {
+    /// The root builder.
+    pub fn new(weights: &'a Weights, adapters: &'a AdapterSet) -> Self {
+        Self { weights, adapters, path: String::new() }
     }
 
-    /// The child scope `name`.
+    /// The child builder `name`.
     pub fn at(&self, name: impl std::fmt::Display) -> Self {
         Self { path: self.full(&name.to_string()), ..self.clone() }
     }
@@ -65,7 +65,7 @@ impl<'a> Scope<'a> {
     pub fn parameter(&self, name: &str) -> Result<Parameter, Error> {
         let name = self.full(name);
         let frozen = self.weights.get(&name)?;
-        Ok(match self.attachment.replaced.get(&name) {
+        Ok(match self.adapters.replaced.get(&name) {
             Some(trained) => Parameter::replacing(frozen, trained.shallow_clone()),
             None => Parameter::Frozen(frozen.shallow_clone()),
         })
@@ -84,9 +84,9 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// If its tensors are missing.
     pub fn norm(&self, name: &str, epsilon: f64) -> Result<Norm, Error> {
-        let scope = self.at(name);
-        let affine = self.attachment.norms.get(&scope.path).cloned();
-        Ok(Norm::layer(scope.parameter("weight")?, scope.parameter("bias")?, epsilon, affine))
+        let builder = self.at(name);
+        let affine = self.adapters.norms.get(&builder.path).cloned();
+        Ok(Norm::layer(builder.parameter("weight")?, builder.parameter("bias")?, epsilon, affine))
     }
 
     /// An RMS norm.
@@ -94,33 +94,33 @@ impl<'a> Scope<'a> {
     /// # Errors
     /// If its weight is missing.
     pub fn rms_norm(&self, name: &str, epsilon: f64) -> Result<Norm, Error> {
-        let scope = self.at(name);
-        let affine = self.attachment.norms.get(&scope.path).cloned();
-        Ok(Norm::rms(scope.parameter("weight")?, epsilon, affine))
+        let builder = self.at(name);
+        let affine = self.adapters.norms.get(&builder.path).cloned();
+        Ok(Norm::rms(builder.parameter("weight")?, epsilon, affine))
     }
 
-    /// A site as described in the model's layout; its name is a full path.
+    /// A site as described in the model spec; its name is a full path.
     ///
     /// # Errors
     /// If its tensors are missing.
     pub fn site(&self, spec: &SiteSpec) -> Result<Site, Error> {
-        let scope = Self { path: spec.name.clone(), ..self.clone() };
-        let adapter = self.attachment.sites.get(&spec.name).cloned();
-        let weight = scope.parameter("weight")?.reshape(&[spec.outputs, spec.inputs]);
-        Ok(Site::new(spec.projection, weight, scope.optional("bias", spec.bias)?, adapter))
+        let builder = Self { path: spec.name.clone(), ..self.clone() };
+        let adapter = self.adapters.sites.get(&spec.name).cloned();
+        let weight = builder.parameter("weight")?.reshape(&[spec.outputs, spec.inputs]);
+        Ok(Site::new(spec.projection, weight, builder.optional("bias", spec.bias)?, adapter))
     }
 
-    /// A residual branch of block `block` out of `blocks`; an empty name means the scope itself.
+    /// A residual branch of block `block` out of `blocks`; an empty name means the builder itself.
     pub fn branch(&self, name: &str, block: i64, blocks: i64) -> Branch {
         let name = self.full(name);
-        let bottleneck = self.attachment.branches.get(&name).cloned();
+        let bottleneck = self.adapters.branches.get(&name).cloned();
         #[allow(clippy::cast_precision_loss)]
         let depth = if blocks > 1 { block as f64 / (blocks - 1) as f64 } else { 0.0 };
-        Branch::new(name, depth, bottleneck, self.attachment.stochastic_depth.clone())
+        Branch::new(name, depth, bottleneck, self.adapters.stochastic_depth.clone())
     }
 
     /// The prompts that a method inserts before this block.
     pub fn prompts(&self) -> Option<Rc<Prompts>> {
-        self.attachment.prompts.get(&self.path).cloned()
+        self.adapters.prompts.get(&self.path).cloned()
     }
 }
