@@ -1,7 +1,7 @@
 //! From the records of finished runs to statistics, tables and figures.
 //!
 //! [`record`] is the contract with the runner: it writes one [`Record`] a run, this crate reads
-//! them. Nothing here knows libtorch. The way of a number: [`load`] finds the records, [`frame`]
+//! them. Nothing here knows libtorch. The way of a number: [`load`] finds the records, `comparison::frame`
 //! groups them, [`comparison`] reduces them with [`statistics`], a [`Table`] lays them out, an
 //! [`export::Exporter`] writes it, [`figure`] draws. The program calls [`compare`], [`write_tables`],
 //! [`draw_figures`] and [`write_event_files`].
@@ -32,7 +32,7 @@ pub use table::Table;
 /// found, backbones in alphabetical order.
 ///
 /// # Errors
-/// When the runs cannot be read, hold nothing that was asked for, or claim one cell twice.
+/// When the runs cannot be read, hold nothing that was asked for, or contain one run twice.
 pub fn compare(request: &Request) -> Result<Vec<Comparison>, ReportError> {
     let mut all = Vec::new();
     for selection in load::select(request)? {

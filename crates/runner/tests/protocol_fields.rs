@@ -6,9 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use runner::config::experiment::Experiment;
 use serde_json::{Value, json};
 
+/// Two values of each field.
+type Fields = BTreeMap<&'static str, [Value; 2]>;
+
 /// Each task with the suite that it is for and every field of its section, none with the value that is taken if it is
 /// omitted, and another value for each.
-fn tasks() -> Vec<(&'static str, &'static str, BTreeMap<&'static str, [Value; 2]>)> {
+fn tasks() -> Vec<(&'static str, &'static str, Fields)> {
     let image = |size: u32| json!({"image_size": size, "resize": "plain", "filter": "bilinear", "normalisation": "half"});
     let picture = |size: u32| json!({"image_size": size, "square": "stretch", "filter": "bilinear", "normalisation": "half"});
     let language =
@@ -66,7 +69,7 @@ fn read(task: &str, suite: &str, section: &BTreeMap<&str, Value>) -> Result<Valu
     Ok(serde_json::to_value(&experiment.profiles["embedded"].protocol).unwrap())
 }
 
-fn section(fields: &BTreeMap<&'static str, [Value; 2]>) -> BTreeMap<&'static str, Value> {
+fn section(fields: &Fields) -> BTreeMap<&'static str, Value> {
     fields.iter().map(|(name, values)| (*name, values[0].clone())).collect()
 }
 

@@ -7,7 +7,7 @@ use crate::export::Exporter;
 use crate::table::Table;
 use crate::text::csv_cell;
 
-/// The table as displayed, for spreadsheets; the tidy CSV of the records is made by [`crate::frame`].
+/// The table as displayed, for spreadsheets; the tidy CSV of the records is made by `comparison::frame`.
 #[derive(Debug, Clone, Copy)]
 pub struct Csv;
 

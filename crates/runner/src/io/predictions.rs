@@ -26,15 +26,16 @@ const SCHEMA: &str = "message predictions {
 /// Writes the predictions of a split in its order; equal predictions give equal bytes.
 ///
 /// # Errors
-/// When the folder cannot be written.
+/// When the folder cannot be written, or a number does not fit into 32 bits.
 pub fn write(path: &Path, labels: &[i64], predicted: &[i64]) -> Result<(), RunError> {
-    let number = |value: i64| i32::try_from(value).unwrap_or(-1);
-    let columns = [
-        (0..labels.len()).map(|index| number(index as i64)).collect::<Vec<_>>(),
-        labels.iter().map(|&label| number(label)).collect(),
-        predicted.iter().map(|&class| number(class)).collect(),
-    ];
-    let bytes = encode(&columns).map_err(std::io::Error::other);
+    let column =
+        |values: &mut dyn Iterator<Item = i64>| values.map(i32::try_from).collect::<Result<Vec<_>, _>>();
+    let columns = || {
+        let index = column(&mut (0..labels.len()).map(|index| index as i64))?;
+        Ok([index, column(&mut labels.iter().copied())?, column(&mut predicted.iter().copied())?])
+    };
+    let columns = columns().map_err(|error: std::num::TryFromIntError| std::io::Error::other(error));
+    let bytes = encode(&writing(path, columns)?).map_err(std::io::Error::other);
     write_atomically(path, &writing(path, bytes)?)
 }
 
@@ -61,6 +62,14 @@ mod tests {
     use parquet::record::RowAccessor;
 
     use super::*;
+
+    #[test]
+    fn a_label_that_does_not_fit_is_an_error_and_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let refused = write(&path, &[1 << 40], &[1]).unwrap_err().to_string();
+        assert!(refused.contains(FILE) && !path.exists(), "{refused}");
+    }
 
     #[test]
     fn predictions_are_read_back_by_name_and_order() {

@@ -1,6 +1,6 @@
 //! What the tasks of language models share: one model is trained on all sets of a suite, and evaluated on each of them.
 //!
-//! A task provides the [`data`] (examples, prompts, and how answers are scored); `objective` is the loss of a step,
+//! A task provides the `data` (examples, prompts, and how answers are scored); `objective` is the loss of a step,
 //! `evaluation` generates answers and writes the results.
 
 pub(crate) mod data;
