@@ -16,7 +16,7 @@ const TARGETS: [(&str, &[&str]); 4] = [
     ("hdf5", &[".h5"]),
 ];
 
-fn readers(probe: &Probe, target: &str) -> Vec<usize> {
+fn readers_of(probe: &Probe, target: &str) -> Vec<usize> {
     let named = |reader: &usize, words: &[&str]| words.iter().any(|word| probe.name(*reader).contains(word));
     let all = 0..probe.readers();
     match TARGETS.iter().find(|(name, _)| *name == target) {
@@ -32,14 +32,14 @@ fn with_probe<T>(work: impl FnOnce(&Probe) -> T) -> T {
 fn feed(target: &str, input: &[u8]) {
     let Some((first, bytes)) = input.split_first() else { return };
     with_probe(|probe| {
-        let readers = readers(probe, target);
+        let readers = readers_of(probe, target);
         probe.feed(readers[usize::from(*first) % readers.len()], bytes).expect("the disk takes it");
     });
 }
 
 fn seeds(target: &str) -> Vec<Vec<u8>> {
     with_probe(|probe| {
-        let readers = readers(probe, target).into_iter().enumerate();
+        let readers = readers_of(probe, target).into_iter().enumerate();
         let seed = |(place, reader): (usize, usize)| {
             let first = u8::try_from(place).expect("fewer than 256 readers");
             [&[first], &probe.sound(reader).expect("the fixtures are there")[..]].concat()

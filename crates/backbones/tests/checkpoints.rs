@@ -254,7 +254,7 @@ fn smollm2_from_its_gguf_file_names_the_capital_of_france_as_transformers_does()
 }
 
 /// The error message for the model with one configuration field changed.
-fn told_with(field: &str, value: Value) -> String {
+fn message_with(field: &str, value: Value) -> String {
     let mut published = Published::new();
     published.config[field] = value;
     published.write_single();
@@ -277,14 +277,14 @@ fn nonsense_numbers_of_a_configuration_are_refused_with_file_and_field() {
         ("hidden_size", json!(i64::MAX)),
         ("vocab_size", json!(0)),
     ] {
-        let message = told_with(field, value.clone());
+        let message = message_with(field, value.clone());
         assert!(message.contains("config.json") && message.contains(field), "{field} {value}: {message}");
     }
     let scaling = |field: &str, value: Value| {
         let mut scaling = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
             "high_freq_factor": 4.0, "original_max_position_embeddings": 8192.0});
         scaling[field] = value;
-        told_with("rope_scaling", scaling)
+        message_with("rope_scaling", scaling)
     };
     for (field, value) in [
         ("factor", json!(0)),

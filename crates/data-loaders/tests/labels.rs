@@ -31,7 +31,7 @@ fn doubles(name: &str, values: &[f64]) -> Vec<u8> {
 
 #[test]
 fn a_label_of_a_matrix_that_is_not_a_whole_number_is_refused_with_file_and_row() {
-    for (label, told) in
+    for (label, expected) in
         [(f64::NAN, "NaN is not"), (f64::INFINITY, "inf is not"), (1e300, "is not"), (3.7, "3.7 is not")]
     {
         let mut labels = [1.0; 8];
@@ -39,7 +39,7 @@ fn a_label_of_a_matrix_that_is_not_a_whole_number_is_refused_with_file_and_row()
         let message = message_after("oxford_flowers", "flowers", |root| {
             fs::write(root.join("imagelabels.mat"), doubles("labels", &labels)).unwrap();
         });
-        assert!(message.contains("imagelabels.mat:5: `labels`: ") && message.contains(told), "{message}");
+        assert!(message.contains("imagelabels.mat:5: `labels`: ") && message.contains(expected), "{message}");
         assert!(message.ends_with("is not a whole number"), "{message}");
     }
 }
@@ -61,8 +61,8 @@ fn a_digit_that_is_not_one_is_refused_not_reduced_to_its_last_figure() {
             let labels = doubles("y", &[1.0, 10.0, digit]);
             fs::write(root.join("test_32x32.mat"), [&labels[..], &pixels[128..]].concat()).unwrap();
         });
-        let told = format!("test_32x32.mat:3: {digit} is not a label of a set of 10 classes");
-        assert!(message.contains(&told), "{message}");
+        let expected = format!("test_32x32.mat:3: {digit} is not a label of a set of 10 classes");
+        assert!(message.contains(&expected), "{message}");
     }
 }
 

@@ -36,16 +36,16 @@ fn refusals(root: &Path, picture: &str) -> Vec<(&'static str, String)> {
     let statement = json!({"question_id": "1", "image": picture, "text": "so", "label": "true"});
     write(root, "nlvr/test.json", &statement);
 
-    let told = |refused: Option<data_loaders::DataError>| refused.map(|error| error.to_string());
-    let conversation = told(read_conversations("mix", &root.join("mix.json"), root).err());
+    let message = |refused: Option<data_loaders::DataError>| refused.map(|error| error.to_string());
+    let conversation = message(read_conversations("mix", &root.join("mix.json"), root).err());
     let mut found = vec![("mix", conversation)];
     for benchmark in
         [Benchmark::Gqa, Benchmark::Vizwiz, Benchmark::ScienceqaImg, Benchmark::Textvqa, Benchmark::Pope]
     {
-        found.push((benchmark.name(), told(benchmark.open(root, Answers::Server).err())));
+        found.push((benchmark.name(), message(benchmark.open(root, Answers::Server).err())));
     }
     for small in [SmallSet::PopeCoco128, SmallSet::Nlvr] {
-        found.push((small.name(), told(small.open(root, SmallPart::Test).err())));
+        found.push((small.name(), message(small.open(root, SmallPart::Test).err())));
     }
     found.into_iter().map(|(set, refused)| (set, refused.unwrap_or_default())).collect()
 }
@@ -67,8 +67,11 @@ fn a_picture_outside_the_folder_is_refused_by_every_list_of_questions() {
     let absolute = outer.path().join("secret.png").display().to_string();
     for picture in [&absolute, "../secret.png", "../../secret.png", "a/../../../secret.png"] {
         for (set, refused) in refusals(&root, picture) {
-            let told = "leaves the folder of the set";
-            assert!(refused.contains(told) && refused.contains("secret.png"), "{set} {picture}: {refused}");
+            let expected = "leaves the folder of the set";
+            assert!(
+                refused.contains(expected) && refused.contains("secret.png"),
+                "{set} {picture}: {refused}"
+            );
         }
     }
 }

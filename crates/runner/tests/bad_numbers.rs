@@ -12,7 +12,7 @@ use runner::config::experiment::Experiment;
 const EXPERIMENT: i32 = 3;
 
 /// The error message for an experiment file; empty for a valid one.
-fn told(bytes: &[u8]) -> String {
+fn refusal_of(bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("some.yaml");
     std::fs::write(&path, bytes).unwrap();
@@ -21,7 +21,7 @@ fn told(bytes: &[u8]) -> String {
 
 #[test]
 fn numbers_beyond_any_use_are_refused_with_file_field_and_number() {
-    assert_eq!(told(DRAWN.as_bytes()), "");
+    assert_eq!(refusal_of(DRAWN.as_bytes()), "");
     for (sound, changed, field, number) in [
         ("epochs: 2\n", "epochs: 18446744073709551615\n", "epochs", "18446744073709551615"),
         ("batch_size: 16", "batch_size: 18446744073709551615", "batch_size", "18446744073709551615"),
@@ -31,7 +31,7 @@ fn numbers_beyond_any_use_are_refused_with_file_field_and_number() {
     ] {
         let text = DRAWN.replace(sound, changed);
         assert_ne!(text, DRAWN);
-        let message = told(text.as_bytes());
+        let message = refusal_of(text.as_bytes());
         let wanted = format!("`{field}` is {number}; a number from 1 to 1000000 is wanted");
         assert!(message.contains("some.yaml") && message.contains(&wanted), "{message}");
     }
@@ -58,28 +58,33 @@ fn a_rank_beyond_any_matrix_is_refused_at_planning() {
 }
 
 #[test]
-fn an_experiment_with_a_byte_order_mark_is_read() {
-    assert_eq!(told(format!("\u{feff}{DRAWN}").as_bytes()), "");
+fn an_experiment_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
+    for start in ["", "# A comment.\n", "---\n"] {
+        assert_eq!(refusal_of(format!("\u{feff}{start}{DRAWN}").as_bytes()), "", "{start}");
+    }
+    let wide: Vec<u8> = format!("\u{feff}{DRAWN}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let message = refusal_of(&wide);
+    assert!(message.contains("some.yaml: it is not UTF-8"), "{message}");
 }
 
 #[test]
 fn an_experiment_nested_a_hundred_thousand_deep_is_refused_at_once() {
     let started = Instant::now();
-    let message = told("[".repeat(100_000).as_bytes());
+    let message = refusal_of("[".repeat(100_000).as_bytes());
     assert!(
         message.contains("some.yaml") && message.contains("more than 10000 opening brackets"),
         "{message}"
     );
-    let message = told("- ".repeat(400_000).as_bytes());
+    let message = refusal_of("- ".repeat(400_000).as_bytes());
     assert!(message.contains("some.yaml"), "{message}");
-    let message = told(&vec![b' '; 2 << 20]);
+    let message = refusal_of(&vec![b' '; 2 << 20]);
     assert!(message.contains("it has 2097152 bytes"), "{message}");
     assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }
 
 #[test]
-fn the_same_rate_twice_is_one_setting_and_no_budget_of_two() {
-    let message = told(DRAWN.replace("[1.0e-3, 1.0e-2]", "[1.0e-3, 1.0e-3]").as_bytes());
+fn the_same_rate_twice_is_one_setting_and_not_a_budget_of_two() {
+    let message = refusal_of(DRAWN.replace("[1.0e-3, 1.0e-2]", "[1.0e-3, 1.0e-3]").as_bytes());
     assert!(message.contains("method `san`: `learning_rate` has 0.001 twice"), "{message}");
 }
 
@@ -89,7 +94,7 @@ fn methods_that_are_tuned_need_something_to_choose_by() {
         "{drawn: {train: 24, val: 12, test: 30}}",
         "{rows: {folder: some, source: {training_file: some, val_rows: 0, val_seed: 0}}}",
     );
-    let message = told(rows.as_bytes());
+    let message = refusal_of(rows.as_bytes());
     assert!(message.contains("`san` has 2 settings to choose from and `val_rows` is 0"), "{message}");
 }
 
@@ -100,7 +105,7 @@ fn sets_that_are_only_tested_on_need_conversations_to_train_on() {
         .replace("{drawn: {train: 24, val: 12, test: 30}}", source)
         .replace("[1.0e-3, 1.0e-2]", "1.0e-3")
         .replace("[patch_camelyon]", "[pope, gqa]");
-    let message = told(text.as_bytes());
+    let message = refusal_of(text.as_bytes());
     assert!(message.contains("name a `mixture` of conversations to train on"), "{message}");
-    assert_eq!(told(text.replace("[pope, gqa]", "[pope, easy_vqa]").as_bytes()), "");
+    assert_eq!(refusal_of(text.replace("[pope, gqa]", "[pope, easy_vqa]").as_bytes()), "");
 }

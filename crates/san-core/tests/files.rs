@@ -68,8 +68,8 @@ fn weights_that_are_not_finite_are_refused_with_file_and_tensor() {
         tensors.insert("norm.bias".into(), bias);
         let refused = Weights::new(tensors).check(&model_spec(), "some.safetensors").err();
         let refused = refused.map(|error| error.to_string());
-        let told = "tensor `norm.bias` in some.safetensors holds NaN or infinity";
-        assert_eq!(refused.as_deref(), Some(told), "{value} as {kind:?}");
+        let expected = "tensor `norm.bias` in some.safetensors holds NaN or infinity";
+        assert_eq!(refused.as_deref(), Some(expected), "{value} as {kind:?}");
     }
 }
 

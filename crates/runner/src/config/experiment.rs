@@ -92,7 +92,10 @@ impl Experiment {
     /// When it cannot be read, or has an unknown, missing or wrong field.
     pub fn read(path: &Path) -> Result<Self, RunError> {
         let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
-        let bytes = san_core::io::files::read(path, MOST_BYTES).map_err(|error| wrong(error.to_string()))?;
+        let bytes = san_core::io::files::read(path, MOST_BYTES).map_err(|error| match error {
+            san_core::Error::File { source, .. } => wrong(source.to_string()),
+            other => wrong(other.to_string()),
+        })?;
         let experiment = Self::parse(&bytes).map_err(wrong)?;
         Ok(experiment)
     }
