@@ -42,7 +42,7 @@ verify name *arguments: setup
 bench name="train_step" *arguments: libtorch
     cargo bench --package backbones --profile dev --bench {{name}} {{arguments}}
 
-# Train the projector of a suite whose tower and language model never met: LLaVA's first stage
+# Train the projector of a suite between its tower and its language model: LLaVA's first stage
 align suite="vl" profile="small" *arguments: setup
     @{{san_program}} align {{suite}} --profile {{profile}} {{arguments}}
 
@@ -63,7 +63,7 @@ test: libtorch
     fi
     cargo test --workspace --doc
 
-# Feed the readers of every kind of file with broken bytes, each for so many seconds, by libFuzzer; or those of one kind
+# Fuzz the readers of every kind of file, or of one kind, with libFuzzer, for this many seconds each
 fuzz target="all" seconds="60" *arguments: libtorch
     #!/usr/bin/env bash
     set -euo pipefail

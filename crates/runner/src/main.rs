@@ -11,7 +11,7 @@ use runner::messages::message;
 
 mod commands;
 
-/// Compares parameter-efficient fine-tuning methods, and can be trusted.
+/// Runs and compares parameter-efficient fine-tuning methods.
 #[derive(Debug, Parser)]
 #[command(name = "san", version = runner::workers::recorder::VERSION, after_help = EXIT_CODES)]
 struct Arguments {
@@ -45,9 +45,9 @@ enum Command {
     Methods(commands::methods::Arguments),
     /// Which of SAN's scaling vectors goes where in a backbone.
     Wiring(commands::wiring::Arguments),
-    /// Train the projector between a tower and a language model that never met.
+    /// Train the projector between a vision tower and a language model.
     Align(commands::align::Arguments),
-    /// Train a bundled backbone from nothing on synthetic images.
+    /// Train a bundled backbone from scratch on synthetic images.
     Pretrain(commands::pretrain::Arguments),
     /// A task of a Slurm job array, as its script calls it.
     #[command(hide = true)]

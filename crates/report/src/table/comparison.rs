@@ -231,7 +231,8 @@ impl Comparison {
             notes.extend(differences);
             notes.push(
                 "Differences: mean over paired sets and seeds ± its standard error, in points; two-sided paired \
-                 t test, p corrected by Holm; `does not beat` where the mean is not above 0 or p is not below 0.05."
+                 t test, p corrected by Holm; `does not beat` where the mean is not above 0 or p is not below 0.05, \
+                 `is not shown to beat` where that is over fewer than 6 pairs."
                     .into(),
             );
         }

@@ -36,13 +36,13 @@ pub(crate) struct Arguments {
     /// Only these sets.
     #[arg(long, value_delimiter = ',')]
     sets: Option<Vec<String>>,
-    /// These backbones instead; `@random` behind a name takes random weights.
+    /// These backbones instead; `@random` after a name takes random weights.
     #[arg(long = "backbone", value_delimiter = ',')]
     backbones: Option<Vec<String>>,
-    /// The first so many seeds.
+    /// The first N seeds.
     #[arg(long)]
     seeds: Option<usize>,
-    /// So many epochs instead.
+    /// This number of epochs instead.
     #[arg(long)]
     epochs: Option<u64>,
     /// Worker processes; as many as processors where there is no GPU.
@@ -55,10 +55,10 @@ pub(crate) struct Arguments {
     /// beyond it.
     #[arg(long, value_name = "SIZE", value_parser = runner::workers::memory::parse)]
     pub(super) memory: Option<u64>,
-    /// Replace a worker that has stood still for so long.
+    /// Replace a worker that has made no progress for this long.
     #[arg(long, default_value_t = 1800.0, value_name = "SECONDS")]
     hung_after: f64,
-    /// Save the state of a run in training every so many seconds.
+    /// Save the state of a run in training at this interval.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
     pub(super) checkpoint_every: f64,
     /// auto, cpu or cuda.

@@ -58,7 +58,7 @@ pub enum Message {
     Failed,
 }
 
-/// How often steps are told.
+/// How often steps are reported.
 const TELL_EVERY: Duration = Duration::from_millis(250);
 /// How often the claim is given a sign of life.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
@@ -141,7 +141,7 @@ impl<'a> Worker<'a> {
         self.store.is_done(name) || failure::has_failed(self.store, name)
     }
 
-    /// Runs a run; an error of its own is written down and told, and its exit code returned.
+    /// Runs a run; an error of its own is recorded and reported, and its exit code returned.
     fn run_claimed(
         &mut self,
         run: &Run,

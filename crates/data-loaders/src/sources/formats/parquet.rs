@@ -78,9 +78,9 @@ fn read_column<T: DataType>(
     names: &[&str],
     mut each: impl FnMut(u64, T::T),
 ) -> Result<(), String> {
-    let told = |error: ParquetError| error.to_string();
+    let reason = |error: ParquetError| error.to_string();
     let file = files::open(path, u64::MAX).map_err(|error| error.to_string())?;
-    let reader = SerializedFileReader::new(file).map_err(told)?;
+    let reader = SerializedFileReader::new(file).map_err(reason)?;
     let schema = reader.metadata().file_metadata().schema_descr();
     let place =
         |name: &&str| (0..schema.num_columns()).find(|index| schema.column(*index).path().string() == **name);
@@ -93,12 +93,12 @@ fn read_column<T: DataType>(
     let present = descriptor.max_def_level();
     let mut row = 0;
     for group in 0..reader.num_row_groups() {
-        let group = reader.get_row_group(group).map_err(told)?;
-        let mut reader = get_typed_column_reader::<T>(group.get_column_reader(place).map_err(told)?);
+        let group = reader.get_row_group(group).map_err(reason)?;
+        let mut reader = get_typed_column_reader::<T>(group.get_column_reader(place).map_err(reason)?);
         loop {
             let (mut values, mut levels) = (Vec::new(), Vec::new());
             let (rows, ..) =
-                reader.read_records(BATCH, Some(&mut levels), None, &mut values).map_err(told)?;
+                reader.read_records(BATCH, Some(&mut levels), None, &mut values).map_err(reason)?;
             if rows == 0 {
                 break;
             }

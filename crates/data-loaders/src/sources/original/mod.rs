@@ -115,8 +115,8 @@ impl Folder<'_> {
     }
 
     fn bytes(&self, path: &Path) -> Result<Vec<u8>, DataError> {
-        let told = |source| DataError::Read { set: self.entry.name.clone(), path: path.to_owned(), source };
-        files::read(path, MOST_LIST_BYTES).map_err(told)
+        let failed = |source| DataError::Read { set: self.entry.name.clone(), path: path.to_owned(), source };
+        files::read(path, MOST_LIST_BYTES).map_err(failed)
     }
 
     /// The lines of a text file, split into fields at white space; empty lines are skipped. Lines count from 1.

@@ -71,7 +71,7 @@ const SILHOUETTES: [(f32, f32, f32, f32); 20] = [
 const OBJECT_OUTLINES: [usize; 5] = [0, 1, 4, 6, 9];
 const OBJECT_FILLS: [Pattern; 4] = [Pattern::Plain, Pattern::Banded, Pattern::Chequered, Pattern::Dotted];
 
-/// A shaded figure on clutter, with distractor discs behind it.
+/// A shaded figure on clutter, with distractor discs in the background.
 fn thing(outline: usize, fill: Pattern, scale: (f32, f32), image_size: u32, stream: &mut Stream) -> Vec<u8> {
     let (symmetry, n1, n2, n3) = SILHOUETTES[outline];
     let outline = Outline::superformula(symmetry, n1, n2, n3);
