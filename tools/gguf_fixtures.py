@@ -5,6 +5,7 @@
 - gguf_blocks.safetensors: for each quantised type `<type>.bytes` (random blocks, one number from 0 to 255 per byte)
   and `<type>.values`, the values dequantised by the reference implementation (`gguf.quants`).
 - llama_grouped.gguf: the weights of llama_grouped.safetensors, rows of q and k permuted as llama.cpp's converter does.
+- qwen2_small.gguf: the weights of qwen2_small.safetensors, in their order, and the vocabulary of tokenizer/qwen2.
 """
 
 import json
@@ -51,14 +52,15 @@ def main():
         tensors[f"{kind.name}.bytes"] = torch.from_numpy(blocks.astype(numpy.float32).reshape(-1))
         tensors[f"{kind.name}.values"] = torch.from_numpy(values.reshape(-1).copy())
     fixture_file.write(FIXTURES / "gguf_blocks.safetensors", tensors, {"config": "{}"})
-    write_llama()
+    write_model("llama_grouped", "llama")
+    write_model("qwen2_small", "qwen2", vocabulary=FIXTURES / "tokenizer/qwen2/tokenizer.json")
 
 
-def write_llama():
-    with safe_open(FIXTURES / "llama_grouped.safetensors", "pt") as source:
+def write_model(name, architecture, vocabulary=None):
+    with safe_open(FIXTURES / f"{name}.safetensors", "pt") as source:
         config = json.loads(source.metadata()["config"])
         weights = {key[8:]: source.get_tensor(key).numpy() for key in source.keys() if key.startswith("weights.")}
-    writer = gguf.GGUFWriter(FIXTURES / "llama_grouped.gguf", "llama")
+    writer = gguf.GGUFWriter(FIXTURES / f"{name}.gguf", architecture)
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_context_length(config["max_position_embeddings"])
     writer.add_embedding_length(config["hidden_size"])
@@ -66,21 +68,41 @@ def write_llama():
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    if vocabulary:
+        add_vocabulary(writer, json.loads(vocabulary.read_text()))
     for key, tensor in weights.items():
         heads = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}.get(key.split(".")[-2])
-        writer.add_tensor(renamed(key), permuted(tensor, config[heads]) if heads else tensor)
+        permute = heads and architecture == "llama"
+        writer.add_tensor(renamed(key), permuted(tensor, config[heads]) if permute else tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
 
 
+def add_vocabulary(writer, document):
+    """The metadata that llama.cpp's converter writes for Qwen2's vocabulary."""
+    tokens = dict(document["model"]["vocab"])
+    added = {token["content"]: token["id"] for token in document["added_tokens"]}
+    tokens |= added
+    ordered = sorted(tokens, key=tokens.get)
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in document["model"]["merges"]]
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("qwen2")
+    writer.add_token_list(ordered)
+    control, normal = gguf.TokenType.CONTROL, gguf.TokenType.NORMAL
+    writer.add_token_types([control if token in added else normal for token in ordered])
+    writer.add_token_merges(merges)
+    writer.add_eos_token_id(tokens["<|endoftext|>"])
+    writer.add_add_bos_token(False)
+
+
 def renamed(key):
-    name = key.removesuffix(".weight")
+    name, part = key.rsplit(".", 1)
     if name.startswith("model.layers."):
         block, name = name.removeprefix("model.layers.").split(".", 1)
-        return f"blk.{block}.{NAMES[name]}.weight"
-    return f"{NAMES[name]}.weight"
+        return f"blk.{block}.{NAMES[name]}.{part}"
+    return f"{NAMES[name]}.{part}"
 
 
 def permuted(tensor, heads):

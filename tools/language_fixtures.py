@@ -1,25 +1,26 @@
 """Writes the reference files for the language models of the crate `backbones`: logits, gradients and generated tokens
 of small random networks by transformers.
 
-    python tools/language_fixtures.py            # rewrites crates/backbones/tests/fixtures/llama_*.safetensors
+    python tools/language_fixtures.py            # rewrites crates/backbones/tests/fixtures/{llama*,qwen2_*}.safetensors
 
 Every file is safetensors, f32, with the published configuration as JSON under the metadata key `config`:
 `weights.<key>`, `tokens` [2,9], `probe` [2,9,V], `scores` [2,9,V], `grad.<key>`: the gradient of (scores * probe).sum();
 `padded.tokens` [3,7] with `padded.valid` (left padding) and `padded.scores`; and the tokens that `generate` appends
 to the padded ones: `greedy` and `beams` (4 beams) [3,12], undefined after the end token 1. (`scores` are logits.)
-llama_grouped.safetensors has only `weights.<key>`, `input`, `probe` and `logits`.
+llama_grouped.safetensors and qwen2_small.safetensors have only `weights.<key>`, `input`, `probe` and `logits`.
 """
 
 import json
 import pathlib
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 import fixture_file
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "crates/backbones/tests/fixtures"
 END = 1
+CLASSES = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}
 
 
 def main():
@@ -32,14 +33,24 @@ def main():
     scaling = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0)
     scaling |= dict(original_max_position_embeddings=16, rope_theta=500.0)
     write("llama3_scaled", plain | dict(num_key_value_heads=1, rope_parameters=scaling), seed=3)
+    # As published: a sliding window that is switched off, and a tied head in the small models.
+    qwen2 = plain | dict(model_type="qwen2", use_sliding_window=False, sliding_window=4, max_window_layers=1)
+    write("qwen2_plain", qwen2 | dict(num_key_value_heads=4), seed=5)
+    write("qwen2_grouped_tied", qwen2 | dict(num_key_value_heads=2, tie_word_embeddings=True), seed=6)
+    # With as many tokens as the vocabulary in fixtures/tokenizer/qwen2.
+    small = dict(num_key_value_heads=2, vocab_size=320, tie_word_embeddings=True)
+    write("qwen2_small", qwen2 | small, seed=7, deviation=0.2, small=True)
 
 
 def write(name, settings, seed, deviation=0.3, small=False):
     torch.manual_seed(seed)
-    config = LlamaConfig(**settings, max_position_embeddings=64, rms_norm_eps=1e-5, attn_implementation="eager")
-    model = LlamaForCausalLM(config).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, mean=float(parameter.dim() == 1), std=deviation)
+    settings = {"model_type": "llama"} | settings
+    make_config, make_model = CLASSES[settings["model_type"]]
+    own = {key: value for key, value in settings.items() if key != "model_type"}
+    config = make_config(**own, max_position_embeddings=64, rms_norm_eps=1e-5, attn_implementation="eager")
+    model = make_model(config).eval()
+    for name_, parameter in model.named_parameters():
+        torch.nn.init.normal_(parameter, mean=float(name_.endswith("norm.weight")), std=deviation)
     tokens = torch.randint(2, config.vocab_size, (2, 9))
     scores = model(tokens).logits
     probe = torch.randn_like(scores)

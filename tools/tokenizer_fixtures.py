@@ -2,8 +2,8 @@
 
 Run: SAN_DATA=<folder> SAN_WEIGHTS=<folder> python tools/tokenizer_fixtures.py [SmolLM2-135M-Instruct.Q4_1.gguf] (needs
 tokenizers, transformers with protobuf, sentencepiece and, for a GGUF file, gguf; made with 0.23.3, 5.24.0, 0.2.3,
-0.19.0). Writes crates/backbones/tests/fixtures/tokenizer/: a small SentencePiece model trained here on the generated
-language (`cargo run -p data-loaders --example mini_text`), and ids.json: for each vocabulary the ids of some difficult
+0.19.0). Writes crates/backbones/tests/fixtures/tokenizer/: a small SentencePiece model and a small vocabulary of
+Qwen2's kind (qwen2/), trained here on the generated language (`cargo run -p data-loaders --example mini_text`), and ids.json: for each vocabulary the ids of some difficult
 texts, and the first 8 digits of the SHA-256 of the ids (32 bits each, little-endian) of 1,000 rows, 125 from each test
 split, including the start token. No text of a set is written.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 import sentencepiece
 from text_fixtures import SETS, training
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-from transformers import LlamaTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaTokenizer, PreTrainedTokenizerFast, Qwen2Tokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "crates/backbones/tests/fixtures/tokenizer"
@@ -59,6 +59,18 @@ def train(sentences):
         )
         FOLDER.mkdir(parents=True, exist_ok=True)
         (FOLDER / "bpe.model").write_bytes(Path(folder, "m.model").read_bytes())
+
+
+def train_qwen2(sentences):
+    """A vocabulary of 320 tokens with the rules of Qwen2's: NFC, its pattern of words, bytes."""
+    small = Qwen2Tokenizer().train_new_from_iterator(sentences, vocab_size=320, show_progress=False)
+    small.save_pretrained(FOLDER / "qwen2")
+
+
+def qwen2(folder):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert tokenizer.__class__.__name__.startswith("Qwen2"), tokenizer
+    return lambda text: tokenizer(text)["input_ids"]
 
 
 def llama(path):
@@ -129,11 +141,14 @@ def digest(ids):
 
 
 def main():
-    train(generated(6000))
+    sentences = generated(6000)
+    train(sentences)
+    train_qwen2(sentences)
     encoders = {
         "bpe": llama(FOLDER / "bpe.model"),
         "bpe by sentencepiece": by_sentencepiece(FOLDER / "bpe.model"),
         "llama_micro": bundled(ROOT / "assets/llama_micro.tokenizer.json"),
+        "qwen2": qwen2(FOLDER / "qwen2"),
         "stories260K": stories(Path(os.environ["SAN_WEIGHTS"]) / "stories260K/tok512.bin"),
     }
     if len(sys.argv) > 1:

@@ -3,7 +3,8 @@
 //! one thread; the image and the text before it are 99 tokens, a question with its answer 25.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use backbones::language::llama;
+use backbones::language::decoder::Config;
+use backbones::language::llama::llama;
 use backbones::language::{LanguageArchitecture as _, LanguageModel, SHARED};
 use criterion::{Criterion, criterion_group, criterion_main};
 use san_core::nn::builder::ModelBuilder;
@@ -49,11 +50,11 @@ fn loss(model: &dyn LanguageModel, Batch { tokens, texts, places }: &Batch) -> T
 
 fn questions_together(criterion: &mut Criterion) {
     tch::set_num_threads(1);
-    let config = llama::Config {
+    let config = llama(Config {
         num_key_value_heads: Some(3),
         tie_word_embeddings: true,
-        ..llama::Config::new(576, 1536, 6, 9, 49_152)
-    };
+        ..Config::new(576, 1536, 6, 9, 49_152)
+    });
     let model_spec = config.model_spec("SmolLM2-135M, a fifth of it");
     let options = serde_json::json!({"rank": 32, "targets": ["q", "k", "v", "up", "down"]});
     let lora = methods::find("lora", options.as_object().cloned().unwrap_or_default()).unwrap();

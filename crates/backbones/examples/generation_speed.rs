@@ -4,7 +4,6 @@
 
 use std::time::Instant;
 
-use backbones::language::LanguageArchitecture;
 use backbones::language::generate::{Decoding, Limits, Prompts, generate};
 use backbones::weights::{Target, language};
 use san_core::AdapterSet;
@@ -21,7 +20,7 @@ fn main() {
     tch::set_num_threads(i32::try_from(number(4)).unwrap());
     let kind = if arguments.get(5).is_some_and(|kind| kind == "bf16") { Kind::BFloat16 } else { Kind::Float };
     let read = language(arguments[0].as_ref(), Target { kind, device: Device::Cpu }).unwrap();
-    let model = read.config.build(&ModelBuilder::new(&read.weights, &AdapterSet::default())).unwrap();
+    let model = read.architecture.build(&ModelBuilder::new(&read.weights, &AdapterSet::default())).unwrap();
     // The same prompts as in the script; there is no end token, so all have the same length.
     let prompt = |row: i64| (0..length).map(|place| 100 + (7 * place + 13 * row) % 400).collect();
     let prompts: Vec<Vec<i64>> = (0..batch).map(prompt).collect();

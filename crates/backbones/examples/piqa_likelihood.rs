@@ -7,7 +7,6 @@
 use std::error::Error;
 use std::path::Path;
 
-use backbones::language::LanguageArchitecture;
 use backbones::language::generate::{Continuation, likelihoods};
 use backbones::tokenizer::Tokenizer;
 use backbones::weights::{self, Target};
@@ -25,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let read = weights::language(path, Target::default())?;
     let tokenizer = Tokenizer::read(path)?;
     let adapters = AdapterSet::default();
-    let model = read.config.build(&ModelBuilder::new(&read.weights, &adapters))?;
+    let model = read.architecture.build(&ModelBuilder::new(&read.weights, &adapters))?;
     let rows: Vec<Value> = serde_json::from_slice(&std::fs::read(rows)?)?;
     let (mut read_rows, mut by_sum, mut by_byte) = (0, 0, 0);
     for row in rows.iter().take(count.parse()?) {

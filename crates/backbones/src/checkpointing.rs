@@ -6,10 +6,11 @@
 //! sum(stage(x) * g) is the product of g with the stage's Jacobian. What a method attaches is recomputed from
 //! its trained tensors within each stage, so the contributions add up.
 
+use san_core::Trainables;
 use san_core::train::trainables::GradientSum;
-use san_core::{Error, Trainables};
 use tch::{Tensor, no_grad};
 
+use crate::Error;
 use crate::language::LanguageModel;
 
 /// The loss of a forward pass over `embedded` and its gradient `[K, P]`, as in [`Trainables::gradient`].

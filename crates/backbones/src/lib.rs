@@ -8,6 +8,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod checkpointing;
+mod error;
 pub mod gguf;
 pub mod language;
 pub mod registry;
@@ -17,8 +18,10 @@ pub mod vlm;
 pub mod weights;
 
 use san_core::nn::builder::ModelBuilder;
-use san_core::{Error, ModelSpec, Weights};
+use san_core::{ModelSpec, Weights};
 use tch::Tensor;
+
+pub use error::Error;
 
 /// A configured architecture, before loading weights.
 pub trait Architecture: std::fmt::Debug + Send + Sync {
@@ -51,7 +54,10 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error>;
 
     /// The configuration in the publisher's format, for exported files.
-    fn published_config(&self) -> serde_json::Value;
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    fn published_config(&self) -> Result<serde_json::Value, Error>;
 }
 
 /// A model that maps images to one feature vector each, or to one token per patch.

@@ -1,15 +1,18 @@
 //! Configurations by name: published ones under timm's names, and the bundled micro models.
 
-use san_core::Error;
+use std::sync::Arc;
+
 use san_core::error::did_you_mean;
 
-use crate::Architecture;
-use crate::language::llama;
+use crate::language::LanguageArchitecture;
+use crate::language::decoder;
+use crate::language::llama::llama;
 use crate::vision::clip;
 use crate::vision::convnext;
 use crate::vision::swin;
 use crate::vision::vit;
 use crate::vlm::llava;
+use crate::{Architecture, Error};
 
 /// Where a configuration's weights come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +52,7 @@ pub struct BundledLanguage {
 }
 
 /// The bundled language model of that name and its files.
-pub fn bundled_language(name: &str) -> Option<(llama::Config, BundledLanguage)> {
+pub fn bundled_language(name: &str) -> Option<(Arc<dyn LanguageArchitecture>, BundledLanguage)> {
     (name == "llama_micro").then(|| (llama_micro(), LLAMA_MICRO))
 }
 
@@ -68,20 +71,20 @@ pub struct BundledLlava {
 pub fn bundled_llava(name: &str) -> Option<(llava::Architecture, BundledLlava)> {
     let language = llama_micro();
     // The first id outside the vocabulary.
-    let image_token = language.vocab_size;
+    let image_token = language.vocabulary();
     let architecture = llava::Architecture { tower: Box::new(vit_micro()), language, image_token };
     let files = BundledLlava { tower: "vit_micro", language: "llama_micro", weights: LLAVA_MICRO };
     (name == "llava_micro").then_some((architecture, files))
 }
 
 /// The bundled LLaMA: grouped-query attention, tied output embedding.
-fn llama_micro() -> llama::Config {
-    llama::Config {
+fn llama_micro() -> Arc<dyn LanguageArchitecture> {
+    Arc::new(llama(decoder::Config {
         num_key_value_heads: Some(2),
         max_position_embeddings: 512,
         tie_word_embeddings: true,
-        ..llama::Config::new(96, 256, 4, 4, 1024)
-    }
+        ..decoder::Config::new(96, 256, 4, 4, 1024)
+    }))
 }
 
 /// A named model.

@@ -15,8 +15,9 @@ use san_core::{Error, Weights};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor, no_grad};
 
-/// A ViT, a Swin, a ConvNeXt and a LLaMA with grouped-query attention.
-const FAMILIES: [&str; 4] = ["san_base", "swin_shifted", "convnext_small_stem", "llama_grouped"];
+/// A ViT, a Swin, a ConvNeXt, and a LLaMA and a Qwen2 with grouped-query attention.
+const FAMILIES: [&str; 5] =
+    ["san_base", "swin_shifted", "convnext_small_stem", "llama_grouped", "qwen2_small"];
 
 /// Every registered method at least once, and every option that changes what it computes.
 fn cases() -> Vec<(&'static str, Value)> {
@@ -69,9 +70,11 @@ fn each_fitting(act: impl Fn(&str, &Fixture, &dyn Method)) {
                     let prompts = name == "vpt" && family != "san_base";
                     let attention = family == "convnext_small_stem" && reason.contains("roles q, v");
                     // A language model has no head and LLaMA no bias; a classifier needs a head.
+                    let language = ["llama_grouped", "qwen2_small"].contains(&family);
                     let part = match name {
-                        "frozen" => family != "llama_grouped",
-                        "linear" | "bitfit" => family == "llama_grouped",
+                        "frozen" => !language,
+                        "linear" => language,
+                        "bitfit" => family == "llama_grouped",
                         _ => false,
                     };
                     assert!(prompts || attention || part, "{name} {options} on {family}: {reason}");
@@ -183,7 +186,7 @@ fn an_adapter_file_brings_the_same_scores_back_bit_for_bit() {
         let ours = moved(fixture, method, 1);
         let header = AdapterHeader {
             method: method.name().into(),
-            options: method.options(),
+            options: method.options().unwrap().into(),
             backbone: "test".into(),
             base_checksum: "base".into(),
             classes: 5,
@@ -213,8 +216,9 @@ fn every_gradient_is_that_of_finite_differences_in_f64() {
     each_fitting(|case, fixture, method| {
         // Gradients with detached parts differ from finite differences by definition; they are compared with
         // torch's in tests/methods.rs.
-        let options = method.options();
-        if options["detach"] == true || options["detach_norm"] == true {
+        let options = method.options().unwrap();
+        let detached = |option: &str| options.get(option) == Some(&true.into());
+        if detached("detach") || detached("detach_norm") {
             return;
         }
         let ours = moved(fixture, method, 1);

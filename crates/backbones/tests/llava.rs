@@ -6,9 +6,12 @@ mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
+use backbones::Error;
+use backbones::language::decoder::Config;
 use backbones::language::generate::{Decoding, Limits, generate};
-use backbones::language::llama;
+use backbones::language::llama::llama;
 use backbones::registry;
 use backbones::vision::clip;
 use backbones::vision::vit;
@@ -19,7 +22,7 @@ use san_core::adapters::merge::merge;
 use san_core::io::safetensors::{TensorFile, write_tensors};
 use san_core::nn::builder::{AdapterSet, ModelBuilder};
 use san_core::spec::model::ModelSpec;
-use san_core::{Error, Trainables, Weights, methods};
+use san_core::{Trainables, Weights, methods};
 use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -37,13 +40,7 @@ impl Case {
         tch::set_num_threads(1);
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llava.safetensors");
         let file = TensorFile::read(&path).unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("config.json"), &file.metadata["config"]).unwrap();
-        let stored = under(&file, "weights.");
-        let named = stored.iter().map(|(name, tensor)| (name.as_str(), tensor));
-        let target = folder.path().join("model.safetensors");
-        write_tensors(&target, named, ("format", "pt".into()), Kind::Float).unwrap();
-        let read = weights::llava(folder.path(), weights::Target::default()).unwrap();
+        let read = published(&file, &under(&file, "weights.")).unwrap();
         let model_spec = read.architecture.model_spec("llava");
         Self { architecture: read.architecture, file, parts: read.parts, model_spec }
     }
@@ -76,6 +73,19 @@ impl Case {
     }
 }
 
+/// What is read from a folder as transformers writes it, with these weights.
+fn published(
+    file: &TensorFile,
+    stored: &BTreeMap<String, Tensor>,
+) -> Result<weights::LlavaCheckpoint, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("config.json"), &file.metadata["config"]).unwrap();
+    let named = stored.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    let target = folder.path().join("model.safetensors");
+    write_tensors(&target, named, ("format", "pt".into()), Kind::Float).unwrap();
+    weights::llava(folder.path(), weights::Target::default())
+}
+
 fn under(file: &TensorFile, prefix: &str) -> BTreeMap<String, Tensor> {
     let strip =
         |(name, tensor): (&String, &Tensor)| Some((name.strip_prefix(prefix)?.to_owned(), tensor.copy()));
@@ -85,6 +95,19 @@ fn under(file: &TensorFile, prefix: &str) -> BTreeMap<String, Tensor> {
 fn prepared(case: &Case, name: &str, options: Value) -> (Trainables, AdapterSet) {
     let method = method(name, options);
     methods::prepare(&*method, &[], &case.model_spec, &case.parts.rest, 0, &[3], Device::Cpu).unwrap()
+}
+
+#[test]
+fn a_value_that_is_not_finite_is_refused_in_tower_projector_and_language_model() {
+    let case = Case::read();
+    for part in ["vision_tower", "multi_modal_projector", "language_model"] {
+        let mut stored = under(&case.file, "weights.");
+        let (name, tensor) = stored.iter_mut().rfind(|(name, _)| name.contains(part)).unwrap();
+        let name = name.clone();
+        *tensor = Tensor::full_like(tensor, f64::INFINITY);
+        let refused = published(&case.file, &stored).unwrap_err();
+        assert!(matches!(refused, Error::Core(san_core::Error::NotFiniteTensor { .. })), "{name}: {refused}");
+    }
 }
 
 #[test]
@@ -192,7 +215,8 @@ fn methods_start_as_the_frozen_model_and_merge_into_files_that_load_again() {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), &case.architecture, &parts);
         let read = weights::llava(folder.path(), weights::Target::default()).unwrap();
-        assert_eq!(read.architecture.language, case.architecture.language);
+        let config = |architecture: &Architecture| architecture.published_config().unwrap();
+        assert_eq!(config(&read.architecture), config(&case.architecture));
         let again = Case { parts: read.parts, architecture: read.architecture, ..Case::read() };
         let merged = no_grad(|| again.scores(&again.model(&AdapterSet::default())));
         assert_close(name, &merged, &tuned, 3e-4);
@@ -204,7 +228,7 @@ fn write(folder: &Path, architecture: &Architecture, parts: &Parts) {
     let tensors = Architecture::published(parts);
     let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
     write_tensors(&folder.join("model.safetensors"), named, ("format", "pt".into()), Kind::Float).unwrap();
-    std::fs::write(folder.join("config.json"), architecture.published_config().to_string()).unwrap();
+    std::fs::write(folder.join("config.json"), architecture.published_config().unwrap().to_string()).unwrap();
 }
 
 /// Runs transformers itself if available: `SAN_PYTHON` is a Python with tools/requirements.txt.
@@ -281,7 +305,7 @@ fn any_tower_and_any_language_model_can_be_put_together() {
     ];
     for tower in towers {
         // The image token is outside the vocabulary.
-        let language = llama::Config::new(16, 24, 1, 2, 20);
+        let language = Arc::new(llama(Config::new(16, 24, 1, 2, 20)));
         let architecture = Architecture { tower, language, image_token: -200 };
         let weights = Weights::random(&architecture.tower.model_spec("tower"), 1).unwrap();
         let rest = Weights::random(&architecture.model_spec("llava"), 2).unwrap();

@@ -100,6 +100,23 @@ fn the_bundled_vocabulary_gives_the_ids_of_transformers() {
 }
 
 #[test]
+fn truncation_and_padding_that_a_vocabulary_file_asks_for_do_not_reach_the_ids() {
+    let mut document: Value = serde_json::from_slice(&fs::read(asset()).unwrap()).unwrap();
+    let plain = Tokenizer::read(&asset()).unwrap();
+    document["truncation"] = serde_json::json!(
+        {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0});
+    document["padding"] = serde_json::json!(
+        {"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+         "pad_type_id": 0, "pad_token": "<unk>"});
+    let saved = Tokenizer::parse(document.to_string().as_bytes(), Path::new("tokenizer.json")).unwrap();
+    for text in ["", "a text of many more than four tokens"] {
+        assert_eq!(saved.encode(text).unwrap(), plain.encode(text).unwrap());
+        assert_eq!(saved.encode_bare(text).unwrap(), plain.encode_bare(text).unwrap());
+        assert_eq!(saved.encode_spans(text, true).unwrap(), plain.encode_spans(text, true).unwrap());
+    }
+}
+
+#[test]
 fn tok512_gives_the_ids_of_llama2c_and_tells_the_story_of_greedy_json() {
     let Some(folder) = under("SAN_WEIGHTS", "stories260K") else { return };
     let tokenizer = Tokenizer::read(&folder).unwrap();
@@ -128,6 +145,17 @@ fn a_text_and_its_answer_share_the_tokens_of_the_prompt() {
     let whole = tokenizer.encode(&format!("{prompt}the correct answer is answer2")).unwrap();
     assert!(whole.starts_with(&tokenizer.encode(&prompt).unwrap()));
     assert_eq!(tokenizer.encode_bare(&prompt).unwrap(), tokenizer.encode(&prompt).unwrap()[1..]);
+}
+
+#[test]
+fn qwen2s_vocabulary_gives_the_ids_of_transformers_from_its_folder_and_from_gguf() {
+    let folder = Tokenizer::read(&fixture("qwen2")).unwrap();
+    assert_eq!((folder.begin(), folder.end()), (None, folder.pad().into()));
+    assert_eq!(folder.token(folder.pad()).as_deref(), Some("<|endoftext|>"));
+    compare("qwen2", &folder);
+    let gguf = Tokenizer::read(&fixture("../qwen2_small.gguf")).unwrap();
+    assert_eq!((gguf.begin(), gguf.end()), (None, folder.end()));
+    compare("qwen2", &gguf);
 }
 
 /// The error message for a file with this content.

@@ -19,6 +19,13 @@ fn serving(body: &[u8]) -> Server {
     Server::new([("notes.bin", Page { body: body.to_vec(), ..Page::default() })])
 }
 
+/// The set with a published checksum.
+fn checked(url: &str, sha256: Option<String>) -> DatasetEntry {
+    let mut entry = unchecked(url, None);
+    entry.sources[0].sha256 = sha256;
+    entry
+}
+
 /// Removes what a fetch left, as `san fetch` does, and the dataset.
 fn forget(disk: &Disk, entry: &DatasetEntry) {
     remove_downloads(&disk.request(entry), |_| false);
@@ -59,6 +66,24 @@ fn the_first_checksum_survives_a_later_download_that_is_cut_off() {
         page.cuts = vec![2];
     });
     assert!(disk.refused(&entry).contains("first download"));
+}
+
+#[test]
+fn a_download_that_was_damaged_on_disk_is_not_unpacked_by_the_next_fetch() {
+    let server = serving(b"first");
+    let published = Some(hex(Sha256::digest(b"first")));
+    for entry in [unchecked(&server.url, None), checked(&server.url, published)] {
+        let disk = Disk::new();
+        disk.fetch(&entry).unwrap();
+        fs::remove_dir_all(disk.sets.join("cifar100")).unwrap();
+        let file = disk.files_of_downloads().into_iter().find(|name| name.ends_with("notes.bin")).unwrap();
+        fs::write(disk.downloads.join(file), b"fIrst").unwrap();
+        let message = disk.refused(&entry);
+        assert!(message.contains("notes.bin.rejected") && message.contains("set aside"), "{message}");
+        assert!(!disk.sets.join("cifar100").exists());
+        disk.fetch(&entry).unwrap();
+        assert_eq!(disk.notes(), b"first");
+    }
 }
 
 #[test]

@@ -190,16 +190,19 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),
         });
     }
-    if let Some(error) = cause.downcast_ref::<san_core::Error>() {
+    if let Some(error) = core_error(cause) {
         use san_core::Error as E;
         return Some(match error {
-            E::UnknownMethod { .. }
-            | E::UnknownBackbone { .. }
-            | E::BadOption { .. }
-            | E::ImageSize { .. }
-            | E::Unexportable { .. }
-            | E::Unfit { .. } => 3,
+            E::UnknownMethod { .. } | E::BadOption { .. } | E::Unexportable { .. } | E::Unfit { .. } => 3,
             E::File { action: "write", .. } => WRITE,
+            E::Torch(_) => 8,
+            _ => 5,
+        });
+    }
+    if let Some(error) = cause.downcast_ref::<backbones::Error>() {
+        use backbones::Error as E;
+        return Some(match error {
+            E::UnknownBackbone { .. } | E::ImageSize { .. } | E::Unexportable { .. } => 3,
             E::Torch(_) => 8,
             _ => 5,
         });
@@ -217,4 +220,17 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
         return Some(if matches!(error, report::ReportError::Write { .. }) { WRITE } else { 7 });
     }
     cause.is::<report::record::RecordError>().then_some(7)
+}
+
+/// The error of `san-core` that this is, directly or through `backbones`.
+fn core_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a san_core::Error> {
+    match cause.downcast_ref::<backbones::Error>() {
+        Some(backbones::Error::Core(error)) => Some(error),
+        _ => cause.downcast_ref::<san_core::Error>(),
+    }
+}
+
+/// Whether a run ended because a value was not finite.
+pub fn is_divergence(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| matches!(core_error(cause), Some(san_core::Error::NotFinite { .. })))
 }

@@ -6,7 +6,8 @@ mod common;
 use std::path::Path;
 
 use backbones::language::LanguageArchitecture;
-use backbones::language::llama;
+use backbones::language::decoder::Config;
+use backbones::language::llama::llama;
 use common::{Bench, refusal};
 use san_core::Weights;
 use san_core::io::safetensors::write_tensors;
@@ -77,11 +78,11 @@ fn with_model(harm: impl FnOnce(&Path)) -> Bench {
     let bench = bench("small", &[row("is it", "true")]);
     let folder = bench.path("weights/small");
     std::fs::create_dir_all(&folder).unwrap();
-    let config = llama::Config::new(8, 16, 1, 2, 1024);
+    let config = llama(Config::new(8, 16, 1, 2, 1024));
     let weights = Weights::random(&config.model_spec("small"), 0).unwrap();
     write_tensors(&folder.join("model.safetensors"), weights.iter(), ("k", String::new()), Kind::Float)
         .unwrap();
-    std::fs::write(folder.join("config.json"), config.published_config().to_string()).unwrap();
+    std::fs::write(folder.join("config.json"), config.published_config().unwrap().to_string()).unwrap();
     let vocabulary = concat!(env!("CARGO_MANIFEST_DIR"), "/../../assets/llama_micro.tokenizer.json");
     std::fs::copy(vocabulary, folder.join("tokenizer.json")).unwrap();
     harm(&folder);
@@ -97,7 +98,7 @@ fn a_model_without_harm_is_planned() {
 #[test]
 fn a_broken_vocabulary_is_named() {
     let bench = with_model(|folder| std::fs::write(folder.join("tokenizer.json"), "{\"version\":").unwrap());
-    refused(&bench, WEIGHTS, &["tokenizer.json is no usable vocabulary", "line 1"]);
+    refused(&bench, WEIGHTS, &["tokenizer.json is not a usable vocabulary", "line 1"]);
 }
 
 #[test]

@@ -38,6 +38,16 @@ fn numbers_beyond_any_use_are_refused_with_file_field_and_number() {
 }
 
 #[test]
+fn epochs_of_the_command_line_have_the_limits_of_the_experiment_file() {
+    let bench = Bench::new(DRAWN);
+    for number in ["0", "1000001", "18446744073709551615"] {
+        let message = refusal(&bench.run(&["plan", "vtab.yaml", "--epochs", number]), EXPERIMENT);
+        let wanted = format!("`--epochs` is {number}; a number from 1 to 1000000 is wanted");
+        assert!(message.contains(&wanted), "{message}");
+    }
+}
+
+#[test]
 fn a_rank_beyond_any_matrix_is_refused_at_planning() {
     for (method, option) in [
         ("lora", "rank"),

@@ -6,10 +6,12 @@
 mod common;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use backbones::Architecture as _;
+use backbones::language::decoder::Config;
 use backbones::language::generate::{Decoding, Limits, generate};
-use backbones::language::llama;
+use backbones::language::llama::llama;
 use backbones::vision::clip;
 use backbones::vlm::llava::{Architecture, Llava, Parts};
 use backbones::weights::{self, LlavaCheckpoint, Target};
@@ -54,11 +56,11 @@ profiles:
 fn publish(folder: &Path) {
     std::fs::create_dir_all(folder).unwrap();
     let tower = clip::Config::new(32, 8, 16, 3, 2);
-    let language = llama::Config {
+    let language = Arc::new(llama(Config {
         num_key_value_heads: Some(2),
         max_position_embeddings: 512,
-        ..llama::Config::new(24, 40, 2, 4, 1025)
-    };
+        ..Config::new(24, 40, 2, 4, 1025)
+    }));
     let architecture = Architecture { tower: Box::new(tower.clone()), language, image_token: 1024 };
     let parts = Parts {
         tower: Weights::random(&tower.model_spec("tower"), 1).unwrap(),
@@ -68,7 +70,7 @@ fn publish(folder: &Path) {
     let tensors = Architecture::published(&parts);
     let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
     write_tensors(&folder.join("model.safetensors"), named, ("format", "pt".into()), Kind::Float).unwrap();
-    std::fs::write(folder.join("config.json"), architecture.published_config().to_string()).unwrap();
+    std::fs::write(folder.join("config.json"), architecture.published_config().unwrap().to_string()).unwrap();
     let vocabulary = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets/llama_micro.tokenizer.json");
     std::fs::copy(vocabulary, folder.join("tokenizer.json")).unwrap();
 }

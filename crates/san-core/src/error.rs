@@ -65,40 +65,6 @@ pub enum Error {
         /// The cause.
         reason: String,
     },
-    /// A GGUF file is truncated or malformed.
-    #[error("{path} is not a usable GGUF file: {reason}")]
-    MalformedGguf {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        reason: String,
-    },
-    /// A published configuration is not supported.
-    #[error("{path} is no configuration that can be built: {reason}")]
-    Configuration {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        reason: String,
-    },
-    /// A shard of the weights is missing.
-    #[error("{shard} is missing, in which {index} has `{tensor}`")]
-    MissingShard {
-        /// The missing file.
-        shard: PathBuf,
-        /// The index file.
-        index: PathBuf,
-        /// A tensor in the shard.
-        tensor: String,
-    },
-    /// The numbers of image tokens in the texts and of image features differ.
-    #[error("the texts have places for {places} image features and their images have {features}")]
-    ImagePlaces {
-        /// Image tokens in the texts.
-        places: i64,
-        /// Features of the images.
-        features: i64,
-    },
     /// A pickle was given as weights.
     #[error(
         "{path} is a Python pickle, which can run code when opened; convert it once with: \
@@ -124,32 +90,6 @@ pub enum Error {
         name: String,
         /// The nearest name, or all names.
         hint: String,
-    },
-    /// No backbone of that name.
-    #[error("there is no backbone `{name}`; {hint}")]
-    UnknownBackbone {
-        /// The requested name.
-        name: String,
-        /// The nearest name.
-        hint: String,
-    },
-    /// The weights of a backbone are missing.
-    #[error("the weights of `{backbone}` are missing: looked for {place}")]
-    MissingWeights {
-        /// The backbone.
-        backbone: String,
-        /// The places searched.
-        place: String,
-    },
-    /// An image size that a backbone does not support.
-    #[error("{backbone} cannot read images of {size} px: {reason}")]
-    ImageSize {
-        /// The backbone.
-        backbone: String,
-        /// The size.
-        size: i64,
-        /// The cause.
-        reason: String,
     },
     /// A method's options are invalid.
     #[error("method `{method}`: {reason}")]
@@ -177,6 +117,9 @@ pub enum Error {
         /// The cause.
         reason: String,
     },
+    /// A value cannot be written as JSON.
+    #[error("this cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
     /// An error from libtorch.
     #[error("libtorch: {0}")]
     Torch(#[from] tch::TchError),

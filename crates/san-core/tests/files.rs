@@ -84,6 +84,30 @@ fn weights_without_end_and_larger_than_memory_are_refused_before_they_are_read()
     std::fs::File::create(&path).unwrap().set_len(20 << 30).unwrap();
     let refused = TensorFile::read(&path).unwrap_err().to_string();
     assert!(refused.contains("it has 21474836480 bytes; at most 17179869184 are read"), "{refused}");
+    // A hole of less than that is refused by its header.
+    std::fs::File::create(&path).unwrap().set_len(15 << 30).unwrap();
+    let started = std::time::Instant::now();
+    let refused = TensorFile::read(&path).unwrap_err().to_string();
+    assert!(refused.contains("model.safetensors") && refused.contains("claims 0 bytes"), "{refused}");
+    assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
+#[test]
+fn a_header_length_whose_bytes_begin_like_a_pickle_is_no_pickle() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let tensors = named(&[("a", &[3])]);
+    // The library pads a header with spaces to a multiple of eight bytes.
+    for length in [0x280_u64, 0x380, 0x480, 0x580] {
+        write_tensors(&path, [("a", &tensors["a"])], ("k", String::new()), Kind::Float).unwrap();
+        let bare = u64::from_le_bytes(std::fs::read(&path).unwrap()[..8].try_into().unwrap());
+        let filler = "x".repeat((length - bare) as usize);
+        write_tensors(&path, [("a", &tensors["a"])], ("k", filler), Kind::Float).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(bytes[..8], length.to_le_bytes());
+        let read = TensorFile::read(&path).unwrap();
+        assert!(read.tensors["a"].equal(&tensors["a"]), "{length}");
+    }
 }
 
 #[test]

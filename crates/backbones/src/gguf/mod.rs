@@ -2,7 +2,7 @@
 //!
 //! A GGUF file holds weights, configuration and tokenizer together; the reader of each takes its part from a
 //! [`Header`]. A file may be truncated or malicious, so no length in it is trusted: nothing is allocated beyond
-//! what the file can hold, and every tensor must lie within the file. ModelSpec: little endian; "GGUF", version (2
+//! what the file can hold, and every tensor must lie within the file. Layout: little endian; "GGUF", version (2
 //! or 3), tensor count, entry count, entries, tensor directory, padding to the alignment, data.
 
 mod blocks;
@@ -12,8 +12,9 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use san_core::Error;
 use san_core::io::files;
+
+use crate::Error;
 
 pub use blocks::dequantise;
 pub use types::{TensorType, Value};
@@ -64,7 +65,7 @@ impl Header {
     /// # Errors
     /// If the file cannot be read, is truncated anywhere (including the data), or is not GGUF version 2 or 3.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::File { action: "read", path: path.into(), source };
+        let failed = |source| san_core::Error::File { action: "read", path: path.into(), source };
         let file = files::open(path, u64::MAX)?;
         let length = file.metadata().map_err(failed)?.len();
         Self::parse(BufReader::new(file), length, path)
@@ -77,7 +78,7 @@ impl Header {
     pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Self, Error> {
         let mut reader = Reader { source, length, position: 0, elements: 0 };
         reader.header(path).map_err(|problem| match problem {
-            Problem::Io(source) => Error::File { action: "read", path: path.into(), source },
+            Problem::Io(source) => san_core::Error::File { action: "read", path: path.into(), source }.into(),
             Problem::Format(reason) => Error::MalformedGguf { path: path.into(), reason },
         })
     }

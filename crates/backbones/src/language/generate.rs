@@ -4,10 +4,12 @@
 //! padding and padding is masked, so a prompt's answer does not depend on the other prompts. Beam search
 //! follows transformers' `generate` (length penalty 1, no early stopping).
 
-use san_core::Error;
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
 
+use san_core::Error::NotFinite;
+
+use crate::Error;
 use crate::language::{Cache, LanguageModel};
 
 /// Decoding strategy.
@@ -61,7 +63,7 @@ impl Prompts {
 /// The answer to each prompt, without the end token.
 ///
 /// # Errors
-/// [`Error::NotFinite`] if a logit is not finite; errors of libtorch.
+/// [`san_core::Error::NotFinite`] if a logit is not finite; errors of libtorch.
 pub fn generate(
     model: &dyn LanguageModel,
     prompts: &Prompts,
@@ -75,7 +77,7 @@ pub fn generate(
         Decoding::Beams(beams) => search(&mut reader, beams.max(1), limits)?,
     };
     if reader.finite.f_int64_value(&[])? == 0 {
-        return Err(Error::NotFinite { what: "a logit" });
+        return Err(NotFinite { what: "a logit" }.into());
     }
     Ok(answers)
 }
@@ -283,7 +285,7 @@ pub struct Continuation {
 /// The log-probability of each continuation given its prompt, summed over its tokens.
 ///
 /// # Errors
-/// [`Error::NotFinite`] if a sum is not finite; errors of libtorch.
+/// [`san_core::Error::NotFinite`] if a sum is not finite; errors of libtorch.
 pub fn likelihoods(
     model: &dyn LanguageModel,
     continuations: &[Continuation],
@@ -315,7 +317,7 @@ pub fn likelihoods(
         sums.push(f64::try_from(chosen.f_sum(Kind::Double)?)?);
     }
     if sums.iter().any(|sum| !sum.is_finite()) {
-        return Err(Error::NotFinite { what: "a log-likelihood" });
+        return Err(NotFinite { what: "a log-likelihood" }.into());
     }
     Ok(sums)
 }

@@ -1,19 +1,65 @@
 //! Language models: running and scoring them regardless of architecture.
 //!
-//! One file per architecture, with its published configurations; `generate` decodes with any of them.
+//! One file per architecture, with its published configurations; `generate` decodes with any of them. An architecture
+//! becomes known by its line in [`FAMILIES`]: published folders, GGUF files and LLaVA's language model are read through
+//! it.
 
+mod config;
+pub mod decoder;
 pub mod generate;
 pub mod llama;
+pub mod qwen2;
 pub mod rope;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use san_core::ModelSpec;
 use san_core::nn::builder::ModelBuilder;
-use san_core::{Error, ModelSpec};
+use serde_json::Value;
 use tch::{Device, Kind, Tensor};
+
+use crate::Error;
+pub(crate) use config::{check_epsilon, check_sizes};
+
+/// The architectures that are supported.
+const FAMILIES: [Family; 2] = [llama::FAMILY, qwen2::FAMILY];
+
+/// The published models of one architecture.
+pub(crate) struct Family {
+    /// `model_type` of their configurations, and `general.architecture` of their GGUF files.
+    pub(crate) model_type: &'static str,
+    /// Configures a model from the contents of a `config.json`; the error is a clause that completes a message.
+    pub(crate) configure: fn(Value) -> Result<Arc<dyn LanguageArchitecture>, String>,
+    /// Whether the rows of q and k in GGUF files are ordered for a rotation of adjacent channels.
+    pub(crate) adjacent_pairs_in_gguf: bool,
+}
+
+/// The architecture of that `model_type`; the error is a clause that completes a message.
+pub(crate) fn family(model_type: &str) -> Result<&'static Family, String> {
+    FAMILIES.iter().find(|family| family.model_type == model_type).ok_or_else(|| {
+        let known: Vec<_> = FAMILIES.iter().map(|family| family.model_type).collect();
+        format!("its architecture is `{model_type}`; supported are {}", known.join(" and "))
+    })
+}
+
+/// A model from the contents of a published `config.json`; the error is a clause that completes a message.
+///
+/// # Errors
+/// If its architecture is not supported, or the configuration is malformed.
+pub fn configure(published: Value) -> Result<Arc<dyn LanguageArchitecture>, String> {
+    let model_type = published.get("model_type").and_then(Value::as_str);
+    let family = family(model_type.ok_or("`model_type` is missing")?)?;
+    (family.configure)(published)
+}
 
 /// A configured language model, before loading weights.
 pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
     /// Tensors, sites and norms; `name` is used in messages.
     fn model_spec(&self, name: &str) -> ModelSpec;
+
+    /// Channels of a token.
+    fn channels(&self) -> i64;
 
     /// Vocabulary size.
     fn vocabulary(&self) -> i64;
@@ -28,7 +74,19 @@ pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn LanguageModel>, Error>;
 
     /// The configuration in the publisher's format, for exported files.
-    fn published_config(&self) -> serde_json::Value;
+    ///
+    /// # Errors
+    /// If it cannot be written as JSON.
+    fn published_config(&self) -> Result<Value, Error>;
+}
+
+/// Drops the output embedding of a model whose input embedding takes its place: some checkpoints store the tied matrix
+/// twice.
+pub(crate) fn drop_tied_output(model_spec: &ModelSpec, tensors: &mut BTreeMap<String, Tensor>) {
+    const OUTPUT: &str = "lm_head.weight";
+    if !model_spec.tensors.iter().any(|tensor| tensor.name == OUTPUT) {
+        tensors.remove(OUTPUT);
+    }
 }
 
 /// In `valid` of [`LanguageModel::hidden`]: a token that all later tokens may attend to.

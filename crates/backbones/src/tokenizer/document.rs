@@ -14,7 +14,15 @@ pub(super) struct ByteLevel<'a> {
     pub(super) tokens: Vec<(&'a str, PieceKind)>,
     /// Merges, highest priority first.
     pub(super) merges: Vec<(&'a str, &'a str)>,
-    /// How text is split before merging.
+    /// How text is split into words, within which pairs are merged.
+    pub(super) words: Words,
+}
+
+/// How a byte-level vocabulary splits a text.
+pub(super) struct Words {
+    /// Unicode normalisation.
+    pub(super) normalizer: Value,
+    /// How normalised text is split.
     pub(super) pre_tokenizer: Value,
     /// Whether a word that is itself a token is used directly, without merges.
     pub(super) ignore_merges: bool,
@@ -64,7 +72,7 @@ pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> R
 /// # Errors
 /// If a token occurs twice; the error is a clause.
 pub(super) fn of_bytes(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result<Value, String> {
-    let ByteLevel { tokens, merges, pre_tokenizer, ignore_merges } = vocabulary;
+    let ByteLevel { tokens, merges, words: Words { normalizer, pre_tokenizer, ignore_merges } } = vocabulary;
     let vocab: Map<String, Value> =
         tokens.iter().zip(0_u32..).map(|((token, _), id)| ((*token).to_owned(), id.into())).collect();
     if vocab.len() != tokens.len() {
@@ -73,7 +81,7 @@ pub(super) fn of_bytes(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result
     Ok(json!({
         "version": "1.0",
         "added_tokens": added(tokens.iter().copied()),
-        "normalizer": null,
+        "normalizer": normalizer,
         "pre_tokenizer": pre_tokenizer,
         "post_processor": post_processor(begin.and_then(|id| Some((id, tokens.get(id as usize)?.0)))),
         "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},

@@ -13,14 +13,14 @@ pub enum TokenizerError {
     #[error("{} holds no vocabulary: none of tokenizer.json, tokenizer.model, one .gguf, tok512.bin", path.display())]
     NoVocabulary { path: PathBuf },
     /// A file is malformed or of an unsupported kind.
-    #[error("{} is no usable vocabulary: {reason}", path.display())]
+    #[error("{} is not a usable vocabulary: {reason}", path.display())]
     Malformed { path: PathBuf, reason: String },
     /// The vocabulary has an id beyond the model's vocabulary size.
     #[error("{} gives `{token}` the id {id}, and its model has {tokens} tokens", path.display())]
     BeyondModel { path: PathBuf, token: String, id: u32, tokens: i64 },
     /// A file cannot be read, or the header of a GGUF file is invalid.
     #[error(transparent)]
-    File(#[from] san_core::Error),
+    File(#[from] crate::Error),
     /// A text cannot be encoded, or tokens cannot be decoded.
     #[error("{} cannot {action}: {reason}", path.display())]
     Use { path: PathBuf, action: &'static str, reason: String },

@@ -4,12 +4,15 @@
 use serde_json::{Value, json};
 
 use crate::gguf::Header;
-use crate::tokenizer::document::{ByteLevel, of_bytes, of_pieces};
+use crate::tokenizer::document::{ByteLevel, Words, of_bytes, of_pieces};
 use crate::tokenizer::pieces::{Piece, PieceKind};
 use crate::tokenizer::{Marks, TokenizerError};
 
 /// LLaMA 3's pre-tokenizer pattern.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Qwen2's: LLaMA 3's with single digits.
+const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The document and the special tokens.
 pub(super) fn document(header: &Header) -> Result<(Value, Marks), TokenizerError> {
@@ -36,14 +39,14 @@ pub(super) fn document(header: &Header) -> Result<(Value, Marks), TokenizerError
             of_pieces(&pieces, flag("add_space_prefix"), begin)
         }
         "gpt2" => {
-            let (pre_tokenizer, ignore_merges) = cut(header)?;
+            let words = words(header)?;
             let merges = header.texts("tokenizer.ggml.merges")?;
             if let Some(place) = merges.iter().position(|merge| !merge.contains(' ')) {
                 return Err(wrong(header, format!("merge {place} is no pair of tokens")));
             }
             let merges = merges.into_iter().filter_map(|merge| merge.split_once(' ')).collect();
             let tokens = tokens.into_iter().zip(kinds).collect();
-            of_bytes(&ByteLevel { tokens, merges, pre_tokenizer, ignore_merges }, begin)
+            of_bytes(&ByteLevel { tokens, merges, words }, begin)
         }
         other => Err(format!("its vocabulary is of the kind `{other}`; `llama` and `gpt2` are read")),
     };
@@ -62,8 +65,8 @@ fn kinds(header: &Header, count: usize) -> Result<Vec<PieceKind>, TokenizerError
     kinds.ok_or_else(|| wrong(header, format!("`{key}` does not give each of {count} tokens a known type")))
 }
 
-/// How text is split before merging, and whether whole words take precedence over merges.
-fn cut(header: &Header) -> Result<(Value, bool), TokenizerError> {
+/// How text is split into words before merging.
+fn words(header: &Header) -> Result<Words, TokenizerError> {
     let bytes = |use_regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": use_regex});
     let after =
         |first: Value, use_regex| json!({"type": "Sequence", "pretokenizers": [first, bytes(use_regex)]});
@@ -73,16 +76,16 @@ fn cut(header: &Header) -> Result<(Value, bool), TokenizerError> {
     } else {
         "gpt-2"
     };
+    let split = |pattern| json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
+    let plain = |pre_tokenizer| Words { normalizer: Value::Null, pre_tokenizer, ignore_merges: false };
     Ok(match name {
-        "gpt-2" | "default" => (bytes(true), false),
-        "smollm" => (after(json!({"type": "Digits", "individual_digits": true}), true), false),
-        "llama-bpe" | "llama3" => {
-            let split = json!({"type": "Split", "pattern": {"Regex": LLAMA3}, "behavior": "Isolated", "invert": false});
-            (after(split, false), true)
-        }
+        "gpt-2" | "default" => plain(bytes(true)),
+        "smollm" => plain(after(json!({"type": "Digits", "individual_digits": true}), true)),
+        "llama-bpe" | "llama3" => Words { ignore_merges: true, ..plain(after(split(LLAMA3), false)) },
+        "qwen2" => Words { normalizer: json!({"type": "NFC"}), ..plain(after(split(QWEN2), false)) },
         other => {
-            let known = "gpt-2, smollm and llama-bpe are";
-            return Err(wrong(header, format!("its way to cut a text, `{other}`, is unknown; {known} read")));
+            let known = "gpt-2, smollm, llama-bpe and qwen2";
+            return Err(wrong(header, format!("its pre-tokenizer `{other}` is not supported; {known} are")));
         }
     })
 }

@@ -187,8 +187,7 @@ impl Tokenizer {
     }
 
     fn from_json(bytes: &[u8], path: &Path, config: Option<&Value>) -> Result<Self, TokenizerError> {
-        let inner =
-            tokenizers::Tokenizer::from_bytes(bytes).map_err(|error| malformed(path, error.to_string()))?;
+        let inner = whole_texts(bytes, path)?;
         let marks = document::marks(config, |token| inner.token_to_id(token));
         Ok(Self { inner, marks, path: path.to_owned(), checksum: checksum(bytes) })
     }
@@ -199,8 +198,7 @@ impl Tokenizer {
         document: Result<(Value, Marks), String>,
     ) -> Result<Self, TokenizerError> {
         let (document, marks) = document.map_err(|reason| malformed(path, reason))?;
-        let inner = tokenizers::Tokenizer::from_bytes(document.to_string())
-            .map_err(|error| malformed(path, error.to_string()))?;
+        let inner = whole_texts(document.to_string().as_bytes(), path)?;
         Ok(Self { inner, marks, path: path.to_owned(), checksum: checksum(bytes) })
     }
 
@@ -213,6 +211,16 @@ impl Tokenizer {
     fn fault(&self, action: &'static str, error: &tokenizers::Error) -> TokenizerError {
         TokenizerError::Use { path: self.path.clone(), action, reason: error.to_string() }
     }
+}
+
+/// The tokenizer of a document, without the truncation and padding that the document may ask for: they are settings of
+/// the run that saved it, and a text that is cut or padded here would go unnoticed. Sequences are limited by the task.
+fn whole_texts(document: &[u8], path: &Path) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    let mut inner =
+        tokenizers::Tokenizer::from_bytes(document).map_err(|error| malformed(path, error.to_string()))?;
+    inner.with_truncation(None).map_err(|error| malformed(path, error.to_string()))?;
+    inner.with_padding(None);
+    Ok(inner)
 }
 
 /// The vocabulary file in a model's folder.
@@ -233,7 +241,7 @@ fn vocabulary_of(folder: &Path) -> Result<PathBuf, TokenizerError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    Ok(files::read(path, MOST_BYTES)?)
+    Ok(files::read(path, MOST_BYTES).map_err(crate::Error::from)?)
 }
 
 fn json(bytes: &[u8], path: &Path) -> Result<Value, TokenizerError> {

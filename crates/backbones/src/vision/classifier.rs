@@ -3,10 +3,10 @@
 use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::{Parameter, linear};
 use san_core::spec::model::HeadSpec;
-use san_core::{AdapterSet, Error, ModelSpec, Trainables, Weights};
+use san_core::{AdapterSet, ModelSpec, Trainables, Weights};
 use tch::Tensor;
 
-use crate::{Architecture, Backbone};
+use crate::{Architecture, Backbone, Error};
 
 /// Maps images to class logits.
 #[derive(Debug)]
@@ -71,9 +71,9 @@ impl Classifier {
 }
 
 fn head_tensors(model_spec: &ModelSpec) -> Result<[String; 2], Error> {
-    let missing = || Error::MissingTensor {
+    let missing = || san_core::Error::MissingTensor {
         name: "head".into(),
         place: format!("{}, which is no image classifier", model_spec.backbone),
     };
-    model_spec.head.as_ref().map(HeadSpec::tensors).ok_or_else(missing)
+    model_spec.head.as_ref().map(HeadSpec::tensors).ok_or_else(|| missing().into())
 }

@@ -6,6 +6,7 @@
 //! intermediate block. SAN's wiring is the ViT's, with q, k and v as separate sites (docs/method.md, section
 //! 2).
 
+use san_core::Weights;
 use san_core::nn::branch::Branch;
 use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::Parameter;
@@ -13,11 +14,10 @@ use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
 use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
 use san_core::spec::wiring::Anteriors;
-use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::{Architecture, Backbone};
+use crate::{Architecture, Backbone, Error};
 
 /// The activation function of an MLP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -190,8 +190,8 @@ impl Architecture for Config {
         Ok(Box::new(Clip::new(self, builder)?))
     }
 
-    fn published_config(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
+    fn published_config(&self) -> Result<serde_json::Value, Error> {
+        Ok(serde_json::to_value(self)?)
     }
 }
 
@@ -228,12 +228,14 @@ impl Clip {
             pre_norm: norm("pre_layrnorm")?,
             blocks: blocks.collect::<Result<_, _>>()?,
             post_norm: norm("post_layernorm")?,
-            blocks_before_tokens: config.blocks_before_tokens().ok_or_else(|| Error::BadOption {
-                method: "clip".into(),
-                reason: format!(
-                    "vision_feature_layer {} is none of the hidden states of {} blocks",
-                    config.vision_feature_layer, config.num_hidden_layers
-                ),
+            blocks_before_tokens: config.blocks_before_tokens().ok_or_else(|| {
+                san_core::Error::BadOption {
+                    method: "clip".into(),
+                    reason: format!(
+                        "vision_feature_layer {} is none of the hidden states of {} blocks",
+                        config.vision_feature_layer, config.num_hidden_layers
+                    ),
+                }
             })?,
         })
     }

@@ -5,6 +5,7 @@
 //! each block is a chain depthwise -> first linear -> second linear, and the anterior of each block is the
 //! previous one.
 
+use san_core::Weights;
 use san_core::nn::branch::Branch;
 use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::{Parameter, scale};
@@ -12,11 +13,10 @@ use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
 use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
 use san_core::spec::wiring::Anteriors;
-use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::{Architecture, Backbone};
+use crate::{Architecture, Backbone, Error};
 
 const STAGES: usize = 4;
 const STEM: &str = "stem.0";
@@ -185,8 +185,8 @@ impl Architecture for Config {
         Ok(Box::new(ConvNext::new(self, builder)?))
     }
 
-    fn published_config(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
+    fn published_config(&self) -> Result<serde_json::Value, Error> {
+        Ok(serde_json::to_value(self)?)
     }
 }
 

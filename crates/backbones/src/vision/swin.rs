@@ -5,6 +5,7 @@
 //! section 2): within a block as in ViT; the anterior of a stage's blocks is the patch embedding or the
 //! reduction before them, and a reduction uses the previous block's scales tiled four times.
 
+use san_core::Weights;
 use san_core::nn::branch::Branch;
 use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::Parameter;
@@ -12,11 +13,10 @@ use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
 use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
 use san_core::spec::wiring::{Anteriors, ChannelMap};
-use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor};
 
-use crate::{Architecture, Backbone};
+use crate::{Architecture, Backbone, Error};
 
 const PATCH_EMBED: &str = "patch_embed.proj";
 
@@ -218,8 +218,8 @@ impl Architecture for Config {
         Ok(Box::new(Swin::new(self, builder)?))
     }
 
-    fn published_config(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
+    fn published_config(&self) -> Result<serde_json::Value, Error> {
+        Ok(serde_json::to_value(self)?)
     }
 }
 

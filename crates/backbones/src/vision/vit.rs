@@ -6,6 +6,7 @@
 
 use std::rc::Rc;
 
+use san_core::Weights;
 use san_core::nn::branch::{Branch, Prompts};
 use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::{Parameter, scale};
@@ -13,11 +14,10 @@ use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
 use san_core::spec::model::{BranchKind, ModelSpec, Part, Role, SiteSpec};
 use san_core::spec::wiring::{Anteriors, ChannelMap};
-use san_core::{Error, Weights};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::{Architecture, Backbone};
+use crate::{Architecture, Backbone, Error};
 
 /// How the final tokens are pooled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -261,8 +261,8 @@ impl Architecture for Config {
         Ok(Box::new(Vit::new(self, builder)?))
     }
 
-    fn published_config(&self) -> serde_json::Value {
-        serde_json::to_value(self).unwrap_or_default()
+    fn published_config(&self) -> Result<serde_json::Value, Error> {
+        Ok(serde_json::to_value(self)?)
     }
 }
 

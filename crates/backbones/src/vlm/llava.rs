@@ -1,5 +1,5 @@
 //! LLaVA-1.5 (arXiv 2310.03744): the tokens of any vision backbone, a projector of two linears with GELU, and
-//! any LLaMA.
+//! any language model.
 //!
 //! The tower is frozen and kept separate: its tokens for an image never change, so they are computed once
 //! ([`Llava::see`]) and may be cached. Methods see one model spec of projector and language model; in SAN's wiring
@@ -9,20 +9,20 @@
 //! `llava-1.5-7b-hf`, and `split` also those of the original release.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use san_core::Weights;
 use san_core::io::safetensors::TensorFile;
 use san_core::nn::builder::{AdapterSet, ModelBuilder};
 use san_core::nn::site::Site;
 use san_core::spec::model::{ModelSpec, Role, SiteSpec};
 use san_core::spec::wiring::Anteriors;
-use san_core::{Error, Weights};
+use serde_json::{Value, json};
 use tch::{Device, Kind, Tensor};
 
-use crate::Architecture as Vision;
-use crate::Backbone;
 use crate::language::generate::Prompts;
-use crate::language::llama;
-use crate::language::{LanguageArchitecture, LanguageModel};
+use crate::language::{LanguageArchitecture, LanguageModel, drop_tied_output};
+use crate::{Architecture as Vision, Backbone, Error};
 
 const FIRST: &str = "multi_modal_projector.linear_1";
 const SECOND: &str = "multi_modal_projector.linear_2";
@@ -35,7 +35,7 @@ pub struct Architecture {
     /// The vision tower, which computes image tokens.
     pub tower: Box<dyn Vision>,
     /// The language model, which takes image and text tokens.
-    pub language: llama::Config,
+    pub language: Arc<dyn LanguageArchitecture>,
     /// Id of the image token: `image_token_index` of a published model, or any id that the vocabulary does not
     /// use.
     pub image_token: i64,
@@ -63,7 +63,7 @@ impl Architecture {
 
     fn projector(&self) -> [SiteSpec; 2] {
         let inputs = self.tower.model_spec("tower").head.map_or(0, |head| head.features);
-        let width = self.language.hidden_size;
+        let width = self.language.channels();
         [
             SiteSpec::linear(FIRST, Role::Projector, inputs, width),
             SiteSpec::linear(SECOND, Role::Projector, width, width).reading(Anteriors::always(FIRST)),
@@ -112,13 +112,12 @@ impl Architecture {
                 }
             }
         }
-        if self.language.tie_word_embeddings {
-            rest.remove("lm_head.weight");
-        }
+        let model_spec = self.model_spec("LLaVA");
+        drop_tied_output(&model_spec, &mut rest);
         let tower = self.tower.fit(Weights::new(tower))?;
         tower.check(&tower_layout, place)?;
         let rest = Weights::new(rest);
-        rest.check(&self.model_spec("LLaVA"), place)?;
+        rest.check(&model_spec, place)?;
         Ok(Parts { tower, rest })
     }
 
@@ -132,28 +131,40 @@ impl Architecture {
         tower.chain(rest).map(|(name, tensor)| (name, tensor.shallow_clone())).collect()
     }
 
-    /// Whether the tower is a CLIP tower, the only kind that [`Architecture::published_config`] supports.
-    pub fn has_clip(&self) -> bool {
-        self.tower.published_config().get("vision_feature_layer").is_some()
+    /// The configurations of its parts, for a tower of any kind.
+    ///
+    /// # Errors
+    /// If they cannot be written as JSON.
+    pub fn described_config(&self) -> Result<Value, Error> {
+        Ok(json!({
+            "model_type": "llava",
+            "image_token_index": self.image_token,
+            "projector_hidden_act": "gelu",
+            "vision_config": self.tower.published_config()?,
+            "text_config": self.language.published_config()?,
+        }))
     }
 
-    /// The configuration of Hugging Face's `LlavaForConditionalGeneration`, for a CLIP tower.
-    pub fn published_config(&self) -> serde_json::Value {
-        let mut vision = self.tower.published_config();
+    /// The configuration of Hugging Face's `LlavaForConditionalGeneration`.
+    ///
+    /// # Errors
+    /// [`Error::Unexportable`] if the tower is not a CLIP tower, the only kind that it supports.
+    pub fn published_config(&self) -> Result<Value, Error> {
+        let mut vision = self.tower.published_config()?;
+        let Some(layer) = vision.get_mut("vision_feature_layer").map(Value::take) else {
+            let reason = "transformers' LLaVA supports CLIP towers only; name a file *.safetensors for projector \
+                          and language model";
+            return Err(Error::Unexportable { reason: reason.into() });
+        };
         vision["model_type"] = "clip_vision_model".into();
-        let layer = vision["vision_feature_layer"].take();
-        serde_json::json!({
-            "model_type": "llava",
-            "architectures": ["LlavaForConditionalGeneration"],
-            "image_token_index": self.image_token,
-            "image_seq_length": self.tower.token_count(),
-            "projector_hidden_act": "gelu",
-            "vision_feature_layer": layer,
-            "vision_feature_select_strategy": "default",
-            "tie_word_embeddings": self.language.tie_word_embeddings,
-            "vision_config": vision,
-            "text_config": self.language.published_config(),
-        })
+        let mut config = self.described_config()?;
+        config["architectures"] = json!(["LlavaForConditionalGeneration"]);
+        config["image_seq_length"] = self.tower.token_count().into();
+        config["vision_feature_layer"] = layer;
+        config["vision_feature_select_strategy"] = "default".into();
+        config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"].clone();
+        config["vision_config"] = vision;
+        Ok(config)
     }
 }
 

@@ -1,26 +1,28 @@
-//! A LLaMA from a GGUF file: configuration, names and row order as in Hugging Face.
+//! A language model from a GGUF file: configuration, names and row order as in Hugging Face.
 //!
-//! llama.cpp rotates adjacent channels, Hugging Face the two halves of a head; llama.cpp's converter permutes
+//! llama.cpp rotates adjacent channels of a LLaMA, Hugging Face the two halves of a head; llama.cpp's converter permutes
 //! the rows of q and k accordingly, and this module reverts that.
 
 use std::path::Path;
+use std::sync::Arc;
 
-use san_core::Error;
+use serde_json::{Value, json};
 use tch::Tensor;
 
+use crate::Error;
 use crate::gguf::{Header, TensorInfo, dequantise};
-use crate::language::llama::Config;
-use crate::weights::{Collected, LanguageCheckpoint, Pass, Target, check_config};
+use crate::language::{Family, LanguageArchitecture, family};
+use crate::weights::{Collected, LanguageCheckpoint, Pass, Target};
 
 /// Reads and dequantises a file tensor by tensor.
 ///
 /// # Errors
-/// If the file cannot be read, is truncated, is not a LLaMA, or a tensor is missing, unexpected or of the wrong shape.
+/// If the file cannot be read, is truncated, its architecture is not supported, or a tensor is missing, unexpected or of the wrong shape.
 pub(crate) fn read(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     let mut pass = Pass::open(path)?;
     let length = pass.length();
     let header = Header::parse(&mut pass, length, path)?;
-    let config = config(&header)?;
+    let Configured { family, architecture, query_heads, key_heads } = configure(&header)?;
     let mut tensors: Vec<&TensorInfo> = header.tensors.values().collect();
     tensors.sort_by_key(|tensor| tensor.start);
     let mut collected = Collected::new(target);
@@ -34,64 +36,84 @@ pub(crate) fn read(path: &Path, target: Target) -> Result<LanguageCheckpoint, Er
         drop(bytes);
         let tensor = Tensor::f_from_slice(&values)?.f_view(info.shape.as_slice())?;
         drop(values);
-        let tensor = match info.name.rsplit_once('.').map(|(name, _)| name) {
-            Some(name) if name.ends_with(".attn_q") => halves(&tensor, config.num_attention_heads)?,
-            Some(name) if name.ends_with(".attn_k") => {
-                halves(&tensor, config.num_key_value_heads.unwrap_or(config.num_attention_heads))?
+        let tensor = match info.name.rsplit_once('.') {
+            Some((name, "weight")) if family.adjacent_pairs_in_gguf && name.ends_with(".attn_q") => {
+                halves(&tensor, query_heads)?
+            }
+            Some((name, "weight")) if family.adjacent_pairs_in_gguf && name.ends_with(".attn_k") => {
+                halves(&tensor, key_heads)?
             }
             _ => tensor,
         };
-        let name = published(&info.name)
-            .ok_or_else(|| header.malformed(format!("tensor `{}` is none of LLaMA's", info.name)))?;
+        let name = published(&info.name).ok_or_else(|| {
+            header.malformed(format!("tensor `{}` is not one of this architecture", info.name))
+        })?;
         collected.add(name, &tensor)?;
     }
-    let weights = collected.finish(&config, path)?;
-    Ok(LanguageCheckpoint { config, weights, checksum: pass.finish()? })
+    let weights = collected.finish(&*architecture, path)?;
+    Ok(LanguageCheckpoint { architecture, weights, checksum: pass.finish()? })
 }
 
-fn config(header: &Header) -> Result<Config, Error> {
-    match header.text("general.architecture")? {
-        "llama" => {}
-        other => return Err(header.malformed(format!("its architecture is `{other}`; `llama` is built"))),
-    }
-    if header.tensors.contains_key("rope_freqs.weight")
-        || header.metadata.contains_key("llama.rope.scaling.type")
-    {
+/// What the metadata of a file describe.
+struct Configured {
+    family: &'static Family,
+    architecture: Arc<dyn LanguageArchitecture>,
+    query_heads: i64,
+    key_heads: i64,
+}
+
+/// The architecture of a file, without its tensors.
+pub(super) fn architecture(path: &Path) -> Result<Arc<dyn LanguageArchitecture>, Error> {
+    Ok(configure(&Header::read(path)?)?.architecture)
+}
+
+fn configure(header: &Header) -> Result<Configured, Error> {
+    let model_type = header.text("general.architecture")?;
+    let family = family(model_type).map_err(|reason| header.malformed(reason))?;
+    let (config, [query_heads, key_heads]) = published_config(header, model_type)?;
+    let architecture = (family.configure)(config).map_err(|reason| header.malformed(reason))?;
+    Ok(Configured { family, architecture, query_heads, key_heads })
+}
+
+/// The configuration in Hugging Face's form, from metadata under the architecture's own prefix; and the numbers of query
+/// and of key heads.
+fn published_config(header: &Header, model_type: &str) -> Result<(Value, [i64; 2]), Error> {
+    let key = |name: &str| format!("{model_type}.{name}");
+    let has = |name: &str| header.metadata.contains_key(&key(name));
+    if header.tensors.contains_key("rope_freqs.weight") || has("rope.scaling.type") {
         return Err(header.malformed("its rotary frequencies are scaled; read its safetensors files instead"));
     }
-    if header.metadata.contains_key("llama.expert_count") {
-        return Err(header.malformed("it is a mixture of experts, which is not built"));
+    if has("expert_count") {
+        return Err(header.malformed("it is a mixture of experts, which is not supported"));
     }
-    let size = |key: &str| {
-        let value = i64::try_from(header.unsigned(&format!("llama.{key}"))?);
-        value.map_err(|_| header.malformed(format!("`llama.{key}` is too large")))
+    let size = |name: &str| {
+        let value = i64::try_from(header.unsigned(&key(name))?);
+        value.map_err(|_| header.malformed(format!("`{}` is too large", key(name))))
     };
-    let optional =
-        |key: &str| header.metadata.contains_key(&format!("llama.{key}")).then(|| size(key)).transpose();
     let embedding = header.tensors.get("token_embd.weight");
-    let vocab_size = embedding.and_then(|tensor| tensor.shape.first().copied());
-    let theta = "llama.rope.freq_base";
-    let usual = Config::new(1, 1, 1, 1, 1);
-    let config = Config {
-        hidden_size: size("embedding_length")?,
-        intermediate_size: size("feed_forward_length")?,
-        num_hidden_layers: size("block_count")?,
-        num_attention_heads: size("attention.head_count")?,
-        num_key_value_heads: optional("attention.head_count_kv")?,
-        head_dim: optional("attention.key_length")?,
-        vocab_size: vocab_size.ok_or_else(|| header.malformed("it has no tensor `token_embd.weight`"))?,
-        max_position_embeddings: size("context_length")?,
-        rms_norm_eps: rounded(header.number("llama.attention.layer_norm_rms_epsilon")?),
-        rope_theta: if header.metadata.contains_key(theta) {
-            header.number(theta)?
-        } else {
-            usual.rope_theta
-        },
-        rope_scaling: None,
-        tie_word_embeddings: !header.tensors.contains_key("output.weight"),
-    };
-    check_config(&config).map_err(|reason| header.malformed(reason))?;
-    Ok(config)
+    let vocabulary = embedding.and_then(|tensor| tensor.shape.first());
+    let vocabulary = vocabulary.ok_or_else(|| header.malformed("it has no tensor `token_embd.weight`"))?;
+    let queries = size("attention.head_count")?;
+    let keys = if has("attention.head_count_kv") { size("attention.head_count_kv")? } else { queries };
+    let mut config = json!({
+        "model_type": model_type,
+        "hidden_size": size("embedding_length")?,
+        "intermediate_size": size("feed_forward_length")?,
+        "num_hidden_layers": size("block_count")?,
+        "num_attention_heads": queries,
+        "num_key_value_heads": keys,
+        "vocab_size": vocabulary,
+        "max_position_embeddings": size("context_length")?,
+        "rms_norm_eps": rounded(header.number(&key("attention.layer_norm_rms_epsilon"))?),
+        "tie_word_embeddings": !header.tensors.contains_key("output.weight"),
+    });
+    if has("attention.key_length") {
+        config["head_dim"] = size("attention.key_length")?.into();
+    }
+    if has("rope.freq_base") {
+        config["rope_theta"] = header.number(&key("rope.freq_base"))?.into();
+    }
+    Ok((config, [queries, keys]))
 }
 
 /// 1e-5 stored as f32 is 9.99999974e-6; returns the shortest decimal that rounds to the same f32.
@@ -103,7 +125,7 @@ fn rounded(value: f64) -> f64 {
 
 /// Hugging Face's name of a tensor.
 fn published(name: &str) -> Option<String> {
-    let name = name.strip_suffix(".weight")?;
+    let (name, part) = name.rsplit_once('.').filter(|(_, part)| ["weight", "bias"].contains(part))?;
     let theirs = match name {
         "token_embd" => "model.embed_tokens".to_owned(),
         "output_norm" => "model.norm".to_owned(),
@@ -125,7 +147,7 @@ fn published(name: &str) -> Option<String> {
             format!("model.layers.{block}.{what}")
         }
     };
-    Some(theirs + ".weight")
+    Some(format!("{theirs}.{part}"))
 }
 
 /// Reorders rows from adjacent pairs, `[heads * width, inputs]`, to halves.

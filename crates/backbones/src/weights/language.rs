@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use san_core::Weights;
 use san_core::io::safetensors::TensorFile;
-use san_core::{Error, Weights};
 use tch::{Device, Kind, Tensor};
 
-use crate::language::LanguageArchitecture;
-use crate::language::llama;
+use crate::Error;
+use crate::language::{LanguageArchitecture, drop_tied_output};
 use crate::weights::{config, gguf, shards};
 
 /// Device and dtype of the loaded weights.
@@ -44,8 +45,8 @@ impl Target {
 /// A published language model.
 #[derive(Debug)]
 pub struct LanguageCheckpoint {
-    /// Its configuration.
-    pub config: llama::Config,
+    /// Its architecture.
+    pub architecture: Arc<dyn LanguageArchitecture>,
     /// Its weights under Hugging Face's names.
     pub weights: Weights,
     /// blake3 of the file, hex; for several files, of their checksums in file name order.
@@ -79,14 +80,16 @@ impl Collected {
         self.tensors
     }
 
-    /// The weights of `config`, checked strictly; `place` is used in messages.
-    pub(crate) fn finish(mut self, config: &llama::Config, place: &Path) -> Result<Weights, Error> {
-        if config.tie_word_embeddings {
-            // Some checkpoints store the tied matrix twice.
-            self.tensors.remove("lm_head.weight");
-        }
+    /// The weights of a model, checked strictly; `place` is used in messages.
+    pub(crate) fn finish(
+        mut self,
+        architecture: &dyn LanguageArchitecture,
+        place: &Path,
+    ) -> Result<Weights, Error> {
+        let model_spec = architecture.model_spec("the model");
+        drop_tied_output(&model_spec, &mut self.tensors);
         let weights = Weights::new(self.tensors);
-        weights.check(&config.model_spec("llama"), &place.display().to_string())?;
+        weights.check(&model_spec, &place.display().to_string())?;
         Ok(weights)
     }
 }
@@ -108,7 +111,7 @@ pub fn language(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error
 pub fn parse_language(
     bytes: &[u8],
     path: &Path,
-    config: llama::Config,
+    architecture: Arc<dyn LanguageArchitecture>,
     target: Target,
 ) -> Result<LanguageCheckpoint, Error> {
     let file = TensorFile::parse(bytes, path)?;
@@ -116,16 +119,16 @@ pub fn parse_language(
     for (name, tensor) in file.tensors {
         collected.add(name, &tensor)?;
     }
-    let weights = collected.finish(&config, path)?;
-    Ok(LanguageCheckpoint { config, weights, checksum: file.checksum })
+    let weights = collected.finish(&*architecture, path)?;
+    Ok(LanguageCheckpoint { architecture, weights, checksum: file.checksum })
 }
 
 fn folder(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
     let (single, index) = (path.join("model.safetensors"), path.join(shards::INDEX));
     if !single.exists() && !index.exists() {
-        return without_safetensors(path, target);
+        return gguf::read(&only_gguf(path)?, target);
     }
-    let config = config::read(&path.join("config.json"))?;
+    let architecture = config::read(&path.join("config.json"))?;
     let mut collected = Collected::new(target);
     let (place, checksum) = if single.exists() {
         let checksum = shards::read(&single, &mut collected)?;
@@ -134,27 +137,31 @@ fn folder(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
         let checksum = shards::read_all(&index, &mut collected)?;
         (index, checksum)
     };
-    let weights = collected.finish(&config, &place)?;
-    Ok(LanguageCheckpoint { config, weights, checksum })
+    let weights = collected.finish(&*architecture, &place)?;
+    Ok(LanguageCheckpoint { architecture, weights, checksum })
 }
 
-/// Reads the single GGUF file of a folder; a folder of pickles gives a specific error.
-fn without_safetensors(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
-    let failed = |source| Error::File { action: "read", path: path.into(), source };
+/// The architecture of a model in a folder, by its `config.json` or GGUF file; no tensor is read.
+pub(super) fn architecture(path: &Path) -> Result<Arc<dyn LanguageArchitecture>, Error> {
+    let config = path.join("config.json");
+    if config.exists() { config::read(&config) } else { gguf::architecture(&only_gguf(path)?) }
+}
+
+/// The single GGUF file of a folder without safetensors files; a folder of pickles gives a specific error.
+fn only_gguf(path: &Path) -> Result<PathBuf, Error> {
+    let failed = |source| san_core::Error::File { action: "read", path: path.into(), source };
     let entries = std::fs::read_dir(path).map_err(failed)?;
     let files: Vec<PathBuf> =
         entries.map(|entry| Ok(entry?.path())).collect::<Result<_, _>>().map_err(failed)?;
     let ending = |file: &&PathBuf, ending: &str| file.extension().is_some_and(|found| found == ending);
     let ggufs: Vec<&PathBuf> = files.iter().filter(|file| ending(file, "gguf")).collect();
     if let [file] = ggufs[..] {
-        return gguf::read(file, target);
+        return Ok((*file).clone());
     }
     if let Some(pickle) = files.iter().find(|file| ending(file, "bin") || ending(file, "pth")) {
-        return Err(Error::Pickle { path: pickle.clone() });
+        return Err(san_core::Error::Pickle { path: pickle.clone() }.into());
     }
     let place = format!("{0}/model.safetensors, {0}/{1} and one .gguf file", path.display(), shards::INDEX);
-    let backbone = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let backbone = path.display().to_string();
     Err(Error::MissingWeights { backbone, place })
 }
-
-pub(crate) use config::check as check_config;

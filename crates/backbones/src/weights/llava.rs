@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
-use san_core::Error;
 use serde_json::{Value, json};
 
-use crate::language::llama;
+use crate::Error;
+use crate::language::{check_epsilon, check_sizes, configure};
 use crate::vision::clip;
 use crate::vlm::llava::{Architecture, Parts};
 use crate::weights::{Collected, Target, config, shards};
@@ -36,9 +36,7 @@ const USUAL: [(&str, i64); 5] = [
 /// If a file is missing or malformed, the configuration is not supported, or a tensor is missing, unknown or of
 /// the wrong shape.
 pub fn llava(path: &Path, target: Target) -> Result<LlavaCheckpoint, Error> {
-    let file = path.join("config.json");
-    let architecture = architecture(config::document(&file)?)
-        .map_err(|reason| Error::Configuration { path: file, reason })?;
+    let architecture = architecture(path)?;
     let mut collected = Collected::new(target);
     let (single, index) = (path.join("model.safetensors"), path.join(shards::INDEX));
     let (place, checksum) = if single.exists() {
@@ -52,29 +50,38 @@ pub fn llava(path: &Path, target: Target) -> Result<LlavaCheckpoint, Error> {
     Ok(LlavaCheckpoint { architecture, parts, checksum })
 }
 
+/// The architecture of a model in a folder; no tensor is read.
+pub(super) fn architecture(path: &Path) -> Result<Architecture, Error> {
+    let file = path.join("config.json");
+    configured(&config::document(&file)?).map_err(|reason| Error::Configuration { path: file, reason })
+}
+
 /// The error is a clause that completes a message.
-fn architecture(published: Value) -> Result<Architecture, String> {
+fn configured(published: &Value) -> Result<Architecture, String> {
     let fixed = [
         ("model_type", json!("llava")),
         ("projector_hidden_act", json!("gelu")),
         ("vision_feature_select_strategy", json!("default")),
     ];
-    for (field, built) in fixed {
-        if let Some(found) = published.get(field).filter(|found| **found != built) {
-            return Err(format!("`{field}` is {found}; {built} is built"));
+    for (field, supported) in fixed {
+        if let Some(found) = published.get(field).filter(|found| **found != supported) {
+            return Err(format!("`{field}` is {found}; {supported} is supported"));
         }
     }
-    let mut vision = part(&published, "vision_config")?;
+    let mut vision = part(published, "vision_config")?;
     vision["vision_feature_layer"] = published.get("vision_feature_layer").cloned().unwrap_or(json!(-2));
     let tower: clip::Config = serde_json::from_value(vision).map_err(|error| error.to_string())?;
     check_tower(&tower).map_err(|reason| format!("in `vision_config`: {reason}"))?;
-    let mut text = part(&published, "text_config")?;
+    let mut text = part(published, "text_config")?;
     for (field, usual) in USUAL {
         if text.get(field).is_none() {
             text[field] = usual.into();
         }
     }
-    let language: llama::Config = config::parse(text)?;
+    if text.get("model_type").is_none() {
+        text["model_type"] = "llama".into();
+    }
+    let language = configure(text)?;
     let image_token = published.get("image_token_index").or_else(|| published.get("image_token_id"));
     let image_token = image_token.and_then(Value::as_i64).ok_or("`image_token_index` is missing")?;
     if image_token < 0 {
@@ -85,7 +92,7 @@ fn architecture(published: Value) -> Result<Architecture, String> {
 
 /// Checks that sizes are consistent.
 fn check_tower(tower: &clip::Config) -> Result<(), String> {
-    config::check_sizes(&[
+    check_sizes(&[
         ("image_size", tower.image_size),
         ("patch_size", tower.patch_size),
         ("hidden_size", tower.hidden_size),
@@ -93,7 +100,7 @@ fn check_tower(tower: &clip::Config) -> Result<(), String> {
         ("num_hidden_layers", tower.num_hidden_layers),
         ("num_attention_heads", tower.num_attention_heads),
     ])?;
-    config::check_epsilon("layer_norm_eps", tower.layer_norm_eps)?;
+    check_epsilon("layer_norm_eps", tower.layer_norm_eps)?;
     if tower.image_size % tower.patch_size != 0 {
         return Err("`patch_size` does not divide `image_size`".into());
     }

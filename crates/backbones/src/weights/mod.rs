@@ -10,18 +10,20 @@ mod pass;
 mod shards;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use san_core::io::safetensors::TensorFile;
 use san_core::spec::model::HeadSpec;
-use san_core::{Error, ModelSpec, Weights};
+use san_core::{ModelSpec, Weights};
 
-pub(crate) use language::{Collected, check_config};
+pub(crate) use language::Collected;
 pub use language::{LanguageCheckpoint, Target, language, parse_language};
 pub use llava::{LlavaCheckpoint, llava};
 pub(crate) use pass::Pass;
 pub use shards::{INDEX, inspect};
 
-use crate::Architecture;
+use crate::language::LanguageArchitecture;
+use crate::{Architecture, Error, vlm};
 
 /// Frozen weights and the checksum of their file.
 #[derive(Debug)]
@@ -30,6 +32,29 @@ pub struct Checkpoint {
     pub weights: Weights,
     /// blake3 of the file, hex.
     pub checksum: String,
+}
+
+/// The architecture of a published model, by its folder.
+#[derive(Debug)]
+pub enum Published {
+    /// A language model.
+    Language(Arc<dyn LanguageArchitecture>),
+    /// A language model with a vision tower.
+    Llava(vlm::llava::Architecture),
+}
+
+/// The architecture of a language model, with or without a vision tower, in its folder; no tensor is read.
+///
+/// # Errors
+/// If there is no configuration, or it is malformed or not supported.
+pub fn architecture(folder: &Path) -> Result<Published, Error> {
+    let config = folder.join("config.json");
+    let sees = config.exists() && config::document(&config)?.get("model_type") == Some(&"llava".into());
+    Ok(if sees {
+        Published::Llava(llava::architecture(folder)?)
+    } else {
+        Published::Language(language::architecture(folder)?)
+    })
 }
 
 /// Reads a published checkpoint of `architecture`; its head is dropped, as every task trains its own.

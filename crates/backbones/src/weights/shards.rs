@@ -5,22 +5,26 @@ use std::path::{Path, PathBuf};
 
 use safetensors::Dtype;
 use safetensors::tensor::Metadata;
-use san_core::{Error, io};
+use san_core::io;
+use san_core::io::safetensors::read_header;
 use serde::Deserialize;
 use tch::{Kind, Tensor};
 
+use crate::Error;
 use crate::weights::config::MOST_BYTES;
 use crate::weights::{Collected, Pass};
 
 /// Name of the index file.
 pub const INDEX: &str = "model.safetensors.index.json";
-/// The library's limit on the header length, bytes.
-const HEADER: u64 = 100_000_000;
 
 /// The index file.
 #[derive(Deserialize)]
 struct Index {
     weight_map: BTreeMap<String, String>,
+}
+
+fn malformed(path: &Path, reason: String) -> Error {
+    san_core::Error::Malformed { path: path.into(), reason }.into()
 }
 
 /// Reads the shards of an index; the checksum is that of their checksums in file name order.
@@ -34,7 +38,7 @@ pub(super) fn read_all(index_path: &Path, collected: &mut Collected) -> Result<S
 
 /// The shard that holds each tensor, from an index.
 fn index(path: &Path) -> Result<BTreeMap<String, String>, Error> {
-    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
+    let malformed = |reason| malformed(path, reason);
     let text = io::files::read(path, MOST_BYTES)?;
     let index: Index = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
     let strange = |file: &&String| Path::new(file).file_name().is_none_or(|name| name != file.as_str());
@@ -66,7 +70,7 @@ fn files(index_path: &Path, index: &BTreeMap<String, String>) -> Result<BTreeSet
 /// # Errors
 /// If the check fails, or a file cannot be read.
 pub fn inspect(path: &Path) -> Result<(), Error> {
-    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
+    let malformed = |reason| malformed(path, reason);
     if path.file_name().is_none_or(|name| name != INDEX) {
         let (_, header) = header(path)?;
         return if header.tensors().is_empty() { Err(malformed("it has no tensors".into())) } else { Ok(()) };
@@ -85,32 +89,15 @@ pub fn inspect(path: &Path) -> Result<(), Error> {
 
 /// Opens a safetensors file and reads its header, which must agree with the file size.
 fn header(path: &Path) -> Result<(Pass, Metadata), Error> {
-    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     let mut pass = Pass::open(path)?;
-    let start = pass.take(pass.length().min(8))?;
-    // A zip archive (torch.save since 1.6) or a bare pickle of protocol 2 or later.
-    if start.starts_with(b"PK\x03\x04") || matches!(start[..], [0x80, 2..=5, ..]) {
-        return Err(Error::Pickle { path: path.into() });
-    }
-    let length = <[u8; 8]>::try_from(start.as_slice()).map(u64::from_le_bytes);
-    let length = length.map_err(|_| malformed("it is cut short in its header".into()))?;
-    if length > HEADER.min(pass.length() - 8) {
-        return Err(malformed(format!("its header claims {length} bytes")));
-    }
-    let header: Metadata =
-        serde_json::from_slice(&pass.take(length)?).map_err(|error| malformed(error.to_string()))?;
-    // The library has checked that tensors are contiguous and sized according to their dtype.
-    let data = header.data_len() as u64;
-    if 8 + length + data != pass.length() {
-        let (needed, found) = (8 + length + data, pass.length());
-        return Err(malformed(format!("it should have {needed} bytes and has {found}")));
-    }
+    let length = pass.length();
+    let header = read_header(&mut pass, length, path)?;
     Ok((pass, header))
 }
 
 /// Reads one file; returns its checksum.
 pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<String, Error> {
-    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
+    let malformed = |reason| malformed(path, reason);
     let (mut pass, header) = header(path)?;
     for name in header.offset_keys() {
         let Some(info) = header.info(&name) else { continue };
@@ -129,5 +116,5 @@ pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<String, Err
             return Err(malformed(format!("tensor `{name}` is in another file too")));
         }
     }
-    pass.finish()
+    Ok(pass.finish()?)
 }

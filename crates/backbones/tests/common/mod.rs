@@ -11,10 +11,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use backbones::Architecture;
-use backbones::language::llama;
-use backbones::language::{LanguageArchitecture, LanguageModel};
+use backbones::language::{LanguageArchitecture, LanguageModel, configure};
 use backbones::vision::Classifier;
 use backbones::vision::convnext;
 use backbones::vision::swin;
@@ -30,7 +30,7 @@ use tch::{Device, Kind, Tensor, no_grad};
 /// The architecture of a fixture.
 pub enum Configured {
     Image(Box<dyn Architecture>),
-    Language(llama::Config),
+    Language(Arc<dyn LanguageArchitecture>),
 }
 
 impl Configured {
@@ -131,7 +131,7 @@ impl Fixture {
 /// The fixture's settings, restricted to the model's arguments.
 fn config_of(settings: &Value) -> Configured {
     if settings.get("vocab_size").is_some() {
-        return Configured::Language(serde_json::from_value(settings.clone()).unwrap());
+        return Configured::Language(configure(settings.clone()).unwrap());
     }
     let mut arguments = settings.as_object().unwrap().clone();
     let size = arguments.remove("input_size").filter(|size| !size.is_null());

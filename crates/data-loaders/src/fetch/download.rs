@@ -53,11 +53,12 @@ impl From<FetchError> for Trouble {
     }
 }
 
-/// Downloads a file and checks it; does nothing if another fetch has done so in the meantime.
+/// Downloads a file and checks it; a file that is already there is only checked.
 pub(super) fn download(job: &Job, watch: &mut Watch) -> Result<(), FetchError> {
     let client = Client::new(job.patience.timeout, job.credential);
     let mut load = Load { job, client, part: Partial::take(job.set, job.path)? };
-    let result = if job.path.is_file() { Ok(()) } else { load.whole(watch) };
+    // It may have been damaged since it was downloaded, and what is in an archive may not show it.
+    let result = if job.path.is_file() { load.accept_earlier(watch) } else { load.whole(watch) };
     load.part.leave();
     result
 }
@@ -179,34 +180,47 @@ impl Load<'_> {
 
     /// Checks the whole file and renames it; an invalid one is set aside, so that the next attempt starts over.
     fn accept(&self, watch: &mut Watch) -> Result<(), FetchError> {
-        match self.checked(watch) {
-            Ok(sha256) => self.part.publish(sha256),
-            Err(FetchError::Mismatch { set, reason, .. }) => {
-                let path = self.part.reject()?;
-                let reason = format!("{reason}; the file is set aside, and the next attempt starts again");
-                Err(FetchError::Mismatch { set, path, reason })
-            }
-            Err(error) => Err(error),
-        }
+        let sha256 = self.checked_or_rejected(&self.part.path, watch)?;
+        self.part.publish(sha256)
     }
 
-    /// Compares the file with the registry or, if that has no checksum, with the first download. Returns the SHA-256 to
+    /// Checks a file that an earlier fetch has downloaded.
+    fn accept_earlier(&self, watch: &mut Watch) -> Result<(), FetchError> {
+        self.checked_or_rejected(self.job.path, watch).map(drop)
+    }
+
+    /// As [`Load::checked`]; sets an invalid file aside.
+    fn checked_or_rejected(&self, path: &Path, watch: &mut Watch) -> Result<Option<String>, FetchError> {
+        self.checked(path, watch).map_err(|error| match error {
+            FetchError::Mismatch { set, reason, .. } => match self.part.reject(path) {
+                Ok(path) => {
+                    let reason =
+                        format!("{reason}; the file is set aside, and the next attempt starts again");
+                    FetchError::Mismatch { set, path, reason }
+                }
+                Err(error) => error,
+            },
+            error => error,
+        })
+    }
+
+    /// Compares a file with the registry or, if that has no checksum, with the first download. Returns the SHA-256 to
     /// expect from later downloads.
-    fn checked(&self, watch: &mut Watch) -> Result<Option<String>, FetchError> {
-        let Job { set, source, path, .. } = *self.job;
-        check::check(set, &self.part.path, source, watch)?;
+    fn checked(&self, path: &Path, watch: &mut Watch) -> Result<Option<String>, FetchError> {
+        let Job { set, source, path: target, .. } = *self.job;
+        check::check(set, path, source, watch)?;
         if source.sha256.is_some() || source.md5.is_some() {
             return Ok(None);
         }
-        let found = check::sha256(set, &self.part.path, watch)?;
+        let found = check::sha256(set, path, watch)?;
         if let Some(first) = self.part.origin.sha256.as_ref().filter(|first| **first != found) {
-            let note = note_of(path);
+            let note = note_of(target);
             let reason = format!(
                 "its sha256 is {found}, but that of the first download was {first}; if the file was published again, \
                  remove {}",
                 note.display()
             );
-            return Err(FetchError::Mismatch { set: set.to_owned(), path: self.part.path.clone(), reason });
+            return Err(FetchError::Mismatch { set: set.to_owned(), path: path.to_owned(), reason });
         }
         Ok(Some(found))
     }

@@ -207,11 +207,9 @@ fn obtain(request: &FetchRequest, file: &PlannedFile, watch: &mut Watch) -> Resu
         return Ok(path);
     }
     let path = cached(request, source);
-    if !path.is_file() {
-        error::writing(set, request.downloads, std::fs::create_dir_all(request.downloads))?;
-        let job = download::Job { set, source, url: &file.from, path: &path, patience, credential };
-        download::download(&job, watch)?;
-    }
+    error::writing(set, request.downloads, std::fs::create_dir_all(request.downloads))?;
+    let job = download::Job { set, source, url: &file.from, path: &path, patience, credential };
+    download::download(&job, watch)?;
     Ok(path)
 }
 

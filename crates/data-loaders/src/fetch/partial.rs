@@ -104,10 +104,11 @@ impl<'a> Partial<'a> {
         write_note(self.set, self.target, note.as_ref())
     }
 
-    /// Renames a file that is not the published one; returns the new name. The note keeps an earlier checksum.
-    pub(super) fn reject(&self) -> Result<PathBuf, FetchError> {
+    /// Renames a file, partial or complete, that is not the published one; returns the new name. The note keeps an
+    /// earlier checksum.
+    pub(super) fn reject(&self, path: &Path) -> Result<PathBuf, FetchError> {
         let rejected = with_ending(self.target, ".rejected");
-        writing(self.set, &rejected, fs::rename(&self.path, &rejected))?;
+        writing(self.set, &rejected, fs::rename(path, &rejected))?;
         let first = self.origin.sha256.clone();
         let note = first.map(|sha256| Origin { sha256: Some(sha256), ..Origin::default() });
         write_note(self.set, self.target, note.as_ref())?;

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use backbones::registry;
 use runner::error::RunError;
 use runner::resources::Resources;
 use san_core::adapters::file::{self as adapter_file, AdapterHeader};
@@ -49,7 +48,7 @@ pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
 pub(crate) struct ImportArguments {
     /// Folder that peft saved.
     adapter: PathBuf,
-    /// The backbone that it was trained on.
+    /// The model that it was trained on: an image model, a language model, or one of both.
     #[arg(long)]
     backbone: String,
     /// Where the adapter file goes.
@@ -58,9 +57,8 @@ pub(crate) struct ImportArguments {
 }
 
 pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
-    let size = registry::find(&arguments.backbone)?.architecture.image_size();
-    let backbone = Resources::new(Device::Cpu).models.backbone(&arguments.backbone, u32::try_from(size)?)?;
-    let (model_spec, weights) = (&backbone.model_spec, &backbone.weights);
+    let base = Resources::new(Device::Cpu).models.base(&arguments.backbone)?;
+    let (model_spec, weights) = (base.model_spec(), base.weights());
     let read = peft::import(&arguments.adapter, model_spec)?;
     let classes = match &model_spec.head {
         None => 0,
@@ -88,9 +86,9 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
     }
     let header = AdapterHeader {
         method: read.method,
-        options: method.options(),
+        options: method.options()?.into(),
         backbone: arguments.backbone.clone(),
-        base_checksum: backbone.checksum.clone(),
+        base_checksum: base.checksum().to_owned(),
         classes,
     };
     adapter_file::write(&arguments.output, &header, &trainables)?;

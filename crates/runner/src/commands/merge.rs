@@ -35,7 +35,7 @@ pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
     match &base {
         BaseModel::Language(language) if !is_file => write_folder(&arguments.output, language, merged)?,
         _ => {
-            let mut config = base.published_config();
+            let mut config = base.published_config()?;
             if base.model_spec().head.is_some() {
                 config["num_classes"] = classes.into();
             }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use backbones::language::LanguageArchitecture as _;
-use backbones::language::llama;
+use backbones::language::llama::llama_7b;
 use backbones::registry;
 use comfy_table::{Table, presets};
 use san_core::methods::{self, MethodInfo, REGISTRY};
@@ -17,13 +17,13 @@ use super::output;
 const COUNTED_ON: [&str; 4] = ["ViT-B/16", "Swin-B", "ConvNeXt-B", "LLaMA-7B"];
 
 /// Their layouts, in the same order.
-fn model_specs() -> Result<[ModelSpec; 4], Error> {
-    let vision = |name| Ok::<_, Error>(registry::find(name)?.architecture.model_spec(name));
+fn model_specs() -> Result<[ModelSpec; 4]> {
+    let vision = |name| anyhow::Ok(registry::find(name)?.architecture.model_spec(name));
     Ok([
         vision("vit_base_patch16_224.augreg_in21k")?,
         vision("swin_base_patch4_window7_224.ms_in22k")?,
         vision("convnext_base.fb_in22k")?,
-        llama::Config::llama_7b().model_spec("LLaMA-7B"),
+        llama_7b().model_spec("LLaMA-7B"),
     ])
 }
 
@@ -83,7 +83,7 @@ fn row(entry: &MethodInfo, model_specs: &[ModelSpec]) -> Result<Row, Error> {
         unmergeable: method.unmergeable(),
         inference_cost: entry.inference_cost,
         source: entry.source,
-        options: method.options(),
+        options: method.options()?.into(),
     })
 }
 

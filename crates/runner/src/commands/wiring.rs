@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use backbones::registry;
 use comfy_table::{Table, presets};
 use report::figure::{WiredSite, draw_wiring};
 use san_core::spec::model::{ModelSpec, SiteSpec};
@@ -11,13 +10,16 @@ use san_core::spec::wiring::{ChannelMap, Wiring};
 
 use super::output;
 use runner::messages::message;
+use runner::resources::Resources;
+use tch::Device;
 
 /// Options of `san wiring`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  san wiring swin_micro\n  \
-    san wiring vit_base_patch16_224.augreg_in21k --wiring full --figure results/figures")]
+    san wiring vit_base_patch16_224.augreg_in21k --wiring full --figure results/figures\n  \
+    san wiring llama_micro --wiring full")]
 pub(crate) struct Arguments {
-    /// Name of a backbone.
+    /// Name of a model: an image model, a language model, or one of both.
     backbone: String,
     /// Which of SAN's wirings.
     #[arg(long, value_parser = ["authors", "authors_resize", "full"], default_value = "authors")]
@@ -31,8 +33,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn wiring(arguments: &Arguments) -> Result<()> {
-    let entry = registry::find(&arguments.backbone)?;
-    let model_spec = entry.architecture.model_spec(entry.name);
+    let name = arguments.backbone.as_str();
+    let model_spec = Resources::new(Device::Cpu).models.architecture(name)?.model_spec(name);
     let wiring: Wiring = serde_json::from_value(arguments.wiring.clone().into())?;
     if arguments.json {
         output::line(format_args!("{}", serde_json::to_string_pretty(&rows(&model_spec, wiring))?))?;
@@ -40,8 +42,8 @@ pub(crate) fn wiring(arguments: &Arguments) -> Result<()> {
         output::line(format_args!("{}", table(&model_spec, wiring)))?;
     }
     if let Some(folder) = &arguments.figure {
-        let title = format!("{}, wiring `{}`", entry.name, arguments.wiring);
-        let stem = folder.join(format!("{}-{}", entry.name, arguments.wiring));
+        let title = format!("{name}, wiring `{}`", arguments.wiring);
+        let stem = folder.join(format!("{name}-{}", arguments.wiring));
         for path in draw_wiring(&title, &sites(&model_spec, wiring)?, &stem)? {
             message(format_args!("figure: {}", path.display()));
         }

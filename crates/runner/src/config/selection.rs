@@ -3,6 +3,7 @@
 use san_core::methods;
 
 use crate::config::experiment::Profile;
+use crate::tasks::protocol::check_counts;
 
 /// Restrictions and changes from the command line.
 #[derive(Debug, Clone, Default)]
@@ -44,9 +45,7 @@ impl Selection {
             profile.seeds.truncate(seeds);
         }
         if let Some(epochs) = self.epochs {
-            if epochs == 0 {
-                return Err("--epochs must be 1 or more".into());
-            }
+            check_counts(&[("--epochs", epochs)])?;
             profile.protocol.epochs = epochs;
             if let Some(task) = &mut profile.protocol.classification {
                 task.warmup_epochs = task.warmup_epochs.min(epochs - 1);

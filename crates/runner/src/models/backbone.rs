@@ -56,8 +56,8 @@ impl LoadedBackbone {
     }
 }
 
-fn weights_file(name: &str, root: Option<&Path>) -> Result<PathBuf, san_core::Error> {
-    let missing = |place: String| san_core::Error::MissingWeights { backbone: name.into(), place };
+fn weights_file(name: &str, root: Option<&Path>) -> Result<PathBuf, backbones::Error> {
+    let missing = |place: String| backbones::Error::MissingWeights { backbone: name.into(), place };
     let root = root.ok_or_else(|| missing("SAN_WEIGHTS, which is not set".into()))?;
     let file = root.join(name).join("model.safetensors");
     if file.is_file() { Ok(file) } else { Err(missing(file.display().to_string())) }

@@ -42,7 +42,10 @@ impl BaseModel {
     }
 
     /// The configuration in its publisher's format.
-    pub fn published_config(&self) -> serde_json::Value {
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn published_config(&self) -> Result<serde_json::Value, backbones::Error> {
         match self {
             Self::Vision(model) => model.architecture.published_config(),
             Self::Language(model) => model.architecture.published_config(),

@@ -4,7 +4,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
-use backbones::language::LanguageArchitecture as _;
 use backbones::registry::{self, BundledLlava};
 use backbones::tokenizer::Tokenizer;
 use backbones::vlm::llava;
@@ -52,10 +51,10 @@ impl LoadedLanguageModel {
     pub(crate) fn read(name: &str, root: Option<&Path>, target: Target) -> Result<Self> {
         let published = name.strip_suffix(RANDOM).unwrap_or(name);
         let (checkpoint, tokenizer, neutral) = match registry::bundled_language(published) {
-            Some((config, files)) => {
+            Some((architecture, files)) => {
                 let path = |ending| PathBuf::from(format!("assets/{published}.{ending}"));
                 let checkpoint =
-                    weights::parse_language(files.weights, &path("safetensors"), config, target)?;
+                    weights::parse_language(files.weights, &path("safetensors"), architecture, target)?;
                 let tokenizer = Tokenizer::parse(files.vocabulary, &path("tokenizer.json"))?;
                 // The neutral text of the small language: passages that pre-training never generates.
                 let passages = TextStream::new(NEUTRAL_SEED);
@@ -68,10 +67,10 @@ impl LoadedLanguageModel {
                 (weights::language(&path, target)?, Tokenizer::read(&path)?, NEUTRAL.to_owned())
             }
         };
-        let LanguageCheckpoint { config, weights, checksum } = checkpoint;
-        tokenizer.fits(config.vocabulary())?;
-        let model_spec = config.model_spec(name);
-        let architecture = ReaderArchitecture::Language(config);
+        let LanguageCheckpoint { architecture, weights, checksum } = checkpoint;
+        tokenizer.fits(architecture.vocabulary())?;
+        let model_spec = architecture.model_spec(name);
+        let architecture = ReaderArchitecture::Language(architecture);
         let mut model = Self {
             architecture,
             model_spec,
@@ -117,7 +116,7 @@ impl LoadedLanguageModel {
         target: Target,
     ) -> Result<Self> {
         let ReaderArchitecture::Language(model) = &language.architecture else {
-            bail!("`{name}`: the part behind + is no language model")
+            bail!("`{name}`: the part after + is not a text-only language model")
         };
         let image_token = model.vocabulary();
         let architecture = llava::Architecture { tower: same(tower)?, language: model.clone(), image_token };
@@ -233,8 +232,8 @@ fn end(tokenizer: &Tokenizer, name: &str) -> Result<u32, RunError> {
     })
 }
 
-fn folder(name: &str, root: Option<&Path>) -> Result<PathBuf, san_core::Error> {
-    let missing = |place: String| san_core::Error::MissingWeights { backbone: name.into(), place };
+fn folder(name: &str, root: Option<&Path>) -> Result<PathBuf, backbones::Error> {
+    let missing = |place: String| backbones::Error::MissingWeights { backbone: name.into(), place };
     let root = root.ok_or_else(|| missing("SAN_WEIGHTS, which is not set".into()))?;
     let folder = root.join(name);
     if folder.is_dir() { Ok(folder) } else { Err(missing(folder.display().to_string())) }

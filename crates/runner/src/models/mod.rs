@@ -3,6 +3,7 @@
 pub mod backbone;
 pub mod base;
 pub mod language;
+pub mod named;
 pub(crate) mod picture_text;
 pub mod published;
 pub mod reader;
@@ -10,3 +11,4 @@ pub mod reader;
 pub use backbone::LoadedBackbone;
 pub use base::BaseModel;
 pub use language::LoadedLanguageModel;
+pub use named::NamedArchitecture;

@@ -2,20 +2,21 @@
 //! it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use backbones::Error;
 use backbones::language::generate::Prompts;
-use backbones::language::llama;
-use backbones::language::{LanguageArchitecture as _, LanguageModel};
+use backbones::language::{LanguageArchitecture, LanguageModel};
 use backbones::vlm::llava::{self, Llava, Parts};
 use san_core::nn::builder::{AdapterSet, ModelBuilder};
-use san_core::{Error, ModelSpec, Weights};
+use san_core::{ModelSpec, Weights};
 use tch::{Device, Tensor};
 
 /// The configuration of a reader, before it has the weights that a method sees.
 #[derive(Debug)]
 pub enum ReaderArchitecture {
     /// Text only.
-    Language(llama::Config),
+    Language(Arc<dyn LanguageArchitecture>),
     /// Text and images, with the frozen weights of the tower.
     Llava(llava::Architecture, Weights),
 }
@@ -49,19 +50,15 @@ impl ReaderArchitecture {
         })
     }
 
-    /// The configuration in the publishers' format, for exported files.
-    pub fn published_config(&self) -> serde_json::Value {
+    /// The configuration in the publishers' format, for exported files. A tower that no publisher combines with a
+    /// language model is described in its own publisher's format.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn published_config(&self) -> Result<serde_json::Value, Error> {
         match self {
             Self::Language(language) => language.published_config(),
-            Self::Llava(llava::Architecture { tower, language, image_token }, _) => {
-                serde_json::json!({
-                    "model_type": "llava",
-                    "image_token_index": image_token,
-                    "projector_hidden_act": "gelu",
-                    "vision_config": tower.published_config(),
-                    "text_config": language.published_config(),
-                })
-            }
+            Self::Llava(architecture, _) => architecture.described_config(),
         }
     }
 }
@@ -78,17 +75,12 @@ impl ReaderArchitecture {
         match self {
             Self::Language(language) => {
                 let tensors = weights.iter().map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone()));
-                Ok((language.published_config(), tensors.collect()))
+                Ok((language.published_config()?, tensors.collect()))
             }
-            Self::Llava(architecture, _) if !architecture.has_clip() => Err(Error::Unexportable {
-                method: "a model of vision and language".into(),
-                reason: "transformers' LLaVA has towers of CLIP alone; name a file *.safetensors for \
-                         projector and language model"
-                    .into(),
-            }),
             Self::Llava(architecture, tower) => {
+                let config = architecture.published_config()?;
                 let parts = Parts { tower: tower.shallow_clone(), rest: weights };
-                Ok((architecture.published_config(), llava::Architecture::published(&parts)))
+                Ok((config, llava::Architecture::published(&parts)))
             }
         }
     }

@@ -242,10 +242,7 @@ pub fn run_plan(settings: &Value, runs: &[Run]) -> Result<RunPlan> {
 /// file spells out.
 fn resolved_options(spec: &MethodSpec, trial: &Trial) -> Result<Map<String, Value>> {
     let given = spec.options.clone().into_iter().chain(trial.options.clone()).collect();
-    match methods::find(&spec.method, given)?.options() {
-        Value::Object(options) => Ok(options),
-        other => Err(anyhow::anyhow!("the options of `{}` are not an object: {other}", spec.method)),
-    }
+    Ok(methods::find(&spec.method, given)?.options()?)
 }
 
 /// The name of a row whose options are tuned separately for each set.

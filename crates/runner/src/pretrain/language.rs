@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use anyhow::Result;
-use backbones::language::llama;
 use backbones::language::{LanguageArchitecture, LanguageModel};
 use backbones::registry::BundledLanguage;
 use backbones::tokenizer::Tokenizer;
@@ -28,7 +27,7 @@ const HELD_OUT_SEED: u64 = u64::MAX;
 pub(super) fn pretrain(
     settings: &Settings,
     device: Device,
-    architecture: &llama::Config,
+    architecture: &dyn LanguageArchitecture,
     files: BundledLanguage,
     output: &Path,
     stop: &StopFlag,
@@ -42,7 +41,8 @@ pub(super) fn pretrain(
     let (trainables, adapters) =
         methods::prepare(&*method, &[], &model_spec, &start, 0, &[settings.seed], device)?;
     let model = architecture.build(&ModelBuilder::new(&start, &adapters))?;
-    let loss = |rows: &Vec<i64>| {
+    let loss = |rows: &Result<Vec<i64>>| {
+        let rows = rows.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
         let rows = Tensor::f_from_slice(rows)?.f_view([-1, ROW as i64])?.f_to_device(device)?;
         Ok(loss(&*model, &rows))
     };
@@ -56,7 +56,7 @@ pub(super) fn pretrain(
     let merged = merge(&model_spec, &start, &adapters, &trainables, 0)?;
     let config = serde_json::json!({
         "architecture": name,
-        "model_args": architecture.published_config(),
+        "model_args": architecture.published_config()?,
         "pretraining": told,
         "held_out_loss": held_out,
     });
@@ -72,7 +72,7 @@ pub(super) fn loss(model: &dyn LanguageModel, rows: &Tensor) -> Tensor {
 }
 
 /// `count` rows of [`ROW`] tokens, each a concatenation of its own passages; the last passage is truncated.
-pub(super) fn rows(tokenizer: &Tokenizer, stream: TextStream, first: u64, count: usize) -> Vec<i64> {
+pub(super) fn rows(tokenizer: &Tokenizer, stream: TextStream, first: u64, count: usize) -> Result<Vec<i64>> {
     /// Passages that are reserved for a row.
     const PASSAGES: u64 = 16;
     let end = tokenizer.end().map(i64::from);
@@ -84,11 +84,11 @@ pub(super) fn rows(tokenizer: &Tokenizer, stream: TextStream, first: u64, count:
             if tokens.len() >= from + ROW {
                 break;
             }
-            // A byte-level vocabulary encodes every text.
-            let ids = tokenizer.encode(&passage).unwrap_or_default();
+            let ids = tokenizer.encode(&passage)?;
             tokens.extend(ids.into_iter().map(i64::from).chain(end));
         }
-        tokens.resize(from + ROW, end.unwrap_or(0));
+        // Only a row of short passages is not full; without an end token, padding is as good as any.
+        tokens.resize(from + ROW, end.unwrap_or_else(|| tokenizer.pad().into()));
     }
-    tokens
+    Ok(tokens)
 }

@@ -71,7 +71,7 @@ pub(super) fn pretrain(
         let rows = (captions / CAPTIONS_A_ROW).max(1);
         Ok(Batch {
             captions: CaptionBatch::draw(stream, first, captions, size, &texts)?,
-            text: language::rows(&start.tokenizer, TextStream::new(seed), step * rows as u64, rows),
+            text: language::rows(&start.tokenizer, TextStream::new(seed), step * rows as u64, rows)?,
         })
     };
     let text_loss = |text: &[i64]| -> Result<Tensor> {
@@ -93,7 +93,7 @@ pub(super) fn pretrain(
     let merged = merge(&start.model_spec, &start.weights, &adapters, &trainables, 0)?;
     let config = serde_json::json!({
         "architecture": name,
-        "model_args": start.architecture.published_config(),
+        "model_args": start.architecture.published_config()?,
         "pretraining": told,
         "held_out_loss": {"captions": captions, "text": text},
         "held_out_answered": answered,

@@ -70,7 +70,7 @@ pub fn pretrain(settings: &Settings, device: Device, output: &Path, stop: &StopF
     let folder = output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     writing(output, std::fs::read_dir(folder))?;
     if let Some((architecture, files)) = registry::bundled_language(&settings.backbone) {
-        return language::pretrain(settings, device, &architecture, files, output, stop);
+        return language::pretrain(settings, device, &*architecture, files, output, stop);
     }
     match registry::bundled_llava(&settings.backbone) {
         Some((_, files)) => llava::pretrain(settings, device, files, output, stop),
@@ -109,7 +109,7 @@ fn pretrain_images(settings: &Settings, device: Device, output: &Path, stop: &St
     }
     let config = serde_json::json!({
         "architecture": entry.name,
-        "model_args": entry.architecture.published_config(),
+        "model_args": entry.architecture.published_config()?,
         "pretraining": told,
         "held_out_accuracy": accuracy,
     });

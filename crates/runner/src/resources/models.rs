@@ -10,7 +10,7 @@ use backbones::weights::Target;
 use tch::{Device, Kind};
 
 use crate::models::backbone::RANDOM;
-use crate::models::{LoadedBackbone, LoadedLanguageModel};
+use crate::models::{BaseModel, LoadedBackbone, LoadedLanguageModel, NamedArchitecture};
 
 /// Models, each loaded once.
 #[derive(Debug)]
@@ -65,6 +65,32 @@ impl Models {
         self.kept(format!("{name} {image_size} {kind:?}"), |models| models.load_llava(name, image_size, kind))
     }
 
+    /// The architecture of a model of any kind; no weights are read.
+    ///
+    /// # Errors
+    /// When there is no such model, or its configuration is not supported.
+    pub fn architecture(&self, name: &str) -> Result<NamedArchitecture> {
+        let name = name.strip_suffix(RANDOM).unwrap_or(name);
+        NamedArchitecture::find(name, self.root.as_deref())
+    }
+
+    /// A model of any kind in f32, for images of its own size if it takes images.
+    ///
+    /// # Errors
+    /// When it is unknown, or its files are missing or do not fit.
+    pub fn base(&mut self, name: &str) -> Result<BaseModel> {
+        Ok(match self.architecture(name)? {
+            NamedArchitecture::Vision(vision) => {
+                BaseModel::Vision(self.backbone(name, u32::try_from(vision.image_size())?)?)
+            }
+            NamedArchitecture::Language(_) => BaseModel::Language(self.language(name, Kind::Float)?),
+            NamedArchitecture::Llava(llava) => {
+                let size = u32::try_from(llava.tower.image_size())?;
+                BaseModel::Language(self.llava(name, size, Kind::Float)?)
+            }
+        })
+    }
+
     fn kept(
         &mut self,
         key: String,
@@ -105,8 +131,8 @@ impl Models {
     ///
     /// # Errors
     /// When `SAN_WEIGHTS` is not set.
-    pub fn projector_file(&self, name: &str) -> Result<PathBuf, san_core::Error> {
-        let missing = || san_core::Error::MissingWeights {
+    pub fn projector_file(&self, name: &str) -> Result<PathBuf, backbones::Error> {
+        let missing = || backbones::Error::MissingWeights {
             backbone: name.into(),
             place: "SAN_WEIGHTS, which is not set".into(),
         };

@@ -13,7 +13,7 @@ use san_core::methods::{self, Method, UNTRAINED};
 use san_core::spec::trainable::Group;
 use san_core::{AdapterSet, ModelSpec, Trainables};
 
-use crate::error::RunError;
+use crate::error::{RunError, is_divergence};
 use crate::models::BaseModel;
 use crate::resources::Resources;
 use crate::tasks::{EvalScores, PreparedTask, Run, Task, Times, Tuned};
@@ -128,7 +128,7 @@ impl<'a> Life<'a> {
         };
         let header = AdapterHeader {
             method: self.run.method.clone(),
-            options: self.method.options(),
+            options: self.method.options()?.into(),
             backbone: self.run.backbone.clone(),
             base_checksum: self.base.checksum().to_owned(),
             classes: self.classes,
@@ -148,7 +148,7 @@ impl<'a> Life<'a> {
         let Self { base, method, adapters, trainer, task, .. } = self;
         let tuned = Tuned { base, method: &**method, adapters, trainables: &trainer.trainables, device };
         match task.evaluate(&tuned, folder, control.stop) {
-            Err(error) if matches!(error.downcast_ref(), Some(san_core::Error::NotFinite { .. })) => Ok(None),
+            Err(error) if is_divergence(&error) => Ok(None),
             scores => scores.map(Some),
         }
     }

@@ -64,7 +64,7 @@ impl Recorder {
             method: record::Method {
                 name: run.method.clone(),
                 label: run.row_label()?,
-                config: method.options(),
+                config: method.options()?.into(),
                 position: u32::try_from(methods::table_position(&run.method)).ok(),
                 published_as: method.info().published_as.iter().map(ToString::to_string).collect(),
             },

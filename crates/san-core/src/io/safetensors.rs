@@ -3,17 +3,23 @@
 //! Pickles are rejected. Values are converted to f32; the file may hold f32, f16 or bf16.
 
 use std::collections::{BTreeMap, HashMap};
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::tensor::{Metadata, TensorView};
+use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
 use crate::Error;
-use crate::io::files::{read, write_atomically};
+use crate::io::files::{open, read, write_atomically};
 
 /// Maximum size of a file that is read into memory: image models and adapters, the largest 5 GB. Language
 /// models are read tensor by tensor.
 const MOST_BYTES: u64 = 1 << 34;
+/// The library's limit on the length of a header, bytes.
+const MOST_HEADER: u64 = 100_000_000;
+/// Size of the number in front of the header, bytes.
+const LENGTH: u64 = 8;
 
 /// A safetensors file in memory: tensors in f32, metadata and blake3 checksum.
 #[derive(Debug)]
@@ -32,6 +38,11 @@ impl TensorFile {
     /// # Errors
     /// If it cannot be read, is a pickle, is truncated, or holds a dtype other than f32, f16, bf16.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        let failed = |source| Error::File { action: "read", path: path.into(), source };
+        let mut file = open(path, MOST_BYTES)?;
+        let length = file.metadata().map_err(failed)?.len();
+        // A file of another kind, or a hole of 16 GiB, is refused by its first bytes.
+        read_header(&mut file, length, path)?;
         Self::parse(&read(path, MOST_BYTES)?, path)
     }
 
@@ -40,13 +51,9 @@ impl TensorFile {
     /// # Errors
     /// Same as [`TensorFile::read`].
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, Error> {
-        // A zip archive (torch.save since 1.6) or a bare pickle of protocol 2 or later.
-        if bytes.starts_with(b"PK\x03\x04") || matches!(bytes, [0x80, 2..=5, ..]) {
-            return Err(Error::Pickle { path: path.into() });
-        }
         let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
-        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| malformed(error.to_string()))?;
-        let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
+        let header = read_header(&mut &bytes[..], bytes.len() as u64, path)?;
+        let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let file = SafeTensors::deserialize(bytes).map_err(|error| malformed(error.to_string()))?;
         let mut tensors = BTreeMap::new();
         for (name, view) in file.iter() {
@@ -63,6 +70,50 @@ impl TensorFile {
         }
         Ok(Self { tensors, metadata, checksum: blake3::hash(bytes).to_hex().to_string() })
     }
+}
+
+/// Reads the header of a safetensors file of `length` bytes, which must be those of the header and its tensors.
+///
+/// # Errors
+/// If it cannot be read, or is a pickle, malformed, or cut short; messages mention `path`.
+pub fn read_header(file: &mut dyn Read, length: u64, path: &Path) -> Result<Metadata, Error> {
+    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
+    let start = take(file, length.min(LENGTH + 1), path)?;
+    if is_pickle(&start) {
+        return Err(Error::Pickle { path: path.into() });
+    }
+    let Some((claimed, first)) = start.split_first_chunk() else {
+        return Err(malformed("it is cut short in its header".into()));
+    };
+    let claimed = u64::from_le_bytes(*claimed);
+    if claimed == 0 || claimed > MOST_HEADER.min(length - LENGTH) {
+        return Err(malformed(format!("its header claims {claimed} bytes")));
+    }
+    let rest = take(file, claimed - first.len() as u64, path)?;
+    let header: Metadata =
+        serde_json::from_slice(&[first, &rest].concat()).map_err(|error| malformed(error.to_string()))?;
+    // The library has checked that tensors are contiguous and sized according to their dtype.
+    let needed = LENGTH + claimed + header.data_len() as u64;
+    if needed != length {
+        return Err(malformed(format!("it should have {needed} bytes and has {length}")));
+    }
+    Ok(header)
+}
+
+/// Whether a file starts as `torch.save` writes one: a zip archive since PyTorch 1.6, before that a bare pickle of
+/// protocol 2 or later. A header of 640 bytes or the like gives a safetensors file the first bytes of a pickle, but it
+/// goes on with a brace, which is no opcode that a pickle can start with.
+fn is_pickle(start: &[u8]) -> bool {
+    start.starts_with(b"PK\x03\x04")
+        || (matches!(start, [0x80, 2..=5, ..]) && start.get(8).is_none_or(|byte| *byte != b'{'))
+}
+
+/// The next `count` bytes.
+fn take(file: &mut dyn Read, count: u64, path: &Path) -> Result<Vec<u8>, Error> {
+    let failed = |source| Error::File { action: "read", path: path.into(), source };
+    let mut bytes = Vec::new();
+    file.take(count).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 == count { Ok(bytes) } else { Err(failed(ErrorKind::UnexpectedEof.into())) }
 }
 
 /// Writes tensors as a safetensors file atomically and returns its size in bytes.

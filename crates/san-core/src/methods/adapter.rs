@@ -1,7 +1,6 @@
 //! Houlsby's adapter: a bottleneck after every attention and MLP (arXiv 1902.00751).
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, labelled, specs};
 use crate::methods::{Method, MethodInfo, parse};
@@ -13,6 +12,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "adapter",
+    label: "Adapter",
     summary: "a bottleneck after every attention and MLP",
     inference_cost: "two small products a branch",
     source: "Houlsby et al., arXiv 1902.00751",
@@ -42,10 +42,6 @@ impl Method for Houlsby {
 
     fn label(&self) -> String {
         labelled("Adapter", self.bottleneck, Self::default().bottleneck)
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

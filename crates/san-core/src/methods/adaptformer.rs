@@ -1,7 +1,6 @@
 //! AdaptFormer: a bottleneck in parallel to every MLP (arXiv 2205.13535).
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, labelled, specs};
 use crate::methods::{Method, MethodInfo, parse};
@@ -14,6 +13,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "adaptformer",
+    label: "AdaptFormer",
     summary: "a bottleneck in parallel to every MLP",
     inference_cost: "two small products a block",
     source: "Chen et al., arXiv 2205.13535",
@@ -51,10 +51,6 @@ impl Method for AdaptFormer {
 
     fn label(&self) -> String {
         labelled("AdaptFormer", self.bottleneck, Self::default().bottleneck)
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

@@ -1,7 +1,6 @@
 //! BitFit: the bias of every projection and norm (arXiv 2106.10199).
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::methods::tensors::{replacing, specs};
 use crate::methods::{Method, MethodInfo, parse, unfit};
@@ -12,6 +11,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "bitfit",
+    label: "BitFit",
     summary: "the bias of every projection and norm",
     inference_cost: "none",
     source: "Ben Zaken et al., arXiv 2106.10199",
@@ -28,14 +28,6 @@ pub(super) struct BitFit {}
 impl Method for BitFit {
     fn info(&self) -> &'static MethodInfo {
         &INFO
-    }
-
-    fn label(&self) -> String {
-        "BitFit".into()
-    }
-
-    fn options(&self) -> Value {
-        json!({})
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

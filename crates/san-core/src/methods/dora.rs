@@ -8,13 +8,12 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tch::Tensor;
 
 use crate::methods::host::{Host, Scaling};
 use crate::methods::lora::{Lora, Updated, low_rank_from_peft, peft_form};
 use crate::methods::low_rank::{LowRank, RowNorms};
-use crate::methods::peft::{Imported, PeftFiles, PeftForm, imported, named};
+use crate::methods::peft::{Imported, PeftFiles, PeftForm, named};
 use crate::methods::san_dora;
 use crate::methods::targets::{Target, Targets};
 use crate::methods::{Method, MethodInfo, parse};
@@ -28,6 +27,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "dora",
+    label: "DoRA",
     summary: "LoRA's direction and a magnitude of each row",
     inference_cost: "none when merged",
     source: "Liu et al., arXiv 2402.09353",
@@ -100,7 +100,7 @@ fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imp
     }
     let (options, mut tensors) = low_rank_from_peft(files, model_spec)?;
     tensors.extend(named(files.take(".lora_magnitude_vector"), "magnitude"));
-    Ok(Some(imported(INFO.name, options, tensors)))
+    Ok(Some(Imported { method: INFO.name.into(), options, tensors }))
 }
 
 impl Method for Dora {
@@ -111,10 +111,6 @@ impl Method for Dora {
     fn label(&self) -> String {
         let attached = if self.detach_norm { "" } else { " (attached norm)" };
         format!("DoRA{}{attached}", self.lora().suffix())
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

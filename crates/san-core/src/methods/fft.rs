@@ -1,7 +1,6 @@
 //! Full fine-tuning: every tensor of the checkpoint is trained.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::methods::tensors::from_frozen;
 use crate::methods::{Method, MethodInfo, parse};
@@ -12,6 +11,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "fft",
+    label: "FFT",
     summary: "every parameter (full fine-tuning)",
     inference_cost: "none",
     source: "full fine-tuning",
@@ -28,14 +28,6 @@ pub(super) struct Full {}
 impl Method for Full {
     fn info(&self) -> &'static MethodInfo {
         &INFO
-    }
-
-    fn label(&self) -> String {
-        "FFT".into()
-    }
-
-    fn options(&self) -> Value {
-        json!({})
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

@@ -1,7 +1,6 @@
 //! No training: the language model as published, evaluated zero-shot.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::methods::{Method, MethodInfo, parse, unfit};
 use crate::spec::trainable::TrainableSpec;
@@ -11,6 +10,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: super::UNTRAINED,
+    label: "Zero-shot",
     summary: "nothing: a language model as it is",
     inference_cost: "none",
     source: "zero-shot evaluation",
@@ -27,14 +27,6 @@ pub(super) struct Frozen {}
 impl Method for Frozen {
     fn info(&self) -> &'static MethodInfo {
         &INFO
-    }
-
-    fn label(&self) -> String {
-        "Zero-shot".into()
-    }
-
-    fn options(&self) -> Value {
-        json!({})
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

@@ -9,7 +9,6 @@ use std::rc::Rc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tch::Tensor;
 
 use crate::methods::{Method, MethodInfo};
@@ -80,10 +79,6 @@ impl<H: Host + Serialize> Method for SanOver<H> {
         };
         let detached = if self.detach { " (detached)" } else { "" };
         format!("SAN-{}{wiring}{detached}", self.host.label())
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

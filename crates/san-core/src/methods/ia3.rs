@@ -6,12 +6,12 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::Tensor;
 
 use std::collections::BTreeMap;
 
-use crate::methods::peft::{self, Imported, PeftFiles, PeftForm, check_linear, imported, roles};
+use crate::methods::peft::{self, Imported, PeftFiles, PeftForm, check_linear, roles};
 use crate::methods::targets::{self, Target};
 use crate::methods::{Method, MethodInfo, bad_option, parse};
 use crate::nn::site::{Adapter, Merged, rescale};
@@ -24,6 +24,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "ia3",
+    label: "IA3",
     summary: "a scale on keys, values and the hidden layer of MLPs",
     inference_cost: "none when merged",
     source: "Liu et al., arXiv 2205.05638",
@@ -102,25 +103,18 @@ fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imp
     let vectors = files.take(".ia3_l");
     let (inputs, outputs): (BTreeMap<_, _>, BTreeMap<_, _>) =
         vectors.into_iter().partition(|(_, vector)| vector.size()[0] == 1);
-    let options = json!({
-        "targets": roles(model_spec, outputs.keys())?,
-        "feedforward": roles(model_spec, inputs.keys())?,
-    });
+    let options = peft::options([
+        ("targets", json!(roles(model_spec, outputs.keys())?)),
+        ("feedforward", json!(roles(model_spec, inputs.keys())?)),
+    ]);
     let flat = inputs.into_iter().chain(outputs).map(|(site, vector)| (site, vector.reshape([-1])));
-    Ok(Some(imported(INFO.name, options, peft::named(flat.collect(), "ia3"))))
+    let tensors = peft::named(flat.collect(), "ia3");
+    Ok(Some(Imported { method: INFO.name.into(), options, tensors }))
 }
 
 impl Method for Ia3 {
     fn info(&self) -> &'static MethodInfo {
         &INFO
-    }
-
-    fn label(&self) -> String {
-        "IA3".into()
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
@@ -160,12 +154,11 @@ impl Method for Ia3 {
             form.modules.insert(format!("{}.ia3_l", site.name), vector);
             modules.push(site.name);
         }
-        let config = json!({
-            "peft_type": "IA3",
-            "target_modules": modules,
-            "feedforward_modules": feedforward,
-        });
-        form.config = config.as_object().cloned().unwrap_or_default();
+        form.configure([
+            ("peft_type", json!("IA3")),
+            ("target_modules", json!(modules)),
+            ("feedforward_modules", json!(feedforward)),
+        ]);
         Ok(form)
     }
 

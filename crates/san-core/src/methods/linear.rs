@@ -1,7 +1,6 @@
 //! Linear probe: only the head is trained, on frozen features.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::methods::{Method, MethodInfo, parse, unfit};
 use crate::spec::trainable::TrainableSpec;
@@ -11,6 +10,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "linear",
+    label: "Linear",
     summary: "the head alone, on frozen features",
     inference_cost: "none",
     source: "linear probe",
@@ -27,14 +27,6 @@ pub(super) struct Linear {}
 impl Method for Linear {
     fn info(&self) -> &'static MethodInfo {
         &INFO
-    }
-
-    fn label(&self) -> String {
-        "Linear".into()
-    }
-
-    fn options(&self) -> Value {
-        json!({})
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

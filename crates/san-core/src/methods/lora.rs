@@ -14,7 +14,7 @@ use tch::Tensor;
 
 use crate::methods::host::{Host, Scaling};
 use crate::methods::low_rank::{Block, LowRank, RowNorms};
-use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, imported, named, rank_of, roles};
+use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, named, options, rank_of, roles};
 use crate::methods::targets::{Target, Targeted, Targets};
 use crate::methods::{Method, MethodInfo, bad_option, check_size, parse, san_lora};
 use crate::nn::dropout::Dropout;
@@ -27,6 +27,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "lora",
+    label: "LoRA",
     summary: "a low-rank update of chosen projections",
     inference_cost: "none when merged",
     source: "Hu et al., arXiv 2106.09685; rsLoRA 2312.03732; PiSSA 2404.02948",
@@ -223,17 +224,18 @@ pub(super) fn peft_form(
         form.modules.insert(format!("{}.lora_A.weight", site.name), a);
         form.modules.insert(format!("{}.lora_B.weight", site.name), b);
     }
-    let usual = |map: &Map<String, Value>| map.values().next().cloned().unwrap_or_default();
-    let (rank, alpha) = (usual(&ranks), usual(&alphas));
-    let config = json!({
-        "peft_type": "LORA",
-        "r": rank,
-        "lora_alpha": alpha,
-        "lora_dropout": dropout,
-        "bias": "none",
-        "target_modules": updates.iter().map(|updated| &updated.site.name).collect::<Vec<_>>(),
-    });
-    form.config = config.as_object().cloned().unwrap_or_default();
+    let usual = |map: &Map<String, Value>| map.values().next().cloned();
+    let (Some(rank), Some(alpha)) = (usual(&ranks), usual(&alphas)) else {
+        return Err(Error::Unexportable { method: method.into(), reason: "it adapts no projection".into() });
+    };
+    form.configure([
+        ("peft_type", json!("LORA")),
+        ("r", json!(rank)),
+        ("lora_alpha", json!(alpha)),
+        ("lora_dropout", json!(dropout)),
+        ("bias", json!("none")),
+        ("target_modules", json!(updates.iter().map(|updated| &updated.site.name).collect::<Vec<_>>())),
+    ]);
     for (name, mut map, usual) in [("rank_pattern", ranks, rank), ("alpha_pattern", alphas, alpha)] {
         map.retain(|_, value| *value != usual);
         form.config.insert(name.into(), map.into());
@@ -245,11 +247,15 @@ pub(super) fn peft_form(
 pub(super) fn low_rank_from_peft(
     files: &mut PeftFiles,
     model_spec: &ModelSpec,
-) -> Result<(Value, BTreeMap<String, Tensor>), String> {
+) -> Result<(Map<String, Value>, BTreeMap<String, Tensor>), String> {
     files.no_patterns()?;
     let (a, b) = (files.take(".lora_A.weight"), files.take(".lora_B.weight"));
     let targets = roles(model_spec, a.keys())?;
-    let options = json!({"rank": rank_of(&a)?, "alpha": files.number("lora_alpha")?, "targets": targets});
+    let options = options([
+        ("rank", json!(rank_of(&a)?)),
+        ("alpha", json!(files.number("lora_alpha")?)),
+        ("targets", json!(targets)),
+    ]);
     let mut tensors = named(a, "lora_a");
     tensors.extend(named(b, "lora_b"));
     Ok((options, tensors))
@@ -261,9 +267,9 @@ fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imp
     }
     let (mut options, tensors) = low_rank_from_peft(files, model_spec)?;
     if files.flag("use_rslora") {
-        options["scaling"] = json!("rank_stabilised");
+        options.insert("scaling".into(), json!("rank_stabilised"));
     }
-    Ok(Some(imported(INFO.name, options, tensors)))
+    Ok(Some(Imported { method: INFO.name.into(), options, tensors }))
 }
 
 /// Name of the constant that holds a factor's initial value.
@@ -284,10 +290,6 @@ impl Method for Lora {
             (RankScaling::RankStabilised, Start::Pissa) => "rsPiSSA",
         };
         format!("{name}{}", self.suffix())
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

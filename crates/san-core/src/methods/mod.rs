@@ -30,6 +30,7 @@ mod vpt;
 
 use std::rc::Rc;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 use tch::Device;
 
@@ -44,8 +45,23 @@ use crate::spec::trainable::{TrainableSpec, head_specs};
 use crate::train::trainables::Trainables;
 use crate::{AdapterSet, Error, ModelSpec, Weights};
 
+/// The options of a method. A method is its options: its type has a field for each, so this follows from `Serialize`.
+pub trait Options {
+    /// All options, those with default values included, by name.
+    ///
+    /// # Errors
+    /// If a value cannot be written as JSON.
+    fn options(&self) -> Result<Map<String, Value>, Error>;
+}
+
+impl<M: Serialize> Options for M {
+    fn options(&self) -> Result<Map<String, Value>, Error> {
+        Ok(serde_json::from_value(serde_json::to_value(self)?)?)
+    }
+}
+
 /// A method with resolved options.
-pub trait Method: std::fmt::Debug + Send + Sync {
+pub trait Method: Options + std::fmt::Debug + Send + Sync {
     /// Its registry entry.
     fn info(&self) -> &'static MethodInfo;
 
@@ -60,10 +76,9 @@ pub trait Method: std::fmt::Debug + Send + Sync {
     }
 
     /// Name of its table row: the usual name plus any options that differ from the defaults.
-    fn label(&self) -> String;
-
-    /// All options, resolved.
-    fn options(&self) -> Value;
+    fn label(&self) -> String {
+        self.info().label.into()
+    }
 
     /// The tensors to train in addition to the head.
     ///
@@ -122,6 +137,8 @@ pub trait Method: std::fmt::Debug + Send + Sync {
 pub struct MethodInfo {
     /// Name in experiment files.
     pub name: &'static str,
+    /// Name in tables, with default options.
+    pub label: &'static str,
     /// What it trains, in one sentence.
     pub summary: &'static str,
     /// Cost at inference, merged where possible.

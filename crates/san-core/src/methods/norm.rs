@@ -1,7 +1,6 @@
 //! Norm tuning: weight and bias of every norm.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 
 use crate::methods::tensors::{norm_tensors, replacing, specs};
 use crate::methods::{Method, MethodInfo, parse};
@@ -12,6 +11,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "norm",
+    label: "Norm tuning",
     summary: "weight and bias of every norm",
     inference_cost: "none",
     source: "norm tuning",
@@ -28,14 +28,6 @@ pub(super) struct Norms {}
 impl Method for Norms {
     fn info(&self) -> &'static MethodInfo {
         &INFO
-    }
-
-    fn label(&self) -> String {
-        "Norm tuning".into()
-    }
-
-    fn options(&self) -> Value {
-        json!({})
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

@@ -29,6 +29,13 @@ pub struct PeftForm {
     pub shared: BTreeMap<String, Tensor>,
 }
 
+impl PeftForm {
+    /// Adds configuration entries.
+    pub(super) fn configure<const N: usize>(&mut self, entries: [(&str, Value); N]) {
+        self.config.extend(entries.map(|(name, value)| (name.to_owned(), value)));
+    }
+}
+
 /// A method imported from peft's files: registry name, options, and tensors under our names.
 #[derive(Debug)]
 pub struct Imported {
@@ -97,13 +104,9 @@ impl PeftFiles {
     }
 }
 
-/// An imported method.
-pub(super) fn imported(method: &str, options: Value, tensors: BTreeMap<String, Tensor>) -> Imported {
-    let options = match options {
-        Value::Object(options) => options,
-        _ => Map::new(),
-    };
-    Imported { method: method.into(), options, tensors }
+/// Options by name.
+pub(super) fn options<const N: usize>(entries: [(&str, Value); N]) -> Map<String, Value> {
+    entries.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
 
 /// The same tensors under our names.

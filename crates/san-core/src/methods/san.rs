@@ -9,7 +9,6 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use tch::Tensor;
 
 use crate::methods::tensors::{from_frozen, norm_tensors};
@@ -26,6 +25,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "san",
+    label: "SAN",
     summary: "a scale after every projection, propagated into the next one's weights; the norms",
     inference_cost: "none when merged",
     source: "arXiv 2409.06706",
@@ -80,10 +80,6 @@ impl Method for San {
         let options = options.into_iter().filter_map(|(chosen, name)| chosen.then_some(name));
         let unusual: Vec<_> = mode.into_iter().chain(wiring).chain(options).collect();
         if unusual.is_empty() { "SAN".into() } else { format!("SAN ({})", unusual.join(", ")) }
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

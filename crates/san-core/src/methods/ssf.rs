@@ -9,7 +9,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use tch::Tensor;
 
 use crate::methods::host::{Host, Scaling};
@@ -25,6 +24,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "ssf",
+    label: "SSF",
     summary: "a scale and a shift after every projection and norm",
     inference_cost: "none when merged",
     source: "Lian et al., arXiv 2210.08823",
@@ -42,14 +42,6 @@ pub(super) struct Ssf {}
 impl Method for Ssf {
     fn info(&self) -> &'static MethodInfo {
         &INFO
-    }
-
-    fn label(&self) -> String {
-        "SSF".into()
-    }
-
-    fn options(&self) -> Value {
-        json!({})
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

@@ -8,10 +8,10 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::json;
 use tch::Tensor;
 
-use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, imported, named, roles};
+use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, named, options, roles};
 use crate::methods::targets::{Targeted, Targets};
 use crate::methods::{Method, MethodInfo, check_size, parse};
 use crate::nn::parameter::scale;
@@ -24,6 +24,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "vera",
+    label: "VeRA",
     summary: "two vectors a projection between shared random matrices",
     inference_cost: "none when merged",
     source: "Kopiczko et al., arXiv 2310.11454",
@@ -64,7 +65,8 @@ fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imp
     }
     let lambda_d = files.take(".vera_lambda_d");
     let rank = lambda_d.values().next().ok_or("it has no `vera_lambda_d`")?.numel();
-    let options = json!({"rank": rank, "targets": roles(model_spec, lambda_d.keys())?});
+    let targets = roles(model_spec, lambda_d.keys())?;
+    let options = options([("rank", json!(rank)), ("targets", json!(targets))]);
     let mut tensors = named(lambda_d, "lambda_d");
     tensors.extend(named(files.take(".vera_lambda_b"), "lambda_b"));
     for (theirs, ours) in [("base_model.vera_A", A), ("base_model.vera_B", B)] {
@@ -72,7 +74,7 @@ fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imp
         let shared = shared.ok_or(format!("it has no `{theirs}`: save it with `save_projection`"))?;
         tensors.insert(ours.into(), shared);
     }
-    Ok(Some(imported(INFO.name, options, tensors)))
+    Ok(Some(Imported { method: INFO.name.into(), options, tensors }))
 }
 
 impl Method for Vera {
@@ -82,10 +84,6 @@ impl Method for Vera {
 
     fn label(&self) -> String {
         if self.rank == Self::default().rank { "VeRA".into() } else { format!("VeRA r={}", self.rank) }
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
@@ -151,16 +149,15 @@ impl Method for Vera {
         for (ours, theirs) in [(A, "vera_A"), (B, "vera_B")] {
             form.shared.insert(theirs.into(), trainables.constant(ours)?);
         }
-        let config = json!({
-            "peft_type": "VERA",
-            "r": self.rank,
-            "target_modules": modules,
-            "save_projection": true,
-            "vera_dropout": 0.0,
-            "d_initial": 0.1,
-            "bias": "none",
-        });
-        form.config = config.as_object().cloned().unwrap_or_default();
+        form.configure([
+            ("peft_type", json!("VERA")),
+            ("r", json!(self.rank)),
+            ("target_modules", json!(modules)),
+            ("save_projection", json!(true)),
+            ("vera_dropout", json!(0.0)),
+            ("d_initial", json!(0.1)),
+            ("bias", json!("none")),
+        ]);
         Ok(form)
     }
 

@@ -7,7 +7,6 @@
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::methods::{Method, MethodInfo, check_size, parse};
 use crate::nn::branch::Prompts;
@@ -20,6 +19,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 /// Registry entry: names, summary and source shown in tables and documentation.
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "vpt",
+    label: "VPT",
     summary: "prompts among the tokens",
     inference_cost: "a longer sequence",
     source: "Jia et al., arXiv 2203.12119",
@@ -56,10 +56,6 @@ impl Method for Vpt {
     fn label(&self) -> String {
         let name = if self.deep { "VPT-deep" } else { "VPT-shallow" };
         if self.prompts == Self::default().prompts { name.into() } else { format!("{name} {}", self.prompts) }
-    }
-
-    fn options(&self) -> Value {
-        serde_json::to_value(self).unwrap_or_default()
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

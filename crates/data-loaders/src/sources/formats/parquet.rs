@@ -121,3 +121,48 @@ fn read_column<T: DataType>(
 const MOST_ROWS: u64 = 1 << 24;
 /// Rows per read.
 const BATCH: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs::File;
+    use std::sync::Arc;
+
+    use parquet::data_type::Int64Type;
+    use parquet::file::properties::WriterProperties;
+    use parquet::file::writer::SerializedFileWriter;
+    use parquet::schema::parser::parse_message_type;
+
+    use super::{MOST_ROWS, ParquetRecords};
+
+    /// Writes a table with one label, this many times.
+    fn write(file: File, rows: u64) {
+        let schema = Arc::new(parse_message_type("message m { required int64 label; }").unwrap());
+        let mut writer =
+            SerializedFileWriter::new(file, schema, Arc::new(WriterProperties::default())).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        let batch = vec![7_i64; 1 << 18];
+        let mut left = usize::try_from(rows).unwrap();
+        while left > 0 {
+            let now = &batch[..left.min(batch.len())];
+            column.typed::<Int64Type>().write_batch(now, None, None).unwrap();
+            left -= now.len();
+        }
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+    }
+
+    #[test]
+    fn a_small_file_that_repeats_one_label_without_end_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (rows, read) in [(1000, true), (MOST_ROWS + 1000, false)] {
+            write(file.reopen().unwrap(), rows);
+            let labels = ParquetRecords::new(file.path().to_owned()).labels();
+            assert_eq!(labels.is_ok(), read, "{:?}", labels.err());
+        }
+        assert!(file.as_file().metadata().unwrap().len() < 1 << 20);
+    }
+}

@@ -4,7 +4,6 @@
 use anyhow::Result;
 use backbones::vision::Classifier;
 use san_core::{AdapterSet, methods};
-use serde_json::Value;
 
 use super::classifier;
 use crate::tasks::Tuned;
@@ -20,7 +19,7 @@ pub(super) struct Parts {
 impl Parts {
     /// The parts of a SAN in mode `both`; `None` for any other method.
     pub(super) fn of(tuned: &Tuned<'_>) -> Result<Option<Self>> {
-        let Value::Object(options) = tuned.method.options() else { return Ok(None) };
+        let options = tuned.method.options()?;
         if tuned.method.name() != "san" || options["mode"] != "both" {
             return Ok(None);
         }

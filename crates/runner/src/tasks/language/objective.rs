@@ -4,9 +4,10 @@
 use std::num::NonZeroUsize;
 
 use anyhow::Result;
+use backbones::Error;
 use backbones::checkpointing;
 use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, training_batches};
-use san_core::{Error, Trainables};
+use san_core::Trainables;
 use tch::{Device, Reduction, Tensor};
 
 use super::data::TrainData;

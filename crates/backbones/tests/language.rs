@@ -1,14 +1,14 @@
-//! LLaMA against transformers: logits, gradients and generated tokens for the same weights.
+//! LLaMA and Qwen2 against transformers: logits, gradients and generated tokens for the same weights.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use backbones::language::generate::{Continuation, Decoding, Limits, Prompts, generate, likelihoods};
-use backbones::language::llama;
-use backbones::language::{Cache, LanguageArchitecture, LanguageModel};
+use backbones::language::{Cache, LanguageArchitecture, LanguageModel, configure};
 use common::{assert_close, method};
 use san_core::io::safetensors::TensorFile;
 use san_core::methods;
@@ -17,11 +17,12 @@ use san_core::{Trainables, Weights};
 use serde_json::json;
 use tch::{Device, Kind, Tensor, no_grad};
 
-const CASES: [&str; 3] = ["llama_plain", "llama_grouped_tied", "llama3_scaled"];
+const CASES: [&str; 5] =
+    ["llama_plain", "llama_grouped_tied", "llama3_scaled", "qwen2_plain", "qwen2_grouped_tied"];
 const TOLERANCE: f64 = 1e-4;
 
 struct Case {
-    config: llama::Config,
+    config: Arc<dyn LanguageArchitecture>,
     file: TensorFile,
     weights: Weights,
 }
@@ -31,7 +32,7 @@ impl Case {
         tch::set_num_threads(1);
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
         let file = TensorFile::read(&folder.join(format!("{name}.safetensors"))).unwrap();
-        let config: llama::Config = serde_json::from_str(&file.metadata["config"]).unwrap();
+        let config = configure(serde_json::from_str(&file.metadata["config"]).unwrap()).unwrap();
         let weights = under(&file, "weights.");
         let weights = Weights::new(weights);
         weights.check(&config.model_spec(name), name).unwrap();
@@ -105,7 +106,7 @@ fn left_padding_changes_no_score() {
 /// Two texts of 5 and 4 tokens that share their first 3: separately, and after one shared prefix, with a
 /// padding token at the end.
 #[test]
-fn texts_behind_a_shared_beginning_do_not_see_each_other() {
+fn texts_that_share_a_prefix_do_not_see_each_other() {
     for name in CASES {
         let case = Case::read(name);
         let model = case.model();
