@@ -8,7 +8,7 @@ use std::path::Path;
 use backbones::language::LanguageArchitecture;
 use backbones::language::decoder::Config;
 use backbones::language::llama::llama;
-use common::{Bench, refusal};
+use common::{Bench, ROWS, bench_on, refusal, row};
 use san_core::Weights;
 use san_core::io::safetensors::write_tensors;
 use serde_json::{Value, json};
@@ -17,49 +17,10 @@ use tch::Kind;
 const DATA: i32 = 4;
 const WEIGHTS: i32 = 5;
 
-const ROWS: &str = "
-name: vtab
-suite: commonsense
-profiles:
-  embedded:
-    data: {rows: {folder: '.', source: {training_file: some, val_rows: 2, val_seed: 1}}}
-    sets: [boolq]
-    backbones: [BACKBONE]
-    methods:
-      - {method: san, learning_rate: 1.0e-2}
-    seeds: [0]
-    protocol:
-      epochs: 1
-      batch_size: 4
-      instruction_following:
-        examples: {max_length: 128, train_on_inputs: false, keep_answer: false}
-        warmup_steps: 1
-        language:
-          decoding: greedy
-          max_new_tokens: 4
-          evaluation: {sequences: 4}
-";
-
-fn row(question: &str, answer: &str) -> Value {
-    let instruction = format!("Question: {question}?\n\nAnswer format: true/false");
-    json!({"instruction": instruction, "input": "", "output": format!("the correct answer is {answer}"), "answer": answer})
-}
-
 /// Four training rows and these tests.
 fn bench(backbone: &str, tests: &[Value]) -> Bench {
     let training: Vec<Value> = (0..4).map(|n| row(&format!("is {n} even"), "true")).collect();
     bench_on(&ROWS.replace("BACKBONE", backbone), &training, tests)
-}
-
-fn bench_on(experiment: &str, training: &[Value], tests: &[Value]) -> Bench {
-    let bench = Bench::new(experiment);
-    for (folder, file, rows) in
-        [("boolq", "test.json", json!(tests)), ("ft-training_set", "some.json", json!(training))]
-    {
-        std::fs::create_dir_all(bench.path("data").join(folder)).unwrap();
-        std::fs::write(bench.path("data").join(folder).join(file), rows.to_string()).unwrap();
-    }
-    bench
 }
 
 /// Wants a refusal at planning: one sentence, and a hint at most.

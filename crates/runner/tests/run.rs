@@ -253,6 +253,8 @@ fn a_wiring_is_printed_and_drawn_for_every_family() {
         ("vit_micro", "blocks.5.mlp.fc1"),
         ("swin_micro", "tiled 4 times"),
         ("convnext_micro", "stages.1.downsample.1"),
+        ("llama_micro", "model.layers.3.mlp.up_proj"),
+        ("llava_micro", "multi_modal_projector.linear_1"),
     ] {
         let arguments = ["wiring", backbone, "--wiring", "full", "--figure", "figures"];
         let table = done(&bench, &arguments);

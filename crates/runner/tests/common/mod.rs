@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use assert_cmd::Command;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 pub struct Bench {
@@ -32,6 +33,48 @@ profiles:
         warmup_epochs: 1
         image: {image_size: 32, resize: plain, filter: bilinear, normalisation: half}
 ";
+
+/// One method on rows of text, with a language model in place of BACKBONE.
+pub const ROWS: &str = "
+name: vtab
+suite: commonsense
+profiles:
+  embedded:
+    data: {rows: {folder: '.', source: {training_file: some, val_rows: 2, val_seed: 1}}}
+    sets: [boolq]
+    backbones: [BACKBONE]
+    methods:
+      - {method: san, learning_rate: 1.0e-2}
+    seeds: [0]
+    protocol:
+      epochs: 1
+      batch_size: 4
+      instruction_following:
+        examples: {max_length: 128, train_on_inputs: false, keep_answer: false}
+        warmup_steps: 1
+        language:
+          decoding: greedy
+          max_new_tokens: 4
+          evaluation: {sequences: 4}
+";
+
+/// A question with an answer that is true or false.
+pub fn row(question: &str, answer: &str) -> Value {
+    let instruction = format!("Question: {question}?\n\nAnswer format: true/false");
+    json!({"instruction": instruction, "input": "", "output": format!("the correct answer is {answer}"), "answer": answer})
+}
+
+/// An experiment on these rows.
+pub fn bench_on(experiment: &str, training: &[Value], tests: &[Value]) -> Bench {
+    let bench = Bench::new(experiment);
+    for (folder, file, rows) in
+        [("boolq", "test.json", json!(tests)), ("ft-training_set", "some.json", json!(training))]
+    {
+        std::fs::create_dir_all(bench.path("data").join(folder)).unwrap();
+        std::fs::write(bench.path("data").join(folder).join(file), rows.to_string()).unwrap();
+    }
+    bench
+}
 
 impl Bench {
     pub fn new(experiment: &str) -> Self {

@@ -98,9 +98,9 @@ fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imp
     if files.flag("use_rslora") {
         return Err("DoRA with `use_rslora` is not offered here".into());
     }
-    let (options, mut tensors) = low_rank_from_peft(files, model_spec)?;
-    tensors.extend(named(files.take(".lora_magnitude_vector"), "magnitude"));
-    Ok(Some(Imported { method: INFO.name.into(), options, tensors }))
+    let mut imported = low_rank_from_peft(INFO.name, files, model_spec)?;
+    imported.tensors.extend(named(files.take(".lora_magnitude_vector"), "magnitude"));
+    Ok(Some(imported))
 }
 
 impl Method for Dora {

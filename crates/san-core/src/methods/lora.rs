@@ -245,9 +245,10 @@ pub(super) fn peft_form(
 
 /// What LoRA and DoRA share in peft's files: options and factors.
 pub(super) fn low_rank_from_peft(
+    method: &str,
     files: &mut PeftFiles,
     model_spec: &ModelSpec,
-) -> Result<(Map<String, Value>, BTreeMap<String, Tensor>), String> {
+) -> Result<Imported, String> {
     files.no_patterns()?;
     let (a, b) = (files.take(".lora_A.weight"), files.take(".lora_B.weight"));
     let targets = roles(model_spec, a.keys())?;
@@ -258,18 +259,18 @@ pub(super) fn low_rank_from_peft(
     ]);
     let mut tensors = named(a, "lora_a");
     tensors.extend(named(b, "lora_b"));
-    Ok((options, tensors))
+    Ok(Imported { method: method.into(), options, tensors })
 }
 
 fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imported>, String> {
     if files.kind() != "LORA" || files.flag("use_dora") {
         return Ok(None);
     }
-    let (mut options, tensors) = low_rank_from_peft(files, model_spec)?;
+    let mut imported = low_rank_from_peft(INFO.name, files, model_spec)?;
     if files.flag("use_rslora") {
-        options.insert("scaling".into(), json!("rank_stabilised"));
+        imported.options.insert("scaling".into(), json!("rank_stabilised"));
     }
-    Ok(Some(Imported { method: INFO.name.into(), options, tensors }))
+    Ok(Some(imported))
 }
 
 /// Name of the constant that holds a factor's initial value.
