@@ -27,7 +27,7 @@ name: vtab
 suite: vtab
 profiles:
   embedded:
-    data: {drawn: {train: 96, val: 24, test: 60}}
+    data: {synthetic: {train: 96, val: 24, test: 60}}
     sets: [patch_camelyon, svhn]
     backbones: [vit_micro]
     methods:
@@ -108,7 +108,7 @@ def files(folder):
     paths = [*store.glob("*/adapter.safetensors"), *store.glob("*/*predictions.parquet")]
     contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
     tables = folder / "results/tables/vtab/embedded"
-    for table in tables.glob("*-cells.csv"):
+    for table in tables.glob("*-runs.csv"):
         rows = [{key: value for key, value in row.items() if key not in MEASURED} for row in csv.DictReader(table.open())]
         contents[table.name] = repr(rows).encode()
     return contents

@@ -15,7 +15,7 @@ pub enum DataError {
     #[error("datasets/{file}: {reason}")]
     Registry { file: String, reason: String },
     /// The registry defines no synthetic stand-in for this dataset.
-    #[error("{set}: the registry defines no drawn stand-in for this set")]
+    #[error("{set}: the registry defines no synthetic stand-in for this set")]
     NoStandIn { set: String },
     /// The dataset's folder does not exist.
     #[error("{set}: the folder {} does not exist", path.display())]

@@ -35,7 +35,7 @@ fn question(row: &Row) -> (String, Vec<String>) {
 #[test]
 fn every_row_offers_its_answer_in_the_format_of_its_set() {
     for set in sets() {
-        assert!(set.is_drawn() && set.name().starts_with("mini/"));
+        assert!(set.is_synthetic() && set.name().starts_with("mini/"));
         assert_eq!(set.counts(), COUNTS);
         for row in set.rows(Split::Test) {
             assert!(row.options().contains(&row.answer.as_str()), "{}: {row:?}", set.name());

@@ -59,7 +59,7 @@ fn a_set_is_the_same_each_time_and_its_parts_share_no_picture() {
         let (one, other) = (set(benchmark, 40, 40), set(benchmark, 40, 40));
         assert_eq!(one.checksum, other.checksum);
         let bytes = |question: &Question| match &question.picture {
-            Picture::Drawn(side, bytes) => {
+            Picture::Pixels(side, bytes) => {
                 assert_eq!((*side, bytes.len()), (32, 32 * 32 * 3));
                 bytes.to_vec()
             }

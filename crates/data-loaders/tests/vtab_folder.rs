@@ -60,7 +60,7 @@ fn a_folder_is_read_back_with_its_splits_labels_and_pixels() {
     let root = folder();
     let set = open(root.path()).unwrap();
     set.check_images().unwrap();
-    assert_eq!((set.name(), set.classes(), set.is_drawn()), ("svhn", 10, false));
+    assert_eq!((set.name(), set.classes(), set.is_synthetic()), ("svhn", 10, false));
     assert_eq!(set.labels(Split::TrainVal), [0, 1, 2, 3, 4, 5]);
     assert_eq!(set.labels(Split::Test), [6, 7, 8]);
     let mut pixels = vec![9.0];

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::record::{RecordError, SCHEMA};
+use crate::record::RecordError;
 
 /// A comparison could not be made, or not be written. Each message is one sentence that names the
 /// culprit; `source` holds the cause where there is one.
@@ -19,14 +19,6 @@ pub enum ReportError {
     /// A record is missing a field, is truncated or cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// A record was written by another version of the program.
-    #[error("{path} was written with record schema {found}, this program reads schema {SCHEMA}")]
-    Schema {
-        /// The record's file.
-        path: PathBuf,
-        /// Its schema.
-        found: u64,
-    },
     /// A record contradicts itself.
     #[error("{path} is not a sound record: {reason}")]
     Unsound {

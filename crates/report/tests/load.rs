@@ -48,14 +48,28 @@ fn nothing_to_compare_is_said_with_what_is_there() {
 }
 
 #[test]
+fn records_of_the_first_schema_are_still_read() {
+    let folder = folder_of_runs();
+    for stored in records() {
+        let path = write(&folder.path().join("deeper"), &stored.record);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let text = text.replace("\"schema\":2", "\"schema\":1").replacen("\"run\":", "\"cell\":", 1);
+        assert!(text.contains("\"cell\":"), "{text}");
+        std::fs::write(&path, text).unwrap();
+    }
+    let found = compare(&request(folder.path())).unwrap();
+    assert_eq!(found[0].records().len(), records().len());
+}
+
+#[test]
 fn broken_records_are_errors_that_name_their_file() {
     let folder = folder_of_runs();
     let path = write(folder.path(), &records()[0].record);
     let sound = std::fs::read_to_string(&path).unwrap();
     for (broken, expected) in [
-        (sound[..100].to_owned(), "is not a record of schema 1"),
-        (sound.replace("\"schema\":1", "\"schema\":2"), "was written with record schema 2"),
-        (sound.replace("\"schema\":1", "\"schema\":2,\"new\":0"), "was written with record schema 2"),
+        (sound[..100].to_owned(), "is not a record: "),
+        (sound.replace("\"schema\":2", "\"schema\":3"), "was written with record schema 3"),
+        (sound.replace("\"schema\":2", "\"schema\":3,\"new\":0"), "was written with record schema 3"),
         (sound.replace("\"accuracy\":0.5", "\"accuracy\":50.0"), "its accuracy 50 is outside [0, 1]"),
         (sound.replace("\"accuracy\":0.5", "\"accuracy\":null"), "it is finished and has no accuracy"),
     ] {
@@ -79,7 +93,7 @@ fn tables_are_written_whole_and_the_tidy_file_has_a_line_a_record() {
         ["md", "tex", "csv"]
             .map(|ending| format!("{name}.{ending}"))
             .into_iter()
-            .chain(["-cells.csv", ".html", "-cells.parquet"].map(|ending| format!("{name}{ending}")))
+            .chain(["-runs.csv", ".html", "-runs.parquet"].map(|ending| format!("{name}{ending}")))
             .collect::<Vec<_>>()
     );
     let tidy = std::fs::read_to_string(&written[3]).unwrap();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Bench, DRAWN, refusal};
+use common::{Bench, SYNTHETIC, refusal};
 use tch::{Device, Kind, Tensor};
 
 const EXPERIMENT: i32 = 3;
@@ -160,7 +160,7 @@ fn missing_weights_are_named() {
 
 #[test]
 fn an_unknown_field_is_named() {
-    let bench = Bench::new(&DRAWN.replace("batch_size: 16", "batch_size: 16\n      batchsize: 3"));
+    let bench = Bench::new(&SYNTHETIC.replace("batch_size: 16", "batch_size: 16\n      batchsize: 3"));
     refused(&bench, EXPERIMENT, &["vtab.yaml", "batchsize"]);
 }
 
@@ -175,25 +175,25 @@ fn what_cannot_be_run_is_refused_before_anything_is() {
         ("learning_rate: 1.0e-2", "learning_rate: .nan", "linear"),
         ("warmup_epochs: 1", "warmup_epochs: 2", "warmup_epochs"),
     ] {
-        refused(&Bench::new(&DRAWN.replace(right, wrong)), EXPERIMENT, &[culprit]);
+        refused(&Bench::new(&SYNTHETIC.replace(right, wrong)), EXPERIMENT, &[culprit]);
     }
 }
 
 #[test]
 fn an_unknown_method_is_answered_with_the_nearest() {
-    let bench = Bench::new(&DRAWN.replace("method: san", "method: sann"));
+    let bench = Bench::new(&SYNTHETIC.replace("method: san", "method: sann"));
     refused(&bench, EXPERIMENT, &["`sann`", "`san`"]);
 }
 
 #[test]
 fn an_unknown_option_of_a_method_is_named() {
-    let bench = Bench::new(&DRAWN.replace("{method: san,", "{method: san, options: {wirring: full},"));
+    let bench = Bench::new(&SYNTHETIC.replace("{method: san,", "{method: san, options: {wirring: full},"));
     refused(&bench, EXPERIMENT, &["san", "wirring"]);
 }
 
 #[test]
 fn an_unknown_set_backbone_and_profile_are_named() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     for (arguments, code, culprit) in [
         (["--sets", "cifar10"], EXPERIMENT, "cifar10"),
         (["--backbone", "vit_mico"], EXPERIMENT, "vit_micro"),
@@ -206,7 +206,7 @@ fn an_unknown_set_backbone_and_profile_are_named() {
 
 #[test]
 fn a_results_folder_that_cannot_be_written_is_named() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     // Root may write to any folder except /proc; a file in the way stops every user.
     std::fs::write(bench.path("taken"), "").unwrap();
     for folder in ["/proc/results", "taken"] {
@@ -217,7 +217,7 @@ fn a_results_folder_that_cannot_be_written_is_named() {
 
 #[test]
 fn a_full_disk_loses_no_finished_run() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let disk = bench.path("results");
     std::fs::create_dir(&disk).unwrap();
     let mount = |size: &str, flag: &str| {
@@ -259,8 +259,9 @@ fn a_method_that_does_not_fit_a_backbone_is_refused_at_planning_with_the_reason(
         ("vit_micro", "lora", "{init: pissa, rank: 999}", "`rank`"),
     ] {
         let method = format!("{{method: {method}, learning_rate: 1.0e-2, options: {options}}}");
-        let text =
-            DRAWN.replace("vit_micro", backbone).replace("{method: linear, learning_rate: 1.0e-2}", &method);
+        let text = SYNTHETIC
+            .replace("vit_micro", backbone)
+            .replace("{method: linear, learning_rate: 1.0e-2}", &method);
         let bench = Bench::new(&text);
         let said = refusal(&bench.run(&["plan", "vtab.yaml"]), EXPERIMENT);
         assert!(said.contains(reason), "{said}");
@@ -292,7 +293,7 @@ fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
 
 #[test]
 fn a_pretraining_that_could_not_be_kept_is_refused_before_it_begins() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let steps = ["pretrain", "vit_micro", "--steps", "1000000", "--output"];
     let said = refusal(&bench.run(&[&steps[..], &["nowhere/file"]].concat()), 6);
     assert!(said.contains("nowhere/file"), "{said}");

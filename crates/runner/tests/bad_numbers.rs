@@ -6,7 +6,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Bench, DRAWN, refusal};
+use common::{Bench, SYNTHETIC, refusal};
 use runner::config::experiment::Experiment;
 
 const EXPERIMENT: i32 = 3;
@@ -21,7 +21,7 @@ fn refusal_of(bytes: &[u8]) -> String {
 
 #[test]
 fn numbers_beyond_any_use_are_refused_with_file_field_and_number() {
-    assert_eq!(refusal_of(DRAWN.as_bytes()), "");
+    assert_eq!(refusal_of(SYNTHETIC.as_bytes()), "");
     for (sound, changed, field, number) in [
         ("epochs: 2\n", "epochs: 18446744073709551615\n", "epochs", "18446744073709551615"),
         ("batch_size: 16", "batch_size: 18446744073709551615", "batch_size", "18446744073709551615"),
@@ -29,8 +29,8 @@ fn numbers_beyond_any_use_are_refused_with_file_field_and_number() {
         ("train: 24", "train: 1000000000000", "train", "1000000000000"),
         ("test: 30", "test: 0", "test", "0"),
     ] {
-        let text = DRAWN.replace(sound, changed);
-        assert_ne!(text, DRAWN);
+        let text = SYNTHETIC.replace(sound, changed);
+        assert_ne!(text, SYNTHETIC);
         let message = refusal_of(text.as_bytes());
         let wanted = format!("`{field}` is {number}; a number from 1 to 1000000 is wanted");
         assert!(message.contains("some.yaml") && message.contains(&wanted), "{message}");
@@ -39,7 +39,7 @@ fn numbers_beyond_any_use_are_refused_with_file_field_and_number() {
 
 #[test]
 fn epochs_of_the_command_line_have_the_limits_of_the_experiment_file() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     for number in ["0", "1000001", "18446744073709551615"] {
         let message = refusal(&bench.run(&["plan", "vtab.yaml", "--epochs", number]), EXPERIMENT);
         let wanted = format!("`--epochs` is {number}; a number from 1 to 1000000 is wanted");
@@ -59,7 +59,7 @@ fn a_rank_beyond_any_matrix_is_refused_at_planning() {
         for number in ["9223372036854775807", "0"] {
             let spec =
                 format!("{{method: {method}, learning_rate: 1.0e-3, options: {{{option}: {number}}}}}");
-            let text = DRAWN.replace("{method: linear, learning_rate: 1.0e-2}", &spec);
+            let text = SYNTHETIC.replace("{method: linear, learning_rate: 1.0e-2}", &spec);
             let said = refusal(&Bench::new(&text).run_all(), EXPERIMENT);
             let wanted = format!("`{option}` is {number}; a number from 1 to 65536 is wanted");
             assert!(said.contains(&wanted), "{method}: {said}");
@@ -70,9 +70,9 @@ fn a_rank_beyond_any_matrix_is_refused_at_planning() {
 #[test]
 fn an_experiment_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
     for start in ["", "# A comment.\n", "---\n"] {
-        assert_eq!(refusal_of(format!("\u{feff}{start}{DRAWN}").as_bytes()), "", "{start}");
+        assert_eq!(refusal_of(format!("\u{feff}{start}{SYNTHETIC}").as_bytes()), "", "{start}");
     }
-    let wide: Vec<u8> = format!("\u{feff}{DRAWN}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let wide: Vec<u8> = format!("\u{feff}{SYNTHETIC}").encode_utf16().flat_map(u16::to_le_bytes).collect();
     let message = refusal_of(&wide);
     assert!(message.contains("some.yaml: it is not UTF-8"), "{message}");
 }
@@ -94,14 +94,14 @@ fn an_experiment_nested_a_hundred_thousand_deep_is_refused_at_once() {
 
 #[test]
 fn the_same_rate_twice_is_one_setting_and_not_a_budget_of_two() {
-    let message = refusal_of(DRAWN.replace("[1.0e-3, 1.0e-2]", "[1.0e-3, 1.0e-3]").as_bytes());
+    let message = refusal_of(SYNTHETIC.replace("[1.0e-3, 1.0e-2]", "[1.0e-3, 1.0e-3]").as_bytes());
     assert!(message.contains("method `san`: `learning_rate` has 0.001 twice"), "{message}");
 }
 
 #[test]
 fn methods_that_are_tuned_need_something_to_choose_by() {
-    let rows = DRAWN.replace(
-        "{drawn: {train: 24, val: 12, test: 30}}",
+    let rows = SYNTHETIC.replace(
+        "{synthetic: {train: 24, val: 12, test: 30}}",
         "{rows: {folder: some, source: {training_file: some, val_rows: 0, val_seed: 0}}}",
     );
     let message = refusal_of(rows.as_bytes());
@@ -111,8 +111,8 @@ fn methods_that_are_tuned_need_something_to_choose_by() {
 #[test]
 fn sets_that_are_only_tested_on_need_conversations_to_train_on() {
     let source = "{questions: {folder: vl, source: {answers: local, val_questions: 0, seed: 0}}}";
-    let text = DRAWN
-        .replace("{drawn: {train: 24, val: 12, test: 30}}", source)
+    let text = SYNTHETIC
+        .replace("{synthetic: {train: 24, val: 12, test: 30}}", source)
         .replace("[1.0e-3, 1.0e-2]", "1.0e-3")
         .replace("[patch_camelyon]", "[pope, gqa]");
     let message = refusal_of(text.as_bytes());

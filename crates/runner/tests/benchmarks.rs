@@ -175,7 +175,7 @@ fn a_merged_run_is_a_published_folder_that_answers_alike_here_and_in_transformer
 fn a_folder_for_transformers_is_refused_where_the_tower_is_none_of_clip() {
     let bench = Bench::new(&RECIPE.replace("small_llava", "llava_micro").replace(
         "{questions: {folder: vl, source: {answers: server, mixture: [{file: mix.json, images: images}], val_questions: 0, seed: 0}}}",
-        "{drawn: {train: 6, val: 3, test: 5}}",
+        "{synthetic: {train: 6, val: 3, test: 5}}",
     ));
     done(&bench, &["run", "vtab.yaml"]);
     let run = bench.runs()[0].display().to_string();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Bench, DRAWN, refusal};
+use common::{Bench, SYNTHETIC, refusal};
 
 const DATA: i32 = 4;
 const FETCH: i32 = 9;
@@ -15,7 +15,7 @@ fn printed(output: &std::process::Output) -> String {
 
 #[test]
 fn a_dry_run_prints_files_sizes_and_terms_and_loads_nothing() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let text = printed(&bench.run(&["fetch", "fgvc", "--dry-run"]));
     for said in [
         "CUB_200_2011.tgz",
@@ -36,7 +36,7 @@ fn a_dry_run_prints_files_sizes_and_terms_and_loads_nothing() {
 
 #[test]
 fn terms_that_are_not_accepted_and_words_that_mean_nothing_are_refused() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let said = refusal(&bench.run(&["fetch", "fgvc"]), FETCH);
     assert!(said.contains("cub_200_2011: its terms have to be accepted first"), "{said}");
     let said = refusal(&bench.run(&["fetch", "nabirds", "--accept-licence"]), FETCH);
@@ -49,7 +49,7 @@ fn terms_that_are_not_accepted_and_words_that_mean_nothing_are_refused() {
 
 #[test]
 fn an_archive_by_hand_becomes_a_set_that_verify_finds_sound() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let source = bench.path("NWPU-RESISC45");
     for class in 0..45_u8 {
         let folder = source.join(format!("class{class:02}"));
@@ -78,7 +78,7 @@ fn an_archive_by_hand_becomes_a_set_that_verify_finds_sound() {
 
 #[test]
 fn weights_come_from_a_mirror_into_the_folder_that_experiments_name_unless_they_are_damaged() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let text = printed(&bench.run(&["fetch", "vit_base_patch16_224.augreg_in21k", "--dry-run"]));
     assert!(text.contains("a file of unpublished size") && text.contains("weights"), "{text}");
     let mirror = bench.path("mirror");

@@ -59,7 +59,7 @@ fn tasks() -> Vec<(&'static str, &'static str, Fields)> {
 /// An experiment with that section of its protocol: the protocol as it was read, or why it was refused.
 fn read(task: &str, suite: &str, section: &BTreeMap<&str, Value>) -> Result<Value, String> {
     let experiment = json!({"name": "fields", "suite": suite, "profiles": {"embedded": {
-        "data": {"drawn": {"train": 8, "val": 4, "test": 4}},
+        "data": {"synthetic": {"train": 8, "val": 4, "test": 4}},
         "sets": ["some"], "backbones": ["some"],
         "methods": [{"method": "san", "learning_rate": 0.1}],
         "seeds": [0],

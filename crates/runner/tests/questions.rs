@@ -14,12 +14,12 @@ const EXPERIMENT: i32 = 3;
 const DATA: i32 = 4;
 
 /// Two drawn sets and three methods: seconds. The benches of these tests name every experiment `vtab`.
-const DRAWN: &str = "
+const SYNTHETIC: &str = "
 name: vtab
 suite: vl
 profiles:
   embedded:
-    data: {drawn: {train: 6, val: 3, test: 5}}
+    data: {synthetic: {train: 6, val: 3, test: 5}}
     sets: [gqa, pope]
     backbones: [llava_micro]
     methods:
@@ -56,7 +56,7 @@ fn results(bench: &Bench) -> Vec<Vec<Vec<u8>>> {
 
 #[test]
 fn one_model_learns_from_all_sets_and_is_read_on_each() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let table = done(&bench, &["run", "vtab.yaml", "--workers", "1"]);
     assert!(table.contains("mini/gqa") && table.contains("mini/pope"), "{table}");
     assert!(table.contains("A reader that never looks"), "{table}");
@@ -97,15 +97,15 @@ fn answers_depend_neither_on_the_workers_nor_on_the_batch_of_the_evaluation() {
         done(&bench, &[&["run", "vtab.yaml", "--workers", workers][..], &methods].concat());
         results(&bench)
     };
-    let one = run(DRAWN, "1");
-    assert_eq!(one, run(DRAWN, "2"));
+    let one = run(SYNTHETIC, "1");
+    assert_eq!(one, run(SYNTHETIC, "2"));
     // Another evaluation is another run with the same weights and answers.
-    assert_eq!(one, run(&DRAWN.replace("sequences: 4", "sequences: 1"), "1"));
+    assert_eq!(one, run(&SYNTHETIC.replace("sequences: 4", "sequences: 1"), "1"));
 }
 
 #[test]
 fn a_tuned_model_of_vision_and_language_is_merged_into_plain_weights() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     done(&bench, &["run", "vtab.yaml", "--methods", "fft"]);
     let run = bench.runs()[0].display().to_string();
     done(&bench, &["merge", &run, "--output", "merged.safetensors"]);
@@ -118,7 +118,7 @@ fn a_tuned_model_of_vision_and_language_is_merged_into_plain_weights() {
 fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
     const PROJECTOR: &str = "multi_modal_projector.linear_1.weight";
     let lora = "{method: lora, learning_rate: 1.0e-3, options: {rank: 2, targets: [q, v]}}";
-    let bare = DRAWN.replace("{method: fft, learning_rate: 1.0e-3}", lora);
+    let bare = SYNTHETIC.replace("{method: fft, learning_rate: 1.0e-3}", lora);
     let run = |text: &str| {
         let bench = Bench::new(text);
         done(&bench, &["run", "vtab.yaml", "--methods", "lora"]);
@@ -140,7 +140,7 @@ fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
     assert!(distance(&still) < 1e-6 && distance(&moved) > 1e-3, "{} {}", distance(&still), distance(&moved));
     let said = refusal(
         &Bench::new(
-            &DRAWN
+            &SYNTHETIC
                 .replace("warmup_ratio: 0.03", "warmup_ratio: 0.03\n        projector: {learning_rate: 0.0}"),
         )
         .run_all(),
@@ -156,7 +156,7 @@ fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
 
 #[test]
 fn a_projector_between_strangers_is_aligned_once_and_is_what_methods_start_from() {
-    let bench = Bench::new(&DRAWN.replace("[llava_micro]", "[vit_micro+llama_micro]"));
+    let bench = Bench::new(&SYNTHETIC.replace("[llava_micro]", "[vit_micro+llama_micro]"));
     let align = ["align", "vtab.yaml", "--profile", "embedded", "--epochs", "2"];
     let planned = |bench: &Bench| {
         done(bench, &["run", "vtab.yaml", "--methods", "frozen"]);
@@ -181,7 +181,7 @@ fn a_projector_between_strangers_is_aligned_once_and_is_what_methods_start_from(
         let said = refusal(&bench.run(&[&align[..4], &[wrong]].concat()), 2);
         assert!(said.contains("invalid value"), "{said}");
     }
-    let said = refusal(&Bench::new(DRAWN).run(&align), DATA);
+    let said = refusal(&Bench::new(SYNTHETIC).run(&align), DATA);
     assert!(said.contains("<tower>+<language model>"), "{said}");
     std::fs::write(&path, &aligned[..aligned.len() / 2]).unwrap();
     let said = refusal(&bench.run_all(), 5);
@@ -191,8 +191,8 @@ fn a_projector_between_strangers_is_aligned_once_and_is_what_methods_start_from(
 /// An experiment on files: `pope_coco128` in a folder `data/vl`, with four conversations and three questions.
 fn on_files() -> Bench {
     let source = "{questions: {folder: vl, source: {answers: local, val_questions: 1, seed: 0}}}";
-    let text = DRAWN
-        .replace("{drawn: {train: 6, val: 3, test: 5}}", source)
+    let text = SYNTHETIC
+        .replace("{synthetic: {train: 6, val: 3, test: 5}}", source)
         .replace("[gqa, pope]", "[pope_coco128]");
     let bench = Bench::new(&text);
     let folder = bench.path("data/vl/pope_coco128");
@@ -258,7 +258,7 @@ fn questions_about_one_picture_share_a_pass_and_are_worth_what_they_are_apart() 
 /// Losses of the epochs of SAN's three runs, with a line more in the protocol.
 fn losses_with(line: &str) -> Vec<f64> {
     let bench =
-        Bench::new(&DRAWN.replace("max_new_tokens: 3", &format!("max_new_tokens: 3\n          {line}")));
+        Bench::new(&SYNTHETIC.replace("max_new_tokens: 3", &format!("max_new_tokens: 3\n          {line}")));
     done(&bench, &["run", "vtab.yaml", "--methods", "san"]);
     records(&bench).iter().flat_map(|(_, record)| record.metrics.loss_history.clone()).collect()
 }
@@ -337,16 +337,16 @@ fn a_protocol_that_cannot_be_is_refused_by_its_field() {
         ("max_new_tokens: 3", "max_new_tokens: 3\n          precision: fp8", ["precision", "fp8"]),
         ("      visual_question_answering:", "      text:", ["text", "unknown field"]),
     ] {
-        let said = refusal(&Bench::new(&DRAWN.replace(old, new)).run_all(), EXPERIMENT);
+        let said = refusal(&Bench::new(&SYNTHETIC.replace(old, new)).run_all(), EXPERIMENT);
         assert!(culprits.iter().all(|culprit| said.contains(culprit)), "{new}: {said}");
     }
 }
 
 #[test]
 fn a_set_of_another_suite_and_a_model_without_eyes_are_refused() {
-    let said = refusal(&Bench::new(&DRAWN.replace("[gqa, pope]", "[boolq]")).run_all(), DATA);
+    let said = refusal(&Bench::new(&SYNTHETIC.replace("[gqa, pope]", "[boolq]")).run_all(), DATA);
     assert!(said.contains("boolq: this set holds no questions"), "{said}");
-    let output = Bench::new(&DRAWN.replace("[llava_micro]", "[llama_micro]")).run_all();
+    let output = Bench::new(&SYNTHETIC.replace("[llava_micro]", "[llama_micro]")).run_all();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("llama_micro"), "{said}");
 }

@@ -5,13 +5,13 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Bench, DRAWN, adapters, done, is_checkpoint};
+use common::{Bench, SYNTHETIC, adapters, done, is_checkpoint};
 use report::record::{Record, Stage};
 use san_core::io::safetensors::TensorFile;
 
 #[test]
 fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let plan = done(&bench, &["plan", "vtab.yaml"]);
     assert!(plan.contains("mini/patch_camelyon") && plan.contains("2 runs choose"), "{plan}");
     assert!(plan.contains("time unknown"), "{plan}");
@@ -45,7 +45,7 @@ fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
 
 #[test]
 fn the_result_depends_neither_on_the_workers_nor_on_what_ran_before() {
-    let (one, two) = (Bench::new(DRAWN), Bench::new(DRAWN));
+    let (one, two) = (Bench::new(SYNTHETIC), Bench::new(SYNTHETIC));
     done(&one, &["run", "vtab.yaml", "--workers", "1"]);
     done(&two, &["run", "vtab.yaml", "--workers", "2", "--methods", "san"]);
     done(&two, &["run", "vtab.yaml", "--workers", "2"]);
@@ -55,9 +55,9 @@ fn the_result_depends_neither_on_the_workers_nor_on_what_ran_before() {
 
 #[test]
 fn a_killed_run_goes_on_with_the_cells_that_are_not_done() {
-    let whole = Bench::new(DRAWN);
+    let whole = Bench::new(SYNTHETIC);
     done(&whole, &["run", "vtab.yaml"]);
-    let killed = Bench::new(DRAWN);
+    let killed = Bench::new(SYNTHETIC);
     for milliseconds in [300, 600, 900, 1200] {
         let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
             .args(["run", "vtab.yaml"])
@@ -113,7 +113,7 @@ fn interrupted(bench: &Bench, arguments: &[&str], milliseconds: u64, signal: &st
 
 /// Two runs long enough to be interrupted midway.
 fn long() -> Bench {
-    Bench::new(&DRAWN.replace("epochs: 2", "epochs: 90").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
+    Bench::new(&SYNTHETIC.replace("epochs: 2", "epochs: 90").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
 }
 
 fn checkpoints(bench: &Bench) -> Vec<PathBuf> {
@@ -169,7 +169,7 @@ fn a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew() {
 
 #[test]
 fn sigterm_stops_with_the_resumable_code() {
-    let bench = Bench::new(&DRAWN.replace("epochs: 2", "epochs: 2000"));
+    let bench = Bench::new(&SYNTHETIC.replace("epochs: 2", "epochs: 2000"));
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
         .args(["run", "vtab.yaml"])
         .current_dir(bench.folder.path())
@@ -184,14 +184,14 @@ fn sigterm_stops_with_the_resumable_code() {
 
 #[test]
 fn a_loss_that_is_not_finite_is_recorded_and_shown() {
-    let bench = Bench::new(&DRAWN.replace("learning_rate: [1.0e-3, 1.0e-2]", "learning_rate: 1.0e+30"));
+    let bench = Bench::new(&SYNTHETIC.replace("learning_rate: [1.0e-3, 1.0e-2]", "learning_rate: 1.0e+30"));
     let table = done(&bench, &["run", "vtab.yaml"]);
     assert!(table.contains("diverged"), "{table}");
 }
 
 #[test]
 fn a_run_is_merged_into_plain_weights() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     done(&bench, &["run", "vtab.yaml", "--methods", "san", "--seeds", "1"]);
     let run = bench.runs()[0].display().to_string();
     let text = done(&bench, &["merge", &run, "--output", "merged.safetensors"]);
@@ -203,7 +203,7 @@ fn a_run_is_merged_into_plain_weights() {
 
 #[test]
 fn tables_figures_and_json_come_from_the_records() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     done(&bench, &["run", "vtab.yaml"]);
     let figures = done(&bench, &["report", "vtab", "--figures"]);
     let files: Vec<_> = figures.lines().filter_map(|line| line.strip_prefix("figure: ")).collect();
@@ -223,7 +223,7 @@ fn tables_figures_and_json_come_from_the_records() {
 
 #[test]
 fn a_pretraining_is_a_function_of_its_seed() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let train = |name: &str, seed: &str| {
         let arguments = ["pretrain", "vit_micro", "--steps", "3", "--batch-size", "8", "--device", "cpu"];
         done(&bench, &[&arguments[..], &["--output", name, "--seed", seed]].concat());
@@ -240,7 +240,7 @@ fn a_pretraining_is_a_function_of_its_seed() {
 
 #[test]
 fn the_document_of_the_methods_is_that_of_the_registry() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let document = done(&bench, &["methods", "--markdown"]);
     let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../METHODS.md");
     assert_eq!(document, std::fs::read_to_string(committed).unwrap(), "san methods --markdown > METHODS.md");
@@ -248,7 +248,7 @@ fn the_document_of_the_methods_is_that_of_the_registry() {
 
 #[test]
 fn a_wiring_is_printed_and_drawn_for_every_family() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     for (backbone, reads) in [
         ("vit_micro", "blocks.5.mlp.fc1"),
         ("swin_micro", "tiled 4 times"),
@@ -267,7 +267,7 @@ fn a_wiring_is_printed_and_drawn_for_every_family() {
 #[test]
 fn an_adapter_goes_to_pefts_format_and_back() {
     let lora = "{method: lora, learning_rate: 1.0e-2}";
-    let bench = Bench::new(&DRAWN.replace("{method: linear, learning_rate: 1.0e-2}", lora));
+    let bench = Bench::new(&SYNTHETIC.replace("{method: linear, learning_rate: 1.0e-2}", lora));
     done(&bench, &["run", "vtab.yaml", "--methods", "lora", "--seeds", "1"]);
     let run = bench.runs()[0].display().to_string();
     done(&bench, &["export", &run, "--output", "peft"]);

@@ -6,7 +6,7 @@ mod common;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::{Bench, DRAWN, adapters, done, is_checkpoint, refusal};
+use common::{Bench, SYNTHETIC, adapters, done, is_checkpoint, refusal};
 
 const SLURM: [&str; 6] = ["run", "vtab.yaml", "--on", "slurm", "--time", "10"];
 
@@ -22,7 +22,7 @@ fn slurm_answers() -> bool {
 
 #[test]
 fn a_dry_run_prints_the_scripts_of_the_open_runs() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let options = ["--dry-run", "--gres", "gpu:1", "--chunk", "3", "--partition", "big", "--memory", "2GB"];
     let scripts = done(&bench, &[&SLURM[..], &options].concat());
     assert!(!bench.path("results").exists(), "a dry run writes nothing");
@@ -53,7 +53,7 @@ fn a_dry_run_prints_the_scripts_of_the_open_runs() {
 
 #[test]
 fn a_cluster_that_is_not_there_is_named() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let output = Command::new(env!("CARGO_BIN_EXE_san"))
         .args(SLURM)
         .current_dir(bench.folder.path())
@@ -66,7 +66,7 @@ fn a_cluster_that_is_not_there_is_named() {
 
 #[test]
 fn status_counts_the_tasks_that_slurm_tells() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let folder = bench.path("results/runs/vtab/embedded/.slurm/1");
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join("jobs.json"), r#"[{"part": "final", "id": 7, "tasks": 4}]"#).unwrap();
@@ -125,9 +125,9 @@ fn a_run_on_slurm_equals_the_local_run() {
     if !slurm_answers() {
         return;
     }
-    let local = Bench::new(DRAWN);
+    let local = Bench::new(SYNTHETIC);
     done(&local, &["run", "vtab.yaml"]);
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let submitted = done(&bench, &SLURM);
     assert!(submitted.contains("tune, tasks: 2") && submitted.contains("final, tasks: 4"), "{submitted}");
     let text = refusal(&bench.run(&SLURM), 11);
@@ -147,7 +147,7 @@ fn a_task_that_is_warned_or_requeued_goes_on_and_a_cancelled_one_is_submitted_ag
     if !slurm_answers() {
         return;
     }
-    let text = DRAWN.replace("epochs: 2", "epochs: 150").replace("[1.0e-3, 1.0e-2]", "1.0e-3");
+    let text = SYNTHETIC.replace("epochs: 2", "epochs: 150").replace("[1.0e-3, 1.0e-2]", "1.0e-3");
     let whole = Bench::new(&text);
     let options = ["--methods", "san", "--checkpoint-every", "0.1"];
     done(&whole, &[&["run", "vtab.yaml"][..], &options].concat());

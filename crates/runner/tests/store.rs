@@ -7,14 +7,14 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{Bench, DRAWN, adapters, done, refusal};
+use common::{Bench, SYNTHETIC, adapters, done, refusal};
 use report::record::{Record, Stage};
 use san_core::io::safetensors::{TensorFile, write_tensors};
 use tch::Kind;
 
 /// Two seeds of two methods at fixed rates: four runs.
 fn four_runs() -> Bench {
-    let bench = Bench::new(&DRAWN.replace("[1.0e-3, 1.0e-2]", "1.0e-2"));
+    let bench = Bench::new(&SYNTHETIC.replace("[1.0e-3, 1.0e-2]", "1.0e-2"));
     done(&bench, &["run", "vtab.yaml"]);
     assert_eq!(bench.runs().len(), 4);
     bench
@@ -194,7 +194,7 @@ fn a_narrower_table_does_not_take_the_files_of_a_wider_one_made_elsewhere() {
 #[test]
 fn a_model_that_exploded_is_diverged_and_its_numbers_reach_no_table() {
     // A single step, after which no loss is computed.
-    let experiment = DRAWN
+    let experiment = SYNTHETIC
         .replace("epochs: 2", "epochs: 1")
         .replace("warmup_epochs: 1", "warmup_epochs: 0")
         .replace("batch_size: 16", "batch_size: 64")
@@ -217,7 +217,7 @@ name: vtab
 suite: commonsense
 profiles:
   embedded:
-    data: {drawn: {train: 8, val: 4, test: 4}}
+    data: {synthetic: {train: 8, val: 4, test: 4}}
     sets: [boolq, piqa]
     backbones: [llama_micro]
     methods:
@@ -246,7 +246,7 @@ profiles:
 
 #[test]
 fn a_record_names_the_commit_that_the_program_was_built_from() {
-    let bench = Bench::new(&DRAWN.replace("[1.0e-3, 1.0e-2]", "1.0e-2"));
+    let bench = Bench::new(&SYNTHETIC.replace("[1.0e-3, 1.0e-2]", "1.0e-2"));
     let git = |arguments: &[&str]| {
         let identity = ["-c", "user.name=a", "-c", "user.email=a@b"];
         let output = std::process::Command::new("git")

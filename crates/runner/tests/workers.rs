@@ -6,11 +6,11 @@ mod common;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{Bench, DRAWN, adapters, done, is_checkpoint, refusal};
+use common::{Bench, SYNTHETIC, adapters, done, is_checkpoint, refusal};
 
 /// Two runs of one method, long enough to be met in their middle.
 fn long() -> Bench {
-    Bench::new(&DRAWN.replace("epochs: 2", "epochs: 60").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
+    Bench::new(&SYNTHETIC.replace("epochs: 2", "epochs: 60").replace("[1.0e-3, 1.0e-2]", "1.0e-3"))
 }
 
 const SAN: [&str; 6] = ["run", "vtab.yaml", "--methods", "san", "--checkpoint-every", "0.05"];
@@ -120,14 +120,14 @@ fn a_worker_that_hangs_is_told_and_replaced() {
 
 #[test]
 fn the_memory_of_a_pool_limits_its_workers_and_refuses_what_cannot_fit() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let text = refusal(&bench.run(&["run", "vtab.yaml", "--memory", "50MB"]), 10);
     assert!(text.contains("a worker needs about 400 MB") && text.contains("50 MB"), "{text}");
     let output = bench.run(&["run", "vtab.yaml", "--workers", "2", "--memory", "700MB"]);
     let text = refusal(&output, 0);
     assert!(text.contains("1 of 2 workers") && text.contains("assumed"), "{text}");
     // Now the need is measured, and what is measured is believed.
-    let more = DRAWN.replace("seeds: [0, 1]", "seeds: [0, 1, 2]");
+    let more = SYNTHETIC.replace("seeds: [0, 1]", "seeds: [0, 1, 2]");
     std::fs::write(bench.path("vtab.yaml"), more).unwrap();
     let text = refusal(&bench.run(&["run", "vtab.yaml", "--memory", "50MB"]), 10);
     assert!(text.contains("the largest peak of"), "{text}");
@@ -136,7 +136,7 @@ fn the_memory_of_a_pool_limits_its_workers_and_refuses_what_cannot_fit() {
 #[test]
 fn a_worker_that_grows_beyond_the_memory_ends_and_its_run_fails() {
     // 400 MB are assumed; steps of so many images need more than the 401 MB that are granted.
-    let text = DRAWN.replace("train: 24", "train: 900").replace("batch_size: 16", "batch_size: 900");
+    let text = SYNTHETIC.replace("train: 24", "train: 900").replace("batch_size: 16", "batch_size: 900");
     let bench = Bench::new(&text.replace("[1.0e-3, 1.0e-2]", "1.0e-3").replace("epochs: 2", "epochs: 9"));
     let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1", "--memory", "401MB"];
     let text = refusal(&bench.run(&arguments), 10);
@@ -168,7 +168,7 @@ fn every_signal_stops_a_training_which_goes_on() {
 
 #[test]
 fn a_signal_in_the_preparation_of_data_stops_and_the_run_goes_on() {
-    let text = DRAWN.replace("train: 24, val: 12, test: 30", "train: 24, val: 12, test: 3000");
+    let text = SYNTHETIC.replace("train: 24, val: 12, test: 30", "train: 24, val: 12, test: 3000");
     let bench = Bench::new(&text);
     let arguments = ["run", "vtab.yaml", "--methods", "linear", "--seeds", "1"];
     let mut child = start(&bench, &arguments);
@@ -185,7 +185,7 @@ fn a_signal_in_the_preparation_of_data_stops_and_the_run_goes_on() {
 
 #[test]
 fn a_signal_in_the_evaluation_keeps_the_whole_training() {
-    let text = DRAWN.replace("test: 30", "test: 3000").replace("[1.0e-3, 1.0e-2]", "1.0e-3");
+    let text = SYNTHETIC.replace("test: 30", "test: 3000").replace("[1.0e-3, 1.0e-2]", "1.0e-3");
     let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1", "--checkpoint-every", "0"];
     let bench = Bench::new(&text);
     let mut child = start(&bench, &arguments);
@@ -258,7 +258,7 @@ fn a_signal_saves_the_state_where_there_is_no_kill_program() {
 
 #[test]
 fn messages_that_nobody_can_read_end_no_run() {
-    let bench = Bench::new(&DRAWN.replace("[1.0e-3, 1.0e-2]", "1.0e-2"));
+    let bench = Bench::new(&SYNTHETIC.replace("[1.0e-3, 1.0e-2]", "1.0e-2"));
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_san"))
         .args(["run", "vtab.yaml"])
@@ -279,7 +279,7 @@ fn messages_that_nobody_can_read_end_no_run() {
 
 #[test]
 fn more_threads_than_processors_are_refused() {
-    let bench = Bench::new(DRAWN);
+    let bench = Bench::new(SYNTHETIC);
     let said = refusal(&bench.run(&["run", "vtab.yaml", "--threads", "1000"]), 2);
     assert!(said.contains("--threads 1000") && said.contains("processors"), "{said}");
 }

@@ -61,7 +61,7 @@ impl MiniQuestions {
             for Question { prompt, answer, picture, .. } in questions {
                 let answer = answer.as_deref().unwrap_or_default();
                 hasher.update(prompt.as_bytes()).update(&[0]).update(answer.as_bytes()).update(&[0]);
-                if let Picture::Drawn(_, bytes) = picture {
+                if let Picture::Pixels(_, bytes) = picture {
                     hasher.update(bytes);
                 }
             }
@@ -138,7 +138,7 @@ impl Shown {
             Self::Dark(figure) => draw(&[*figure], true, image_size, stream),
             Self::Digit(digit) => glyph::draw_alone(*digit, image_size, stream),
         };
-        Picture::Drawn(image_size, Arc::from(bytes))
+        Picture::Pixels(image_size, Arc::from(bytes))
     }
 }
 

@@ -131,7 +131,7 @@ impl TextSet {
     }
 
     /// Whether the rows are generated, not real.
-    pub fn is_drawn(&self) -> bool {
+    pub fn is_synthetic(&self) -> bool {
         self.synthetic
     }
 

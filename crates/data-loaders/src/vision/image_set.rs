@@ -112,14 +112,14 @@ impl ImageSet {
     }
 
     /// Whether the images are synthetic.
-    pub fn is_drawn(&self) -> bool {
+    pub fn is_synthetic(&self) -> bool {
         matches!(self.source, Source::Synthetic(_))
     }
 
     /// Origin of the split; its label must be included in every output.
     pub fn split_origin(&self) -> SplitOrigin {
         match &self.source {
-            Source::Synthetic(_) => SplitOrigin::Drawn,
+            Source::Synthetic(_) => SplitOrigin::Synthetic,
             Source::Stored { seeded, .. } => SplitOrigin::of(&self.entry, *seeded, self.counts()),
         }
     }

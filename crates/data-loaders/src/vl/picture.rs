@@ -23,7 +23,7 @@ pub enum Picture {
     /// The bytes of an image file inside another file, which is named in messages.
     Inside(PathBuf, Arc<[u8]>),
     /// Synthetic: side in pixels and interleaved RGB bytes.
-    Drawn(u32, Arc<[u8]>),
+    Pixels(u32, Arc<[u8]>),
 }
 
 impl Picture {
@@ -31,7 +31,7 @@ impl Picture {
     pub(crate) fn file_name(&self) -> String {
         match self {
             Self::File(path) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-            Self::Inside(..) | Self::Drawn(..) => String::new(),
+            Self::Inside(..) | Self::Pixels(..) => String::new(),
         }
     }
 
@@ -39,7 +39,7 @@ impl Picture {
     pub fn identity(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
-            Self::Inside(_, bytes) | Self::Drawn(_, bytes) => blake3::hash(bytes).to_hex().to_string(),
+            Self::Inside(_, bytes) | Self::Pixels(_, bytes) => blake3::hash(bytes).to_hex().to_string(),
         }
     }
 
@@ -58,8 +58,8 @@ impl Picture {
             Self::Inside(path, bytes) => {
                 decode(Content::Encoded(bytes.to_vec())).map_err(|reason| bad(path, reason))
             }
-            Self::Drawn(side, bytes) => RgbImage::from_raw(*side, *side, bytes.to_vec())
-                .ok_or_else(|| bad(&"a drawn image".into(), "its size is not the set's".into())),
+            Self::Pixels(side, bytes) => RgbImage::from_raw(*side, *side, bytes.to_vec())
+                .ok_or_else(|| bad(&"a synthetic image".into(), "its size is not the set's".into())),
         }
     }
 }

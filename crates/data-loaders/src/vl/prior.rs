@@ -47,7 +47,7 @@ mod tests {
     use crate::vl::picture::Picture;
 
     fn question(text: &str, right: bool) -> Question {
-        let picture = Picture::Drawn(1, Arc::from([0; 3]));
+        let picture = Picture::Pixels(1, Arc::from([0; 3]));
         let origin = Origin::new("a", "a.json".as_ref(), 1);
         let plain = Question::short(String::new(), picture, text, Key::YesNo(right), origin);
         Question { answer: Some(if right { "Yes" } else { "No" }.into()), ..plain }

@@ -269,7 +269,7 @@ impl<'a> PictureHashes<'a> {
     ) -> Result<Self, DataError> {
         let file = |picture: &'a Picture| match picture {
             Picture::File(path) => Some(path.as_path()),
-            Picture::Inside(..) | Picture::Drawn(..) => None,
+            Picture::Inside(..) | Picture::Pixels(..) => None,
         };
         let files: Vec<&Path> = pictures.filter_map(file).collect::<BTreeSet<_>>().into_iter().collect();
         let found = hashes.of(&files).map_err(|(path, source)| DataError::Read {
@@ -284,7 +284,7 @@ impl<'a> PictureHashes<'a> {
         update(hasher, picture.file_name().as_bytes());
         match picture {
             Picture::File(path) => update(hasher, self.0[path.as_path()].as_bytes()),
-            Picture::Inside(_, bytes) | Picture::Drawn(_, bytes) => update(hasher, bytes),
+            Picture::Inside(_, bytes) | Picture::Pixels(_, bytes) => update(hasher, bytes),
         }
     }
 }
@@ -304,7 +304,7 @@ mod tests {
 
     fn question(number: u8, answer: Option<&str>) -> Question {
         // Three questions per image.
-        let picture = Picture::Drawn(1, Arc::from([number / 3; 3]));
+        let picture = Picture::Pixels(1, Arc::from([number / 3; 3]));
         let origin = Origin::new("a", Path::new("a.json"), usize::from(number) + 1);
         let key = Key::Exact("cat".into());
         let plain = Question::short(number.to_string(), picture, &format!("question {number}"), key, origin);
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drawn_suite_trains_on_the_questions_of_all_its_sets() {
+    fn a_synthetic_suite_trains_on_the_questions_of_all_its_sets() {
         let entries: Vec<_> = ["gqa", "pope"].map(|name| dataset(name).unwrap()).to_vec();
         let counts = SplitCounts { train: 6, val: 3, test: 4 };
         let suite = QuestionSuite::draw(&entries, counts, 16).unwrap();
@@ -357,6 +357,6 @@ mod tests {
         let counts = SplitCounts { train: 1, val: 1, test: 1 };
         let refused = |name| QuestionSet::draw(dataset(name).unwrap(), counts, 16).unwrap_err().to_string();
         assert!(refused("boolq").contains("boolq: this set holds no questions"), "{}", refused("boolq"));
-        assert!(refused("easy_vqa").contains("no drawn stand-in"), "{}", refused("easy_vqa"));
+        assert!(refused("easy_vqa").contains("no synthetic stand-in"), "{}", refused("easy_vqa"));
     }
 }

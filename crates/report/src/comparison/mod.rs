@@ -76,7 +76,7 @@ pub struct Comparison {
 pub struct DatasetColumn {
     /// Place in the suite's table.
     pub order: u32,
-    /// Name; `mini/` marks a procedurally drawn stand-in.
+    /// Name; `mini/` marks a procedurally generated stand-in.
     pub name: String,
     /// The suite's group.
     pub group: String,

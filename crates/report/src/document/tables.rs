@@ -19,7 +19,7 @@ const PARTIAL: &str = "partial";
 /// # Errors
 /// When the existing files cannot be read.
 pub fn keep_wider_tables(comparison: &mut Comparison, folder: &Path) -> Result<(), ReportError> {
-    let path = folder.join(format!("{}-cells.csv", comparison.name()));
+    let path = folder.join(format!("{}-runs.csv", comparison.name()));
     if !path.is_file() {
         return Ok(());
     }
@@ -40,8 +40,8 @@ pub fn keep_wider_tables(comparison: &mut Comparison, folder: &Path) -> Result<(
 
 /// Writes the tables of a comparison into `folder` (created if needed): `<name>.md` and `<name>.tex` with the table
 /// and, where they are comparable, the published rows and the differences from them; `<name>.csv`, the table as
-/// displayed, `<name>-published.csv` and `<name>-against-published.csv` likewise; `<name>-cells.csv` and
-/// `<name>-cells.parquet`, one row per record; `<name>.html`, a page with all of them and the figures. Returns their
+/// displayed, `<name>-published.csv` and `<name>-against-published.csv` likewise; `<name>-runs.csv` and
+/// `<name>-runs.parquet`, one row per record; `<name>.html`, a page with all of them and the figures. Returns their
 /// paths.
 ///
 /// # Errors
@@ -66,10 +66,10 @@ pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
         write(format!("{}.{}", table.name, Csv.extension()), Csv.export(table)?)?;
     }
     let tidy = frame::of_records(comparison.records())?;
-    write(format!("{}-cells.csv", comparison.name()), frame::csv(&tidy)?)?;
+    write(format!("{}-runs.csv", comparison.name()), frame::csv(&tidy)?)?;
     let figures = inline_figures(comparison)?;
     write(format!("{}.html", comparison.name()), page(comparison, &tables, &figures))?;
-    let path = folder.join(format!("{}-cells.parquet", comparison.name()));
+    let path = folder.join(format!("{}-runs.parquet", comparison.name()));
     write_atomically(&path, |scratch| export::parquet::write(&tidy, scratch))?;
     written.push(path);
     Ok(written)

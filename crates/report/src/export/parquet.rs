@@ -17,7 +17,7 @@ pub(crate) fn write(frame: &DataFrame, path: &Path) -> Result<(), std::io::Error
     let refused = |error: ParquetError| std::io::Error::other(error.to_string());
     let fields: Vec<Arc<Type>> =
         frame.columns().iter().map(field).collect::<Result<_, _>>().map_err(refused)?;
-    let schema = Type::group_type_builder("cells").with_fields(fields).build().map_err(refused)?;
+    let schema = Type::group_type_builder("runs").with_fields(fields).build().map_err(refused)?;
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let file = File::options().write(true).truncate(true).open(path)?;
     let fill = || -> Result<(), ParquetError> {

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use crate::error::ReportError;
 use crate::load::plans::{RunPlan, plans_of};
-use crate::record::{RECORD_FILE, Record, RecordError, SCHEMA, Stage};
+use crate::record::{RECORD_FILE, Record, Stage};
 
 /// What to compare.
 #[derive(Debug, Clone)]
@@ -151,25 +151,12 @@ fn find_records(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), ReportErr
 }
 
 fn read_sound(path: PathBuf) -> Result<Vec<Stored>, ReportError> {
-    let record = Record::read(&path).map_err(|error| match schema_of(&path, &error) {
-        Some(found) => ReportError::Schema { path: path.clone(), found },
-        None => error.into(),
-    })?;
-    if record.schema != SCHEMA {
-        return Err(ReportError::Schema { path, found: record.schema.into() });
-    }
+    let record = Record::read(&path)?;
     if let Some(reason) = record.contradiction() {
         return Err(ReportError::Unsound { path, reason });
     }
     record.check_folder(&path)?;
     Ok(Stored::rows(path, record))
-}
-
-/// The schema version of a record that is unreadable because its version differs.
-fn schema_of(path: &Path, error: &RecordError) -> Option<u64> {
-    let RecordError::Parse { .. } = error else { return None };
-    let value: serde_json::Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    value.get("schema")?.as_u64().filter(|&schema| schema != u64::from(SCHEMA))
 }
 
 fn describe(all: &[Stored]) -> String {

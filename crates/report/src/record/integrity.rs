@@ -6,7 +6,13 @@
 
 use std::path::Path;
 
-use crate::record::{ADAPTER_FILE, CONFIGURATION_FILE, Record, RecordError, folder_of};
+use crate::record::{ADAPTER_FILE, CONFIGURATION_FILE, Record, RecordError, SCHEMA, folder_of};
+
+/// The only field that all versions of the schema have.
+#[derive(serde::Deserialize)]
+struct Version {
+    schema: u64,
+}
 
 /// The digits that replace a record's checksum while it is computed.
 const BLANK: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -18,6 +24,12 @@ impl Record {
     /// When the file is missing, is not a record of this schema, or was altered.
     pub fn read(path: &Path) -> Result<Self, RecordError> {
         let text = std::fs::read(path).map_err(|source| RecordError::Read { path: path.into(), source })?;
+        // The version first: a record of a later one may have fields that this one does not know.
+        let version: Version = serde_json::from_slice(&text)
+            .map_err(|source| RecordError::Parse { path: path.into(), source })?;
+        if !(1..=SCHEMA.into()).contains(&version.schema) {
+            return Err(RecordError::Schema { path: path.into(), found: version.schema });
+        }
         let record: Self = serde_json::from_slice(&text)
             .map_err(|source| RecordError::Parse { path: path.into(), source })?;
         let altered = |reason: &str| RecordError::Altered { path: path.into(), reason: reason.into() };

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 pub use integrity::canonical_hash;
 
-/// Version of the record's schema; incremented whenever a field changes its meaning.
-pub const SCHEMA: u32 = 1;
+/// Version of the record's schema; incremented whenever a field changes its name or meaning. Records of all versions are
+/// read: in version 1 the run is called `cell`, and the protocol has the fields of all tasks side by side.
+pub const SCHEMA: u32 = 2;
 
 /// Name of the record's file in a run's folder.
 pub const RECORD_FILE: &str = "record.json";
@@ -295,8 +296,16 @@ pub enum RecordError {
         /// Why.
         source: std::io::Error,
     },
-    /// The file is not a record of this schema.
-    #[error("{path} is not a record of schema {SCHEMA}: {source}")]
+    /// The file was written by a later version of the program.
+    #[error("{path} was written with record schema {found}; this program reads schemas 1 to {SCHEMA}")]
+    Schema {
+        /// The record's file.
+        path: PathBuf,
+        /// Its schema.
+        found: u64,
+    },
+    /// The file is not a record.
+    #[error("{path} is not a record: {source}")]
     Parse {
         /// The record's file.
         path: PathBuf,

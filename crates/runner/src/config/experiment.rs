@@ -140,7 +140,7 @@ impl Profile {
         }
         let protocol = &self.protocol;
         protocol.check()?;
-        if let DataSource::Drawn(SplitCounts { train, val, test }) = self.data {
+        if let DataSource::Synthetic(SplitCounts { train, val, test }) = self.data {
             check_counts(&[("train", train as u64), ("val", val as u64), ("test", test as u64)])?;
         }
         let mut budgets = Vec::new();
@@ -167,7 +167,7 @@ impl Profile {
         let (nothing_to_choose_by, field) = match &self.data {
             DataSource::Rows { source, .. } => (source.val_rows == 0, "val_rows"),
             DataSource::Questions { source, .. } => (source.val_questions == 0, "val_questions"),
-            DataSource::Drawn(_) | DataSource::Files(_) => (false, ""),
+            DataSource::Synthetic(_) | DataSource::Files(_) => (false, ""),
         };
         if let Some((settings, method)) = tuned.filter(|_| nothing_to_choose_by) {
             return Err(format!("`{method}` has {settings} settings to choose from and `{field}` is 0"));

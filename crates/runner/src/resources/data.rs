@@ -62,9 +62,9 @@ impl DataSets {
         }
         let entry = dataset(name)?;
         let set = match source {
-            DataSource::Drawn(counts) => ImageSet::draw(entry, *counts, image_size)?,
+            DataSource::Synthetic(counts) => ImageSet::draw(entry, *counts, image_size)?,
             DataSource::Files(folder) => ImageSet::open(entry, &self.folder(name)?.join(folder))?,
-            _ => bail!("`{name}` holds images: `data` must be `drawn` or `files`"),
+            _ => bail!("`{name}` holds images: `data` must be `synthetic` or `files`"),
         };
         if self.images.len() >= OPEN {
             self.images.clear();
@@ -78,7 +78,7 @@ impl DataSets {
     /// is not stored.
     pub fn images_checksum(&mut self, set: &ImageSet, image_size: u32) -> String {
         match &mut self.synthetic_checksums {
-            Some(kept) if set.is_drawn() => kept.of(set, image_size),
+            Some(kept) if set.is_synthetic() => kept.of(set, image_size),
             _ => set.checksum().to_owned(),
         }
     }
@@ -97,11 +97,11 @@ impl DataSets {
         let open = |name: &String| -> Result<Rc<TextSet>> {
             let entry = dataset(name)?;
             Ok(Rc::new(match source {
-                DataSource::Drawn(counts) => TextSet::draw(entry, *counts)?,
+                DataSource::Synthetic(counts) => TextSet::draw(entry, *counts)?,
                 DataSource::Rows { folder, source } => {
                     TextSet::open(entry, &self.folder(name)?.join(folder), source)?
                 }
-                _ => bail!("`{name}` holds rows: `data` must be `drawn` or `rows`"),
+                _ => bail!("`{name}` holds rows: `data` must be `synthetic` or `rows`"),
             }))
         };
         let sets = names.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -127,12 +127,12 @@ impl DataSets {
         }
         let entries = names.iter().map(|name| dataset(name)).collect::<Result<Vec<_>, _>>()?;
         let suite = match source {
-            DataSource::Drawn(counts) => QuestionSuite::draw(&entries, *counts, image_size)?,
+            DataSource::Synthetic(counts) => QuestionSuite::draw(&entries, *counts, image_size)?,
             DataSource::Questions { folder, source } => {
                 let root = self.folder(&names.join(", "))?.join(folder);
                 QuestionSuite::open(&entries, &root, source, &self.hashes)?
             }
-            _ => bail!("{} hold questions: `data` must be `drawn` or `questions`", names.join(", ")),
+            _ => bail!("{} hold questions: `data` must be `synthetic` or `questions`", names.join(", ")),
         };
         let suite = Rc::new(suite);
         self.questions = Some((key, suite.clone()));

@@ -2,7 +2,7 @@
 //! take most of the time of `san plan` and `san status`.
 //!
 //! Checksums from another build of the program are ignored, because the generators may have changed. Those of the
-//! profiles `embedded` are in `datasets/drawn.json`, which a test recomputes. A run trusts no stored checksum and
+//! profiles `embedded` are in `datasets/synthetic_checksums.json`, which a test recomputes. A run trusts no stored checksum and
 //! rewrites its file.
 
 use std::collections::BTreeMap;
@@ -15,10 +15,10 @@ use serde::{Deserialize, Serialize};
 use crate::io::files::write_json;
 
 /// Checksums by name, counts and image size of a set; a copy of what a results folder stores.
-const KNOWN: &str = include_str!("../../../../datasets/drawn.json");
+const KNOWN: &str = include_str!("../../../../datasets/synthetic_checksums.json");
 
 /// Name of the file in the results folder.
-const FILE: &str = ".drawn.json";
+const FILE: &str = ".synthetic_checksums.json";
 
 /// The known checksums, and where they are stored.
 #[derive(Debug)]
@@ -110,8 +110,8 @@ mod tests {
         assert_eq!(open("one").of(&set, 8), set.checksum());
     }
 
-    /// If it fails, the generators have changed: then replace `datasets/drawn.json` by the `checksums` of
-    /// `results/.drawn.json`, which `san run vtab`, `fgvc` and `gic` write.
+    /// If it fails, the generators have changed: then replace `datasets/synthetic_checksums.json` by the `checksums` of
+    /// `results/.synthetic_checksums.json`, which `san run vtab`, `fgvc` and `gic` write.
     #[test]
     fn what_is_known_of_the_embedded_profiles_is_what_they_draw() {
         let known: BTreeMap<String, String> = serde_json::from_str(KNOWN).unwrap();

@@ -124,7 +124,7 @@ impl Run {
     /// The set's name in every output: `mini/<set>` if it is synthetic.
     pub fn set_label(&self) -> String {
         match self.data {
-            DataSource::Drawn(_) => format!("mini/{}", self.set),
+            DataSource::Synthetic(_) => format!("mini/{}", self.set),
             _ => self.set.clone(),
         }
     }

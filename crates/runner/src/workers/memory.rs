@@ -8,7 +8,7 @@ use crate::io::files::entries;
 use crate::store::Store;
 use crate::tasks::Run;
 
-/// What a worker needs beside its model: the program, libtorch and the images of a drawn set. Measured: 0.16 GB
+/// What a worker needs beside its model: the program, libtorch and the images of a synthetic set. Measured: 0.16 GB
 /// with the smallest backbone and 32 images a step.
 const BASE: u64 = 400 << 20;
 /// Records that are looked at for a measured need.

@@ -13,12 +13,12 @@ pub struct Bench {
 }
 
 /// Two seeds of two methods on a synthetic set; takes a second.
-pub const DRAWN: &str = "
+pub const SYNTHETIC: &str = "
 name: vtab
 suite: vtab
 profiles:
   embedded:
-    data: {drawn: {train: 24, val: 12, test: 30}}
+    data: {synthetic: {train: 24, val: 12, test: 30}}
     sets: [patch_camelyon]
     backbones: [vit_micro]
     methods:
@@ -85,8 +85,8 @@ impl Bench {
 
     /// An experiment on files: `mednist` in a folder `data`, with `backbone`.
     pub fn on_files(backbone: &str) -> Self {
-        let text = DRAWN
-            .replace("{drawn: {train: 24, val: 12, test: 30}}", "{files: .}")
+        let text = SYNTHETIC
+            .replace("{synthetic: {train: 24, val: 12, test: 30}}", "{files: .}")
             .replace("patch_camelyon", "mednist")
             .replace("vit_micro", backbone);
         let bench = Self::new(&text);

@@ -31,7 +31,7 @@ pub enum SplitOrigin {
     /// Sampled here, wholly or in part, with a fixed seed.
     Seeded,
     /// A synthetic dataset.
-    Drawn,
+    Synthetic,
 }
 
 impl SplitOrigin {
@@ -47,7 +47,7 @@ impl SplitOrigin {
     /// The label for outputs: `vtab1k` is used only for the benchmark's own lists, otherwise `vtab1k-style`.
     pub fn label(self, suite: Suite) -> &'static str {
         match (self, suite) {
-            (Self::Drawn, _) => "drawn",
+            (Self::Synthetic, _) => "synthetic",
             (Self::Published, Suite::Vtab) => "vtab1k",
             (_, Suite::Vtab) => "vtab1k-style",
             (Self::Published, Suite::Fgvc) => "vpt",

@@ -56,7 +56,7 @@ fn names_say_that_the_sets_are_drawn() {
     for entry in tasks() {
         let set = ImageSet::draw(entry, SplitCounts { train: 1, val: 1, test: 1 }, 16).unwrap();
         assert_eq!(set.name(), format!("mini/{}", entry.name));
-        assert!(set.is_drawn() && !set.has_official_split_sizes());
+        assert!(set.is_synthetic() && !set.has_official_split_sizes());
     }
 }
 
