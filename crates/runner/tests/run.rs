@@ -239,6 +239,52 @@ fn a_pretraining_is_a_function_of_its_seed() {
 }
 
 #[test]
+fn an_interrupted_pretraining_resumes_and_ends_with_the_same_bytes() {
+    let bench = Bench::new(SYNTHETIC);
+    let arguments = |output| {
+        [
+            "pretrain",
+            "vit_micro",
+            "--steps",
+            "300",
+            "--batch-size",
+            "16",
+            "--device",
+            "cpu",
+            "--output",
+            output,
+        ]
+    };
+    done(&bench, &arguments("whole"));
+    let log = std::fs::read(bench.path("results/pretrain/vit_micro/steps.jsonl")).unwrap();
+    assert_eq!(log.iter().filter(|byte| **byte == b'\n').count(), 300);
+
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
+        .args(arguments("resumed"))
+        .current_dir(bench.folder.path())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // The log is opened before the first step.
+    let folder = bench.path("results/pretrain/.checkpoints");
+    let files = || std::fs::read_dir(&folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    while files().next().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    assert!(!bench.path("resumed").exists());
+    assert!(files().any(|path| is_checkpoint(&path)), "it was stopped in the middle");
+    done(&bench, &arguments("resumed"));
+    let [whole, resumed] = ["whole", "resumed"].map(|name| std::fs::read(bench.path(name)).unwrap());
+    assert!(whole == resumed);
+    assert_eq!(std::fs::read(bench.path("results/pretrain/vit_micro/steps.jsonl")).unwrap(), log);
+    assert!(files().next().is_none(), "a finished training needs no checkpoint");
+}
+
+#[test]
 fn the_document_of_the_methods_is_that_of_the_registry() {
     let bench = Bench::new(SYNTHETIC);
     let document = done(&bench, &["methods", "--markdown"]);

@@ -2,12 +2,16 @@
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use runner::pretrain::{Settings, pretrain as train};
+use runner::train::checkpoint::CheckpointFile;
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::train::trainer::RunControl;
 use runner::workers::device;
 
+use super::meter::{Meter, Unit};
 use super::output;
 
 /// Options of `san pretrain`.
@@ -20,7 +24,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     output: PathBuf,
     /// Steps of the optimiser.
-    #[arg(long, default_value_t = 12_000)]
+    #[arg(long, default_value_t = 12_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     steps: u64,
     /// Images a step.
     #[arg(long, default_value = "128")]
@@ -34,12 +38,15 @@ pub(crate) struct Arguments {
     /// Seed of images and initial weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Go on from this file of the same backbone.
+    /// Continue from this file of the same backbone.
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: String,
+    /// Folder of the training log, and of the checkpoint that is written every minute.
+    #[arg(long, default_value = "results")]
+    results: PathBuf,
 }
 
 pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
@@ -55,7 +62,15 @@ pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
         seed: arguments.seed,
         from: arguments.from.clone(),
     };
-    let reached = train(&settings, device::resolve(&arguments.device)?, &arguments.output, &stop)?;
+    let device = device::resolve(&arguments.device)?;
+    let folder = arguments.results.join("pretrain");
+    let checkpoint = CheckpointFile::new(&folder, &settings.name()?, Duration::from_mins(1));
+    let meter = Meter::new(format!("training {}", settings.backbone), Unit::Steps, 0);
+    let mut progress = |done, total| meter.show(done, total);
+    let mut control = RunControl { stop: &stop, checkpoint: &checkpoint, progress: &mut progress };
+    let log = folder.join(&settings.backbone);
+    let reached = train(&settings, device, &arguments.output, &log, &mut control)?;
+    checkpoint.remove()?;
     output::line(format_args!("{}: {reached}", arguments.output.display()))?;
     Ok(())
 }

@@ -11,10 +11,11 @@ use san_core::adapters::merge::merge;
 use san_core::io::safetensors::write_tensors;
 use san_core::methods;
 use san_core::nn::builder::ModelBuilder;
-use tch::{Device, Kind, Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
-use crate::pretrain::{Settings, Start, train};
-use crate::train::signals::StopFlag;
+use crate::pretrain::stream::train;
+use crate::pretrain::{Start, Training};
+use crate::train::trainer::RunControl;
 
 /// Tokens per row of a batch.
 pub(super) const ROW: usize = 128;
@@ -25,24 +26,22 @@ const HELD_OUT_SEED: u64 = u64::MAX;
 
 /// Trains and writes the weights as f16.
 pub(super) fn pretrain(
-    settings: &Settings,
-    device: Device,
+    training: &Training<'_>,
     architecture: &dyn LanguageArchitecture,
     files: BundledLanguage,
-    output: &Path,
-    stop: &StopFlag,
+    control: &mut RunControl<'_>,
 ) -> Result<String> {
+    let Training { settings, device, output, .. } = *training;
     let stream = TextStream::new(settings.seed);
     let name = settings.backbone.as_str();
     let tokenizer = Tokenizer::parse(files.vocabulary, Path::new(&format!("assets/{name}.tokenizer.json")))?;
     let model_spec = architecture.model_spec(name);
-    let Start { weights: start, told } = Start::or_random(settings, &model_spec, device)?;
+    let Start { weights: start, provenance } = Start::or_random(settings, &model_spec, device)?;
     let method = methods::find("fft", serde_json::Map::new())?;
     let (trainables, adapters) =
         methods::prepare(&*method, &[], &model_spec, &start, 0, &[settings.seed], device)?;
     let model = architecture.build(&ModelBuilder::new(&start, &adapters))?;
-    let loss = |rows: &Result<Vec<i64>>| {
-        let rows = rows.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let loss = |rows: &Vec<i64>| {
         let rows = Tensor::f_from_slice(rows)?.f_view([-1, ROW as i64])?.f_to_device(device)?;
         Ok(loss(&*model, &rows))
     };
@@ -50,14 +49,14 @@ pub(super) fn pretrain(
         let first = step * settings.batch_size as u64;
         rows(&tokenizer, stream, first, settings.batch_size)
     };
-    train(settings, &trainables, draw, loss, stop)?;
-    let held_out = rows(&tokenizer, TextStream::new(HELD_OUT_SEED), 0, HELD_OUT);
+    let trainables = train(training, trainables, draw, loss, control)?;
+    let held_out = rows(&tokenizer, TextStream::new(HELD_OUT_SEED), 0, HELD_OUT)?;
     let held_out = f64::try_from(no_grad(|| loss(&held_out))?)?;
     let merged = merge(&model_spec, &start, &adapters, &trainables, 0)?;
     let config = serde_json::json!({
         "architecture": name,
         "model_args": architecture.published_config()?,
-        "pretraining": told,
+        "pretraining": provenance,
         "held_out_loss": held_out,
     });
     write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;

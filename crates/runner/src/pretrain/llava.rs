@@ -2,8 +2,6 @@
 //! the bundled one. Each step includes plain text too, or the model would forget it. A model that continues from a file
 //! can answer at once; it learns to skip lines between a question and the answer, which is slow to learn at first.
 
-use std::path::Path;
-
 use anyhow::{Result, bail};
 use backbones::registry::BundledLlava;
 use backbones::weights::Target;
@@ -14,15 +12,16 @@ use san_core::adapters::merge::merge;
 use san_core::io::safetensors::write_tensors;
 use san_core::methods;
 use san_core::nn::builder::ModelBuilder;
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::models::picture_text::PictureText;
 use crate::models::reader::ReaderArchitecture;
 use crate::models::{LoadedBackbone, LoadedLanguageModel};
 use crate::pretrain::caption_batch::CaptionBatch;
 use crate::pretrain::language::{self, ROW};
-use crate::pretrain::{Settings, Start, train};
-use crate::train::signals::StopFlag;
+use crate::pretrain::stream::train;
+use crate::pretrain::{Start, Training};
+use crate::train::trainer::RunControl;
 
 /// Captions per row of plain text.
 const CAPTIONS_A_ROW: usize = 12;
@@ -39,12 +38,11 @@ struct Batch {
 
 /// Trains and writes projector and language model as f16.
 pub(super) fn pretrain(
-    settings: &Settings,
-    device: Device,
+    training: &Training<'_>,
     files: BundledLlava,
-    output: &Path,
-    stop: &StopFlag,
+    control: &mut RunControl<'_>,
 ) -> Result<String> {
+    let Training { settings, device, output, .. } = *training;
     let name = settings.backbone.as_str();
     let size = bundled_size(files.tower)?;
     let tower = LoadedBackbone::load(files.tower, size, None, device)?;
@@ -52,7 +50,7 @@ pub(super) fn pretrain(
     let language = LoadedLanguageModel::read(files.language, None, target)?;
     let mut start = LoadedLanguageModel::joined_llava(name, &tower, language, None, target)?;
     let joined = || Ok(start.weights.shallow_clone());
-    let Start { weights, told } = Start::of(settings, &start.model_spec, device, joined)?;
+    let Start { weights, provenance } = Start::of(settings, &start.model_spec, device, joined)?;
     start.weights = weights;
     let ReaderArchitecture::Llava(architecture, tower) = &start.architecture else {
         bail!("`{name}` has no tower")
@@ -78,12 +76,11 @@ pub(super) fn pretrain(
         let text = Tensor::f_from_slice(text)?.f_view([-1, ROW as i64])?.f_to_device(device)?;
         Ok(language::loss(model.language(), &text))
     };
-    let step_loss = |batch: &Result<Batch>| -> Result<Tensor> {
-        let Batch { captions, text } = batch.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+    let step_loss = |Batch { captions, text }: &Batch| -> Result<Tensor> {
         Ok(captions.read(&model, device)?.loss()? + text_loss(text)?)
     };
     let draw_step = |step: u64| draw(settings.seed, step, settings.batch_size);
-    train(settings, &trainables, draw_step, step_loss, stop)?;
+    let trainables = train(training, trainables, draw_step, step_loss, control)?;
 
     let held_out = draw(HELD_OUT_SEED, 0, HELD_OUT)?;
     let _guard = tch::no_grad_guard();
@@ -94,7 +91,7 @@ pub(super) fn pretrain(
     let config = serde_json::json!({
         "architecture": name,
         "model_args": start.architecture.published_config()?,
-        "pretraining": told,
+        "pretraining": provenance,
         "held_out_loss": {"captions": captions, "text": text},
         "held_out_answered": answered,
     });
