@@ -32,14 +32,14 @@ pub enum RunError {
     },
     /// Data are no longer what the run was planned with.
     #[error(
-        "`{set}` is not what was planned: its files, or the program that draws it, have changed; plan again"
+        "`{set}` is not what was planned: its files, or the program that generates it, have changed; plan again"
     )]
     Changed {
         /// The set.
         set: String,
     },
     /// A text is longer than what the model reads at once.
-    #[error("{what} has {tokens} tokens, and {model} reads {context} at once")]
+    #[error("{what} has {tokens} tokens; the context of {model} is {context}")]
     TooLong {
         /// Which text.
         what: String,
@@ -51,38 +51,38 @@ pub enum RunError {
         context: i64,
     },
     /// A run cannot run, and has said so: nothing is to be printed for this.
-    #[error("a run failed; its message is above")]
+    #[error("a run failed; see its message above")]
     AlreadyReported {
         /// Exit code of its error.
         code: u8,
     },
     /// The protocol's cut leaves nothing to learn.
-    #[error("`max_length` cuts off the whole answer of each of the {examples} training examples: raise it")]
+    #[error("`max_length` truncates the whole answer of each of the {examples} training examples: raise it")]
     NothingTaught {
         /// How many there are.
         examples: usize,
     },
     /// Data sets were looked at, and some cannot be used.
-    #[error("{} cannot be used: its faults are above", sets.join(", "))]
-    Unsound {
+    #[error("{} cannot be used; the problems are listed above", sets.join(", "))]
+    Unusable {
         /// Their names.
         sets: Vec<String>,
     },
     /// Some sets of a suite could not be fetched.
-    #[error("{} could not be fetched: the reasons are above; the same command goes on", sets.join(", "))]
+    #[error("{} could not be fetched; the reasons are listed above; run the same command to continue", sets.join(", "))]
     Unfetched {
         /// Their names.
         sets: Vec<String>,
     },
     /// What a run found cannot be written as a record that would be read back.
-    #[error("the record of this run would not be sound: {reason}")]
+    #[error("the record of this run would be invalid: {reason}")]
     UnsoundRecord {
         /// What is wrong.
         reason: String,
     },
     /// The weights are no longer those that the run was planned with.
     #[error(
-        "the weights of `{backbone}` are not those that were planned: their file has changed; plan again"
+        "the weights of `{backbone}` are not those that were planned for: their file has changed; plan again"
     )]
     ChangedWeights {
         /// The backbone.
@@ -97,7 +97,7 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// A signal asked to stop; nothing is lost.
-    #[error("stopped by a signal; the same command goes on with the runs that are not done")]
+    #[error("stopped by a signal; run the same command again to resume")]
     Interrupted,
     /// Runs failed; everything else is done.
     #[error("{failed} of {runs} runs failed; the first, {label}: {reason}")]
@@ -120,7 +120,9 @@ pub enum RunError {
         reason: String,
     },
     /// The memory does not suffice for one worker.
-    #[error("a worker needs about {need}, and {budget} is the memory for all of them; {source_of_need}")]
+    #[error(
+        "a worker needs about {need}, but the memory limit for all workers is {budget}; {source_of_need}"
+    )]
     Memory {
         /// What one needs.
         need: String,
@@ -130,7 +132,7 @@ pub enum RunError {
         source_of_need: String,
     },
     /// A worker ended with an error, which it has printed.
-    #[error("{failed} of {workers} workers failed; their messages are above")]
+    #[error("{failed} of {workers} workers failed; see their messages above")]
     Workers {
         /// How many failed.
         failed: usize,
@@ -151,10 +153,10 @@ Exit codes:
   4   data or a named run missing or unusable
   5   weights missing or unusable
   6   results cannot be written (read-only folder, full disk)
-  7   records cannot be read or drawn
+  7   records cannot be read, or figures not drawn
   8   libtorch failed
   9   a download failed, was refused, or needs its terms accepted
-  10  a run failed: its workers died repeatedly, or memory does not suffice
+  10  a run failed: its workers died repeatedly, or there is not enough memory
   11  Slurm is missing or refuses
   75  stopped by a signal; run again to resume";
 
@@ -178,7 +180,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::Missing { .. }
             | RunError::Changed { .. }
             | RunError::TooLong { .. }
-            | RunError::Unsound { .. } => 4,
+            | RunError::Unusable { .. } => 4,
             RunError::ChangedWeights { .. } => 5,
             RunError::UnsoundRecord { .. } => 1,
             RunError::Write { .. } => WRITE,

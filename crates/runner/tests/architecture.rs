@@ -127,7 +127,7 @@ fn allowed(document: &str, crate_name: &str) -> Arrows {
 }
 
 #[test]
-fn rooms_use_each_other_as_the_architecture_says_and_in_no_circle() {
+fn modules_depend_on_each_other_as_architecture_md_says_without_circles() {
     let document = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
     let mut faults = Vec::new();
     for name in CRATES {
@@ -161,7 +161,7 @@ fn rooms_use_each_other_as_the_architecture_says_and_in_no_circle() {
 }
 
 #[test]
-fn a_circle_and_a_path_in_a_group_are_seen() {
+fn a_circle_and_a_path_in_a_group_are_found() {
     let arrow = |from: &str, to: &[&str]| {
         (from.to_owned(), to.iter().map(ToString::to_string).collect::<BTreeSet<_>>())
     };

@@ -165,7 +165,7 @@ fn an_unknown_field_is_named() {
 }
 
 #[test]
-fn what_cannot_be_run_is_refused_before_anything_is() {
+fn an_impossible_plan_is_refused_before_anything_runs() {
     for (right, wrong, culprit) in [
         ("name: vtab", "name: ../escape", "../escape"),
         ("train: 24", "train: 0", "train"),
@@ -279,7 +279,7 @@ fn print_to(output: std::process::Stdio) -> std::process::Child {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
+fn a_closed_pipe_is_not_an_error_and_a_full_disk_is() {
     let mut child = print_to(std::process::Stdio::piped());
     drop(child.stdout.take());
     let output = child.wait_with_output().unwrap();
@@ -292,7 +292,7 @@ fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
 }
 
 #[test]
-fn a_pretraining_that_could_not_be_kept_is_refused_before_it_begins() {
+fn a_pretraining_whose_output_cannot_be_written_is_refused_at_the_start() {
     let bench = Bench::new(SYNTHETIC);
     let steps = ["pretrain", "vit_micro", "--steps", "1000000", "--output"];
     let said = refusal(&bench.run(&[&steps[..], &["nowhere/file"]].concat()), 6);

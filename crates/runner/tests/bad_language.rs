@@ -51,7 +51,7 @@ fn with_model(harm: impl FnOnce(&Path)) -> Bench {
 }
 
 #[test]
-fn a_model_without_harm_is_planned() {
+fn an_intact_model_is_planned() {
     let bench = with_model(|_| {});
     common::done(&bench, &["plan", "vtab.yaml"]);
 }
@@ -76,7 +76,7 @@ fn a_vocabulary_with_more_ids_than_its_model_is_named_before_anything_is_trained
 }
 
 #[test]
-fn weights_with_a_value_that_is_not_a_number_are_named_with_their_tensor() {
+fn weights_with_a_nan_are_named_with_their_tensor() {
     let bench = with_model(|folder| {
         let path = folder.join("model.safetensors");
         let file = san_core::io::safetensors::TensorFile::read(&path).unwrap();
@@ -99,7 +99,7 @@ fn a_missing_shard_is_named_with_its_index() {
 }
 
 #[test]
-fn a_gguf_file_that_is_cut_short_is_named() {
+fn a_truncated_gguf_file_is_named() {
     let bench = with_model(|folder| {
         for file in ["model.safetensors", "config.json", "tokenizer.json"] {
             std::fs::remove_file(folder.join(file)).unwrap();
@@ -123,12 +123,12 @@ fn a_prompt_that_is_longer_than_the_context_is_named_with_both_lengths() {
     // Only a worker counts tokens.
     let text = refusal(&bench.run_all(), DATA);
     assert_eq!(text.matches("row 2 of boolq").count(), 1, "{text}");
-    assert!(text.contains("llama_micro reads 512 at once"), "{text}");
+    assert!(text.contains("the context of llama_micro is 512"), "{text}");
     assert!(bench.runs().is_empty());
 }
 
 #[test]
-fn rows_whose_answer_is_cut_off_teach_nothing_and_do_no_harm() {
+fn rows_whose_answer_is_truncated_do_not_change_the_training() {
     let long = "does it go on and on and on ".repeat(14);
     // Half of them: as batches have rows of like length, some batch would have no answer at all.
     let rows: Vec<Value> = (0..24)
@@ -143,7 +143,7 @@ fn rows_whose_answer_is_cut_off_teach_nothing_and_do_no_harm() {
 }
 
 #[test]
-fn a_cut_that_takes_every_answer_is_refused() {
+fn a_truncation_that_removes_every_answer_is_refused() {
     let experiment = ROWS.replace("BACKBONE", "llama_micro").replace("max_length: 128", "max_length: 8");
     let bench = bench_on(
         &experiment,

@@ -20,7 +20,7 @@ fn refusal_of(bytes: &[u8]) -> String {
 }
 
 #[test]
-fn numbers_beyond_any_use_are_refused_with_file_field_and_number() {
+fn implausible_numbers_are_refused_with_file_field_and_number() {
     assert_eq!(refusal_of(SYNTHETIC.as_bytes()), "");
     for (sound, changed, field, number) in [
         ("epochs: 2\n", "epochs: 18446744073709551615\n", "epochs", "18446744073709551615"),
@@ -32,17 +32,17 @@ fn numbers_beyond_any_use_are_refused_with_file_field_and_number() {
         let text = SYNTHETIC.replace(sound, changed);
         assert_ne!(text, SYNTHETIC);
         let message = refusal_of(text.as_bytes());
-        let wanted = format!("`{field}` is {number}; a number from 1 to 1000000 is wanted");
+        let wanted = format!("`{field}` is {number}; expected a number from 1 to 1000000");
         assert!(message.contains("some.yaml") && message.contains(&wanted), "{message}");
     }
 }
 
 #[test]
-fn epochs_of_the_command_line_have_the_limits_of_the_experiment_file() {
+fn epochs_on_the_command_line_have_the_limits_of_the_experiment_file() {
     let bench = Bench::new(SYNTHETIC);
     for number in ["0", "1000001", "18446744073709551615"] {
         let message = refusal(&bench.run(&["plan", "vtab.yaml", "--epochs", number]), EXPERIMENT);
-        let wanted = format!("`--epochs` is {number}; a number from 1 to 1000000 is wanted");
+        let wanted = format!("`--epochs` is {number}; expected a number from 1 to 1000000");
         assert!(message.contains(&wanted), "{message}");
     }
 }
@@ -78,7 +78,7 @@ fn an_experiment_with_a_byte_order_mark_is_read_and_one_in_utf_16_is_named() {
 }
 
 #[test]
-fn an_experiment_nested_a_hundred_thousand_deep_is_refused_at_once() {
+fn a_deeply_nested_experiment_is_refused_immediately() {
     let started = Instant::now();
     let message = refusal_of("[".repeat(100_000).as_bytes());
     assert!(
@@ -93,13 +93,13 @@ fn an_experiment_nested_a_hundred_thousand_deep_is_refused_at_once() {
 }
 
 #[test]
-fn the_same_rate_twice_is_one_setting_and_not_a_budget_of_two() {
+fn a_repeated_learning_rate_is_refused() {
     let message = refusal_of(SYNTHETIC.replace("[1.0e-3, 1.0e-2]", "[1.0e-3, 1.0e-3]").as_bytes());
     assert!(message.contains("method `san`: `learning_rate` has 0.001 twice"), "{message}");
 }
 
 #[test]
-fn methods_that_are_tuned_need_something_to_choose_by() {
+fn tuning_needs_a_validation_split() {
     let rows = SYNTHETIC.replace(
         "{synthetic: {train: 24, val: 12, test: 30}}",
         "{rows: {folder: some, source: {training_file: some, val_rows: 0, val_seed: 0}}}",
@@ -109,13 +109,13 @@ fn methods_that_are_tuned_need_something_to_choose_by() {
 }
 
 #[test]
-fn sets_that_are_only_tested_on_need_conversations_to_train_on() {
+fn test_only_sets_need_conversations_to_train_on() {
     let source = "{questions: {folder: vl, source: {answers: local, val_questions: 0, seed: 0}}}";
     let text = SYNTHETIC
         .replace("{synthetic: {train: 24, val: 12, test: 30}}", source)
         .replace("[1.0e-3, 1.0e-2]", "1.0e-3")
         .replace("[patch_camelyon]", "[pope, gqa]");
     let message = refusal_of(text.as_bytes());
-    assert!(message.contains("name a `mixture` of conversations to train on"), "{message}");
+    assert!(message.contains("add a `mixture` of conversations to train on"), "{message}");
     assert_eq!(refusal_of(text.replace("[pope, gqa]", "[pope, easy_vqa]").as_bytes()), "");
 }

@@ -101,7 +101,7 @@ fn bench() -> Bench {
 }
 
 #[test]
-fn what_only_a_server_can_score_is_pending_with_a_file_for_it() {
+fn a_set_that_only_a_server_can_score_is_pending_with_a_submission_file() {
     let bench = bench();
     let table = done(&bench, &["run", "vtab.yaml"]);
     assert!(table.contains("gqa") && table.contains("Pending"), "{table}");
@@ -126,7 +126,7 @@ fn model(folder: &Path) -> Llava {
 }
 
 #[test]
-fn a_merged_run_is_a_published_folder_that_answers_alike_here_and_in_transformers() {
+fn a_merged_run_gives_the_same_answers_here_and_in_transformers() {
     let bench = bench();
     done(&bench, &["run", "vtab.yaml"]);
     let [run] = &bench.runs()[..] else { panic!("expected one run") };
@@ -172,7 +172,7 @@ fn a_merged_run_is_a_published_folder_that_answers_alike_here_and_in_transformer
 }
 
 #[test]
-fn a_folder_for_transformers_is_refused_where_the_tower_is_none_of_clip() {
+fn exporting_a_folder_for_transformers_needs_a_clip_tower() {
     let bench = Bench::new(&RECIPE.replace("small_llava", "llava_micro").replace(
         "{questions: {folder: vl, source: {answers: server, mixture: [{file: mix.json, images: images}], val_questions: 0, seed: 0}}}",
         "{synthetic: {train: 6, val: 3, test: 5}}",

@@ -14,16 +14,16 @@ fn printed(output: &std::process::Output) -> String {
 }
 
 #[test]
-fn a_dry_run_prints_files_sizes_and_terms_and_loads_nothing() {
+fn a_dry_run_prints_files_sizes_and_terms_and_downloads_nothing() {
     let bench = Bench::new(SYNTHETIC);
     let text = printed(&bench.run(&["fetch", "fgvc", "--dry-run"]));
     for said in [
         "CUB_200_2011.tgz",
         "1150585339",
         "sha256",
-        "to be accepted: non-commercial research only",
-        "nabirds, by hand: nabirds.tar.gz",
-        "to load: 3.96 GiB; into",
+        "terms to accept: non-commercial research only",
+        "nabirds must be downloaded manually: nabirds.tar.gz",
+        "to download: 3.96 GiB; into",
         "data/vision/fgvc",
     ] {
         assert!(text.contains(said), "no `{said}` in: {text}");
@@ -35,7 +35,7 @@ fn a_dry_run_prints_files_sizes_and_terms_and_loads_nothing() {
 }
 
 #[test]
-fn terms_that_are_not_accepted_and_words_that_mean_nothing_are_refused() {
+fn unaccepted_terms_and_invalid_arguments_are_refused() {
     let bench = Bench::new(SYNTHETIC);
     let said = refusal(&bench.run(&["fetch", "fgvc"]), FETCH);
     assert!(said.contains("cub_200_2011: its terms have to be accepted first"), "{said}");
@@ -48,7 +48,7 @@ fn terms_that_are_not_accepted_and_words_that_mean_nothing_are_refused() {
 }
 
 #[test]
-fn an_archive_by_hand_becomes_a_set_that_verify_finds_sound() {
+fn a_manually_downloaded_archive_becomes_a_valid_set() {
     let bench = Bench::new(SYNTHETIC);
     let source = bench.path("NWPU-RESISC45");
     for class in 0..45_u8 {
@@ -73,11 +73,11 @@ fn an_archive_by_hand_becomes_a_set_that_verify_finds_sound() {
     assert!(text.contains("(vtab1k-style)") && !text.contains("fault"), "{text}");
     assert!(bench.path("resisc45.tar.gz").is_file() && !bench.path("sets/downloads").exists());
     let again = printed(&bench.run(&["fetch", "resisc45", "--from", "resisc45.tar.gz", "--data", "sets"]));
-    assert!(again.contains("was fetched before"), "{again}");
+    assert!(again.contains("was already fetched"), "{again}");
 }
 
 #[test]
-fn weights_come_from_a_mirror_into_the_folder_that_experiments_name_unless_they_are_damaged() {
+fn weights_are_fetched_from_a_mirror_unless_they_are_damaged() {
     let bench = Bench::new(SYNTHETIC);
     let text = printed(&bench.run(&["fetch", "vit_base_patch16_224.augreg_in21k", "--dry-run"]));
     assert!(text.contains("a file of unpublished size") && text.contains("weights"), "{text}");
@@ -100,7 +100,7 @@ fn weights_come_from_a_mirror_into_the_folder_that_experiments_name_unless_they_
     std::fs::write(mirror.join("model.safetensors"), whole).unwrap();
     assert!(printed(&bench.run(&fetch)).contains("is in"));
     assert!(std::fs::read_to_string(folder.join("config.json")).unwrap().contains("this is"));
-    assert!(printed(&bench.run(&fetch)).contains("was fetched before"));
+    assert!(printed(&bench.run(&fetch)).contains("was already fetched"));
     let said = refusal(&bench.run(&["fetch", "llama2-7b"]), FETCH);
     assert!(said.contains("meta-llama/Llama-2-7b-hf") && said.contains("SAN_WEIGHTS"), "{said}");
 }

@@ -86,7 +86,7 @@ fn every_field_of_a_task_is_in_this_test() {
 }
 
 #[test]
-fn a_field_of_a_task_changes_what_a_run_is_named_by() {
+fn every_field_of_a_task_changes_the_hash_of_a_run() {
     for (task, suite, fields) in tasks() {
         let usual = read(task, suite, &section(&fields)).unwrap();
         for (name, values) in &fields {

@@ -55,7 +55,7 @@ fn results(bench: &Bench) -> Vec<Vec<Vec<u8>>> {
 }
 
 #[test]
-fn one_model_learns_from_all_sets_and_is_read_on_each() {
+fn one_model_is_trained_on_all_sets_and_evaluated_on_each() {
     let bench = Bench::new(SYNTHETIC);
     let table = done(&bench, &["run", "vtab.yaml", "--workers", "1"]);
     assert!(table.contains("mini/gqa") && table.contains("mini/pope"), "{table}");
@@ -90,7 +90,7 @@ fn one_model_learns_from_all_sets_and_is_read_on_each() {
 }
 
 #[test]
-fn answers_depend_neither_on_the_workers_nor_on_the_batch_of_the_evaluation() {
+fn answers_do_not_depend_on_the_number_of_workers_or_the_evaluation_batch_size() {
     let methods = ["--methods", "fft"];
     let run = |text: &str, workers: &str| {
         let bench = Bench::new(text);
@@ -104,7 +104,7 @@ fn answers_depend_neither_on_the_workers_nor_on_the_batch_of_the_evaluation() {
 }
 
 #[test]
-fn a_tuned_model_of_vision_and_language_is_merged_into_plain_weights() {
+fn a_tuned_vision_language_model_is_merged_into_plain_weights() {
     let bench = Bench::new(SYNTHETIC);
     done(&bench, &["run", "vtab.yaml", "--methods", "fft"]);
     let run = bench.runs()[0].display().to_string();
@@ -115,7 +115,7 @@ fn a_tuned_model_of_vision_and_language_is_merged_into_plain_weights() {
 }
 
 #[test]
-fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
+fn a_projector_is_fully_trained_in_addition_to_a_method_at_its_own_learning_rate() {
     const PROJECTOR: &str = "multi_modal_projector.linear_1.weight";
     let lora = "{method: lora, learning_rate: 1.0e-3, options: {rank: 2, targets: [q, v]}}";
     let bare = SYNTHETIC.replace("{method: fft, learning_rate: 1.0e-3}", lora);
@@ -155,22 +155,22 @@ fn a_projector_is_trained_whole_beside_a_method_at_its_own_rate() {
 }
 
 #[test]
-fn a_projector_between_strangers_is_aligned_once_and_is_what_methods_start_from() {
+fn a_projector_between_unaligned_models_is_trained_once_and_used_by_all_methods() {
     let bench = Bench::new(&SYNTHETIC.replace("[llava_micro]", "[vit_micro+llama_micro]"));
     let align = ["align", "vtab.yaml", "--profile", "embedded", "--epochs", "2"];
     let planned = |bench: &Bench| {
         done(bench, &["run", "vtab.yaml", "--methods", "frozen"]);
         bench.runs()
     };
-    let is_told =
+    let is_reported =
         |bench: &Bench| done(bench, &["plan", "vtab.yaml"]).contains("is untrained: `san align vtab ");
-    assert!(is_told(&bench));
+    assert!(is_reported(&bench));
     let before = planned(&bench);
     let said = done(&bench, &align);
-    assert!(said.contains("projector.safetensors") && said.contains("nats a token"), "{said}");
+    assert!(said.contains("projector.safetensors") && said.contains("nats per answer token"), "{said}");
     let path = bench.path("weights/vit_micro+llama_micro/projector.safetensors");
     let aligned = std::fs::read(&path).unwrap();
-    assert!(done(&bench, &align).contains("there already") && !is_told(&bench));
+    assert!(done(&bench, &align).contains("already exists") && !is_reported(&bench));
     assert_eq!(std::fs::read(&path).unwrap(), aligned);
     // Another projector is another backbone: the old run stays, and a new one is run.
     assert_eq!((before.len(), planned(&bench).len()), (1, 2));
@@ -226,7 +226,7 @@ fn a_small_set_on_disk_trains_on_its_own_questions() {
 
 /// Two questions about each of two pictures: a pass over each picture, or one for each question.
 #[test]
-fn questions_about_one_picture_share_a_pass_and_are_worth_what_they_are_apart() {
+fn questions_about_one_image_share_a_forward_pass_and_have_the_same_loss_as_separately() {
     let bench = |batch: usize, together: usize| {
         let bench = on_files();
         let path = bench.path("data/vl/pope_coco128/train.json");
@@ -264,7 +264,7 @@ fn losses_with(line: &str) -> Vec<f64> {
 }
 
 #[test]
-fn memory_is_saved_by_bf16_and_by_parts_of_a_step_and_the_losses_stay() {
+fn bf16_and_micro_batches_save_memory_and_keep_the_losses() {
     let sorted = |mut losses: Vec<f64>| {
         losses.sort_by(f64::total_cmp);
         losses
@@ -318,12 +318,12 @@ fn an_image_that_cannot_be_decoded_is_named_before_anything_is_trained() {
 }
 
 #[test]
-fn a_protocol_that_cannot_be_is_refused_by_its_field() {
+fn an_invalid_protocol_is_refused_with_the_field() {
     for (old, new, culprits) in [
         ("template: bare", "template: v0", ["template", "v0"]),
-        ("template: bare", "template: plain", ["`plain`", "leaves questions out"]),
+        ("template: bare", "template: plain", ["`plain`", "omits the questions"]),
         ("decoding: greedy", "decoding: likelihood", ["likelihood", "free"]),
-        ("warmup_ratio: 0.03", "warmup_ratio: 3", ["`warmup_ratio`", "share"]),
+        ("warmup_ratio: 0.03", "warmup_ratio: 3", ["`warmup_ratio`", "fraction"]),
         (
             "warmup_ratio: 0.03",
             "warmup_ratio: 0.03\n        questions_per_sequence: 0",
@@ -343,7 +343,7 @@ fn a_protocol_that_cannot_be_is_refused_by_its_field() {
 }
 
 #[test]
-fn a_set_of_another_suite_and_a_model_without_eyes_are_refused() {
+fn a_set_of_another_suite_and_a_model_without_vision_tower_are_refused() {
     let said = refusal(&Bench::new(&SYNTHETIC.replace("[gqa, pope]", "[boolq]")).run_all(), DATA);
     assert!(said.contains("boolq: this set holds no questions"), "{said}");
     let output = Bench::new(&SYNTHETIC.replace("[llava_micro]", "[llama_micro]")).run_all();

@@ -13,7 +13,7 @@ use san_core::io::safetensors::TensorFile;
 fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
     let bench = Bench::new(SYNTHETIC);
     let plan = done(&bench, &["plan", "vtab.yaml"]);
-    assert!(plan.contains("mini/patch_camelyon") && plan.contains("2 runs choose"), "{plan}");
+    assert!(plan.contains("mini/patch_camelyon") && plan.contains("2 tuning runs on val"), "{plan}");
     assert!(plan.contains("time unknown"), "{plan}");
     assert!(bench.runs().is_empty(), "a plan writes nothing");
     let table = done(&bench, &["run", "vtab.yaml"]);
@@ -36,7 +36,7 @@ fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
     assert!(more.contains("time unknown"), "other epochs take another time: {more}");
     std::fs::remove_dir_all(&bench.runs()[0]).unwrap();
     let rest = done(&bench, &["status", "vtab.yaml", "--workers", "1"]);
-    assert!(rest.contains("second") && rest.contains("to come, with 1 worker"), "{rest}");
+    assert!(rest.contains("second") && rest.contains("for the remaining 1, with 1 worker"), "{rest}");
     done(&bench, &["run", "vtab.yaml"]);
     let again = bench.run_all();
     assert!(!String::from_utf8_lossy(&again.stderr).contains("runs in"), "nothing was left to run");
@@ -44,7 +44,7 @@ fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
 }
 
 #[test]
-fn the_result_depends_neither_on_the_workers_nor_on_what_ran_before() {
+fn the_result_does_not_depend_on_the_number_of_workers_or_on_earlier_runs() {
     let (one, two) = (Bench::new(SYNTHETIC), Bench::new(SYNTHETIC));
     done(&one, &["run", "vtab.yaml", "--workers", "1"]);
     done(&two, &["run", "vtab.yaml", "--workers", "2", "--methods", "san"]);
@@ -54,7 +54,7 @@ fn the_result_depends_neither_on_the_workers_nor_on_what_ran_before() {
 }
 
 #[test]
-fn a_killed_run_goes_on_with_the_cells_that_are_not_done() {
+fn a_killed_sweep_resumes_with_the_unfinished_runs() {
     let whole = Bench::new(SYNTHETIC);
     done(&whole, &["run", "vtab.yaml"]);
     let killed = Bench::new(SYNTHETIC);
@@ -123,7 +123,7 @@ fn checkpoints(bench: &Bench) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_run_goes_on_in_its_middle_bit_for_bit_after_kill_and_after_sigterm() {
+fn a_run_resumes_bit_for_bit_after_sigkill_and_after_sigterm() {
     let arguments = ["--methods", "san", "--workers", "2"];
     let whole = long();
     done(&whole, &[&["run", "vtab.yaml"][..], &arguments].concat());
@@ -143,7 +143,7 @@ fn a_run_goes_on_in_its_middle_bit_for_bit_after_kill_and_after_sigterm() {
 }
 
 #[test]
-fn a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew() {
+fn a_damaged_checkpoint_is_discarded_and_the_run_starts_again() {
     let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1"];
     let whole = long();
     done(&whole, &arguments);
@@ -162,13 +162,13 @@ fn a_damaged_checkpoint_is_set_aside_and_the_run_starts_anew() {
         std::fs::write(path, bytes).unwrap();
         let output = bench.run(&arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success() && said.contains("starts anew"), "{damage}: {said}");
+        assert!(output.status.success() && said.contains("starts again"), "{damage}: {said}");
         assert_eq!(adapters(&whole), adapters(&bench));
     }
 }
 
 #[test]
-fn sigterm_stops_with_the_resumable_code() {
+fn sigterm_exits_with_the_resumable_code() {
     let bench = Bench::new(&SYNTHETIC.replace("epochs: 2", "epochs: 2000"));
     let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_san"))
         .args(["run", "vtab.yaml"])
@@ -285,7 +285,7 @@ fn an_interrupted_pretraining_resumes_and_ends_with_the_same_bytes() {
 }
 
 #[test]
-fn the_document_of_the_methods_is_that_of_the_registry() {
+fn methods_md_matches_the_registry() {
     let bench = Bench::new(SYNTHETIC);
     let document = done(&bench, &["methods", "--markdown"]);
     let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../METHODS.md");

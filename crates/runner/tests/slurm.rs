@@ -52,7 +52,7 @@ fn a_dry_run_prints_the_scripts_of_the_open_runs() {
 }
 
 #[test]
-fn a_cluster_that_is_not_there_is_named() {
+fn a_missing_slurm_installation_is_reported() {
     let bench = Bench::new(SYNTHETIC);
     let output = Command::new(env!("CARGO_BIN_EXE_san"))
         .args(SLURM)
@@ -65,7 +65,7 @@ fn a_cluster_that_is_not_there_is_named() {
 }
 
 #[test]
-fn status_counts_the_tasks_that_slurm_tells() {
+fn status_counts_the_tasks_that_slurm_reports() {
     let bench = Bench::new(SYNTHETIC);
     let folder = bench.path("results/runs/vtab/embedded/.slurm/1");
     std::fs::create_dir_all(&folder).unwrap();
@@ -143,7 +143,7 @@ fn a_run_on_slurm_equals_the_local_run() {
 }
 
 #[test]
-fn a_task_that_is_warned_or_requeued_goes_on_and_a_cancelled_one_is_submitted_again() {
+fn a_warned_or_requeued_task_resumes_and_a_cancelled_one_is_submitted_again() {
     if !slurm_answers() {
         return;
     }

@@ -126,7 +126,7 @@ fn an_adapter_that_is_not_the_one_that_was_trained_is_neither_merged_nor_exporte
 }
 
 #[test]
-fn a_run_folder_without_a_sound_record_is_trained_again() {
+fn a_run_folder_without_a_valid_record_is_trained_again() {
     let bench = four_runs();
     let before = adapters(&bench);
     let run = san_runs(&bench).remove(0);
@@ -143,14 +143,14 @@ fn a_run_folder_without_a_sound_record_is_trained_again() {
     for damage in breaks {
         damage();
         let status = done(&bench, &["status", "vtab.yaml"]);
-        assert!(status.contains("3 are done"), "{status}");
+        assert!(status.contains("3 done"), "{status}");
         done(&bench, &["run", "vtab.yaml"]);
         assert_eq!(adapters(&bench), before);
     }
 }
 
 #[test]
-fn a_part_of_a_suite_leaves_the_table_of_the_whole_as_it_is() {
+fn running_a_part_of_a_suite_leaves_the_full_table_unchanged() {
     let bench = four_runs();
     let table = bench.path("results/tables/vtab/embedded/vtab-embedded-vit_micro.csv");
     let before = fs::read_to_string(&table).unwrap();
@@ -181,7 +181,7 @@ fn a_table_says_how_many_of_its_runs_are_missing() {
 }
 
 #[test]
-fn a_narrower_table_does_not_take_the_files_of_a_wider_one_made_elsewhere() {
+fn a_table_of_fewer_runs_does_not_overwrite_one_of_more_runs() {
     let bench = four_runs();
     let table = bench.path("results/tables/vtab/embedded/vtab-embedded-vit_micro.csv");
     let before = fs::read_to_string(&table).unwrap();
@@ -192,7 +192,7 @@ fn a_narrower_table_does_not_take_the_files_of_a_wider_one_made_elsewhere() {
 }
 
 #[test]
-fn a_model_that_exploded_is_diverged_and_its_numbers_reach_no_table() {
+fn a_model_with_non_finite_weights_is_recorded_as_diverged_and_left_out_of_tables() {
     // A single step, after which no loss is computed.
     let experiment = SYNTHETIC
         .replace("epochs: 2", "epochs: 1")
@@ -211,7 +211,7 @@ fn a_model_that_exploded_is_diverged_and_its_numbers_reach_no_table() {
 }
 
 #[test]
-fn a_language_model_that_exploded_is_diverged() {
+fn a_language_model_with_non_finite_weights_is_recorded_as_diverged() {
     let experiment = "
 name: vtab
 suite: commonsense
@@ -273,7 +273,7 @@ fn a_record_names_the_commit_that_the_program_was_built_from() {
 }
 
 #[test]
-fn names_from_records_neither_leave_a_folder_nor_move_the_cursor() {
+fn names_from_records_neither_escape_a_folder_nor_print_control_characters() {
     let bench = four_runs();
     let run = san_runs(&bench).remove(0);
     let mut record = record_of(&run);

@@ -14,7 +14,7 @@ fn verify(bench: &Bench, name: &str, options: &[&str]) -> std::process::Output {
 }
 
 #[test]
-fn a_sound_set_is_told_and_its_manifest_lies_beside_the_results() {
+fn a_valid_set_is_reported_and_its_manifest_is_written_to_the_results_folder() {
     let bench = Bench::on_files("vit_micro");
     let output = verify(&bench, "mednist", &[]);
     let text = String::from_utf8(output.stdout).unwrap();
@@ -26,12 +26,12 @@ fn a_sound_set_is_told_and_its_manifest_lies_beside_the_results() {
     assert!(text.contains(&format!("data checksum {}", blake3::hash(&manifest).to_hex())), "{text}");
     assert_eq!(manifest.iter().filter(|byte| **byte == b'\n').count(), 18);
     assert!(!bench.path("data/mednist/manifest.txt").exists(), "the data are left as they were");
-    assert!(verify(&bench, "mednist", &["--manifest-beside-data"]).status.success());
+    assert!(verify(&bench, "mednist", &["--manifest-next-to-data"]).status.success());
     assert_eq!(std::fs::read(bench.path("data/mednist/manifest.txt")).unwrap(), manifest);
 }
 
 #[test]
-fn every_fault_is_named_with_its_line_and_ends_with_the_code_of_bad_data() {
+fn every_error_in_the_data_is_named_with_its_line_and_exit_code() {
     let bench = Bench::on_files("vit_micro");
     let image = |name: &str| bench.path("data/mednist/images").join(name);
     let bytes = std::fs::read(image("3.jpg")).unwrap();
@@ -43,7 +43,7 @@ fn every_fault_is_named_with_its_line_and_ends_with_the_code_of_bad_data() {
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     let faults: Vec<&str> =
         found[0]["faults"].as_array().unwrap().iter().map(|fault| fault.as_str().unwrap()).collect();
-    assert_eq!((found[0]["sound"].as_bool(), faults.len()), (Some(false), 3), "{faults:?}");
+    assert_eq!((found[0]["usable"].as_bool(), faults.len()), (Some(false), 3), "{faults:?}");
     for (fault, place) in
         faults.iter().zip([("train800.txt:4", "3.jpg"), ("val200.txt:3", "8.jpg"), ("test.txt:2", "13.jpg")])
     {
@@ -52,7 +52,7 @@ fn every_fault_is_named_with_its_line_and_ends_with_the_code_of_bad_data() {
 }
 
 #[test]
-fn a_suite_tells_what_is_absent_and_looks_at_all_that_is_there() {
+fn verifying_a_suite_reports_missing_sets_and_checks_the_others() {
     let bench = Bench::on_files("vit_micro");
     std::fs::create_dir(bench.path("data/svhn")).unwrap();
     let output = verify(&bench, "vtab", &[]);
@@ -66,9 +66,9 @@ fn a_suite_tells_what_is_absent_and_looks_at_all_that_is_there() {
 }
 
 #[test]
-fn a_name_that_is_neither_set_nor_suite_is_answered_with_the_nearest() {
+fn an_unknown_set_or_suite_is_answered_with_the_nearest_name() {
     let said = refusal(&verify(&Bench::on_files("vit_micro"), "mednits", &[]), DATA);
     assert!(said.contains("`mednits`") && said.contains("`mednist`"), "{said}");
     let said = refusal(&verify(&Bench::on_files("vit_micro"), "boolq", &[]), DATA);
-    assert!(said.contains("suite of text"), "{said}");
+    assert!(said.contains("is a text suite"), "{said}");
 }

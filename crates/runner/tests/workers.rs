@@ -64,7 +64,7 @@ fn checkpoints(bench: &Bench) -> usize {
 }
 
 #[test]
-fn a_killed_worker_is_replaced_and_its_run_goes_on() {
+fn a_killed_worker_is_replaced_and_its_run_resumes() {
     let whole = long();
     done(&whole, &SAN);
     let bench = long();
@@ -72,12 +72,12 @@ fn a_killed_worker_is_replaced_and_its_run_goes_on() {
     until("a saved state", || checkpoints(&bench) > 0);
     signal(&workers_of(&child)[0], "-KILL");
     assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&bench));
-    assert!(said(&bench).contains("was ended by signal 9; another goes on"), "{}", said(&bench));
+    assert!(said(&bench).contains("was killed by signal 9; another one takes over"), "{}", said(&bench));
     assert_eq!(adapters(&whole), adapters(&bench));
 }
 
 #[test]
-fn a_run_that_ends_its_worker_again_and_again_fails_and_the_others_run() {
+fn a_run_that_repeatedly_kills_its_worker_fails_and_the_others_run() {
     let bench = long();
     let arguments = [&SAN[..], &["--workers", "1"]].concat();
     let mut child = start(&bench, &arguments);
@@ -108,18 +108,18 @@ fn a_run_that_ends_its_worker_again_and_again_fails_and_the_others_run() {
 }
 
 #[test]
-fn a_worker_that_hangs_is_told_and_replaced() {
+fn a_hanging_worker_is_reported_and_replaced() {
     let bench = long();
     let mut child = start(&bench, &[&SAN[..], &["--workers", "1", "--hung-after", "3"]].concat());
     until("a saved state", || checkpoints(&bench) > 0);
     signal(&workers_of(&child)[0], "-STOP");
     assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&bench));
-    assert!(said(&bench).contains("has stood still for 3 s and is ended"), "{}", said(&bench));
+    assert!(said(&bench).contains("has not responded for 3 s and is terminated"), "{}", said(&bench));
     assert_eq!(bench.runs().len(), 2);
 }
 
 #[test]
-fn the_memory_of_a_pool_limits_its_workers_and_refuses_what_cannot_fit() {
+fn the_memory_limit_bounds_the_number_of_workers() {
     let bench = Bench::new(SYNTHETIC);
     let text = refusal(&bench.run(&["run", "vtab.yaml", "--memory", "50MB"]), 10);
     assert!(text.contains("a worker needs about 400 MB") && text.contains("50 MB"), "{text}");
@@ -134,13 +134,13 @@ fn the_memory_of_a_pool_limits_its_workers_and_refuses_what_cannot_fit() {
 }
 
 #[test]
-fn a_worker_that_grows_beyond_the_memory_ends_and_its_run_fails() {
+fn a_worker_above_the_memory_limit_is_stopped_and_its_run_fails() {
     // 400 MB are assumed; steps of so many images need more than the 401 MB that are granted.
     let text = SYNTHETIC.replace("train: 24", "train: 900").replace("batch_size: 16", "batch_size: 900");
     let bench = Bench::new(&text.replace("[1.0e-3, 1.0e-2]", "1.0e-3").replace("epochs: 2", "epochs: 9"));
     let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1", "--memory", "401MB"];
     let text = refusal(&bench.run(&arguments), 10);
-    assert!(text.contains("is the memory for all workers"), "{text}");
+    assert!(text.contains("the memory limit for all workers is 401 MB"), "{text}");
 }
 
 /// A run is met by a signal and ends with the resumable code in time.
@@ -153,7 +153,7 @@ fn stopped(child: &mut Child, by: &str) {
 }
 
 #[test]
-fn every_signal_stops_a_training_which_goes_on() {
+fn every_signal_stops_a_training_which_can_be_resumed() {
     let bench = long();
     for by in ["-TERM", "-INT", "-USR1"] {
         let mut child = start(&bench, &SAN);
@@ -167,7 +167,7 @@ fn every_signal_stops_a_training_which_goes_on() {
 }
 
 #[test]
-fn a_signal_in_the_preparation_of_data_stops_and_the_run_goes_on() {
+fn a_signal_during_data_preparation_stops_the_run_which_can_be_resumed() {
     let text = SYNTHETIC.replace("train: 24, val: 12, test: 30", "train: 24, val: 12, test: 3000");
     let bench = Bench::new(&text);
     let arguments = ["run", "vtab.yaml", "--methods", "linear", "--seeds", "1"];
@@ -184,7 +184,7 @@ fn a_signal_in_the_preparation_of_data_stops_and_the_run_goes_on() {
 }
 
 #[test]
-fn a_signal_in_the_evaluation_keeps_the_whole_training() {
+fn a_signal_during_evaluation_keeps_the_trained_state() {
     let text = SYNTHETIC.replace("test: 30", "test: 3000").replace("[1.0e-3, 1.0e-2]", "1.0e-3");
     let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1", "--checkpoint-every", "0"];
     let bench = Bench::new(&text);
@@ -211,7 +211,7 @@ fn steps_saved(bench: &Bench) -> u64 {
 }
 
 #[test]
-fn a_worker_that_does_not_answer_is_left_behind_and_a_second_signal_does_not_wait() {
+fn an_unresponsive_worker_is_abandoned_and_a_second_signal_exits_immediately() {
     let bench = long();
     for second in [false, true] {
         let mut child = start(&bench, &[&SAN[..], &["--workers", "1"]].concat());
@@ -231,7 +231,7 @@ fn a_worker_that_does_not_answer_is_left_behind_and_a_second_signal_does_not_wai
 }
 
 #[test]
-fn a_signal_saves_the_state_where_there_is_no_kill_program() {
+fn a_signal_saves_the_state_without_the_kill_program() {
     let bench = long();
     let mut child = Command::new(env!("CARGO_BIN_EXE_san"))
         .args(["run", "vtab.yaml", "--methods", "san", "--checkpoint-every", "3600"])
@@ -257,7 +257,7 @@ fn a_signal_saves_the_state_where_there_is_no_kill_program() {
 }
 
 #[test]
-fn messages_that_nobody_can_read_end_no_run() {
+fn unwritable_standard_error_does_not_end_a_run() {
     let bench = Bench::new(&SYNTHETIC.replace("[1.0e-3, 1.0e-2]", "1.0e-2"));
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let status = Command::new(env!("CARGO_BIN_EXE_san"))

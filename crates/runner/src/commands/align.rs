@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
 fn above_zero(text: &str) -> Result<f64, String> {
     match text.parse::<f64>() {
         Ok(number) if number > 0.0 && number.is_finite() => Ok(number),
-        _ => Err("a rate is a number above 0".into()),
+        _ => Err("a rate must be a number above 0".into()),
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     for (backbone, run) in pairs {
         let path = resources.models.projector_file(backbone)?;
         if path.is_file() {
-            output::line(format_args!("{}: there already; remove it to align anew", path.display()))?;
+            output::line(format_args!("{}: already exists; remove it to align again", path.display()))?;
             continue;
         }
         let Arguments { epochs, learning_rate, seed, .. } = *arguments;
@@ -83,13 +83,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let mut progress = |done, total| meter.show(done, total);
         let mut control = RunControl { stop: &stop, checkpoint: &checkpoint, progress: &mut progress };
         let aligned = align(&run, &mut resources, &mut control)?;
-        let told = serde_json::json!({"alignment": alignment, "run": run, "train_loss": aligned.train_loss});
+        let provenance =
+            serde_json::json!({"alignment": alignment, "run": run, "train_loss": aligned.train_loss});
         let tensors = aligned.projector.iter().map(|(name, tensor)| (name.as_str(), tensor));
         path.parent().map_or(Ok(()), create_folder)?;
-        write_tensors(&path, tensors, ("alignment", told.to_string()), Kind::Float)?;
+        write_tensors(&path, tensors, ("alignment", provenance.to_string()), Kind::Float)?;
         checkpoint.remove()?;
         let loss = aligned.train_loss;
-        output::line(format_args!("{}: {loss:.3} nats a token of the answers", path.display()))?;
+        output::line(format_args!("{}: {loss:.3} nats per answer token", path.display()))?;
     }
     Ok(())
 }

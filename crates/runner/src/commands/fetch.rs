@@ -62,7 +62,7 @@ struct Item<'a> {
 }
 
 /// The options, and the folders and addresses that they resolve to.
-struct Places<'a> {
+struct Destinations<'a> {
     arguments: &'a Arguments,
     root: PathBuf,
     downloads: PathBuf,
@@ -70,7 +70,7 @@ struct Places<'a> {
     credential: Option<Credential>,
 }
 
-impl Places<'_> {
+impl Destinations<'_> {
     fn request<'a>(&'a self, item: &Item<'a>) -> FetchRequest<'a> {
         FetchRequest {
             distribution: item.distribution,
@@ -93,7 +93,7 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
     let mirror = arguments.from.as_deref().map(Mirror::parse).transpose()?;
     let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
     let credential = token.map(|token| Credential::new(HUB, token.trim()));
-    let places = Places { arguments, root, downloads, mirror, credential };
+    let places = Destinations { arguments, root, downloads, mirror, credential };
     let items = announce(all, alone, &places)?;
     if arguments.dry_run {
         return Ok(());
@@ -107,7 +107,7 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
         let request = places.request(item);
         let name = item.distribution.name;
         match load(&request, &mut watcher(name, &stop)) {
-            Ok(fetched) => tell(item, &fetched)?,
+            Ok(fetched) => report(item, &fetched)?,
             Err(FetchError::Stopped { .. }) => return Err(RunError::Interrupted.into()),
             Err(error) if items.len() == 1 => return Err(error.into()),
             Err(error) => {
@@ -135,7 +135,7 @@ fn find<'a>(
     if let Some(published) = published {
         let root = data.clone().map_or_else(|| sets::from_environment("SAN_WEIGHTS", "weights"), Ok)?;
         let notice = format!("{name}: licence and citation: {}", published.home);
-        let next = format!("experiments name it `{name}`");
+        let next = format!("experiments refer to it as `{name}`");
         let distribution = published.distribution();
         return Ok((vec![Item { distribution, notice, next, inspect: Some(inspect) }], true, root));
     }
@@ -148,14 +148,14 @@ fn find<'a>(
     let item = |entry: &'static DatasetEntry| Item {
         distribution: entry.distribution(),
         notice: notice(entry),
-        next: format!("`san verify {}` looks at every image", entry.name),
+        next: format!("`san verify {}` checks every image", entry.name),
         inspect: None,
     };
     Ok((entries.into_iter().map(item).collect(), alone, root))
 }
 
 /// Prints what will be downloaded and under which terms; returns the items that can be.
-fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Places) -> Result<Vec<Item<'a>>> {
+fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Destinations) -> Result<Vec<Item<'a>>> {
     let (mut items, mut table, mut by_hand) = (Vec::new(), Table::new(), Vec::new());
     table.load_preset(presets::NOTHING).set_header(["name", "file", "bytes", "here", "checked by"]);
     let mut needed = BTreeMap::new();
@@ -170,7 +170,7 @@ fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Places) -> Result<V
                 items.push(item);
             }
             Err(FetchError::ByHand { set, reason }) if !alone => {
-                by_hand.push(format!("{set}, by hand: {reason}"))
+                by_hand.push(format!("{set} must be downloaded manually: {reason}"))
             }
             Err(error) => return Err(error.into()),
         }
@@ -183,7 +183,7 @@ fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Places) -> Result<V
         1 => ", and a file of unpublished size".to_owned(),
         more => format!(", and {more} files of unpublished size"),
     };
-    output::line(format_args!("to load: {}{unknown}; into {}", HumanBytes(left), places.root.display()))?;
+    output::line(format_args!("to download: {}{unknown}; into {}", HumanBytes(left), places.root.display()))?;
     for line in by_hand {
         output::line(format_args!("{line}"))?;
     }
@@ -194,10 +194,10 @@ fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Places) -> Result<V
 fn notice(entry: &DatasetEntry) -> String {
     let mut text = format!("{}: {}; licence: {}", entry.name, entry.citation, entry.licence);
     if let Some(terms) = &entry.terms {
-        text += &format!("\n  to be accepted: {terms}");
+        text += &format!("\n  terms to accept: {terms}");
     }
     if let Some(manual) = &entry.manual {
-        text += &format!("\n  by hand: {manual}");
+        text += &format!("\n  manual download: {manual}");
     }
     if entry.original.is_none()
         && entry.text.is_none()
@@ -225,38 +225,38 @@ fn unaccepted(item: &Item, arguments: &Arguments) -> Option<FetchError> {
     Some(FetchError::Terms { set: item.distribution.name.to_owned(), terms: terms.to_owned() })
 }
 
-fn tell(item: &Item, fetched: &Fetched) -> Result<()> {
-    let said = |path: &Path, what: &str| format!("{}: {what} {}", item.distribution.name, path.display());
+fn report(item: &Item, fetched: &Fetched) -> Result<()> {
+    let text = |path: &Path, what: &str| format!("{}: {what} {}", item.distribution.name, path.display());
     match fetched {
         Fetched::AlreadyThere(path) => {
-            output::line(format_args!("{}", said(path, "was fetched before, into")))
+            output::line(format_args!("{}", text(path, "was already fetched into")))
         }
-        Fetched::New(path) => output::line(format_args!("{}; {}", said(path, "is in"), item.next)),
+        Fetched::New(path) => output::line(format_args!("{}; {}", text(path, "is in"), item.next)),
     }
 }
 
 /// Reports the events of a fetch, with a progress meter for each step of each file.
 fn watcher<'a>(name: &'a str, stop: &'a StopFlag) -> impl FnMut(&FetchEvent<'_>) -> ControlFlow<()> + 'a {
-    let mut shown: Option<(Step, String, Meter)> = None;
+    let mut visible: Option<(Step, String, Meter)> = None;
     move |event| {
         match event {
             FetchEvent::Progress { step, file, done, total } => {
-                if !shown.as_ref().is_some_and(|(other, name, _)| other == step && name == file) {
+                if !visible.as_ref().is_some_and(|(other, name, _)| other == step && name == file) {
                     let what = match step {
                         Step::Load => "load",
                         Step::Check => "check",
                         Step::Unpack => "unpack",
                     };
                     let meter = Meter::new(format!("{name}: {what} {file}"), Unit::Bytes, *done);
-                    shown = Some((*step, (*file).to_owned(), meter));
+                    visible = Some((*step, (*file).to_owned(), meter));
                 }
-                if let Some((_, _, meter)) = &shown {
+                if let Some((_, _, meter)) = &visible {
                     meter.show(*done, total.unwrap_or(0).max(*done));
                 }
             }
             FetchEvent::Retry { file, reason, pause } => {
-                shown = None;
-                message(format_args!("{name}: {file}: {reason}; again in {:.0} s", pause.as_secs_f64()));
+                visible = None;
+                message(format_args!("{name}: {file}: {reason}; retrying in {:.0} s", pause.as_secs_f64()));
             }
         }
         if stop.is_set() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }

@@ -53,7 +53,7 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
             files += report::write_event_files(&comparison, &folder.join(&comparison.profile))?.len();
         }
         output::line(format_args!(
-            "event files: {files}; look at them with: tensorboard --logdir {}",
+            "event files: {files}; view them with: tensorboard --logdir {}",
             folder.display()
         ))?;
         return Ok(());
@@ -113,7 +113,7 @@ fn comparisons(results: &Path, experiment: &str, profile: Option<&str>) -> Resul
     if profiles.is_empty() {
         return Err(RunError::Missing {
             what: format!("a run of `{experiment}` under {}", runs.display()),
-            reason: format!("make one with: just reproduce {experiment}"),
+            reason: format!("create one with: just reproduce {experiment}"),
         }
         .into());
     }

@@ -93,7 +93,7 @@ impl Arguments {
         let device = device::resolve(&self.device)?;
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
         // On a cluster the threads are another machine's.
-        if self.threads > processors && !self.slurm.is_meant() {
+        if self.threads > processors && !self.slurm.is_selected() {
             let reason = format!("--threads {}: this machine has {processors} processors", self.threads);
             return Err(RunError::CommandLine { reason }.into());
         }
@@ -154,7 +154,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     let pool = arguments.pool()?;
     let (plan, store) = stop.interruptible(|| arguments.resolve(true))?;
-    if arguments.slurm.is_meant() {
+    if arguments.slurm.is_selected() {
         return slurm::submit(arguments, &plan, &store);
     }
     output::line(format_args!("{}", plan.describe(&store, pool.workers)))?;

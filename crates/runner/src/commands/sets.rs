@@ -37,13 +37,13 @@ impl Named {
 ///
 /// # Errors
 /// With the reason.
-pub(super) fn want_images(suite: Suite) -> Result<()> {
+pub(super) fn check_images(name: &str, suite: Suite) -> Result<()> {
     if !matches!(suite, Suite::Commonsense | Suite::Vl) {
         return Ok(());
     }
     Err(RunError::Missing {
-        what: "an image with a label to look at".into(),
-        reason: format!("{} is a suite of texts; they are checked whenever a set is opened", suite.name()),
+        what: format!("an image set named `{name}`"),
+        reason: format!("{} is a text suite; its sets are checked whenever they are opened", suite.name()),
     }
     .into())
 }

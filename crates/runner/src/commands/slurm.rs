@@ -13,7 +13,7 @@ use crate::commands::run;
 
 /// Where to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Place {
+enum Target {
     /// On this machine.
     Here,
     /// As job arrays.
@@ -26,7 +26,7 @@ enum Place {
 pub(super) struct Cluster {
     /// Run on this machine, or as Slurm's job arrays.
     #[arg(long, value_enum, default_value = "here")]
-    on: Place,
+    on: Target,
     /// Print the scripts and submit nothing.
     #[arg(long, requires = "on")]
     dry_run: bool,
@@ -51,8 +51,8 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn is_meant(&self) -> bool {
-        self.on == Place::Slurm
+    pub(super) fn is_selected(&self) -> bool {
+        self.on == Target::Slurm
     }
 
     fn resources(&self, memory: Option<u64>) -> Resources {
@@ -84,7 +84,7 @@ pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> 
     for job in submission.submit(&program, &resources)? {
         output::line(format_args!("job {}: {}, tasks: {}", job.id, job.part.name(), job.tasks))?;
     }
-    output::line(format_args!("san status shows how far they are"))
+    output::line(format_args!("san status shows their progress"))
 }
 
 fn print(submission: &Submission, program: &Path, resources: &Resources) -> Result<()> {
@@ -103,12 +103,12 @@ pub(super) fn status(store: &Store) -> Result<()> {
     }
     let ids = jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>().join(", ");
     let said = match slurm::queue::states(&jobs) {
-        Ok(Some(states)) if states.is_empty() => "Slurm knows none of them any more".into(),
+        Ok(Some(states)) if states.is_empty() => "none of them is known to Slurm any more".into(),
         Ok(Some(states)) => {
             let counts = states.iter().map(|(state, count)| format!("{count} {}", state.to_lowercase()));
             counts.collect::<Vec<_>>().join(", ")
         }
-        Ok(None) => "squeue is not there".into(),
+        Ok(None) => "squeue was not found".into(),
         // The files are authoritative; what Slurm reports is additional.
         Err(error) => error.to_string(),
     };

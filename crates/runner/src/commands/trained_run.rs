@@ -56,7 +56,7 @@ impl TrainedRun {
             methods::prepare(&*method, &modules, model_spec, weights, classes, &[run.seed], Device::Cpu)?;
         adapter_file::read_into(&adapter, base.checksum(), &trainables)?;
         if !is_finite(trainables.values())? {
-            let reason = "it holds numbers that are not finite".into();
+            let reason = "it contains values that are not finite".into();
             return Err(san_core::Error::Malformed { path: adapter, reason }.into());
         }
         Ok(Self { run, base, method, modules_to_save: modules, trainables, adapters, classes })

@@ -36,14 +36,14 @@ pub(crate) struct Arguments {
     results: PathBuf,
     /// Write each manifest into the set's own folder instead.
     #[arg(long)]
-    manifest_beside_data: bool,
+    manifest_next_to_data: bool,
 }
 
 /// The findings for one set, as printed in JSON.
 #[derive(Debug, Serialize)]
 struct Finding {
     set: String,
-    sound: bool,
+    usable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     split_origin: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -61,7 +61,7 @@ struct Finding {
 
 pub(crate) fn verify(arguments: &Arguments) -> Result<()> {
     let named = Named::find(&arguments.name)?;
-    sets::want_images(named.suite())?;
+    sets::check_images(&arguments.name, named.suite())?;
     let root = sets::root(arguments.data.as_deref(), named.suite())?;
     let (entries, absent) = present(named, &root)?;
     let mut findings = Vec::new();
@@ -80,9 +80,9 @@ pub(crate) fn verify(arguments: &Arguments) -> Result<()> {
     } else if !absent.is_empty() {
         output::line(format_args!("not in {}: {}", root.display(), absent.join(", ")))?;
     }
-    let unsound: Vec<String> =
-        findings.iter().filter(|found| !found.sound).map(|found| found.set.clone()).collect();
-    if unsound.is_empty() { Ok(()) } else { Err(RunError::Unsound { sets: unsound }.into()) }
+    let unusable: Vec<String> =
+        findings.iter().filter(|found| !found.usable).map(|found| found.set.clone()).collect();
+    if unusable.is_empty() { Ok(()) } else { Err(RunError::Unusable { sets: unusable }.into()) }
 }
 
 /// The sets that are present, and the names of the benchmark's own sets that are missing. A set that was requested by
@@ -97,7 +97,7 @@ fn present(named: Named, root: &Path) -> Result<(Vec<&'static DatasetEntry>, Vec
     if there.is_empty() {
         return Err(RunError::Missing {
             what: format!("every set of {}", suite.name()),
-            reason: format!("{} has no folder of any; `san fetch` loads them", root.display()),
+            reason: format!("{} has no folder for any of them; `san fetch` downloads them", root.display()),
         }
         .into());
     }
@@ -107,7 +107,7 @@ fn present(named: Named, root: &Path) -> Result<(Vec<&'static DatasetEntry>, Vec
 impl Finding {
     /// Prints the findings and writes the manifest.
     fn of(found: Verification, arguments: &Arguments, entry: &DatasetEntry, root: &Path) -> Result<Self> {
-        let path = if arguments.manifest_beside_data {
+        let path = if arguments.manifest_next_to_data {
             root.join(entry.folder()).join(MANIFEST)
         } else {
             let folder = arguments.results.join("manifests").join(entry.suite.name());
@@ -120,7 +120,7 @@ impl Finding {
             output::line(format_args!("  manifest: {}", path.display()))?;
         }
         Ok(Self {
-            sound: found.is_sound(),
+            usable: found.is_sound(),
             split_origin: Some(found.origin_label),
             counts: Some(found.counts),
             published: found.published,
@@ -138,7 +138,7 @@ impl Finding {
         message(format_args!("san: {error}"));
         Self {
             set: entry.name.clone(),
-            sound: false,
+            usable: false,
             split_origin: None,
             counts: None,
             published: entry.splits,

@@ -98,7 +98,7 @@ fn sites(model_spec: &ModelSpec, wiring: Wiring) -> Result<Vec<WiredSite>> {
                 Some(source) => {
                     Some((source, (anterior.map != ChannelMap::Identity).then(|| anterior.map.to_string())))
                 }
-                None => bail!("`{}` reads `{}`, which is no site", site.name, anterior.site),
+                None => bail!("`{}` reads `{}`, which is not a site", site.name, anterior.site),
             },
         };
         Ok(WiredSite { block: block.into(), name: name.into(), channels: site.outputs, reads })

@@ -9,10 +9,10 @@ use runner::store::Store;
 use runner::train::signals::{StopFlag, WORKER_DEADLINE};
 use runner::workers::device;
 use runner::workers::pool::Assignment;
-use runner::workers::worker::{Message, Settings, Worker, tell};
+use runner::workers::worker::{Message, Settings, Worker, send};
 
 /// How often a worker sends a heartbeat.
-const BEAT_EVERY: Duration = Duration::from_secs(1);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(crate) fn worker() -> Result<()> {
     let stop = StopFlag::install(WORKER_DEADLINE)?;
@@ -34,8 +34,8 @@ pub(crate) fn worker() -> Result<()> {
 fn beat(stop: &StopFlag) {
     let stop = stop.clone();
     std::thread::spawn(move || {
-        while tell(&mut stdout(), &Message::Heartbeat { beats: stop.beats() }).is_ok() {
-            std::thread::sleep(BEAT_EVERY);
+        while send(&mut stdout(), &Message::Heartbeat { checks: stop.checks() }).is_ok() {
+            std::thread::sleep(HEARTBEAT_INTERVAL);
         }
         stop.set();
     });

@@ -152,8 +152,7 @@ impl Profile {
         match (budgets.iter().min(), budgets.iter().max()) {
             (Some((least, poor)), Some((most, rich))) if least < most && !self.unequal_budgets => {
                 Err(format!(
-                    "`{poor}` has {least} and `{rich}` {most} settings to choose from: give each method the same \
-                 tuning budget, or say `unequal_budgets: true`"
+                    "`{poor}` has {least} and `{rich}` {most} settings to choose from: give each method the same tuning budget, or set `unequal_budgets: true`"
                 ))
             }
             _ => Ok(()),
@@ -182,7 +181,7 @@ impl Profile {
                     && source.mixture.is_empty()
                     && !self.sets.iter().any(own_questions) =>
             {
-                Err("`sets` are only tested on: name a `mixture` of conversations to train on".into())
+                Err("`sets` are for testing only: add a `mixture` of conversations to train on".into())
             }
             _ => Ok(()),
         }

@@ -149,7 +149,7 @@ impl Axis {
                 };
                 let mut numbered = values.iter().enumerate();
                 match numbered.find(|(at, value)| values[..*at].iter().any(|other| alike(value, other))) {
-                    Some((_, twice)) => Err(format!("has {twice} twice, which is one setting and not two")),
+                    Some((_, twice)) => Err(format!("has {twice} twice, which is one setting, not two")),
                     None => Ok(()),
                 }
             }
@@ -165,7 +165,10 @@ impl Axis {
 fn combinations(axes: &[Named<'_>]) -> Result<Vec<Vec<Value>>, String> {
     axes.iter().try_fold(vec![Vec::new()], |settings, (of, axis)| {
         let Axis::List(values) = axis else {
-            return Err(format!("`{}` is a range: name `random` trials, or a list of values", of.name()));
+            return Err(format!(
+                "`{}` is a range: set a number of `random` trials, or give a list of values",
+                of.name()
+            ));
         };
         if settings.len().saturating_mul(values.len()) > MOST_TRIALS {
             return Err(format!("its search has more than {MOST_TRIALS} combinations"));
@@ -181,7 +184,7 @@ fn combinations(axes: &[Named<'_>]) -> Result<Vec<Vec<Value>>, String> {
 /// Random settings, all different.
 fn draw(axes: &[Named<'_>], random: Random) -> Result<Vec<Vec<Value>>, String> {
     if !(1..=MOST_TRIALS).contains(&random.trials) {
-        return Err(format!("`trials` is {}; a number from 1 to {MOST_TRIALS} is wanted", random.trials));
+        return Err(format!("`trials` is {}; expected a number from 1 to {MOST_TRIALS}", random.trials));
     }
     let mut generator = generator(random.seed, "random search");
     let mut settings: Vec<Vec<Value>> = Vec::new();
@@ -227,7 +230,7 @@ fn trial(axes: &[Named<'_>], values: &[Value], protocol: &Protocol) -> Result<Tr
         return Err("learning rates must be above 0".into());
     }
     if !(weight_decay.is_finite() && weight_decay >= 0.0) {
-        return Err("`weight_decay` must be 0 or more".into());
+        return Err("`weight_decay` must be at least 0".into());
     }
     protocol.with_task_fields(&trial.task)?;
     Ok(trial)
@@ -267,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn random_trials_are_a_function_of_their_seed_and_lie_in_their_ranges() {
+    fn random_trials_are_a_function_of_the_seed_and_within_their_ranges() {
         let of = |seed: u64| {
             let text = format!(
                 "{{method: san, search: {{random: {{trials: 20, seed: {seed}}}, \
@@ -284,9 +287,9 @@ mod tests {
     }
 
     #[test]
-    fn unsound_spaces_are_refused_with_the_reason() {
+    fn invalid_search_spaces_are_refused_with_the_reason() {
         for (search, reason) in [
-            ("learning_rate: {from: 1.0e-4, to: 1.0e-1}", "name `random` trials"),
+            ("learning_rate: {from: 1.0e-4, to: 1.0e-1}", "set a number of `random` trials"),
             ("random: {trials: 3}, learning_rate: [0.1, 0.2]", "fewer settings"),
             ("learning_rate: {from: 0.0, to: 1.0}", "`from` below `to`"),
             ("learning_rate: []", "has no value"),
@@ -305,8 +308,8 @@ mod tests {
                 "combinations",
             ),
         ] {
-            let told = spec(&format!("{{method: san, search: {{{search}}}}}")).trials(&protocol());
-            assert!(told.as_ref().is_err_and(|told| told.contains(reason)), "{search}: {told:?}");
+            let shown = spec(&format!("{{method: san, search: {{{search}}}}}")).trials(&protocol());
+            assert!(shown.as_ref().is_err_and(|shown| shown.contains(reason)), "{search}: {shown:?}");
         }
     }
 }

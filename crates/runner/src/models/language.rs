@@ -94,7 +94,7 @@ impl LoadedLanguageModel {
         target: Target,
     ) -> Result<Self> {
         let Some((architecture, BundledLlava { weights, .. })) = registry::bundled_llava(name) else {
-            bail!("there is no bundled model of vision and language named `{name}`")
+            bail!("there is no bundled vision-language model named `{name}`")
         };
         let path = PathBuf::from(format!("assets/{name}.safetensors"));
         let file = TensorFile::parse(weights, &path)?;
@@ -178,7 +178,9 @@ impl LoadedLanguageModel {
         let LlavaCheckpoint { architecture, parts, checksum } = weights::llava(&path, target)?;
         let own = architecture.tower.image_size();
         if own != i64::from(image_size) {
-            bail!("the tower of `{name}` reads images of {own} pixels, the protocol asks for {image_size}");
+            bail!(
+                "the tower of `{name}` takes images of {own} px, but the protocol's `image_size` is {image_size}"
+            );
         }
         let tokenizer = Tokenizer::read(&path)?;
         tokenizer.fits(architecture.language.vocabulary())?;
@@ -227,8 +229,8 @@ fn same(tower: &LoadedBackbone) -> Result<Box<dyn backbones::Architecture>> {
 
 fn end(tokenizer: &Tokenizer, name: &str) -> Result<u32, RunError> {
     tokenizer.end().ok_or_else(|| RunError::Missing {
-        what: format!("the token that ends a text of `{name}`"),
-        reason: "its vocabulary names none".into(),
+        what: format!("the end-of-sequence token of `{name}`"),
+        reason: "its vocabulary has none".into(),
     })
 }
 

@@ -28,7 +28,7 @@ impl<'a> PictureText<'a> {
         template: Template,
     ) -> Result<Self> {
         let count = usize::try_from(architecture.tower.token_count())?;
-        let end = tokenizer.token(end).context("the token that ends a text has no text")?;
+        let end = tokenizer.token(end).context("the end-of-sequence token has no text")?;
         Ok(Self { tokenizer, template, image: ImageTokens { id: architecture.image_token, count }, end })
     }
 
@@ -72,7 +72,7 @@ impl<'a> PictureText<'a> {
             cost.truncated += 1;
             cost.answers_lost += usize::from(sequence.truncate(max_length) > 0);
             if places(&sequence) < before {
-                bail!("`max_length: {max_length}` cuts into the {} tokens of a picture", self.image.count);
+                bail!("`max_length: {max_length}` truncates the {} tokens of an image", self.image.count);
             }
         }
         let tokens = sequence.ids.iter().map(|&id| u32::try_from(id)).collect::<Result<Vec<_>, _>>()?;
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_and_its_end_are_trained_on_behind_the_very_prompt_that_is_asked() {
+    fn the_answer_with_its_end_token_is_trained_on_after_the_evaluation_prompt() {
         let tokenizer = tokenizer();
         let (conversation, prompt) = conversation();
         let texts = texts(&tokenizer);
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_counted_and_never_goes_into_a_picture() {
+    fn a_truncation_is_counted_and_never_reaches_into_an_image() {
         let tokenizer = tokenizer();
         let texts = texts(&tokenizer);
         let (conversation, _) = conversation();
@@ -143,6 +143,6 @@ mod tests {
             (whole - 1, Truncation { rows: 2, truncated: 1, answers_lost: 1 })
         );
         let refused = texts.example(&conversation, 12, &mut cost).unwrap_err().to_string();
-        assert_eq!(refused, "`max_length: 12` cuts into the 16 tokens of a picture");
+        assert_eq!(refused, "`max_length: 12` truncates the 16 tokens of an image");
     }
 }

@@ -26,12 +26,9 @@ struct Home {
 
 const SAFETENSORS: &[&str] = &["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
 
-const GATED: &str = "its home lets people in who have accepted the terms; load config.json, the tokenizer's files and all \
-    *.safetensors from there into the folder of that name under SAN_WEIGHTS";
+const GATED: &str = "it is gated: accept its terms on the Hugging Face Hub, then download config.json, the tokenizer's files and all *.safetensors into the folder of that name under SAN_WEIGHTS";
 
-const PICKLED: &str = "its home has pickles, which are refused: write them as model.safetensors (transformers: \
-    from_pretrained, then save_pretrained) into the folder of that name under SAN_WEIGHTS, config.json and the vocabulary \
-    beside it where there is one";
+const PICKLED: &str = "it is published as pickles, which are refused: save it as model.safetensors (transformers: from_pretrained, then save_pretrained) in the folder of that name under SAN_WEIGHTS, together with config.json and the vocabulary, if there is one";
 
 const HOMES: &[Home] = &[
     Home {
@@ -195,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_of_files_that_lists_other_files_or_tensors_does_not_pass() {
+    fn an_index_with_other_files_or_tensors_is_rejected() {
         let (one, list) = (tensors("a"), weights::INDEX);
         let listed = |text: &str| said(&[("one.safetensors", &one), (list, text.as_bytes())]);
         assert_eq!(listed(r#"{"weight_map": {"a": "one.safetensors"}}"#), Ok(()));
@@ -219,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn vision_models_come_from_timm_and_language_models_with_their_vocabulary() {
+    fn vision_models_come_from_timm_and_language_models_with_their_tokenizer() {
         let vit = "vit_base_patch16_224.augreg_in21k";
         assert_eq!(addresses(vit), [format!("{TIMM}/{vit}/resolve/main/model.safetensors")]);
         assert!(addresses("SmolLM2-135M-Instruct").iter().any(|url| url.ends_with("/tokenizer.json")));
@@ -229,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_part_of_the_program_or_unknown_has_no_home() {
+    fn bundled_and_unknown_models_have_no_source() {
         for name in ["vit_micro", "llama_micro", "vit_small_patch14_imgfocus", "nothing", "a.b"] {
             assert_eq!(published_weights(name), None, "{name}");
         }

@@ -27,7 +27,7 @@ impl Plan {
         let is_done = |run: &Run| run.name().is_ok_and(|name| store.is_done(&name));
         let tune: Vec<(&Run, bool)> = self.tune.iter().map(|run| (run, is_done(run))).collect();
         let tuned = tune.iter().filter(|(_, done)| *done).count();
-        let tuning = format!("{} runs choose learning rates on val, {tuned} are done", self.tune.len());
+        let tuning = format!("{} tuning runs on val, {tuned} done", self.tune.len());
         let chosen = self.final_runs(store).ok();
         let finals: Vec<(&Run, bool)> = match &chosen {
             Some(runs) => runs.iter().map(|run| (run, is_done(run))).collect(),
@@ -35,9 +35,9 @@ impl Plan {
         };
         let done = finals.iter().filter(|(_, done)| *done).count();
         let text = match (tune.is_empty(), &chosen) {
-            (true, _) => format!("{sizes}; {done} are done"),
-            (false, Some(_)) => format!("{sizes}; {done} are done; {tuning}"),
-            (false, None) => format!("{sizes}; before them {tuning}"),
+            (true, _) => format!("{sizes}; {done} done"),
+            (false, Some(_)) => format!("{sizes}; {done} done; {tuning}"),
+            (false, None) => format!("{sizes}; first {tuning}"),
         };
         let all = [tune, finals].concat();
         let left = all.iter().filter(|(_, done)| !done).count();
@@ -45,10 +45,10 @@ impl Plan {
             _ if left == 0 => text,
             Some(time) => {
                 let workers = counted(workers as usize, "worker");
-                format!("{text}\nabout {} for the {left} to come, with {workers}", HumanDuration(time))
+                format!("{text}\nabout {} for the remaining {left}, with {workers}", HumanDuration(time))
             }
             None => {
-                format!("{text}\ntime unknown: it follows from runs that were finished here, and none is")
+                format!("{text}\ntime unknown: it is estimated from finished runs, and there are none yet")
             }
         }
     }
@@ -57,9 +57,11 @@ impl Plan {
     fn budget(&self) -> String {
         let budgets: BTreeSet<usize> = self.finals.iter().map(|row| row.run.budget()).collect();
         match (budgets.first(), budgets.last()) {
-            (Some(1), Some(1)) | (None, _) | (_, None) => "nothing is tuned: every setting is fixed".into(),
+            (Some(1), Some(1)) | (None, _) | (_, None) => "no tuning: every setting is fixed".into(),
             (Some(least), Some(most)) if least == most => {
-                format!("every method is tuned alike: the best of {most} settings on val, for each set apart")
+                format!(
+                    "every method has the same tuning budget: the best of {most} settings on val, chosen per set"
+                )
             }
             (Some(least), Some(most)) => format!("UNEQUAL tuning budgets: {least} to {most} settings"),
         }

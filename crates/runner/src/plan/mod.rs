@@ -66,10 +66,9 @@ impl Plan {
     ) -> Result<Self> {
         let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
         let known = || experiment.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
-        let profile = experiment
-            .profiles
-            .get(profile_name)
-            .ok_or_else(|| wrong(format!("there is no profile `{profile_name}`; it has {}", known())))?;
+        let profile = experiment.profiles.get(profile_name).ok_or_else(|| {
+            wrong(format!("there is no profile `{profile_name}`; the file has {}", known()))
+        })?;
         let profile = selection.apply(profile).map_err(wrong)?;
         let task = profile.protocol.task().map_err(wrong)?;
         let mut plan = Self {
@@ -112,7 +111,7 @@ impl Plan {
             let place =
                 format!("set {}, backbone {}, method {label}, seed {}", run.set, run.backbone, run.seed);
             if places.contains(&place) {
-                return Err(format!("two runs have one place in the table: {place}"));
+                return Err(format!("two runs would fill the same place in the table: {place}"));
             }
             places.insert(place);
         }

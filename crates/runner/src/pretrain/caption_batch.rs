@@ -55,7 +55,7 @@ impl CaptionBatch {
     }
 
     /// Runs a model on the batch.
-    pub(super) fn read(&self, model: &Llava, device: Device) -> Result<Reading<'_>> {
+    pub(super) fn read(&self, model: &Llava, device: Device) -> Result<Prediction<'_>> {
         let Self { pixels, size, captions, kinds } = self;
         let pixels = Tensor::f_from_slice(pixels)?.f_view([-1, 3, *size, *size])?.f_to_device(device)?;
         let table = |values: &[i64]| -> Result<Tensor> {
@@ -63,8 +63,8 @@ impl CaptionBatch {
         };
         let length = captions.columns as i64 - 1;
         let seen = model.see(&pixels);
-        let scores = model.forward(&table(&captions.tokens)?, Some(&seen), None)?.f_narrow(1, 0, length)?;
-        Ok(Reading { scores, labels: table(&captions.labels)?.f_narrow(1, 1, length)?, kinds })
+        let logits = model.forward(&table(&captions.tokens)?, Some(&seen), None)?.f_narrow(1, 0, length)?;
+        Ok(Prediction { logits, labels: table(&captions.labels)?.f_narrow(1, 1, length)?, kinds })
     }
 }
 
@@ -75,19 +75,19 @@ fn kind(caption: &Caption) -> Option<String> {
 }
 
 /// A model's output on captions.
-pub(super) struct Reading<'a> {
+pub(super) struct Prediction<'a> {
     /// Logits of the next token, `[captions, tokens, vocabulary]`.
-    scores: Tensor,
+    logits: Tensor,
     /// That token, or [`MASKED`] if it is not trained on; `[captions, tokens]`.
     labels: Tensor,
     kinds: &'a [Option<String>],
 }
 
-impl Reading<'_> {
+impl Prediction<'_> {
     /// The mean over captions of the mean over tokens: a one-word answer counts as much as four remarks.
     pub(super) fn loss(&self) -> Result<Tensor> {
-        let (scores, labels) = (self.scores.f_flatten(0, 1)?, self.labels.f_flatten(0, 1)?);
-        let losses = scores.f_cross_entropy_loss(&labels, None::<Tensor>, Reduction::None, MASKED, 0.0)?;
+        let (logits, labels) = (self.logits.f_flatten(0, 1)?, self.labels.f_flatten(0, 1)?);
+        let losses = logits.f_cross_entropy_loss(&labels, None::<Tensor>, Reduction::None, MASKED, 0.0)?;
         let losses = losses.f_view(self.labels.size().as_slice())?;
         let counts = self.labels.f_ne(MASKED)?.f_sum_dim_intlist(1, false, Kind::Float)?;
         Ok((losses.f_sum_dim_intlist(1, false, Kind::Float)? / counts).f_mean(Kind::Float)?)
@@ -95,7 +95,7 @@ impl Reading<'_> {
 
     /// The share of answers whose every token is the most likely one, by kind of question.
     pub(super) fn answered(&self) -> Result<BTreeMap<String, f64>> {
-        let right = self.scores.f_argmax(-1, false)?.f_eq_tensor(&self.labels)?;
+        let right = self.logits.f_argmax(-1, false)?.f_eq_tensor(&self.labels)?;
         let right = right.f_logical_or(&self.labels.f_eq(MASKED)?)?.f_all_dim(1, false)?;
         let right = Vec::<bool>::try_from(right.f_to_device(Device::Cpu)?)?;
         let mut tally: BTreeMap<String, (u32, u32)> = BTreeMap::new();
@@ -114,14 +114,14 @@ mod tests {
     use super::*;
 
     /// Two captions over a vocabulary of two: one token of the first is trained on, and both of the second.
-    fn reading(kinds: &[Option<String>]) -> Reading<'_> {
-        let scores = Tensor::from_slice(&[0_f32, 9.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0]).view([2, 2, 2]);
-        Reading { scores, labels: Tensor::from_slice(&[MASKED, 0, 1, 0]).view([2, 2]), kinds }
+    fn prediction(kinds: &[Option<String>]) -> Prediction<'_> {
+        let logits = Tensor::from_slice(&[0_f32, 9.0, 2.0, 0.0, 0.0, 0.0, 0.0, 3.0]).view([2, 2, 2]);
+        Prediction { logits, labels: Tensor::from_slice(&[MASKED, 0, 1, 0]).view([2, 2]), kinds }
     }
 
     #[test]
     fn a_caption_of_one_token_counts_as_much_as_one_of_two() {
-        let loss = f64::try_from(reading(&[None, None]).loss().unwrap()).unwrap();
+        let loss = f64::try_from(prediction(&[None, None]).loss().unwrap()).unwrap();
         let behind = |ahead: f64| (1.0 + (-ahead).exp()).ln();
         let expected = f64::midpoint(behind(2.0), f64::midpoint(2_f64.ln(), behind(-3.0)));
         assert!((loss - expected).abs() < 1e-6, "{loss} {expected}");
@@ -131,7 +131,7 @@ mod tests {
     fn an_answer_is_right_with_all_its_tokens() {
         let kinds = [Some("How many".into()), Some("Is there".into())];
         let expected = [("How many".to_owned(), 1.0), ("Is there".to_owned(), 0.0)];
-        assert_eq!(reading(&kinds).answered().unwrap(), expected.into());
-        assert!(reading(&[None, None]).answered().unwrap().is_empty());
+        assert_eq!(prediction(&kinds).answered().unwrap(), expected.into());
+        assert!(prediction(&[None, None]).answered().unwrap().is_empty());
     }
 }

@@ -62,7 +62,7 @@ pub(super) fn pretrain(training: &Training<'_>, control: &mut RunControl<'_>) ->
         "held_out_accuracy": accuracy,
     });
     write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;
-    Ok(format!("{:.1} % on images it was not trained on", 100.0 * accuracy))
+    Ok(format!("{:.1} % on held-out images", 100.0 * accuracy))
 }
 
 fn draw(stream: &PretrainSet, first: u64, count: usize) -> Batch {

@@ -60,7 +60,7 @@ pub(super) fn pretrain(
         "held_out_loss": held_out,
     });
     write_tensors(output, merged.iter(), ("config", config.to_string()), Kind::Half)?;
-    Ok(format!("{held_out:.3} nats a token on text it was not trained on"))
+    Ok(format!("{held_out:.3} nats per token on held-out text"))
 }
 
 /// Mean loss of the tokens of rows `[rows, ROW]`, except for the first token of each row.

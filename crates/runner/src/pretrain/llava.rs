@@ -84,8 +84,8 @@ pub(super) fn pretrain(
 
     let held_out = draw(HELD_OUT_SEED, 0, HELD_OUT)?;
     let _guard = tch::no_grad_guard();
-    let reading = held_out.captions.read(&model, device)?;
-    let (captions, answered) = (f64::try_from(reading.loss()?)?, reading.answered()?);
+    let prediction = held_out.captions.read(&model, device)?;
+    let (captions, answered) = (f64::try_from(prediction.loss()?)?, prediction.answered()?);
     let text = f64::try_from(text_loss(&held_out.text)?)?;
     let merged = merge(&start.model_spec, &start.weights, &adapters, &trainables, 0)?;
     let config = serde_json::json!({
@@ -99,7 +99,7 @@ pub(super) fn pretrain(
     let answered: Vec<String> =
         answered.iter().map(|(kind, share)| format!("{kind} {:.0} %", 100.0 * share)).collect();
     Ok(format!(
-        "on what it was not trained on {captions:.3} nats a token of captions and {text:.3} of text; answered: {}",
+        "held out: {captions:.3} nats per token of captions and {text:.3} of text; answered correctly: {}",
         answered.join(", ")
     ))
 }

@@ -11,7 +11,7 @@ use tch::Tensor;
 
 use crate::io::files::create_folder;
 use crate::pretrain::Training;
-use crate::train::trainer::{Place, RunControl, TrainTask, Trainer};
+use crate::train::trainer::{RunControl, StepPosition, TrainTask, Trainer};
 
 /// Batches that are generated ahead.
 const AHEAD: usize = 8;
@@ -42,7 +42,7 @@ impl<B, L: Fn(&B) -> Result<Tensor>> TrainTask for Stream<B, L> {
         Box::new(move |step| schedule.rate(step))
     }
 
-    fn load(&mut self, _: &[usize], _: Place) -> Result<()> {
+    fn load(&mut self, _: &[usize], _: StepPosition) -> Result<()> {
         let start = Instant::now();
         self.batch = Some(self.batches.recv().context("the thread that generates batches has ended")??);
         self.waited += start.elapsed();
@@ -84,9 +84,9 @@ pub(super) fn train<B: Send>(
         });
         // Owned by this closure, so that an early return closes the channel and ends the other thread.
         let mut stream = Stream { steps, batches, batch: None, loss, waited: Duration::ZERO };
-        trainer
-            .train(&mut stream, 1, settings.learning_rate, control)
-            .map_err(|error| trainer.keep(&error, &stream, control.checkpoint).err().unwrap_or(error))
+        trainer.train(&mut stream, 1, settings.learning_rate, control).map_err(|error| {
+            trainer.save_after_error(&error, &stream, control.checkpoint).err().unwrap_or(error)
+        })
     })?;
     if state == State::Diverged {
         let step = trainer.progress.steps;

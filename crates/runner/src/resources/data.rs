@@ -64,7 +64,7 @@ impl DataSets {
         let set = match source {
             DataSource::Synthetic(counts) => ImageSet::draw(entry, *counts, image_size)?,
             DataSource::Files(folder) => ImageSet::open(entry, &self.folder(name)?.join(folder))?,
-            _ => bail!("`{name}` holds images: `data` must be `synthetic` or `files`"),
+            _ => bail!("`{name}` is a set of images: `data` must be `synthetic` or `files`"),
         };
         if self.images.len() >= OPEN {
             self.images.clear();
@@ -101,7 +101,7 @@ impl DataSets {
                 DataSource::Rows { folder, source } => {
                     TextSet::open(entry, &self.folder(name)?.join(folder), source)?
                 }
-                _ => bail!("`{name}` holds rows: `data` must be `synthetic` or `rows`"),
+                _ => bail!("`{name}` is a set of text rows: `data` must be `synthetic` or `rows`"),
             }))
         };
         let sets = names.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -132,7 +132,9 @@ impl DataSets {
                 let root = self.folder(&names.join(", "))?.join(folder);
                 QuestionSuite::open(&entries, &root, source, &self.hashes)?
             }
-            _ => bail!("{} hold questions: `data` must be `synthetic` or `questions`", names.join(", ")),
+            _ => {
+                bail!("{} are sets of questions: `data` must be `synthetic` or `questions`", names.join(", "))
+            }
         };
         let suite = Rc::new(suite);
         self.questions = Some((key, suite.clone()));
@@ -142,7 +144,7 @@ impl DataSets {
     fn folder(&self, set: &str) -> Result<&Path, RunError> {
         self.root.as_deref().ok_or_else(|| RunError::Missing {
             what: format!("data set `{set}`"),
-            reason: "set SAN_DATA to the folder that holds the data".into(),
+            reason: "set SAN_DATA to the folder that contains the data".into(),
         })
     }
 }

@@ -16,7 +16,7 @@ pub struct Features {
     /// Time of the forward passes.
     pub computing: Duration,
     /// Time spent reading the data.
-    pub reading: Duration,
+    pub data_wait: Duration,
 }
 
 /// Features by a key of everything that they depend on.

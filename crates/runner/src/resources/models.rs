@@ -51,7 +51,7 @@ impl Models {
     /// # Errors
     /// When it is unknown, or its files are missing or do not fit.
     pub fn language(&mut self, name: &str, kind: Kind) -> Result<Rc<LoadedLanguageModel>> {
-        self.kept(format!("{name} {kind:?}"), |models| {
+        self.cached(format!("{name} {kind:?}"), |models| {
             LoadedLanguageModel::read(name, models.root.as_deref(), Target { kind, device: models.device })
         })
     }
@@ -62,7 +62,9 @@ impl Models {
     /// # Errors
     /// When it is unknown, or its files are missing or do not fit.
     pub fn llava(&mut self, name: &str, image_size: u32, kind: Kind) -> Result<Rc<LoadedLanguageModel>> {
-        self.kept(format!("{name} {image_size} {kind:?}"), |models| models.load_llava(name, image_size, kind))
+        self.cached(format!("{name} {image_size} {kind:?}"), |models| {
+            models.load_llava(name, image_size, kind)
+        })
     }
 
     /// The architecture of a model of any kind; no weights are read.
@@ -91,7 +93,7 @@ impl Models {
         })
     }
 
-    fn kept(
+    fn cached(
         &mut self,
         key: String,
         load: impl FnOnce(&mut Self) -> Result<LoadedLanguageModel>,

@@ -24,14 +24,14 @@ const FILE: &str = ".synthetic_checksums.json";
 #[derive(Debug)]
 pub(crate) struct SyntheticChecksums {
     path: PathBuf,
-    kept: Kept,
+    stored: Stored,
     /// Those of the profiles `embedded`.
     known: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct Stored {
     /// Size and modification time of the program's file.
     program: String,
     /// By name, counts and image size of a set.
@@ -47,30 +47,30 @@ impl SyntheticChecksums {
     /// No checksums, only the path to store them at: a run generates its sets anyway, and the stored file may be
     /// damaged.
     pub(crate) fn empty(results: &Path) -> Self {
-        let kept = Kept { program: program().unwrap_or_default(), checksums: BTreeMap::new() };
-        Self { path: results.join(FILE), kept, known: BTreeMap::new() }
+        let stored = Stored { program: program().unwrap_or_default(), checksums: BTreeMap::new() };
+        Self { path: results.join(FILE), stored, known: BTreeMap::new() }
     }
 
     fn of_program(results: &Path, program: String) -> Self {
         let path = results.join(FILE);
         let read = |path| serde_json::from_slice(&std::fs::read(path).ok()?).ok();
-        let kept: Option<Kept> = read(&path).filter(|kept: &Kept| kept.program == program);
-        let kept = kept.unwrap_or(Kept { program, checksums: BTreeMap::new() });
-        Self { path, kept, known: serde_json::from_str(KNOWN).unwrap_or_default() }
+        let stored: Option<Stored> = read(&path).filter(|stored: &Stored| stored.program == program);
+        let stored = stored.unwrap_or(Stored { program, checksums: BTreeMap::new() });
+        Self { path, stored, known: serde_json::from_str(KNOWN).unwrap_or_default() }
     }
 
     /// The checksum of a synthetic set, which is generated if its checksum is unknown.
     pub(crate) fn of(&mut self, set: &ImageSet, image_size: u32) -> String {
         let key = format!("{} {:?} {image_size}", set.name(), set.counts());
-        let is_sound = |known: &&String| blake3::Hash::from_hex(known).is_ok();
-        if let Some(known) = self.known.get(&key).or(self.kept.checksums.get(&key)).filter(is_sound) {
+        let is_valid = |known: &&String| blake3::Hash::from_hex(known).is_ok();
+        if let Some(known) = self.known.get(&key).or(self.stored.checksums.get(&key)).filter(is_valid) {
             return known.clone();
         }
         let checksum = set.checksum().to_owned();
-        if !self.kept.program.is_empty() && self.path.parent().is_some_and(Path::is_dir) {
-            self.kept.checksums.insert(key, checksum.clone());
+        if !self.stored.program.is_empty() && self.path.parent().is_some_and(Path::is_dir) {
+            self.stored.checksums.insert(key, checksum.clone());
             // If the folder cannot be written, only time is lost.
-            let _ = write_json(&self.path, &self.kept);
+            let _ = write_json(&self.path, &self.stored);
         }
         checksum
     }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_used_by_the_same_program_alone() {
+    fn stored_checksums_are_used_only_by_the_same_program() {
         let folder = tempfile::tempdir().unwrap();
         let counts = SplitCounts { train: 4, val: 1, test: 2 };
         let set = ImageSet::draw(dataset("svhn").unwrap(), counts, 8).unwrap();
@@ -98,13 +98,13 @@ mod tests {
         assert_eq!(open("one").of(&set, 8), set.checksum());
         // A false checksum shows whether the file was used.
         let path = folder.path().join(FILE);
-        let lie = blake3::hash(b"a lie").to_hex().to_string();
+        let wrong = blake3::hash(b"a wrong").to_hex().to_string();
         let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace(set.checksum(), &lie)).unwrap();
-        assert_eq!(open("one").of(&set, 8), lie);
+        std::fs::write(&path, text.replace(set.checksum(), &wrong)).unwrap();
+        assert_eq!(open("one").of(&set, 8), wrong);
         assert_eq!(SyntheticChecksums::empty(folder.path()).of(&set, 8), set.checksum());
-        assert!(!std::fs::read_to_string(&path).unwrap().contains(&lie));
-        std::fs::write(&path, text.replace(set.checksum(), &lie)).unwrap();
+        assert!(!std::fs::read_to_string(&path).unwrap().contains(&wrong));
+        std::fs::write(&path, text.replace(set.checksum(), &wrong)).unwrap();
         assert_eq!(open("two").of(&set, 8), set.checksum());
         std::fs::write(&path, text.replace(set.checksum(), "half")).unwrap();
         assert_eq!(open("one").of(&set, 8), set.checksum());
@@ -113,7 +113,7 @@ mod tests {
     /// If it fails, the generators have changed: then replace `datasets/synthetic_checksums.json` by the `checksums` of
     /// `results/.synthetic_checksums.json`, which `san run vtab`, `fgvc` and `gic` write.
     #[test]
-    fn what_is_known_of_the_embedded_profiles_is_what_they_draw() {
+    fn known_checksums_of_the_embedded_profiles_are_correct() {
         let known: BTreeMap<String, String> = serde_json::from_str(KNOWN).unwrap();
         assert!(known.len() >= 25);
         for (key, checksum) in known {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_not_there_is_not_made() {
+    fn a_missing_folder_is_not_created() {
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("results");
         let counts = SplitCounts { train: 1, val: 1, test: 1 };

@@ -146,7 +146,7 @@ impl Submission {
             what: format!("the submission {}", folder.display()),
             reason: error.to_string(),
         })?;
-        serde_json::from_slice(&text).with_context(|| format!("{} is no submission", path.display()))
+        serde_json::from_slice(&text).with_context(|| format!("{} is not a submission", path.display()))
     }
 
     /// Number of tasks of a part.
@@ -209,7 +209,9 @@ impl Submission {
         let waiting = queue::living(&jobs(&store))?;
         if !waiting.is_empty() {
             let jobs = waiting.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
-            return Err(slurm(format!("jobs {jobs} of this experiment are in the queue; see san status")));
+            return Err(slurm(format!(
+                "jobs {jobs} of this experiment are already in the queue; see `san status`"
+            )));
         }
         let folder = self.folder()?;
         create_folder(&folder)?;

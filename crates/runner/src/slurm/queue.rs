@@ -34,7 +34,7 @@ pub fn states(jobs: &[Job]) -> Result<Option<States>> {
 /// # Errors
 /// When Slurm is not installed or does not answer.
 pub fn living(jobs: &[Job]) -> Result<Vec<u64>> {
-    let tasks = squeue(jobs)?.ok_or_else(|| slurm("squeue is not there: is Slurm installed?".into()))?;
+    let tasks = squeue(jobs)?.ok_or_else(|| slurm("squeue was not found: is Slurm installed?".into()))?;
     let living = tasks.into_iter().filter(|(_, state)| LIVING.contains(&state.as_str()));
     let ids: BTreeSet<u64> = living.filter_map(|(task, _)| job_of(&task)).collect();
     Ok(ids.into_iter().collect())
@@ -101,7 +101,7 @@ mod tests {
     use crate::slurm::Part;
 
     #[test]
-    fn lines_of_squeue_and_sacct_are_read_for_our_jobs_alone() {
+    fn lines_of_squeue_and_sacct_are_read_only_for_our_jobs() {
         let jobs = [Job { part: Part::Tune, id: 12, tasks: 3 }];
         let tasks = parse("12_0|RUNNING\n 12_1|CANCELLED by 0\n120_1|RUNNING\n12_[2]|PENDING\n", &jobs);
         let expected = [("12_0", "RUNNING"), ("12_1", "CANCELLED"), ("12_[2]", "PENDING")];

@@ -59,8 +59,8 @@ pub(super) fn text(
 # One thread count for every library.
 export OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads} RAYON_NUM_THREADS={threads}
 
-# The warning before the end reaches this shell alone; it is handed on. The program saves and ends with 75,
-# and then the task is queued again, to go on from there. A cancelled task is not.
+# Slurm's warning before the time limit reaches only this shell, which forwards it. The program then saves its state and
+# exits with 75, and the task is requeued to resume from there. A cancelled task is not.
 warned=0
 {program} task {folder} --part {part} --index {task} &
 task=$!
@@ -71,7 +71,7 @@ while :; do
     code=$?
     kill -0 \"$task\" 2>/dev/null || break
 done
-if [ \"$code\" -gt 128 ]; then # a signal interrupted the waiting, not the task
+if [ \"$code\" -gt 128 ]; then # a signal interrupted `wait`, not the task
     wait \"$task\"
     code=$?
 fi

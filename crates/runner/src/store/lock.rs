@@ -21,7 +21,7 @@ const FOLDER: &str = ".locks";
 /// Prefix of a scratch folder's name; the run's name follows.
 pub const SCRATCH: &str = ".scratch-";
 /// A lock whose heartbeat is older is not shown as running.
-pub const SILENT_AFTER: Duration = Duration::from_secs(60);
+pub const STALE_AFTER: Duration = Duration::from_secs(60);
 
 /// A worker's heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,9 +73,9 @@ impl RunLock {
     }
 
     /// Writes a heartbeat; a full disk must not stop the work because of it.
-    pub fn tell(&mut self, beat: &Heartbeat) {
+    pub fn write_heartbeat(&mut self, heartbeat: &Heartbeat) {
         let mut write = || {
-            let text = serde_json::to_vec(beat)?;
+            let text = serde_json::to_vec(heartbeat)?;
             self.file.rewind()?;
             self.file.write_all(&text)?;
             self.file.set_len(text.len() as u64)
@@ -99,15 +99,15 @@ pub fn running(store: &Store) -> Vec<Heartbeat> {
         let age = SystemTime::now().duration_since(file.metadata().ok()?.modified().ok()?);
         let mut text = String::new();
         file.read_to_string(&mut text).ok()?;
-        let beat: Heartbeat = serde_json::from_str(&text).ok()?;
-        (age.unwrap_or_default() < SILENT_AFTER && lives(&beat)).then_some(beat)
+        let heartbeat: Heartbeat = serde_json::from_str(&text).ok()?;
+        (age.unwrap_or_default() < STALE_AFTER && lives(&heartbeat)).then_some(heartbeat)
     };
     entries(&store.folder.join(FOLDER)).into_iter().filter_map(read).collect()
 }
 
 /// Whether the process is alive, as far as this machine can tell.
-fn lives(beat: &Heartbeat) -> bool {
-    beat.host != host() || !Path::new("/proc/self").exists() || proc_folder(beat.process).exists()
+fn lives(heartbeat: &Heartbeat) -> bool {
+    heartbeat.host != host() || !Path::new("/proc/self").exists() || proc_folder(heartbeat.process).exists()
 }
 
 fn proc_folder(process: u32) -> PathBuf {
@@ -170,24 +170,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_run_has_one_claim_and_it_ends_with_its_owner() {
+    fn a_run_has_one_lock_which_ends_with_its_owner() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store { folder: folder.path().into() };
         let mut first = RunLock::take(&store, "run").unwrap().unwrap();
-        let beat =
+        let heartbeat =
             Heartbeat { label: "a".into(), host: host(), process: std::process::id(), done: 1, total: 2 };
-        first.tell(&Heartbeat { label: "longer".into(), ..beat.clone() });
-        first.tell(&beat);
+        first.write_heartbeat(&Heartbeat { label: "longer".into(), ..heartbeat.clone() });
+        first.write_heartbeat(&heartbeat);
         assert!(RunLock::take(&store, "run").unwrap().is_none());
         clean(&store).unwrap();
-        assert_eq!(running(&store), [beat], "neither a claim in vain nor cleaning touches it");
+        assert_eq!(running(&store), [heartbeat], "neither a claim in vain nor cleaning touches it");
         drop(first);
         RunLock::take(&store, "run").unwrap().unwrap().release().unwrap();
         assert!(running(&store).is_empty());
     }
 
     #[test]
-    fn a_claim_is_exclusive_while_others_clean_and_claim() {
+    fn a_lock_is_exclusive_while_others_clean_and_lock() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store { folder: folder.path().into() };
         let holders = std::sync::atomic::AtomicU32::new(0);

@@ -10,7 +10,7 @@ use serde_json::Map;
 use tch::Tensor;
 
 use super::Run;
-use super::execute::Life;
+use super::execute::RunExecution;
 use crate::resources::Resources;
 use crate::train::trainer::RunControl;
 
@@ -63,17 +63,17 @@ impl Alignment {
 pub fn align(run: &Run, resources: &mut Resources, control: &mut RunControl<'_>) -> Result<Aligned> {
     let names = llava::Architecture::projector_tensors().to_vec();
     let modules = Some((names.clone(), run.learning_rate));
-    let mut life = control.stop.interruptible(|| {
+    let mut execution = control.stop.interruptible(|| {
         let task = run.protocol.task().map_err(anyhow::Error::msg)?;
-        Life::prepare(run, task, modules, resources)
+        RunExecution::prepare(run, task, modules, resources)
     })?;
-    life.trainer.restore(control.checkpoint)?;
-    let state = life.train(control).map_err(|error| life.keep(error, control))?;
-    let losses = &life.trainer.progress.losses;
+    execution.trainer.restore(control.checkpoint)?;
+    let state = execution.train(control).map_err(|error| execution.save_after_error(error, control))?;
+    let losses = &execution.trainer.progress.losses;
     let (State::Finished, Some(&train_loss)) = (state, losses.last()) else {
         bail!("the loss is not finite: try a lower --learning-rate");
     };
-    let trainables = &life.trainer.trainables;
+    let trainables = &execution.trainer.trainables;
     let tensor = |name: String| Ok((name.clone(), trainables.get(&name)?.f_get(0)?.f_detach()?));
     Ok(Aligned { projector: names.into_iter().map(tensor).collect::<Result<_>>()?, train_loss })
 }

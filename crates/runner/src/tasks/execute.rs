@@ -33,7 +33,7 @@ pub struct Outcome {
     /// Evaluation time, without data loading.
     pub evaluation: Duration,
     /// Time of reading and decoding data.
-    pub reading: Duration,
+    pub data_wait: Duration,
     /// Size of the adapter file in bytes.
     pub adapter_bytes: u64,
     /// Parameter counts.
@@ -51,20 +51,20 @@ pub fn execute(
     folder: &Path,
     control: &mut RunControl<'_>,
 ) -> Result<Outcome> {
-    let mut life = control.stop.interruptible(|| {
+    let mut execution = control.stop.interruptible(|| {
         let task = run.protocol.task().map_err(anyhow::Error::msg)?;
         let modules = task.modules_to_save().filter(|_| run.method != UNTRAINED);
-        Life::prepare(run, task, modules, resources)
+        RunExecution::prepare(run, task, modules, resources)
     })?;
-    life.trainer.restore(control.checkpoint)?;
-    match life.carry_out(resources, folder, control) {
-        Ok((scores, adapter_bytes)) => life.into_outcome(scores, adapter_bytes),
-        Err(error) => Err(life.keep(error, control)),
+    execution.trainer.restore(control.checkpoint)?;
+    match execution.train_and_evaluate(resources, folder, control) {
+        Ok((scores, adapter_bytes)) => execution.into_outcome(scores, adapter_bytes),
+        Err(error) => Err(execution.save_after_error(error, control)),
     }
 }
 
 /// A run in memory.
-pub(super) struct Life<'a> {
+pub(super) struct RunExecution<'a> {
     run: &'a Run,
     base: BaseModel,
     method: Box<dyn Method>,
@@ -74,7 +74,7 @@ pub(super) struct Life<'a> {
     classes: i64,
 }
 
-impl<'a> Life<'a> {
+impl<'a> RunExecution<'a> {
     /// Loads the base model, allocates what is trained, and opens the data. `modules_to_save` are trained in full in
     /// addition to the run's method, at their own learning rate.
     pub(super) fn prepare(
@@ -112,7 +112,7 @@ impl<'a> Life<'a> {
     }
 
     /// Everything from the first batch to the last file; no scores if the run diverged.
-    fn carry_out(
+    fn train_and_evaluate(
         &mut self,
         resources: &mut Resources,
         folder: &Path,
@@ -153,9 +153,13 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Called after an error; see [`Trainer::keep`].
-    pub(super) fn keep(&mut self, error: anyhow::Error, control: &RunControl<'_>) -> anyhow::Error {
-        match self.trainer.keep(&error, &*self.task, control.checkpoint) {
+    /// Called after an error; see [`Trainer::save_after_error`].
+    pub(super) fn save_after_error(
+        &mut self,
+        error: anyhow::Error,
+        control: &RunControl<'_>,
+    ) -> anyhow::Error {
+        match self.trainer.save_after_error(&error, &*self.task, control.checkpoint) {
             Ok(()) => error,
             Err(worse) => worse,
         }
@@ -168,7 +172,7 @@ impl<'a> Life<'a> {
         let parameters = parameters(self.base.model_spec(), &self.trainer.trainables)?;
         let progress = self.trainer.progress;
         let scores = scores.unwrap_or_default();
-        let Times { preparation, evaluation, reading } = times;
+        let Times { preparation, evaluation, data_wait } = times;
         Ok(Outcome {
             state,
             dataset,
@@ -189,7 +193,7 @@ impl<'a> Life<'a> {
             },
             training: progress.training + preparation,
             evaluation,
-            reading: progress.reading + reading,
+            data_wait: progress.data_wait + data_wait,
             adapter_bytes,
         })
     }

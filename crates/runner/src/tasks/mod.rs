@@ -221,7 +221,7 @@ pub struct Times {
     /// Evaluation, without data loading.
     pub evaluation: Duration,
     /// Reading and decoding.
-    pub reading: Duration,
+    pub data_wait: Duration,
 }
 
 /// The splits that a stage trains on and evaluates on.
@@ -235,7 +235,7 @@ pub fn splits(stage: Stage) -> (Split, Split) {
 /// A set of which `evaluated` samples are evaluated; the training samples are not counted yet.
 fn dataset(name: &str, entry: &DatasetEntry, evaluated: usize, checksum: &str) -> Result<Dataset> {
     let group = serde_json::to_value(entry.group)?;
-    let group = group.as_str().ok_or_else(|| anyhow::anyhow!("the group of {name} is not a name"))?;
+    let group = group.as_str().ok_or_else(|| anyhow::anyhow!("the group of {name} is not a string"))?;
     Ok(Dataset {
         name: name.to_owned(),
         group: group.to_owned(),

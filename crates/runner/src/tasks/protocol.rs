@@ -83,7 +83,7 @@ impl Protocol {
     pub fn check(&self) -> Result<(), String> {
         check_counts(&[("epochs", self.epochs), ("batch_size", self.batch_size as u64)])?;
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
-            return Err("`weight_decay` must be 0 or more".into());
+            return Err("`weight_decay` must be at least 0".into());
         }
         let task = self.task()?;
         task.check(self.epochs).map_err(|reason| format!("{}: {reason}", task.name()))
@@ -113,7 +113,7 @@ impl Protocol {
 pub(crate) fn check_counts(counts: &[(&str, u64)]) -> Result<(), String> {
     const MOST: u64 = 1_000_000;
     match counts.iter().find(|(_, count)| !(1..=MOST).contains(count)) {
-        Some((field, count)) => Err(format!("`{field}` is {count}; a number from 1 to {MOST} is wanted")),
+        Some((field, count)) => Err(format!("`{field}` is {count}; expected a number from 1 to {MOST}")),
         None => Ok(()),
     }
 }

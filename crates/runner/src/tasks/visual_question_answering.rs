@@ -80,13 +80,13 @@ impl Task for VisualQuestionAnswering {
     fn check(&self, _: u64) -> Result<(), String> {
         self.language.check()?;
         if self.language.decoding == AnswerDecoding::Likelihood {
-            return Err("`decoding: likelihood` needs listed answers, and these are free".into());
+            return Err("`decoding: likelihood` needs answer options, but the answers are free-form".into());
         }
         if self.template == Template::Plain {
-            return Err("the template `plain` leaves questions out".into());
+            return Err("the template `plain` omits the questions".into());
         }
         if !(0.0..1.0).contains(&self.warmup_ratio) {
-            return Err("`warmup_ratio` is a share of the steps, 0 or more and below 1".into());
+            return Err("`warmup_ratio` is a fraction of the steps: at least 0 and below 1".into());
         }
         let pack = self.questions_per_sequence as u64;
         check_counts(&[("max_length", self.max_length as u64), ("questions_per_sequence", pack)])?;
@@ -125,7 +125,7 @@ impl Task for VisualQuestionAnswering {
         resources: &mut Resources,
     ) -> Result<Box<dyn PreparedTask + 'a>> {
         let BaseModel::Language(model) = tuned.base else {
-            bail!("questions about pictures need a vision-language model")
+            bail!("visual question answering needs a vision-language model")
         };
         let suite = resources.data.questions(&run.sets, &run.data, self.picture.image_size)?;
         if suite.checksum() != run.data_checksum {
@@ -156,7 +156,7 @@ impl VisualQuestionAnswering {
         features: &mut FeatureCache,
     ) -> Result<TrainData> {
         let ReaderArchitecture::Llava(architecture, _) = &model.architecture else {
-            bail!("questions about pictures need a vision-language model")
+            bail!("visual question answering needs a vision-language model")
         };
         let (train, evaluated) = splits(run.stage);
         let conversations = suite.conversations(train)?;
@@ -249,24 +249,24 @@ impl PictureCache {
         features: &mut FeatureCache,
     ) -> Result<Tensor> {
         let Reader::Llava(llava) = reader else {
-            bail!("a language model without a vision tower reads no pictures")
+            bail!("a language model without a vision tower cannot take images")
         };
         let key = format!("{} {} {:?} {protocol:?}", run.data_checksum, run.weights_checksum, run.stage);
         if let Some(known) = features.get(&key) {
             return Ok(known.tensor.shallow_clone());
         }
         let size = i64::from(protocol.image_size);
-        let (start, mut reading, mut parts) = (Instant::now(), Duration::ZERO, Vec::new());
+        let (start, mut data_wait, mut parts) = (Instant::now(), Duration::ZERO, Vec::new());
         for some in self.pictures.chunks(TOWER_BATCH) {
             let start = Instant::now();
             let pixels = protocol.read(&run.set_label(), &some.iter().collect::<Vec<_>>())?;
-            reading += start.elapsed();
+            data_wait += start.elapsed();
             let images = Tensor::f_from_slice(&pixels)?.f_view([-1, 3, size, size])?.f_to_device(device)?;
             parts.push(no_grad(|| llava.see(&images)));
         }
         let tensor = Tensor::f_cat(&parts, 0)?;
-        let computing = start.elapsed().saturating_sub(reading);
-        features.insert(key, Features { tensor: tensor.shallow_clone(), computing, reading });
+        let computing = start.elapsed().saturating_sub(data_wait);
+        features.insert(key, Features { tensor: tensor.shallow_clone(), computing, data_wait });
         Ok(tensor)
     }
 
@@ -320,7 +320,7 @@ impl EvalSet for AskedSet {
             Some(Key::YesNo(_)) => "F1",
             Some(Key::Choice { .. } | Key::Letter { .. }) => "accuracy of the option",
             Some(Key::Exact(_)) => "exact match",
-            Some(Key::Withheld) | None => "score of a server",
+            Some(Key::Withheld) | None => "server score",
         }
     }
 

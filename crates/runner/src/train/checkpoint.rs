@@ -36,7 +36,7 @@ pub struct Progress {
     /// Time spent in steps.
     pub training: Duration,
     /// Time spent waiting for data.
-    pub reading: Duration,
+    pub data_wait: Duration,
     /// The best test accuracy of any epoch, if it is evaluated.
     #[serde(default)]
     pub test_selected: Option<f64>,
@@ -113,7 +113,7 @@ impl CheckpointFile {
                 Ok(Some(progress))
             }
             Err(reason) => {
-                message(format_args!("san: {}: {reason}; the run starts anew", self.path.display()));
+                message(format_args!("san: {}: {reason}; the run starts again", self.path.display()));
                 self.remove()?;
                 Ok(None)
             }
@@ -122,7 +122,7 @@ impl CheckpointFile {
 
     fn read(&self, trainables: &Trainables) -> Result<(Progress, [Tensor; 3]), String> {
         let mut file = TensorFile::read(&self.path).map_err(|error| error.to_string())?;
-        let text = file.metadata.get(KEY).ok_or("it is no checkpoint")?;
+        let text = file.metadata.get(KEY).ok_or("it is not a checkpoint")?;
         let header: Header = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if header.run != self.run {
             return Err("it belongs to another run".into());
@@ -130,14 +130,14 @@ impl CheckpointFile {
         let mut take = |name: &str| file.tensors.remove(name).ok_or(format!("it has no `{name}`"));
         let tensors = [take("first")?, take("second")?, take("values")?];
         if tensors.iter().any(|tensor| tensor.size() != trainables.values().size()) {
-            return Err("its tensors are of another size".into());
+            return Err("its tensors have another size".into());
         }
         let found = checksum(&header.progress, tensors.each_ref()).map_err(|error| error.to_string())?;
         if found != header.contents {
-            return Err("its contents do not have the checksum that it names".into());
+            return Err("its contents do not match its checksum".into());
         }
-        if !header.progress.logged.is_held_by(&self.path.with_extension("")) {
-            return Err("the logs beside it are not those that it goes with".into());
+        if !header.progress.logged.matches_files_at(&self.path.with_extension("")) {
+            return Err("the logs next to it do not belong to it".into());
         }
         Ok((header.progress, tensors))
     }
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restored_state_goes_on_bit_for_bit_and_a_cold_start_from_its_values_does_not() {
+    fn a_restored_state_continues_bit_for_bit_and_its_values_alone_do_not() {
         let folder = tempfile::tempdir().unwrap();
         let file = CheckpointFile::new(folder.path(), "a", Duration::ZERO);
         let whole = Training::new().steps(0..9);

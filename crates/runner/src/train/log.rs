@@ -36,12 +36,12 @@ pub struct EpochLine {
     pub train_loss: f64,
     /// What was evaluated after it.
     #[serde(flatten)]
-    pub reading: EpochReading,
+    pub metrics: EpochMetrics,
 }
 
 /// What was evaluated after an epoch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct EpochReading {
+pub struct EpochMetrics {
     /// Accuracy in [0, 1] on the split that the stage evaluates on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_accuracy: Option<f64>,
@@ -99,7 +99,7 @@ struct Log {
 }
 
 impl RunLog {
-    /// The logs next to the checkpoint `stem`, empty until [`RunLog::go_on_from`].
+    /// The logs next to the checkpoint `stem`, empty until [`RunLog::truncate_to`].
     ///
     /// # Errors
     /// When the folder cannot be written.
@@ -115,9 +115,9 @@ impl RunLog {
     ///
     /// # Errors
     /// When the files cannot be written.
-    pub fn go_on_from(&mut self, logged: &Logged) -> Result<(), RunError> {
-        self.steps.go_on_from(&logged.steps)?;
-        self.epochs.go_on_from(&logged.epochs)
+    pub fn truncate_to(&mut self, logged: &Logged) -> Result<(), RunError> {
+        self.steps.truncate_to(&logged.steps)?;
+        self.epochs.truncate_to(&logged.epochs)
     }
 
     /// Adds a step.
@@ -177,7 +177,7 @@ impl Log {
         Ok(Self { path, file, hasher: blake3::Hasher::new(), bytes: 0, pending: Vec::new() })
     }
 
-    fn go_on_from(&mut self, part: &Part) -> Result<(), RunError> {
+    fn truncate_to(&mut self, part: &Part) -> Result<(), RunError> {
         writing(&self.path, self.file.set_len(part.bytes))?;
         self.hasher = blake3::Hasher::new();
         self.hasher.update(&writing(&self.path, std::fs::read(&self.path))?);
@@ -213,7 +213,7 @@ impl Log {
 
 impl Logged {
     /// Whether the logs next to the checkpoint `stem` start with it.
-    pub fn is_held_by(&self, stem: &Path) -> bool {
+    pub fn matches_files_at(&self, stem: &Path) -> bool {
         let holds = |name: &str, part: &Part| {
             let bytes = std::fs::read(stem.with_extension(name)).unwrap_or_default();
             let length = usize::try_from(part.bytes).unwrap_or(usize::MAX);

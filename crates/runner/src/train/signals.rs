@@ -23,14 +23,14 @@ pub const WORKER_DEADLINE: Duration = Duration::from_secs(8);
 pub const RUNNER_DEADLINE: Duration = Duration::from_millis(9500);
 
 /// How often the flag is polled for the deadline.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether a signal asked to stop, and how often this was checked.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag {
     asked: Arc<AtomicBool>,
     nothing_to_save: Arc<AtomicBool>,
-    beats: Arc<AtomicU64>,
+    checks: Arc<AtomicU64>,
     installed: bool,
 }
 
@@ -52,11 +52,11 @@ impl StopFlag {
         let asked = flag.asked.clone();
         std::thread::spawn(move || {
             while !asked.load(Ordering::Relaxed) {
-                std::thread::sleep(LOOK_EVERY);
+                std::thread::sleep(POLL_INTERVAL);
             }
             std::thread::sleep(deadline);
             message(format_args!(
-                "san: one step takes longer than the time to stop in; the last saved state stays"
+                "san: the current step takes longer than the deadline for stopping; the last checkpoint is kept"
             ));
             // Without running destructors: libtorch is busy in another thread.
             signal_hook::low_level::exit(RESUMABLE);
@@ -87,8 +87,8 @@ impl StopFlag {
     }
 
     /// How often [`StopFlag::check`] was called: it grows as long as the loops run.
-    pub fn beats(&self) -> u64 {
-        self.beats.load(Ordering::Relaxed)
+    pub fn checks(&self) -> u64 {
+        self.checks.load(Ordering::Relaxed)
     }
 
     /// Fails if a signal came.
@@ -96,7 +96,7 @@ impl StopFlag {
     /// # Errors
     /// [`RunError::Interrupted`].
     pub fn check(&self) -> Result<(), RunError> {
-        self.beats.fetch_add(1, Ordering::Relaxed);
+        self.checks.fetch_add(1, Ordering::Relaxed);
         if self.is_set() { Err(RunError::Interrupted) } else { Ok(()) }
     }
 }

@@ -15,12 +15,12 @@ use tch::Tensor;
 
 use crate::error::RunError;
 use crate::train::checkpoint::{CheckpointFile, Progress};
-use crate::train::log::{EpochLine, EpochReading, RunLog, StepLine};
+use crate::train::log::{EpochLine, EpochMetrics, RunLog, StepLine};
 use crate::train::signals::StopFlag;
 
 /// A position in a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct StepPosition {
     /// Counted from 0.
     pub epoch: u64,
     /// Steps before this one, over all epochs.
@@ -39,7 +39,7 @@ pub trait TrainTask {
     ///
     /// # Errors
     /// When they cannot be read.
-    fn load(&mut self, examples: &[usize], place: Place) -> Result<()>;
+    fn load(&mut self, examples: &[usize], position: StepPosition) -> Result<()>;
 
     /// The mean loss over the loaded examples, and its gradient `[K, P]`.
     ///
@@ -51,9 +51,9 @@ pub trait TrainTask {
     ///
     /// # Errors
     /// When data cannot be read, or a signal asked to stop.
-    fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochReading> {
+    fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochMetrics> {
         let _ = stop;
-        Ok(EpochReading::default())
+        Ok(EpochMetrics::default())
     }
 
     /// Total time that [`TrainTask::load`] has waited.
@@ -119,7 +119,7 @@ impl Trainer {
             self.progress = progress;
         }
         let mut log = checkpoint.log()?;
-        log.go_on_from(&self.progress.logged)?;
+        log.truncate_to(&self.progress.logged)?;
         self.log = Some(log);
         Ok(())
     }
@@ -158,11 +158,11 @@ impl Trainer {
                     self.save(task, control.checkpoint)?;
                     saved = Instant::now();
                 }
-                let place = Place { epoch, step: self.progress.steps };
-                task.load(examples, place)?;
+                let position = StepPosition { epoch, step: self.progress.steps };
+                task.load(examples, position)?;
                 let start = Instant::now();
-                let learning_rate = rate(place.step);
-                let Some((loss, gradient_norm)) = self.step(task, place, learning_rate)? else {
+                let learning_rate = rate(position.step);
+                let Some((loss, gradient_norm)) = self.step(task, position, learning_rate)? else {
                     return Ok(State::Diverged);
                 };
                 self.progress.training += start.elapsed();
@@ -176,14 +176,14 @@ impl Trainer {
                 }
                 (control.progress)(self.progress.steps, total);
             }
-            let reading = task.after_epoch(control.stop)?;
+            let metrics = task.after_epoch(control.stop)?;
             #[allow(clippy::cast_precision_loss)]
             let train_loss = self.progress.sum / examples as f64;
             if let Some(log) = &mut self.log {
-                log.epoch(&EpochLine { epoch: epoch + 1, train_loss, reading })?;
+                log.epoch(&EpochLine { epoch: epoch + 1, train_loss, metrics })?;
             }
             // Never NaN: an accuracy is a share.
-            self.progress.test_selected = match (self.progress.test_selected, reading.test_accuracy) {
+            self.progress.test_selected = match (self.progress.test_selected, metrics.test_accuracy) {
                 (Some(best), Some(now)) => Some(best.max(now)),
                 (best, now) => best.or(now),
             };
@@ -198,11 +198,11 @@ impl Trainer {
     fn step(
         &mut self,
         task: &(impl TrainTask + ?Sized),
-        place: Place,
+        position: StepPosition,
         rate: f64,
     ) -> Result<Option<(f64, f64)>> {
         let pass = self.trainables.pass();
-        let (loss, gradient) = pass.training(place.step, || task.gradient(&self.trainables))?;
+        let (loss, gradient) = pass.training(position.step, || task.gradient(&self.trainables))?;
         let value = f64::try_from(&loss)?;
         let norm = f64::try_from(gradient.f_norm()?)?;
         if !value.is_finite() || !norm.is_finite() {
@@ -216,7 +216,7 @@ impl Trainer {
     ///
     /// # Errors
     /// When the checkpoint cannot be written.
-    pub fn keep(
+    pub fn save_after_error(
         &mut self,
         error: &anyhow::Error,
         task: &(impl TrainTask + ?Sized),
@@ -230,7 +230,7 @@ impl Trainer {
             self.progress.logged = log.flush()?;
         }
         let mut progress = self.progress.clone();
-        progress.reading += task.data_wait();
+        progress.data_wait += task.data_wait();
         checkpoint.save(&progress, &self.trainables, &self.optimiser)
     }
 }

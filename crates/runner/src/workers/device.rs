@@ -49,9 +49,9 @@ pub fn describe(device: Device) -> String {
 
 /// The first NVIDIA GPU's name, as its driver tells.
 fn graphics_processor() -> Option<String> {
-    let told =
+    let requested =
         std::process::Command::new("nvidia-smi").args(["--query-gpu=name", "--format=csv,noheader"]).output();
-    let text = String::from_utf8(told.ok()?.stdout).ok()?;
+    let text = String::from_utf8(requested.ok()?.stdout).ok()?;
     text.lines().next().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 

@@ -33,7 +33,7 @@ impl Display {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
         };
         let all = bars.add(ProgressBar::new(total as u64));
-        all.set_style(style("{prefix} {bar:30} {pos}/{len} runs, {elapsed} gone, {eta} left"));
+        all.set_style(style("{prefix} {bar:30} {pos}/{len} runs, {elapsed} elapsed, {eta} left"));
         all.set_prefix(title.to_owned());
         let worker = style("  {bar:20} {msg}");
         let workers =

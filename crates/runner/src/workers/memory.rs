@@ -39,7 +39,7 @@ impl Need {
             Some(&bytes) => {
                 Self { bytes, source: format!("the largest peak of {} finished runs", peaks.len()) }
             }
-            None => Self { bytes: BASE, source: "assumed: no run is finished yet".into() },
+            None => Self { bytes: BASE, source: "assumed, since no run has finished yet".into() },
         }
     }
 }
@@ -85,12 +85,12 @@ pub fn parse(text: &str) -> Result<u64, String> {
         "K" | "KB" => 1024.0,
         "M" | "MB" => 1024.0 * 1024.0,
         "G" | "GB" => f64::from(1 << 30),
-        _ => return Err(format!("`{text}` is no size: write 800MB or 1.5GB")),
+        _ => return Err(format!("`{text}` is not a size: write 800MB or 1.5GB")),
     };
     match digits.parse::<f64>() {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Ok(number) if number.is_finite() && number > 0.0 => Ok((number * factor) as u64),
-        _ => Err(format!("`{text}` is no size: write 800MB or 1.5GB")),
+        _ => Err(format!("`{text}` is not a size: write 800MB or 1.5GB")),
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_and_said() {
+    fn sizes_are_parsed_and_formatted() {
         assert_eq!(parse("1.5GB"), Ok(3 << 29));
         assert_eq!(parse("800 mb"), Ok(800 << 20));
         assert_eq!(parse("12"), Ok(12));

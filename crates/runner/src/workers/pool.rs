@@ -92,7 +92,7 @@ impl Pool {
         let threads = wanted.saturating_mul(self.threads);
         if threads > processors {
             message(format_args!(
-                "san: {wanted} workers of {} threads share {processors} processors: they will wait for one another",
+                "san: {wanted} workers of {} threads share {processors} processors and will slow each other down",
                 self.threads
             ));
         }
@@ -131,7 +131,7 @@ fn verdict(open: &[(String, &Run)], store: &Store) -> Result<()> {
     let missing: Vec<_> = open.iter().filter(|(name, _)| !store.is_done(name)).collect();
     let Some((name, run)) = missing.first() else { return Ok(()) };
     let note = failure::of(store, name);
-    let reason = note.as_ref().map_or("no worker has run it".into(), |note| note.reason.clone());
+    let reason = note.as_ref().map_or("no worker ran it".into(), |note| note.reason.clone());
     let code = note.map_or(RUN_FAILED, |note| note.code);
     let (failed, runs) = (missing.len(), open.len());
     Err(RunError::RunsFailed { failed, runs, label: run.label(), reason, code }.into())

@@ -75,7 +75,7 @@ impl Recorder {
             cost: record::Cost {
                 train_seconds: outcome.training.as_secs_f64(),
                 evaluate_seconds: outcome.evaluation.as_secs_f64(),
-                data_seconds: outcome.reading.as_secs_f64(),
+                data_seconds: outcome.data_wait.as_secs_f64(),
                 peak_memory: device::peak_memory(self.device),
                 adapter_bytes: outcome.adapter_bytes,
             },

@@ -1,7 +1,7 @@
 //! The workers of one stage while they run: started, listened to, replaced, ended.
 //!
 //! A worker that dies (killed, out of memory, crashed, hung) is replaced, and its run goes on from its
-//! checkpoint; a run that ends its worker [`MOST_LOSSES`] times is marked as failed, so that every run comes to an
+//! checkpoint; a run that ends its worker [`MAX_WORKER_FAILURES`] times is marked as failed, so that every run comes to an
 //! end.
 
 use std::collections::BTreeMap;
@@ -25,7 +25,7 @@ use crate::workers::pool::{Assignment, Pool};
 use crate::workers::worker::Message;
 
 /// A run that has ended so many workers is marked as failed.
-const MOST_LOSSES: u32 = 3;
+const MAX_WORKER_FAILURES: u32 = 3;
 /// How often workers are looked at.
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How often their memory is looked at.
@@ -54,7 +54,7 @@ struct WorkerSlot {
     listener: Option<JoinHandle<()>>,
     /// Name and label of the run in current_run.
     current_run: Option<(String, String)>,
-    beats: u64,
+    checks: u64,
     /// When the loops were last seen to go round.
     alive: Instant,
     /// Whether the worker was asked to end for want of memory, and is not to be replaced.
@@ -118,7 +118,7 @@ impl<'a> Supervisor<'a> {
             worker: Some(worker),
             listener: Some(listener),
             current_run: None,
-            beats: 0,
+            checks: 0,
             alive: Instant::now(),
             stopping: false,
         })
@@ -161,8 +161,8 @@ impl<'a> Supervisor<'a> {
     fn on_message(&mut self, index: usize, message: &Message) {
         let slot = &mut self.slots[index];
         match message {
-            Message::Heartbeat { beats } if *beats == slot.beats => return,
-            Message::Heartbeat { beats } => slot.beats = *beats,
+            Message::Heartbeat { checks } if *checks == slot.checks => return,
+            Message::Heartbeat { checks } => slot.checks = *checks,
             Message::Started { run, label } => slot.current_run = Some((run.clone(), label.clone())),
             Message::Finished | Message::Failed => slot.current_run = None,
             Message::Stepped { .. } => {}
@@ -180,7 +180,8 @@ impl<'a> Supervisor<'a> {
                 self.on_exit(index, status, stop)?;
             } else if slot.alive.elapsed() > self.pool.hung_after {
                 let (seconds, process) = (self.pool.hung_after.as_secs(), worker.id());
-                self.display.say(&format!("worker {process} has stood still for {seconds} s and is ended"));
+                self.display
+                    .say(&format!("worker {process} has not responded for {seconds} s and is terminated"));
                 self.slots[index].kill();
             }
         }
@@ -223,26 +224,26 @@ impl<'a> Supervisor<'a> {
         status: ExitStatus,
     ) -> Result<()> {
         let how = match (status.signal(), status.code()) {
-            (Some(signal), _) => format!("was ended by signal {signal}"),
-            (_, Some(code)) => format!("ended with code {code}"),
+            (Some(signal), _) => format!("was killed by signal {signal}"),
+            (_, Some(code)) => format!("exited with code {code}"),
             _ => "ended".into(),
         };
         let (run, label) = current_run.unwrap_or_default();
         let losses = self.losses.entry(run.clone()).or_default();
         *losses += 1;
         let losses = *losses;
-        if run.is_empty() && losses >= MOST_LOSSES {
-            self.display.say(&format!("workers end before their first run: the last {how}"));
+        if run.is_empty() && losses >= MAX_WORKER_FAILURES {
+            self.display.say(&format!("workers exit before their first run; the last one {how}"));
             self.failed.push(status.code().unwrap_or(1));
             return Ok(());
         }
-        if !run.is_empty() && losses >= MOST_LOSSES {
-            let reason = format!("it has ended {losses} workers; the last {how}");
+        if !run.is_empty() && losses >= MAX_WORKER_FAILURES {
+            let reason = format!("it has ended {losses} workers; the last one {how}");
             self.display.say(&format!("{label} failed: {reason}"));
             failure::mark_failed(self.store, &run, &label, &reason, crate::error::RUN_FAILED)?;
         } else {
             let at = if label.is_empty() { String::new() } else { format!(" at {label}") };
-            self.display.say(&format!("a worker{at} {how}; another goes on"));
+            self.display.say(&format!("a worker{at} {how}; another one takes over"));
         }
         self.slots[index] = self.start_worker(index)?;
         Ok(())
@@ -267,9 +268,10 @@ impl<'a> Supervisor<'a> {
         slot.stopping = true;
         slot.ask_to_stop();
         if living.len() > 1 {
-            self.display.say(&format!("the workers hold {has} of {may}: one of them ends, saved"));
+            self.display
+                .say(&format!("the workers use {has} of {may}: one of them is stopped and will resume"));
         } else if let Some((run, label)) = &slot.current_run {
-            let reason = format!("it needs {has}, and {may} is the memory for all workers");
+            let reason = format!("it needs {has}, but the memory limit for all workers is {may}");
             self.display.say(&format!("{label} failed: {reason}"));
             failure::mark_failed(self.store, run, label, &reason, crate::error::RUN_FAILED)?;
         }

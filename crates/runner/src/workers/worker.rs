@@ -49,8 +49,8 @@ pub enum Message {
     },
     /// How often the loops have gone round; a number that stays shows a worker that hangs.
     Heartbeat {
-        /// [`StopFlag::beats`].
-        beats: u64,
+        /// [`StopFlag::checks`].
+        checks: u64,
     },
     /// The run in hand is done.
     Finished,
@@ -59,11 +59,11 @@ pub enum Message {
 }
 
 /// How often steps are reported.
-const TELL_EVERY: Duration = Duration::from_millis(250);
-/// How often the claim is given a sign of life.
-const BEAT_EVERY: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the claim is given a sign of execution.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often a run that another worker has is come back to.
-const COME_BACK_EVERY: Duration = Duration::from_millis(500);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// After so many runs that failed a worker ends: the cause will hardly be the runs.
 const FAILURES: usize = 3;
 
@@ -133,7 +133,7 @@ impl<'a> Worker<'a> {
                 };
             }
             open = elsewhere;
-            std::thread::sleep(COME_BACK_EVERY);
+            std::thread::sleep(RETRY_INTERVAL);
         }
     }
 
@@ -150,10 +150,10 @@ impl<'a> Worker<'a> {
         output: &mut dyn Write,
     ) -> Result<Option<u8>> {
         let label = run.label();
-        tell(output, &Message::Started { run: name.into(), label: label.clone() })?;
+        send(output, &Message::Started { run: name.into(), label: label.clone() })?;
         let result = self.train_run(run, name, &label, &mut claim, output);
         match result {
-            Ok(()) => tell(output, &Message::Finished)?,
+            Ok(()) => send(output, &Message::Finished)?,
             // A signal or a disk: nothing is wrong with the run.
             Err(error) if [WRITE, INTERRUPTED].contains(&exit_code(&error)) => return Err(error),
             Err(error) => {
@@ -162,7 +162,7 @@ impl<'a> Worker<'a> {
                 let code = exit_code(&error);
                 failure::mark_failed(self.store, name, &label, &reason, code)?;
                 claim.release()?;
-                tell(output, &Message::Failed)?;
+                send(output, &Message::Failed)?;
                 return Ok(Some(code));
             }
         }
@@ -186,19 +186,19 @@ impl<'a> Worker<'a> {
         device::reset_peak_memory();
         let mut beat =
             Heartbeat { label: label.into(), host: host(), process: std::process::id(), done: 0, total: 0 };
-        claim.tell(&beat);
+        claim.write_heartbeat(&beat);
         let (mut told, mut beaten, stop) = (Instant::now(), Instant::now(), self.stop);
         let mut progress = |done, total| {
-            if told.elapsed() >= TELL_EVERY {
+            if told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
-                if tell(output, &Message::Stepped { done, total }).is_err() {
+                if send(output, &Message::Stepped { done, total }).is_err() {
                     stop.set(); // the pool is gone, and with it whoever wanted the result
                 }
             }
-            if beaten.elapsed() >= BEAT_EVERY {
+            if beaten.elapsed() >= HEARTBEAT_INTERVAL {
                 beaten = Instant::now();
                 (beat.done, beat.total) = (done, total);
-                claim.tell(&beat);
+                claim.write_heartbeat(&beat);
             }
         };
         let result = self.fill(run, name, &scratch, &mut progress);
@@ -250,7 +250,7 @@ fn checksums(folder: &Path) -> Result<BTreeMap<String, String>, RunError> {
 ///
 /// # Errors
 /// When nobody listens.
-pub fn tell(output: &mut dyn Write, message: &Message) -> Result<()> {
+pub fn send(output: &mut dyn Write, message: &Message) -> Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     output.write_all(&line)?;

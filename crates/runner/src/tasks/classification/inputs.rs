@@ -22,12 +22,12 @@ pub(super) struct Inputs {
     pub(super) protocol: ImageProtocol,
     pub(super) device: Device,
     pub(super) features: Option<Tensor>,
-    pub(super) reading: Duration,
+    pub(super) data_wait: Duration,
 }
 
 impl Inputs {
     pub(super) fn new(set: Arc<ImageSet>, split: Split, protocol: ImageProtocol, device: Device) -> Self {
-        Self { set, split, protocol, device, features: None, reading: Duration::ZERO }
+        Self { set, split, protocol, device, features: None, data_wait: Duration::ZERO }
     }
 
     pub(super) fn labels(&self) -> &[u32] {
@@ -67,7 +67,7 @@ impl Inputs {
         let mut pixels = Vec::new();
         self.set.read(self.split, indices, &self.protocol, &mut pixels)?;
         let images = Tensor::from_slice(&pixels).f_view([-1, 3, size, size])?.f_to_device(self.device)?;
-        self.reading += start.elapsed();
+        self.data_wait += start.elapsed();
         Ok(images)
     }
 
@@ -84,7 +84,7 @@ impl Inputs {
             format!("{} {} {:?} {:?}", run.data_checksum, run.weights_checksum, self.split, self.protocol);
         if let Some(known) = features.get(&key) {
             self.features = Some(known.tensor.shallow_clone());
-            self.reading += known.reading;
+            self.data_wait += known.data_wait;
             return Ok(known.computing);
         }
         let indices: Vec<usize> = (0..self.len()).collect();
@@ -97,8 +97,8 @@ impl Inputs {
         }
         let tensor = Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?;
         self.features = Some(tensor.shallow_clone());
-        let computing = start.elapsed().saturating_sub(self.reading);
-        features.insert(key, Features { tensor, computing, reading: self.reading });
+        let computing = start.elapsed().saturating_sub(self.data_wait);
+        features.insert(key, Features { tensor, computing, data_wait: self.data_wait });
         Ok(computing)
     }
 

@@ -26,9 +26,9 @@ use crate::resources::{DataSets, DataSource, FeatureCache, Models, Resources};
 use crate::tasks::{
     EvalScores, PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData, dataset, splits,
 };
-use crate::train::log::EpochReading;
+use crate::train::log::EpochMetrics;
 use crate::train::signals::StopFlag;
-use crate::train::trainer::{Place, TrainTask, is_finite};
+use crate::train::trainer::{StepPosition, TrainTask, is_finite};
 
 /// Images per forward pass of an evaluation.
 const EVALUATION_BATCH: usize = 256;
@@ -74,7 +74,7 @@ impl Task for Classification {
 
     fn check(&self, epochs: u64) -> Result<(), String> {
         if !(0.0..1.0).contains(&self.drop_path) {
-            return Err("`drop_path` must be 0 or more and below 1".into());
+            return Err("`drop_path` must be at least 0 and below 1".into());
         }
         if self.warmup_epochs >= epochs {
             return Err("`warmup_epochs` must be below `epochs`".into());
@@ -200,14 +200,14 @@ impl TrainTask for Prepared<'_> {
         Box::new(move |step| schedule.rate(step))
     }
 
-    fn load(&mut self, examples: &[usize], place: Place) -> Result<()> {
+    fn load(&mut self, examples: &[usize], position: StepPosition) -> Result<()> {
         if self.inputs.features.is_some() {
             let (inputs, labels) = self.inputs.batch(examples)?;
             self.batch = Some((inputs, Targets::Classes(labels)));
             return Ok(());
         }
         let start = Instant::now();
-        let batch = self.loaded(place)?;
+        let batch = self.loaded(position)?;
         let device = self.inputs.device;
         let size = i64::from(self.inputs.protocol.image_size);
         let images = Tensor::from_slice(&batch.pixels).f_view([-1, 3, size, size])?.f_to_device(device)?;
@@ -221,36 +221,36 @@ impl TrainTask for Prepared<'_> {
         if let Some((loader, _)) = &self.loader {
             loader.reuse(batch);
         }
-        self.inputs.reading += start.elapsed();
+        self.inputs.data_wait += start.elapsed();
         self.batch = Some((images, targets));
         Ok(())
     }
 
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
-        let (inputs, targets) = self.batch.as_ref().context("no batch was loaded")?;
+        let (inputs, targets) = self.batch.as_ref().context("no batch has been loaded")?;
         let loss = targets.loss(&self.inputs.logits(&self.model, inputs))?;
         let gradient = trainables.gradient(&loss)?;
         Ok((loss, gradient))
     }
 
-    fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochReading> {
-        let mut reading = EpochReading::default();
+    fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochMetrics> {
+        let mut metrics = EpochMetrics::default();
         if !(self.protocol.test_selected || self.parts.is_some()) {
-            return Ok(reading);
+            return Ok(metrics);
         }
         let Self { model, parts, test_inputs, times, .. } = self;
         let mut accuracy = |model: &Classifier| -> Result<Option<f64>> {
             let predictions = predict(model, test_inputs, &mut times.evaluation, stop)?;
             Ok(predictions.map(|predictions| test_inputs.accuracy(&predictions)))
         };
-        reading.test_accuracy = accuracy(model)?;
-        reading.readings = parts.as_ref().map_or(Ok(None), |parts| parts.accuracies(&mut accuracy))?;
-        Ok(reading)
+        metrics.test_accuracy = accuracy(model)?;
+        metrics.readings = parts.as_ref().map_or(Ok(None), |parts| parts.accuracies(&mut accuracy))?;
+        Ok(metrics)
     }
 
     /// The time that the steps waited for their data; loading in the background costs nothing here.
     fn data_wait(&self) -> Duration {
-        self.inputs.reading
+        self.inputs.data_wait
     }
 }
 
@@ -262,25 +262,25 @@ fn steps(run: &Run, images: usize, epoch: u64) -> Vec<Vec<usize>> {
 
 impl Prepared<'_> {
     /// The batch of a step; prefetched if the last one was that of the previous step.
-    fn loaded(&mut self, place: Place) -> Result<data_loaders::Batch> {
+    fn loaded(&mut self, position: StepPosition) -> Result<data_loaders::Batch> {
         let mut loader = match self.loader.take() {
-            Some((loader, next)) if next == place.step => loader,
-            _ => self.start_loader(place)?,
+            Some((loader, next)) if next == position.step => loader,
+            _ => self.start_loader(position)?,
         };
         let batch = loader.next().context("the loader has no batch left")??;
-        self.loader = Some((loader, place.step + 1));
+        self.loader = Some((loader, position.step + 1));
         Ok(batch)
     }
 
     /// A loader of all steps from a given position on.
-    fn start_loader(&self, place: Place) -> Result<Loader> {
+    fn start_loader(&self, position: StepPosition) -> Result<Loader> {
         let Inputs { set, split, protocol, .. } = &self.inputs;
         let augmentation = self.protocol.augmentation.map(|augmentation| (augmentation, self.run.seed));
         let recipe = LoaderRecipe { split: *split, protocol: *protocol, augmentation, threads: 0 };
         let (run, images) = (self.run.clone(), self.inputs.len());
         let steps_per_epoch = images.div_ceil(run.protocol.batch_size) as u64;
-        let done = usize::try_from(place.step - place.epoch * steps_per_epoch)?;
-        let all = (place.epoch..run.protocol.epochs).flat_map(move |epoch| {
+        let done = usize::try_from(position.step - position.epoch * steps_per_epoch)?;
+        let all = (position.epoch..run.protocol.epochs).flat_map(move |epoch| {
             let numbered = (epoch * steps_per_epoch..).zip(steps(&run, images, epoch));
             numbered.map(move |(step, indices)| BatchStep { epoch, step, indices })
         });
@@ -344,7 +344,7 @@ impl PreparedTask for Prepared<'_> {
     }
 
     fn times(&self) -> Times {
-        Times { reading: self.inputs.reading + self.test_inputs.reading, ..self.times }
+        Times { data_wait: self.inputs.data_wait + self.test_inputs.data_wait, ..self.times }
     }
 }
 

@@ -45,7 +45,10 @@ impl TrainData {
         for eval_set in &self.eval_sets {
             let room = usize::try_from(eval_set.max_new_tokens(max_new_tokens)).unwrap_or(0);
             for (prompt, row) in eval_set.prompts().iter().zip(1..) {
-                let what = format!("row {row} of {}, room for its answer included,", eval_set.dataset().name);
+                let what = format!(
+                    "row {row} of {}, with the tokens reserved for its answer,",
+                    eval_set.dataset().name
+                );
                 fits(what, prompt.len() + room)?;
             }
         }

@@ -60,7 +60,7 @@ impl<'a> Evaluator<'a> {
             });
         }
         if evaluations.is_empty() {
-            bail!("servers know the answers of all sets: name one with `answers: local`");
+            bail!("all sets are scored by a server: add one with `answers: local`");
         }
         Ok(EvalScores {
             score: mean(evaluations.iter().map(|evaluation| evaluation.accuracy)),

@@ -27,7 +27,7 @@ use crate::models::reader::Reader;
 use crate::models::{BaseModel, LoadedLanguageModel};
 use crate::tasks::{EvalScores, PreparedTask, Run, Times, Tuned, splits};
 use crate::train::signals::StopFlag;
-use crate::train::trainer::{Place, TrainTask};
+use crate::train::trainer::{StepPosition, TrainTask};
 
 /// The learning rate of a step, from the peak rate and the total number of steps.
 pub(crate) type Schedule = Box<dyn Fn(f64, u64) -> Box<dyn Fn(u64) -> f64>>;
@@ -86,7 +86,7 @@ impl TrainTask for Prepared<'_> {
         (self.schedule)(learning_rate, steps.iter().sum())
     }
 
-    fn load(&mut self, examples: &[usize], _: Place) -> Result<()> {
+    fn load(&mut self, examples: &[usize], _: StepPosition) -> Result<()> {
         self.objective.load(examples)
     }
 

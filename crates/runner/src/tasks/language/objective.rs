@@ -86,8 +86,8 @@ impl Objective {
         let batch = PaddedBatch::new(rows, 0, PaddingSide::Right);
         let columns = batch.columns;
         let is_predicted = |place: &usize| !place.is_multiple_of(columns) && batch.labels[*place] != MASKED;
-        let behind = |place: usize| (place - place / columns - 1) as i64;
-        let places: Vec<i64> = (0..batch.labels.len()).filter(is_predicted).map(behind).collect();
+        let loss_of_hidden = |place: usize| (place - place / columns - 1) as i64;
+        let places: Vec<i64> = (0..batch.labels.len()).filter(is_predicted).map(loss_of_hidden).collect();
         let table = |values: &[i64]| -> Result<Tensor> {
             let values = Tensor::f_from_slice(values)?.f_view([batch.rows as i64, columns as i64])?;
             Ok(values.f_to_device(self.device)?)
@@ -108,8 +108,8 @@ impl Objective {
         }
         let embedded = self.model.embed(&part.tokens, part.images.as_ref())?;
         let (language, texts) = (self.model.language(), part.texts.as_ref());
-        let behind = |hidden: &Tensor| loss_after(&self.model, hidden, part);
-        Ok(checkpointing::gradient(language, trainables, &embedded, texts, behind)?)
+        let loss_of_hidden = |hidden: &Tensor| loss_after(&self.model, hidden, part);
+        Ok(checkpointing::gradient(language, trainables, &embedded, texts, loss_of_hidden)?)
     }
 }
 
