@@ -3,7 +3,7 @@
 
     python3 tools/libtorch.py
 
-`just setup` calls it before everything that builds; once libtorch is complete it returns at once. A libtorch that the
+`just setup` calls it before everything that builds; it returns immediately if libtorch is complete. A libtorch that the
 user names in LIBTORCH is only checked. Otherwise wheels are downloaded by pip (never installed: the user's Python is
 not changed, and an externally managed one works too), checked against the hashes in libtorch.txt or libtorch-gpu.txt,
 and their libraries and headers unpacked in the layout of a site-packages folder, since the libraries look for each

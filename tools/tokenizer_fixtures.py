@@ -3,9 +3,9 @@
 Run: SAN_DATA=<folder> SAN_WEIGHTS=<folder> python tools/tokenizer_fixtures.py [SmolLM2-135M-Instruct.Q4_1.gguf] (needs
 tokenizers, transformers with protobuf, sentencepiece and, for a GGUF file, gguf; made with 0.23.3, 5.24.0, 0.2.3,
 0.19.0). Writes crates/backbones/tests/fixtures/tokenizer/: a small SentencePiece model and a small vocabulary of
-Qwen2's kind (qwen2/), trained here on the generated language (`cargo run -p data-loaders --example mini_text`), and ids.json: for each vocabulary the ids of some difficult
-texts, and the first 8 digits of the SHA-256 of the ids (32 bits each, little-endian) of 1,000 rows, 125 from each test
-split, including the start token. No text of a set is written.
+Qwen2's kind (qwen2/), trained here on the generated language (`cargo run -p data-loaders --example mini_text`), and
+ids.json: for each vocabulary the ids of some difficult texts, and the first 8 digits of the SHA-256 of the ids (32 bits
+each, little-endian) of 1,000 rows, 125 from each test split, including the start token. No text of a set is written.
 """
 
 import hashlib
