@@ -1,0 +1,188 @@
+//! Visual question answering: questions about images, LLaVA's prompts with placeholders for the tokens of each image,
+//! and the benchmarks' own scoring. One model is trained on the questions of all sets, and evaluated on each.
+
+mod evaluation;
+mod images;
+
+use anyhow::{Result, bail};
+use backbones::vlm::llava;
+use data_loaders::text::{Example, Truncation};
+use data_loaders::vl::{PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior};
+use san_core::train::schedule::Cosine;
+use serde::{Deserialize, Serialize};
+use tch::Device;
+
+use evaluation::QuestionEvalSet;
+use images::{PictureCache, share_passes};
+
+use crate::error::RunError;
+use crate::models::picture_text::PictureText;
+use crate::models::reader::{Reader, ReaderArchitecture};
+use crate::models::{BaseModel, LoadedLanguageModel};
+use crate::resources::{DataSets, DataSource, FeatureCache, Models, Resources};
+use crate::tasks::language::data::{EvalSet, TrainData};
+use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
+use crate::tasks::protocol::check_counts;
+use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
+
+/// The protocol of visual question answering.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisualQuestionAnswering {
+    /// How an image becomes the tower's input.
+    pub picture: PictureProtocol,
+    /// The conversation template of a question.
+    pub template: Template,
+    /// Maximum number of tokens in an example, including those of its image; it is truncated on the right.
+    pub max_length: usize,
+    /// Whether and how the projector is trained in full in addition to every method; if omitted, it is trained as the
+    /// method does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub projector: Option<ProjectorProtocol>,
+    /// Share of the steps used for linear warm-up; cosine decay follows. LLaVA's is 0.03.
+    pub warmup_ratio: f64,
+    /// Maximum number of training questions about one image that share a forward pass over it; `batch_size` counts such
+    /// passes. Questions do not attend to each other, so the loss is that of single questions. 1 if omitted.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub questions_per_sequence: usize,
+    /// Batches, precision, memory and generation.
+    pub language: LanguageProtocol,
+}
+
+/// How a projector is trained in full in addition to a method.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectorProtocol {
+    /// The peak learning rate, above 0, on the method's schedule. LLaVA's is 2e-5.
+    pub learning_rate: f64,
+}
+
+fn one() -> usize {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
+fn is_one(number: &usize) -> bool {
+    *number == 1
+}
+
+impl Task for VisualQuestionAnswering {
+    fn name(&self) -> &'static str {
+        "visual_question_answering"
+    }
+
+    fn check(&self, _: u64) -> Result<(), String> {
+        self.language.check()?;
+        if self.language.decoding == AnswerDecoding::Likelihood {
+            return Err("`decoding: likelihood` needs answer options, but the answers are free-form".into());
+        }
+        if self.template == Template::Plain {
+            return Err("the template `plain` omits the questions".into());
+        }
+        if !(0.0..1.0).contains(&self.warmup_ratio) {
+            return Err("`warmup_ratio` is a fraction of the steps: at least 0 and below 1".into());
+        }
+        let pack = self.questions_per_sequence as u64;
+        check_counts(&[("max_length", self.max_length as u64), ("questions_per_sequence", pack)])?;
+        let usable = |rate: f64| rate > 0.0 && rate.is_finite();
+        if self.projector.is_some_and(|projector| !usable(projector.learning_rate)) {
+            return Err("the `learning_rate` of the `projector` must be above 0".into());
+        }
+        Ok(())
+    }
+
+    fn units(&self, suite: &str, sets: &[String]) -> Vec<Unit> {
+        vec![Unit { set: suite.to_owned(), sets: sets.to_vec() }]
+    }
+
+    fn describe(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<UnitData> {
+        let suite = data.questions(&unit.sets, source, self.picture.image_size)?;
+        let row =
+            |set: &QuestionSet| SetRow { name: set.name().to_owned(), counts: set.counts(), classes: None };
+        Ok(UnitData { checksum: suite.checksum().to_owned(), sets: suite.sets().iter().map(row).collect() })
+    }
+
+    fn base_model(&self, name: &str, models: &mut Models) -> Result<BaseModel> {
+        let kind = self.language.precision.kind();
+        Ok(BaseModel::Language(models.llava(name, self.picture.image_size, kind)?))
+    }
+
+    fn modules_to_save(&self) -> Option<(Vec<String>, f64)> {
+        let names = llava::Architecture::projector_tensors().to_vec();
+        self.projector.map(|projector| (names, projector.learning_rate))
+    }
+
+    fn prepare<'a>(
+        &'a self,
+        run: &'a Run,
+        tuned: &Tuned<'_>,
+        resources: &mut Resources,
+    ) -> Result<Box<dyn PreparedTask + 'a>> {
+        let BaseModel::Language(model) = tuned.base else {
+            bail!("visual question answering needs a vision-language model")
+        };
+        let suite = resources.data.questions(&run.sets, &run.data, self.picture.image_size)?;
+        if suite.checksum() != run.data_checksum {
+            return Err(RunError::Changed { set: run.set.clone() }.into());
+        }
+        let reader = model.architecture.build(&model.weights, tuned.adapters)?;
+        let data = self.data(run, &suite, model, &reader, tuned.device, &mut resources.features)?;
+        let warmup_ratio = self.warmup_ratio;
+        let schedule = move |base, steps: u64| -> Box<dyn Fn(u64) -> f64> {
+            #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            let warmup_steps = (warmup_ratio * steps as f64).ceil() as u64;
+            let schedule = Cosine { base, warmup_start: 0.0, warmup_steps, floor: 0.0, steps };
+            Box::new(move |step| schedule.rate(step))
+        };
+        Ok(Box::new(Prepared::new(run, tuned, self.language, reader, data, Box::new(schedule))?))
+    }
+}
+
+impl VisualQuestionAnswering {
+    /// The tokenised questions of a run's sets, with the tower's features of their images.
+    fn data(
+        &self,
+        run: &Run,
+        suite: &QuestionSuite,
+        model: &LoadedLanguageModel,
+        reader: &Reader,
+        device: Device,
+        features: &mut FeatureCache,
+    ) -> Result<TrainData> {
+        let ReaderArchitecture::Llava(architecture, _) = &model.architecture else {
+            bail!("visual question answering needs a vision-language model")
+        };
+        let (train, evaluated) = splits(run.stage);
+        let conversations = suite.conversations(train)?;
+        let mut pictures = PictureCache::default();
+        conversations.iter().for_each(|one| one.picture.iter().for_each(|picture| pictures.add(picture)));
+        suite
+            .sets()
+            .iter()
+            .flat_map(|set| set.questions(evaluated))
+            .for_each(|one| pictures.add(&one.picture));
+        let tokens = pictures.encode_images(run, &self.picture, reader, device, features)?;
+
+        let texts = PictureText::new(architecture, &model.tokenizer, model.end, self.template)?;
+        let mut truncation = Truncation::default();
+        let examples = conversations.iter().map(|one| texts.example(one, self.max_length, &mut truncation));
+        let examples: Vec<Example> = examples.collect::<Result<_>>()?;
+        let images = pictures.features_of(conversations.iter().map(|one| one.picture.as_ref()), &tokens);
+        let (examples, images) = share_passes(examples, images, self.questions_per_sequence);
+        let eval_set = |set: &QuestionSet| -> Result<Box<dyn EvalSet>> {
+            let questions = set.questions(evaluated);
+            let prompts = questions.iter().map(|one| texts.prompt(&one.prompt)).collect::<Result<_>>()?;
+            Ok(Box::new(QuestionEvalSet {
+                name: set.entry().name.clone(),
+                form: set.entry().questions.map(|questions| questions.form),
+                dataset: dataset(set.name(), set.entry(), questions.len(), set.checksum())?,
+                prompts,
+                images: pictures.features_of(questions.iter().map(|one| Some(&one.picture)), &tokens),
+                questions: questions.to_vec(),
+                prior: question_only_prior(set.questions(train), questions),
+            }))
+        };
+        let eval_sets = suite.sets().iter().map(eval_set).collect::<Result<_>>()?;
+        Ok(TrainData { examples, truncation, images: Box::new(images), eval_sets })
+    }
+}
