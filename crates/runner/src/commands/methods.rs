@@ -5,6 +5,7 @@ use backbones::language::LanguageArchitecture as _;
 use backbones::language::llama::llama_7b;
 use backbones::registry;
 use comfy_table::{Table, presets};
+use report::text::thousands;
 use san_core::methods::{self, MethodInfo, REGISTRY};
 use san_core::spec::trainable::TrainableSpec;
 use san_core::{Error, ModelSpec};
@@ -90,7 +91,8 @@ fn row(entry: &MethodInfo, model_specs: &[ModelSpec]) -> Result<Row, Error> {
 impl Row {
     fn runs(&self) -> Vec<String> {
         let trained = self.trained.iter().map(|count| match count {
-            Ok(count) => with_commas(*count),
+            #[allow(clippy::cast_precision_loss)] // exact up to 2^53
+            Ok(count) => thousands(*count as f64),
             Err(_) => "does not fit".into(),
         });
         let mergeable = if self.unmergeable.is_some() { "no" } else { "yes" };
@@ -145,12 +147,4 @@ fn document(rows: &[Row]) -> String {
         }
     }
     text
-}
-
-/// 83712 as `83,712`.
-fn with_commas(number: i64) -> String {
-    let digits = number.to_string();
-    let groups: Vec<&str> =
-        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
-    groups.join(",")
 }

@@ -141,7 +141,7 @@ impl Profile {
         let protocol = &self.protocol;
         protocol.check()?;
         if let DataSource::Synthetic(SplitCounts { train, val, test }) = self.data {
-            check_counts(&[("train", train as u64), ("val", val as u64), ("test", test as u64)])?;
+            check_counts(&[("train", train as i128), ("val", val as i128), ("test", test as i128)])?;
         }
         let mut budgets = Vec::new();
         // A method that trains nothing has nothing to tune.

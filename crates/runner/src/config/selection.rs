@@ -45,7 +45,7 @@ impl Selection {
             profile.seeds.truncate(seeds);
         }
         if let Some(epochs) = self.epochs {
-            check_counts(&[("--epochs", epochs)])?;
+            check_counts(&[("--epochs", epochs.into())])?;
             profile.protocol.epochs = epochs;
             if let Some(task) = &mut profile.protocol.classification {
                 task.warmup_epochs = task.warmup_epochs.min(epochs - 1);

@@ -161,15 +161,19 @@ impl Submission {
     /// The runs of one task of a part.
     ///
     /// # Errors
-    /// When a record that a run's settings depend on is missing.
+    /// When the part has no such task, or a record that a run's settings depend on is missing.
     pub fn runs(&self, part: Part, task: usize) -> Result<Vec<Run>> {
-        let range = |open: &[usize]| -> Vec<usize> {
-            open.chunks(self.chunk).nth(task).map(<[usize]>::to_vec).unwrap_or_default()
+        let range = |open: &[usize]| -> Result<Vec<usize>> {
+            let missing = || {
+                let tasks = self.tasks(part);
+                RunError::CommandLine { reason: format!("--index {task}: the part has {tasks} tasks") }
+            };
+            Ok(open.chunks(self.chunk).nth(task).ok_or_else(missing)?.to_vec())
         };
         let store = Store { folder: self.store.clone() };
         match part {
-            Part::Tune => Ok(range(&self.open_tune).iter().map(|&index| self.tune[index].clone()).collect()),
-            Part::Final => range(&self.open_finals)
+            Part::Tune => Ok(range(&self.open_tune)?.iter().map(|&index| self.tune[index].clone()).collect()),
+            Part::Final => range(&self.open_finals)?
                 .iter()
                 .map(|&index| self.finals[index].choose(&self.tune, &store))
                 .collect(),

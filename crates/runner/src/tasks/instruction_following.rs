@@ -40,7 +40,7 @@ impl Task for InstructionFollowing {
     }
 
     fn check(&self, _: u64) -> Result<(), String> {
-        check_counts(&[("max_length", self.examples.max_length as u64)])?;
+        check_counts(&[("max_length", self.examples.max_length as i128)])?;
         self.language.check()
     }
 

@@ -81,7 +81,7 @@ impl Protocol {
     /// # Errors
     /// A clause that states what is wrong.
     pub fn check(&self) -> Result<(), String> {
-        check_counts(&[("epochs", self.epochs), ("batch_size", self.batch_size as u64)])?;
+        check_counts(&[("epochs", self.epochs.into()), ("batch_size", self.batch_size as i128)])?;
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             return Err("`weight_decay` must be at least 0".into());
         }
@@ -110,8 +110,8 @@ impl Protocol {
 }
 
 /// Rejects an implausibly large number of epochs, samples or tokens; no product of two can then overflow.
-pub(crate) fn check_counts(counts: &[(&str, u64)]) -> Result<(), String> {
-    const MOST: u64 = 1_000_000;
+pub(crate) fn check_counts(counts: &[(&str, i128)]) -> Result<(), String> {
+    const MOST: i128 = 1_000_000;
     match counts.iter().find(|(_, count)| !(1..=MOST).contains(count)) {
         Some((field, count)) => Err(format!("`{field}` is {count}; expected a number from 1 to {MOST}")),
         None => Ok(()),

@@ -43,13 +43,14 @@ impl TrainData {
             return Err(RunError::NothingTaught { examples: self.examples.len() });
         }
         for eval_set in &self.eval_sets {
-            let room = usize::try_from(eval_set.max_new_tokens(max_new_tokens)).unwrap_or(0);
+            // A protocol with a negative number is refused before it comes here.
+            let reserved = usize::try_from(eval_set.max_new_tokens(max_new_tokens)).unwrap_or(usize::MAX);
             for (prompt, row) in eval_set.prompts().iter().zip(1..) {
                 let what = format!(
                     "row {row} of {}, with the tokens reserved for its answer,",
                     eval_set.dataset().name
                 );
-                fits(what, prompt.len() + room)?;
+                fits(what, prompt.len().saturating_add(reserved))?;
             }
         }
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use backbones::Error;
 use backbones::checkpointing;
 use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, training_batches};
@@ -74,7 +74,7 @@ impl Objective {
                 Some((losses, gradients)) => (losses + weighted.0, gradients + weighted.1),
             });
         }
-        Ok(sum.unwrap_or_default())
+        sum.context("no batch has been loaded")
     }
 }
 

@@ -41,16 +41,14 @@ impl LanguageProtocol {
     /// # Errors
     /// A clause that states what is wrong.
     pub fn check(&self) -> Result<(), String> {
-        // A negative number counts as 0.
-        let count = |number: i64| u64::try_from(number).unwrap_or(0);
         let mut counts = vec![
-            ("max_new_tokens", count(self.max_new_tokens)),
-            ("sequences", self.evaluation.sequences as u64),
+            ("max_new_tokens", self.max_new_tokens.into()),
+            ("sequences", self.evaluation.sequences as i128),
         ];
-        counts.extend(self.evaluation.tokens.map(|tokens| ("tokens", tokens as u64)));
-        counts.extend(self.batch_tokens.map(|tokens| ("batch_tokens", tokens as u64)));
+        counts.extend(self.evaluation.tokens.map(|tokens| ("tokens", tokens as i128)));
+        counts.extend(self.batch_tokens.map(|tokens| ("batch_tokens", tokens as i128)));
         if let AnswerDecoding::Beams(beams) = self.decoding {
-            counts.push(("beams", count(beams)));
+            counts.push(("beams", beams.into()));
         }
         check_counts(&counts)
     }

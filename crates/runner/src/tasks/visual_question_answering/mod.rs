@@ -82,8 +82,8 @@ impl Task for VisualQuestionAnswering {
         if !(0.0..1.0).contains(&self.warmup_ratio) {
             return Err("`warmup_ratio` is a fraction of the steps: at least 0 and below 1".into());
         }
-        let pack = self.questions_per_sequence as u64;
-        check_counts(&[("max_length", self.max_length as u64), ("questions_per_sequence", pack)])?;
+        let pack = self.questions_per_sequence as i128;
+        check_counts(&[("max_length", self.max_length as i128), ("questions_per_sequence", pack)])?;
         let usable = |rate: f64| rate > 0.0 && rate.is_finite();
         if self.projector.is_some_and(|projector| !usable(projector.learning_rate)) {
             return Err("the `learning_rate` of the `projector` must be above 0".into());
