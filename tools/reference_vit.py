@@ -37,7 +37,7 @@ def timm_model(settings, **changes):
     """timm's network for `settings`; keys that timm does not take as arguments are left out."""
     arguments = {k: v for k, v in settings.items() if k not in ("architecture", "norm_eps", "input_size")}
     norm = functools.partial(torch.nn.LayerNorm, eps=settings["norm_eps"])
-    if arguments.get("mlp_layer") == "swiglu_packed":
+    if arguments.pop("mlp_layer", "mlp") == "swiglu_packed":
         arguments |= dict(mlp_layer=SwiGLUPacked, act_layer=torch.nn.SiLU)
     return VisionTransformer(norm_layer=norm, **(arguments | changes)).eval()
 
