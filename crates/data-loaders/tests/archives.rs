@@ -95,7 +95,7 @@ fn zip(entries: &[(&str, &[u8], Option<u32>)]) -> Vec<u8> {
 const GOOD: (&str, EntryType, &[u8]) = ("nabirds/images.txt", EntryType::Regular, b"1 a.jpg\n");
 
 #[test]
-fn honest_archives_of_every_kind_are_unpacked() {
+fn valid_archives_of_every_kind_are_unpacked() {
     let body = tar(&[("./", EntryType::Directory, b""), GOOD, ("nabirds/empty/", EntryType::Directory, b"")]);
     let zipped = zip(&[("nabirds/", b"", None), ("nabirds/images.txt", b"1 a.jpg\n", None)]);
     for (name, bytes) in
@@ -112,7 +112,7 @@ fn honest_archives_of_every_kind_are_unpacked() {
 }
 
 #[test]
-fn an_archive_near_the_top_of_an_archive_is_unpacked_too() {
+fn an_archive_near_the_top_level_of_an_archive_is_unpacked_too() {
     let inner = gzip(&tar(&[GOOD]));
     let outer = zip(&[("pack/inner.tar.gz", &inner, None), ("pack/readme", b"hello", None)]);
     let (disk, result) = unpack("outer.zip", &outer, None);
@@ -123,26 +123,34 @@ fn an_archive_near_the_top_of_an_archive_is_unpacked_too() {
     let evil = zip(&[("pack/inner.tar", &tar(&[("../../../x", EntryType::Regular, b"x")]), None)]);
     let (_, result) = unpack("outer.zip", &evil, None);
     let message = result.unwrap_err();
-    assert!(message.contains("inner.tar: entry 1") && message.contains("leaves the folder"), "{message}");
+    assert!(
+        message.contains("inner.tar: entry 1") && message.contains("points outside the folder"),
+        "{message}"
+    );
 }
 
 #[test]
-fn paths_that_leave_the_folder_are_refused() {
+fn paths_outside_the_folder_are_rejected() {
     for name in ["../evil.txt", "nabirds/../../evil.txt", "/tmp/evil.txt", "a/./../../evil.txt"] {
-        let words = ["entry 2", "its path leaves the folder", name];
+        let words = ["entry 2", "its path points outside the folder", name];
         let body = tar(&[GOOD, (name, EntryType::Regular, b"x")]);
         refused("b.tar", &body, None, &words);
         refused("b.tar.gz", &gzip(&body), None, &words);
         refused("b.zip", &zip(&[("ok", b"", None), (name, b"x", None)]), None, &words);
     }
-    refused("b.tar", &tar(&[("..", EntryType::Directory, b"")]), None, &["entry 1", "leaves the folder"]);
-    refused("b.zip", &zip(&[("..\\evil.txt", b"x", None)]), None, &["a character that none should have"]);
+    refused(
+        "b.tar",
+        &tar(&[("..", EntryType::Directory, b"")]),
+        None,
+        &["entry 1", "points outside the folder"],
+    );
+    refused("b.zip", &zip(&[("..\\evil.txt", b"x", None)]), None, &["an invalid character"]);
     let deep = "a/".repeat(33) + "x";
     refused("b.tar", &tar(&[(&deep, EntryType::Regular, b"x")]), None, &["too deep"]);
 }
 
 #[test]
-fn links_and_devices_are_refused() {
+fn links_and_devices_are_rejected() {
     for (kind, word) in [
         (EntryType::Symlink, "it is a link"),
         (EntryType::Link, "it is a link"),
@@ -158,7 +166,7 @@ fn links_and_devices_are_refused() {
 }
 
 #[test]
-fn bombs_are_refused_by_the_bytes_and_by_the_entries_that_they_unpack_to() {
+fn bombs_are_rejected_by_unpacked_bytes_and_by_entries() {
     let zeros = vec![0; 3 << 20];
     let limits = Some(Limits { entries: 4, bytes: 1 << 20 });
     let words = ["it unpacks to more than 1048576 bytes"];
@@ -177,7 +185,7 @@ fn bombs_are_refused_by_the_bytes_and_by_the_entries_that_they_unpack_to() {
 }
 
 #[test]
-fn without_given_limits_a_bomb_is_known_by_its_ratio() {
+fn without_given_limits_a_bomb_is_detected_by_its_ratio() {
     // 200 MiB of zeros compress to some 200 kB; the limit is a hundredfold plus 64 MiB.
     let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
     for _ in 0..200 {
@@ -187,7 +195,7 @@ fn without_given_limits_a_bomb_is_known_by_its_ratio() {
 }
 
 #[test]
-fn archives_that_are_cut_short_or_none_are_refused() {
+fn truncated_archives_and_other_files_are_rejected() {
     let body = tar(&[GOOD, ("big", EntryType::Regular, &[7; 4000])]);
     let packed = gzip(&body);
     refused("b.tar", &body[..body.len() - 4000], None, &["entry"]);
@@ -201,12 +209,12 @@ fn archives_that_are_cut_short_or_none_are_refused() {
     let zipped = zip(&[("images.txt", &[7; 4000], None)]);
     refused("b.zip", &zipped[..zipped.len() / 2], None, &[]);
     for name in ["b.zip", "b.tar", "b.tar.gz", "b.gz"] {
-        refused(name, b"this is no archive, whatever it calls itself", None, &[]);
+        refused(name, b"not an archive, whatever its name", None, &[]);
     }
 }
 
 #[test]
-fn an_archive_without_entries_is_refused_by_name() {
+fn an_archive_without_entries_is_rejected_with_its_name() {
     let empty = tar(&[]);
     let words = ["the archive has no entries"];
     refused("b.tar", &empty, None, &words);
@@ -223,7 +231,7 @@ fn an_archive_without_entries_is_refused_by_name() {
 }
 
 #[test]
-fn the_registry_s_own_archives_are_within_the_limits() {
+fn the_archives_of_the_registry_are_within_the_limits() {
     // Required by the highest compression ratio in our datasets: 97,220 bytes of NORB's categories compress to 348.
     assert!(Limits::of_archive(348).bytes > 97_220);
     assert!(Limits::of_archive(131_896_188).bytes > 24_300 * 2 * 96 * 96);

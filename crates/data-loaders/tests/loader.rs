@@ -43,7 +43,7 @@ fn batches(set: &Arc<ImageSet>, recipe: LoaderRecipe, skip: usize) -> Vec<Batch>
 }
 
 #[test]
-fn one_thread_and_eight_make_the_same_batches_from_any_step_on() {
+fn one_and_eight_threads_make_the_same_batches_from_any_step() {
     let set = drawn();
     for augmentation in [None, Some((Augmentation::default(), 3))] {
         let alone = batches(&set, recipe(augmentation, 1), 0);
@@ -54,7 +54,7 @@ fn one_thread_and_eight_make_the_same_batches_from_any_step_on() {
 }
 
 #[test]
-fn augmented_batches_follow_seed_epoch_and_index_and_carry_shares_of_classes() {
+fn augmented_batches_depend_on_seed_epoch_and_index_and_have_soft_targets() {
     let set = drawn();
     let image_alone =
         Augmentation { mixup: 0.0, cutmix: 0.0, label_smoothing: 0.0, ..Augmentation::default() };
@@ -77,7 +77,7 @@ fn augmented_batches_follow_seed_epoch_and_index_and_carry_shares_of_classes() {
 }
 
 #[test]
-fn a_damaged_image_is_an_error_in_its_place_and_the_last_word() {
+fn a_damaged_image_is_an_error_in_order_and_ends_the_iterator() {
     let root = tempfile::tempdir().unwrap();
     for (part, count) in [("train", 20_u8), ("test", 10)] {
         for class in 0..10 {
@@ -98,7 +98,7 @@ fn a_damaged_image_is_an_error_in_its_place_and_the_last_word() {
 }
 
 #[test]
-fn no_more_than_a_few_batches_are_made_ahead() {
+fn only_a_few_batches_are_prefetched() {
     let taken = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&taken);
     let steps = (0..1000).map(move |step| {

@@ -51,7 +51,7 @@ fn refusals(root: &Path, picture: &str) -> Vec<(&'static str, String)> {
 }
 
 #[test]
-fn a_picture_outside_the_folder_is_refused_by_every_list_of_questions() {
+fn an_image_outside_the_folder_is_rejected_by_every_question_reader() {
     let outer = tempfile::tempdir().unwrap();
     // The image exists relative to every base folder that a list might use.
     for name in ["secret.png", "data/secret.png", "secret.png.jpg", "data/secret.png.jpg"] {
@@ -67,7 +67,7 @@ fn a_picture_outside_the_folder_is_refused_by_every_list_of_questions() {
     let absolute = outer.path().join("secret.png").display().to_string();
     for picture in [&absolute, "../secret.png", "../../secret.png", "a/../../../secret.png"] {
         for (set, refused) in refusals(&root, picture) {
-            let expected = "leaves the folder of the set";
+            let expected = "points outside the folder of the data set";
             assert!(
                 refused.contains(expected) && refused.contains("secret.png"),
                 "{set} {picture}: {refused}"

@@ -75,7 +75,7 @@ fn data() -> Option<PathBuf> {
 }
 
 #[test]
-fn real_images_are_transformed_as_torchvision_does() {
+fn real_images_are_transformed_as_in_torchvision() {
     let Some(data) = data() else { return };
     let (root, written) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let set = set_of_images(&data, root.path());

@@ -14,7 +14,7 @@ use disk::{Disk, cifar, entry, opens};
 use server::{Page, Server};
 
 #[test]
-fn a_download_that_is_cut_off_is_resumed_where_it_was_and_asks_for_the_same_file() {
+fn an_interrupted_download_resumes_and_requests_the_same_file_version() {
     let body = cifar();
     let page = Page {
         body: body.clone(),
@@ -40,7 +40,7 @@ fn a_download_that_is_cut_off_is_resumed_where_it_was_and_asks_for_the_same_file
 }
 
 #[test]
-fn half_a_download_is_no_set_and_a_later_call_resumes_it() {
+fn a_partial_download_is_not_published_and_is_resumed_later() {
     let body = cifar();
     let half = body.len() / 2;
     let page = Page {
@@ -66,7 +66,7 @@ fn half_a_download_is_no_set_and_a_later_call_resumes_it() {
 }
 
 #[test]
-fn a_file_that_has_changed_on_the_server_is_loaded_from_its_beginning() {
+fn a_file_that_changed_on_the_server_is_downloaded_from_the_beginning() {
     let (old, body) = (vec![7; 5000], cifar());
     let page =
         Page { body: old, etag: Some("\"old\""), ranges: true, cuts: vec![64, 0, 0], ..Page::default() };
@@ -82,7 +82,7 @@ fn a_file_that_has_changed_on_the_server_is_loaded_from_its_beginning() {
 }
 
 #[test]
-fn a_server_without_ranges_sends_all_again() {
+fn a_server_without_range_support_sends_the_whole_file_again() {
     let body = cifar();
     let page = Page { body: body.clone(), etag: Some("\"one\""), cuts: vec![500], ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);
@@ -93,7 +93,7 @@ fn a_server_without_ranges_sends_all_again() {
 }
 
 #[test]
-fn without_validator_and_checksum_a_download_starts_again() {
+fn without_validator_and_checksum_a_download_starts_over() {
     let body = cifar();
     let page = Page { body: body.clone(), ranges: true, cuts: vec![500], ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);
@@ -105,7 +105,7 @@ fn without_validator_and_checksum_a_download_starts_again() {
 }
 
 #[test]
-fn a_part_that_was_whole_already_is_recognised() {
+fn a_complete_partial_file_is_recognised() {
     let body = cifar();
     let page = Page { body: body.clone(), etag: Some("\"one\""), ranges: true, ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);
@@ -127,7 +127,7 @@ fn a_part_that_was_whole_already_is_recognised() {
 }
 
 #[test]
-fn a_redirect_is_followed_with_the_range() {
+fn a_redirect_keeps_the_range_header() {
     let body = cifar();
     let page =
         Page { body: body.clone(), etag: Some("\"one\""), ranges: true, cuts: vec![300], ..Page::default() };

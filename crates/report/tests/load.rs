@@ -22,7 +22,7 @@ fn folder_of_runs() -> tempfile::TempDir {
 }
 
 #[test]
-fn final_records_of_the_suite_and_profile_are_compared_and_others_left_out() {
+fn only_final_records_of_the_suite_and_profile_are_compared() {
     let folder = folder_of_runs();
     let mut tuning = records()[0].record.clone();
     (tuning.stage, tuning.run) = (Stage::Tune, "tuning".into());
@@ -37,7 +37,7 @@ fn final_records_of_the_suite_and_profile_are_compared_and_others_left_out() {
 }
 
 #[test]
-fn nothing_to_compare_is_said_with_what_is_there() {
+fn an_empty_selection_is_reported_with_the_records_found() {
     let folder = folder_of_runs();
     let request = Request { backbone: Some("swin_micro".into()), ..request(folder.path()) };
     let message = compare(&request).unwrap_err().to_string();
@@ -62,7 +62,7 @@ fn records_of_the_first_schema_are_still_read() {
 }
 
 #[test]
-fn broken_records_are_errors_that_name_their_file() {
+fn broken_records_are_reported_with_their_file() {
     let folder = folder_of_runs();
     let path = write(folder.path(), &records()[0].record);
     let sound = std::fs::read_to_string(&path).unwrap();
@@ -71,7 +71,7 @@ fn broken_records_are_errors_that_name_their_file() {
         (sound.replace("\"schema\":2", "\"schema\":3"), "was written with record schema 3"),
         (sound.replace("\"schema\":2", "\"schema\":3,\"new\":0"), "was written with record schema 3"),
         (sound.replace("\"accuracy\":0.5", "\"accuracy\":50.0"), "its accuracy 50 is outside [0, 1]"),
-        (sound.replace("\"accuracy\":0.5", "\"accuracy\":null"), "it is finished and has no accuracy"),
+        (sound.replace("\"accuracy\":0.5", "\"accuracy\":null"), "it is finished but has no accuracy"),
     ] {
         assert_ne!(broken, sound);
         std::fs::write(&path, broken).unwrap();
@@ -81,7 +81,7 @@ fn broken_records_are_errors_that_name_their_file() {
 }
 
 #[test]
-fn tables_are_written_whole_and_the_tidy_file_has_a_line_a_record() {
+fn tables_are_complete_and_the_tidy_file_has_one_line_per_record() {
     let runs = folder_of_runs();
     let comparison = compare(&request(runs.path())).unwrap().remove(0);
     let out = tempfile::tempdir().unwrap();
@@ -103,7 +103,7 @@ fn tables_are_written_whole_and_the_tidy_file_has_a_line_a_record() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_named() {
+fn an_unwritable_path_is_reported() {
     let runs = folder_of_runs();
     let comparison = compare(&request(runs.path())).unwrap().remove(0);
     let file = runs.path().join("file");

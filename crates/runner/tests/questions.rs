@@ -59,9 +59,9 @@ fn one_model_learns_from_all_sets_and_is_read_on_each() {
     let bench = Bench::new(SYNTHETIC);
     let table = done(&bench, &["run", "vtab.yaml", "--workers", "1"]);
     assert!(table.contains("mini/gqa") && table.contains("mini/pope"), "{table}");
-    assert!(table.contains("A reader that never looks"), "{table}");
+    assert!(table.contains("Question-only prior"), "{table}");
     assert!(
-        table.contains("mini/pope is the F1 of yes; accuracy / precision / recall / share of yes"),
+        table.contains("mini/pope: the score is the F1 of yes; accuracy / precision / recall / yes ratio"),
         "{table}"
     );
     let records = records(&bench);
@@ -345,7 +345,7 @@ fn a_protocol_that_cannot_be_is_refused_by_its_field() {
 #[test]
 fn a_set_of_another_suite_and_a_model_without_eyes_are_refused() {
     let said = refusal(&Bench::new(&SYNTHETIC.replace("[gqa, pope]", "[boolq]")).run_all(), DATA);
-    assert!(said.contains("boolq: this set holds no questions"), "{said}");
+    assert!(said.contains("boolq: this data set has no questions"), "{said}");
     let output = Bench::new(&SYNTHETIC.replace("[llava_micro]", "[llama_micro]")).run_all();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("llama_micro"), "{said}");

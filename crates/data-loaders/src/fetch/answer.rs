@@ -52,10 +52,12 @@ impl Asked<'_> {
             }
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(self.nothing_more(headers)),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Err(Trouble::Passing(format!("the server answers {status}")))
+                Err(Trouble::Passing(format!("the server responded with {status}")))
             }
-            _ if status.is_server_error() => Err(Trouble::Passing(format!("the server answers {status}"))),
-            _ => Err(Trouble::Final(format!("the server answers {status}"))),
+            _ if status.is_server_error() => {
+                Err(Trouble::Passing(format!("the server responded with {status}")))
+            }
+            _ => Err(Trouble::Final(format!("the server responded with {status}"))),
         }
     }
 
@@ -64,7 +66,7 @@ impl Asked<'_> {
         let name = self.source.file_name();
         let text = |header: &str| text(headers, header).unwrap_or_default().trim().to_ascii_lowercase();
         if text("content-type").starts_with("text/html") && !name.ends_with(".html") {
-            return Err(Trouble::Final("the server sends a web page, not the file".into()));
+            return Err(Trouble::Final("the server sent a web page instead of the file".into()));
         }
         match text("content-encoding").as_str() {
             "" | "identity" => Ok(()),
@@ -72,7 +74,7 @@ impl Asked<'_> {
             "gzip" | "x-gzip" if name.ends_with(".gz") || name.ends_with(".tgz") => Ok(()),
             encoding => {
                 let encoding = encoding.escape_debug();
-                Err(Trouble::Final(format!("the server sends it in the encoding `{encoding}`, not as it is")))
+                Err(Trouble::Final(format!("the server sent it with the content encoding `{encoding}`")))
             }
         }
     }
@@ -85,21 +87,19 @@ impl Asked<'_> {
         match self.agreed(length)?.or(self.source.size) {
             Some(total) => Ok(Answer::Body { start: 0, total, validator: validator(headers) }),
             // Neither a truncated nor an endless body could be detected.
-            None => Err(Trouble::Final(
-                "the server does not state the size of the file, and nor does the registry".into(),
-            )),
+            None => {
+                Err(Trouble::Final("neither the server nor the registry states the size of the file".into()))
+            }
         }
     }
 
     fn part(&self, headers: &HeaderMap) -> Result<Answer, Trouble> {
         let Some(start) = self.start else {
-            return Err(Trouble::Final(
-                "the server sends a part of the file, which was not asked for".into(),
-            ));
+            return Err(Trouble::Final("the server sent a part of the file that was not requested".into()));
         };
         let range = ContentRange::of(headers);
         if range.as_ref().and_then(|range| range.start) != Some(start) {
-            return Ok(Answer::Misfit("the server sent another part than was asked for".into()));
+            return Ok(Answer::Misfit("the server sent a different part than was requested".into()));
         }
         let validator = validator(headers);
         if let (Some(now), Some(before)) = (validator.as_deref(), self.validator)
@@ -110,7 +110,7 @@ impl Asked<'_> {
         let stated = self.agreed(range.and_then(|range| range.total))?;
         match (stated, self.total.or(self.source.size)) {
             (Some(now), Some(before)) if now != before => Ok(Answer::Misfit(format!(
-                "the file has changed on the server: {now} bytes, not the {before} of before"
+                "the file has changed on the server: {now} bytes instead of {before}"
             ))),
             (Some(total), _) | (None, Some(total)) => {
                 Ok(Answer::Body { start, total, validator: validator.or(self.validator.map(str::to_owned)) })
@@ -128,7 +128,7 @@ impl Asked<'_> {
         if self.start.is_some() && stated == self.start && stated == before {
             Answer::Whole
         } else {
-            Answer::Misfit("the server has no more of it than is here".into())
+            Answer::Misfit("the server has no more data than was already downloaded".into())
         }
     }
 
@@ -136,7 +136,7 @@ impl Asked<'_> {
     fn agreed(&self, stated: Option<u64>) -> Result<Option<u64>, Trouble> {
         match (stated, self.source.size) {
             (Some(found), Some(expected)) if found != expected => Err(Trouble::Final(format!(
-                "the server's file has {found} bytes, not the {expected} of the registry"
+                "the server's file has {found} bytes, but the registry lists {expected}"
             ))),
             _ => Ok(stated),
         }

@@ -148,12 +148,12 @@ impl Load<'_> {
                     done += piece.len() as u64;
                     if done > total {
                         self.part.clear()?;
-                        let reason = format!("the server sends more than the {total} bytes of the file");
+                        let reason = format!("the server sent more than the {total} bytes of the file");
                         return Err(Trouble::Final(reason));
                     }
                     self.part.append(&piece)?;
                     pace.gained += piece.len() as u64;
-                    self.tell(done, total, watch)?;
+                    self.report_progress(done, total, watch)?;
                 }
                 Ok(Err(error)) => {
                     return Err(Trouble::Passing(format!("cut off after {done} of {total} bytes: {error}")));
@@ -172,10 +172,10 @@ impl Load<'_> {
         }
     }
 
-    fn tell(&self, done: u64, total: u64, watch: &mut Watch) -> Result<(), FetchError> {
+    fn report_progress(&self, done: u64, total: u64, watch: &mut Watch) -> Result<(), FetchError> {
         let file = self.job.source.file_name();
-        let news = FetchEvent::Progress { step: Step::Load, file, done, total: Some(total) };
-        if watch(&news) == ControlFlow::Break(()) { Err(self.stopped()) } else { Ok(()) }
+        let event = FetchEvent::Progress { step: Step::Load, file, done, total: Some(total) };
+        if watch(&event) == ControlFlow::Break(()) { Err(self.stopped()) } else { Ok(()) }
     }
 
     /// Checks the whole file and renames it; an invalid one is set aside, so that the next attempt starts over.
@@ -195,7 +195,7 @@ impl Load<'_> {
             FetchError::Mismatch { set, reason, .. } => match self.part.reject(path) {
                 Ok(path) => {
                     let reason =
-                        format!("{reason}; the file is set aside, and the next attempt starts again");
+                        format!("{reason}; the file was set aside, and the next attempt starts over");
                     FetchError::Mismatch { set, path, reason }
                 }
                 Err(error) => error,
@@ -216,7 +216,7 @@ impl Load<'_> {
         if let Some(first) = self.part.origin.sha256.as_ref().filter(|first| **first != found) {
             let note = note_of(target);
             let reason = format!(
-                "its sha256 is {found}, but that of the first download was {first}; if the file was published again, \
+                "its sha256 is {found}, but that of the first download was {first}; if a new version was published, \
                  remove {}",
                 note.display()
             );

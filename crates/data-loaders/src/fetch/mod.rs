@@ -149,7 +149,7 @@ pub enum FetchEvent<'a> {
     },
 }
 
-/// Receives the events; breaking stops the fetch at once and keeps everything downloaded so far.
+/// Receives the events; breaking stops the fetch immediately and keeps everything downloaded so far.
 pub type Watch<'a> = dyn FnMut(&FetchEvent<'_>) -> ControlFlow<()> + 'a;
 
 /// The result of a successful fetch.
@@ -230,8 +230,9 @@ impl Obtained<'_> {
             {
                 let inner = path.file_name().filter(|_| path != self.path).map(|name| name.to_string_lossy());
                 let inner = inner.map_or_else(String::new, |name| format!("{name} in it: "));
-                let reason =
-                    format!("{inner}{reason}; the file is set aside, and the next attempt loads it again");
+                let reason = format!(
+                    "{inner}{reason}; the file was set aside, and the next attempt downloads it again"
+                );
                 match partial::set_aside(&set, &self.path) {
                     Ok(path) => FetchError::Mismatch { set, path, reason },
                     Err(error) => error,
@@ -251,10 +252,10 @@ fn faulty(request: &FetchRequest, obtained: &[Obtained], fault: Fault) -> FetchE
     }
 }
 
-/// Removes a dataset's files from the download folder, except those that `kept` selects. Also keeps the note with the
+/// Removes a dataset's files from the download folder, except those that `keep` selects. Also keeps the note with the
 /// first download's checksum if none is published.
-pub fn remove_downloads(request: &FetchRequest, kept: impl Fn(&Download) -> bool) {
-    for source in request.distribution.sources.iter().filter(|source| !kept(source)) {
+pub fn remove_downloads(request: &FetchRequest, keep: impl Fn(&Download) -> bool) {
+    for source in request.distribution.sources.iter().filter(|source| !keep(source)) {
         // A file that cannot be removed only wastes space.
         let _ = std::fs::remove_file(cached(request, source));
     }

@@ -124,7 +124,7 @@ impl<'a> Partial<'a> {
     }
 }
 
-/// The note for a file; empty if there is none.
+/// The note for a file; the default if there is none.
 fn read_note(set: &str, path: &Path) -> Result<Origin, FetchError> {
     let path = note_of(path);
     let bytes = match fs::read(&path) {
@@ -132,7 +132,8 @@ fn read_note(set: &str, path: &Path) -> Result<Origin, FetchError> {
         bytes => reading(set, &path, bytes)?,
     };
     serde_json::from_slice(&bytes).map_err(|error| {
-        let reason = format!("not a note of a download ({error}); remove it, and the file is loaded again");
+        let reason =
+            format!("it is not a valid download note ({error}); remove it to download the file again");
         FetchError::Mismatch { set: set.to_owned(), path, reason }
     })
 }

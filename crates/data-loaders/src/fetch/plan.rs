@@ -32,7 +32,7 @@ pub fn planned_files(request: &FetchRequest) -> Result<Vec<PlannedFile>, FetchEr
         ([], Some(Mirror::File(path))) => vec![named(&path.to_string_lossy())],
         ([], Some(Mirror::Web(url))) => vec![named(url)],
         ([], _) => {
-            let reason = distribution.manual.unwrap_or("the registry names no address").to_owned();
+            let reason = distribution.manual.unwrap_or("the registry lists no URL").to_owned();
             return Err(FetchError::ByHand { set: distribution.name.to_owned(), reason });
         }
         (sources, _) => sources.to_vec(),

@@ -90,7 +90,7 @@ impl<'a> Client<'a> {
         request.call().map_err(|error| match error {
             ureq::Error::BadUri(_) | ureq::Error::Http(_) => Trouble::Final(error.to_string()),
             ureq::Error::Timeout(_) => {
-                Trouble::Passing(format!("no answer within {} s", self.timeout.as_secs_f64()))
+                Trouble::Passing(format!("no response within {} s", self.timeout.as_secs_f64()))
             }
             error => Trouble::Passing(error.to_string()),
         })
@@ -104,7 +104,7 @@ fn target(place: &Url, response: &Response<Body>) -> Result<Option<Url>, Trouble
     }
     let location = response.headers().get("location").map(|value| String::from_utf8_lossy(value.as_bytes()));
     let location =
-        location.ok_or_else(|| Trouble::Final("the server redirects without an address".into()))?;
+        location.ok_or_else(|| Trouble::Final("the server redirects without a location".into()))?;
     follow(place, &location).map(Some).map_err(Trouble::Final)
 }
 
@@ -113,9 +113,9 @@ fn follow(place: &Url, location: &str) -> Result<Url, String> {
     let fault = |reason: &str| format!("the server redirects to `{}`: {reason}", location.escape_debug());
     let next = place.join(location).map_err(|error| fault(&error.to_string()))?;
     match (place.scheme(), next.scheme()) {
-        ("https", "http") => Err(fault("that is not encrypted, as the address before it is")),
+        ("https", "http") => Err(fault("the target is not encrypted, unlike the previous URL")),
         (_, "http" | "https") => Ok(next),
-        _ => Err(fault("not an http address")),
+        _ => Err(fault("not an http URL")),
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_may_be_relative_and_never_leads_out_of_https() {
+    fn a_redirect_may_be_relative_but_never_downgrades_https() {
         let place = url("https://one.example/a/b?c");
         for (location, meant) in [
             ("d", "https://one.example/a/d"),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_belongs_to_one_scheme_host_and_port_and_is_not_shown() {
+    fn a_credential_is_bound_to_one_scheme_host_and_port_and_is_not_printed() {
         let credential = Credential::new("https://one.example", "secret");
         assert!(credential.belongs_to(&url("https://one.example/a")));
         assert!(credential.belongs_to(&url("https://ONE.example:443/a")));

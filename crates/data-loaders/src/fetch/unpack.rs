@@ -237,11 +237,11 @@ impl Archive<'_, '_> {
                     let size = entry.size();
                     let written = self.write_counted(&mut entry, number, &name, &target, read)?;
                     if written != size {
-                        return Err(self.refuse_entry(number, &name, "it is cut short"));
+                        return Err(self.refuse_entry(number, &name, "it is truncated"));
                     }
                 }
                 EntryType::Symlink | EntryType::Link => {
-                    return Err(self.refuse_entry(number, &name, "it is a link; none is made"));
+                    return Err(self.refuse_entry(number, &name, "it is a link; links are not allowed"));
                 }
                 _ => return Err(self.refuse_entry(number, &name, "it is neither a file nor a folder")),
             }
@@ -271,7 +271,9 @@ impl Archive<'_, '_> {
             let target = self.target(folder, number, &name)?;
             // The file type bits of the Unix mode; 0 if the archive was made on another system.
             match entry.unix_mode().unwrap_or(0) & 0o170_000 {
-                0o120_000 => return Err(self.refuse_entry(number, &name, "it is a link; none is made")),
+                0o120_000 => {
+                    return Err(self.refuse_entry(number, &name, "it is a link; links are not allowed"));
+                }
                 0 | 0o040_000 | 0o100_000 => {}
                 _ => return Err(self.refuse_entry(number, &name, "it is neither a file nor a folder")),
             }
@@ -332,18 +334,14 @@ impl Archive<'_, '_> {
         for (component, depth) in Path::new(name).components().zip(1..) {
             match component {
                 Component::Normal(_) if depth > DEEPEST => {
-                    return Err(self.refuse_entry(number, name, "its path is too deep"));
+                    return Err(self.refuse_entry(number, name, "its path is nested too deeply"));
                 }
                 Component::Normal(part) if part.to_string_lossy().contains(['\\', '\0']) => {
-                    return Err(self.refuse_entry(
-                        number,
-                        name,
-                        "its path has a character that none should have",
-                    ));
+                    return Err(self.refuse_entry(number, name, "its path contains an invalid character"));
                 }
                 Component::Normal(part) => target.push(part),
                 Component::CurDir => {}
-                _ => return Err(self.refuse_entry(number, name, "its path leaves the folder")),
+                _ => return Err(self.refuse_entry(number, name, "its path points outside the folder")),
             }
         }
         Ok(target)

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_was_kept_is_used_as_long_as_the_file_is_the_same() {
+    fn a_cached_hash_is_used_while_the_file_is_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = settled(folder.path(), "a.png", b"one");
         let kept = folder.path().join("hashes");
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_hash_of_a_file_that_changed_just_now_is_not_kept() {
+    fn the_hash_of_a_just_modified_file_is_not_cached() {
         let folder = tempfile::tempdir().unwrap();
         let path = settled(folder.path(), "a.png", b"one");
         let kept = folder.path().join("hashes");
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_missing_is_named() {
+    fn a_missing_file_is_reported_with_its_path() {
         let (path, error) = FileHashes::default().of(&[Path::new("missing.png")]).unwrap_err();
         assert_eq!((path, error.kind()), ("missing.png".into(), io::ErrorKind::NotFound));
     }

@@ -51,7 +51,7 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 }
 
 fn too_large(length: u64, most: u64) -> io::Error {
-    io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes; at most {most} are read"))
+    io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes; at most {most} are supported"))
 }
 
 /// Whether a listed path stays within its folder.

@@ -244,7 +244,9 @@ impl Download {
             let Some(hash) = hash else { continue };
             let valid = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
             if hash.len() != digits || !hash.bytes().all(valid) {
-                return Err(format!("`{hash}` is no {name}: {digits} lower-case hexadecimal digits"));
+                return Err(format!(
+                    "`{hash}` is not a valid {name}: expected {digits} lower-case hexadecimal digits"
+                ));
             }
         }
         let name = self.file_name();

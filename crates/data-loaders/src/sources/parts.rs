@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_keeps_the_shares_of_the_classes_and_loses_nothing() {
+    fn a_sample_preserves_class_proportions_and_loses_nothing() {
         let (drawn, rest) = take(pool((0..100).map(|n| u32::from(n % 10 == 0))), 30, "a", "b");
         assert_eq!(drawn.iter().filter(|sample| sample.label == 1).count(), 3);
         assert_eq!((drawn.len(), rest.len()), (30, 70));
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_is_the_same_again_and_differs_between_sets() {
+    fn a_sample_is_reproducible_and_differs_between_data_sets() {
         let draw = |set| names(&take(pool((0..60).map(|n| n % 3)), 20, set, "val").0);
         assert_eq!(draw("svhn"), draw("svhn"));
         assert_ne!(draw("svhn"), draw("dtd"));
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_originals_give_the_sizes_of_the_benchmark() {
+    fn complete_originals_give_the_benchmark_split_sizes() {
         for (name, pools, expected) in [
             ("eurosat", [27000, 0, 0], [800, 200, 5400]),
             ("caltech101", [9144, 0, 0], [800, 200, 6084]),

@@ -148,7 +148,7 @@ fn question(benchmark: Benchmark, part: Part, index: usize, image_size: u32) -> 
     let stream = &mut Stream::new(&name, &place);
     let draft = Draft::of(benchmark, index, stream);
     let picture = draft.shown.draw(image_size, stream);
-    let origin = Origin::new(&name, Path::new("drawn"), index + 1);
+    let origin = Origin::new(&name, Path::new("synthetic"), index + 1);
     let id = format!("{}/{index}", part as u64);
     finish(benchmark, draft, id, picture, index, origin, stream)
 }

@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_a_function_of_seed_and_epoch_alone() {
+    fn an_order_is_a_function_of_seed_and_epoch_only() {
         let lengths: Vec<usize> = (0..500).map(|n| 20 + n * 7 % 90).collect();
         let limits = BatchLimits { sequences: 16, tokens: Some(1200) };
         let first = training_batches(&lengths, limits, 1, 0);

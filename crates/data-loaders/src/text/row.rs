@@ -61,7 +61,7 @@ impl Row {
         // It is empty in all published rows, and the prompts have no place for it.
         if !written.input.is_empty() {
             return Err(
-                "it has an input beside its instruction, for which the prompts have no place".to_owned()
+                "it has an input in addition to its instruction, which the prompts do not support".to_owned()
             );
         }
         let output = present(written.output, "output")?;
@@ -70,15 +70,15 @@ impl Row {
         let Some(known) = known else {
             let formats = format.map_or(AnswerFormat::ALL.to_vec(), |format| vec![format]);
             let options: Vec<_> = formats.into_iter().flat_map(AnswerFormat::options).collect();
-            return Err(format!("its answer `{answer}` is none of {}", options.join(", ")));
+            return Err(format!("its answer `{answer}` is not one of {}", options.join(", ")));
         };
         if !offered(&instruction).any(|option| option == answer) {
             return Err(format!(
-                "its instruction does not offer the answer `{answer}` in a last line `{OPTIONS_MARK}...`"
+                "its instruction does not list the answer `{answer}` in a last line `{OPTIONS_MARK}...`"
             ));
         }
         if known.extract(&output) != Some(&answer) {
-            return Err(format!("its output `{output}` does not say its answer `{answer}`"));
+            return Err(format!("its output `{output}` does not contain its answer `{answer}`"));
         }
         Ok(Self { instruction, output, answer })
     }
@@ -104,9 +104,9 @@ pub(super) fn read_rows(
     })?;
     let bad = |reason: String| DataError::BadFile { set: set.to_owned(), path: path.to_owned(), reason };
     let values: Vec<Value> = serde_json::from_slice(&bytes)
-        .map_err(|error| bad(format!("it is no JSON array of rows: {error}")))?;
+        .map_err(|error| bad(format!("it is not a JSON array of rows: {error}")))?;
     if values.is_empty() {
-        return Err(bad("it holds no row".to_owned()));
+        return Err(bad("it has no rows".to_owned()));
     }
     let rows = values.into_iter().zip(1..).map(|(value, row)| {
         let written = Written::deserialize(value).map_err(|error| error.to_string());

@@ -75,8 +75,11 @@ impl TextSet {
         let path = source.training_path(root);
         let (rows, training_hash) = read_rows(set, &path, None)?;
         if source.val_rows >= rows.len() {
-            let reason =
-                format!("{} of its {} rows are to be chosen by; none is left", source.val_rows, rows.len());
+            let reason = format!(
+                "{} of its {} rows are held out for validation, so none is left for training",
+                source.val_rows,
+                rows.len()
+            );
             return Err(DataError::BadFile { set: set.clone(), path, reason });
         }
         let (mut train_and_val, mut train) = hold_out(rows, source.val_rows, source.val_seed);
@@ -199,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rows_to_choose_by_are_drawn_by_the_seed_and_no_row_is_lost() {
+    fn validation_rows_are_sampled_by_seed_and_no_row_is_lost() {
         let rows: Vec<Row> = (0..50).map(|n| Row::new(format!("question {n}"), "true")).collect();
         let (drawn, train) = hold_out(rows.clone(), 12, 7);
         assert_eq!((drawn.len(), train), (50, 38));

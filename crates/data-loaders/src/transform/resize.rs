@@ -99,7 +99,11 @@ fn scale(image: &RgbImage, window: Window, side: u32, filter: Filter) -> Result<
     let end = ((window.top + window.height + reach).ceil() as u32).min(image.height());
     let rows = end - first;
     if u64::from(rows) * u64::from(side) > MOST_PIXELS {
-        return Err(format!("it is too long and thin: {} x {} pixels", image.width(), image.height()));
+        return Err(format!(
+            "its aspect ratio is too extreme: {} x {} pixels",
+            image.width(),
+            image.height()
+        ));
     }
     let row_bytes = 3 * image.width() as usize;
     let bytes = &image.as_raw()[first as usize * row_bytes..end as usize * row_bytes];
@@ -146,7 +150,7 @@ mod tests {
     use crate::transform::protocol::Normalisation;
 
     #[test]
-    fn planes_hold_the_channels_apart_and_normalised() {
+    fn planes_contain_the_separate_normalised_channels() {
         let protocol = ImageProtocol {
             image_size: 1,
             resize: Resize::Plain,

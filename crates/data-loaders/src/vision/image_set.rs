@@ -331,7 +331,9 @@ impl ImageSet {
             Source::Synthetic(pictures) => {
                 let bytes = pictures.bytes(part, index);
                 let picture = RgbImage::from_raw(pictures.image_size(), pictures.image_size(), bytes);
-                picture.ok_or_else(|| self.bad_image(part, index, "its size is not the set's".to_owned()))
+                picture.ok_or_else(|| {
+                    self.bad_image(part, index, "its size differs from that of the data set".to_owned())
+                })
             }
         }
     }

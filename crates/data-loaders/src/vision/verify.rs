@@ -156,7 +156,7 @@ impl fmt::Display for Verification {
         writeln!(formatter, "{}: {train} / {val} / {test} images ({})", self.set, self.origin_label)?;
         if let Some(published) = self.published.filter(|published| *published != self.counts) {
             let SplitCounts { train, val, test } = published;
-            writeln!(formatter, "  the registry says {train} / {val} / {test}")?;
+            writeln!(formatter, "  the registry lists {train} / {val} / {test}")?;
         }
         writeln!(formatter, "  data checksum {}", self.checksum)?;
         for fault in self.faults.iter().take(TOLD) {
@@ -168,11 +168,11 @@ impl fmt::Display for Verification {
         if !self.duplicates.is_empty() {
             let leaks = self.leaks().count();
             let total = self.duplicates.len();
-            writeln!(formatter, "  {total} images occur again, {leaks} of them in test and elsewhere")?;
+            writeln!(formatter, "  {total} duplicate images, {leaks} of them in test and another split")?;
         }
         for Duplicate { parts, images, labels } in self.duplicates.iter().take(TOLD) {
             let [one, other] = [0, 1].map(|n| format!("{} ({}, label {})", images[n], parts[n], labels[n]));
-            writeln!(formatter, "  the same image: {one} and {other}")?;
+            writeln!(formatter, "  duplicate: {one} and {other}")?;
         }
         Ok(())
     }

@@ -186,7 +186,9 @@ fn vizwiz(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, D
     let question = |(origin, asked): (Origin, Asked)| {
         let key = match answers {
             Answers::Server => Key::Withheld,
-            Answers::Local if asked.answers.is_empty() => return Err(origin.fault("there are no answers")),
+            Answers::Local if asked.answers.is_empty() => {
+                return Err(origin.fault("the question has no answers"));
+            }
             Answers::Local => Key::Vqa(texts(asked.answers)),
         };
         let picture = origin.picture(&folder.join(part), &asked.image)?;
@@ -279,7 +281,7 @@ pub(super) fn pope(set: &str, folder: &Path, images: &Path) -> Result<Vec<Questi
             let right = match asked.label.as_str() {
                 "yes" => true,
                 "no" => false,
-                other => return Err(origin.fault(format!("the label is yes or no, found `{other}`"))),
+                other => return Err(origin.fault(format!("expected the label yes or no, found `{other}`"))),
             };
             let picture = origin.picture(images, &asked.image)?;
             let id = format!("{part}/{}", asked.question_id);

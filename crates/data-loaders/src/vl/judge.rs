@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn soft_accuracy_leaves_each_of_ten_people_out() {
+    fn soft_accuracy_leaves_out_each_of_ten_annotators() {
         let ten = people(&[("2", 3), ("3", 7)]);
         // Three of ten: 2/3 when one of them is left out, 3/3 when another annotator is.
         let expected = (3.0 * 2.0 / 3.0 + 7.0) / 10.0;
@@ -187,13 +187,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_kept_by_the_server_has_no_score() {
+    fn an_answer_withheld_by_the_server_has_no_score() {
         let judged = Key::Withheld.judge("A dog.");
         assert_eq!((judged.answer.as_str(), judged.score, judged.answered), ("dog", None, true));
     }
 
     #[test]
-    fn a_yes_without_the_word_is_counted_and_marked() {
+    fn an_implicit_yes_is_scored_but_marked_as_unanswered() {
         let judged = Key::YesNo(true).judge("knot");
         assert_eq!((judged.score, judged.answered), (Some(1.0), false));
         assert!(Key::YesNo(false).judge("No, it is not.").answered);

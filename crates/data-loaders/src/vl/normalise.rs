@@ -112,20 +112,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_contraction_is_mended_only_where_one_apostrophe_lacks() {
+    fn a_contraction_is_corrected_only_if_exactly_one_apostrophe_is_missing() {
         assert_eq!(vqa_answer("dont couldntve couldn'tve don't"), "don't couldntve couldn't've don't");
         assert_eq!(vqa_answer("it is 'twas twas"), "it is 'twas 'twas");
     }
 
     #[test]
-    fn a_blank_beside_it_decides_what_punctuation_leaves() {
+    fn punctuation_becomes_a_space_only_without_an_adjacent_space() {
         assert_eq!(vqa_answer("left-handed"), "left handed");
         assert_eq!(vqa_answer("well -known left-handed"), "well known lefthanded");
         assert_eq!(vqa_answer("1,000 x-ray"), "1000 xray");
     }
 
     #[test]
-    fn periods_go_unless_a_digit_follows() {
+    fn periods_are_removed_unless_a_digit_follows() {
         assert_eq!(vqa_answer("3.5 m. tall."), "3.5 m tall");
         assert_eq!(vqa_answer(&".x".repeat(33)), format!("{}.x", "x".repeat(32)));
     }

@@ -58,8 +58,9 @@ impl Picture {
             Self::Inside(path, bytes) => {
                 decode(Content::Encoded(bytes.to_vec())).map_err(|reason| bad(path, reason))
             }
-            Self::Pixels(side, bytes) => RgbImage::from_raw(*side, *side, bytes.to_vec())
-                .ok_or_else(|| bad(&"a synthetic image".into(), "its size is not the set's".into())),
+            Self::Pixels(side, bytes) => RgbImage::from_raw(*side, *side, bytes.to_vec()).ok_or_else(|| {
+                bad(&"a synthetic image".into(), "its size differs from that of the data set".into())
+            }),
         }
     }
 }
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_a_choice_and_comes_to_nearly_zero_when_normalised() {
+    fn padding_is_optional_and_nearly_zero_after_normalisation() {
         let protocol = PictureProtocol { image_size: 8, ..PictureProtocol::LLAVA };
         let mut bytes = std::io::Cursor::new(Vec::new());
         RgbImage::from_pixel(8, 2, Rgb([255, 255, 255]))

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn no_picture_is_both_trained_on_and_chosen_by() {
+    fn training_and_validation_questions_share_no_image() {
         let questions: Vec<Question> = (0..30).map(|number| question(number, Some("cat"))).collect();
         let drawn = |seed| by_picture(questions.clone(), 7, Stream::new("a", &[seed]));
         let (train, val) = drawn(1);
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_training_question_without_answer_is_told_with_file_and_row() {
+    fn a_training_question_without_an_answer_is_reported_with_file_and_row() {
         let entry = dataset("gqa").unwrap().clone();
         let train = vec![question(0, Some("cat")), question(1, None)];
         let parts = [train, Vec::new(), Vec::new()];
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_synthetic_suite_trains_on_the_questions_of_all_its_sets() {
+    fn a_synthetic_suite_trains_on_the_questions_of_all_its_data_sets() {
         let entries: Vec<_> = ["gqa", "pope"].map(|name| dataset(name).unwrap()).to_vec();
         let counts = SplitCounts { train: 6, val: 3, test: 4 };
         let suite = QuestionSuite::draw(&entries, counts, 16).unwrap();
@@ -353,10 +353,10 @@ mod tests {
     }
 
     #[test]
-    fn a_set_without_questions_or_without_stand_in_is_refused_by_name() {
+    fn a_data_set_without_questions_or_stand_in_is_rejected_with_its_name() {
         let counts = SplitCounts { train: 1, val: 1, test: 1 };
         let refused = |name| QuestionSet::draw(dataset(name).unwrap(), counts, 16).unwrap_err().to_string();
-        assert!(refused("boolq").contains("boolq: this set holds no questions"), "{}", refused("boolq"));
+        assert!(refused("boolq").contains("boolq: this data set has no questions"), "{}", refused("boolq"));
         assert!(refused("easy_vqa").contains("no synthetic stand-in"), "{}", refused("easy_vqa"));
     }
 }

@@ -38,7 +38,7 @@ pub(super) fn mmbench(set: &str, file: &Path) -> Result<Vec<Question>, DataError
         let holder = if image.len() > SHORTEST_IMAGE { index } else { image };
         let bytes = images
             .get(holder)
-            .ok_or_else(|| origin.fault(format!("there is no row `{holder}` that holds the image")))?;
+            .ok_or_else(|| origin.fault(format!("there is no row `{holder}` with the image")))?;
         let optional = |name: &str| row.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
         let option = |at| optional(&option_letter(at)?.to_string()).map(str::to_owned);
         let choices: Vec<String> = (0..26).map_while(option).collect();
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn base64_is_that_of_the_standard() {
+    fn base64_follows_rfc_4648() {
         for (text, bytes) in [("", ""), ("Zg==", "f"), ("Zm8=", "fo"), ("Zm9vYmFy", "foobar")] {
             assert_eq!(base64(text).unwrap(), bytes.as_bytes());
         }

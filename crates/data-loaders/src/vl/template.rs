@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn v1_trains_on_the_answers_and_their_ends_alone() {
+    fn v1_trains_only_on_the_answers_and_their_end_tokens() {
         let two = conversation(&[("Whät?", "A dog.", true), ("Sure?", "Yes", false)]);
         let rendered = Template::V1.render(&two, "</s>").unwrap();
         let expected =
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_generated_from_is_what_was_trained_on() {
+    fn generation_prompts_equal_training_prompts() {
         let one = conversation(&[("What?", "A dog.", true)]);
         let trained = Template::V1.render(&one, "</s>").unwrap();
         let open = Template::V1.open("What?");
@@ -238,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_reaches_into_an_answer_is_trained() {
+    fn a_token_that_overlaps_an_answer_is_trained() {
         let rendered = Rendered { text: "ab cd".into(), answers: std::iter::once(3..5).collect() };
         let halves = |_: &str, _| -> Result<_, std::convert::Infallible> {
             Ok(vec![Token { id: 1, span: 0..2 }, Token { id: 2, span: 2..4 }, Token { id: 3, span: 4..5 }])
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_template_is_refused_by_name() {
+    fn an_unknown_template_is_rejected_with_its_name() {
         let refused = Template::find("v0").unwrap_err().to_string();
         assert!(refused.contains("`v0`") && refused.contains("plain"), "{refused}");
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::load::Stored;
 use crate::load::plans::{PlannedRun, RunPlan};
 
-/// Maximum number of missing runs that are listed by name; beyond that, only their number is given.
+/// Maximum number of missing runs listed by name; the rest are only counted.
 const NAMED: usize = 4;
 
 /// The runs that were requested on one backbone, and those without a record.

@@ -59,7 +59,7 @@ impl<'a> WiringFigure<'a> {
     }
 
     /// The corners of an arrow's path; the last is its head.
-    fn way(&self, from: usize, to: usize) -> Vec<Pixels> {
+    fn path(&self, from: usize, to: usize) -> Vec<Pixels> {
         let ((from_column, from_row), (to_column, to_row)) = (self.cells[from], self.cells[to]);
         let ((x, y), (to_x, to_y)) = (self.corner(from), self.corner(to));
         let middle = BOX.1 / 2;
@@ -104,15 +104,15 @@ impl Figure for WiringFigure<'_> {
         text(area, self.title, &style(20, Anchor::Left), (MARGIN, 24))?;
         for (index, site) in self.sites.iter().enumerate() {
             if let Some((source, _)) = &site.reads {
-                self.draw_arrow(area, &self.way(*source, index))?;
+                self.draw_arrow(area, &self.path(*source, index))?;
             }
         }
         for index in 0..self.sites.len() {
             self.draw_box(area, index)?;
         }
         let bottom = i32::try_from(self.size().1).unwrap_or(i32::MAX) - LEGEND / 2;
-        let legend = "an arrow: this scaling vector multiplies the columns of the weight that it points at; \
-            γ: its length";
+        let legend =
+            "arrow: this scaling vector multiplies the columns of the weight it points to; γ: its length";
         text(area, legend, &style(13, Anchor::Left).color(&SECONDARY), (MARGIN, bottom))
     }
 }
@@ -121,13 +121,13 @@ impl WiringFigure<'_> {
     fn draw_arrow<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, Shift>,
-        way: &[Pixels],
+        path: &[Pixels],
     ) -> Result<(), Failure<B>> {
         let colour = qualitative(0);
-        for pair in way.windows(2) {
+        for pair in path.windows(2) {
             line(area, pair[0], pair[1], colour.stroke_width(2))?;
         }
-        let [.., before, (x, y)] = way else { return Ok(()) };
+        let [.., before, (x, y)] = path else { return Ok(()) };
         let head = if before.0 == *x {
             [(*x, *y), (x - ARROW, y - 2 * ARROW), (x + ARROW, y - 2 * ARROW)]
         } else {

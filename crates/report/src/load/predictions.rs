@@ -58,7 +58,7 @@ pub fn read(folder: &Path, set: Option<&str>) -> Result<Option<Answers>, ReportE
         return Err(refused(format!("row {place} has the index {}", index[place as usize])));
     }
     if labels.len() != index.len() || predicted.len() != index.len() {
-        return Err(refused("its columns differ in length".into()));
+        return Err(refused("its columns have different lengths".into()));
     }
     Ok(Some(Answers { labels, predicted }))
 }
@@ -85,7 +85,7 @@ fn from_parquet(path: &Path) -> Result<[Vec<i32>; 3], String> {
             let (records, found, _) =
                 pages.read_records(rows, levels.as_mut(), None, values).map_err(|error| error.to_string())?;
             if records != rows || found != rows {
-                return Err(format!("its column `{name}` lacks values"));
+                return Err(format!("its column `{name}` has missing values"));
             }
         }
     }

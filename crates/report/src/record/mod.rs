@@ -326,8 +326,8 @@ impl Record {
     /// Why the record is invalid, where its fields contradict each other.
     pub fn contradiction(&self) -> Option<String> {
         match (self.state, self.metrics.accuracy) {
-            (State::Finished, None) => Some("it is finished and has no accuracy".into()),
-            (State::Diverged, Some(accuracy)) => Some(format!("it diverged and has the accuracy {accuracy}")),
+            (State::Finished, None) => Some("it is finished but has no accuracy".into()),
+            (State::Diverged, Some(accuracy)) => Some(format!("it diverged but has the accuracy {accuracy}")),
             (State::Finished, Some(accuracy)) if !(0.0..=1.0).contains(&accuracy) => {
                 Some(format!("its accuracy {accuracy} is outside [0, 1]"))
             }

@@ -30,7 +30,7 @@ pub(crate) fn header(reader: &mut impl Read) -> Result<Header, String> {
     let mut start = [0; 8];
     reader.read_exact(&mut start).map_err(|error| error.to_string())?;
     if &start[..6] != b"\x93NUMPY" {
-        return Err("it is no npy file".into());
+        return Err("it is not an npy file".into());
     }
     let mut length = [0; 4];
     let size = if start[6] == 1 { 2 } else { 4 };
@@ -38,7 +38,7 @@ pub(crate) fn header(reader: &mut impl Read) -> Result<Header, String> {
     let mut text = String::new();
     let length = u64::from(u32::from_le_bytes(length)).min(1 << 16);
     reader.take(length).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    parse_header(&text).ok_or_else(|| format!("its header is `{}`", text.trim()))
+    parse_header(&text).ok_or_else(|| format!("its header `{}` is not supported", text.trim()))
 }
 
 fn parse_header(text: &str) -> Option<Header> {
@@ -77,12 +77,12 @@ pub(crate) fn integers(path: &Path, name: &str, shape: [usize; 2]) -> Result<Vec
         }
         let count = shape[0].saturating_mul(shape[1]);
         if count > MOST_INTEGERS {
-            return Err(format!("it claims {count} values; at most {MOST_INTEGERS} are read"));
+            return Err(format!("it claims {count} values; at most {MOST_INTEGERS} are supported"));
         }
         let mut bytes = Vec::new();
         member.take(8 * count as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
         if bytes.len() != 8 * count {
-            return Err(format!("its {count} values do not fill it"));
+            return Err(format!("it does not contain exactly {count} values"));
         }
         let (values, _) = bytes.as_chunks::<8>();
         Ok(values.iter().map(|value| i64::from_le_bytes(*value)).collect())
@@ -136,7 +136,7 @@ impl Records for NpzRecords {
         let all = size.saturating_mul(wanted.len() as u64);
         if all > MOST_HELD {
             return Err(format!(
-                "{}: its images have {all} bytes; at most {MOST_HELD} are kept",
+                "{}: its images have {all} bytes; at most {MOST_HELD} are cached",
                 self.member
             ));
         }
@@ -159,6 +159,6 @@ impl Records for NpzRecords {
 
     fn read(&self, index: u64) -> Result<Content, String> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shape.picture(held.get(&index).ok_or("it was not read ahead")?).map(Content::Pixels)
+        self.shape.picture(held.get(&index).ok_or("the image was not prefetched")?).map(Content::Pixels)
     }
 }

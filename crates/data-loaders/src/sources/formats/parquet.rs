@@ -59,7 +59,7 @@ impl Records for ParquetRecords {
 
     fn read(&self, index: u64) -> Result<Content, String> {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let image = held.get(&index).ok_or("the row was not read ahead")?;
+        let image = held.get(&index).ok_or("the row was not prefetched")?;
         Ok(Content::Encoded(image.data().to_vec()))
     }
 }
@@ -88,7 +88,7 @@ fn read_column<T: DataType>(
         names.iter().find_map(place).ok_or_else(|| format!("it has no column {}", names.join(" or ")))?;
     let descriptor = schema.column(place);
     if descriptor.physical_type() != T::get_physical_type() || descriptor.max_rep_level() != 0 {
-        return Err(format!("its column {} is of another type", descriptor.path().string()));
+        return Err(format!("its column {} has an unexpected type", descriptor.path().string()));
     }
     let present = descriptor.max_def_level();
     let mut row = 0;
@@ -103,7 +103,7 @@ fn read_column<T: DataType>(
                 break;
             }
             if values.len() != rows || levels.iter().any(|level| *level != present) {
-                return Err(format!("a value is missing in row {row} or soon after"));
+                return Err(format!("a value is missing in row {row} or shortly after it"));
             }
             for value in values {
                 each(row, value);
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_small_file_that_repeats_one_label_without_end_is_refused() {
+    fn a_small_file_that_repeats_one_label_too_often_is_rejected() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for (rows, read) in [(1000, true), (MOST_ROWS + 1000, false)] {
             write(file.reopen().unwrap(), rows);

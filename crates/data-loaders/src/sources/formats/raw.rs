@@ -36,7 +36,7 @@ impl Shape {
     /// The shape, if it is valid for an image: sizes come from files.
     pub(crate) fn checked(self) -> Result<Self, String> {
         check_size(self.width as u64, self.height as u64)
-            .map_err(|reason| format!("of its images: {reason}"))?;
+            .map_err(|reason| format!("the size of its images: {reason}"))?;
         Ok(self)
     }
 
@@ -84,7 +84,7 @@ impl FixedRecords {
         let size = self.path.metadata().map_err(|error| error.to_string())?.len();
         match end {
             Some(end) if count == 0 || end <= size => Ok(self),
-            _ => Err(format!("its {size} bytes do not hold {count} images; is it cut short?")),
+            _ => Err(format!("its {size} bytes cannot contain {count} images; is the file truncated?")),
         }
     }
 }

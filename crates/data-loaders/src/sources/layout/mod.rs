@@ -127,9 +127,9 @@ pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataErr
 fn unknown(entry: &DatasetEntry, folder: &Path) -> DataError {
     let marker = entry.original.as_ref().map(|original| match &original.format {
         OriginalFormat::ClassFolders { folder } => {
-            format!(", nor {folder}/<class>/ of its original distribution")
+            format!(", or {folder}/<class>/ of its original distribution")
         }
-        format => format!(", nor {} of its original distribution", original::marker(format)),
+        format => format!(", or {} of its original distribution", original::marker(format)),
     });
     let original = marker.unwrap_or_default();
     DataError::UnknownLayout { set: entry.name.clone(), path: folder.to_owned(), original }
@@ -150,7 +150,7 @@ fn check_distinct(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> 
                 image,
                 other: format!("{}:{}", there.list.display(), there.line),
             },
-            _ => DataError::BadFile { set, path: path.clone(), reason: "it belongs to two samples".into() },
+            _ => DataError::BadFile { set, path: path.clone(), reason: "it occurs in two samples".into() },
         });
     }
     Ok(())

@@ -41,9 +41,8 @@ impl<'a> Variables<'a> {
         let numbers = self.get(name)?.numbers();
         let numbers = numbers.ok_or_else(|| self.bad(format!("`{name}` is not an array of numbers")))?;
         if numbers.len() > MOST_LABELS {
-            return Err(
-                self.bad(format!("`{name}` has {} values; at most {MOST_LABELS} are read", numbers.len()))
-            );
+            return Err(self
+                .bad(format!("`{name}` has {} values; at most {MOST_LABELS} are supported", numbers.len())));
         }
         numbers.iter().zip(1..).map(|(number, row)| self.whole(name, number, row)).collect()
     }
@@ -74,7 +73,7 @@ pub(super) fn svhn(folder: &Folder) -> Result<Pools, DataError> {
         let labels = file.integers("y")?;
         let index = file.variables.iter().position(|(name, _)| name == "X");
         let pixels = index.map(|index| file.variables.swap_remove(index).1);
-        let none = || file.bad("it has no array of bytes `X`".into());
+        let none = || file.bad("it has no byte array `X`".into());
         let Some(Mat::Numbers(pixels)) = pixels else { return Err(none()) };
         let dims = pixels.dims.clone();
         let &[height, width, 3, count] = dims.as_slice() else {
@@ -109,7 +108,7 @@ pub(super) fn flowers(folder: &Folder) -> Result<Pools, DataError> {
         let label = |number: &i64| {
             let index = usize::try_from(*number).ok().and_then(|number| number.checked_sub(1));
             let label = index.and_then(|index| labels.get(index)).copied();
-            label.ok_or_else(|| parts.bad(format!("`{name}` names image {number}, which has no label")))
+            label.ok_or_else(|| parts.bad(format!("`{name}` lists image {number}, which has no label")))
         };
         let classes = numbers.iter().map(label).collect::<Result<Vec<_>, _>>()?;
         let files = numbers.iter().map(|number| images.join(format!("image_{number:05}.jpg"))).collect();
@@ -124,7 +123,7 @@ pub(super) fn stanford_dogs(folder: &Folder) -> Result<Pools, DataError> {
     let part = |name: &str| {
         let file = Variables::read(folder, name)?;
         let Mat::Cell(cells) = file.get("file_list")? else {
-            return Err(file.bad("`file_list` is no cell array".into()));
+            return Err(file.bad("`file_list` is not a cell array".into()));
         };
         let paths = texts(&file, cells, "file_list", &images)?;
         file.samples(paths, &file.integers("labels")?, 1)
@@ -160,8 +159,7 @@ pub(super) fn stanford_cars(folder: &Folder) -> Result<Pools, DataError> {
 /// The strings of an array of arrays, as paths in a folder.
 fn texts(file: &Variables, cells: &[Mat], name: &str, images: &Path) -> Result<Vec<PathBuf>, DataError> {
     let path = |(cell, row): (&Mat, usize)| {
-        let text =
-            cell.text().ok_or_else(|| file.bad(format!("`{name}` has a row, no. {row}, that is no text")))?;
+        let text = cell.text().ok_or_else(|| file.bad(format!("row {row} of `{name}` is not text")))?;
         file.folder.inside(images, text, &file.path, row)
     };
     cells.iter().zip(1..).map(path).collect()

@@ -98,12 +98,12 @@ struct Folder<'a> {
 impl Folder<'_> {
     /// Path of a file from another archive: next to the marker, in the dataset's folder, or one level further down.
     fn find(&self, name: &str) -> Result<PathBuf, DataError> {
-        let beside = self.base.join(name);
-        if beside.exists() {
-            return Ok(beside);
+        let adjacent = self.base.join(name);
+        if adjacent.exists() {
+            return Ok(adjacent);
         }
         let found = base(self.root, name).map(|base| base.join(name));
-        found.ok_or_else(|| self.bad_file(&beside, "it does not exist".into()))
+        found.ok_or_else(|| self.bad_file(&adjacent, "it does not exist".into()))
     }
 
     fn bad_file(&self, path: &Path, reason: String) -> DataError {
@@ -135,11 +135,7 @@ impl Folder<'_> {
             Ok(label) if label < self.entry.classes => Ok(label),
             _ => {
                 let classes = self.entry.classes;
-                Err(self.bad_line(
-                    path,
-                    line,
-                    format!("{number} is not a label of a set of {classes} classes"),
-                ))
+                Err(self.bad_line(path, line, format!("{number} is not a valid label for {classes} classes")))
             }
         }
     }

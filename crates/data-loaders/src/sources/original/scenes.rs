@@ -56,7 +56,7 @@ pub(super) fn clevr(folder: &Folder, question: ClevrQuestion) -> Result<Pools, D
             let label = match question {
                 ClevrQuestion::Count => scene.objects.len() as i64 - FEWEST_OBJECTS,
                 ClevrQuestion::Distance if scene.objects.is_empty() => {
-                    return Err(folder.bad_line(&path, row, "the scene has no object".into()));
+                    return Err(folder.bad_line(&path, row, "the scene has no objects".into()));
                 }
                 ClevrQuestion::Distance => {
                     let depths = scene.objects.iter().map(|object| object.pixel_coords[2]);
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bins_are_open_below_and_closed_above_as_vtab_has_them() {
+    fn bins_exclude_their_lower_and_include_their_upper_bound_as_in_vtab() {
         let bins = |values: &[f64], starts: &[f64]| {
             values.iter().map(|value| bin(*value, starts)).collect::<Vec<_>>()
         };

@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_have_the_areas_and_ratios_that_are_asked_for() {
+    fn crops_have_the_requested_areas_and_aspect_ratios() {
         let (scale, ratio) = ((0.08, 1.0), (3.0 / 4.0, 4.0 / 3.0));
         let mut areas = Vec::new();
         for index in 0..4000 {
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_strip_gives_its_largest_central_part() {
+    fn a_narrow_image_gives_its_largest_central_crop() {
         let stream = &mut Stream::new("crop", &[]);
         let part = draw((1000, 10), (0.9, 1.0), (0.75, 4.0 / 3.0), stream);
         assert_eq!(part, Part { left: 493, top: 0, width: 13, height: 10 });

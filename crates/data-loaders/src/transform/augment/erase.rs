@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rectangle_of_the_same_place_in_all_channels_becomes_noise() {
+    fn the_same_rectangle_becomes_noise_in_all_channels() {
         const SIDE: usize = 40;
         let mut shares = Vec::new();
         for index in 0..500 {

@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_is_timms_to_the_last_bit() {
+    fn every_operation_equals_timm_bit_for_bit() {
         let cases: Vec<Case> =
             serde_json::from_slice(&std::fs::read(fixture("operations.json")).unwrap()).unwrap();
         assert!(OPERATIONS.iter().all(|operation| cases.iter().any(|case| case.operation == *operation)));

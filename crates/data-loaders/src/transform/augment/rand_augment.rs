@@ -35,7 +35,7 @@ impl RandAugment {
         let within = |value: f64, most: f64| (0.0..=most).contains(&value);
         if !within(self.magnitude, 10.0) || !within(self.magnitude_deviation, 10.0) || self.operations > 100 {
             return Err(
-                "`rand_augment`: magnitude or deviation is not between 0 and 10, or more than 100 operations"
+                "`rand_augment`: magnitude or deviation is not between 0 and 10, or there are more than 100 operations"
                     .to_owned(),
             );
         }

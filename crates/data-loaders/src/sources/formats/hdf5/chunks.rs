@@ -64,7 +64,7 @@ impl Dataset {
                 let bytes = chunk.iter().try_fold(1_u64, |count, size| count.checked_mul(*size));
                 if chunk.len() != dims.len() || !bytes.is_some_and(|bytes| (1..=MOST_CHUNK).contains(&bytes))
                 {
-                    return Err(format!("its chunks of {chunk:?} values are not of a size that is read"));
+                    return Err(format!("its chunk shape {chunk:?} is not supported"));
                 }
                 let written = tree.map_or(Ok(BTreeMap::new()), |tree| list(&file, tree, &chunk))?;
                 if dims.len() == 1 {
@@ -115,7 +115,7 @@ fn list(file: &Hdf5, tree: u64, size: &[u64]) -> Result<BTreeMap<Vec<u64>, Chunk
         place.resize(place.len().max(2), 0);
         let chunk = Chunk { start, length: u64::from(length), left_out };
         if written.insert(place.clone(), chunk).is_some() {
-            return Err(format!("its chunk {place:?} is there twice"));
+            return Err(format!("its chunk {place:?} occurs twice"));
         }
         Ok(())
     })?;

@@ -63,7 +63,7 @@ impl Hdf5 {
     pub(super) fn bytes(&self, start: u64, length: u64) -> Result<Vec<u8>, String> {
         if start.checked_add(length).is_none_or(|end| end > self.length) {
             return Err(format!(
-                "{length} bytes at {start} lie beyond its end at {}; is it cut short?",
+                "{length} bytes at {start} are beyond its end at {}; is the file truncated?",
                 self.length
             ));
         }
@@ -74,7 +74,7 @@ impl Hdf5 {
 
     fn block(&self, start: u64, length: u64) -> Result<Vec<u8>, String> {
         if length > MOST_BLOCK {
-            return Err(format!("a block of {length} bytes at {start}; at most {MOST_BLOCK} are read"));
+            return Err(format!("a block of {length} bytes at {start}; at most {MOST_BLOCK} are supported"));
         }
         self.bytes(start, length)
     }
@@ -83,7 +83,7 @@ impl Hdf5 {
     pub(super) fn dataset(&self, name: &str) -> Result<Header, String> {
         let header = self.header(self.find(name)?)?;
         if !header.is_bytes {
-            return Err("its values are not bytes without sign".into());
+            return Err("its values are not unsigned bytes".into());
         }
         if header.dims.is_empty() {
             return Err("it has no dimensions".into());
@@ -100,7 +100,7 @@ impl Hdf5 {
         let (version, sizes, base) = (start[8], [start[13], start[14]], &start[24..32]);
         if version != 0 || sizes != [8, 8] || base != [0; 8] {
             return Err(format!(
-                "a superblock of version {version} with addresses of {} bytes is not read",
+                "superblock version {version} with addresses of {} bytes is not supported",
                 sizes[0]
             ));
         }
@@ -115,7 +115,7 @@ impl Hdf5 {
             Ok(())
         })?;
         let (tree, heap) =
-            table.ok_or("its root group is not a table of symbols, which is the form that is read")?;
+            table.ok_or("its root group is not a symbol table, which is the only supported form")?;
         let heap = self.heap(heap)?;
         let mut found = None;
         self.leaves(tree, 0, 8, &mut 0, &mut |_, node| {
@@ -128,7 +128,7 @@ impl Hdf5 {
             }
             Ok(())
         })?;
-        found.ok_or_else(|| "there is no data set of that name".into())
+        found.ok_or_else(|| "there is no data set with that name".into())
     }
 
     /// The names of a group.
@@ -147,7 +147,7 @@ impl Hdf5 {
     fn symbols(&self, start: u64) -> Result<Vec<(u64, u64)>, String> {
         let block = self.block(start, 8)?;
         if !block.starts_with(b"SNOD") {
-            return Err(format!("there is no node of symbols at {start}"));
+            return Err(format!("there is no symbol table node at {start}"));
         }
         let count = u64::from(u16::from_le_bytes([block[6], block[7]]));
         let entries = self.block(start + 8, 40 * count)?;
@@ -172,15 +172,15 @@ impl Hdf5 {
         while let Some((start, level_above)) = nodes.pop() {
             *visited += 1;
             if *visited as u64 > self.length / 24 {
-                return Err("its tree has more nodes than the file can hold".into());
+                return Err("its B-tree has more nodes than fit in the file".into());
             }
             let block = self.block(start, 24)?;
             if !block.starts_with(b"TREE") || block[4] != kind {
-                return Err(format!("there is no node of a tree at {start}"));
+                return Err(format!("there is no B-tree node at {start}"));
             }
             let (level, count) = (block[5], u16::from_le_bytes([block[6], block[7]]));
             if level_above.is_some_and(|above| level >= above) {
-                return Err(format!("the tree's node at {start} does not lie below its parent"));
+                return Err(format!("the B-tree node at {start} is not below its parent"));
             }
             let entries = self.block(start + 24, u64::from(count) * (key as u64 + 8))?;
             for entry in entries.chunks_exact(key + 8) {
@@ -200,7 +200,7 @@ impl Hdf5 {
     ) -> Result<(), String> {
         let header = self.block(start, 16)?;
         if header[0] != 1 {
-            return Err(format!("an object's header of version {} is not read", header[0]));
+            return Err(format!("object header version {} is not supported", header[0]));
         }
         let size = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
         let mut blocks = vec![(start + 16, u64::from(size))];
@@ -222,7 +222,7 @@ impl Hdf5 {
                 }
             }
             if blocks.len() > MOST_BLOCKS {
-                return Err(format!("an object's header has more than {MOST_BLOCKS} blocks"));
+                return Err(format!("an object header has more than {MOST_BLOCKS} blocks"));
             }
         }
         Ok(())
@@ -255,7 +255,7 @@ fn dimensions(cursor: &mut Cursor<'_>) -> Result<Vec<u64>, String> {
     let skipped = match version {
         1 => 6,
         2 => 2,
-        _ => return Err(format!("a data space of version {version} is not read")),
+        _ => return Err(format!("dataspace version {version} is not supported")),
     };
     cursor.take(skipped)?;
     if usize::from(count) > MOST_DIMENSIONS {
@@ -285,14 +285,14 @@ fn layout(cursor: &mut Cursor<'_>) -> Result<Layout, String> {
             let chunk = sizes.map(|_| cursor.array().map(|size| u64::from(u32::from_le_bytes(size))));
             Ok(Layout::Chunked { chunk: chunk.collect::<Result<_, _>>()?, tree })
         }
-        [version, class] => Err(format!("a layout of version {version} and class {class} is not read")),
+        [version, class] => Err(format!("layout version {version}, class {class} is not supported")),
     }
 }
 
 fn filters(cursor: &mut Cursor<'_>) -> Result<Vec<Filter>, String> {
     let [version, count] = cursor.array()?;
     if version != 1 {
-        return Err(format!("filters of version {version} are not read"));
+        return Err(format!("filter pipeline version {version} is not supported"));
     }
     cursor.take(6)?;
     let mut filters = Vec::new();
@@ -303,7 +303,7 @@ fn filters(cursor: &mut Cursor<'_>) -> Result<Vec<Filter>, String> {
         filters.push(match kind {
             1 => Filter::Deflate,
             2 => Filter::Shuffle,
-            _ => return Err(format!("its chunks went through filter {kind}, which is not read")),
+            _ => return Err(format!("its chunks use filter {kind}, which is not supported")),
         });
     }
     Ok(filters)

@@ -24,7 +24,7 @@ pub(crate) fn bytes(path: &Path, name: &str) -> Result<Vec<u8>, String> {
         let count = dataset.dims().iter().try_fold(1_u64, |count, dim| count.checked_mul(*dim));
         match count {
             Some(count) if count <= MOST_VALUES => dataset.rows(0, dataset.dims()[0]),
-            _ => Err(format!("it claims {:?} values; at most {MOST_VALUES} are read", dataset.dims())),
+            _ => Err(format!("it claims {:?} values; at most {MOST_VALUES} are supported", dataset.dims())),
         }
     };
     read().map_err(|reason| format!("`{name}`: {reason}"))
