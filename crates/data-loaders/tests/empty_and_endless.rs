@@ -27,9 +27,9 @@ fn an_image_data_set_with_an_empty_split_is_rejected_by_verify_and_open() {
         }
         std::fs::write(folder.join(file), "").unwrap();
         let entry = entry("gic_cifar100", "cifar");
-        let told = format!("gic_cifar100: its {part} split is empty");
+        let expected = format!("gic_cifar100: its {part} split is empty");
         let verified = verify(&entry, root.path()).err().map(|error| error.to_string());
-        assert!(verified.as_ref().is_some_and(|error| error.starts_with(&told)), "{part}: {verified:?}");
+        assert!(verified.as_ref().is_some_and(|error| error.starts_with(&expected)), "{part}: {verified:?}");
         let opened = ImageSet::open(&entry, root.path()).err().map(|error| error.to_string());
         assert_eq!(opened, verified);
     }
@@ -44,8 +44,8 @@ fn a_single_training_image_leaves_no_validation_split_and_is_rejected() {
     write_text(&folder, "annotations/test.txt", "b_1 2 2 1\n");
     write_grey(&folder.join("images/a_1.jpg"), 0);
     write_grey(&folder.join("images/b_1.jpg"), 10);
-    let refused = verify(&entry, root.path()).err().unwrap().to_string();
-    assert!(refused.starts_with("oxford_iiit_pet: its val split is empty"), "{refused}");
+    let rejection = verify(&entry, root.path()).err().unwrap().to_string();
+    assert!(rejection.starts_with("oxford_iiit_pet: its val split is empty"), "{rejection}");
 }
 
 #[test]
@@ -59,9 +59,9 @@ fn a_text_data_set_with_an_empty_split_is_rejected() {
     for (train, test, part) in [(0, 1, "train"), (1, 0, "test")] {
         let at_most = Some(RowLimits { train, test });
         let source = TextSource { training_file: "some".into(), val_rows: 1, val_seed: 0, at_most };
-        let refused = TextSet::open(dataset("boolq").unwrap(), root.path(), &source).err();
-        let refused = refused.map(|error| error.to_string()).unwrap_or_default();
-        assert!(refused.starts_with(&format!("boolq: its {part} split is empty")), "{refused}");
+        let rejection = TextSet::open(dataset("boolq").unwrap(), root.path(), &source).err();
+        let rejection = rejection.map(|error| error.to_string()).unwrap_or_default();
+        assert!(rejection.starts_with(&format!("boolq: its {part} split is empty")), "{rejection}");
     }
 }
 
@@ -92,8 +92,11 @@ fn a_question_data_set_with_an_empty_split_is_rejected() {
     ] {
         let root = tempfile::tempdir().unwrap();
         easy_vqa(root.path(), counts);
-        let refused = questions(root.path(), at_most).err().unwrap_or_default();
-        assert!(refused.starts_with(&format!("easy_vqa: its {part} split is empty")), "{part}: {refused}");
+        let rejection = questions(root.path(), at_most).err().unwrap_or_default();
+        assert!(
+            rejection.starts_with(&format!("easy_vqa: its {part} split is empty")),
+            "{part}: {rejection}"
+        );
     }
 }
 
@@ -202,8 +205,8 @@ fn an_npz_array_is_read_only_if_its_shape_matches_the_images() {
     let message = message_after("dsprites_location", "dsprites", |root| {
         common::write_factors(&root.join(NPZ), [1 << 20, 6], &[]);
     });
-    let told = "latents_classes.npy: its shape is [1048576, 6], not [64, 6]";
-    assert!(message.contains(NPZ) && message.contains(told), "{message}");
+    let expected = "latents_classes.npy: its shape is [1048576, 6], not [64, 6]";
+    assert!(message.contains(NPZ) && message.contains(expected), "{message}");
     let message = message_after("dsprites_location", "dsprites", |root| {
         common::write_factors(&root.join(NPZ), [64, 6], &[[0; 6]; 65]);
     });

@@ -35,7 +35,7 @@ fn a_data_set_is_downloaded_once_unpacked_and_opened() {
     assert_eq!(steps, [Step::Load, Step::Check, Step::Unpack]);
     opens(&disk, &entry);
     assert_eq!(disk.fetch(&entry).unwrap(), Fetched::AlreadyThere(disk.sets.join("cifar100")));
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_wrong_checksum_is_reported_and_the_file_is_set_aside() {
     let disk = Disk::new();
     let mut sha = entry(&server.url, &body);
     sha.sources[0].sha256 = Some("0".repeat(64));
-    let message = disk.refused(&sha);
+    let message = disk.rejection(&sha);
     let found = hex(Sha256::digest(&body));
     assert!(message.contains(&format!("its sha256 is {found}, not {}", "0".repeat(64))), "{message}");
     assert!(message.contains("cifar.tar.gz") && message.contains("set aside"), "{message}");
@@ -53,7 +53,7 @@ fn a_wrong_checksum_is_reported_and_the_file_is_set_aside() {
 
     let mut md5 = entry(&server.url, &body);
     (md5.sources[0].sha256, md5.sources[0].md5) = (None, Some("0".repeat(32)));
-    assert!(disk.refused(&md5).contains("its md5 is"));
+    assert!(disk.rejection(&md5).contains("its md5 is"));
     md5.sources[0].md5 = Some(hex(md5::Md5::digest(&body)));
     disk.fetch(&md5).unwrap();
     opens(&disk, &md5);
@@ -65,7 +65,7 @@ fn a_size_mismatch_is_reported_before_anything_is_downloaded() {
     let server = Server::new([("cifar.tar.gz", Page { body: body.clone(), ..Page::default() })]);
     let (disk, mut entry) = (Disk::new(), entry(&server.url, &body));
     entry.sources[0].size = Some(19_021_600_724);
-    let message = disk.refused(&entry);
+    let message = disk.rejection(&entry);
     assert!(
         message.contains(&format!("{} bytes, but the registry lists 19021600724", body.len())),
         "{message}"
@@ -81,14 +81,14 @@ fn a_missing_file_a_web_page_and_a_dead_server_are_reported_differently() {
         Page { body: b"<html>".to_vec(), kind: Some("text/html"), ..Page::default() },
     )]);
     let disk = Disk::new();
-    let message = disk.refused(&entry(&server.url, &body));
+    let message = disk.rejection(&entry(&server.url, &body));
     assert!(message.contains("cifar.tar.gz: the server responded with 404 Not Found"), "{message}");
-    assert_eq!(server.asked().len(), 1, "a 404 is not retried");
+    assert_eq!(server.requests().len(), 1, "a 404 is not retried");
     let mut page = entry(&server.url, &body);
     page.sources[0].url = format!("{}/page", server.url);
-    assert!(disk.refused(&page).contains("the server sent a web page"));
+    assert!(disk.rejection(&page).contains("the server sent a web page"));
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert!(disk.refused(&entry(&format!("http://{port}"), &body)).contains("refused"));
+    assert!(disk.rejection(&entry(&format!("http://{port}"), &body)).contains("refused"));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn terms_must_be_accepted_before_any_request() {
     let request = FetchRequest { terms_accepted: false, ..disk.request(&entry) };
     let message = fetch(&request, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
     assert!(message.contains("no commerce") && message.contains("--accept-licence"), "{message}");
-    assert!(server.asked().is_empty());
+    assert!(server.requests().is_empty());
 }
 
 #[test]

@@ -38,9 +38,9 @@ fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> std::io::Result<()> 
 
 /// Checks for a one-sentence error with these words, and at most the stated number of bytes on disk.
 #[track_caller]
-fn refused(patience: Patience, entry: &DatasetEntry, words: &str) -> Disk {
+fn assert_rejected(patience: Patience, entry: &DatasetEntry, words: &str) -> Disk {
     let (disk, start) = (Disk::new(), Instant::now());
-    let message = disk.refused_by(&FetchRequest { patience, ..disk.request(entry) });
+    let message = disk.rejection_of(&FetchRequest { patience, ..disk.request(entry) });
     assert!(start.elapsed() < Duration::from_secs(4), "it took {:?}: {message}", start.elapsed());
     assert!(message.starts_with("gic_cifar100: ") && !message.contains('\n'), "{message}");
     assert!(message.contains(words), "no `{words}` in: {message}");
@@ -87,7 +87,7 @@ fn two_data_sets_that_share_a_download_do_not_write_to_the_same_file() {
 
 #[test]
 fn a_range_that_ends_before_the_total_does_not_complete_the_file() {
-    let server = serving(Page::raw(|asked, stream| match asked.start() {
+    let server = serving(Page::raw(|request, stream| match request.start() {
         None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
         Some(start) => {
             let end = start + 49;
@@ -99,12 +99,12 @@ fn a_range_that_ends_before_the_total_does_not_complete_the_file() {
             )
         }
     }));
-    refused(QUICK, &unchecked(&server.url, None), "of 1000 bytes");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "of 1000 bytes");
 }
 
 #[test]
 fn a_total_that_changes_between_ranges_is_rejected() {
-    let server = serving(Page::raw(|asked, stream| match asked.start() {
+    let server = serving(Page::raw(|request, stream| match request.start() {
         None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
         Some(_) => send(
             stream,
@@ -112,13 +112,13 @@ fn a_total_that_changes_between_ranges_is_rejected() {
             &[1; 50],
         ),
     }));
-    refused(TWICE, &unchecked(&server.url, None), "150 bytes instead of 1000");
+    assert_rejected(TWICE, &unchecked(&server.url, None), "150 bytes instead of 1000");
 }
 
 #[test]
 fn a_range_with_another_entity_tag_is_not_appended() {
-    let server = serving(Page::raw(|asked, stream| {
-        match asked.headers.get("if-range").map(String::as_str) {
+    let server = serving(Page::raw(|request, stream| {
+        match request.headers.get("if-range").map(String::as_str) {
             Some("\"old\"") => send(
                 stream,
                 "206 Partial Content\r\nETag: \"new\"\r\nContent-Length: 900\r\nContent-Range: bytes 100-999/1000",
@@ -128,7 +128,7 @@ fn a_range_with_another_entity_tag_is_not_appended() {
         }
     }));
     let entry = unchecked(&server.url, None);
-    let disk = refused(TWICE, &entry, "has changed on the server");
+    let disk = assert_rejected(TWICE, &entry, "has changed on the server");
     server.change("notes.bin", |page| {
         *page = Page { body: vec![2; 1000], etag: Some("\"new\""), ranges: true, ..Page::default() };
     });
@@ -141,8 +141,8 @@ fn an_unrequested_range_is_rejected() {
     let server = serving(Page::raw(|_, stream| {
         send(stream, "206 Partial Content\r\nContent-Length: 50\r\nContent-Range: bytes 0-49/1000", &[1; 50])
     }));
-    refused(QUICK, &unchecked(&server.url, None), "not requested");
-    refused(QUICK, &unchecked(&server.url, Some(STATED)), "not requested");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "not requested");
+    assert_rejected(QUICK, &unchecked(&server.url, Some(STATED)), "not requested");
 }
 
 #[test]
@@ -154,29 +154,29 @@ fn a_range_that_does_not_start_at_zero_is_rejected_without_a_partial_file() {
             &[1; 50],
         )
     }));
-    refused(QUICK, &unchecked(&server.url, None), "not requested");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "not requested");
 }
 
 #[test]
 fn an_unsatisfiable_range_before_the_total_is_not_treated_as_complete() {
-    let server = serving(Page::raw(|asked, stream| match asked.start() {
+    let server = serving(Page::raw(|request, stream| match request.start() {
         None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
         Some(_) => {
             send(stream, "416 Range Not Satisfiable\r\nContent-Length: 0\r\nContent-Range: bytes */100", &[])
         }
     }));
-    refused(TWICE, &unchecked(&server.url, None), "no more data");
+    assert_rejected(TWICE, &unchecked(&server.url, None), "no more data");
 }
 
 #[test]
 fn a_compressed_response_body_is_rejected() {
-    let packed = gzip(b"what the file says");
+    let packed = gzip(b"the contents of the file");
     let server = serving(Page::raw(move |_, stream| {
         let head = format!("200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}", packed.len());
         send(stream, &head, &packed)
     }));
-    refused(QUICK, &unchecked(&server.url, None), "gzip");
-    assert_eq!(server.asked()[0].headers["accept-encoding"], "identity");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "gzip");
+    assert_eq!(server.requests()[0].headers["accept-encoding"], "identity");
 }
 
 #[test]
@@ -205,14 +205,14 @@ fn an_endless_body_is_limited_to_the_known_size() {
     };
     let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000)).into_bytes();
     for server in [endless("200 OK\r\nTransfer-Encoding: chunked", chunk), endless("200 OK", vec![1; 1000])] {
-        refused(QUICK, &unchecked(&server.url, Some(STATED)), "more than the 1000 bytes");
-        refused(QUICK, &unchecked(&server.url, None), "states the size");
+        assert_rejected(QUICK, &unchecked(&server.url, Some(STATED)), "more than the 1000 bytes");
+        assert_rejected(QUICK, &unchecked(&server.url, None), "states the size");
     }
 }
 
 #[test]
 fn a_range_longer_than_stated_is_limited_to_the_total() {
-    let server = serving(Page::raw(|asked, stream| match asked.start() {
+    let server = serving(Page::raw(|request, stream| match request.start() {
         None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
         Some(_) => send(
             stream,
@@ -220,13 +220,13 @@ fn a_range_longer_than_stated_is_limited_to_the_total() {
             &vec![1; 5_000_000],
         ),
     }));
-    refused(QUICK, &unchecked(&server.url, None), "more than the 1000 bytes");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "more than the 1000 bytes");
 }
 
 #[test]
 fn an_empty_file_is_rejected() {
     let server = serving(Page::default());
-    refused(QUICK, &unchecked(&server.url, None), "empty");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "empty");
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn a_slowly_dripping_body_hits_the_stall_timeout() {
         send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[])?;
         drip(stream, b"x")
     }));
-    refused(IMPATIENT, &unchecked(&server.url, None), "stalled");
+    assert_rejected(IMPATIENT, &unchecked(&server.url, None), "stalled");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn endless_headers_hit_the_stall_timeout() {
         stream.write_all(b"HTTP/1.1 200 OK\r\nX-Slow: ")?;
         drip(stream, b"x")
     }));
-    refused(IMPATIENT, &unchecked(&server.url, None), "no response within");
+    assert_rejected(IMPATIENT, &unchecked(&server.url, None), "no response within");
 }
 
 #[test]
@@ -253,7 +253,7 @@ fn endless_trailers_hit_the_stall_timeout() {
         send(stream, "200 OK\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\n")?;
         drip(stream, b"X-Slow: x\r\n")
     }));
-    refused(IMPATIENT, &unchecked(&server.url, Some(STATED)), "stalled");
+    assert_rejected(IMPATIENT, &unchecked(&server.url, Some(STATED)), "stalled");
 }
 
 #[test]
@@ -262,7 +262,7 @@ fn a_silent_server_hits_the_stall_timeout() {
         std::thread::sleep(Duration::from_secs(10));
         Ok(())
     }));
-    refused(IMPATIENT, &unchecked(&server.url, None), "no response within");
+    assert_rejected(IMPATIENT, &unchecked(&server.url, None), "no response within");
 }
 
 /// Sends a piece every twenty milliseconds until the client disconnects.
@@ -279,8 +279,8 @@ fn redirect_loops_terminate() {
         ("notes.bin", Page { redirect: Some("/other.bin".into()), ..Page::default() }),
         ("other.bin", Page { redirect: Some("notes.bin".into()), ..Page::default() }),
     ]);
-    refused(QUICK, &unchecked(&server.url, None), "redirects more than 10 times");
-    assert_eq!(server.asked().len(), 11, "a redirect loop is not retried");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "redirects more than 10 times");
+    assert_eq!(server.requests().len(), 11, "a redirect loop is not retried");
 }
 
 #[test]
@@ -291,10 +291,10 @@ fn redirects_without_a_target_or_to_another_scheme_are_rejected() {
         ("http://", "redirects to `http://`"),
     ] {
         let server = serving(Page { redirect: Some(place.into()), ..Page::default() });
-        refused(QUICK, &unchecked(&server.url, None), words);
+        assert_rejected(QUICK, &unchecked(&server.url, None), words);
     }
     let server = serving(Page::raw(|_, stream| send(stream, "302 Found\r\nContent-Length: 0", &[])));
-    refused(QUICK, &unchecked(&server.url, None), "without a location");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "without a location");
 }
 
 #[test]
@@ -324,9 +324,10 @@ fn a_token_is_only_sent_to_its_own_site_despite_redirects() {
     let request = FetchRequest { credential: Some(&credential), ..disk.request(&entry) };
     fetch(&request, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(disk.notes(), [7; 1000]);
-    let sent: Vec<_> = server.asked().iter().map(|asked| asked.headers["authorization"].clone()).collect();
+    let sent: Vec<_> =
+        server.requests().iter().map(|request| request.headers["authorization"].clone()).collect();
     assert_eq!(sent, ["Bearer secret"; 2]);
-    assert!(!there.asked()[0].headers.contains_key("authorization"));
+    assert!(!there.requests()[0].headers.contains_key("authorization"));
 }
 
 #[test]
@@ -335,6 +336,6 @@ fn a_token_with_a_line_break_is_rejected_and_not_printed() {
     let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
     let credential = Credential::new(&server.url, "secret\r\nX-Other: 1");
     let request = FetchRequest { credential: Some(&credential), ..disk.request(&entry) };
-    let message = disk.refused_by(&request);
-    assert!(!message.contains("secret") && server.asked().is_empty(), "{message}");
+    let message = disk.rejection_of(&request);
+    assert!(!message.contains("secret") && server.requests().is_empty(), "{message}");
 }

@@ -104,8 +104,8 @@ fn a_distance_that_is_not_a_number_is_rejected_with_file_and_line() {
     for z in ["nan", "inf"] {
         let line = format!("Car 0 0 -1.6 587 173 614 200 1.6 1.7 3.6 -0.7 1.7 {z} -1.6\n");
         write_text(&folder, "training/label_2/000000.txt", &line);
-        let refused = ImageSet::open(dataset("kitti_distance").unwrap(), root.path()).err().unwrap();
-        assert!(refused.to_string().contains("000000.txt:1: expected 15 fields"), "{refused}");
+        let rejection = ImageSet::open(dataset("kitti_distance").unwrap(), root.path()).err().unwrap();
+        assert!(rejection.to_string().contains("000000.txt:1: expected 15 fields"), "{rejection}");
     }
 }
 
@@ -120,6 +120,6 @@ fn a_bird_in_neither_the_training_nor_the_test_split_is_rejected() {
     write_text(&folder, "image_class_labels.txt", "1 1\n2 2\n");
     write_text(&folder, "train_test_split.txt", "1 1\n2 7\n");
     let entry = DatasetEntry { classes: 2, ..entry("cub_200_2011", "birds") };
-    let refused = ImageSet::open(&entry, root.path()).err().unwrap().to_string();
-    assert!(refused.contains("images.txt:2: train_test_split.txt has the value 7"), "{refused}");
+    let rejection = ImageSet::open(&entry, root.path()).err().unwrap().to_string();
+    assert!(rejection.contains("images.txt:2: train_test_split.txt has the value 7"), "{rejection}");
 }

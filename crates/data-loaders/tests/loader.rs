@@ -21,7 +21,7 @@ const PROTOCOL: ImageProtocol = ImageProtocol {
     normalisation: Normalisation::Half,
 };
 
-fn drawn() -> Arc<ImageSet> {
+fn synthetic_set() -> Arc<ImageSet> {
     let counts = SplitCounts { train: 20, val: 2, test: 2 };
     Arc::new(ImageSet::draw(dataset("svhn").unwrap(), counts, 32).unwrap())
 }
@@ -44,18 +44,18 @@ fn batches(set: &Arc<ImageSet>, recipe: LoaderRecipe, skip: usize) -> Vec<Batch>
 
 #[test]
 fn one_and_eight_threads_make_the_same_batches_from_any_step() {
-    let set = drawn();
+    let set = synthetic_set();
     for augmentation in [None, Some((Augmentation::default(), 3))] {
-        let alone = batches(&set, recipe(augmentation, 1), 0);
-        assert_eq!(alone.len(), 9);
-        assert!(alone == batches(&set, recipe(augmentation, 8), 0));
-        assert!(alone[4..] == batches(&set, recipe(augmentation, 8), 4));
+        let single_threaded = batches(&set, recipe(augmentation, 1), 0);
+        assert_eq!(single_threaded.len(), 9);
+        assert!(single_threaded == batches(&set, recipe(augmentation, 8), 0));
+        assert!(single_threaded[4..] == batches(&set, recipe(augmentation, 8), 4));
     }
 }
 
 #[test]
 fn augmented_batches_depend_on_seed_epoch_and_index_and_have_soft_targets() {
-    let set = drawn();
+    let set = synthetic_set();
     let image_alone =
         Augmentation { mixup: 0.0, cutmix: 0.0, label_smoothing: 0.0, ..Augmentation::default() };
     let batch = |seed, epoch, indices: &[usize]| {
@@ -105,7 +105,7 @@ fn only_a_few_batches_are_prefetched() {
         counter.fetch_add(1, Ordering::SeqCst);
         BatchStep { epoch: 0, step, indices: vec![0] }
     });
-    let mut loader = Loader::start(drawn(), recipe(None, 1), steps).unwrap();
+    let mut loader = Loader::start(synthetic_set(), recipe(None, 1), steps).unwrap();
     loader.next().unwrap().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     // One was taken, two are waiting, one is blocked at the channel.

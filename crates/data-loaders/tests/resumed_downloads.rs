@@ -32,10 +32,11 @@ fn an_interrupted_download_resumes_and_requests_the_same_file_version() {
     };
     disk.fetch_watched(&entry, watch).unwrap();
     opens(&disk, &entry);
-    let asked = server.asked();
-    let ranges: Vec<_> = asked.iter().map(|asked| asked.headers.get("range").map(String::as_str)).collect();
+    let requests = server.requests();
+    let ranges: Vec<_> =
+        requests.iter().map(|requests| requests.headers.get("range").map(String::as_str)).collect();
     assert_eq!(ranges, [None, Some("bytes=100-"), Some("bytes=107-")]);
-    assert!(asked[1..].iter().all(|asked| asked.headers["if-range"] == "\"one\""));
+    assert!(requests[1..].iter().all(|requests| requests.headers["if-range"] == "\"one\""));
     assert_eq!(retries, 2);
 }
 
@@ -52,17 +53,17 @@ fn a_partial_download_is_not_published_and_is_resumed_later() {
     };
     let server = Server::new([("cifar.tar.gz", page)]);
     let (disk, entry) = (Disk::new(), entry(&server.url, &body));
-    let message = disk.refused(&entry);
+    let message = disk.rejection(&entry);
     assert!(message.starts_with("gic_cifar100: http://127.0.0.1"), "{message}");
     assert!(
         message.contains("/cifar.tar.gz: cut off after") && message.contains(&half.to_string()),
         "{message}"
     );
     let request = disk.request(&entry);
-    assert_eq!(planned_files(&request).unwrap()[0].held, half as u64);
+    assert_eq!(planned_files(&request).unwrap()[0].bytes_on_disk, half as u64);
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert_eq!(server.asked().last().unwrap().headers["range"], format!("bytes={half}-"));
+    assert_eq!(server.requests().last().unwrap().headers["range"], format!("bytes={half}-"));
 }
 
 #[test]
@@ -73,7 +74,7 @@ fn a_file_that_changed_on_the_server_is_downloaded_from_the_beginning() {
     let server = Server::new([("cifar.tar.gz", page)]);
     let (disk, mut entry) = (Disk::new(), entry(&server.url, &body));
     entry.sources[0].size = None;
-    disk.refused(&entry);
+    disk.rejection(&entry);
     server.change("cifar.tar.gz", |page| {
         *page = Page { body: body.clone(), etag: Some("\"new\""), ranges: true, ..Page::default() };
     });
@@ -89,7 +90,7 @@ fn a_server_without_range_support_sends_the_whole_file_again() {
     let (disk, entry) = (Disk::new(), entry(&server.url, &body));
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert_eq!(server.asked()[1].headers["range"], "bytes=500-");
+    assert_eq!(server.requests()[1].headers["range"], "bytes=500-");
 }
 
 #[test]
@@ -101,7 +102,7 @@ fn without_validator_and_checksum_a_download_starts_over() {
     entry.sources[0].sha256 = None;
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert!(server.asked().iter().all(|asked| !asked.headers.contains_key("range")));
+    assert!(server.requests().iter().all(|requests| !requests.headers.contains_key("range")));
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn a_complete_partial_file_is_recognised() {
     assert!(matches!(stopped, Err(FetchError::Stopped { .. })) && loaded == body.len() as u64);
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert_eq!(server.asked().len(), 2, "the second is answered by 416");
+    assert_eq!(server.requests().len(), 2, "the second is answered by 416");
 }
 
 #[test]
@@ -137,9 +138,9 @@ fn a_redirect_keeps_the_range_header() {
     let (disk, entry) = (Disk::new(), entry(&server.url, &body));
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    let asked = there.asked();
-    assert!(asked.iter().all(|asked| asked.path == "/elsewhere"));
-    assert_eq!(asked[1].headers["range"], "bytes=300-");
+    let requests = there.requests();
+    assert!(requests.iter().all(|requests| requests.path == "/elsewhere"));
+    assert_eq!(requests[1].headers["range"], "bytes=300-");
 }
 
 #[test]
@@ -152,5 +153,5 @@ fn a_stopped_download_is_resumed() {
     assert!(matches!(stopped, Err(FetchError::Stopped { .. })));
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert!(server.asked()[1].headers.contains_key("range"));
+    assert!(server.requests()[1].headers.contains_key("range"));
 }

@@ -32,18 +32,18 @@ fn ending(index: u8) -> &'static str {
     if index == 3 { "jpg" } else { "png" }
 }
 
-fn look(root: &Path) -> Verification {
+fn verify_svhn(root: &Path) -> Verification {
     verify(dataset("svhn").unwrap(), root).unwrap()
 }
 
-fn refused(entry: &DatasetEntry, root: &Path) -> String {
+fn rejection(entry: &DatasetEntry, root: &Path) -> String {
     verify(entry, root).expect_err("the damage is found").to_string()
 }
 
 #[test]
 fn a_valid_data_set_has_no_faults_and_its_checksum_is_that_of_its_manifest() {
     let (root, _) = folder();
-    let found = look(root.path());
+    let found = verify_svhn(root.path());
     assert!(found.is_sound() && found.duplicates.is_empty(), "{found}");
     assert_eq!(found.checksum, blake3::hash(found.manifest.as_bytes()).to_hex().to_string());
     let set = ImageSet::open(dataset("svhn").unwrap(), root.path()).unwrap();
@@ -58,7 +58,7 @@ fn a_valid_data_set_has_no_faults_and_its_checksum_is_that_of_its_manifest() {
 #[test]
 fn the_checksum_does_not_depend_on_the_location_of_the_folder() {
     let ((one, _), (other, _)) = (folder(), folder());
-    assert_eq!(look(one.path()).manifest, look(other.path()).manifest);
+    assert_eq!(verify_svhn(one.path()).manifest, verify_svhn(other.path()).manifest);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn every_undecodable_image_is_reported_not_only_the_first() {
     fs::write(&jpeg, &bytes[..bytes.len() / 2]).unwrap();
     fs::write(folder.join("images/5.png"), "").unwrap();
     fs::write(folder.join("images/6.png"), "text with an image extension").unwrap();
-    let found = look(root.path());
+    let found = verify_svhn(root.path());
     let messages: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
     assert!(!found.is_sound() && messages.len() == 3, "{messages:?}");
     for (message, (line, file, reason)) in messages.iter().zip([
@@ -106,7 +106,7 @@ fn bomb() -> Vec<u8> {
 fn an_image_of_a_hundred_megapixels_is_rejected_by_its_header() {
     let (root, folder) = folder();
     fs::write(folder.join("images/8.png"), bomb()).unwrap();
-    let found = look(root.path());
+    let found = verify_svhn(root.path());
     let message = found.faults[0].to_string();
     assert!(message.contains("test.txt:3: ") && message.contains("8.png"), "{message}");
     assert!(message.contains("claims 10000 x 10000 pixels"), "{message}");
@@ -118,14 +118,14 @@ fn a_non_numeric_label_a_repeated_path_and_a_missing_file_are_reported_with_thei
     let (root, folder) = folder();
     let list = fs::read_to_string(folder.join("test.txt")).unwrap();
     write_text(&folder, "test.txt", &list.replace("7.png 7", "7.png seven"));
-    assert!(refused(entry, root.path()).contains("test.txt:2: expected `relative/path label`"));
+    assert!(rejection(entry, root.path()).contains("test.txt:2: expected `relative/path label`"));
     write_text(&folder, "test.txt", &list.replace("8.png 8", "6.png 6"));
-    assert!(refused(entry, root.path()).contains("test.txt:3: the image"));
+    assert!(rejection(entry, root.path()).contains("test.txt:3: the image"));
     write_text(&folder, "test.txt", &list);
     for missing in ["6.png", "8.png"] {
         fs::remove_file(folder.join("images").join(missing)).unwrap();
     }
-    let messages: Vec<String> = look(root.path()).faults.iter().map(ToString::to_string).collect();
+    let messages: Vec<String> = verify_svhn(root.path()).faults.iter().map(ToString::to_string).collect();
     assert!(messages[0].contains("test.txt:1: the image") && messages[0].contains("6.png does not exist"));
     assert!(messages[1].contains("test.txt:3: the image") && messages.len() == 2, "{messages:?}");
 }
@@ -149,7 +149,7 @@ fn duplicates_are_reported_and_leaks_into_the_test_split_are_counted() {
     fs::copy(folder.join("images/0.png"), folder.join("images/7.png")).unwrap();
     fs::copy(folder.join("images/0.png"), folder.join("images/4.png")).unwrap();
     fs::copy(folder.join("images/6.png"), folder.join("images/8.png")).unwrap();
-    let found = look(root.path());
+    let found = verify_svhn(root.path());
     let parts: Vec<_> = found.duplicates.iter().map(|pair| (pair.parts, pair.labels)).collect();
     assert_eq!(parts, [(["train", "val"], [0, 4]), (["train", "test"], [0, 7]), (["test", "test"], [6, 8])]);
     assert_eq!(found.leaks().count(), 1);

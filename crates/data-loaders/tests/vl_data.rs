@@ -197,10 +197,10 @@ fn conversations_are_read_with_their_images_and_a_mixture_takes_rows_of_each_fil
     let files = [file("one.json", None), file("two.json", Some(1))];
     let mixed = |seed| read_mixture("mix", root.path(), &files, seed).unwrap();
     assert_eq!(mixed(1).len(), 3);
-    let drawn: Vec<usize> = (0..20).map(|seed| mixed(seed)[2].origin.row).collect();
-    assert!(drawn.contains(&1) && drawn.contains(&2), "{drawn:?}");
-    let greedy = read_mixture("mix", root.path(), &[file("two.json", Some(3))], 0).unwrap_err().to_string();
-    assert!(greedy.contains("3 rows") && greedy.contains("two.json"), "{greedy}");
+    let sampled: Vec<usize> = (0..20).map(|seed| mixed(seed)[2].origin.row).collect();
+    assert!(sampled.contains(&1) && sampled.contains(&2), "{sampled:?}");
+    let message = read_mixture("mix", root.path(), &[file("two.json", Some(3))], 0).unwrap_err().to_string();
+    assert!(message.contains("3 rows") && message.contains("two.json"), "{message}");
 }
 
 #[test]
@@ -222,20 +222,20 @@ fn replacing_an_image_by_one_of_the_same_length_changes_the_checksum() {
         seed: 0,
         at_most: None,
     };
-    let hashes = FileHashes::kept_in(root.path().join("hashes"));
+    let hashes = FileHashes::cached_in(root.path().join("hashes"));
     let checksum = || {
         let entries = [dataset("easy_vqa").unwrap()];
         QuestionSuite::open(&entries, root.path(), &source, &hashes).unwrap().checksum().to_owned()
     };
-    let mut seen = vec![checksum()];
-    assert_eq!(checksum(), seen[0]);
+    let mut checksums = vec![checksum()];
+    assert_eq!(checksum(), checksums[0]);
     for (count, image) in images.iter().enumerate() {
         let mut altered = PNG.to_vec();
         *altered.last_mut().unwrap() = u8::try_from(count).unwrap();
         fs::write(root.path().join(image), altered).unwrap();
         let now = checksum();
-        assert!(!seen.contains(&now), "{image}");
-        seen.push(now);
+        assert!(!checksums.contains(&now), "{image}");
+        checksums.push(now);
     }
 }
 

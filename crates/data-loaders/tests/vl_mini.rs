@@ -90,20 +90,23 @@ fn each_data_set_uses_the_question_format_of_its_benchmark() {
 fn captions_describe_the_image_and_most_answer_a_question() {
     let stream = CaptionStream::new(1);
     let captions: Vec<_> = (0..800).map(|index| stream.caption(index, 32)).collect();
-    let told: Vec<&str> = captions.iter().map(|caption| caption.told.as_str()).collect();
+    let completion: Vec<&str> = captions.iter().map(|caption| caption.completion.as_str()).collect();
     for remark in
         ["in all: 3", "the red one: ", "it is missing", "left of the ", "the digit: ", "dark: ", "say "]
     {
-        assert!(told.iter().any(|told| told.contains(remark)), "{remark}");
+        assert!(completion.iter().any(|completion| completion.contains(remark)), "{remark}");
     }
-    let asked: Vec<&Caption> = captions.iter().filter(|caption| caption.question.is_some()).collect();
-    assert!((520..600).contains(&asked.len()), "{} of 800", asked.len());
+    let questions: Vec<&Caption> = captions.iter().filter(|caption| caption.question.is_some()).collect();
+    assert!((520..600).contains(&questions.len()), "{} of 800", questions.len());
     for caption in &captions {
         let rendered = caption.rendered();
         let question = caption.question.as_deref().unwrap_or_default();
         assert!(rendered.text.starts_with(&format!("<image>{question}")), "{rendered:?}");
         let trained = &rendered.text[rendered.answers[0].clone()];
-        assert_eq!((trained.trim_start(), rendered.answers.len()), (&*format!("{}\n", caption.told), 1));
+        assert_eq!(
+            (trained.trim_start(), rendered.answers.len()),
+            (&*format!("{}\n", caption.completion), 1)
+        );
         assert_eq!(trained.starts_with(' '), caption.question.is_some());
         assert!(rendered.text.ends_with(trained));
         for line in [SHORT_ANSWER, OPTION_LETTER, UNANSWERABLE, "ASSISTANT:"] {
@@ -111,17 +114,21 @@ fn captions_describe_the_image_and_most_answer_a_question() {
         }
     }
     let other = CaptionStream::new(2).caption(0, 32);
-    assert_ne!((&captions[0].question, &captions[0].told), (&other.question, &other.told));
+    assert_ne!((&captions[0].question, &captions[0].completion), (&other.question, &other.completion));
 }
 
 #[test]
 fn with_lines_half_of_the_questions_have_distractor_lines() {
     let captions = (0..400).map(|index| CaptionStream::with_lines(1).caption(index, 32));
-    let asked: Vec<String> = captions.filter_map(|caption| caption.question).collect();
-    let (read_past, at_once): (Vec<&String>, Vec<&String>) =
-        asked.iter().partition(|asked| asked.contains('\n'));
-    assert!(read_past.len().abs_diff(at_once.len()) < asked.len() / 5, "{}", read_past.len());
+    let questions: Vec<String> = captions.filter_map(|caption| caption.question).collect();
+    let (with_distractors, without_distractors): (Vec<&String>, Vec<&String>) =
+        questions.iter().partition(|questions| questions.contains('\n'));
+    assert!(
+        with_distractors.len().abs_diff(without_distractors.len()) < questions.len() / 5,
+        "{}",
+        with_distractors.len()
+    );
     for line in [SHORT_ANSWER, OPTION_LETTER, UNANSWERABLE, "ASSISTANT:"] {
-        assert!(asked.iter().all(|asked| !asked.contains(line)), "{line}");
+        assert!(questions.iter().all(|questions| !questions.contains(line)), "{line}");
     }
 }

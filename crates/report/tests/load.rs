@@ -65,15 +65,15 @@ fn records_of_the_first_schema_are_still_read() {
 fn broken_records_are_reported_with_their_file() {
     let folder = folder_of_runs();
     let path = write(folder.path(), &records()[0].record);
-    let sound = std::fs::read_to_string(&path).unwrap();
+    let valid = std::fs::read_to_string(&path).unwrap();
     for (broken, expected) in [
-        (sound[..100].to_owned(), "is not a record: "),
-        (sound.replace("\"schema\":2", "\"schema\":3"), "was written with record schema 3"),
-        (sound.replace("\"schema\":2", "\"schema\":3,\"new\":0"), "was written with record schema 3"),
-        (sound.replace("\"accuracy\":0.5", "\"accuracy\":50.0"), "its accuracy 50 is outside [0, 1]"),
-        (sound.replace("\"accuracy\":0.5", "\"accuracy\":null"), "it is finished but has no accuracy"),
+        (valid[..100].to_owned(), "is not a record: "),
+        (valid.replace("\"schema\":2", "\"schema\":3"), "was written with record schema 3"),
+        (valid.replace("\"schema\":2", "\"schema\":3,\"new\":0"), "was written with record schema 3"),
+        (valid.replace("\"accuracy\":0.5", "\"accuracy\":50.0"), "its accuracy 50 is outside [0, 1]"),
+        (valid.replace("\"accuracy\":0.5", "\"accuracy\":null"), "it is finished but has no accuracy"),
     ] {
-        assert_ne!(broken, sound);
+        assert_ne!(broken, valid);
         std::fs::write(&path, broken).unwrap();
         let message = compare(&request(folder.path())).unwrap_err().to_string();
         assert!(message.contains(expected) && message.contains(path.to_str().unwrap()), "{message}");

@@ -1,11 +1,11 @@
 //! Fetches a dataset from its official URL, a mirror or a local archive into the folder that `sources::layout` reads.
 //!
 //! [`fetch`] runs the steps in order: `download` puts each file into a download folder (`request` follows redirects,
-//! `answer` checks the response, `partial` manages the partial file), `check` compares size and checksum with the
-//! registry, `unpack` unpacks untrusted archives into a scratch folder, `place` renames that folder. A dataset is
+//! `reply` checks the response, `partial` manages the partial file), `check` compares size and checksum with the
+//! registry, `unpack` unpacks untrusted archives into a scratch folder within a `budget`, `place` renames that folder. A dataset is
 //! either complete or absent; finished downloads are not repeated.
 
-mod answer;
+mod budget;
 mod check;
 mod download;
 mod error;
@@ -13,6 +13,7 @@ mod lock;
 mod partial;
 mod place;
 mod plan;
+mod reply;
 mod request;
 mod unpack;
 
@@ -20,10 +21,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use budget::Limits;
 pub use error::FetchError;
 pub use plan::{PlannedFile, planned_files};
 pub use request::Credential;
-pub use unpack::Limits;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use unpack::unpack;
 

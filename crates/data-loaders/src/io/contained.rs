@@ -18,14 +18,14 @@ static HOOK: Once = Once::new();
 /// The result of `work`, or the message of its panic. `work` must run on this thread only.
 pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     HOOK.call_once(|| {
-        let others = panic::take_hook();
+        let default_hook = panic::take_hook();
         panic::set_hook(Box::new(move |information| {
             if CONTAINED.get() {
                 LAST_PANIC.with_borrow_mut(|message| {
                     *message = information.payload_as_str().unwrap_or_default().to_owned()
                 });
             } else {
-                others(information);
+                default_hook(information);
             }
         }));
     });
@@ -45,8 +45,8 @@ mod tests {
     #[test]
     fn a_panic_becomes_an_error_and_the_thread_continues() {
         let zero = "0".parse::<u32>().unwrap();
-        let refused = contained(|| Ok(1 / zero)).unwrap_err();
-        assert_eq!(refused, "its contents are inconsistent (attempt to divide by zero)");
+        let reason = contained(|| Ok(1 / zero)).unwrap_err();
+        assert_eq!(reason, "its contents are inconsistent (attempt to divide by zero)");
         let inner = contained(|| contained::<u32>(|| panic!("{}", "within")).or(Ok(2)));
         assert_eq!(inner.unwrap(), 2);
         assert!(contained::<u32>(|| Err("a plain reason".into())).unwrap_err() == "a plain reason");

@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod entry;
+mod original;
 mod questions;
 pub(crate) mod synthetic_task;
 
@@ -13,9 +14,10 @@ use std::sync::OnceLock;
 
 pub use catalogue::catalogue;
 pub use entry::{
-    ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric, NorbFactor, Original,
-    OriginalFormat, PoolCounts, QuestionEntry, QuestionForm, Suite, TextEntry,
+    ClassNames, DatasetEntry, Distribution, Download, Group, Metric, QuestionEntry, QuestionForm, Suite,
+    TextEntry,
 };
+pub use original::{ClevrQuestion, NorbFactor, Original, OriginalFormat, PoolCounts};
 pub use questions::{AnswerFormat, Benchmark, SmallSet};
 pub use synthetic_task::{
     MiniTask, Portrayal, SceneQuestion, SpecimenKind, SpriteFactor, Surface, TissueQuestion,

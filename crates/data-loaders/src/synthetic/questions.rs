@@ -25,7 +25,8 @@ use crate::vl::conversation::Origin;
 use crate::vl::judge::Key;
 use crate::vl::picture::Picture;
 use crate::vl::question::{Question, SHORT_ANSWER, UNANSWERABLE};
-use crate::vl::question_set::{QuestionSet, QuestionSuite, form_of};
+use crate::vl::question_set::{QuestionSet, form_of};
+use crate::vl::question_suite::QuestionSuite;
 
 /// A synthetic question dataset.
 #[derive(Debug, Clone)]
@@ -321,8 +322,8 @@ fn pope(index: usize, stream: &mut Stream) -> Draft {
             shown[1].colour = colour;
         }
         let [one, other] = shown[..] else { continue };
-        let apart = one.shape != other.shape && one.colour != other.colour;
-        if apart && shown.iter().any(is_asked) == yes {
+        let distinct = one.shape != other.shape && one.colour != other.colour;
+        if distinct && shown.iter().any(is_asked) == yes {
             break shown;
         }
     };

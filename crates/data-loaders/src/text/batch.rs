@@ -60,7 +60,7 @@ pub fn training_batches(lengths: &[usize], limits: BatchLimits, seed: u64, epoch
     order.into_iter().map(|place| std::mem::take(&mut batches[place])).collect()
 }
 
-/// Evaluation batches: longest first, so that a budget that does not fit in memory fails at once.
+/// Evaluation batches: longest first, so that a budget that does not fit in memory fails immediately.
 pub fn evaluation_batches(lengths: &[usize], limits: BatchLimits) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|place| std::cmp::Reverse(lengths[*place]));

@@ -12,10 +12,10 @@ use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
 use crate::io::contained::contained;
 
 /// Maximum number of pixels of an image; the largest in the known datasets has 18 million.
-pub(crate) const MOST_PIXELS: u64 = 1 << 26;
+pub(crate) const MAX_PIXELS: u64 = 1 << 26;
 /// Maximum number of scans in a JPEG: progressive ones have about ten, and each takes as long as decoding the whole
 /// image.
-const MOST_SCANS: usize = 128;
+const MAX_SCANS: usize = 128;
 
 /// Decodes an image file to RGB; the error is a clause. The size is taken from the decoder's own header before anything
 /// is decoded.
@@ -28,8 +28,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
 pub(crate) fn check_size(width: u64, height: u64) -> Result<(), String> {
     match width.checked_mul(height) {
         Some(0) => Err(format!("it claims {width} x {height} pixels")),
-        Some(1..=MOST_PIXELS) => Ok(()),
-        _ => Err(format!("it claims {width} x {height} pixels; at most {MOST_PIXELS} are supported")),
+        Some(1..=MAX_PIXELS) => Ok(()),
+        _ => Err(format!("it claims {width} x {height} pixels; at most {MAX_PIXELS} are supported")),
     }
 }
 
@@ -69,7 +69,7 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
     if !jpeg_is_complete(bytes) {
         return Err("the JPEG data is truncated".to_owned());
     }
-    let limits = DecodeLimits { max_pixels: MOST_PIXELS, max_scans: MOST_SCANS, ..DecodeLimits::default() };
+    let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|error| error.to_string())?;
     let header = decoder.header();
     // A height of zero means that it follows the data, which this decoder does not support.
@@ -77,34 +77,34 @@ fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
     if header.precision != 8 {
         return Err(format!("it has {} bits per channel; only 8-bit JPEG is supported", header.precision));
     }
-    let inks = header.components.len() == 4;
-    decoder.set_output_format(if inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
+    let cmyk = header.components.len() == 4;
+    decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     decoder.set_lenient(true);
     let image = decoder.decode_image().map_err(|error| error.to_string())?;
-    let pixels = if inks { rgb_of_inks(&image.data) } else { image.data };
+    let pixels = if cmyk { cmyk_to_rgb(&image.data) } else { image.data };
     let size = |side: usize| u32::try_from(side).map_err(|error| error.to_string());
     RgbImage::from_raw(size(image.width)?, size(image.height)?, pixels)
         .ok_or_else(|| "its size differs from its header's".to_owned())
 }
 
 /// Converts inverted CMYK to RGB, as written by Adobe and assumed by PIL, with or without a marker.
-fn rgb_of_inks(inks: &[u8]) -> Vec<u8> {
+fn cmyk_to_rgb(cmyk: &[u8]) -> Vec<u8> {
     let divided = |product: u32| (product + 128 + ((product + 128) >> 8)) >> 8;
-    let pixel = |inks: &[u8; 4]| {
-        let [.., key] = *inks;
-        let light = |ink: u8| {
+    let pixel = |cmyk: &[u8; 4]| {
+        let [.., key] = *cmyk;
+        let channel = |ink: u8| {
             let absorbed = divided(u32::from(255 - ink) * u32::from(key));
             (u32::from(key) - absorbed) as u8
         };
-        [light(inks[0]), light(inks[1]), light(inks[2])]
+        [channel(cmyk[0]), channel(cmyk[1]), channel(cmyk[2])]
     };
-    inks.as_chunks().0.iter().flat_map(pixel).collect()
+    cmyk.as_chunks().0.iter().flat_map(pixel).collect()
 }
 
 /// Whether a JPEG's entropy-coded data ends with the end-of-image marker (ITU T.81, B.1.1).
 ///
 /// The decoder fills what is missing with grey. Within entropy-coded data a byte FF is always followed
-/// by 00 or a restart marker, so FF D9 after the first scan's header is the end; thumbnails lie in segments before it.
+/// by 00 or a restart marker, so FF D9 after the first scan's header is the end; thumbnails are in segments before it.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     let mut position = 2;
     while let Some(&[0xFF, marker, high, low]) = bytes.get(position..position + 4) {
@@ -154,17 +154,17 @@ mod tests {
     #[test]
     fn a_jpeg_without_height_or_width_is_rejected_in_grey_rgb_and_cmyk() {
         let grey = include_bytes!("../../tests/fixtures/pil/grey_jpeg.jpg").to_vec();
-        let inks = include_bytes!("../../tests/fixtures/pil/cmyk.jpg").to_vec();
-        for whole in [grey, jpeg(), inks] {
+        let cmyk = include_bytes!("../../tests/fixtures/pil/cmyk.jpg").to_vec();
+        for whole in [grey, jpeg(), cmyk] {
             for size in [[64, 0], [0, 48], [0, 0]] {
-                let refused = decode(&claiming(whole.clone(), size)).unwrap_err();
+                let reason = decode(&claiming(whole.clone(), size)).unwrap_err();
                 assert!(
-                    !refused.contains("inconsistent"),
-                    "it must be rejected by its header, not by a panic: {refused}"
+                    !reason.contains("inconsistent"),
+                    "it must be rejected by its header, not by a panic: {reason}"
                 );
             }
-            let refused = decode(&claiming(whole, [64, 0])).unwrap_err();
-            assert_eq!(refused, "it claims 64 x 0 pixels");
+            let reason = decode(&claiming(whole, [64, 0])).unwrap_err();
+            assert_eq!(reason, "it claims 64 x 0 pixels");
         }
     }
 
@@ -175,8 +175,8 @@ mod tests {
         const NUMBER_OF_LINES: &[u8] = &[0xFF, 0xDC, 0, 4, 0x23, 0x28];
         for segment in [&[][..], ARITHMETIC_CODING, NUMBER_OF_LINES] {
             let bytes = [&whole[..2], segment, &whole[2..]].concat();
-            let refused = decode(&bytes).unwrap_err();
-            assert_eq!(refused, "it claims 9000 x 9000 pixels; at most 67108864 are supported");
+            let reason = decode(&bytes).unwrap_err();
+            assert_eq!(reason, "it claims 9000 x 9000 pixels; at most 67108864 are supported");
         }
     }
 

@@ -58,8 +58,8 @@ pub(super) fn punctuation(text: &str) -> String {
     let thousands = has_comma_between_digits(text);
     let mut answer = text.to_owned();
     for mark in PUNCTUATION {
-        let beside_blank = text.contains(&format!("{mark} ")) || text.contains(&format!(" {mark}"));
-        answer = answer.replace(mark, if thousands || beside_blank { "" } else { " " });
+        let next_to_space = text.contains(&format!("{mark} ")) || text.contains(&format!(" {mark}"));
+        answer = answer.replace(mark, if thousands || next_to_space { "" } else { " " });
     }
     without_periods(&answer)
 }
@@ -72,16 +72,16 @@ fn has_comma_between_digits(text: &str) -> bool {
 fn without_periods(text: &str) -> String {
     let mut left = PERIODS;
     let mut characters = text.chars().peekable();
-    let mut kept = String::with_capacity(text.len());
+    let mut remaining = String::with_capacity(text.len());
     while let Some(character) = characters.next() {
         let before_digit = characters.peek().is_some_and(char::is_ascii_digit);
         if character == '.' && !before_digit && left > 0 {
             left -= 1;
         } else {
-            kept.push(character);
+            remaining.push(character);
         }
     }
-    kept
+    remaining
 }
 
 /// Lower case, number words to digits, articles removed, contractions corrected.
@@ -90,8 +90,8 @@ fn words(text: &str) -> String {
     let numbers = lowered
         .split_whitespace()
         .map(|word| NUMBERS.iter().find(|(name, _)| *name == word).map_or(word, |(_, digits)| digits));
-    let mended: Vec<&str> = numbers.filter(|word| !ARTICLES.contains(word)).map(contraction).collect();
-    mended.join(" ")
+    let normalised: Vec<&str> = numbers.filter(|word| !ARTICLES.contains(word)).map(contraction).collect();
+    normalised.join(" ")
 }
 
 fn contraction(word: &str) -> &str {

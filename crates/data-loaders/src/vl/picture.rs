@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::io::files::{self, MOST_IMAGE_BYTES};
+use crate::io::files::{self, MAX_IMAGE_BYTES};
 use crate::sources::sample::Content;
 use crate::sources::sample::decode;
 use crate::transform::protocol::{Filter, ImageProtocol, Normalisation, Resize};
@@ -48,7 +48,7 @@ impl Picture {
             |path: &PathBuf, reason| DataError::BadImage { set: set.into(), path: path.clone(), reason };
         match self {
             Self::File(path) => {
-                let bytes = files::read(path, MOST_IMAGE_BYTES).map_err(|source| DataError::Read {
+                let bytes = files::read(path, MAX_IMAGE_BYTES).map_err(|source| DataError::Read {
                     set: set.into(),
                     path: path.clone(),
                     source,

@@ -154,8 +154,8 @@ fn sheet_row(cells: &[String]) -> String {
 /// Escapes text for XML; characters that XML 1.0 cannot represent are dropped.
 fn escaped(text: &str) -> String {
     let allowed = |character: &char| *character >= ' ' || matches!(character, '\t' | '\n' | '\r');
-    let kept: String = text.chars().filter(allowed).collect();
-    kept.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let valid: String = text.chars().filter(allowed).collect();
+    valid.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -20,8 +20,8 @@ pub struct YesNoCounts {
 }
 
 impl YesNoCounts {
-    fn add(&mut self, right: bool, said: bool) {
-        let count = match (right, said) {
+    fn add(&mut self, right: bool, answered_yes: bool) {
+        let count = match (right, answered_yes) {
             (true, true) => &mut self.true_yes,
             (false, true) => &mut self.false_yes,
             (false, false) => &mut self.true_no,

@@ -1,5 +1,5 @@
-//! Renders a conversation as one text: LLaVA's templates, the image positions, and the spans of the answers, which
-//! alone are trained on.
+//! Renders a conversation as one text: LLaVA's templates, the image positions, and the spans of the answers, the
+//! only tokens that are trained on.
 //!
 //! The spans are byte ranges, so that labels follow from a tokenizer's own spans ([`Rendered::sequence`]) and not from
 //! counting tokens of parts, which need not add up to the tokens of the whole.
@@ -232,9 +232,9 @@ mod tests {
         let one = conversation(&[("Describe.", "A dog", true)]);
         let rendered = Template::Plain.render(&one, "</s>").unwrap();
         assert_eq!((rendered.text.as_str(), rendered.answers[0].clone()), ("<image>A dog\n", 7..13));
-        let refused =
+        let rejection =
             Template::Plain.render(&conversation(&[("a", "b", false)]), "").unwrap_err().to_string();
-        assert!(refused.starts_with("a: a.json:7: ") && refused.contains("plain"), "{refused}");
+        assert!(rejection.starts_with("a: a.json:7: ") && rejection.contains("plain"), "{rejection}");
     }
 
     #[test]
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn an_unknown_template_is_rejected_with_its_name() {
-        let refused = Template::find("v0").unwrap_err().to_string();
-        assert!(refused.contains("`v0`") && refused.contains("plain"), "{refused}");
+        let rejection = Template::find("v0").unwrap_err().to_string();
+        assert!(rejection.contains("`v0`") && rejection.contains("plain"), "{rejection}");
     }
 }

@@ -18,7 +18,7 @@ const BASELINES: [&str; 2] = ["linear", "lora"];
 
 /// Wilcoxon's test cannot reach p < 0.05 with fewer pairs, whatever the differences are, so a missing significant
 /// improvement is then not evidence against a method.
-const FEWEST_PAIRS: usize = 6;
+const MIN_PAIRS: usize = 6;
 
 /// Corrected p-values below this level are significant.
 pub const SIGNIFICANCE: f64 = 0.05;
@@ -123,7 +123,7 @@ fn verdict(spread: Option<Spread>, corrected_p: Option<f64>) -> Verdict {
         (None, _) => Verdict::NoPairs,
         (Some(spread), Some(p)) if spread.mean > 0.0 && p < SIGNIFICANCE => Verdict::Beats,
         (Some(spread), None) if spread.mean > 0.0 => Verdict::Untested,
-        (Some(spread), _) if spread.count < FEWEST_PAIRS => Verdict::NotShown,
+        (Some(spread), _) if spread.count < MIN_PAIRS => Verdict::NotShown,
         (Some(_), _) => Verdict::DoesNotBeat,
     }
 }

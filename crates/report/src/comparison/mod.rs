@@ -158,7 +158,7 @@ fn key(record: &Record) -> Key {
 
 /// Compares records of one suite, profile and backbone, already in the order of [`key`].
 fn compare(records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Comparison, ReportError> {
-    refuse_duplicates(&records)?;
+    reject_duplicates(&records)?;
     let first = &records[0].record;
     let (suite, profile, backbone) =
         (first.suite.clone(), first.profile.clone(), first.backbone.name.clone());
@@ -224,7 +224,7 @@ fn dataset_groups(datasets: &[DatasetColumn]) -> Vec<Group> {
     groups
 }
 
-fn refuse_duplicates(records: &[Stored]) -> Result<(), ReportError> {
+fn reject_duplicates(records: &[Stored]) -> Result<(), ReportError> {
     let mut seen: BTreeMap<(&str, &str, u64), &Stored> = BTreeMap::new();
     for stored in records {
         let Record { method, dataset, seed, .. } = &stored.record;

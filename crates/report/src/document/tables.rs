@@ -23,9 +23,9 @@ pub fn keep_wider_tables(comparison: &mut Comparison, folder: &Path) -> Result<(
     if !path.is_file() {
         return Ok(());
     }
-    let refused = |error: csv::Error| ReportError::Drawing { path: path.clone(), reason: error.to_string() };
-    let mut reader = csv::Reader::from_path(&path).map_err(refused)?;
-    let existing = reader.records().collect::<Result<Vec<_>, _>>().map_err(refused)?.len();
+    let fault = |error: csv::Error| ReportError::Drawing { path: path.clone(), reason: error.to_string() };
+    let mut reader = csv::Reader::from_path(&path).map_err(fault)?;
+    let existing = reader.records().collect::<Result<Vec<_>, _>>().map_err(fault)?.len();
     let ours = comparison.records().len();
     if existing > ours {
         comparison.variant =

@@ -12,7 +12,7 @@ use crate::figure::plot::{LABEL_SIZE, Panel, TICK_SIZE, TITLE_SIZE, draw_title, 
 use crate::text::count_of;
 
 /// Least width of the labels' column.
-const LEAST_LEFT: i32 = 230;
+const MIN_LEFT: i32 = 230;
 /// Between the figure's edge and its title.
 const EDGE: i32 = 30;
 const TOP: i32 = 160;
@@ -65,7 +65,7 @@ impl Bars {
     /// Where the first panel begins: after the longest label.
     fn left(&self) -> i32 {
         let longest = self.methods.iter().map(|(label, _)| width_of(label, LABEL_SIZE)).max();
-        LEAST_LEFT.max(EDGE + longest.unwrap_or(0))
+        MIN_LEFT.max(EDGE + longest.unwrap_or(0))
     }
 
     fn panel(&self, index: usize) -> Panel {

@@ -24,7 +24,7 @@ pub(super) struct Epoch {
     part_accuracies: Option<PartAccuracies>,
 }
 
-/// The same model evaluated with a part of what it learned: `nt` only the scales after projections, `sp` only the
+/// The same model evaluated with part of what it learned: `nt` only the scales after projections, `sp` only the
 /// propagated ones, `head` neither.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 struct PartAccuracies {

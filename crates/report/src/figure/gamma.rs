@@ -42,20 +42,20 @@ pub(super) struct Gamma {
 
 /// Reads all gammas (`[1, channels]`, f32) of a run's adapter, in model order; at least one.
 pub(super) fn read(stored: &Stored) -> Result<Vec<Gamma>, ReportError> {
-    let refused = |reason: String| {
+    let fault = |reason: String| {
         let path = stored.path.with_file_name(ADAPTER_FILE);
         ReportError::Adapter { path, reason }
     };
     let bytes = stored.record.read_file(&stored.path, ADAPTER_FILE)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| refused(error.to_string()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| fault(error.to_string()))?;
     let mut gammas = Vec::new();
     for (name, tensor) in file.iter() {
         if let Some(site) = name.strip_suffix(ENDING) {
-            gammas.push(Gamma { site: site.into(), values: vector(name, &tensor).map_err(refused)? });
+            gammas.push(Gamma { site: site.into(), values: vector(name, &tensor).map_err(fault)? });
         }
     }
     if gammas.is_empty() {
-        return Err(refused(format!("no tensor's name ends in `{ENDING}`")));
+        return Err(fault(format!("no tensor's name ends in `{ENDING}`")));
     }
     gammas.sort_by_cached_key(|gamma| model_order(&gamma.site));
     Ok(gammas)

@@ -19,7 +19,7 @@ const BOTTOM: i32 = 100;
 const RIGHT: i32 = 160;
 
 /// Maximum number of columns in a row: each is at least two pixels wide.
-const MOST_COLUMNS: usize = PLOT_WIDTH / 2;
+const MAX_COLUMNS: usize = PLOT_WIDTH / 2;
 
 /// A run's gammas, ready to be drawn.
 pub(super) struct HeatMap {
@@ -62,7 +62,7 @@ impl HeatMap {
 
     /// Number of channels per column of pixels.
     fn channels_per_column(&self) -> usize {
-        self.widest.div_ceil(MOST_COLUMNS)
+        self.widest.div_ceil(MAX_COLUMNS)
     }
 
     fn x(&self, channel: usize) -> i32 {

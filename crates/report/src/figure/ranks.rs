@@ -12,7 +12,7 @@ use crate::figure::plot::{LABEL_SIZE, TICK_SIZE, draw_title, width_of};
 
 /// Length of the rank axis, and the minimum space for labels on each side of it.
 const LENGTH: i32 = 740;
-const LEAST_ROOM: i32 = 330;
+const MIN_LABEL_SPACE: i32 = 330;
 const AXIS: i32 = 200;
 const ROW: i32 = 34;
 const BAR_GAP: i32 = 14;
@@ -147,7 +147,7 @@ fn named(label: &str, rank: f64) -> String {
 /// Width in pixels that these methods' labels need next to the axis.
 fn label_space(methods: &[(String, f64)]) -> i32 {
     let longest = methods.iter().map(|(label, rank)| width_of(&named(label, *rank), LABEL_SIZE)).max();
-    LEAST_ROOM.max(70 + longest.unwrap_or(0))
+    MIN_LABEL_SPACE.max(70 + longest.unwrap_or(0))
 }
 
 /// The largest runs of two or more methods (sorted by rank) that lie within the critical difference.

@@ -20,7 +20,7 @@ const TICK_SIZE: u32 = 24;
 const LABEL_SIZE: u32 = 27;
 
 /// Distance in pixels between a point and its label beyond which a line connects them.
-const LOOSE: i32 = 24;
+const MAX_UNCONNECTED: i32 = 24;
 
 /// What accuracy is plotted against.
 #[derive(Debug, Clone, Copy)]
@@ -211,7 +211,7 @@ impl Scatter {
         }
         for (point, label) in self.points.iter().zip(place(&labels, &obstacles, FRAME)) {
             let (from, to) = (self.axes.place(point), label.nearest(self.axes.place(point)));
-            if (to.0 - from.0).abs().max((to.1 - from.1).abs()) > LOOSE {
+            if (to.0 - from.0).abs().max((to.1 - from.1).abs()) > MAX_UNCONNECTED {
                 line(area, from, to, SECONDARY.stroke_width(1))?;
             }
             text(area, &point.label, &style(LABEL_SIZE, Anchor::Middle), label.centre())?;

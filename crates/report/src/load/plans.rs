@@ -118,11 +118,11 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<RunPlan, ReportError> {
-    let refused = |reason: String| ReportError::Plan { path: PathBuf::from(path), reason };
-    let text = fs::read(path).map_err(|error| refused(error.to_string()))?;
-    let plan: RunPlan = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+    let fault = |reason: String| ReportError::Plan { path: PathBuf::from(path), reason };
+    let text = fs::read(path).map_err(|error| fault(error.to_string()))?;
+    let plan: RunPlan = serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))?;
     if path.file_stem().is_none_or(|stem| stem.to_string_lossy() != plan.id()) {
-        return Err(refused("its settings do not match its file name".into()));
+        return Err(fault("its settings do not match its file name".into()));
     }
     Ok(plan)
 }

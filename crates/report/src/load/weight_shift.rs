@@ -47,7 +47,7 @@ pub struct Crop {
 }
 
 impl WeightShift {
-    /// Reads the file in a run's folder; none where there is none.
+    /// Reads the file in a run's folder; `None` if there is none.
     ///
     /// # Errors
     /// When it is malformed, lists no layer, or holds values that are not finite or crops of another shape.
@@ -56,11 +56,11 @@ impl WeightShift {
         if !path.is_file() {
             return Ok(None);
         }
-        let refused = |reason: String| ReportError::Drawing { path: path.clone(), reason };
-        let text = std::fs::read(&path).map_err(|error| refused(error.to_string()))?;
-        let shift: Self = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+        let fault = |reason: String| ReportError::Drawing { path: path.clone(), reason };
+        let text = std::fs::read(&path).map_err(|error| fault(error.to_string()))?;
+        let shift: Self = serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))?;
         match shift.contradiction() {
-            Some(reason) => Err(refused(reason)),
+            Some(reason) => Err(fault(reason)),
             None => Ok(Some(shift)),
         }
     }

@@ -91,7 +91,7 @@ pub(crate) fn record(
     }
 }
 
-/// A record at its own path.
+/// A record with its own path.
 pub(crate) fn stored(record: Record) -> Stored {
     Stored { path: PathBuf::from(format!("runs/{}/record.json", record.run)), record, is_part: false }
 }

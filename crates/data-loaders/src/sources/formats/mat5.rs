@@ -9,15 +9,15 @@ use flate2::read::ZlibDecoder;
 use crate::sources::formats::Cursor;
 
 /// Maximum ratio of unpacked to file size, in addition to a base allowance; pixels hardly compress.
-const LARGEST_RATIO: u64 = 100;
+const MAX_RATIO: u64 = 100;
 /// The base allowance: labels may compress a hundredfold and more, and files with only labels are small.
-const LARGEST_START: u64 = 4 << 20;
+const BASE_ALLOWANCE: u64 = 4 << 20;
 /// Maximum number of arrays in a file, including nested ones; the largest list (Stanford Cars) has 50 thousand.
-const MOST_ARRAYS: usize = 1 << 20;
+const MAX_ARRAYS: usize = 1 << 20;
 /// Maximum nesting depth of cells; our datasets have two levels.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 /// Largest integer up to which every integer is exactly representable as f64.
-const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 /// An array.
 #[derive(Debug, Clone, PartialEq)]
@@ -128,7 +128,7 @@ impl Numbers {
 
 /// Converts a number to an integer if it is one; the error is a clause.
 pub(crate) fn whole(number: f64) -> Result<i64, String> {
-    if number.fract() == 0.0 && number.abs() <= LARGEST_WHOLE {
+    if number.fract() == 0.0 && number.abs() <= MAX_EXACT_INTEGER {
         return Ok(number as i64);
     }
     Err(format!("{number} is not a whole number"))
@@ -169,7 +169,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<(String, Mat)>, String> {
     if &header[124..] != b"\x00\x01IM" {
         return Err("it is not a little-endian MAT-file of level 5".into());
     }
-    let largest = LARGEST_RATIO * bytes.len() as u64 + LARGEST_START;
+    let largest = MAX_RATIO * bytes.len() as u64 + BASE_ALLOWANCE;
     let allowance = &mut Allowance { largest, unpacked: 0, arrays: 0 };
     let mut variables = Vec::new();
     while !cursor.is_at_end() {
@@ -211,8 +211,8 @@ impl Allowance {
 
     fn count_array(&mut self) -> Result<(), String> {
         self.arrays += 1;
-        if self.arrays > MOST_ARRAYS {
-            return Err(format!("it contains more than {MOST_ARRAYS} arrays"));
+        if self.arrays > MAX_ARRAYS {
+            return Err(format!("it contains more than {MAX_ARRAYS} arrays"));
         }
         Ok(())
     }
@@ -246,8 +246,8 @@ fn matrix(content: &[u8], depth: usize, allowance: &mut Allowance) -> Result<(St
         let nothing = Numbers { dims: vec![0, 0], kind: NumberKind::F64, bytes: Vec::new() };
         return Ok((String::new(), Mat::Numbers(nothing)));
     }
-    if depth > DEEPEST {
-        return Err(format!("cells are nested more than {DEEPEST} levels deep"));
+    if depth > MAX_DEPTH {
+        return Err(format!("cells are nested more than {MAX_DEPTH} levels deep"));
     }
     let cursor = &mut Cursor::new(content);
     let flags = *sizes(element(cursor)?)?.first().ok_or("an array without flags")?;

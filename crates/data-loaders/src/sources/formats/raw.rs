@@ -107,13 +107,13 @@ impl Records for FixedRecords {
 }
 
 /// Images back to back in memory, for formats that have to be unpacked whole.
-pub(crate) struct HeldRecords {
+pub(crate) struct InMemoryRecords {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     pub(crate) shape: Shape,
 }
 
-impl Records for HeldRecords {
+impl Records for InMemoryRecords {
     fn path(&self) -> &Path {
         &self.path
     }

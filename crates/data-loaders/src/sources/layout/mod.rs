@@ -112,7 +112,7 @@ pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataErr
             None if tables::is_here(&folder) => tables::read(entry, &folder)?,
             None => return Err(unknown(entry, &folder)),
         };
-        (parts::draw_parts(entry, pools), true)
+        (parts::sample_parts(entry, pools), true)
     };
     for (part, name) in parts.iter().zip(PARTS) {
         if part.is_empty() {
@@ -158,15 +158,15 @@ fn check_distinct(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> 
 
 /// Lets every record file read the records that the parts need in advance.
 fn prepare(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> {
-    let mut wanted: Vec<(&Arc<dyn Records>, Vec<u64>)> = Vec::new();
+    let mut requested: Vec<(&Arc<dyn Records>, Vec<u64>)> = Vec::new();
     for sample in parts.iter().flatten() {
         let Place::Record(records, index) = &sample.place else { continue };
-        match wanted.iter_mut().find(|(other, _)| Arc::ptr_eq(other, records)) {
+        match requested.iter_mut().find(|(other, _)| Arc::ptr_eq(other, records)) {
             Some((_, indices)) => indices.push(*index),
-            None => wanted.push((records, vec![*index])),
+            None => requested.push((records, vec![*index])),
         }
     }
-    wanted.into_iter().try_for_each(|(records, indices)| {
+    requested.into_iter().try_for_each(|(records, indices)| {
         records.prepare(&indices).map_err(|reason| DataError::BadFile {
             set: entry.name.clone(),
             path: records.path().to_owned(),

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crate::error::DataError;
 use crate::sources::formats::mat5::{self, Mat};
-use crate::sources::formats::raw::{HeldRecords, Order, Shape};
+use crate::sources::formats::raw::{InMemoryRecords, Order, Shape};
 use crate::sources::original::Folder;
 use crate::sources::parts::Pools;
 use crate::sources::sample::{Records, Sample};
 
 /// Maximum number of labels in a file; the largest dataset has 600 thousand.
-const MOST_LABELS: usize = 1 << 24;
+const MAX_LABELS: usize = 1 << 24;
 
 /// The variables of one MAT-file.
 struct Variables<'a> {
@@ -40,9 +40,9 @@ impl<'a> Variables<'a> {
     fn integers(&self, name: &str) -> Result<Vec<i64>, DataError> {
         let numbers = self.get(name)?.numbers();
         let numbers = numbers.ok_or_else(|| self.bad(format!("`{name}` is not an array of numbers")))?;
-        if numbers.len() > MOST_LABELS {
+        if numbers.len() > MAX_LABELS {
             return Err(self
-                .bad(format!("`{name}` has {} values; at most {MOST_LABELS} are supported", numbers.len())));
+                .bad(format!("`{name}` has {} values; at most {MAX_LABELS} are supported", numbers.len())));
         }
         numbers.iter().zip(1..).map(|(number, row)| self.whole(name, number, row)).collect()
     }
@@ -92,7 +92,7 @@ pub(super) fn svhn(folder: &Folder) -> Result<Pools, DataError> {
         let labels = labels.collect::<Result<Vec<_>, _>>()?;
         let shape = Shape { height, width, channels: 3, order: Order::ColumnMajor, scale: 1 }.checked();
         let shape = shape.map_err(|reason| file.bad(reason))?;
-        let records: Arc<dyn Records> = Arc::new(HeldRecords { path: file.path.clone(), bytes, shape });
+        let records: Arc<dyn Records> = Arc::new(InMemoryRecords { path: file.path.clone(), bytes, shape });
         Ok(Sample::records(&records, labels))
     };
     Ok([part("train_32x32.mat")?, Vec::new(), part("test_32x32.mat")?])

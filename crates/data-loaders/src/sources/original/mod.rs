@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DataError;
-use crate::io::files::{self, MOST_LIST_BYTES, stays_inside};
+use crate::io::files::{self, MAX_LIST_BYTES, stays_inside};
 use crate::registry::{DatasetEntry, OriginalFormat, PoolCounts};
 use crate::sources::layout::class_folders;
 use crate::sources::manifest::PARTS;
@@ -116,7 +116,7 @@ impl Folder<'_> {
 
     fn bytes(&self, path: &Path) -> Result<Vec<u8>, DataError> {
         let failed = |source| DataError::Read { set: self.entry.name.clone(), path: path.to_owned(), source };
-        files::read(path, MOST_LIST_BYTES).map_err(failed)
+        files::read(path, MAX_LIST_BYTES).map_err(failed)
     }
 
     /// The lines of a text file, split into fields at white space; empty lines are skipped. Lines count from 1.

@@ -153,8 +153,8 @@ mod tests {
                 soft_targets(&fixture.labels, fixture.classes, mix.own_share(side), fixture.smoothing);
             for (ours, expected) in [(&pixels, &case.pixels), (&targets, &case.targets)] {
                 assert_eq!(ours.len(), expected.len());
-                let far = ours.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(far < 1e-6, "{mix:?}: {far}");
+                let furthest = ours.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(furthest < 1e-6, "{mix:?}: {furthest}");
             }
         }
     }
@@ -172,11 +172,11 @@ mod tests {
     #[test]
     fn half_of_the_batches_use_cutmix_and_shares_follow_their_distribution() {
         let recipe = Augmentation::default();
-        let draws: Vec<Mix> =
+        let samples: Vec<Mix> =
             (0..4000).map(|step| Mix::draw(&recipe, 32, &mut Stream::new("mix", &[step]))).collect();
-        let cut = draws.iter().filter(|mix| matches!(mix, Mix::Cutmix(_))).count();
+        let cut = samples.iter().filter(|mix| matches!(mix, Mix::Cutmix(_))).count();
         assert!((1880..2120).contains(&cut), "{cut}");
-        let shares: Vec<f64> = draws
+        let shares: Vec<f64> = samples
             .iter()
             .filter_map(|mix| if let Mix::Mixup(share) = mix { Some(*share) } else { None })
             .collect();

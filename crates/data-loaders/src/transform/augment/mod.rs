@@ -134,7 +134,7 @@ impl Augmentation {
         planes: &mut [f32],
     ) -> Result<(), String> {
         let side = protocol.image_size;
-        let part = crop::draw(image.dimensions(), self.scale, self.ratio, stream);
+        let part = crop::sample(image.dimensions(), self.scale, self.ratio, stream);
         let filter = self.interpolation.draw(protocol, stream);
         let bytes = resize::resize_part(image, part, side, filter)?;
         let mut image = RgbImage::from_raw(side, side, bytes).ok_or("its size differs from the input's")?;

@@ -11,11 +11,11 @@ use crate::sources::formats::Cursor;
 type Leaf<'a> = &'a mut dyn FnMut(&[u8], u64) -> Result<(), String>;
 
 /// Maximum size in bytes of a metadata block: part of an object header, or the entries of a node.
-const MOST_BLOCK: u64 = 1 << 20;
+const MAX_BLOCK_BYTES: u64 = 1 << 20;
 /// Maximum number of blocks in one object header.
-const MOST_BLOCKS: usize = 64;
+const MAX_BLOCKS: usize = 64;
 /// Maximum number of dimensions; our datasets have four.
-const MOST_DIMENSIONS: usize = 8;
+const MAX_DIMENSIONS: usize = 8;
 /// The undefined address.
 const NOWHERE: u64 = u64::MAX;
 
@@ -73,8 +73,10 @@ impl Hdf5 {
     }
 
     fn block(&self, start: u64, length: u64) -> Result<Vec<u8>, String> {
-        if length > MOST_BLOCK {
-            return Err(format!("a block of {length} bytes at {start}; at most {MOST_BLOCK} are supported"));
+        if length > MAX_BLOCK_BYTES {
+            return Err(format!(
+                "a block of {length} bytes at {start}; at most {MAX_BLOCK_BYTES} are supported"
+            ));
         }
         self.bytes(start, length)
     }
@@ -120,7 +122,8 @@ impl Hdf5 {
         let mut found = None;
         self.leaves(tree, 0, 8, &mut 0, &mut |_, node| {
             for (place, object) in self.symbols(node)? {
-                let text = heap.get(place as usize..).unwrap_or_default();
+                let text = usize::try_from(place).ok().and_then(|place| heap.get(place..));
+                let text = text.ok_or_else(|| format!("a name at {place} is beyond the end of its heap"))?;
                 let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
                 if text == name.as_bytes() {
                     found = Some(object);
@@ -221,8 +224,8 @@ impl Hdf5 {
                     each(kind, content)?;
                 }
             }
-            if blocks.len() > MOST_BLOCKS {
-                return Err(format!("an object header has more than {MOST_BLOCKS} blocks"));
+            if blocks.len() > MAX_BLOCKS {
+                return Err(format!("an object header has more than {MAX_BLOCKS} blocks"));
             }
         }
         Ok(())
@@ -258,7 +261,7 @@ fn dimensions(cursor: &mut Cursor<'_>) -> Result<Vec<u64>, String> {
         _ => return Err(format!("dataspace version {version} is not supported")),
     };
     cursor.take(skipped)?;
-    if usize::from(count) > MOST_DIMENSIONS {
+    if usize::from(count) > MAX_DIMENSIONS {
         return Err(format!("it claims {count} dimensions"));
     }
     (0..count).map(|_| number(cursor)).collect()
@@ -279,7 +282,7 @@ fn layout(cursor: &mut Cursor<'_>) -> Result<Layout, String> {
             let [count] = cursor.array()?;
             let tree = Some(number(cursor)?).filter(|tree| *tree != NOWHERE);
             let sizes = 1..usize::from(count);
-            if sizes.len() > MOST_DIMENSIONS {
+            if sizes.len() > MAX_DIMENSIONS {
                 return Err(format!("its chunks claim {} dimensions", sizes.len()));
             }
             let chunk = sizes.map(|_| cursor.array().map(|size| u64::from(u32::from_le_bytes(size))));
