@@ -6,8 +6,8 @@ mod common;
 use std::path::Path;
 
 use common::{records, write};
-use report::record::Stage;
-use report::{Request, compare, write_tables};
+use report::record::{STEPS_FILE, Stage};
+use report::{Request, compare, write_event_files, write_tables};
 
 fn request(runs: &Path) -> Request {
     Request { runs: runs.into(), experiment: "vtab".into(), profile: "embedded".into(), backbone: None }
@@ -78,6 +78,18 @@ fn broken_records_are_reported_with_their_file() {
         let message = compare(&request(folder.path())).unwrap_err().to_string();
         assert!(message.contains(expected) && message.contains(path.to_str().unwrap()), "{message}");
     }
+}
+
+#[test]
+fn a_log_entry_without_its_step_is_reported_with_its_file() {
+    let runs = tempfile::tempdir().unwrap();
+    let path = write(runs.path(), &records()[0].record).with_file_name(STEPS_FILE);
+    std::fs::write(&path, "{\"step\":1,\"loss\":0.5}\n{\"loss\":0.4}\n").unwrap();
+    let comparison = compare(&request(runs.path())).unwrap().remove(0);
+    let out = tempfile::tempdir().unwrap();
+    let message = write_event_files(&comparison, out.path()).unwrap_err().to_string();
+    assert!(message.contains(path.to_str().unwrap()), "{message}");
+    assert!(message.contains("entry 2 has no integer `step`"), "{message}");
 }
 
 #[test]

@@ -230,7 +230,7 @@ impl Obtained<'_> {
                 if loaded && self.file.checksum.is_none() =>
             {
                 let inner = path.file_name().filter(|_| path != self.path).map(|name| name.to_string_lossy());
-                let inner = inner.map_or_else(String::new, |name| format!("{name} in it: "));
+                let inner = inner.map_or_else(String::new, |name| format!("its entry {name}: "));
                 let reason = format!(
                     "{inner}{reason}; the file was set aside, and the next attempt downloads it again"
                 );

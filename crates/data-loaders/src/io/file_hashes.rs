@@ -174,7 +174,7 @@ mod tests {
         let hash = |of: &Path| FileHashes::cached_in(cache.clone()).of(&[of]).unwrap()[0];
         assert_eq!(hash(&path), wrong);
         fs::write(&path, b"two").unwrap();
-        assert_eq!(hash(&path), blake3::hash(b"two"), "same length, other times");
+        assert_eq!(hash(&path), blake3::hash(b"two"), "same length, different timestamps");
         let damaged = format_line(&identity, &wrong).replace(&wrong.to_hex()[..4], "0000");
         fs::write(&cache, damaged).unwrap();
         assert_eq!(hash(&path), blake3::hash(b"two"));

@@ -55,7 +55,7 @@ impl CropShare {
 impl TryFrom<f64> for CropShare {
     type Error = String;
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked before")]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
     fn try_from(share: f64) -> Result<Self, String> {
         let thousandths = (share * 1000.0).round();
         if (1.0..=1000.0).contains(&thousandths) && (thousandths / 1000.0 - share).abs() < 1e-9 {

@@ -38,7 +38,7 @@ pub struct Difference {
     pub wilcoxon: Option<PairedTest>,
     /// The paired t test's p-value, corrected by Holm for all differences of the comparison.
     pub corrected_p: Option<f64>,
-    /// The comparison of the two on individual items; `None` where the runs have no predictions.
+    /// The comparison of the two on individual items; `None` if the runs have no predictions.
     pub items: Option<ItemTest>,
     /// The conclusion.
     pub verdict: Verdict,
@@ -145,7 +145,7 @@ impl Difference {
         }
     }
 
-    /// Whether the two differ significantly by the paired t test; `None` where there were too few data for a test.
+    /// Whether the two differ significantly by the paired t test; `None` if there were too few data for a test.
     pub fn is_significant(&self) -> Option<bool> {
         self.corrected_p.map(|p| p < SIGNIFICANCE)
     }

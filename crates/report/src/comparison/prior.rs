@@ -16,7 +16,7 @@ pub(super) fn further(record: &Record, number: &str) -> Option<f64> {
 }
 
 impl Comparison {
-    /// The prior of each set in percent, and on how many sets each method's mean is above it; `None` where records have
+    /// The prior of each set in percent, and on how many sets each method's mean is above it; `None` if records have
     /// no priors.
     pub(crate) fn prior_in_words(&self) -> Option<String> {
         let prior_of = |name: &str| {

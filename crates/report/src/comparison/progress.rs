@@ -36,7 +36,7 @@ impl Progress {
         }
     }
 
-    /// What is missing, as a sentence; `None` where nothing is.
+    /// What is missing, as a sentence; `None` if nothing is.
     pub(crate) fn in_words(&self) -> Option<String> {
         let missing = self.missing.len();
         if missing == 0 {

@@ -159,7 +159,7 @@ mod tests {
         plan(2, &[("lora", 1, "d")]).add_to(store.path()).unwrap();
         assert_eq!(names(store.path()), [["a", "d", "c"]]);
         plan(3, &[("lora", 1, "e")]).add_to(store.path()).unwrap();
-        assert_eq!(names(store.path()).concat().len(), 4, "other settings have a plan of their own");
+        assert_eq!(names(store.path()).concat().len(), 4, "other settings have a separate plan");
     }
 
     #[test]

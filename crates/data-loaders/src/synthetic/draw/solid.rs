@@ -166,7 +166,7 @@ mod tests {
     const GREY: Vec3 = Vec3::splat(0.5);
 
     fn check(solid: Solid, origin: Vec3, direction: Vec3, distance: f32, normal: Vec3) {
-        let hit = solid.meet(origin, direction.normalize()).expect("the ray meets the solid");
+        let hit = solid.meet(origin, direction.normalize()).expect("the ray must hit the solid");
         assert!((hit.distance - distance).abs() < 1e-4, "{}", hit.distance);
         assert!(hit.normal.abs_diff_eq(normal, 1e-4), "{}", hit.normal);
     }

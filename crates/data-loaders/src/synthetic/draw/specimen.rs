@@ -311,7 +311,7 @@ mod tests {
                 for other in &pictures[..class] {
                     let changed =
                         picture.iter().zip(other).filter(|(one, two)| one.abs_diff(**two) > 40).count();
-                    assert!(changed >= 12, "{kind:?}: class {class} is drawn like another");
+                    assert!(changed >= 12, "{kind:?}: class {class} looks like another");
                     assert!(changed < 32 * 32 * 3 * 3 / 10, "{kind:?}: {changed} values of class {class}");
                 }
             }
