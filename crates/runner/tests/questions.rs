@@ -303,7 +303,7 @@ fn refused(old: &str, new: &str, culprits: &[&str]) {
 #[test]
 fn a_wrong_row_of_a_training_file_is_named_with_its_file() {
     refused("\"2.png\"", "\"9.png\"", &["pope_coco128", "train.json:3", "9.png does not exist"]);
-    refused("<image>\\nIs", "<image><image>\\nIs", &["train.json:1", "`<image>` stands 2 times"]);
+    refused("<image>\\nIs", "<image><image>\\nIs", &["train.json:1", "`<image>` occurs 2 times"]);
     refused("\"No\"", "\" \"", &["train.json:2", "an answer is empty"]);
     refused("<image>\\nIs", "Is", &["train.json:1", "no `<image>`"]);
 }
