@@ -42,7 +42,7 @@ fn seeds(target: &str) -> Vec<Vec<u8>> {
         let readers = readers_of(probe, target).into_iter().enumerate();
         let seed = |(place, reader): (usize, usize)| {
             let first = u8::try_from(place).expect("fewer than 256 readers");
-            [&[first], &probe.sound(reader).expect("the fixtures are there")[..]].concat()
+            [&[first], &probe.valid_input(reader).expect("the fixtures are there")[..]].concat()
         };
         readers.map(seed).collect()
     })

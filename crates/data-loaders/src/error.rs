@@ -15,13 +15,13 @@ pub enum DataError {
     #[error("datasets/{file}: {reason}")]
     Registry { file: String, reason: String },
     /// The registry defines no synthetic stand-in for this dataset.
-    #[error("{set}: the registry defines no synthetic stand-in for this set")]
+    #[error("{set}: the registry defines no synthetic stand-in for this data set")]
     NoStandIn { set: String },
     /// The dataset's folder does not exist.
     #[error("{set}: the folder {} does not exist", path.display())]
     MissingFolder { set: String, path: PathBuf },
     /// The folder has no known layout.
-    #[error("{set}: {} holds no layout that is read: VTAB-1k lists (train800.txt ...), VPT lists (train.json ...), class folders (train/<class>/, test/<class>/), Parquet tables (*train*.parquet ...){original}", path.display())]
+    #[error("{set}: {} has no supported layout: expected VTAB-1k lists (train800.txt ...), VPT lists (train.json ...), class folders (train/<class>/, test/<class>/) or Parquet tables (*train*.parquet ...){original}", path.display())]
     UnknownLayout { set: String, path: PathBuf, original: String },
     /// A file does not match its format.
     #[error("{set}: {}: {reason}", path.display())]
@@ -39,16 +39,16 @@ pub enum DataError {
     #[error("{set}: {}:{line}: expected `relative/path label`, found `{found}`", path.display())]
     MalformedLine { set: String, path: PathBuf, line: usize, found: String },
     /// A label is not less than the number of classes.
-    #[error("{set}: {}:{line}: label {label} is out of range for a set of {classes} classes", path.display())]
+    #[error("{set}: {}:{line}: label {label} is out of range for {classes} classes", path.display())]
     LabelOutOfRange { set: String, path: PathBuf, line: usize, label: u64, classes: u32 },
-    /// An image path leaves the dataset's folder.
-    #[error("{set}: {}:{line}: the path `{found}` leaves the folder of the set", path.display())]
+    /// An image path points outside the dataset's folder.
+    #[error("{set}: {}:{line}: the path `{found}` points outside the folder of the data set", path.display())]
     PathEscapes { set: String, path: PathBuf, line: usize, found: String },
     /// A listed image is missing.
     #[error("{set}: {}:{line}: the image {} does not exist", path.display(), image.display())]
     MissingImage { set: String, path: PathBuf, line: usize, image: PathBuf },
     /// An image is listed twice, within one split or across splits.
-    #[error("{set}: {}:{line}: the image `{image}` is listed already, in {other}", path.display())]
+    #[error("{set}: {}:{line}: the image `{image}` is already listed in {other}", path.display())]
     RepeatedImage { set: String, path: PathBuf, line: usize, image: String, other: String },
     /// `train800val200.txt` is not the union of the other two lists.
     #[error("{set}: {} is not train800.txt followed by val200.txt (first difference: line {line})", path.display())]
@@ -59,8 +59,8 @@ pub enum DataError {
     /// An image named in a list cannot be decoded or is truncated.
     #[error("{set}: {}:{line}: the image {} cannot be decoded: {reason}", path.display(), image.display())]
     BadListedImage { set: String, path: PathBuf, line: usize, image: PathBuf, reason: String },
-    /// The train, val or test part would be empty.
-    #[error("{set}: its {part} part is empty; {} gives it nothing", path.display())]
+    /// The train, val or test split would be empty.
+    #[error("{set}: its {part} split is empty; {} has no samples for it", path.display())]
     EmptyPart { set: String, part: &'static str, path: PathBuf },
     /// The operating system could not read a file.
     #[error("{set}: cannot read {}: {source}", path.display())]
@@ -69,16 +69,16 @@ pub enum DataError {
     #[error("{set}: {}: row {row}: {reason}", path.display())]
     BadRow { set: String, path: PathBuf, row: usize, reason: String },
     /// An image dataset where a text dataset is required.
-    #[error("{set}: this set holds images, not text")]
+    #[error("{set}: this is an image data set, not a text data set")]
     NotText { set: String },
     /// A dataset without questions about images where one with them is required.
-    #[error("{set}: this set holds no questions about images")]
+    #[error("{set}: this data set has no questions about images")]
     NoQuestions { set: String },
     /// A sample index is out of range for the split.
-    #[error("{set}: sample {index} was asked of the {split} split, which has {len}")]
+    #[error("{set}: sample {index} is out of range for the {split} split of {len} samples")]
     IndexOutOfRange { set: String, split: &'static str, index: usize, len: usize },
     /// No conversation template has this name.
-    #[error("there is no conversation template `{name}`; known are v1, bare and plain")]
+    #[error("unknown conversation template `{name}`; the templates are v1, bare and plain")]
     UnknownTemplate { name: String },
     /// The image size is zero or too large to hold in memory.
     #[error("the image size {size} is not between 1 and 4096")]

@@ -55,7 +55,7 @@ fn rows(count: usize) -> Value {
 }
 
 #[test]
-fn the_prompts_are_those_of_the_reference_to_the_blank() {
+fn the_prompts_equal_the_reference_including_spaces() {
     let fixture = fixture();
     let mut row = written("", "true");
     row["instruction"] = fixture["row"]["instruction"].clone();
@@ -67,7 +67,7 @@ fn the_prompts_are_those_of_the_reference_to_the_blank() {
 }
 
 #[test]
-fn the_real_sets_have_their_rows_and_the_prompts_of_the_reference_row_by_row() {
+fn the_real_data_sets_have_their_rows_and_the_reference_prompts() {
     let Some(root) = real_root() else { return };
     let fixture = fixture();
     let mut checksums = Vec::new();
@@ -99,7 +99,7 @@ fn digest(text: &str) -> String {
 }
 
 #[test]
-fn a_fault_of_a_row_names_set_file_and_row() {
+fn an_invalid_row_is_reported_with_data_set_file_and_row() {
     let faulty = |field: &str, value: Value| {
         let mut rows = rows(3);
         rows[1][field] = value;
@@ -110,11 +110,11 @@ fn a_fault_of_a_row_names_set_file_and_row() {
     for (test, reason) in [
         (without, "it has no answer"),
         (faulty("answer", json!(" ")), "it has no answer"),
-        (faulty("answer", json!("maybe")), "its answer `maybe` is none of true, false"),
-        (faulty("answer", json!("answer1")), "its answer `answer1` is none of true, false"),
-        (faulty("answer", json!("True")), "its answer `True` is none of"),
-        (faulty("output", json!("the correct answer is true")), "does not say its answer `false`"),
-        (faulty("instruction", json!("Is it?")), "does not offer the answer `false`"),
+        (faulty("answer", json!("maybe")), "its answer `maybe` is not one of true, false"),
+        (faulty("answer", json!("answer1")), "its answer `answer1` is not one of true, false"),
+        (faulty("answer", json!("True")), "its answer `True` is not one of"),
+        (faulty("output", json!("the correct answer is true")), "does not contain its answer `false`"),
+        (faulty("instruction", json!("Is it?")), "does not list the answer `false`"),
         (faulty("input", json!("context")), "it has an input"),
         (faulty("answer", json!(2)), "invalid type"),
         (faulty("label", json!(2)), "unknown field `label`"),
@@ -127,35 +127,35 @@ fn a_fault_of_a_row_names_set_file_and_row() {
 }
 
 #[test]
-fn a_row_of_the_training_file_may_have_the_answer_of_any_set_but_must_have_one() {
+fn a_training_row_may_have_an_answer_of_any_data_set_but_must_have_one() {
     let mut training = rows(4);
     training[0] = json!({"instruction": "Which?\n\nAnswer format: ending1/ending2", "input": "",
         "output": "the correct answer is ending2", "answer": "ending2"});
     assert_eq!(open(root(&rows(1), &training).path(), 1).unwrap().counts().train, 3);
     training[3]["answer"] = json!("ending5");
     let message = open(root(&rows(1), &training).path(), 1).unwrap_err();
-    assert!(message.contains("commonsense_15k.json: row 4: its answer `ending5` is none of"), "{message}");
+    assert!(message.contains("commonsense_15k.json: row 4: its answer `ending5` is not one of"), "{message}");
 }
 
 #[test]
-fn files_that_are_missing_empty_or_no_json_are_named() {
+fn missing_empty_and_malformed_json_files_are_reported() {
     let nothing = tempfile::tempdir().unwrap();
     assert!(open(nothing.path(), 1).unwrap_err().contains("boolq does not exist"));
     let root = root(&rows(2), &rows(2));
-    assert!(open(root.path(), 2).unwrap_err().contains("2 of its 2 rows are to be chosen by"));
+    assert!(open(root.path(), 2).unwrap_err().contains("2 of its 2 rows are held out"));
     fs::write(root.path().join("boolq/test.json"), "[]").unwrap();
-    assert!(open(root.path(), 1).unwrap_err().contains("test.json: it holds no row"));
+    assert!(open(root.path(), 1).unwrap_err().contains("test.json: it has no rows"));
     fs::write(root.path().join("boolq/test.json"), "[{\"answer\": ").unwrap();
-    assert!(open(root.path(), 1).unwrap_err().contains("test.json: it is no JSON array of rows"));
+    assert!(open(root.path(), 1).unwrap_err().contains("test.json: it is not a JSON array of rows"));
     fs::remove_file(root.path().join("ft-training_set/commonsense_15k.json")).unwrap();
     fs::write(root.path().join("boolq/test.json"), rows(2).to_string()).unwrap();
     assert!(open(root.path(), 1).unwrap_err().contains("cannot read"));
     let images = TextSet::open(dataset("svhn").unwrap(), root.path(), &source(1)).unwrap_err().to_string();
-    assert_eq!(images, "svhn: this set holds images, not text");
+    assert_eq!(images, "svhn: this is an image data set, not a text data set");
 }
 
 #[test]
-fn the_checksum_is_that_of_the_rows_and_of_the_draw() {
+fn the_checksum_covers_the_rows_and_the_sampling() {
     let root = root(&rows(4), &rows(9));
     let checksum = |val_rows| open(root.path(), val_rows).unwrap().checksum().to_owned();
     assert_eq!(checksum(2), checksum(2));
@@ -166,7 +166,7 @@ fn the_checksum_is_that_of_the_rows_and_of_the_draw() {
 }
 
 #[test]
-fn a_part_of_the_rows_is_drawn_from_all_of_them_and_has_a_checksum_of_its_own() {
+fn a_subset_is_sampled_from_all_rows_and_has_its_own_checksum() {
     let root = root(&rows(40), &rows(60));
     let whole = open(root.path(), 10).unwrap();
     let open = |train, test| {

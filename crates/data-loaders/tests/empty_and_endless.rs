@@ -16,7 +16,7 @@ use data_loaders::{DatasetEntry, ImageSet, dataset, verify};
 use serde_json::json;
 
 #[test]
-fn a_set_of_images_with_an_empty_part_is_refused_by_verify_and_on_opening() {
+fn an_image_data_set_with_an_empty_split_is_rejected_by_verify_and_open() {
     for (file, part) in [("train.bin", "train"), ("test.bin", "test")] {
         let root = tempfile::tempdir().unwrap();
         let folder = root.path().join("cifar");
@@ -27,16 +27,16 @@ fn a_set_of_images_with_an_empty_part_is_refused_by_verify_and_on_opening() {
         }
         std::fs::write(folder.join(file), "").unwrap();
         let entry = entry("gic_cifar100", "cifar");
-        let told = format!("gic_cifar100: its {part} part is empty");
+        let expected = format!("gic_cifar100: its {part} split is empty");
         let verified = verify(&entry, root.path()).err().map(|error| error.to_string());
-        assert!(verified.as_ref().is_some_and(|error| error.starts_with(&told)), "{part}: {verified:?}");
+        assert!(verified.as_ref().is_some_and(|error| error.starts_with(&expected)), "{part}: {verified:?}");
         let opened = ImageSet::open(&entry, root.path()).err().map(|error| error.to_string());
         assert_eq!(opened, verified);
     }
 }
 
 #[test]
-fn a_set_of_one_image_has_nothing_to_choose_by_and_is_refused() {
+fn a_single_training_image_leaves_no_validation_split_and_is_rejected() {
     let root = tempfile::tempdir().unwrap();
     let entry = DatasetEntry { classes: 2, ..entry("oxford_iiit_pet", "pets") };
     let folder = root.path().join("pets");
@@ -44,12 +44,12 @@ fn a_set_of_one_image_has_nothing_to_choose_by_and_is_refused() {
     write_text(&folder, "annotations/test.txt", "b_1 2 2 1\n");
     write_grey(&folder.join("images/a_1.jpg"), 0);
     write_grey(&folder.join("images/b_1.jpg"), 10);
-    let refused = verify(&entry, root.path()).err().unwrap().to_string();
-    assert!(refused.starts_with("oxford_iiit_pet: its val part is empty"), "{refused}");
+    let rejection = verify(&entry, root.path()).err().unwrap().to_string();
+    assert!(rejection.starts_with("oxford_iiit_pet: its val split is empty"), "{rejection}");
 }
 
 #[test]
-fn a_set_of_rows_with_an_empty_part_is_refused() {
+fn a_text_data_set_with_an_empty_split_is_rejected() {
     let root = tempfile::tempdir().unwrap();
     let row = json!({"instruction": "is it\n\nAnswer format: true/false", "input": "",
         "output": "the correct answer is true", "answer": "true"});
@@ -59,9 +59,9 @@ fn a_set_of_rows_with_an_empty_part_is_refused() {
     for (train, test, part) in [(0, 1, "train"), (1, 0, "test")] {
         let at_most = Some(RowLimits { train, test });
         let source = TextSource { training_file: "some".into(), val_rows: 1, val_seed: 0, at_most };
-        let refused = TextSet::open(dataset("boolq").unwrap(), root.path(), &source).err();
-        let refused = refused.map(|error| error.to_string()).unwrap_or_default();
-        assert!(refused.starts_with(&format!("boolq: its {part} part is empty")), "{refused}");
+        let rejection = TextSet::open(dataset("boolq").unwrap(), root.path(), &source).err();
+        let rejection = rejection.map(|error| error.to_string()).unwrap_or_default();
+        assert!(rejection.starts_with(&format!("boolq: its {part} split is empty")), "{rejection}");
     }
 }
 
@@ -83,7 +83,7 @@ fn questions(root: &Path, at_most: Option<RowLimits>) -> Result<QuestionSet, Str
 }
 
 #[test]
-fn a_set_of_questions_with_an_empty_part_is_refused() {
+fn a_question_data_set_with_an_empty_split_is_rejected() {
     for (counts, at_most, part) in [
         ([0, 2], None, "train"),
         ([2, 0], None, "test"),
@@ -92,8 +92,11 @@ fn a_set_of_questions_with_an_empty_part_is_refused() {
     ] {
         let root = tempfile::tempdir().unwrap();
         easy_vqa(root.path(), counts);
-        let refused = questions(root.path(), at_most).err().unwrap_or_default();
-        assert!(refused.starts_with(&format!("easy_vqa: its {part} part is empty")), "{part}: {refused}");
+        let rejection = questions(root.path(), at_most).err().unwrap_or_default();
+        assert!(
+            rejection.starts_with(&format!("easy_vqa: its {part} split is empty")),
+            "{part}: {rejection}"
+        );
     }
 }
 
@@ -121,13 +124,13 @@ fn pipe(path: &Path) {
 }
 
 #[test]
-fn a_pipe_among_images_is_refused_and_not_waited_for() {
+fn a_pipe_among_images_is_rejected_without_blocking() {
     let message = with_image(pipe);
     assert!(message.contains("7.png") && message.contains("not a regular file"), "{message}");
 }
 
 #[test]
-fn a_device_among_images_is_refused_and_not_read() {
+fn a_device_among_images_is_rejected_without_reading_it() {
     let message = with_image(|path| std::os::unix::fs::symlink("/dev/zero", path).unwrap());
     assert!(message.contains("7.png") && message.contains("not a regular file"), "{message}");
 }
@@ -138,13 +141,13 @@ fn sparse(path: &Path) {
 }
 
 #[test]
-fn an_image_of_twenty_gigabytes_is_refused_by_its_size() {
+fn an_image_file_of_twenty_gigabytes_is_rejected_by_its_size() {
     let message = with_image(sparse);
     assert!(message.contains("7.png") && message.contains("it has 21474836480 bytes"), "{message}");
 }
 
 #[test]
-fn a_list_or_a_container_that_has_no_end_or_is_too_large_is_refused() {
+fn an_endless_or_too_large_list_or_container_is_rejected() {
     for (set, folder, file) in [
         ("svhn", "svhn", "test_32x32.mat"),
         ("gic_cifar100", "cifar_binary", "cifar-100-binary/test.bin"),
@@ -187,7 +190,7 @@ fn bomb(variables: usize) -> Vec<u8> {
 }
 
 #[test]
-fn the_variables_of_a_matrix_file_together_unpack_to_a_bounded_size() {
+fn the_total_unpacked_size_of_a_mat_file_is_bounded() {
     let bytes = bomb(64);
     assert!(bytes.len() < 1 << 17, "it is small: {}", bytes.len());
     let message = message_after("oxford_flowers", "flowers", |root| {
@@ -197,15 +200,15 @@ fn the_variables_of_a_matrix_file_together_unpack_to_a_bounded_size() {
 }
 
 #[test]
-fn an_array_of_an_archive_is_read_only_where_its_shape_is_that_of_the_images() {
+fn an_npz_array_is_read_only_if_its_shape_matches_the_images() {
     const NPZ: &str = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz";
     let message = message_after("dsprites_location", "dsprites", |root| {
         common::write_factors(&root.join(NPZ), [1 << 20, 6], &[]);
     });
-    let told = "latents_classes.npy: its shape is [1048576, 6], not [64, 6]";
-    assert!(message.contains(NPZ) && message.contains(told), "{message}");
+    let expected = "latents_classes.npy: its shape is [1048576, 6], not [64, 6]";
+    assert!(message.contains(NPZ) && message.contains(expected), "{message}");
     let message = message_after("dsprites_location", "dsprites", |root| {
         common::write_factors(&root.join(NPZ), [64, 6], &[[0; 6]; 65]);
     });
-    assert!(message.contains(NPZ) && message.contains("its 384 values do not fill it"), "{message}");
+    assert!(message.contains(NPZ) && message.contains("it does not contain exactly 384 values"), "{message}");
 }

@@ -19,7 +19,7 @@ use server::{Page, Server};
 use sha2::{Digest, Sha256};
 
 #[test]
-fn a_set_is_loaded_unpacked_opened_and_not_loaded_again() {
+fn a_data_set_is_downloaded_once_unpacked_and_opened() {
     let body = cifar();
     let server = Server::new([("cifar.tar.gz", Page { body: body.clone(), ..Page::default() })]);
     let (disk, entry) = (Disk::new(), entry(&server.url, &body));
@@ -35,17 +35,17 @@ fn a_set_is_loaded_unpacked_opened_and_not_loaded_again() {
     assert_eq!(steps, [Step::Load, Step::Check, Step::Unpack]);
     opens(&disk, &entry);
     assert_eq!(disk.fetch(&entry).unwrap(), Fetched::AlreadyThere(disk.sets.join("cifar100")));
-    assert_eq!(server.asked().len(), 1);
+    assert_eq!(server.requests().len(), 1);
 }
 
 #[test]
-fn a_wrong_checksum_is_named_and_the_file_set_aside() {
+fn a_wrong_checksum_is_reported_and_the_file_is_set_aside() {
     let body = cifar();
     let server = Server::new([("cifar.tar.gz", Page { body: body.clone(), ..Page::default() })]);
     let disk = Disk::new();
     let mut sha = entry(&server.url, &body);
     sha.sources[0].sha256 = Some("0".repeat(64));
-    let message = disk.refused(&sha);
+    let message = disk.rejection(&sha);
     let found = hex(Sha256::digest(&body));
     assert!(message.contains(&format!("its sha256 is {found}, not {}", "0".repeat(64))), "{message}");
     assert!(message.contains("cifar.tar.gz") && message.contains("set aside"), "{message}");
@@ -53,46 +53,46 @@ fn a_wrong_checksum_is_named_and_the_file_set_aside() {
 
     let mut md5 = entry(&server.url, &body);
     (md5.sources[0].sha256, md5.sources[0].md5) = (None, Some("0".repeat(32)));
-    assert!(disk.refused(&md5).contains("its md5 is"));
+    assert!(disk.rejection(&md5).contains("its md5 is"));
     md5.sources[0].md5 = Some(hex(md5::Md5::digest(&body)));
     disk.fetch(&md5).unwrap();
     opens(&disk, &md5);
 }
 
 #[test]
-fn another_size_is_told_before_anything_is_loaded() {
+fn a_size_mismatch_is_reported_before_anything_is_downloaded() {
     let body = cifar();
     let server = Server::new([("cifar.tar.gz", Page { body: body.clone(), ..Page::default() })]);
     let (disk, mut entry) = (Disk::new(), entry(&server.url, &body));
     entry.sources[0].size = Some(19_021_600_724);
-    let message = disk.refused(&entry);
+    let message = disk.rejection(&entry);
     assert!(
-        message.contains(&format!("{} bytes, not the 19021600724 of the registry", body.len())),
+        message.contains(&format!("{} bytes, but the registry lists 19021600724", body.len())),
         "{message}"
     );
     assert!(disk.files_of_downloads().is_empty());
 }
 
 #[test]
-fn a_missing_file_a_web_page_and_a_dead_server_are_told_apart() {
+fn a_missing_file_a_web_page_and_a_dead_server_are_reported_differently() {
     let body = cifar();
     let server = Server::new([(
         "page",
         Page { body: b"<html>".to_vec(), kind: Some("text/html"), ..Page::default() },
     )]);
     let disk = Disk::new();
-    let message = disk.refused(&entry(&server.url, &body));
-    assert!(message.contains("cifar.tar.gz: the server answers 404 Not Found"), "{message}");
-    assert_eq!(server.asked().len(), 1, "a 404 is not asked for again");
+    let message = disk.rejection(&entry(&server.url, &body));
+    assert!(message.contains("cifar.tar.gz: the server responded with 404 Not Found"), "{message}");
+    assert_eq!(server.requests().len(), 1, "a 404 is not retried");
     let mut page = entry(&server.url, &body);
     page.sources[0].url = format!("{}/page", server.url);
-    assert!(disk.refused(&page).contains("the server sends a web page"));
+    assert!(disk.rejection(&page).contains("the server sent a web page"));
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    assert!(disk.refused(&entry(&format!("http://{port}"), &body)).contains("refused"));
+    assert!(disk.rejection(&entry(&format!("http://{port}"), &body)).contains("refused"));
 }
 
 #[test]
-fn a_server_that_is_busy_is_asked_again() {
+fn requests_to_a_busy_server_are_retried() {
     let body = cifar();
     let statuses = vec!["503 Service Unavailable", "429 Too Many Requests"];
     let server = Server::new([("cifar.tar.gz", Page { body: body.clone(), statuses, ..Page::default() })]);
@@ -102,7 +102,7 @@ fn a_server_that_is_busy_is_asked_again() {
 }
 
 #[test]
-fn a_mirror_a_folder_and_an_archive_stand_in_for_the_official_address() {
+fn a_mirror_a_folder_or_an_archive_can_replace_the_official_url() {
     let body = cifar();
     let server = Server::new([("m/cifar.tar.gz", Page { body: body.clone(), ..Page::default() })]);
     let entry = entry("http://192.0.2.1/never", &body);
@@ -121,24 +121,24 @@ fn a_mirror_a_folder_and_an_archive_stand_in_for_the_official_address() {
     fs::write(local.path().join("cifar.tar.gz"), &body[..body.len() - 1]).unwrap();
     let mirror = Mirror::parse(&local.path().display().to_string()).unwrap();
     let message = Disk::new().fetch_from(&entry, &mirror).unwrap_err().to_string();
-    assert!(message.contains("cifar.tar.gz") && message.contains("bytes, not the"), "{message}");
+    assert!(message.contains("cifar.tar.gz") && message.contains("bytes, but the registry"), "{message}");
     fs::remove_file(local.path().join("cifar.tar.gz")).unwrap();
     let message = Disk::new().fetch_from(&entry, &mirror).unwrap_err().to_string();
     assert!(message.contains("cannot read") && message.contains("cifar.tar.gz"), "{message}");
     fs::write(local.path().join("other.zip"), "").unwrap();
     let other = Mirror::parse(&local.path().join("other.zip").display().to_string()).unwrap();
     let message = Disk::new().fetch_from(&entry, &other).unwrap_err().to_string();
-    assert!(message.contains("other.zip is none of its files, which are cifar.tar.gz"), "{message}");
+    assert!(message.contains("other.zip is not one of its files (cifar.tar.gz)"), "{message}");
     assert!(Mirror::parse("/nowhere").unwrap_err().to_string().contains("`/nowhere`"));
 }
 
 #[test]
-fn a_set_that_has_to_be_had_by_hand_says_how_and_takes_the_archive() {
+fn a_manual_download_is_explained_and_its_archive_is_accepted() {
     let entry = dataset("nabirds").unwrap();
     let disk = Disk::new();
     let message = disk.fetch(entry).unwrap_err().to_string();
     assert!(
-        message.contains("nabirds: it has to be had by hand: nabirds.tar.gz from the Cornell Lab"),
+        message.contains("nabirds: it must be downloaded manually: nabirds.tar.gz from the Cornell Lab"),
         "{message}"
     );
     let local = tempfile::tempdir().unwrap();
@@ -153,7 +153,7 @@ fn a_set_that_has_to_be_had_by_hand_says_how_and_takes_the_archive() {
 }
 
 #[test]
-fn terms_are_accepted_before_anything_is_asked_for() {
+fn terms_must_be_accepted_before_any_request() {
     let body = cifar();
     let server = Server::new([("cifar.tar.gz", Page { body: body.clone(), ..Page::default() })]);
     let disk = Disk::new();
@@ -161,11 +161,11 @@ fn terms_are_accepted_before_anything_is_asked_for() {
     let request = FetchRequest { terms_accepted: false, ..disk.request(&entry) };
     let message = fetch(&request, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
     assert!(message.contains("no commerce") && message.contains("--accept-licence"), "{message}");
-    assert!(server.asked().is_empty());
+    assert!(server.requests().is_empty());
 }
 
 #[test]
-fn several_files_meet_in_one_folder_that_is_left_alone_if_something_is_in_the_way() {
+fn several_files_share_a_folder_that_is_unchanged_if_an_entry_exists() {
     let body = cifar();
     let note = b"a second file".to_vec();
     let server = Server::new([
@@ -178,7 +178,7 @@ fn several_files_meet_in_one_folder_that_is_left_alone_if_something_is_in_the_wa
     fs::create_dir_all(&folder).unwrap();
     fs::write(folder.join("notes.txt"), "mine").unwrap();
     let message = disk.fetch(&entry).unwrap_err().to_string();
-    assert!(message.contains("notes.txt is in the way"), "{message}");
+    assert!(message.contains("notes.txt already exists"), "{message}");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "nothing was moved");
     fs::rename(folder.join("notes.txt"), folder.join("my notes.txt")).unwrap();
     disk.fetch(&entry).unwrap();
@@ -188,7 +188,7 @@ fn several_files_meet_in_one_folder_that_is_left_alone_if_something_is_in_the_wa
 }
 
 #[test]
-fn downloads_are_removed_except_those_that_another_set_needs() {
+fn downloads_are_removed_except_those_needed_by_another_data_set() {
     let body = cifar();
     let server = Server::new([("cifar.tar.gz", Page { body: body.clone(), ..Page::default() })]);
     let (disk, entry) = (Disk::new(), entry(&server.url, &body));

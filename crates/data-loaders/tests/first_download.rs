@@ -33,7 +33,7 @@ fn forget(disk: &Disk, entry: &DatasetEntry) {
 }
 
 #[test]
-fn a_later_download_that_differs_from_the_first_is_refused_with_both_checksums() {
+fn a_later_download_that_differs_from_the_first_is_rejected_with_both_checksums() {
     let server = serving(b"first");
     let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
     disk.fetch(&entry).unwrap();
@@ -43,8 +43,8 @@ fn a_later_download_that_differs_from_the_first_is_refused_with_both_checksums()
     forget(&disk, &entry);
     server.change("notes.bin", |page| page.body = b"other".to_vec());
     for _ in 0..2 {
-        let message = disk.refused(&entry);
-        for word in [&hex(Sha256::digest(b"first")), &hex(Sha256::digest(b"other")), "published again"] {
+        let message = disk.rejection(&entry);
+        for word in [&hex(Sha256::digest(b"first")), &hex(Sha256::digest(b"other")), "new version"] {
             assert!(message.contains(word), "no `{word}` in: {message}");
         }
     }
@@ -56,7 +56,7 @@ fn a_later_download_that_differs_from_the_first_is_refused_with_both_checksums()
 }
 
 #[test]
-fn the_first_checksum_survives_a_later_download_that_is_cut_off() {
+fn the_first_checksum_survives_a_later_interrupted_download() {
     let server = serving(b"first");
     let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
     disk.fetch(&entry).unwrap();
@@ -65,11 +65,11 @@ fn the_first_checksum_survives_a_later_download_that_is_cut_off() {
         (page.body, page.etag, page.ranges) = (b"other".to_vec(), Some("\"two\""), true);
         page.cuts = vec![2];
     });
-    assert!(disk.refused(&entry).contains("first download"));
+    assert!(disk.rejection(&entry).contains("first download"));
 }
 
 #[test]
-fn a_download_that_was_damaged_on_disk_is_not_unpacked_by_the_next_fetch() {
+fn a_download_damaged_on_disk_is_not_unpacked_by_the_next_fetch() {
     let server = serving(b"first");
     let published = Some(hex(Sha256::digest(b"first")));
     for entry in [unchecked(&server.url, None), checked(&server.url, published)] {
@@ -78,7 +78,7 @@ fn a_download_that_was_damaged_on_disk_is_not_unpacked_by_the_next_fetch() {
         fs::remove_dir_all(disk.sets.join("cifar100")).unwrap();
         let file = disk.files_of_downloads().into_iter().find(|name| name.ends_with("notes.bin")).unwrap();
         fs::write(disk.downloads.join(file), b"fIrst").unwrap();
-        let message = disk.refused(&entry);
+        let message = disk.rejection(&entry);
         assert!(message.contains("notes.bin.rejected") && message.contains("set aside"), "{message}");
         assert!(!disk.sets.join("cifar100").exists());
         disk.fetch(&entry).unwrap();
@@ -87,14 +87,14 @@ fn a_download_that_was_damaged_on_disk_is_not_unpacked_by_the_next_fetch() {
 }
 
 #[test]
-fn a_note_that_is_damaged_is_named() {
+fn a_damaged_note_is_rejected_with_its_name() {
     let server = serving(b"first");
     let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
     disk.fetch(&entry).unwrap();
     let note = disk.files_of_downloads().into_iter().find(|name| name.ends_with(".origin")).unwrap();
     forget(&disk, &entry);
     fs::write(disk.downloads.join(&note), "{").unwrap();
-    let message = disk.refused(&entry);
+    let message = disk.rejection(&entry);
     assert!(message.contains(&note) && message.contains("remove it"), "{message}");
 }
 
@@ -107,26 +107,26 @@ fn inspect(folder: &std::path::Path) -> Result<(), Fault> {
 }
 
 #[test]
-fn a_file_that_does_not_pass_the_inspection_is_not_published_and_is_loaded_again() {
+fn a_file_that_fails_inspection_is_not_published_and_is_downloaded_again() {
     let server = serving(b"bad");
     let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
     let request = FetchRequest { inspect: Some(inspect), ..disk.request(&entry) };
-    let message = disk.refused_by(&request);
-    assert!(message.contains("notes.bin.rejected: it is not good; the file is set aside"), "{message}");
+    let message = disk.rejection_of(&request);
+    assert!(message.contains("notes.bin.rejected: it is not good; the file was set aside"), "{message}");
     server.change("notes.bin", |page| page.body = b"good".to_vec());
     let fetched = fetch(&request, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(fetched, Fetched::New(disk.sets.join("cifar100")));
 }
 
 #[test]
-fn an_archive_that_cannot_be_unpacked_is_loaded_again() {
+fn an_archive_that_cannot_be_unpacked_is_downloaded_again() {
     let server = Server::new([("set.tar", Page { body: vec![0; 1024], ..Page::default() })]);
     let url = format!("{}/set.tar", server.url);
     let sources = vec![Download { url, size: None, sha256: None, md5: None }];
     let (disk, entry) = (Disk::new(), DatasetEntry { sources, ..unchecked(&server.url, None) });
-    let message = disk.refused(&entry);
+    let message = disk.rejection(&entry);
     assert!(
-        message.contains("set.tar.rejected: the archive has no entries; the file is set aside"),
+        message.contains("set.tar.rejected: the archive has no entries; the file was set aside"),
         "{message}"
     );
     let mut archive = tar::Builder::new(Vec::new());

@@ -33,7 +33,7 @@ fn question(row: &Row) -> (String, Vec<String>) {
 }
 
 #[test]
-fn every_row_offers_its_answer_in_the_format_of_its_set() {
+fn every_row_lists_its_answer_in_the_format_of_its_data_set() {
     for set in sets() {
         assert!(set.is_synthetic() && set.name().starts_with("mini/"));
         assert_eq!(set.counts(), COUNTS);
@@ -47,7 +47,7 @@ fn every_row_offers_its_answer_in_the_format_of_its_set() {
 }
 
 #[test]
-fn rows_are_functions_of_their_place_and_the_eight_tasks_share_their_training_rows() {
+fn rows_are_functions_of_their_index_and_the_eight_tasks_share_training_rows() {
     let sets = sets();
     let longer = SplitCounts { train: 808, val: 80, test: 250 };
     let again = TextSet::draw(sets[3].entry(), longer).unwrap();
@@ -59,7 +59,7 @@ fn rows_are_functions_of_their_place_and_the_eight_tasks_share_their_training_ro
 }
 
 #[test]
-fn no_test_row_is_a_training_row_in_another_order() {
+fn no_test_row_is_a_reordered_training_row() {
     let sets = sets();
     let train: BTreeSet<_> = sets[0].rows(Split::Train).iter().map(question).collect();
     let val: BTreeSet<_> = sets[0].rows(Split::Val).iter().map(question).collect();
@@ -70,7 +70,7 @@ fn no_test_row_is_a_training_row_in_another_order() {
 }
 
 #[test]
-fn no_answer_is_right_much_more_often_than_by_chance() {
+fn no_answer_is_right_much_more_often_than_chance() {
     for set in sets() {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         set.rows(Split::Test).iter().for_each(|row| *counts.entry(&row.answer).or_default() += 1);
@@ -82,7 +82,7 @@ fn no_answer_is_right_much_more_often_than_by_chance() {
 }
 
 #[test]
-fn the_stream_tells_the_facts_without_the_wrapper_and_seldom_in_the_format() {
+fn the_stream_states_the_facts_without_the_wrapper_and_rarely_in_the_answer_format() {
     let stream = TextStream::new(0);
     let passages: Vec<String> = (0..5000).map(|index| stream.passage(index)).collect();
     assert_eq!(passages[17], TextStream::new(0).passage(17));
@@ -110,7 +110,7 @@ fn the_stream_tells_the_facts_without_the_wrapper_and_seldom_in_the_format() {
 }
 
 #[test]
-fn a_set_of_images_has_no_rows() {
+fn an_image_data_set_has_no_text_rows() {
     let message = TextSet::draw(dataset("svhn").unwrap(), COUNTS).unwrap_err().to_string();
-    assert_eq!(message, "svhn: this set holds images, not text");
+    assert_eq!(message, "svhn: this is an image data set, not a text data set");
 }

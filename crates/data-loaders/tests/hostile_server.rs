@@ -38,14 +38,14 @@ fn send(stream: &mut TcpStream, head: &str, body: &[u8]) -> std::io::Result<()> 
 
 /// Checks for a one-sentence error with these words, and at most the stated number of bytes on disk.
 #[track_caller]
-fn refused(patience: Patience, entry: &DatasetEntry, words: &str) -> Disk {
+fn assert_rejected(patience: Patience, entry: &DatasetEntry, words: &str) -> Disk {
     let (disk, start) = (Disk::new(), Instant::now());
-    let message = disk.refused_by(&FetchRequest { patience, ..disk.request(entry) });
+    let message = disk.rejection_of(&FetchRequest { patience, ..disk.request(entry) });
     assert!(start.elapsed() < Duration::from_secs(4), "it took {:?}: {message}", start.elapsed());
     assert!(message.starts_with("gic_cifar100: ") && !message.contains('\n'), "{message}");
     assert!(message.contains(words), "no `{words}` in: {message}");
     let bytes = disk.bytes_of_downloads();
-    assert!(bytes <= STATED, "{bytes} bytes are on the disk: {message}");
+    assert!(bytes <= STATED, "{bytes} bytes are on disk: {message}");
     disk
 }
 
@@ -72,25 +72,22 @@ fn fetch_both(other: impl Fn(&DatasetEntry) -> DatasetEntry) -> (Disk, DatasetEn
 }
 
 #[test]
-fn a_second_fetch_at_the_same_time_is_refused_and_the_first_is_unharmed() {
+fn a_concurrent_second_fetch_is_rejected_and_the_first_completes() {
     let (.., message) = fetch_both(DatasetEntry::clone);
-    assert!(message.contains("another fetch is working on"), "{message}");
+    assert!(message.contains("another fetch is using"), "{message}");
 }
 
 #[test]
-fn two_sets_that_share_a_download_do_not_write_into_each_other_s_file() {
+fn two_data_sets_that_share_a_download_do_not_write_to_the_same_file() {
     let (disk, other, message) =
         fetch_both(|entry| DatasetEntry { folder: Some("other".into()), ..entry.clone() });
-    assert!(
-        message.contains("another fetch is working on") && message.contains("notes.bin.part"),
-        "{message}"
-    );
+    assert!(message.contains("another fetch is using") && message.contains("notes.bin.part"), "{message}");
     disk.fetch(&other).unwrap();
 }
 
 #[test]
-fn a_part_that_ends_before_the_total_of_its_content_range_is_not_the_whole_file() {
-    let server = serving(Page::raw(|asked, stream| match asked.start() {
+fn a_range_that_ends_before_the_total_does_not_complete_the_file() {
+    let server = serving(Page::raw(|request, stream| match request.start() {
         None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
         Some(start) => {
             let end = start + 49;
@@ -102,12 +99,12 @@ fn a_part_that_ends_before_the_total_of_its_content_range_is_not_the_whole_file(
             )
         }
     }));
-    refused(QUICK, &unchecked(&server.url, None), "of 1000 bytes");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "of 1000 bytes");
 }
 
 #[test]
-fn a_total_that_changes_between_two_parts_is_not_one_file() {
-    let server = serving(Page::raw(|asked, stream| match asked.start() {
+fn a_total_that_changes_between_ranges_is_rejected() {
+    let server = serving(Page::raw(|request, stream| match request.start() {
         None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
         Some(_) => send(
             stream,
@@ -115,13 +112,13 @@ fn a_total_that_changes_between_two_parts_is_not_one_file() {
             &[1; 50],
         ),
     }));
-    refused(TWICE, &unchecked(&server.url, None), "150 bytes, not the 1000");
+    assert_rejected(TWICE, &unchecked(&server.url, None), "150 bytes instead of 1000");
 }
 
 #[test]
-fn a_part_with_another_entity_tag_is_not_joined_to_what_is_here() {
-    let server = serving(Page::raw(|asked, stream| {
-        match asked.headers.get("if-range").map(String::as_str) {
+fn a_range_with_another_entity_tag_is_not_appended() {
+    let server = serving(Page::raw(|request, stream| {
+        match request.headers.get("if-range").map(String::as_str) {
             Some("\"old\"") => send(
                 stream,
                 "206 Partial Content\r\nETag: \"new\"\r\nContent-Length: 900\r\nContent-Range: bytes 100-999/1000",
@@ -131,7 +128,7 @@ fn a_part_with_another_entity_tag_is_not_joined_to_what_is_here() {
         }
     }));
     let entry = unchecked(&server.url, None);
-    let disk = refused(TWICE, &entry, "has changed on the server");
+    let disk = assert_rejected(TWICE, &entry, "has changed on the server");
     server.change("notes.bin", |page| {
         *page = Page { body: vec![2; 1000], etag: Some("\"new\""), ranges: true, ..Page::default() };
     });
@@ -140,16 +137,16 @@ fn a_part_with_another_entity_tag_is_not_joined_to_what_is_here() {
 }
 
 #[test]
-fn a_part_that_was_not_asked_for_is_refused() {
+fn an_unrequested_range_is_rejected() {
     let server = serving(Page::raw(|_, stream| {
         send(stream, "206 Partial Content\r\nContent-Length: 50\r\nContent-Range: bytes 0-49/1000", &[1; 50])
     }));
-    refused(QUICK, &unchecked(&server.url, None), "not asked for");
-    refused(QUICK, &unchecked(&server.url, Some(STATED)), "not asked for");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "not requested");
+    assert_rejected(QUICK, &unchecked(&server.url, Some(STATED)), "not requested");
 }
 
 #[test]
-fn a_part_from_elsewhere_in_the_file_is_refused_where_nothing_is_here() {
+fn a_range_that_does_not_start_at_zero_is_rejected_without_a_partial_file() {
     let server = serving(Page::raw(|_, stream| {
         send(
             stream,
@@ -157,33 +154,33 @@ fn a_part_from_elsewhere_in_the_file_is_refused_where_nothing_is_here() {
             &[1; 50],
         )
     }));
-    refused(QUICK, &unchecked(&server.url, None), "not asked for");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "not requested");
 }
 
 #[test]
-fn a_server_that_has_no_more_is_not_believed_before_the_total_is_here() {
-    let server = serving(Page::raw(|asked, stream| match asked.start() {
+fn an_unsatisfiable_range_before_the_total_is_not_treated_as_complete() {
+    let server = serving(Page::raw(|request, stream| match request.start() {
         None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
         Some(_) => {
             send(stream, "416 Range Not Satisfiable\r\nContent-Length: 0\r\nContent-Range: bytes */100", &[])
         }
     }));
-    refused(TWICE, &unchecked(&server.url, None), "no more of it");
+    assert_rejected(TWICE, &unchecked(&server.url, None), "no more data");
 }
 
 #[test]
-fn a_compressed_body_is_not_the_file() {
-    let packed = gzip(b"what the file says");
+fn a_compressed_response_body_is_rejected() {
+    let packed = gzip(b"the contents of the file");
     let server = serving(Page::raw(move |_, stream| {
         let head = format!("200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}", packed.len());
         send(stream, &head, &packed)
     }));
-    refused(QUICK, &unchecked(&server.url, None), "gzip");
-    assert_eq!(server.asked()[0].headers["accept-encoding"], "identity");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "gzip");
+    assert_eq!(server.requests()[0].headers["accept-encoding"], "identity");
 }
 
 #[test]
-fn an_archive_whose_encoding_is_stated_as_its_own_is_the_file() {
+fn an_archive_served_with_its_own_compression_as_encoding_is_accepted() {
     // Apache's `AddEncoding x-gzip .gz .tgz` sends this for files that are stored compressed.
     let body = cifar();
     let page = body.clone();
@@ -198,7 +195,7 @@ fn an_archive_whose_encoding_is_stated_as_its_own_is_the_file() {
 }
 
 #[test]
-fn a_body_without_end_is_cut_at_the_known_size() {
+fn an_endless_body_is_limited_to_the_known_size() {
     let endless = |head: &'static str, piece: Vec<u8>| {
         serving(Page::raw(move |_, stream| {
             send(stream, head, &[])?;
@@ -208,14 +205,14 @@ fn a_body_without_end_is_cut_at_the_known_size() {
     };
     let chunk = format!("3e8\r\n{}\r\n", "x".repeat(1000)).into_bytes();
     for server in [endless("200 OK\r\nTransfer-Encoding: chunked", chunk), endless("200 OK", vec![1; 1000])] {
-        refused(QUICK, &unchecked(&server.url, Some(STATED)), "more than the 1000 bytes");
-        refused(QUICK, &unchecked(&server.url, None), "does not state the size");
+        assert_rejected(QUICK, &unchecked(&server.url, Some(STATED)), "more than the 1000 bytes");
+        assert_rejected(QUICK, &unchecked(&server.url, None), "states the size");
     }
 }
 
 #[test]
-fn a_part_longer_than_its_content_range_is_cut_at_the_total() {
-    let server = serving(Page::raw(|asked, stream| match asked.start() {
+fn a_range_longer_than_stated_is_limited_to_the_total() {
+    let server = serving(Page::raw(|request, stream| match request.start() {
         None => send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[1; 100]),
         Some(_) => send(
             stream,
@@ -223,49 +220,49 @@ fn a_part_longer_than_its_content_range_is_cut_at_the_total() {
             &vec![1; 5_000_000],
         ),
     }));
-    refused(QUICK, &unchecked(&server.url, None), "more than the 1000 bytes");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "more than the 1000 bytes");
 }
 
 #[test]
-fn an_empty_file_is_refused() {
+fn an_empty_file_is_rejected() {
     let server = serving(Page::default());
-    refused(QUICK, &unchecked(&server.url, None), "empty");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "empty");
 }
 
 #[test]
-fn a_body_that_drips_ends_after_the_stall_timeout() {
+fn a_slowly_dripping_body_hits_the_stall_timeout() {
     let server = serving(Page::raw(|_, stream| {
         send(stream, "200 OK\r\nETag: \"one\"\r\nContent-Length: 1000", &[])?;
         drip(stream, b"x")
     }));
-    refused(IMPATIENT, &unchecked(&server.url, None), "stalled");
+    assert_rejected(IMPATIENT, &unchecked(&server.url, None), "stalled");
 }
 
 #[test]
-fn headers_that_never_end_end_after_the_stall_timeout() {
+fn endless_headers_hit_the_stall_timeout() {
     let server = serving(Page::raw(|_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nX-Slow: ")?;
         drip(stream, b"x")
     }));
-    refused(IMPATIENT, &unchecked(&server.url, None), "no answer within");
+    assert_rejected(IMPATIENT, &unchecked(&server.url, None), "no response within");
 }
 
 #[test]
-fn trailers_that_never_end_end_after_the_stall_timeout() {
+fn endless_trailers_hit_the_stall_timeout() {
     let server = serving(Page::raw(|_, stream| {
         send(stream, "200 OK\r\nTransfer-Encoding: chunked", b"1\r\nx\r\n0\r\n")?;
         drip(stream, b"X-Slow: x\r\n")
     }));
-    refused(IMPATIENT, &unchecked(&server.url, Some(STATED)), "stalled");
+    assert_rejected(IMPATIENT, &unchecked(&server.url, Some(STATED)), "stalled");
 }
 
 #[test]
-fn a_silent_server_ends_after_the_stall_timeout() {
+fn a_silent_server_hits_the_stall_timeout() {
     let server = serving(Page::raw(|_, _| {
         std::thread::sleep(Duration::from_secs(10));
         Ok(())
     }));
-    refused(IMPATIENT, &unchecked(&server.url, None), "no answer within");
+    assert_rejected(IMPATIENT, &unchecked(&server.url, None), "no response within");
 }
 
 /// Sends a piece every twenty milliseconds until the client disconnects.
@@ -277,31 +274,31 @@ fn drip(stream: &mut TcpStream, piece: &[u8]) -> std::io::Result<()> {
 }
 
 #[test]
-fn redirects_that_go_round_in_a_circle_end() {
+fn redirect_loops_terminate() {
     let server = Server::new([
         ("notes.bin", Page { redirect: Some("/other.bin".into()), ..Page::default() }),
         ("other.bin", Page { redirect: Some("notes.bin".into()), ..Page::default() }),
     ]);
-    refused(QUICK, &unchecked(&server.url, None), "redirects more than 10 times");
-    assert_eq!(server.asked().len(), 11, "a circle is not tried again");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "redirects more than 10 times");
+    assert_eq!(server.requests().len(), 11, "a redirect loop is not retried");
 }
 
 #[test]
-fn redirects_to_nowhere_or_to_another_scheme_are_refused() {
+fn redirects_without_a_target_or_to_another_scheme_are_rejected() {
     for (place, words) in [
-        ("file:///etc/passwd", "not an http address"),
-        ("ftp://127.0.0.1/notes.bin", "not an http address"),
+        ("file:///etc/passwd", "not an http URL"),
+        ("ftp://127.0.0.1/notes.bin", "not an http URL"),
         ("http://", "redirects to `http://`"),
     ] {
         let server = serving(Page { redirect: Some(place.into()), ..Page::default() });
-        refused(QUICK, &unchecked(&server.url, None), words);
+        assert_rejected(QUICK, &unchecked(&server.url, None), words);
     }
     let server = serving(Page::raw(|_, stream| send(stream, "302 Found\r\nContent-Length: 0", &[])));
-    refused(QUICK, &unchecked(&server.url, None), "without an address");
+    assert_rejected(QUICK, &unchecked(&server.url, None), "without a location");
 }
 
 #[test]
-fn the_body_of_a_redirect_is_not_waited_for() {
+fn the_body_of_a_redirect_is_not_read() {
     let there = serving(Page { body: vec![7; 1000], ..Page::default() });
     let place = format!("{}/notes.bin", there.url);
     let server = serving(Page::raw(move |_, stream| {
@@ -314,7 +311,7 @@ fn the_body_of_a_redirect_is_not_waited_for() {
 }
 
 #[test]
-fn a_token_reaches_its_own_site_and_no_other_whatever_redirects() {
+fn a_token_is_only_sent_to_its_own_site_despite_redirects() {
     // Another port of the same machine is another site.
     let there = serving(Page { body: vec![7; 1000], ..Page::default() });
     let redirect = Some(format!("{}/notes.bin", there.url));
@@ -327,17 +324,18 @@ fn a_token_reaches_its_own_site_and_no_other_whatever_redirects() {
     let request = FetchRequest { credential: Some(&credential), ..disk.request(&entry) };
     fetch(&request, &mut |_| ControlFlow::Continue(())).unwrap();
     assert_eq!(disk.notes(), [7; 1000]);
-    let sent: Vec<_> = server.asked().iter().map(|asked| asked.headers["authorization"].clone()).collect();
+    let sent: Vec<_> =
+        server.requests().iter().map(|request| request.headers["authorization"].clone()).collect();
     assert_eq!(sent, ["Bearer secret"; 2]);
-    assert!(!there.asked()[0].headers.contains_key("authorization"));
+    assert!(!there.requests()[0].headers.contains_key("authorization"));
 }
 
 #[test]
-fn a_token_with_a_line_break_is_refused_and_not_shown() {
+fn a_token_with_a_line_break_is_rejected_and_not_printed() {
     let server = serving(Page { body: vec![7; 1000], ..Page::default() });
     let (disk, entry) = (Disk::new(), unchecked(&server.url, None));
     let credential = Credential::new(&server.url, "secret\r\nX-Other: 1");
     let request = FetchRequest { credential: Some(&credential), ..disk.request(&entry) };
-    let message = disk.refused_by(&request);
-    assert!(!message.contains("secret") && server.asked().is_empty(), "{message}");
+    let message = disk.rejection_of(&request);
+    assert!(!message.contains("secret") && server.requests().is_empty(), "{message}");
 }

@@ -30,7 +30,7 @@ fn doubles(name: &str, values: &[f64]) -> Vec<u8> {
 }
 
 #[test]
-fn a_label_of_a_matrix_that_is_not_a_whole_number_is_refused_with_file_and_row() {
+fn a_fractional_label_in_a_mat_file_is_rejected_with_file_and_row() {
     for (label, expected) in
         [(f64::NAN, "NaN is not"), (f64::INFINITY, "inf is not"), (1e300, "is not"), (3.7, "3.7 is not")]
     {
@@ -45,7 +45,7 @@ fn a_label_of_a_matrix_that_is_not_a_whole_number_is_refused_with_file_and_row()
 }
 
 #[test]
-fn a_number_of_an_image_that_is_not_whole_is_refused_with_file_and_row() {
+fn a_fractional_image_number_is_rejected_with_file_and_row() {
     let message = message_after("oxford_flowers", "flowers", |root| {
         fs::write(root.join("setid.mat"), doubles("trnid", &[1.0, 2.5])).unwrap();
     });
@@ -53,7 +53,7 @@ fn a_number_of_an_image_that_is_not_whole_is_refused_with_file_and_row() {
 }
 
 #[test]
-fn a_digit_that_is_not_one_is_refused_not_reduced_to_its_last_figure() {
+fn an_invalid_digit_is_rejected_and_not_reduced_modulo_ten() {
     for digit in [-10.0, 13.0, 20.0] {
         let message = message_after("svhn", "svhn", |root| {
             let pixels = fs::read(root.join("test_32x32.mat")).unwrap();
@@ -61,13 +61,13 @@ fn a_digit_that_is_not_one_is_refused_not_reduced_to_its_last_figure() {
             let labels = doubles("y", &[1.0, 10.0, digit]);
             fs::write(root.join("test_32x32.mat"), [&labels[..], &pixels[128..]].concat()).unwrap();
         });
-        let expected = format!("test_32x32.mat:3: {digit} is not a label of a set of 10 classes");
+        let expected = format!("test_32x32.mat:3: {digit} is not a valid label for 10 classes");
         assert!(message.contains(&expected), "{message}");
     }
 }
 
 #[test]
-fn a_negative_factor_of_a_sprite_is_refused_with_file_and_row() {
+fn a_negative_sprite_factor_is_rejected_with_file_and_row() {
     const NPZ: &str = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz";
     let message = message_after("dsprites_location", "dsprites", |root| {
         let mut factors = vec![[0; 6]; DSPRITES];
@@ -81,7 +81,7 @@ fn a_negative_factor_of_a_sprite_is_refused_with_file_and_row() {
 const DSPRITES: usize = 64;
 
 #[test]
-fn an_odd_azimuth_is_refused_with_file_and_row() {
+fn an_odd_azimuth_is_rejected_with_file_and_row() {
     const INFO: &str = "smallnorb-5x01235x9x18x6x2x96x96-testing-info.mat";
     for azimuth in [-1_i32, 3] {
         let message = message_after("smallnorb_azimuth", "smallnorb", |root| {
@@ -95,7 +95,7 @@ fn an_odd_azimuth_is_refused_with_file_and_row() {
 }
 
 #[test]
-fn a_distance_that_is_not_a_number_is_refused_with_file_and_line() {
+fn a_distance_that_is_not_a_number_is_rejected_with_file_and_line() {
     use common::write_text;
     use data_loaders::{ImageSet, dataset};
     let root = tempfile::tempdir().unwrap();
@@ -104,13 +104,13 @@ fn a_distance_that_is_not_a_number_is_refused_with_file_and_line() {
     for z in ["nan", "inf"] {
         let line = format!("Car 0 0 -1.6 587 173 614 200 1.6 1.7 3.6 -0.7 1.7 {z} -1.6\n");
         write_text(&folder, "training/label_2/000000.txt", &line);
-        let refused = ImageSet::open(dataset("kitti_distance").unwrap(), root.path()).err().unwrap();
-        assert!(refused.to_string().contains("000000.txt:1: expected 15 fields"), "{refused}");
+        let rejection = ImageSet::open(dataset("kitti_distance").unwrap(), root.path()).err().unwrap();
+        assert!(rejection.to_string().contains("000000.txt:1: expected 15 fields"), "{rejection}");
     }
 }
 
 #[test]
-fn a_bird_that_is_neither_for_training_nor_for_test_is_refused() {
+fn a_bird_in_neither_the_training_nor_the_test_split_is_rejected() {
     use common::{entry, write_text};
     use data_loaders::{DatasetEntry, ImageSet};
     let root = tempfile::tempdir().unwrap();
@@ -120,6 +120,6 @@ fn a_bird_that_is_neither_for_training_nor_for_test_is_refused() {
     write_text(&folder, "image_class_labels.txt", "1 1\n2 2\n");
     write_text(&folder, "train_test_split.txt", "1 1\n2 7\n");
     let entry = DatasetEntry { classes: 2, ..entry("cub_200_2011", "birds") };
-    let refused = ImageSet::open(&entry, root.path()).err().unwrap().to_string();
-    assert!(refused.contains("images.txt:2: train_test_split.txt has 7"), "{refused}");
+    let rejection = ImageSet::open(&entry, root.path()).err().unwrap().to_string();
+    assert!(rejection.contains("images.txt:2: train_test_split.txt has the value 7"), "{rejection}");
 }

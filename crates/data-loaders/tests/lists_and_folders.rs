@@ -39,7 +39,7 @@ fn message(entry: &DatasetEntry, root: &Path) -> String {
 }
 
 #[test]
-fn dtd_is_divided_by_its_lists_and_labelled_by_alphabet() {
+fn dtd_is_split_by_its_lists_and_labelled_alphabetically() {
     let entry = small("dtd", 3);
     let (root, folder) = folder(&entry);
     for (part, rows) in [
@@ -60,13 +60,11 @@ fn dtd_is_divided_by_its_lists_and_labelled_by_alphabet() {
     assert_eq!(greys_of(&set, Split::Val), [(40, 1), (60, 0)]);
     assert_eq!(greys_of(&set, Split::Test), [(80, 2), (100, 1)]);
     write_text(&folder, "dtd/labels/val1.txt", "dotted/d1.jpg\nstriped/s1.jpg\n");
-    assert!(
-        message(&entry, root.path()).contains("val1.txt:2: `striped/s1.jpg` lies in no folder of a class")
-    );
+    assert!(message(&entry, root.path()).contains("val1.txt:2: `striped/s1.jpg` is not in a class folder"));
 }
 
 #[test]
-fn sun397_takes_labels_from_class_name_and_parts_from_the_first_partition() {
+fn sun397_uses_class_name_for_labels_and_the_first_partition_for_splits() {
     let entry = small("sun397", 3);
     let (root, folder) = folder(&entry);
     write_text(&folder, "SUN397/ClassName.txt", "/a/abbey\n/a/apartment_building/outdoor\n/b/bar\n");
@@ -93,9 +91,9 @@ fn pets_are_read_from_annotations() {
     let set = ImageSet::open(&entry, root.path()).unwrap();
     assert_eq!(all(&set), [(0, 0), (20, 1), (40, 1)]);
     write_text(&folder, "annotations/test.txt", "beagle_2 3 2 1\n");
-    assert!(message(&entry, root.path()).contains("test.txt:1: 3 is not a label of a set of 2 classes"));
+    assert!(message(&entry, root.path()).contains("test.txt:1: 3 is not a valid label for 2 classes"));
     write_text(&folder, "annotations/test.txt", "../beagle_2 2 2 1\n");
-    assert!(message(&entry, root.path()).contains("leaves the folder"));
+    assert!(message(&entry, root.path()).contains("points outside the folder"));
 }
 
 /// The three lists of both bird datasets.
@@ -125,7 +123,7 @@ fn cub_and_nabirds_are_read_from_their_three_lists() {
 }
 
 #[test]
-fn retinopathy_takes_val_from_the_public_and_test_from_the_private_share() {
+fn retinopathy_uses_public_rows_for_val_and_private_rows_for_test() {
     let entry = small("diabetic_retinopathy", 5);
     let (root, folder) = folder(&entry);
     write_text(&folder, "trainLabels.csv", "image,level\n10_left,0\n10_right,4\n");
@@ -160,7 +158,7 @@ fn clevr_scenes(part: &str, scenes: &[&[f64]]) -> String {
 }
 
 #[test]
-fn clevr_scenes_are_counted_and_binned_as_vtab_does() {
+fn clevr_scenes_are_counted_and_binned_as_in_vtab() {
     let train: [&[f64]; 2] = [&[11.0, 9.2, 12.0], &[8.2, 10.1, 9.9, 13.0]];
     let val: [&[f64]; 2] = [&[7.5; 10], &[10.5, 12.0, 11.0]];
     for (set, expected) in [
@@ -211,7 +209,7 @@ fn kitti_is_labelled_by_the_closest_vehicle() {
 }
 
 #[test]
-fn class_folders_without_parts_are_divided_by_seed() {
+fn class_folders_without_splits_are_split_by_seed() {
     let mut entry = small("eurosat", 2);
     entry.original.as_mut().unwrap().counts = PoolCounts { train: 27000, val: 0, test: 0 };
     let (root, folder) = folder(&entry);
@@ -226,7 +224,7 @@ fn class_folders_without_parts_are_divided_by_seed() {
     assert_eq!(set.checksum(), again.checksum());
     assert_eq!(set.split_origin(), SplitOrigin::Seeded);
     fs::remove_dir_all(folder.join("2750/River")).unwrap();
-    assert!(message(&entry, root.path()).contains("it has 1 class folders, the set has 2 classes"));
+    assert!(message(&entry, root.path()).contains("it has 1 class folders, but the data set has 2 classes"));
 }
 
 fn gic(root: &Path) -> DatasetEntry {
@@ -242,7 +240,7 @@ fn gic(root: &Path) -> DatasetEntry {
 }
 
 #[test]
-fn class_folders_of_train_and_test_leave_val_to_a_stratified_draw() {
+fn class_folders_without_val_get_a_stratified_val_split() {
     let root = tempfile::tempdir().unwrap();
     let entry = gic(root.path());
     let set = ImageSet::open(&entry, root.path()).unwrap();
@@ -252,11 +250,11 @@ fn class_folders_of_train_and_test_leave_val_to_a_stratified_draw() {
 }
 
 #[test]
-fn a_file_with_a_wrong_ending_and_an_empty_class_are_named() {
+fn a_file_with_a_wrong_extension_and_an_empty_class_are_reported() {
     let root = tempfile::tempdir().unwrap();
     let entry = gic(root.path());
     write_text(root.path(), "cifar100/train/apple/notes.txt", "hello");
-    assert!(message(&entry, root.path()).contains("notes.txt: it is no image by its ending"));
+    assert!(message(&entry, root.path()).contains("notes.txt: its extension is not that of an image"));
     fs::remove_dir_all(root.path().join("cifar100/test/bear")).unwrap();
     fs::create_dir(root.path().join("cifar100/test/bear")).unwrap();
     fs::remove_file(root.path().join("cifar100/train/apple/notes.txt")).unwrap();
@@ -282,7 +280,7 @@ fn vpt() -> (TempDir, DatasetEntry) {
 }
 
 #[test]
-fn labels_of_vpt_are_places_among_the_training_ids() {
+fn vpt_labels_are_ranks_among_the_training_ids() {
     let (root, entry) = vpt();
     let set = ImageSet::open(&entry, root.path()).unwrap();
     assert_eq!(greys_of(&set, Split::Train), [(0, 0), (20, 2), (40, 1)]);
@@ -293,7 +291,7 @@ fn labels_of_vpt_are_places_among_the_training_ids() {
 }
 
 #[test]
-fn faults_of_vpt_lists_are_named_with_their_line() {
+fn faults_in_vpt_lists_are_reported_with_their_line() {
     let (root, entry) = vpt();
     let train = root.path().join("stanford_cars/train.json");
     let text = fs::read_to_string(&train).unwrap();
@@ -305,7 +303,7 @@ fn faults_of_vpt_lists_are_named_with_their_line() {
     assert!(with("train/2.jpg", "train/9.jpg").contains("train.json:4: the image"));
     assert!(with("train/2.jpg", "../../2.jpg").contains("train.json:4: the path"));
     assert!(with("train/2.jpg", "train/1.jpg").contains("train.json:4: the image"), "a repeated path");
-    assert!(with(": 5", ": 8").contains("it names 2 classes, the set has 3"));
+    assert!(with(": 5", ": 8").contains("it lists 2 classes, but the data set has 3"));
     assert!(
         with("\n}", "").contains("train.json:4: ") || with("\n}", "").contains("train.json:5: "),
         "half a list"
@@ -316,7 +314,7 @@ fn faults_of_vpt_lists_are_named_with_their_line() {
 }
 
 #[test]
-fn a_folder_that_holds_nothing_known_says_what_was_looked_for() {
+fn a_folder_without_a_known_layout_is_reported_with_the_expected_layouts() {
     let entry = dataset("svhn").unwrap();
     let (root, _folder) = folder(entry);
     let message = message(entry, root.path());
@@ -326,7 +324,7 @@ fn a_folder_that_holds_nothing_known_says_what_was_looked_for() {
 }
 
 #[test]
-fn real_cars_and_the_whole_of_cifar_open_where_san_data_is_set() {
+fn real_cars_and_full_cifar_open_if_san_data_is_set() {
     let Some(data) = std::env::var_os("SAN_DATA") else {
         println!("skipped: SAN_DATA is not set");
         return;

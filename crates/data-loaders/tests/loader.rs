@@ -21,7 +21,7 @@ const PROTOCOL: ImageProtocol = ImageProtocol {
     normalisation: Normalisation::Half,
 };
 
-fn drawn() -> Arc<ImageSet> {
+fn synthetic_set() -> Arc<ImageSet> {
     let counts = SplitCounts { train: 20, val: 2, test: 2 };
     Arc::new(ImageSet::draw(dataset("svhn").unwrap(), counts, 32).unwrap())
 }
@@ -43,19 +43,19 @@ fn batches(set: &Arc<ImageSet>, recipe: LoaderRecipe, skip: usize) -> Vec<Batch>
 }
 
 #[test]
-fn one_thread_and_eight_make_the_same_batches_from_any_step_on() {
-    let set = drawn();
+fn one_and_eight_threads_make_the_same_batches_from_any_step() {
+    let set = synthetic_set();
     for augmentation in [None, Some((Augmentation::default(), 3))] {
-        let alone = batches(&set, recipe(augmentation, 1), 0);
-        assert_eq!(alone.len(), 9);
-        assert!(alone == batches(&set, recipe(augmentation, 8), 0));
-        assert!(alone[4..] == batches(&set, recipe(augmentation, 8), 4));
+        let single_threaded = batches(&set, recipe(augmentation, 1), 0);
+        assert_eq!(single_threaded.len(), 9);
+        assert!(single_threaded == batches(&set, recipe(augmentation, 8), 0));
+        assert!(single_threaded[4..] == batches(&set, recipe(augmentation, 8), 4));
     }
 }
 
 #[test]
-fn augmented_batches_follow_seed_epoch_and_index_and_carry_shares_of_classes() {
-    let set = drawn();
+fn augmented_batches_depend_on_seed_epoch_and_index_and_have_soft_targets() {
+    let set = synthetic_set();
     let image_alone =
         Augmentation { mixup: 0.0, cutmix: 0.0, label_smoothing: 0.0, ..Augmentation::default() };
     let batch = |seed, epoch, indices: &[usize]| {
@@ -77,7 +77,7 @@ fn augmented_batches_follow_seed_epoch_and_index_and_carry_shares_of_classes() {
 }
 
 #[test]
-fn a_damaged_image_is_an_error_in_its_place_and_the_last_word() {
+fn a_damaged_image_is_an_error_in_order_and_ends_the_iterator() {
     let root = tempfile::tempdir().unwrap();
     for (part, count) in [("train", 20_u8), ("test", 10)] {
         for class in 0..10 {
@@ -98,14 +98,14 @@ fn a_damaged_image_is_an_error_in_its_place_and_the_last_word() {
 }
 
 #[test]
-fn no_more_than_a_few_batches_are_made_ahead() {
+fn only_a_few_batches_are_prefetched() {
     let taken = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&taken);
     let steps = (0..1000).map(move |step| {
         counter.fetch_add(1, Ordering::SeqCst);
         BatchStep { epoch: 0, step, indices: vec![0] }
     });
-    let mut loader = Loader::start(drawn(), recipe(None, 1), steps).unwrap();
+    let mut loader = Loader::start(synthetic_set(), recipe(None, 1), steps).unwrap();
     loader.next().unwrap().unwrap();
     std::thread::sleep(Duration::from_millis(300));
     // One was taken, two are waiting, one is blocked at the channel.

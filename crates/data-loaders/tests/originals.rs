@@ -85,19 +85,19 @@ fn svhn_is_read_from_compressed_and_plain_matrices() {
 }
 
 #[test]
-fn flowers_are_divided_by_setid_in_both_suites() {
+fn flowers_are_split_by_setid_in_both_suites() {
     check("oxford_flowers102", "flowers", "flowers", 8);
     check("oxford_flowers", "flowers", "flowers", 8);
 }
 
 #[test]
-fn dogs_are_read_from_cells_of_paths() {
+fn dogs_are_read_from_cell_arrays_of_paths() {
     let set = check("stanford_dogs", "stanford_dogs", "stanford_dogs", 8);
     assert_eq!((set.len(Split::Train), set.len(Split::Val)), (9, 1));
 }
 
 #[test]
-fn cars_are_read_from_structures_of_annotations() {
+fn cars_are_read_from_annotation_structures() {
     check("stanford_cars", "stanford_cars", "stanford_cars", 8);
 }
 
@@ -107,20 +107,20 @@ fn patch_camelyon_is_read_from_hdf5_chunks_with_and_without_shuffle() {
 }
 
 #[test]
-fn dsprites_labels_are_vtabs_bins_of_either_factor() {
+fn dsprites_labels_are_the_vtab_bins_of_either_factor() {
     check("dsprites_location", "dsprites", "dsprites_location", 64);
     check("dsprites_orientation", "dsprites", "dsprites_orientation", 64);
 }
 
 #[test]
-fn small_norb_gives_the_left_image_and_halves_the_testing_part() {
+fn small_norb_uses_the_left_image_and_halves_the_test_split() {
     let set = check("smallnorb_azimuth", "smallnorb", "smallnorb_azimuth", 24);
     assert_eq!((set.len(Split::Val), set.len(Split::Test)), (4, 4));
     check("smallnorb_elevation", "smallnorb", "smallnorb_elevation", 24);
 }
 
 #[test]
-fn image_tables_of_the_hub_are_read_over_shards_and_row_groups() {
+fn image_tables_of_the_hub_are_read_across_shards_and_row_groups() {
     check("gic_cifar100", "tables", "tables", 20);
 }
 
@@ -130,7 +130,7 @@ fn cut(path: &Path) {
 }
 
 #[test]
-fn a_container_that_is_cut_short_is_named() {
+fn a_truncated_container_is_rejected_with_its_name() {
     for (set, folder, file) in [
         ("gic_cifar100", "cifar_binary", "cifar-100-binary/test.bin"),
         ("gic_cifar100", "cifar_python", "cifar-100-python/test"),
@@ -149,19 +149,19 @@ fn a_container_that_is_cut_short_is_named() {
 }
 
 #[test]
-fn a_missing_part_and_an_unknown_folder_are_named() {
+fn a_missing_split_and_an_unknown_layout_are_reported() {
     let message = message_after("svhn", "svhn", |root| fs::remove_file(root.join("test_32x32.mat")).unwrap());
     assert!(message.contains("test_32x32.mat") && message.contains("does not exist"), "{message}");
     let message =
         message_after("svhn", "svhn", |root| fs::remove_file(root.join("train_32x32.mat")).unwrap());
-    assert!(message.contains("holds no layout") && message.contains("train_32x32.mat"), "{message}");
+    assert!(message.contains("no supported layout") && message.contains("train_32x32.mat"), "{message}");
 }
 
 #[test]
-fn a_pickle_that_would_run_something_is_not_run() {
+fn code_in_a_pickle_is_not_executed() {
     let attack = b"\x80\x02}(U\x0bfine_labelscos\nsystem\nU\x04trueRU\x04data]u.";
     let message = message_after("gic_cifar100", "cifar_python", |root| {
         fs::write(root.join("cifar-100-python/train"), attack).unwrap();
     });
-    assert!(message.contains("no `fine_labels` of the right kind"), "{message}");
+    assert!(message.contains("no `fine_labels` of the expected type"), "{message}");
 }

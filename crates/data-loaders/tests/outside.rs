@@ -16,27 +16,27 @@ fn write(root: &Path, name: &str, value: &Value) {
 }
 
 /// How every list handles an image path: the dataset, and the error message.
-fn refusals(root: &Path, picture: &str) -> Vec<(&'static str, String)> {
+fn rejections(root: &Path, image: &str) -> Vec<(&'static str, String)> {
     let turns = json!([{"from": "human", "value": "<image>\nwhat"}, {"from": "gpt", "value": "this"}]);
-    write(root, "mix.json", &json!([{"image": picture, "conversations": turns}]));
-    let gqa = json!({"1": {"imageId": picture, "question": "what", "answer": "this"}});
+    write(root, "mix.json", &json!([{"image": image, "conversations": turns}]));
+    let gqa = json!({"1": {"imageId": image, "question": "what", "answer": "this"}});
     write(root, "gqa/testdev_balanced_questions.json", &gqa);
-    write(root, "vizwiz/test.json", &json!([{"image": picture, "question": "what"}]));
-    let problem = json!({"question": "what", "choices": ["a"], "answer": 0, "image": picture});
+    write(root, "vizwiz/test.json", &json!([{"image": image, "question": "what"}]));
+    let problem = json!({"question": "what", "choices": ["a"], "answer": 0, "image": image});
     write(root, "scienceqa_img/problems.json", &json!({"1": problem}));
     write(root, "scienceqa_img/pid_splits.json", &json!({"test": ["1"]}));
-    let read = json!({"data": [{"image_id": picture, "ocr_tokens": []}]});
+    let read = json!({"data": [{"image_id": image, "ocr_tokens": []}]});
     write(root, "textvqa/TextVQA_Rosetta_OCR_v0.2_val.json", &read);
-    let asked = json!({"question_id": 1, "image_id": picture, "question": "what", "answers": ["this"]});
-    write(root, "textvqa/TextVQA_0.5.1_val.json", &json!({"data": [asked]}));
+    let row = json!({"question_id": 1, "image_id": image, "question": "what", "answers": ["this"]});
+    write(root, "textvqa/TextVQA_0.5.1_val.json", &json!({"data": [row]}));
     for set in ["pope", "pope_coco128"] {
-        let asked = json!({"question_id": 1, "image": picture, "text": "what", "label": "yes"});
-        write(root, &format!("{set}/coco_pope_random.json"), &asked);
+        let row = json!({"question_id": 1, "image": image, "text": "what", "label": "yes"});
+        write(root, &format!("{set}/coco_pope_random.json"), &row);
     }
-    let statement = json!({"question_id": "1", "image": picture, "text": "so", "label": "true"});
+    let statement = json!({"question_id": "1", "image": image, "text": "so", "label": "true"});
     write(root, "nlvr/test.json", &statement);
 
-    let message = |refused: Option<data_loaders::DataError>| refused.map(|error| error.to_string());
+    let message = |rejection: Option<data_loaders::DataError>| rejection.map(|error| error.to_string());
     let conversation = message(read_conversations("mix", &root.join("mix.json"), root).err());
     let mut found = vec![("mix", conversation)];
     for benchmark in
@@ -47,11 +47,11 @@ fn refusals(root: &Path, picture: &str) -> Vec<(&'static str, String)> {
     for small in [SmallSet::PopeCoco128, SmallSet::Nlvr] {
         found.push((small.name(), message(small.open(root, SmallPart::Test).err())));
     }
-    found.into_iter().map(|(set, refused)| (set, refused.unwrap_or_default())).collect()
+    found.into_iter().map(|(set, rejection)| (set, rejection.unwrap_or_default())).collect()
 }
 
 #[test]
-fn a_picture_outside_the_folder_is_refused_by_every_list_of_questions() {
+fn an_image_outside_the_folder_is_rejected_by_every_question_reader() {
     let outer = tempfile::tempdir().unwrap();
     // The image exists relative to every base folder that a list might use.
     for name in ["secret.png", "data/secret.png", "secret.png.jpg", "data/secret.png.jpg"] {
@@ -65,12 +65,12 @@ fn a_picture_outside_the_folder_is_refused_by_every_list_of_questions() {
         std::fs::create_dir_all(root.join(folder)).unwrap();
     }
     let absolute = outer.path().join("secret.png").display().to_string();
-    for picture in [&absolute, "../secret.png", "../../secret.png", "a/../../../secret.png"] {
-        for (set, refused) in refusals(&root, picture) {
-            let expected = "leaves the folder of the set";
+    for image in [&absolute, "../secret.png", "../../secret.png", "a/../../../secret.png"] {
+        for (set, rejection) in rejections(&root, image) {
+            let expected = "points outside the folder of the data set";
             assert!(
-                refused.contains(expected) && refused.contains("secret.png"),
-                "{set} {picture}: {refused}"
+                rejection.contains(expected) && rejection.contains("secret.png"),
+                "{set} {image}: {rejection}"
             );
         }
     }

@@ -80,11 +80,11 @@ fn check(filter: Filter, label: &str) {
 }
 
 #[test]
-fn bilinear_resizing_is_pils() {
+fn bilinear_resizing_equals_pil() {
     check(Filter::Bilinear, "bilinear");
 }
 
 #[test]
-fn bicubic_resizing_is_pils() {
+fn bicubic_resizing_equals_pil() {
     check(Filter::Bicubic, "bicubic");
 }

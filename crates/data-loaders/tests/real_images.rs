@@ -75,7 +75,7 @@ fn data() -> Option<PathBuf> {
 }
 
 #[test]
-fn real_images_are_transformed_as_torchvision_does() {
+fn real_images_are_transformed_as_in_torchvision() {
     let Some(data) = data() else { return };
     let (root, written) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let set = set_of_images(&data, root.path());
@@ -83,19 +83,22 @@ fn real_images_are_transformed_as_torchvision_does() {
     let protocols = protocols();
     for (column, (label, protocol)) in protocols.iter().enumerate() {
         let bytes = transformed(&set, protocol);
-        let (mut far, mut values) = (0_u32, 0_u32);
+        let (mut differing, mut values) = (0_u32, 0_u32);
         for (number, image) in bytes.chunks_exact(3 * SIDE * SIDE).enumerate() {
             for place in 0..VALUES {
                 let ours = image[(place * 7919 + number * 104_729) % image.len()];
                 let row = number * protocols.len() + column;
                 let expected = samples.get_pixel(place as u32, row as u32).0[0];
-                far += u32::from(ours.abs_diff(expected) > 1);
+                differing += u32::from(ours.abs_diff(expected) > 1);
                 values += 1;
             }
         }
-        let share = f64::from(far) / f64::from(values);
+        let share = f64::from(differing) / f64::from(values);
         println!("{label}: {share:.6} of {values} values are more than 1/255 apart");
-        assert!(values == 200 * 256 && share <= 0.001, "{label}: {far} of {values} values are far apart");
+        assert!(
+            values == 200 * 256 && share <= 0.001,
+            "{label}: {differing} of {values} values differ by more than 1"
+        );
         std::fs::write(written.path().join(format!("{label}.rgb")), bytes).unwrap();
     }
     compare_all_pixels(written.path());

@@ -14,7 +14,7 @@ use disk::{Disk, cifar, entry, opens};
 use server::{Page, Server};
 
 #[test]
-fn a_download_that_is_cut_off_is_resumed_where_it_was_and_asks_for_the_same_file() {
+fn an_interrupted_download_resumes_and_requests_the_same_file_version() {
     let body = cifar();
     let page = Page {
         body: body.clone(),
@@ -32,15 +32,16 @@ fn a_download_that_is_cut_off_is_resumed_where_it_was_and_asks_for_the_same_file
     };
     disk.fetch_watched(&entry, watch).unwrap();
     opens(&disk, &entry);
-    let asked = server.asked();
-    let ranges: Vec<_> = asked.iter().map(|asked| asked.headers.get("range").map(String::as_str)).collect();
+    let requests = server.requests();
+    let ranges: Vec<_> =
+        requests.iter().map(|requests| requests.headers.get("range").map(String::as_str)).collect();
     assert_eq!(ranges, [None, Some("bytes=100-"), Some("bytes=107-")]);
-    assert!(asked[1..].iter().all(|asked| asked.headers["if-range"] == "\"one\""));
+    assert!(requests[1..].iter().all(|requests| requests.headers["if-range"] == "\"one\""));
     assert_eq!(retries, 2);
 }
 
 #[test]
-fn half_a_download_is_no_set_and_a_later_call_resumes_it() {
+fn a_partial_download_is_not_published_and_is_resumed_later() {
     let body = cifar();
     let half = body.len() / 2;
     let page = Page {
@@ -52,28 +53,28 @@ fn half_a_download_is_no_set_and_a_later_call_resumes_it() {
     };
     let server = Server::new([("cifar.tar.gz", page)]);
     let (disk, entry) = (Disk::new(), entry(&server.url, &body));
-    let message = disk.refused(&entry);
+    let message = disk.rejection(&entry);
     assert!(message.starts_with("gic_cifar100: http://127.0.0.1"), "{message}");
     assert!(
         message.contains("/cifar.tar.gz: cut off after") && message.contains(&half.to_string()),
         "{message}"
     );
     let request = disk.request(&entry);
-    assert_eq!(planned_files(&request).unwrap()[0].held, half as u64);
+    assert_eq!(planned_files(&request).unwrap()[0].bytes_on_disk, half as u64);
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert_eq!(server.asked().last().unwrap().headers["range"], format!("bytes={half}-"));
+    assert_eq!(server.requests().last().unwrap().headers["range"], format!("bytes={half}-"));
 }
 
 #[test]
-fn a_file_that_has_changed_on_the_server_is_loaded_from_its_beginning() {
+fn a_file_that_changed_on_the_server_is_downloaded_from_the_beginning() {
     let (old, body) = (vec![7; 5000], cifar());
     let page =
         Page { body: old, etag: Some("\"old\""), ranges: true, cuts: vec![64, 0, 0], ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);
     let (disk, mut entry) = (Disk::new(), entry(&server.url, &body));
     entry.sources[0].size = None;
-    disk.refused(&entry);
+    disk.rejection(&entry);
     server.change("cifar.tar.gz", |page| {
         *page = Page { body: body.clone(), etag: Some("\"new\""), ranges: true, ..Page::default() };
     });
@@ -82,18 +83,18 @@ fn a_file_that_has_changed_on_the_server_is_loaded_from_its_beginning() {
 }
 
 #[test]
-fn a_server_without_ranges_sends_all_again() {
+fn a_server_without_range_support_sends_the_whole_file_again() {
     let body = cifar();
     let page = Page { body: body.clone(), etag: Some("\"one\""), cuts: vec![500], ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);
     let (disk, entry) = (Disk::new(), entry(&server.url, &body));
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert_eq!(server.asked()[1].headers["range"], "bytes=500-");
+    assert_eq!(server.requests()[1].headers["range"], "bytes=500-");
 }
 
 #[test]
-fn without_validator_and_checksum_a_download_starts_again() {
+fn without_validator_and_checksum_a_download_starts_over() {
     let body = cifar();
     let page = Page { body: body.clone(), ranges: true, cuts: vec![500], ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);
@@ -101,11 +102,11 @@ fn without_validator_and_checksum_a_download_starts_again() {
     entry.sources[0].sha256 = None;
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert!(server.asked().iter().all(|asked| !asked.headers.contains_key("range")));
+    assert!(server.requests().iter().all(|requests| !requests.headers.contains_key("range")));
 }
 
 #[test]
-fn a_part_that_was_whole_already_is_recognised() {
+fn a_complete_partial_file_is_recognised() {
     let body = cifar();
     let page = Page { body: body.clone(), etag: Some("\"one\""), ranges: true, ..Page::default() };
     let server = Server::new([("cifar.tar.gz", page)]);
@@ -123,11 +124,11 @@ fn a_part_that_was_whole_already_is_recognised() {
     assert!(matches!(stopped, Err(FetchError::Stopped { .. })) && loaded == body.len() as u64);
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert_eq!(server.asked().len(), 2, "the second is answered by 416");
+    assert_eq!(server.requests().len(), 2, "the second is answered by 416");
 }
 
 #[test]
-fn a_redirect_is_followed_with_the_range() {
+fn a_redirect_keeps_the_range_header() {
     let body = cifar();
     let page =
         Page { body: body.clone(), etag: Some("\"one\""), ranges: true, cuts: vec![300], ..Page::default() };
@@ -137,9 +138,9 @@ fn a_redirect_is_followed_with_the_range() {
     let (disk, entry) = (Disk::new(), entry(&server.url, &body));
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    let asked = there.asked();
-    assert!(asked.iter().all(|asked| asked.path == "/elsewhere"));
-    assert_eq!(asked[1].headers["range"], "bytes=300-");
+    let requests = there.requests();
+    assert!(requests.iter().all(|requests| requests.path == "/elsewhere"));
+    assert_eq!(requests[1].headers["range"], "bytes=300-");
 }
 
 #[test]
@@ -152,5 +153,5 @@ fn a_stopped_download_is_resumed() {
     assert!(matches!(stopped, Err(FetchError::Stopped { .. })));
     disk.fetch(&entry).unwrap();
     opens(&disk, &entry);
-    assert!(server.asked()[1].headers.contains_key("range"));
+    assert!(server.requests()[1].headers.contains_key("range"));
 }

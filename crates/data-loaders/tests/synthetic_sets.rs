@@ -26,7 +26,7 @@ fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn every_task_is_drawn_alike_by_one_thread_and_by_three() {
+fn every_task_is_generated_identically_by_one_thread_and_by_three() {
     for entry in tasks() {
         let draw = || {
             let set = ImageSet::draw(entry, COUNTS, 32).unwrap();
@@ -39,7 +39,7 @@ fn every_task_is_drawn_alike_by_one_thread_and_by_three() {
 }
 
 #[test]
-fn an_image_does_not_depend_on_how_many_are_drawn() {
+fn an_image_does_not_depend_on_the_number_of_images() {
     for entry in tasks() {
         let first = |train| {
             let set = ImageSet::draw(entry, SplitCounts { train, val: 0, test: 0 }, 32).unwrap();
@@ -52,7 +52,7 @@ fn an_image_does_not_depend_on_how_many_are_drawn() {
 }
 
 #[test]
-fn names_say_that_the_sets_are_drawn() {
+fn names_mark_synthetic_data_sets() {
     for entry in tasks() {
         let set = ImageSet::draw(entry, SplitCounts { train: 1, val: 1, test: 1 }, 16).unwrap();
         assert_eq!(set.name(), format!("mini/{}", entry.name));
@@ -78,7 +78,7 @@ fn every_class_is_covered_and_no_class_dominates() {
 }
 
 #[test]
-fn real_class_counts_are_kept_where_the_definition_is() {
+fn class_counts_are_the_real_ones_unless_the_task_is_redefined() {
     for entry in tasks() {
         let drawn = entry.mini.unwrap().classes();
         let natural_or_aerial = [
@@ -105,7 +105,7 @@ fn real_class_counts_are_kept_where_the_definition_is() {
 }
 
 #[test]
-fn no_picture_is_in_two_splits() {
+fn no_image_is_in_two_splits() {
     for entry in tasks() {
         let set = ImageSet::draw(entry, SplitCounts { train: 120, val: 40, test: 120 }, 32).unwrap();
         let pictures = |split| -> HashSet<Vec<u32>> {
@@ -127,7 +127,7 @@ fn no_picture_is_in_two_splits() {
 }
 
 #[test]
-fn a_drawn_set_is_resized_where_the_protocol_asks_for_another_size() {
+fn a_synthetic_set_is_resized_if_the_protocol_has_another_size() {
     let set = ImageSet::draw(tasks()[0], COUNTS, 32).unwrap();
     let mut pixels = Vec::new();
     let protocol = ImageProtocol { image_size: 20, ..PROTOCOL };
@@ -137,14 +137,14 @@ fn a_drawn_set_is_resized_where_the_protocol_asks_for_another_size() {
 }
 
 #[test]
-fn an_impossible_size_and_a_set_without_stand_in_are_refused() {
+fn an_invalid_size_and_a_data_set_without_stand_in_are_rejected() {
     assert!(ImageSet::draw(tasks()[0], COUNTS, 0).err().unwrap().to_string().contains("image size 0"));
     let mednist = data_loaders::dataset("mednist").unwrap();
     assert!(ImageSet::draw(mednist, COUNTS, 32).err().unwrap().to_string().starts_with("mednist: "));
 }
 
 #[test]
-fn the_pretraining_stream_is_the_same_in_pieces_and_for_any_thread_count() {
+fn the_pretraining_stream_is_the_same_in_chunks_and_for_any_thread_count() {
     let set = PretrainSet::new(7, 32);
     let whole = with_threads(3, || {
         let (mut pixels, mut labels) = (Vec::new(), Vec::new());
@@ -162,7 +162,7 @@ fn the_pretraining_stream_is_the_same_in_pieces_and_for_any_thread_count() {
 }
 
 #[test]
-fn pretraining_reaches_every_class_and_another_seed_invents_others() {
+fn pretraining_covers_every_class_and_another_seed_gives_other_classes() {
     let (mut pixels, mut labels) = (Vec::new(), Vec::new());
     let set = PretrainSet::new(0, 4);
     set.draw(0, 6000, &mut pixels, &mut labels);

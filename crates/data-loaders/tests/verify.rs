@@ -32,18 +32,18 @@ fn ending(index: u8) -> &'static str {
     if index == 3 { "jpg" } else { "png" }
 }
 
-fn look(root: &Path) -> Verification {
+fn verify_svhn(root: &Path) -> Verification {
     verify(dataset("svhn").unwrap(), root).unwrap()
 }
 
-fn refused(entry: &DatasetEntry, root: &Path) -> String {
+fn rejection(entry: &DatasetEntry, root: &Path) -> String {
     verify(entry, root).expect_err("the damage is found").to_string()
 }
 
 #[test]
-fn a_sound_set_has_no_fault_and_its_manifest_is_its_checksum() {
+fn a_valid_data_set_has_no_faults_and_its_checksum_is_that_of_its_manifest() {
     let (root, _) = folder();
-    let found = look(root.path());
+    let found = verify_svhn(root.path());
     assert!(found.is_sound() && found.duplicates.is_empty(), "{found}");
     assert_eq!(found.checksum, blake3::hash(found.manifest.as_bytes()).to_hex().to_string());
     let set = ImageSet::open(dataset("svhn").unwrap(), root.path()).unwrap();
@@ -52,29 +52,29 @@ fn a_sound_set_has_no_fault_and_its_manifest_is_its_checksum() {
     let line = format!("{}  test 7 images/7.png", blake3::hash(&file).to_hex());
     assert!(found.manifest.lines().any(|other| other == line), "{}", found.manifest);
     assert!(found.to_string().contains("4 / 2 / 3 images (vtab1k-style)"), "{found}");
-    assert!(found.to_string().contains("the registry says 800 / 200 / 26032"), "{found}");
+    assert!(found.to_string().contains("the registry lists 800 / 200 / 26032"), "{found}");
 }
 
 #[test]
-fn the_checksum_does_not_depend_on_where_the_folder_lies() {
+fn the_checksum_does_not_depend_on_the_location_of_the_folder() {
     let ((one, _), (other, _)) = (folder(), folder());
-    assert_eq!(look(one.path()).manifest, look(other.path()).manifest);
+    assert_eq!(verify_svhn(one.path()).manifest, verify_svhn(other.path()).manifest);
 }
 
 #[test]
-fn every_image_that_cannot_be_decoded_is_named_not_only_the_first() {
+fn every_undecodable_image_is_reported_not_only_the_first() {
     let (root, folder) = folder();
     let jpeg = folder.join("images/3.jpg");
     RgbImage::from_fn(64, 64, |x, y| Rgb([x as u8, y as u8, (x * y) as u8])).save(&jpeg).unwrap();
     let bytes = fs::read(&jpeg).unwrap();
     fs::write(&jpeg, &bytes[..bytes.len() / 2]).unwrap();
     fs::write(folder.join("images/5.png"), "").unwrap();
-    fs::write(folder.join("images/6.png"), "a text that calls itself an image").unwrap();
-    let found = look(root.path());
+    fs::write(folder.join("images/6.png"), "text with an image extension").unwrap();
+    let found = verify_svhn(root.path());
     let messages: Vec<String> = found.faults.iter().map(ToString::to_string).collect();
     assert!(!found.is_sound() && messages.len() == 3, "{messages:?}");
     for (message, (line, file, reason)) in messages.iter().zip([
-        ("train800.txt:4: ", "3.jpg", "cut short"),
+        ("train800.txt:4: ", "3.jpg", "truncated"),
         ("val200.txt:2: ", "5.png", "not an image"),
         ("test.txt:1: ", "6.png", "not an image"),
     ]) {
@@ -103,35 +103,35 @@ fn bomb() -> Vec<u8> {
 }
 
 #[test]
-fn an_image_of_a_hundred_megapixels_is_refused_by_its_header() {
+fn an_image_of_a_hundred_megapixels_is_rejected_by_its_header() {
     let (root, folder) = folder();
     fs::write(folder.join("images/8.png"), bomb()).unwrap();
-    let found = look(root.path());
+    let found = verify_svhn(root.path());
     let message = found.faults[0].to_string();
     assert!(message.contains("test.txt:3: ") && message.contains("8.png"), "{message}");
     assert!(message.contains("claims 10000 x 10000 pixels"), "{message}");
 }
 
 #[test]
-fn a_label_that_is_a_word_a_repeated_path_and_a_missing_file_are_named_with_their_line() {
+fn a_non_numeric_label_a_repeated_path_and_a_missing_file_are_reported_with_their_line() {
     let entry = dataset("svhn").unwrap();
     let (root, folder) = folder();
     let list = fs::read_to_string(folder.join("test.txt")).unwrap();
     write_text(&folder, "test.txt", &list.replace("7.png 7", "7.png seven"));
-    assert!(refused(entry, root.path()).contains("test.txt:2: expected `relative/path label`"));
+    assert!(rejection(entry, root.path()).contains("test.txt:2: expected `relative/path label`"));
     write_text(&folder, "test.txt", &list.replace("8.png 8", "6.png 6"));
-    assert!(refused(entry, root.path()).contains("test.txt:3: the image"));
+    assert!(rejection(entry, root.path()).contains("test.txt:3: the image"));
     write_text(&folder, "test.txt", &list);
     for missing in ["6.png", "8.png"] {
         fs::remove_file(folder.join("images").join(missing)).unwrap();
     }
-    let messages: Vec<String> = look(root.path()).faults.iter().map(ToString::to_string).collect();
+    let messages: Vec<String> = verify_svhn(root.path()).faults.iter().map(ToString::to_string).collect();
     assert!(messages[0].contains("test.txt:1: the image") && messages[0].contains("6.png does not exist"));
     assert!(messages[1].contains("test.txt:3: the image") && messages.len() == 2, "{messages:?}");
 }
 
 #[test]
-fn a_watcher_sees_every_image_go_by() {
+fn progress_is_reported_for_every_image() {
     let (root, _) = folder();
     let (calls, last) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let watch = |done: usize, total: usize| {
@@ -144,17 +144,17 @@ fn a_watcher_sees_every_image_go_by() {
 }
 
 #[test]
-fn duplicates_are_told_and_those_between_test_and_training_counted() {
+fn duplicates_are_reported_and_leaks_into_the_test_split_are_counted() {
     let (root, folder) = folder();
     fs::copy(folder.join("images/0.png"), folder.join("images/7.png")).unwrap();
     fs::copy(folder.join("images/0.png"), folder.join("images/4.png")).unwrap();
     fs::copy(folder.join("images/6.png"), folder.join("images/8.png")).unwrap();
-    let found = look(root.path());
+    let found = verify_svhn(root.path());
     let parts: Vec<_> = found.duplicates.iter().map(|pair| (pair.parts, pair.labels)).collect();
     assert_eq!(parts, [(["train", "val"], [0, 4]), (["train", "test"], [0, 7]), (["test", "test"], [6, 8])]);
     assert_eq!(found.leaks().count(), 1);
-    assert!(found.is_sound(), "duplicates are told, not condemned");
-    assert!(found.to_string().contains("3 images occur again, 1 of them in test and elsewhere"), "{found}");
+    assert!(found.is_sound(), "duplicates are reported but are not faults");
+    assert!(found.to_string().contains("3 duplicate images, 1 of them in test and another split"), "{found}");
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn images_in_arrays_are_verified_like_files() {
 }
 
 #[test]
-fn the_real_sets_are_sound_where_san_data_is_set() {
+fn the_real_data_sets_are_valid_if_san_data_is_set() {
     let Some(data) = std::env::var_os("SAN_DATA") else {
         println!("skipped: SAN_DATA is not set");
         return;

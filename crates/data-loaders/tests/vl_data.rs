@@ -37,7 +37,7 @@ fn only(benchmark: Benchmark, root: &Path, answers: Answers) -> Question {
 }
 
 #[test]
-fn vqav2_withholds_the_answers_that_its_server_has() {
+fn vqav2_answers_on_the_server_are_withheld() {
     let asked =
         json!({"questions": [{"image_id": 42, "question": "Is it?", "question_id": 42000}]}).to_string();
     let answers: Vec<Value> = (0..10).map(|id| json!({"answer": "yes", "answer_id": id})).collect();
@@ -62,7 +62,7 @@ fn vqav2_withholds_the_answers_that_its_server_has() {
 }
 
 #[test]
-fn gqa_vizwiz_and_textvqa_ask_as_llava_does() {
+fn gqa_vizwiz_and_textvqa_use_the_prompts_of_llava() {
     let person: Vec<Value> = vec![json!({"answer": "a can", "answer_confidence": "yes"}); 10];
     let root = folder(
         &[
@@ -197,14 +197,14 @@ fn conversations_are_read_with_their_images_and_a_mixture_takes_rows_of_each_fil
     let files = [file("one.json", None), file("two.json", Some(1))];
     let mixed = |seed| read_mixture("mix", root.path(), &files, seed).unwrap();
     assert_eq!(mixed(1).len(), 3);
-    let drawn: Vec<usize> = (0..20).map(|seed| mixed(seed)[2].origin.row).collect();
-    assert!(drawn.contains(&1) && drawn.contains(&2), "{drawn:?}");
-    let greedy = read_mixture("mix", root.path(), &[file("two.json", Some(3))], 0).unwrap_err().to_string();
-    assert!(greedy.contains("3 rows") && greedy.contains("two.json"), "{greedy}");
+    let sampled: Vec<usize> = (0..20).map(|seed| mixed(seed)[2].origin.row).collect();
+    assert!(sampled.contains(&1) && sampled.contains(&2), "{sampled:?}");
+    let message = read_mixture("mix", root.path(), &[file("two.json", Some(3))], 0).unwrap_err().to_string();
+    assert!(message.contains("3 rows") && message.contains("two.json"), "{message}");
 }
 
 #[test]
-fn a_picture_replaced_by_another_of_the_same_length_changes_the_checksum() {
+fn replacing_an_image_by_one_of_the_same_length_changes_the_checksum() {
     let questions = json!([["What is it?", "cat", 0], ["What is it?", "dog", 1]]).to_string();
     let files =
         [("easy_vqa/train/questions.json", questions.clone()), ("easy_vqa/test/questions.json", questions)];
@@ -222,25 +222,25 @@ fn a_picture_replaced_by_another_of_the_same_length_changes_the_checksum() {
         seed: 0,
         at_most: None,
     };
-    let hashes = FileHashes::kept_in(root.path().join("hashes"));
+    let hashes = FileHashes::cached_in(root.path().join("hashes"));
     let checksum = || {
         let entries = [dataset("easy_vqa").unwrap()];
         QuestionSuite::open(&entries, root.path(), &source, &hashes).unwrap().checksum().to_owned()
     };
-    let mut seen = vec![checksum()];
-    assert_eq!(checksum(), seen[0]);
+    let mut checksums = vec![checksum()];
+    assert_eq!(checksum(), checksums[0]);
     for (count, image) in images.iter().enumerate() {
         let mut altered = PNG.to_vec();
         *altered.last_mut().unwrap() = u8::try_from(count).unwrap();
         fs::write(root.path().join(image), altered).unwrap();
         let now = checksum();
-        assert!(!seen.contains(&now), "{image}");
-        seen.push(now);
+        assert!(!checksums.contains(&now), "{image}");
+        checksums.push(now);
     }
 }
 
 #[test]
-fn a_wrong_row_is_told_in_one_sentence_with_file_and_row() {
+fn an_invalid_row_is_reported_in_one_sentence_with_file_and_row() {
     let good = row(Some("a.png"), &[("human", "<image>\nWhat?"), ("gpt", "A cat.")]);
     let cases = [
         (row(Some("b.png"), &[("human", "<image>\nWhat?"), ("gpt", "x")]), "b.png does not exist"),
@@ -267,7 +267,7 @@ fn a_wrong_row_is_told_in_one_sentence_with_file_and_row() {
 }
 
 #[test]
-fn a_set_that_is_not_there_is_named() {
+fn a_missing_data_set_is_reported_with_its_name() {
     let root = tempfile::tempdir().unwrap();
     for benchmark in Benchmark::ALL {
         let message = benchmark.open(root.path(), Answers::Server).unwrap_err().to_string();
@@ -304,7 +304,7 @@ fn question_only_prior(train: &[Question], test: &[Question]) -> f64 {
 }
 
 #[test]
-fn the_small_sets_are_read_whole() {
+fn the_small_data_sets_are_read_completely() {
     let Some(root) = data() else { return };
     let open = |set: SmallSet, part| set.open(&root, part).unwrap();
     let (train, test) = (open(SmallSet::EasyVqa, SmallPart::Train), open(SmallSet::EasyVqa, SmallPart::Test));

@@ -22,7 +22,7 @@ fn score(questions: &[Question], answer: impl Fn(&Question) -> String) -> f64 {
 }
 
 #[test]
-fn a_model_that_does_not_look_is_left_with_the_prior() {
+fn a_model_that_ignores_the_image_only_reaches_the_prior() {
     let expected = [
         (Benchmark::Vqav2, 0.43),
         (Benchmark::Gqa, 0.40),
@@ -44,7 +44,7 @@ fn a_model_that_does_not_look_is_left_with_the_prior() {
 }
 
 #[test]
-fn every_answer_of_pope_is_as_frequent_as_the_other_in_each_part() {
+fn yes_and_no_are_equally_frequent_in_each_part_of_pope() {
     let set = set(Benchmark::Pope, 6, 600);
     for part in ["random", "popular", "adversarial"] {
         let of_part: Vec<_> = set.test.iter().filter(|question| question.part == part).collect();
@@ -54,7 +54,7 @@ fn every_answer_of_pope_is_as_frequent_as_the_other_in_each_part() {
 }
 
 #[test]
-fn a_set_is_the_same_each_time_and_its_parts_share_no_picture() {
+fn a_synthetic_set_is_deterministic_and_its_splits_share_no_image() {
     for benchmark in Benchmark::ALL {
         let (one, other) = (set(benchmark, 40, 40), set(benchmark, 40, 40));
         assert_eq!(one.checksum, other.checksum);
@@ -73,7 +73,7 @@ fn a_set_is_the_same_each_time_and_its_parts_share_no_picture() {
 }
 
 #[test]
-fn each_set_asks_in_the_form_of_its_benchmark() {
+fn each_data_set_uses_the_question_format_of_its_benchmark() {
     let prompt = |benchmark| set(benchmark, 1, 1).test[0].prompt.clone();
     assert!(prompt(Benchmark::Vizwiz).contains("'Unanswerable'"));
     assert!(prompt(Benchmark::Textvqa).contains("\nReference OCR token: "));
@@ -87,23 +87,26 @@ fn each_set_asks_in_the_form_of_its_benchmark() {
 }
 
 #[test]
-fn captions_tell_what_is_there_and_most_answer_a_question() {
+fn captions_describe_the_image_and_most_answer_a_question() {
     let stream = CaptionStream::new(1);
     let captions: Vec<_> = (0..800).map(|index| stream.caption(index, 32)).collect();
-    let told: Vec<&str> = captions.iter().map(|caption| caption.told.as_str()).collect();
+    let completion: Vec<&str> = captions.iter().map(|caption| caption.completion.as_str()).collect();
     for remark in
         ["in all: 3", "the red one: ", "it is missing", "left of the ", "the digit: ", "dark: ", "say "]
     {
-        assert!(told.iter().any(|told| told.contains(remark)), "{remark}");
+        assert!(completion.iter().any(|completion| completion.contains(remark)), "{remark}");
     }
-    let asked: Vec<&Caption> = captions.iter().filter(|caption| caption.question.is_some()).collect();
-    assert!((520..600).contains(&asked.len()), "{} of 800", asked.len());
+    let questions: Vec<&Caption> = captions.iter().filter(|caption| caption.question.is_some()).collect();
+    assert!((520..600).contains(&questions.len()), "{} of 800", questions.len());
     for caption in &captions {
         let rendered = caption.rendered();
         let question = caption.question.as_deref().unwrap_or_default();
         assert!(rendered.text.starts_with(&format!("<image>{question}")), "{rendered:?}");
         let trained = &rendered.text[rendered.answers[0].clone()];
-        assert_eq!((trained.trim_start(), rendered.answers.len()), (&*format!("{}\n", caption.told), 1));
+        assert_eq!(
+            (trained.trim_start(), rendered.answers.len()),
+            (&*format!("{}\n", caption.completion), 1)
+        );
         assert_eq!(trained.starts_with(' '), caption.question.is_some());
         assert!(rendered.text.ends_with(trained));
         for line in [SHORT_ANSWER, OPTION_LETTER, UNANSWERABLE, "ASSISTANT:"] {
@@ -111,17 +114,21 @@ fn captions_tell_what_is_there_and_most_answer_a_question() {
         }
     }
     let other = CaptionStream::new(2).caption(0, 32);
-    assert_ne!((&captions[0].question, &captions[0].told), (&other.question, &other.told));
+    assert_ne!((&captions[0].question, &captions[0].completion), (&other.question, &other.completion));
 }
 
 #[test]
-fn with_lines_half_of_the_questions_have_something_to_read_past() {
+fn with_lines_half_of_the_questions_have_distractor_lines() {
     let captions = (0..400).map(|index| CaptionStream::with_lines(1).caption(index, 32));
-    let asked: Vec<String> = captions.filter_map(|caption| caption.question).collect();
-    let (read_past, at_once): (Vec<&String>, Vec<&String>) =
-        asked.iter().partition(|asked| asked.contains('\n'));
-    assert!(read_past.len().abs_diff(at_once.len()) < asked.len() / 5, "{}", read_past.len());
+    let questions: Vec<String> = captions.filter_map(|caption| caption.question).collect();
+    let (with_distractors, without_distractors): (Vec<&String>, Vec<&String>) =
+        questions.iter().partition(|questions| questions.contains('\n'));
+    assert!(
+        with_distractors.len().abs_diff(without_distractors.len()) < questions.len() / 5,
+        "{}",
+        with_distractors.len()
+    );
     for line in [SHORT_ANSWER, OPTION_LETTER, UNANSWERABLE, "ASSISTANT:"] {
-        assert!(asked.iter().all(|asked| !asked.contains(line)), "{line}");
+        assert!(questions.iter().all(|questions| !questions.contains(line)), "{line}");
     }
 }

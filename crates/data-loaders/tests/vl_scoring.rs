@@ -23,17 +23,17 @@ fn all_equal(rule: &str, ours: impl Fn(&[Value]) -> Value) {
 }
 
 #[test]
-fn answers_are_normalised_as_by_the_vqa_evaluation() {
+fn answers_are_normalised_like_the_vqa_evaluation() {
     all_equal("vqa", |case| vqa_answer(case[0].as_str().unwrap()).into());
 }
 
 #[test]
-fn answers_are_normalised_as_by_evalai() {
+fn answers_are_normalised_like_evalai() {
     all_equal("evalai", |case| evalai_answer(case[0].as_str().unwrap()).into());
 }
 
 #[test]
-fn soft_accuracy_is_that_of_the_vqa_evaluation() {
+fn soft_accuracy_equals_the_vqa_evaluation() {
     for case in cases("accuracy") {
         let people: Vec<String> = serde_json::from_value(case[1].clone()).unwrap();
         let ours = vqa_accuracy(case[0].as_str().unwrap(), &people);
@@ -42,12 +42,12 @@ fn soft_accuracy_is_that_of_the_vqa_evaluation() {
 }
 
 #[test]
-fn a_no_is_found_among_the_words_of_the_first_sentence_and_not_inside_a_word() {
+fn no_is_detected_as_a_word_of_the_first_sentence_only() {
     all_equal("pope", |case| Key::YesNo(true).judge(case[0].as_str().unwrap()).answer.into());
 }
 
 #[test]
-fn letters_are_found_by_the_rules_of_scienceqa() {
+fn letters_are_extracted_by_the_rules_of_scienceqa() {
     all_equal("scienceqa", |case| {
         let options = usize::try_from(case[1].as_u64().unwrap()).unwrap();
         Key::Choice { right: 0, options }.judge(case[0].as_str().unwrap()).answer.into()
@@ -55,12 +55,12 @@ fn letters_are_found_by_the_rules_of_scienceqa() {
 }
 
 #[test]
-fn one_answer_is_compared_as_gqa_does() {
+fn one_answer_is_compared_as_in_gqa() {
     all_equal("gqa", |case| Key::Exact(String::new()).judge(case[0].as_str().unwrap()).answer.into());
 }
 
 #[test]
-fn a_letter_alone_is_an_answer_of_mmbench() {
+fn mmbench_accepts_only_a_single_letter() {
     let key = Key::Letter { right: 1, options: 4 };
     for (text, score, answered) in [("B", 1.0, true), ("A", 0.0, true), ("B.", 0.0, false), ("E", 0.0, false)]
     {

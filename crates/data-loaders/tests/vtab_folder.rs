@@ -56,7 +56,7 @@ fn assert_names(message: &str, parts: &[&str]) {
 }
 
 #[test]
-fn a_folder_is_read_back_with_its_splits_labels_and_pixels() {
+fn a_folder_is_read_with_its_splits_labels_and_pixels() {
     let root = folder();
     let set = open(root.path()).unwrap();
     set.check_images().unwrap();
@@ -73,7 +73,7 @@ fn a_folder_is_read_back_with_its_splits_labels_and_pixels() {
 }
 
 #[test]
-fn the_checksum_follows_every_image_byte_and_every_label() {
+fn the_checksum_depends_on_every_image_byte_and_every_label() {
     let root = folder();
     let before = open(root.path()).unwrap().checksum().to_owned();
     assert_eq!(open(root.path()).unwrap().checksum(), before);
@@ -86,52 +86,52 @@ fn the_checksum_follows_every_image_byte_and_every_label() {
 }
 
 #[test]
-fn a_missing_folder_is_named() {
+fn a_missing_folder_is_reported() {
     let root = tempfile::tempdir().unwrap();
     assert_names(&open(root.path()).err().unwrap().to_string(), &["svhn: the folder", "does not exist"]);
 }
 
 #[test]
-fn a_missing_list_is_named() {
+fn a_missing_list_is_reported() {
     let root = folder();
     fs::remove_file(root.path().join("svhn/val200.txt")).unwrap();
     assert_names(&open(root.path()).err().unwrap().to_string(), &["svhn", "val200.txt does not exist"]);
 }
 
 #[test]
-fn an_empty_list_is_named() {
+fn an_empty_list_is_reported() {
     let root = folder();
     fs::write(root.path().join("svhn/test.txt"), "\n").unwrap();
     assert_names(&open(root.path()).err().unwrap().to_string(), &["svhn", "test.txt is empty"]);
 }
 
 #[test]
-fn a_malformed_line_is_named() {
+fn a_malformed_line_is_reported() {
     assert_names(&message_with_line("images/2.png 2", "images/2.png"), &["train800.txt:3:", "images/2.png"]);
     assert_names(&message_with_line("images/2.png 2", "images/2.png two"), &["train800.txt:3:", "two"]);
     assert_names(&message_with_line("images/2.png 2", "images/2.png -1"), &["train800.txt:3:", "-1"]);
 }
 
 #[test]
-fn a_label_out_of_range_is_named() {
+fn a_label_out_of_range_is_reported() {
     assert_names(&message_with_line("7.png 7", "7.png 10"), &["test.txt:2:", "label 10", "10 classes"]);
 }
 
 #[test]
-fn a_path_that_leaves_the_folder_is_named() {
-    assert_names(&message_with_line("images/4.png", "../4.png"), &["val200.txt:1:", "`../4.png`", "leaves"]);
+fn a_path_outside_the_folder_is_reported() {
+    assert_names(&message_with_line("images/4.png", "../4.png"), &["val200.txt:1:", "`../4.png`", "outside"]);
     assert_names(&message_with_line("images/4.png", "/etc/passwd"), &["val200.txt:1:", "`/etc/passwd`"]);
 }
 
 #[test]
-fn a_missing_image_is_named() {
+fn a_missing_image_is_reported() {
     let root = folder();
     fs::remove_file(root.path().join("svhn/images/8.png")).unwrap();
     assert_names(&open(root.path()).err().unwrap().to_string(), &["test.txt:3:", "8.png does not exist"]);
 }
 
 #[test]
-fn an_image_in_two_splits_is_named() {
+fn an_image_in_two_splits_is_reported() {
     assert_names(
         &message_with_line("images/7.png 7", "images/1.png 1"),
         &["test.txt:2:", "1.png", "train800.txt"],
@@ -139,7 +139,7 @@ fn an_image_in_two_splits_is_named() {
 }
 
 #[test]
-fn a_union_that_disagrees_is_named() {
+fn an_inconsistent_union_list_is_reported() {
     let root = folder();
     let union = root.path().join("svhn/train800val200.txt");
     fs::write(&union, fs::read_to_string(&union).unwrap().replace("5.png 5", "5.png 4")).unwrap();
@@ -147,7 +147,7 @@ fn a_union_that_disagrees_is_named() {
 }
 
 #[test]
-fn a_truncated_image_is_named_and_the_batch_left_as_it_was() {
+fn a_truncated_image_is_reported_and_the_batch_is_unchanged() {
     let root = folder();
     let path = root.path().join("svhn/images/3.png");
     let picture = RgbImage::from_fn(64, 64, |x, y| Rgb([x as u8, y as u8, (x * y) as u8]));
@@ -156,7 +156,7 @@ fn a_truncated_image_is_named_and_the_batch_left_as_it_was() {
     let bytes = fs::read(&path).unwrap();
     fs::write(&path, &bytes[..bytes.len() * 2 / 3]).unwrap();
     let set = open(root.path()).unwrap();
-    assert_names(&set.check_images().unwrap_err().to_string(), &["svhn", "3.png", "cut short"]);
+    assert_names(&set.check_images().unwrap_err().to_string(), &["svhn", "3.png", "truncated"]);
     let mut pixels = vec![1.0];
     let message = set.read(Split::Train, &[0, 3], &PROTOCOL, &mut pixels).unwrap_err().to_string();
     assert_names(&message, &["3.png", "cannot be decoded"]);
@@ -164,7 +164,7 @@ fn a_truncated_image_is_named_and_the_batch_left_as_it_was() {
 }
 
 #[test]
-fn a_file_that_is_no_image_is_named() {
+fn a_file_that_is_not_an_image_is_reported() {
     let root = folder();
     fs::write(root.path().join("svhn/images/0.png"), "nothing to see").unwrap();
     assert_names(
@@ -174,14 +174,14 @@ fn a_file_that_is_no_image_is_named() {
 }
 
 #[test]
-fn an_index_beyond_the_split_is_named() {
+fn an_index_beyond_the_split_is_reported() {
     let root = folder();
     let message = open(root.path()).unwrap().read(Split::Val, &[2], &PROTOCOL, &mut Vec::new()).unwrap_err();
-    assert_names(&message.to_string(), &["sample 2", "val split", "has 2"]);
+    assert_names(&message.to_string(), &["sample 2", "val split", "2 samples"]);
 }
 
 #[test]
-fn the_five_real_sets_open_and_give_a_batch_where_san_data_is_set() {
+fn the_five_real_data_sets_open_and_give_a_batch_if_san_data_is_set() {
     let Some(data) = std::env::var_os("SAN_DATA") else {
         println!("skipped: SAN_DATA is not set");
         return;

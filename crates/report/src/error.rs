@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use crate::record::RecordError;
 
-/// A comparison could not be made, or not be written. Each message is one sentence that names the
-/// culprit; `source` holds the cause where there is one.
+/// A comparison could not be made or written. Each message is one sentence that names the
+/// faulty file; `source` holds the cause where there is one.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
     /// A folder could not be listed.
@@ -19,8 +19,8 @@ pub enum ReportError {
     /// A record is missing a field, is truncated or cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// A record contradicts itself.
-    #[error("{path} is not a sound record: {reason}")]
+    /// The fields of a record contradict each other.
+    #[error("{path} is not a valid record: {reason}")]
     Unsound {
         /// The record's file.
         path: PathBuf,
@@ -28,16 +28,16 @@ pub enum ReportError {
         reason: String,
     },
     /// A plan cannot be read.
-    #[error("{path} is not a plan of runs: {reason}; remove it, and `san run` writes it again")]
+    #[error("{path} is not a valid run plan: {reason}; remove it, and `san run` writes a new one")]
     Plan {
         /// The plan's file.
         path: PathBuf,
         /// Why.
         reason: String,
     },
-    /// Two records claim one place of the table.
+    /// Two records are for the same position in the table.
     #[error(
-        "two records claim {place}: {first} and {second} (they differ in {differing}); compare one folder \
+        "two records exist for {place}: {first} and {second} (they differ in {differing}); compare one folder \
          of runs at a time, or move one of them away"
     )]
     Duplicate {
@@ -55,18 +55,18 @@ pub enum ReportError {
         "no finished record of experiment `{experiment}`, profile `{profile}`{backbone} under {runs}; {found}"
     )]
     Empty {
-        /// Where records were looked for.
+        /// The searched folder.
         runs: PathBuf,
-        /// The experiment asked for.
+        /// The requested experiment.
         experiment: String,
-        /// The profile asked for.
+        /// The requested profile.
         profile: String,
-        /// The backbone asked for, as a phrase; empty if any would do.
+        /// The requested backbone, as a phrase; empty for any.
         backbone: String,
-        /// What is there instead.
+        /// What was found instead.
         found: String,
     },
-    /// The adapter file of a run cannot be drawn.
+    /// The adapter file of a run cannot be read for a figure.
     #[error("cannot read gammas from {path}: {reason}")]
     Adapter {
         /// The adapter file.
@@ -90,7 +90,7 @@ pub enum ReportError {
         /// Why.
         reason: String,
     },
-    /// A file could not be written, or a figure not be drawn into it.
+    /// A file could not be written, or a figure could not be drawn into it.
     #[error("cannot write {path}: {source}")]
     Write {
         /// The file or folder.

@@ -1,9 +1,8 @@
 //! From the records of finished runs to statistics, tables and figures.
 //!
-//! [`record`] is the contract with the runner: it writes one [`Record`] a run, this crate reads
-//! them. Nothing here knows libtorch. The way of a number: [`load`] finds the records, `comparison::frame`
-//! groups them, [`comparison`] reduces them with [`statistics`], a [`Table`] lays them out, an
-//! [`export::Exporter`] writes it, [`figure`] draws. The program calls [`compare`], [`write_tables`],
+//! [`record`] is the interface to the runner, which writes one [`Record`] per run; this crate reads them and does not link
+//! libtorch. The data flow: [`load`] finds the records, `comparison::frame` groups them, [`comparison`] reduces them with
+//! [`statistics`], a [`Table`] lays them out, an [`export::Exporter`] writes it, [`figure`] draws figures. The program calls [`compare`], [`write_tables`],
 //! [`draw_figures`] and [`write_event_files`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
@@ -28,16 +27,16 @@ pub use load::Request;
 pub use record::Record;
 pub use table::Table;
 
-/// Compares the methods of one suite and profile: one comparison for each choice of settings and each backbone that is
-/// found, backbones in alphabetical order.
+/// Compares the methods of one suite and profile: one comparison for each choice of settings and each backbone
+/// found, in alphabetical order of backbones.
 ///
 /// # Errors
-/// When the runs cannot be read, hold nothing that was asked for, or contain one run twice.
+/// When the runs cannot be read, contain nothing that was requested, or contain a run twice.
 pub fn compare(request: &Request) -> Result<Vec<Comparison>, ReportError> {
     let mut all = Vec::new();
     for selection in load::select(request)? {
         all.extend(comparison::comparisons(selection.records, selection.plan.as_ref())?);
     }
-    comparison::name_apart(&mut all);
+    comparison::disambiguate_names(&mut all);
     Ok(all)
 }

@@ -40,6 +40,11 @@ pub(crate) fn path_component(text: &str) -> String {
     if name.chars().all(|letter| letter == '.') { "-".repeat(name.len().max(1)) } else { name }
 }
 
+/// A number of things: `1 seed`, `3 seeds`.
+pub fn count_of(count: usize, singular: &str) -> String {
+    format!("{count} {singular}{}", if count == 1 { "" } else { "s" })
+}
+
 /// An integer with commas between thousands.
 pub fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
@@ -58,10 +63,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_shown_and_not_sent_to_a_terminal() {
+    fn control_characters_are_escaped_for_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mred"), "a\\u{1b}[31mred");
         assert_eq!(printable("± plain\n"), "± plain\n");
         assert_eq!(one_line("a\nb\tc\r"), "a b c\\r");
+    }
+
+    #[test]
+    fn a_count_of_one_is_singular() {
+        assert_eq!(count_of(0, "seed"), "0 seeds");
+        assert_eq!(count_of(1, "seed"), "1 seed");
+        assert_eq!(count_of(3, "seed"), "3 seeds");
     }
 
     #[test]
@@ -80,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_of_a_path_stays_where_it_is() {
+    fn a_path_component_cannot_escape_its_folder() {
         assert_eq!(path_component("../../etc"), "..-..-etc");
         assert_eq!(path_component(".."), "--");
         assert_eq!(path_component("SAN (full)"), "SAN-(full)");

@@ -21,13 +21,16 @@ fn row<'a>(comparison: &'a Comparison, method: &str) -> &'a Row {
 fn assert_average(average: Average, mean: f64, deviation: f64, error: f64) {
     let spread = average.spread.unwrap();
     let close = |a: f64, b: f64| (a - b).abs() < 1e-9;
-    assert!(close(spread.mean, mean), "{spread:?} is not around {mean}");
-    assert!(close(spread.standard_deviation.unwrap(), deviation), "{spread:?} has not the sd {deviation}");
-    assert!(close(spread.standard_error.unwrap(), error), "{spread:?} has not the SE {error}");
+    assert!(close(spread.mean, mean), "{spread:?} does not have the mean {mean}");
+    assert!(
+        close(spread.standard_deviation.unwrap(), deviation),
+        "{spread:?} does not have the sd {deviation}"
+    );
+    assert!(close(spread.standard_error.unwrap(), error), "{spread:?} does not have the SE {error}");
 }
 
 #[test]
-fn methods_sets_groups_and_seeds_come_in_their_order() {
+fn methods_data_sets_groups_and_seeds_are_in_order() {
     let comparison = comparison();
     let labels: Vec<&str> = comparison.rows.iter().map(|row| row.label.as_str()).collect();
     assert_eq!(labels, ["linear", "FFT", "LoRA (r 4)", "SAN (authors)"]);
@@ -50,7 +53,7 @@ fn both_averages_are_formed_for_each_seed_and_spread_over_seeds() {
 }
 
 #[test]
-fn diverged_and_missing_cells_stay_in_the_row_and_leave_it_without_averages() {
+fn diverged_and_missing_cells_stay_in_the_row_and_suppress_its_averages() {
     let comparison = comparison();
     let (san, fft) = (row(&comparison, "san"), row(&comparison, "fft"));
     assert_eq!(san.cells[2].outcomes, [Outcome::Accuracy(40.0), Outcome::Diverged]);
@@ -75,7 +78,7 @@ fn a_method_with_fewer_seeds_than_others_has_no_complete_average() {
 }
 
 #[test]
-fn sizes_and_costs_keep_the_head_apart_and_leave_out_diverged_cells() {
+fn sizes_and_costs_separate_the_head_and_exclude_diverged_runs() {
     let comparison = comparison();
     let san = row(&comparison, "san");
     assert_eq!(
@@ -106,7 +109,7 @@ fn differences_are_paired_by_set_and_seed() {
 }
 
 #[test]
-fn a_gain_within_the_noise_is_not_shown_to_beat_the_baseline() {
+fn a_gain_within_the_noise_is_not_reported_as_beating_the_baseline() {
     let mut records = records();
     for stored in records.iter_mut().filter(|stored| stored.record.method.name == "san") {
         stored.record.metrics.accuracy = stored.record.metrics.accuracy.map(|accuracy| accuracy + 0.01);
@@ -136,7 +139,7 @@ fn p_values_are_corrected_for_all_differences_of_the_table() {
 }
 
 #[test]
-fn two_records_of_one_cell_are_refused_with_what_differs() {
+fn two_records_of_the_same_run_are_rejected_with_their_differences() {
     let mut records = records();
     let mut again = records[0].clone();
     again.path = "elsewhere/record.json".into();
@@ -166,17 +169,17 @@ fn backbones_and_profiles_are_never_mixed() {
 }
 
 #[test]
-fn sets_that_no_method_has_and_other_weights_are_warned_of() {
+fn missing_data_sets_and_differing_weights_cause_warnings() {
     let mut records = records();
     records.retain(|stored| stored.record.dataset.name != "mini/b");
     records[0].record.backbone.checksum = "other".into();
     let warnings = comparisons(records, None).unwrap().remove(0).origin.warnings;
-    assert!(warnings[0].contains("weights are not the same"));
+    assert!(warnings[0].contains("weights of the backbone differ"));
     assert!(warnings[1].contains("no. 2"));
 }
 
 #[test]
-fn published_rows_are_shown_for_the_papers_profile_alone() {
+fn published_rows_are_shown_only_for_the_paper_profile() {
     let sets = [("cifar100", "natural"), ("caltech101", "natural")];
     let of_profile = |profile: &str| {
         let mut record = record(METHODS[0], 0, &sets, 0, Some(60.0));
@@ -203,7 +206,7 @@ fn only_complete_methods_are_ranked_and_compared_with_the_best() {
     );
     assert_eq!(ranking.average_ranks, [2.0, 1.0]);
     assert!(comparison.against_best.iter().all(|difference| difference.baseline == "LoRA (r 4)"));
-    // Where SAN is complete, LoRA's gap to it is within the noise and linear's is not: the dagger stands at the first alone.
+    // Where SAN is complete, LoRA's gap to it is within the noise and linear's is not: only LoRA is marked with the dagger.
     let mut records = records();
     records.retain(|stored| stored.record.dataset.name != "mini/c");
     let table = comparisons(records, None).unwrap().remove(0).table();
@@ -213,7 +216,7 @@ fn only_complete_methods_are_ranked_and_compared_with_the_best() {
 }
 
 #[test]
-fn the_optimism_of_choosing_on_the_test_split_has_its_own_column() {
+fn the_optimism_of_selecting_on_the_test_split_has_its_own_column() {
     let header = |table: &report::Table| table.columns.iter().any(|column| column.header == "optimism");
     assert!(!header(&comparison().table()));
     let mut records = records();
@@ -228,7 +231,7 @@ fn the_optimism_of_choosing_on_the_test_split_has_its_own_column() {
 }
 
 #[test]
-fn the_tuning_budget_is_shown_and_an_unequal_one_warned_of() {
+fn the_tuning_budget_is_shown_and_an_unequal_one_causes_a_warning() {
     let mut records = records();
     let budget_notes = |records: Vec<report::load::Stored>| {
         let notes = comparisons(records, None).unwrap().remove(0).table().notes;
@@ -245,7 +248,7 @@ fn the_tuning_budget_is_shown_and_an_unequal_one_warned_of() {
 }
 
 #[test]
-fn a_record_of_several_sets_becomes_a_row_for_each() {
+fn a_record_of_several_data_sets_becomes_one_row_per_set() {
     let whole = {
         let mut whole = record(METHODS[2], 0, &common::SETS, 0, Some(70.0));
         let evaluation = |set: usize, metric: &str, accuracy: f64| report::record::Evaluation {
@@ -269,8 +272,8 @@ fn a_record_of_several_sets_becomes_a_row_for_each() {
     assert!(table.caption.contains(": score in %"), "{}", table.caption);
     let notes = table.notes.join(" ");
     assert!(notes.contains("Scores: F1 (mini/a); exact match (mini/c)."), "{notes}");
-    assert!(notes.contains("reaches: mini/a 70.0, mini/c 70.0; mean 70.0."), "{notes}");
-    let above = format!("above that: {} 1.", comparison.rows[0].label);
+    assert!(notes.contains("without the image): mini/a 70.0, mini/c 70.0; mean 70.0."), "{notes}");
+    let above = format!("exceeds it: {} 1.", comparison.rows[0].label);
     assert!(notes.contains(&above), "{notes}");
 }
 
@@ -283,7 +286,7 @@ fn predictions(record: &report::Record, folder: &std::path::Path, right: std::op
 }
 
 #[test]
-fn single_answers_are_compared_over_the_sets_that_both_methods_read() {
+fn individual_predictions_are_compared_over_the_data_sets_of_both_methods() {
     let folder = tempfile::tempdir().unwrap();
     for set in 0..2 {
         predictions(&record(METHODS[0], set, &common::SETS, 0, Some(50.0)), folder.path(), 0..10);
@@ -301,16 +304,16 @@ fn single_answers_are_compared_over_the_sets_that_both_methods_read() {
 }
 
 #[test]
-fn predictions_that_do_not_give_the_recorded_score_are_refused() {
+fn predictions_inconsistent_with_the_recorded_score_are_rejected() {
     let folder = tempfile::tempdir().unwrap();
     predictions(&record(METHODS[0], 0, &common::SETS, 0, Some(50.0)), folder.path(), 0..11);
     let read = report::load::read_records(folder.path()).unwrap();
     let message = comparisons(read, None).unwrap_err().to_string();
-    assert!(message.contains("an accuracy of 0.5500, and the record of the run has 0.5000"), "{message}");
+    assert!(message.contains("an accuracy of 0.5500, but the record of the run has 0.5000"), "{message}");
 }
 
 #[test]
-fn predictions_that_are_not_in_order_are_refused_by_name() {
+fn predictions_out_of_order_are_rejected_with_their_file() {
     let folder = tempfile::tempdir().unwrap();
     let record = record(METHODS[0], 0, &common::SETS, 0, Some(50.0));
     let path = common::write(folder.path(), &record).with_file_name("predictions.csv");

@@ -57,7 +57,7 @@ fn terminal_marks_the_best_bold_and_the_second_underlined() {
 }
 
 #[test]
-fn no_terminal_is_overrun_and_no_column_lost() {
+fn output_never_exceeds_the_terminal_and_no_column_is_lost() {
     let table = wide_table();
     for width in [60, 80, 100, 120, 180, 400] {
         let text = Terminal { width, styled: false }.export(&table).unwrap();
@@ -71,7 +71,7 @@ fn no_terminal_is_overrun_and_no_column_lost() {
 }
 
 #[test]
-fn a_suite_of_one_group_has_one_average_and_one_of_one_set_has_none() {
+fn a_suite_of_one_group_has_one_average_and_a_suite_of_one_data_set_has_none() {
     let headers = |sets: &[(&str, &str)]| -> Vec<String> {
         let cells = METHODS.iter().flat_map(|method| (0..sets.len()).map(move |set| (*method, set)));
         let records = cells.map(|(method, set)| stored(record(method, set, sets, 0, Some(50.0)))).collect();

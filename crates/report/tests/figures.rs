@@ -57,7 +57,7 @@ fn every_figure_is_drawn_as_svg_and_png_with_its_labels() {
     let shown = [
         "linear",
         "LoRA (r 4)",
-        "not shown, as sets are missing: 2",
+        "not shown because data sets are missing: 2",
         "VTAB (embedded), vit_micro",
         "sans-serif",
     ];
@@ -86,7 +86,7 @@ fn without_an_adapter_file_only_the_figures_of_the_comparison_are_drawn() {
 }
 
 /// Draws records, some of which have files next to them; returns the kinds of figures drawn, or the error message.
-fn draw_beside(files: &[(&str, &str, &str)]) -> Result<Vec<String>, String> {
+fn draw_with_files(files: &[(&str, &str, &str)]) -> Result<Vec<String>, String> {
     let folder = tempfile::tempdir().unwrap();
     for stored in records() {
         let path = write(folder.path(), &stored.record);
@@ -106,37 +106,37 @@ fn draw_beside(files: &[(&str, &str, &str)]) -> Result<Vec<String>, String> {
 }
 
 #[test]
-fn learning_curves_are_drawn_from_the_epochs_of_a_san_cell() {
+fn learning_curves_are_drawn_from_the_epochs_of_a_san_run() {
     let epochs = r#"{"epoch":0,"train_loss":2.0,"test_accuracy":0.2,"readings":{"nt":0.15,"sp":0.12,"head":0.1}}
 {"epoch":1,"train_loss":1.5,"test_accuracy":0.5,"readings":{"nt":0.35,"sp":0.3,"head":0.2}}"#;
-    assert!(draw_beside(&[("san", "epochs.jsonl", epochs)]).unwrap().contains(&"curves".to_owned()));
+    assert!(draw_with_files(&[("san", "epochs.jsonl", epochs)]).unwrap().contains(&"curves".to_owned()));
     let losses = r#"{"epoch":0,"train_loss":2.0}"#;
-    assert!(!draw_beside(&[("san", "epochs.jsonl", losses)]).unwrap().contains(&"curves".to_owned()));
-    let message = draw_beside(&[("san", "epochs.jsonl", "{\"epoch\":0,")]).unwrap_err();
+    assert!(!draw_with_files(&[("san", "epochs.jsonl", losses)]).unwrap().contains(&"curves".to_owned()));
+    let message = draw_with_files(&[("san", "epochs.jsonl", "{\"epoch\":0,")]).unwrap_err();
     assert!(message.contains("epochs.jsonl") && message.contains("line 1"), "{message}");
 }
 
 #[test]
-fn shifts_of_the_weights_are_drawn_for_all_methods_that_have_them() {
+fn weight_shifts_are_drawn_for_all_methods_that_have_them() {
     let shift = r#"{"layers":[{"name":"blocks.0.attn.qkv","singular_values":[2.0,1.0,0.1],"effective_rank":2.2,
         "crop":{"before":[[0.1,0.2],[0.3,-0.4]],"after":[[0.2,0.2],[0.3,-0.1]]}},
         {"name":"blocks.1.mlp.fc1","singular_values":[1.0,0.0],"effective_rank":1.0}]}"#;
-    let drawn =
-        draw_beside(&[("san", "weight_shift.json", shift), ("lora", "weight_shift.json", shift)]).unwrap();
+    let drawn = draw_with_files(&[("san", "weight_shift.json", shift), ("lora", "weight_shift.json", shift)])
+        .unwrap();
     for kind in ["surface", "singular-values", "effective-rank"] {
         assert!(drawn.contains(&kind.to_owned()), "{kind} is not among {drawn:?}");
     }
     let ragged = shift.replace("[0.3,-0.1]", "[0.3]");
-    let message = draw_beside(&[("san", "weight_shift.json", &ragged)]).unwrap_err();
+    let message = draw_with_files(&[("san", "weight_shift.json", &ragged)]).unwrap_err();
     assert!(message.contains("blocks.0.attn.qkv"), "{message}");
 }
 
 #[test]
-fn an_adapter_that_is_no_single_cells_is_refused_by_name() {
+fn an_adapter_that_is_not_of_a_single_run_is_rejected_with_its_name() {
     let stacked = draw(&[("blocks.0.attn.qkv.gamma", &[2, 48])], 1.0).unwrap_err();
     assert!(stacked.contains("blocks.0.attn.qkv.gamma has the shape [2, 48]"), "{stacked}");
     let infinite = draw(&[("blocks.0.attn.qkv.gamma", &[1, 48])], f32::INFINITY).unwrap_err();
-    assert!(infinite.contains("holds inf"), "{infinite}");
+    assert!(infinite.contains("contains inf"), "{infinite}");
     let none = draw(&[("head.weight", &[1, 48])], 1.0).unwrap_err();
     assert!(none.contains("no tensor's name ends in `.gamma`") && none.contains(ADAPTER_FILE), "{none}");
 }

@@ -94,7 +94,7 @@ fn the_bootstrap_rejects_near_its_level() {
 }
 
 #[test]
-fn holms_family_of_nulls_rejects_any_of_them_at_its_level() {
+fn holms_correction_bounds_the_family_wise_error() {
     let share = rejections(8, DATA_SETS, |draws| {
         let raw: Vec<f64> = (0..8)
             .map(|_| statistics::paired_t_test(&draws.normals(9), &draws.normals(9)).unwrap().p_value)
@@ -105,7 +105,7 @@ fn holms_family_of_nulls_rejects_any_of_them_at_its_level() {
 }
 
 #[test]
-fn nemenyis_critical_difference_is_passed_at_its_level() {
+fn nemenyis_critical_difference_is_exceeded_at_its_level() {
     let critical = statistics::nemenyi_critical_difference(5, 30, LEVEL).unwrap();
     let share = rejections(9, DATA_SETS, |draws| {
         let blocks: Vec<Vec<f64>> = (0..30).map(|_| draws.normals(5)).collect();

@@ -6,8 +6,8 @@ mod common;
 use std::path::Path;
 
 use common::{records, write};
-use report::record::Stage;
-use report::{Request, compare, write_tables};
+use report::record::{STEPS_FILE, Stage};
+use report::{Request, compare, write_event_files, write_tables};
 
 fn request(runs: &Path) -> Request {
     Request { runs: runs.into(), experiment: "vtab".into(), profile: "embedded".into(), backbone: None }
@@ -22,7 +22,7 @@ fn folder_of_runs() -> tempfile::TempDir {
 }
 
 #[test]
-fn final_records_of_the_suite_and_profile_are_compared_and_others_left_out() {
+fn only_final_records_of_the_suite_and_profile_are_compared() {
     let folder = folder_of_runs();
     let mut tuning = records()[0].record.clone();
     (tuning.stage, tuning.run) = (Stage::Tune, "tuning".into());
@@ -37,7 +37,7 @@ fn final_records_of_the_suite_and_profile_are_compared_and_others_left_out() {
 }
 
 #[test]
-fn nothing_to_compare_is_said_with_what_is_there() {
+fn an_empty_selection_is_reported_with_the_records_found() {
     let folder = folder_of_runs();
     let request = Request { backbone: Some("swin_micro".into()), ..request(folder.path()) };
     let message = compare(&request).unwrap_err().to_string();
@@ -62,18 +62,18 @@ fn records_of_the_first_schema_are_still_read() {
 }
 
 #[test]
-fn broken_records_are_errors_that_name_their_file() {
+fn broken_records_are_reported_with_their_file() {
     let folder = folder_of_runs();
     let path = write(folder.path(), &records()[0].record);
-    let sound = std::fs::read_to_string(&path).unwrap();
+    let valid = std::fs::read_to_string(&path).unwrap();
     for (broken, expected) in [
-        (sound[..100].to_owned(), "is not a record: "),
-        (sound.replace("\"schema\":2", "\"schema\":3"), "was written with record schema 3"),
-        (sound.replace("\"schema\":2", "\"schema\":3,\"new\":0"), "was written with record schema 3"),
-        (sound.replace("\"accuracy\":0.5", "\"accuracy\":50.0"), "its accuracy 50 is outside [0, 1]"),
-        (sound.replace("\"accuracy\":0.5", "\"accuracy\":null"), "it is finished and has no accuracy"),
+        (valid[..100].to_owned(), "is not a record: "),
+        (valid.replace("\"schema\":2", "\"schema\":3"), "was written with record schema 3"),
+        (valid.replace("\"schema\":2", "\"schema\":3,\"new\":0"), "was written with record schema 3"),
+        (valid.replace("\"accuracy\":0.5", "\"accuracy\":50.0"), "its accuracy 50 is outside [0, 1]"),
+        (valid.replace("\"accuracy\":0.5", "\"accuracy\":null"), "it is finished but has no accuracy"),
     ] {
-        assert_ne!(broken, sound);
+        assert_ne!(broken, valid);
         std::fs::write(&path, broken).unwrap();
         let message = compare(&request(folder.path())).unwrap_err().to_string();
         assert!(message.contains(expected) && message.contains(path.to_str().unwrap()), "{message}");
@@ -81,7 +81,19 @@ fn broken_records_are_errors_that_name_their_file() {
 }
 
 #[test]
-fn tables_are_written_whole_and_the_tidy_file_has_a_line_a_record() {
+fn a_log_entry_without_its_step_is_reported_with_its_file() {
+    let runs = tempfile::tempdir().unwrap();
+    let path = write(runs.path(), &records()[0].record).with_file_name(STEPS_FILE);
+    std::fs::write(&path, "{\"step\":1,\"loss\":0.5}\n{\"loss\":0.4}\n").unwrap();
+    let comparison = compare(&request(runs.path())).unwrap().remove(0);
+    let out = tempfile::tempdir().unwrap();
+    let message = write_event_files(&comparison, out.path()).unwrap_err().to_string();
+    assert!(message.contains(path.to_str().unwrap()), "{message}");
+    assert!(message.contains("entry 2 has no integer `step`"), "{message}");
+}
+
+#[test]
+fn tables_are_complete_and_the_tidy_file_has_one_line_per_record() {
     let runs = folder_of_runs();
     let comparison = compare(&request(runs.path())).unwrap().remove(0);
     let out = tempfile::tempdir().unwrap();
@@ -103,7 +115,7 @@ fn tables_are_written_whole_and_the_tidy_file_has_a_line_a_record() {
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_named() {
+fn an_unwritable_path_is_reported() {
     let runs = folder_of_runs();
     let comparison = compare(&request(runs.path())).unwrap().remove(0);
     let file = runs.path().join("file");

@@ -17,7 +17,7 @@ fn write_page(folder: &Path) -> PathBuf {
 }
 
 #[test]
-fn the_page_is_whole_by_itself() {
+fn the_page_is_self_contained() {
     let folder = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(write_page(folder.path())).unwrap();
     let namespaces = text.replace("http://www.w3.org/2000/svg", "");
@@ -40,7 +40,7 @@ fn the_page_is_whole_by_itself() {
 }
 
 #[test]
-fn texts_of_records_are_no_markup() {
+fn text_in_records_is_escaped() {
     let folder = tempfile::tempdir().unwrap();
     let mut records = records();
     for stored in records.iter_mut().filter(|stored| stored.record.method.name == "san") {
@@ -104,7 +104,7 @@ fn a_browser_sorts_and_filters_the_table() {
 }
 
 #[test]
-fn a_browser_draws_the_page() {
+fn a_browser_renders_the_page() {
     let Some(browser) = chromium() else {
         eprintln!("skipped: no chromium on this machine");
         return;

@@ -33,7 +33,7 @@ fn write(path: &Path, kind: &str, names: [&str; 3], columns: [&[i32]; 3]) {
 const NAMES: [&str; 3] = ["index", "label", "predicted"];
 
 #[test]
-fn parquet_is_read_whether_its_columns_may_lack_values_or_not() {
+fn parquet_is_read_with_required_and_with_nullable_columns() {
     for kind in ["REQUIRED", "OPTIONAL"] {
         let folder = tempfile::tempdir().unwrap();
         write(
@@ -58,7 +58,7 @@ fn a_folder_without_predictions_has_none() {
 }
 
 #[test]
-fn damage_and_other_columns_are_refused_by_name() {
+fn damaged_files_and_unexpected_columns_are_rejected_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(PREDICTIONS_FILE);
     write(&path, "REQUIRED", ["index", "label", "answer"], [&[0, 1, 2], &[1, 1, 1], &[1, 1, 1]]);

@@ -23,7 +23,7 @@ fn assert_test(name: &str, ours: PairedTest, theirs: &Value) {
 }
 
 #[test]
-fn the_spread_of_a_sample_equals_scipys() {
+fn the_spread_of_a_sample_equals_scipy() {
     for sample in fixture()["samples"].as_array().unwrap() {
         let values = numbers(&sample["values"]);
         assert_close("mean", statistics::mean(&values).unwrap(), &sample["mean"]);
@@ -40,7 +40,7 @@ fn the_spread_of_a_sample_equals_scipys() {
 }
 
 #[test]
-fn the_paired_tests_equal_scipys_with_and_without_ties() {
+fn the_paired_tests_equal_scipy_with_and_without_ties() {
     for pair in fixture()["pairs"].as_array().unwrap() {
         let (first, second) = (numbers(&pair["first"]), numbers(&pair["second"]));
         let name = pair["name"].as_str().unwrap();
@@ -73,7 +73,7 @@ fn mcnemars_tests_equal_statsmodels() {
 }
 
 #[test]
-fn the_paired_bootstrap_equals_numpys_percentiles_of_the_same_draws() {
+fn the_paired_bootstrap_equals_numpy_percentiles_of_the_same_resamples() {
     for case in list(&fixture(), "bootstrap") {
         let strata: Vec<Vec<f64>> = list(case, "strata").iter().map(numbers).collect();
         let (resamples, seed) =
@@ -87,7 +87,7 @@ fn the_paired_bootstrap_equals_numpys_percentiles_of_the_same_draws() {
 }
 
 #[test]
-fn ranks_friedmans_test_and_the_critical_difference_equal_scipys() {
+fn ranks_friedmans_test_and_the_critical_difference_equal_scipy() {
     for case in list(&fixture(), "rankings") {
         let name = case["name"].as_str().unwrap();
         let blocks: Vec<Vec<f64>> = list(case, "blocks").iter().map(numbers).collect();
@@ -105,7 +105,7 @@ fn ranks_friedmans_test_and_the_critical_difference_equal_scipys() {
 }
 
 #[test]
-fn what_the_data_cannot_give_is_none() {
+fn undefined_statistics_are_none() {
     assert_eq!(statistics::mean(&[]), None);
     assert_eq!(statistics::standard_deviation(&[1.0]), None);
     assert_eq!(statistics::t_interval(&[1.0], 0.95), None);

@@ -52,7 +52,7 @@ fn every_kind_of_damage_is_named_with_set_file_and_line_before_anything_is_train
         (
             "half an image",
             |image| cut(image),
-            ["test.txt:2: ", "13.jpg cannot be decoded: the JPEG data is cut short"],
+            ["test.txt:2: ", "13.jpg cannot be decoded: the JPEG data is truncated"],
         ),
         (
             "an empty image",
@@ -82,7 +82,7 @@ fn every_kind_of_damage_is_named_with_set_file_and_line_before_anything_is_train
         (
             "an image that is listed twice",
             |image| relist(image, "13.jpg 1", "12.jpg 0"),
-            ["test.txt:2: ", "listed already, in"],
+            ["test.txt:2: ", "is already listed in"],
         ),
     ];
     for (what, harm, culprits) in harms {

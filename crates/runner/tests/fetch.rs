@@ -38,9 +38,9 @@ fn a_dry_run_prints_files_sizes_and_terms_and_downloads_nothing() {
 fn unaccepted_terms_and_invalid_arguments_are_refused() {
     let bench = Bench::new(SYNTHETIC);
     let said = refusal(&bench.run(&["fetch", "fgvc"]), FETCH);
-    assert!(said.contains("cub_200_2011: its terms have to be accepted first"), "{said}");
+    assert!(said.contains("cub_200_2011: its terms must be accepted first"), "{said}");
     let said = refusal(&bench.run(&["fetch", "nabirds", "--accept-licence"]), FETCH);
-    assert!(said.contains("has to be had by hand"), "{said}");
+    assert!(said.contains("must be downloaded manually"), "{said}");
     let said = refusal(&bench.run(&["fetch", "cub", "--dry-run"]), DATA);
     assert!(said.contains("`cub`") && said.contains("nearest"), "{said}");
     let said = refusal(&bench.run(&["fetch", "svhn", "--from", "nowhere"]), FETCH);

@@ -20,7 +20,7 @@ pub(super) fn check(set: &str, path: &Path, source: &Download, watch: &mut Watch
     let mismatch = |reason| Err(FetchError::Mismatch { set: set.to_owned(), path: path.to_owned(), reason });
     let found = reading(set, path, path.metadata())?.len();
     if let Some(expected) = source.size.filter(|expected| *expected != found) {
-        return mismatch(format!("{found} bytes, not the {expected} of the registry"));
+        return mismatch(format!("it has {found} bytes, but the registry lists {expected}"));
     }
     if found == 0 {
         return mismatch("it is empty".to_owned());
@@ -51,8 +51,8 @@ fn digest<D: Digest>(set: &str, path: &Path, watch: &mut Watch) -> Result<String
         }
         hasher.update(&chunk[..count]);
         done += count as u64;
-        let news = FetchEvent::Progress { step: Step::Check, file: &name, done, total: Some(size) };
-        if watch(&news) == ControlFlow::Break(()) {
+        let event = FetchEvent::Progress { step: Step::Check, file: &name, done, total: Some(size) };
+        if watch(&event) == ControlFlow::Break(()) {
             return Err(FetchError::Stopped { set: set.to_owned() });
         }
     }

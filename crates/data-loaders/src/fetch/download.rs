@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use ureq::Body;
 
-use crate::fetch::answer::{Answer, Asked};
 use crate::fetch::partial::{Origin, Partial, note_of};
+use crate::fetch::reply::{SentRequest, ServerReply};
 use crate::fetch::request::Client;
 use crate::fetch::{Credential, FetchError, FetchEvent, Patience, Step, Watch, check};
 use crate::registry::Download;
@@ -21,9 +21,9 @@ use crate::registry::Download;
 /// Bytes per read.
 const CHUNK: usize = 1 << 18;
 /// The longest pause between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// Minimum number of bytes that must arrive within the timeout; fewer counts as a stall.
-const LEAST: u64 = 1 << 14;
+const MIN_PROGRESS: u64 = 1 << 14;
 
 /// A file to download.
 pub(super) struct Job<'a> {
@@ -38,38 +38,42 @@ pub(super) struct Job<'a> {
 }
 
 /// Why an attempt failed.
-pub(super) enum Trouble {
+pub(super) enum DownloadFailure {
     /// Retrying may help.
-    Passing(String),
+    Transient(String),
     /// Retrying will not help.
-    Final(String),
+    Permanent(String),
     /// A local error, not the server's fault.
-    Here(FetchError),
+    Local(FetchError),
 }
 
-impl From<FetchError> for Trouble {
+impl From<FetchError> for DownloadFailure {
     fn from(error: FetchError) -> Self {
-        Self::Here(error)
+        Self::Local(error)
     }
 }
 
 /// Downloads a file and checks it; a file that is already there is only checked.
 pub(super) fn download(job: &Job, watch: &mut Watch) -> Result<(), FetchError> {
     let client = Client::new(job.patience.timeout, job.credential);
-    let mut load = Load { job, client, part: Partial::take(job.set, job.path)? };
+    let mut downloader = Downloader { job, client, part: Partial::take(job.set, job.path)? };
     // It may have been damaged since it was downloaded, and what is in an archive may not show it.
-    let result = if job.path.is_file() { load.accept_earlier(watch) } else { load.whole(watch) };
-    load.part.leave();
+    let result = if job.path.is_file() {
+        downloader.accept_earlier(watch)
+    } else {
+        downloader.download_with_retries(watch)
+    };
+    downloader.part.leave();
     result
 }
 
-struct Load<'a> {
+struct Downloader<'a> {
     job: &'a Job<'a>,
     client: Client<'a>,
     part: Partial<'a>,
 }
 
-impl Load<'_> {
+impl Downloader<'_> {
     fn fault(&self, reason: String) -> FetchError {
         FetchError::Download { set: self.job.set.to_owned(), url: self.job.url.to_owned(), reason }
     }
@@ -79,22 +83,22 @@ impl Load<'_> {
     }
 
     /// Retries until the file is complete or the attempts are used up.
-    fn whole(&mut self, watch: &mut Watch) -> Result<(), FetchError> {
+    fn download_with_retries(&mut self, watch: &mut Watch) -> Result<(), FetchError> {
         let patience = self.job.patience;
-        let (mut failures, mut farthest) = (0, self.part.held()?);
-        while let Err(trouble) = self.attempt(watch) {
-            let reason = match trouble {
-                Trouble::Passing(reason) => reason,
-                Trouble::Final(reason) => return Err(self.fault(reason)),
-                Trouble::Here(error) => return Err(error),
+        let (mut failures, mut farthest) = (0, self.part.bytes_on_disk()?);
+        while let Err(failure) = self.attempt(watch) {
+            let reason = match failure {
+                DownloadFailure::Transient(reason) => reason,
+                DownloadFailure::Permanent(reason) => return Err(self.fault(reason)),
+                DownloadFailure::Local(error) => return Err(error),
             };
-            let held = self.part.held()?;
-            failures = if held >= farthest + LEAST { 1 } else { failures + 1 };
-            farthest = farthest.max(held);
+            let on_disk = self.part.bytes_on_disk()?;
+            failures = if on_disk >= farthest + MIN_PROGRESS { 1 } else { failures + 1 };
+            farthest = farthest.max(on_disk);
             if failures >= patience.attempts {
                 return Err(self.fault(reason));
             }
-            let pause = patience.pause.saturating_mul(1 << (failures - 1).min(16)).min(LONGEST_PAUSE);
+            let pause = patience.pause.saturating_mul(1 << (failures - 1).min(16)).min(MAX_PAUSE);
             let (file, reason) = (self.job.source.file_name(), reason.as_str());
             if watch(&FetchEvent::Retry { file, reason, pause }) == ControlFlow::Break(()) {
                 return Err(self.stopped());
@@ -109,11 +113,11 @@ impl Load<'_> {
         let Job { source, url, .. } = self.job;
         let same = self.part.origin.url == *url && self.part.origin.validator.is_some();
         let checked = source.sha256.is_some() || source.md5.is_some();
-        Ok(Some(self.part.held()?).filter(|held| *held > 0 && (same || checked)))
+        Ok(Some(self.part.bytes_on_disk()?).filter(|on_disk| *on_disk > 0 && (same || checked)))
     }
 
     /// One request and its response, starting where the last one ended.
-    fn attempt(&mut self, watch: &mut Watch) -> Result<(), Trouble> {
+    fn attempt(&mut self, watch: &mut Watch) -> Result<(), DownloadFailure> {
         let start = self.resumable()?;
         let origin = Some(&self.part.origin).filter(|origin| start.is_some() && origin.url == self.job.url);
         let validator = origin.and_then(|origin| origin.validator.as_deref());
@@ -123,59 +127,69 @@ impl Load<'_> {
         headers.extend(validator.map(|validator| ("If-Range", validator.to_owned())));
         let response = self.client.get(self.job.url, &headers)?;
         let total = origin.and_then(|origin| origin.total);
-        let asked = Asked { source: self.job.source, start, validator, total };
-        match asked.answer(&response)? {
-            Answer::Whole => Ok(()),
-            Answer::Body { start, total, validator } => {
+        let sent = SentRequest { source: self.job.source, start, validator, total };
+        match sent.reply(&response)? {
+            ServerReply::Complete => Ok(()),
+            ServerReply::Body { start, total, validator } => {
                 let (url, sha256) = (self.job.url.to_owned(), self.part.origin.sha256.take());
                 self.part.begin(start, Origin { url, validator, total: Some(total), sha256 })?;
                 self.receive(response.into_body(), start, total, watch)
             }
-            Answer::Misfit(reason) => {
+            ServerReply::Mismatch(reason) => {
                 self.part.clear()?;
-                Err(Trouble::Passing(reason))
+                Err(DownloadFailure::Transient(reason))
             }
         }
     }
 
     /// Writes the body after the first `start` bytes, and never more than `total` bytes in all.
-    fn receive(&mut self, body: Body, start: u64, total: u64, watch: &mut Watch) -> Result<(), Trouble> {
-        let (pieces, mut done) = (pieces(body), start);
-        let mut pace = Pace::new(self.job.patience.timeout);
+    fn receive(
+        &mut self,
+        body: Body,
+        start: u64,
+        total: u64,
+        watch: &mut Watch,
+    ) -> Result<(), DownloadFailure> {
+        let (chunks, mut done) = (chunks(body), start);
+        let mut rate = TransferRate::new(self.job.patience.timeout);
         loop {
-            match pieces.recv_timeout(pace.left()) {
-                Ok(Ok(piece)) => {
-                    done += piece.len() as u64;
+            match chunks.recv_timeout(rate.left()) {
+                Ok(Ok(chunk)) => {
+                    done += chunk.len() as u64;
                     if done > total {
                         self.part.clear()?;
-                        let reason = format!("the server sends more than the {total} bytes of the file");
-                        return Err(Trouble::Final(reason));
+                        let reason = format!("the server sent more than the {total} bytes of the file");
+                        return Err(DownloadFailure::Permanent(reason));
                     }
-                    self.part.append(&piece)?;
-                    pace.gained += piece.len() as u64;
-                    self.tell(done, total, watch)?;
+                    self.part.append(&chunk)?;
+                    rate.received += chunk.len() as u64;
+                    self.report_progress(done, total, watch)?;
                 }
                 Ok(Err(error)) => {
-                    return Err(Trouble::Passing(format!("cut off after {done} of {total} bytes: {error}")));
+                    return Err(DownloadFailure::Transient(format!(
+                        "cut off after {done} of {total} bytes: {error}"
+                    )));
                 }
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Some(slow) = pace.stalled() {
-                return Err(Trouble::Passing(format!("stalled after {done} of {total} bytes: {slow}")));
+            if let Some(slow) = rate.stalled() {
+                return Err(DownloadFailure::Transient(format!(
+                    "stalled after {done} of {total} bytes: {slow}"
+                )));
             }
         }
         if done == total {
             Ok(())
         } else {
-            Err(Trouble::Passing(format!("cut off after {done} of {total} bytes")))
+            Err(DownloadFailure::Transient(format!("cut off after {done} of {total} bytes")))
         }
     }
 
-    fn tell(&self, done: u64, total: u64, watch: &mut Watch) -> Result<(), FetchError> {
+    fn report_progress(&self, done: u64, total: u64, watch: &mut Watch) -> Result<(), FetchError> {
         let file = self.job.source.file_name();
-        let news = FetchEvent::Progress { step: Step::Load, file, done, total: Some(total) };
-        if watch(&news) == ControlFlow::Break(()) { Err(self.stopped()) } else { Ok(()) }
+        let event = FetchEvent::Progress { step: Step::Load, file, done, total: Some(total) };
+        if watch(&event) == ControlFlow::Break(()) { Err(self.stopped()) } else { Ok(()) }
     }
 
     /// Checks the whole file and renames it; an invalid one is set aside, so that the next attempt starts over.
@@ -189,13 +203,13 @@ impl Load<'_> {
         self.checked_or_rejected(self.job.path, watch).map(drop)
     }
 
-    /// As [`Load::checked`]; sets an invalid file aside.
+    /// As [`Downloader::checked`]; sets an invalid file aside.
     fn checked_or_rejected(&self, path: &Path, watch: &mut Watch) -> Result<Option<String>, FetchError> {
         self.checked(path, watch).map_err(|error| match error {
             FetchError::Mismatch { set, reason, .. } => match self.part.reject(path) {
                 Ok(path) => {
                     let reason =
-                        format!("{reason}; the file is set aside, and the next attempt starts again");
+                        format!("{reason}; the file was set aside, and the next attempt starts over");
                     FetchError::Mismatch { set, path, reason }
                 }
                 Err(error) => error,
@@ -216,7 +230,7 @@ impl Load<'_> {
         if let Some(first) = self.part.origin.sha256.as_ref().filter(|first| **first != found) {
             let note = note_of(target);
             let reason = format!(
-                "its sha256 is {found}, but that of the first download was {first}; if the file was published again, \
+                "its sha256 is {found}, but that of the first download was {first}; if a new version was published, \
                  remove {}",
                 note.display()
             );
@@ -228,37 +242,37 @@ impl Load<'_> {
 
 /// The body in chunks, read in a separate thread: a server can block a read indefinitely with bytes that do not belong
 /// to the body. The thread ends when its connection closes.
-fn pieces(body: Body) -> Receiver<io::Result<Vec<u8>>> {
-    let (give, pieces) = sync_channel(2);
+fn chunks(body: Body) -> Receiver<io::Result<Vec<u8>>> {
+    let (sender, chunks) = sync_channel(2);
     let mut reader = body.into_reader();
     std::thread::spawn(move || {
         loop {
-            let mut piece = vec![0; CHUNK];
-            let read = reader.read(&mut piece);
+            let mut chunk = vec![0; CHUNK];
+            let read = reader.read(&mut chunk);
             let last = !matches!(read, Ok(1..));
             let read = read.map(|count| {
-                piece.truncate(count);
-                piece
+                chunk.truncate(count);
+                chunk
             });
             // The receiver is gone once the download has ended.
-            if matches!(&read, Ok(piece) if piece.is_empty()) || give.send(read).is_err() || last {
+            if matches!(&read, Ok(chunk) if chunk.is_empty()) || sender.send(read).is_err() || last {
                 break;
             }
         }
     });
-    pieces
+    chunks
 }
 
 /// Checks the transfer rate: a minimum number of bytes per time window.
-struct Pace {
+struct TransferRate {
     window: Duration,
     since: Instant,
-    gained: u64,
+    received: u64,
 }
 
-impl Pace {
+impl TransferRate {
     fn new(window: Duration) -> Self {
-        Self { window, since: Instant::now(), gained: 0 }
+        Self { window, since: Instant::now(), received: 0 }
     }
 
     fn left(&self) -> Duration {
@@ -270,8 +284,8 @@ impl Pace {
         if !self.left().is_zero() {
             return None;
         }
-        let gained = self.gained;
+        let received = self.received;
         *self = Self::new(self.window);
-        (gained < LEAST).then(|| format!("{gained} bytes in {} s", self.window.as_secs_f64()))
+        (received < MIN_PROGRESS).then(|| format!("{received} bytes in {} s", self.window.as_secs_f64()))
     }
 }

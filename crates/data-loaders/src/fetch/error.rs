@@ -9,16 +9,16 @@ use thiserror::Error;
 #[allow(missing_docs, reason = "every field is named in the message of its variant")]
 pub enum FetchError {
     /// The argument of `--from` is invalid.
-    #[error("`{word}` is neither a web address nor a file or folder that is there")]
+    #[error("`{word}` is neither a URL nor an existing file or folder")]
     Mirror { word: String },
     /// The terms have not been accepted.
-    #[error("{set}: its terms have to be accepted first: {terms}; with --accept-licence you do")]
+    #[error("{set}: its terms must be accepted first: {terms}; accept them with --accept-licence")]
     Terms { set: String, terms: String },
     /// There is no URL to download from.
-    #[error("{set}: it has to be had by hand: {reason}")]
+    #[error("{set}: it must be downloaded manually: {reason}")]
     ByHand { set: String, reason: String },
     /// A local archive does not belong to the dataset.
-    #[error("{set}: {} is none of its files, which are {expected}", path.display())]
+    #[error("{set}: {} is not one of its files ({expected})", path.display())]
     OtherArchive { set: String, path: PathBuf, expected: String },
     /// The server did not deliver the file.
     #[error("{set}: {url}: {reason}")]
@@ -30,10 +30,10 @@ pub enum FetchError {
     #[error("{set}: {}: {reason}", path.display())]
     Archive { set: String, path: PathBuf, reason: String },
     /// Another fetch holds the lock.
-    #[error("{set}: another fetch is working on {}; wait until it has ended", path.display())]
+    #[error("{set}: another fetch is using {}; wait until it has finished", path.display())]
     Busy { set: String, path: PathBuf },
     /// The dataset's target path is occupied.
-    #[error("{set}: {} is in the way; move it away, or look at it with `san verify {set}`", path.display())]
+    #[error("{set}: {} already exists; move it away, or check it with `san verify {set}`", path.display())]
     InTheWay { set: String, path: PathBuf },
     /// A file cannot be read.
     #[error("{set}: cannot read {}: {source}", path.display())]
@@ -42,7 +42,7 @@ pub enum FetchError {
     #[error("{set}: cannot write {}: {source}", path.display())]
     Write { set: String, path: PathBuf, source: std::io::Error },
     /// The callback requested a stop.
-    #[error("{set}: stopped; the same command resumes from here")]
+    #[error("{set}: stopped; run the same command again to resume")]
     Stopped { set: String },
 }
 

@@ -1,11 +1,11 @@
 //! Fetches a dataset from its official URL, a mirror or a local archive into the folder that `sources::layout` reads.
 //!
 //! [`fetch`] runs the steps in order: `download` puts each file into a download folder (`request` follows redirects,
-//! `answer` checks the response, `partial` manages the partial file), `check` compares size and checksum with the
-//! registry, `unpack` unpacks untrusted archives into a scratch folder, `place` renames that folder. A dataset is
+//! `reply` checks the response, `partial` manages the partial file), `check` compares size and checksum with the
+//! registry, `unpack` unpacks untrusted archives into a scratch folder within a `budget`, `place` renames that folder. A dataset is
 //! either complete or absent; finished downloads are not repeated.
 
-mod answer;
+mod budget;
 mod check;
 mod download;
 mod error;
@@ -13,6 +13,7 @@ mod lock;
 mod partial;
 mod place;
 mod plan;
+mod reply;
 mod request;
 mod unpack;
 
@@ -20,10 +21,10 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use budget::Limits;
 pub use error::FetchError;
 pub use plan::{PlannedFile, planned_files};
 pub use request::Credential;
-pub use unpack::Limits;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use unpack::unpack;
 
@@ -149,7 +150,7 @@ pub enum FetchEvent<'a> {
     },
 }
 
-/// Receives the events; breaking stops the fetch at once and keeps everything downloaded so far.
+/// Receives the events; breaking stops the fetch immediately and keeps everything downloaded so far.
 pub type Watch<'a> = dyn FnMut(&FetchEvent<'_>) -> ControlFlow<()> + 'a;
 
 /// The result of a successful fetch.
@@ -229,9 +230,10 @@ impl Obtained<'_> {
                 if loaded && self.file.checksum.is_none() =>
             {
                 let inner = path.file_name().filter(|_| path != self.path).map(|name| name.to_string_lossy());
-                let inner = inner.map_or_else(String::new, |name| format!("{name} in it: "));
-                let reason =
-                    format!("{inner}{reason}; the file is set aside, and the next attempt loads it again");
+                let inner = inner.map_or_else(String::new, |name| format!("its entry {name}: "));
+                let reason = format!(
+                    "{inner}{reason}; the file was set aside, and the next attempt downloads it again"
+                );
                 match partial::set_aside(&set, &self.path) {
                     Ok(path) => FetchError::Mismatch { set, path, reason },
                     Err(error) => error,
@@ -251,10 +253,10 @@ fn faulty(request: &FetchRequest, obtained: &[Obtained], fault: Fault) -> FetchE
     }
 }
 
-/// Removes a dataset's files from the download folder, except those that `kept` selects. Also keeps the note with the
+/// Removes a dataset's files from the download folder, except those that `keep` selects. Also keeps the note with the
 /// first download's checksum if none is published.
-pub fn remove_downloads(request: &FetchRequest, kept: impl Fn(&Download) -> bool) {
-    for source in request.distribution.sources.iter().filter(|source| !kept(source)) {
+pub fn remove_downloads(request: &FetchRequest, keep: impl Fn(&Download) -> bool) {
+    for source in request.distribution.sources.iter().filter(|source| !keep(source)) {
         // A file that cannot be removed only wastes space.
         let _ = std::fs::remove_file(cached(request, source));
     }

@@ -26,7 +26,7 @@ pub(super) struct Origin {
 }
 
 /// Bytes of a complete or partial download that are on disk.
-pub(super) fn held(path: &Path) -> u64 {
+pub(super) fn bytes_on_disk(path: &Path) -> u64 {
     let size = |path: &Path| path.metadata().ok().map(|file| file.len());
     size(path).or_else(|| size(&with_ending(path, ".part"))).unwrap_or(0)
 }
@@ -72,7 +72,7 @@ impl<'a> Partial<'a> {
     }
 
     /// Bytes on disk.
-    pub(super) fn held(&self) -> Result<u64, FetchError> {
+    pub(super) fn bytes_on_disk(&self) -> Result<u64, FetchError> {
         Ok(reading(self.set, &self.path, self.file.metadata())?.len())
     }
 
@@ -118,13 +118,13 @@ impl<'a> Partial<'a> {
     /// Removes the file if nothing was downloaded.
     pub(super) fn leave(self) {
         // After a rename the path may belong to another fetch; in that case this file is not empty.
-        if self.held().is_ok_and(|held| held == 0) {
+        if self.bytes_on_disk().is_ok_and(|bytes_on_disk| bytes_on_disk == 0) {
             let _ = fs::remove_file(&self.path);
         }
     }
 }
 
-/// The note for a file; empty if there is none.
+/// The note for a file; the default if there is none.
 fn read_note(set: &str, path: &Path) -> Result<Origin, FetchError> {
     let path = note_of(path);
     let bytes = match fs::read(&path) {
@@ -132,7 +132,8 @@ fn read_note(set: &str, path: &Path) -> Result<Origin, FetchError> {
         bytes => reading(set, &path, bytes)?,
     };
     serde_json::from_slice(&bytes).map_err(|error| {
-        let reason = format!("not a note of a download ({error}); remove it, and the file is loaded again");
+        let reason =
+            format!("it is not a valid download note ({error}); remove it to download the file again");
         FetchError::Mismatch { set: set.to_owned(), path, reason }
     })
 }

@@ -15,7 +15,7 @@ pub struct PlannedFile {
     /// Its size in bytes, if published.
     pub size: Option<u64>,
     /// Bytes already on disk.
-    pub held: u64,
+    pub bytes_on_disk: u64,
     /// How it is checked: `sha256`, `md5`, or nothing.
     pub checksum: Option<&'static str>,
     pub(super) source: Download,
@@ -32,7 +32,7 @@ pub fn planned_files(request: &FetchRequest) -> Result<Vec<PlannedFile>, FetchEr
         ([], Some(Mirror::File(path))) => vec![named(&path.to_string_lossy())],
         ([], Some(Mirror::Web(url))) => vec![named(url)],
         ([], _) => {
-            let reason = distribution.manual.unwrap_or("the registry names no address").to_owned();
+            let reason = distribution.manual.unwrap_or("the registry lists no URL").to_owned();
             return Err(FetchError::ByHand { set: distribution.name.to_owned(), reason });
         }
         (sources, _) => sources.to_vec(),
@@ -54,7 +54,7 @@ pub fn planned_files(request: &FetchRequest) -> Result<Vec<PlannedFile>, FetchEr
 
 fn plan(request: &FetchRequest, source: Download) -> PlannedFile {
     let name = source.file_name().to_owned();
-    let (from, held) = match local(request, &name) {
+    let (from, bytes_on_disk) = match local(request, &name) {
         Some(path) => (path.display().to_string(), path.metadata().map_or(0, |file| file.len())),
         None => {
             let url = match request.mirror {
@@ -63,8 +63,8 @@ fn plan(request: &FetchRequest, source: Download) -> PlannedFile {
                 }
                 _ => source.url.clone(),
             };
-            let held = partial::held(&cached(request, &source));
-            (url, held)
+            let bytes_on_disk = partial::bytes_on_disk(&cached(request, &source));
+            (url, bytes_on_disk)
         }
     };
     let checksum = match (&source.sha256, &source.md5) {
@@ -72,7 +72,7 @@ fn plan(request: &FetchRequest, source: Download) -> PlannedFile {
         (None, Some(_)) => Some("md5"),
         (None, None) => None,
     };
-    PlannedFile { name, from, size: source.size, held, checksum, source }
+    PlannedFile { name, from, size: source.size, bytes_on_disk, checksum, source }
 }
 
 /// Path of a file on a local mirror.

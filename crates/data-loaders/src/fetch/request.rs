@@ -10,7 +10,7 @@ use ureq::http::Response;
 use ureq::{Agent, Body};
 use url::Url;
 
-use crate::fetch::download::Trouble;
+use crate::fetch::download::DownloadFailure;
 
 /// Maximum number of redirects for one URL.
 const REDIRECTS: usize = 10;
@@ -67,19 +67,23 @@ impl<'a> Client<'a> {
     }
 
     /// The response to a request with these headers, whatever its status, unless it is a redirect.
-    pub(super) fn get(&self, url: &str, headers: &[(&str, String)]) -> Result<Response<Body>, Trouble> {
-        let mut place = Url::parse(url).map_err(|error| Trouble::Final(error.to_string()))?;
+    pub(super) fn get(
+        &self,
+        url: &str,
+        headers: &[(&str, String)],
+    ) -> Result<Response<Body>, DownloadFailure> {
+        let mut place = Url::parse(url).map_err(|error| DownloadFailure::Permanent(error.to_string()))?;
         for _ in 0..=REDIRECTS {
-            let response = self.ask(&place, headers)?;
+            let response = self.send(&place, headers)?;
             match target(&place, &response)? {
                 Some(next) => place = next,
                 None => return Ok(response),
             }
         }
-        Err(Trouble::Final(format!("the server redirects more than {REDIRECTS} times")))
+        Err(DownloadFailure::Permanent(format!("the server redirects more than {REDIRECTS} times")))
     }
 
-    fn ask(&self, place: &Url, headers: &[(&str, String)]) -> Result<Response<Body>, Trouble> {
+    fn send(&self, place: &Url, headers: &[(&str, String)]) -> Result<Response<Body>, DownloadFailure> {
         let mut request = self.agent.get(place.as_str());
         for (name, value) in headers {
             request = request.header(*name, value);
@@ -88,24 +92,24 @@ impl<'a> Client<'a> {
             request = request.header("Authorization", format!("Bearer {}", credential.token));
         }
         request.call().map_err(|error| match error {
-            ureq::Error::BadUri(_) | ureq::Error::Http(_) => Trouble::Final(error.to_string()),
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => DownloadFailure::Permanent(error.to_string()),
             ureq::Error::Timeout(_) => {
-                Trouble::Passing(format!("no answer within {} s", self.timeout.as_secs_f64()))
+                DownloadFailure::Transient(format!("no response within {} s", self.timeout.as_secs_f64()))
             }
-            error => Trouble::Passing(error.to_string()),
+            error => DownloadFailure::Transient(error.to_string()),
         })
     }
 }
 
 /// The redirect target of a response; `None` if it is not a redirect.
-fn target(place: &Url, response: &Response<Body>) -> Result<Option<Url>, Trouble> {
+fn target(place: &Url, response: &Response<Body>) -> Result<Option<Url>, DownloadFailure> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return Ok(None);
     }
     let location = response.headers().get("location").map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let location =
-        location.ok_or_else(|| Trouble::Final("the server redirects without an address".into()))?;
-    follow(place, &location).map(Some).map_err(Trouble::Final)
+    let location = location
+        .ok_or_else(|| DownloadFailure::Permanent("the server redirects without a location".into()))?;
+    follow(place, &location).map(Some).map_err(DownloadFailure::Permanent)
 }
 
 /// The URL of a redirect, if it may be followed.
@@ -113,9 +117,9 @@ fn follow(place: &Url, location: &str) -> Result<Url, String> {
     let fault = |reason: &str| format!("the server redirects to `{}`: {reason}", location.escape_debug());
     let next = place.join(location).map_err(|error| fault(&error.to_string()))?;
     match (place.scheme(), next.scheme()) {
-        ("https", "http") => Err(fault("that is not encrypted, as the address before it is")),
+        ("https", "http") => Err(fault("the target is not encrypted, unlike the previous URL")),
         (_, "http" | "https") => Ok(next),
-        _ => Err(fault("not an http address")),
+        _ => Err(fault("not an http URL")),
     }
 }
 
@@ -128,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_redirect_may_be_relative_and_never_leads_out_of_https() {
+    fn a_redirect_may_be_relative_but_never_downgrades_https() {
         let place = url("https://one.example/a/b?c");
         for (location, meant) in [
             ("d", "https://one.example/a/d"),
@@ -143,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_credential_belongs_to_one_scheme_host_and_port_and_is_not_shown() {
+    fn a_credential_is_bound_to_one_scheme_host_and_port_and_is_not_printed() {
         let credential = Credential::new("https://one.example", "secret");
         assert!(credential.belongs_to(&url("https://one.example/a")));
         assert!(credential.belongs_to(&url("https://ONE.example:443/a")));

@@ -11,35 +11,19 @@ use flate2::read::MultiGzDecoder;
 use tar::EntryType;
 use zip::ZipArchive;
 
+use crate::fetch::budget::{Budget, Counted, Limited, Limits};
 use crate::fetch::error::{reading, writing};
 use crate::fetch::{FetchError, FetchEvent, Step, Watch};
 
 /// Bytes per copy.
 const CHUNK: usize = 1 << 17;
 /// Maximum folder depth.
-const DEEPEST: usize = 32;
+const MAX_DEPTH: usize = 32;
 /// Maximum depth at which archives inside an archive are looked for; Caltech-101 has one.
-const NESTED: usize = 2;
+const MAX_NESTING: usize = 2;
 
 /// Reason for rejecting an empty archive: it is the remains of one that was truncated or never written.
 const EMPTY: &str = "the archive has no entries";
-
-/// Limits on what an archive may unpack to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Number of files and folders.
-    pub entries: u64,
-    /// Number of bytes.
-    pub bytes: u64,
-}
-
-impl Limits {
-    /// Far above any legitimate archive of this size and far below a bomb: images hardly compress, label files may
-    /// 300-fold.
-    pub fn of_archive(size: u64) -> Self {
-        Self { entries: 5_000_000, bytes: size.saturating_mul(100).saturating_add(64 << 20) }
-    }
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -66,7 +50,7 @@ impl Kind {
         }
     }
 
-    fn holds_many(self) -> bool {
+    fn is_archive(self) -> bool {
         matches!(self, Self::Zip | Self::Tar | Self::TarGz)
     }
 }
@@ -86,8 +70,8 @@ pub(crate) fn unpack(
     let budget = Budget { bytes: Cell::new(limits.bytes), entries: Cell::new(limits.entries), limits };
     let mut archive = Archive { set, path, name, size, budget: &budget, watch };
     archive.unpack(folder)?;
-    if Kind::of(name).holds_many() {
-        for nested in archives_in(folder, NESTED) {
+    if Kind::of(name).is_archive() {
+        for nested in archives_in(folder, MAX_NESTING) {
             let size = reading(set, &nested, nested.metadata())?.len();
             let name = nested.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let mut archive =
@@ -107,61 +91,12 @@ fn archives_in(folder: &Path, depth: usize) -> Vec<PathBuf> {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         if path.is_dir() && depth > 0 {
             found.extend(archives_in(&path, depth - 1));
-        } else if path.is_file() && Kind::of(&name).holds_many() {
+        } else if path.is_file() && Kind::of(&name).is_archive() {
             found.push(path);
         }
     }
     found.sort();
     found
-}
-
-/// The remaining budget, shared by an archive and the archives inside it.
-struct Budget {
-    bytes: Cell<u64>,
-    entries: Cell<u64>,
-    limits: Limits,
-}
-
-impl Budget {
-    fn take_bytes(&self, count: u64) -> Result<(), String> {
-        let left = self.bytes.get().checked_sub(count);
-        self.bytes.set(left.ok_or_else(|| format!("it unpacks to more than {} bytes", self.limits.bytes))?);
-        Ok(())
-    }
-
-    fn take_entry(&self) -> Result<(), String> {
-        let left = self.entries.get().checked_sub(1);
-        self.entries.set(left.ok_or_else(|| format!("it has more than {} entries", self.limits.entries))?);
-        Ok(())
-    }
-}
-
-/// A stream that fails once the budget is exhausted.
-struct Limited<'a, R> {
-    inner: R,
-    budget: &'a Budget,
-}
-
-impl<R: Read> Read for Limited<'_, R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.budget.take_bytes(count as u64).map_err(io::Error::other)?;
-        Ok(count)
-    }
-}
-
-/// A file that counts the bytes read from it.
-struct Counted<'a> {
-    inner: File,
-    read: &'a Cell<u64>,
-}
-
-impl Read for Counted<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.read.set(self.read.get() + count as u64);
-        Ok(count)
-    }
 }
 
 struct Archive<'a, 'w> {
@@ -174,12 +109,12 @@ struct Archive<'a, 'w> {
 }
 
 impl Archive<'_, '_> {
-    fn refuse(&self, reason: String) -> FetchError {
+    fn reject(&self, reason: String) -> FetchError {
         FetchError::Archive { set: self.set.to_owned(), path: self.path.to_owned(), reason }
     }
 
-    fn refuse_entry(&self, number: usize, name: &str, reason: &str) -> FetchError {
-        self.refuse(format!("entry {number}, `{}`: {reason}", name.escape_debug()))
+    fn reject_entry(&self, number: usize, name: &str, reason: &str) -> FetchError {
+        self.reject(format!("entry {number}, `{}`: {reason}", name.escape_debug()))
     }
 
     fn progress(&mut self, done: u64) -> Result<(), FetchError> {
@@ -219,17 +154,17 @@ impl Archive<'_, '_> {
     fn unpack_tar(&mut self, stream: impl Read, read: &Cell<u64>, folder: &Path) -> Result<(), FetchError> {
         // The limit applies to the stream, not to the files: headers and long names can be part of a bomb, too.
         let mut archive = tar::Archive::new(Limited { inner: stream, budget: self.budget });
-        let entries = archive.entries().map_err(|error| self.refuse(error.to_string()))?;
+        let entries = archive.entries().map_err(|error| self.reject(error.to_string()))?;
         let mut count = 0;
         for (entry, number) in entries.zip(1..) {
-            let mut entry = entry.map_err(|error| self.refuse(format!("entry {number}: {error}")))?;
+            let mut entry = entry.map_err(|error| self.reject(format!("entry {number}: {error}")))?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let kind = entry.header().entry_type();
             if matches!(kind, EntryType::XGlobalHeader | EntryType::XHeader) {
                 continue;
             }
             count += 1;
-            self.budget.take_entry().map_err(|reason| self.refuse(reason))?;
+            self.budget.take_entry().map_err(|reason| self.reject(reason))?;
             let target = self.target(folder, number, &name)?;
             match kind {
                 EntryType::Directory => writing(self.set, &target, fs::create_dir_all(&target))?,
@@ -237,43 +172,45 @@ impl Archive<'_, '_> {
                     let size = entry.size();
                     let written = self.write_counted(&mut entry, number, &name, &target, read)?;
                     if written != size {
-                        return Err(self.refuse_entry(number, &name, "it is cut short"));
+                        return Err(self.reject_entry(number, &name, "it is truncated"));
                     }
                 }
                 EntryType::Symlink | EntryType::Link => {
-                    return Err(self.refuse_entry(number, &name, "it is a link; none is made"));
+                    return Err(self.reject_entry(number, &name, "it is a link; links are not allowed"));
                 }
-                _ => return Err(self.refuse_entry(number, &name, "it is neither a file nor a folder")),
+                _ => return Err(self.reject_entry(number, &name, "it is neither a file nor a folder")),
             }
         }
         if count == 0 {
-            return Err(self.refuse(EMPTY.to_owned()));
+            return Err(self.reject(EMPTY.to_owned()));
         }
         // Read to the end, where a compressed stream has its checksum.
         let rest = io::copy(&mut archive.into_inner(), &mut io::sink());
-        rest.map(drop).map_err(|error| self.refuse(error.to_string()))
+        rest.map(drop).map_err(|error| self.reject(error.to_string()))
     }
 
     fn unpack_zip(&mut self, folder: &Path) -> Result<(), FetchError> {
         let file = reading(self.set, self.path, File::open(self.path))?;
         let mut archive = ZipArchive::new(BufReader::with_capacity(CHUNK, file))
-            .map_err(|error| self.refuse(error.to_string()))?;
+            .map_err(|error| self.reject(error.to_string()))?;
         if archive.is_empty() {
-            return Err(self.refuse(EMPTY.to_owned()));
+            return Err(self.reject(EMPTY.to_owned()));
         }
         let done = Cell::new(0);
         for index in 0..archive.len() {
             let number = index + 1;
-            self.budget.take_entry().map_err(|reason| self.refuse(reason))?;
+            self.budget.take_entry().map_err(|reason| self.reject(reason))?;
             let opened = archive.by_index(index);
-            let entry = opened.map_err(|error| self.refuse(format!("entry {number}: {error}")))?;
+            let entry = opened.map_err(|error| self.reject(format!("entry {number}: {error}")))?;
             let name = String::from_utf8_lossy(entry.name_raw()).into_owned();
             let target = self.target(folder, number, &name)?;
             // The file type bits of the Unix mode; 0 if the archive was made on another system.
             match entry.unix_mode().unwrap_or(0) & 0o170_000 {
-                0o120_000 => return Err(self.refuse_entry(number, &name, "it is a link; none is made")),
+                0o120_000 => {
+                    return Err(self.reject_entry(number, &name, "it is a link; links are not allowed"));
+                }
                 0 | 0o040_000 | 0o100_000 => {}
-                _ => return Err(self.refuse_entry(number, &name, "it is neither a file nor a folder")),
+                _ => return Err(self.reject_entry(number, &name, "it is neither a file nor a folder")),
             }
             let packed = entry.compressed_size();
             if entry.is_dir() {
@@ -316,7 +253,7 @@ impl Archive<'_, '_> {
         let (mut chunk, mut written) = (vec![0; CHUNK], 0);
         loop {
             let count = stream.read(&mut chunk);
-            let count = count.map_err(|error| self.refuse_entry(number, name, &error.to_string()))?;
+            let count = count.map_err(|error| self.reject_entry(number, name, &error.to_string()))?;
             if count == 0 {
                 return Ok(written);
             }
@@ -331,19 +268,15 @@ impl Archive<'_, '_> {
         let mut target = folder.to_owned();
         for (component, depth) in Path::new(name).components().zip(1..) {
             match component {
-                Component::Normal(_) if depth > DEEPEST => {
-                    return Err(self.refuse_entry(number, name, "its path is too deep"));
+                Component::Normal(_) if depth > MAX_DEPTH => {
+                    return Err(self.reject_entry(number, name, "its path is nested too deeply"));
                 }
                 Component::Normal(part) if part.to_string_lossy().contains(['\\', '\0']) => {
-                    return Err(self.refuse_entry(
-                        number,
-                        name,
-                        "its path has a character that none should have",
-                    ));
+                    return Err(self.reject_entry(number, name, "its path contains an invalid character"));
                 }
                 Component::Normal(part) => target.push(part),
                 Component::CurDir => {}
-                _ => return Err(self.refuse_entry(number, name, "its path leaves the folder")),
+                _ => return Err(self.reject_entry(number, name, "its path points outside the folder")),
             }
         }
         Ok(target)

@@ -10,7 +10,7 @@ thread_local! {
     /// Whether this thread is running contained code.
     static CONTAINED: Cell<bool> = const { Cell::new(false) };
     /// The message of the last contained panic.
-    static SAID: RefCell<String> = const { RefCell::new(String::new()) };
+    static LAST_PANIC: RefCell<String> = const { RefCell::new(String::new()) };
 }
 
 static HOOK: Once = Once::new();
@@ -18,14 +18,14 @@ static HOOK: Once = Once::new();
 /// The result of `work`, or the message of its panic. `work` must run on this thread only.
 pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     HOOK.call_once(|| {
-        let others = panic::take_hook();
+        let default_hook = panic::take_hook();
         panic::set_hook(Box::new(move |information| {
             if CONTAINED.get() {
-                SAID.with_borrow_mut(|said| {
-                    *said = information.payload_as_str().unwrap_or_default().to_owned()
+                LAST_PANIC.with_borrow_mut(|message| {
+                    *message = information.payload_as_str().unwrap_or_default().to_owned()
                 });
             } else {
-                others(information);
+                default_hook(information);
             }
         }));
     });
@@ -33,8 +33,8 @@ pub(crate) fn contained<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T
     let result = panic::catch_unwind(AssertUnwindSafe(work));
     CONTAINED.set(outer);
     result.unwrap_or_else(|_| {
-        let said = SAID.with_borrow_mut(std::mem::take);
-        Err(format!("its contents contradict each other ({said})"))
+        let message = LAST_PANIC.with_borrow_mut(std::mem::take);
+        Err(format!("its contents are inconsistent ({message})"))
     })
 }
 
@@ -43,10 +43,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_becomes_a_reason_and_the_thread_works_on() {
+    fn a_panic_becomes_an_error_and_the_thread_continues() {
         let zero = "0".parse::<u32>().unwrap();
-        let refused = contained(|| Ok(1 / zero)).unwrap_err();
-        assert_eq!(refused, "its contents contradict each other (attempt to divide by zero)");
+        let reason = contained(|| Ok(1 / zero)).unwrap_err();
+        assert_eq!(reason, "its contents are inconsistent (attempt to divide by zero)");
         let inner = contained(|| contained::<u32>(|| panic!("{}", "within")).or(Ok(2)));
         assert_eq!(inner.unwrap(), 2);
         assert!(contained::<u32>(|| Err("a plain reason".into())).unwrap_err() == "a plain reason");

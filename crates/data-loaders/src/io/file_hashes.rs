@@ -40,7 +40,7 @@ impl FileHashes {
     /// Reads what earlier commands cached in the file at `path`, and appends new hashes there.
     ///
     /// A missing or damaged cache file only costs time: lines whose own checksum does not match are ignored.
-    pub fn kept_in(path: PathBuf) -> Self {
+    pub fn cached_in(path: PathBuf) -> Self {
         let text = fs::read_to_string(&path).unwrap_or_default();
         let known = text.lines().filter_map(parse_line).collect();
         Self { path: Some(path), known: Mutex::new(known) }
@@ -163,39 +163,39 @@ mod tests {
     }
 
     #[test]
-    fn a_hash_that_was_kept_is_used_as_long_as_the_file_is_the_same() {
+    fn a_cached_hash_is_used_while_the_file_is_unchanged() {
         let folder = tempfile::tempdir().unwrap();
         let path = settled(folder.path(), "a.png", b"one");
-        let kept = folder.path().join("hashes");
+        let cache = folder.path().join("hashes");
         let identity = Identity::of(&fs::metadata(&path).unwrap());
         // A wrong hash shows whether the cache is used.
-        let lie = blake3::hash(b"a lie");
-        fs::write(&kept, format_line(&identity, &lie)).unwrap();
-        let hash = |of: &Path| FileHashes::kept_in(kept.clone()).of(&[of]).unwrap()[0];
-        assert_eq!(hash(&path), lie);
+        let wrong = blake3::hash(b"wrong");
+        fs::write(&cache, format_line(&identity, &wrong)).unwrap();
+        let hash = |of: &Path| FileHashes::cached_in(cache.clone()).of(&[of]).unwrap()[0];
+        assert_eq!(hash(&path), wrong);
         fs::write(&path, b"two").unwrap();
-        assert_eq!(hash(&path), blake3::hash(b"two"), "same length, other times");
-        let damaged = format_line(&identity, &lie).replace(&lie.to_hex()[..4], "0000");
-        fs::write(&kept, damaged).unwrap();
+        assert_eq!(hash(&path), blake3::hash(b"two"), "same length, different timestamps");
+        let damaged = format_line(&identity, &wrong).replace(&wrong.to_hex()[..4], "0000");
+        fs::write(&cache, damaged).unwrap();
         assert_eq!(hash(&path), blake3::hash(b"two"));
     }
 
     #[test]
-    fn the_hash_of_a_file_that_changed_just_now_is_not_kept() {
+    fn the_hash_of_a_just_modified_file_is_not_cached() {
         let folder = tempfile::tempdir().unwrap();
         let path = settled(folder.path(), "a.png", b"one");
-        let kept = folder.path().join("hashes");
-        assert_eq!(FileHashes::kept_in(kept.clone()).of(&[&path]).unwrap(), [blake3::hash(b"one")]);
-        assert!(!kept.exists());
+        let cache = folder.path().join("hashes");
+        assert_eq!(FileHashes::cached_in(cache.clone()).of(&[&path]).unwrap(), [blake3::hash(b"one")]);
+        assert!(!cache.exists());
         // After the limit it is cached, by this process and by the next one.
         std::thread::sleep(SETTLED + Duration::from_millis(1100));
-        FileHashes::kept_in(kept.clone()).of(&[&path]).unwrap();
-        let line = fs::read_to_string(&kept).unwrap();
+        FileHashes::cached_in(cache.clone()).of(&[&path]).unwrap();
+        let line = fs::read_to_string(&cache).unwrap();
         assert_eq!(parse_line(line.trim_end()).unwrap().1, blake3::hash(b"one"));
     }
 
     #[test]
-    fn a_file_that_is_missing_is_named() {
+    fn a_missing_file_is_reported_with_its_path() {
         let (path, error) = FileHashes::default().of(&[Path::new("missing.png")]).unwrap_err();
         assert_eq!((path, error.kind()), ("missing.png".into(), io::ErrorKind::NotFound));
     }

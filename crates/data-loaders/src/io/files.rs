@@ -5,11 +5,11 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read};
 use std::path::{Component, Path};
 
-/// Maximum size of an image file in bytes: an image with the maximum number of pixels (`decode::MOST_PIXELS`),
+/// Maximum size of an image file in bytes: an image with the maximum number of pixels (`decode::MAX_PIXELS`),
 /// uncompressed, four channels of 16 bits.
-pub(crate) const MOST_IMAGE_BYTES: u64 = 1 << 29;
+pub(crate) const MAX_IMAGE_BYTES: u64 = 1 << 29;
 /// Maximum size in bytes of a list or container that is read whole; the largest known one (LLaVA's mixture) has 1 GB.
-pub(crate) const MOST_LIST_BYTES: u64 = 1 << 32;
+pub(crate) const MAX_LIST_BYTES: u64 = 1 << 32;
 
 /// Opens a regular file of at most `most` bytes. A pipe would block, and a device has no end.
 ///
@@ -41,17 +41,17 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     if length > most { Err(too_large(length, most)) } else { Ok(bytes) }
 }
 
-/// Reads the text of a regular file of at most [`MOST_LIST_BYTES`].
+/// Reads the text of a regular file of at most [`MAX_LIST_BYTES`].
 ///
 /// # Errors
 /// As [`open`], and if it is not UTF-8.
 pub(crate) fn read_text(path: &Path) -> io::Result<String> {
     let not_text = |_| io::Error::new(ErrorKind::InvalidData, "it is not UTF-8");
-    String::from_utf8(read(path, MOST_LIST_BYTES)?).map_err(not_text)
+    String::from_utf8(read(path, MAX_LIST_BYTES)?).map_err(not_text)
 }
 
 fn too_large(length: u64, most: u64) -> io::Error {
-    io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes; at most {most} are read"))
+    io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes; at most {most} are supported"))
 }
 
 /// Whether a listed path stays within its folder.

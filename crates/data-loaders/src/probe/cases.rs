@@ -1,6 +1,7 @@
 //! Test inputs: dataset files to replace, and byte readers, each with valid inputs.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use image::{ImageFormat, RgbImage};
@@ -141,22 +142,22 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Byte readers with valid inputs; a reader returns whether it accepted the bytes.
-pub(super) type Plain = (&'static str, fn(&[u8]) -> bool, fn() -> Vec<u8>);
+pub(super) type Plain = (&'static str, fn(&[u8]) -> bool, fn() -> io::Result<Vec<u8>>);
 
 pub(super) const PLAIN: &[Plain] = &[
     ("a MAT-file", |bytes| mat5::parse(bytes).is_ok(), || stored("flowers/setid.mat")),
     ("a pickle", pickle, || stored("cifar_python/cifar-100-python/test")),
-    ("an npy header", |mut bytes| npz::header(&mut bytes).is_ok(), npy),
-    ("a NORB header", |bytes| norb::header(bytes).is_ok(), || NORB.to_vec()),
-    ("a NORB matrix", |bytes| norb::integers(bytes).is_ok(), || NORB.to_vec()),
+    ("an npy header", |mut bytes| npz::header(&mut bytes).is_ok(), || Ok(npy())),
+    ("a NORB header", |bytes| norb::header(bytes).is_ok(), || Ok(NORB.to_vec())),
+    ("a NORB matrix", |bytes| norb::integers(bytes).is_ok(), || Ok(NORB.to_vec())),
     ("an image: JPEG", image, || stored("stanford_cars/cars_test/00001.jpg")),
-    ("an image: JPEG of four inks", image, || stored("../pil/cmyk.jpg")),
+    ("an image: CMYK JPEG", image, || stored("../pil/cmyk.jpg")),
     ("an image: PNG", image, || encoded(ImageFormat::Png)),
     ("an image: BMP", image, || encoded(ImageFormat::Bmp)),
     ("an image: GIF", image, || encoded(ImageFormat::Gif)),
     ("an image: TIFF", image, || encoded(ImageFormat::Tiff)),
     ("an image: WebP", image, || encoded(ImageFormat::WebP)),
-    ("a registry entry", registry_entry, || include_bytes!("../../../../datasets/svhn.yaml").to_vec()),
+    ("a registry entry", registry_entry, || Ok(include_bytes!("../../../../datasets/svhn.yaml").to_vec())),
 ];
 
 /// Archives, with names that determine their type.
@@ -183,11 +184,11 @@ fn image(bytes: &[u8]) -> bool {
 }
 
 /// An image encoded in a format.
-fn encoded(format: ImageFormat) -> Vec<u8> {
+fn encoded(format: ImageFormat) -> io::Result<Vec<u8>> {
     let picture = RgbImage::from_fn(9, 7, |x, y| image::Rgb([x as u8 * 20, y as u8 * 30, (x ^ y) as u8]));
-    let mut bytes = std::io::Cursor::new(Vec::new());
-    let written = picture.write_to(&mut bytes, format);
-    written.map(|()| bytes.into_inner()).unwrap_or_default()
+    let mut bytes = io::Cursor::new(Vec::new());
+    picture.write_to(&mut bytes, format).map_err(io::Error::other)?;
+    Ok(bytes.into_inner())
 }
 
 fn registry_entry(bytes: &[u8]) -> bool {
@@ -198,6 +199,6 @@ pub(super) fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/originals")
 }
 
-fn stored(name: &str) -> Vec<u8> {
-    fs::read(fixtures().join(name)).unwrap_or_default()
+fn stored(name: &str) -> io::Result<Vec<u8>> {
+    fs::read(fixtures().join(name))
 }

@@ -17,7 +17,7 @@ use crate::registry::{DatasetEntry, dataset};
 use crate::sources::layout;
 
 /// Number of images whose content is read after the lists.
-const LOOKED_AT: usize = 3;
+const IMAGES_READ: usize = 3;
 
 /// Datasets ready to have a file replaced; removed on drop.
 pub struct Probe {
@@ -65,16 +65,17 @@ impl Probe {
     ///
     /// # Errors
     /// If a fixture cannot be read.
-    pub fn sound(&self, reader: usize) -> io::Result<Vec<u8>> {
+    pub fn valid_input(&self, reader: usize) -> io::Result<Vec<u8>> {
         match self.kind(reader) {
             Kind::Case(Case { file, tree: Tree::Fixture(folder), .. }) => {
                 fs::read(fixtures().join(folder).join(file))
             }
             Kind::Case(Case { file, tree: Tree::Texts(files), .. }) => {
                 let found = files.iter().find(|(name, _)| name == file);
-                Ok(found.map(|(_, text)| text.as_bytes().to_vec()).unwrap_or_default())
+                let (_, text) = found.ok_or(io::ErrorKind::NotFound)?;
+                Ok(text.as_bytes().to_vec())
             }
-            Kind::Plain((_, _, sound)) => Ok(sound()),
+            Kind::Plain((_, _, valid)) => valid(),
             Kind::Archive(name) => archive(name),
         }
     }
@@ -94,7 +95,7 @@ impl Probe {
                 let classes = case.classes.unwrap_or(entry.classes);
                 let entry = DatasetEntry { folder: Some(folder), classes, ..entry.clone() };
                 let Ok(listing) = layout::list(&entry, &self.root) else { return Ok(false) };
-                for sample in listing.parts.iter().flat_map(|part| part.iter().take(LOOKED_AT)) {
+                for sample in listing.parts.iter().flat_map(|part| part.iter().take(IMAGES_READ)) {
                     // Many of the images are missing; those in containers are present.
                     let _ = sample.place.content();
                 }

@@ -1,4 +1,4 @@
-//! Valid inputs are accepted; no other input causes a panic or other harm.
+//! Valid inputs are accepted; no other input causes a panic.
 
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -64,11 +64,11 @@ fn apply(damage: &Damage, bytes: &mut Vec<u8>) {
 }
 
 #[test]
-fn every_reader_accepts_what_is_sound_and_survives_nothing() {
+fn every_reader_accepts_valid_input_and_survives_empty_input() {
     let probe = Probe::new().unwrap();
     for reader in 0..probe.readers() {
         let name = probe.name(reader);
-        assert!(probe.feed(reader, &probe.sound(reader).unwrap()).unwrap(), "{name}");
+        assert!(probe.feed(reader, &probe.valid_input(reader).unwrap()).unwrap(), "{name}");
         probe.feed(reader, b"").unwrap();
     }
 }
@@ -77,10 +77,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, rng_seed: proptest::test_runner::RngSeed::Fixed(0), ..ProptestConfig::default() })]
 
     #[test]
-    fn no_reader_panics_on_sound_files_that_were_damaged(all in prop::collection::vec(damage(), 1..4)) {
+    fn no_reader_panics_on_damaged_files(all in prop::collection::vec(damage(), 1..4)) {
         let probe = Probe::new().unwrap();
         for reader in 0..probe.readers() {
-            let mut bytes = probe.sound(reader).unwrap();
+            let mut bytes = probe.valid_input(reader).unwrap();
             all.iter().for_each(|damage| apply(damage, &mut bytes));
             probe.feed(reader, &bytes).unwrap();
         }
@@ -103,7 +103,7 @@ proptest! {
     }
 
     #[test]
-    fn a_list_is_read_back_and_a_bad_line_is_named(labels in prop::collection::vec(0_u32..2, 1..40), bad in any::<Index>()) {
+    fn a_list_is_read_and_an_invalid_line_is_reported(labels in prop::collection::vec(0_u32..2, 1..40), bad in any::<Index>()) {
         let probe = Probe::new().unwrap();
         let line = |(index, label)| format!("images/t{index}.png {label}");
         let mut lines: Vec<String> = labels.iter().enumerate().map(line).collect();

@@ -5,15 +5,15 @@ use crate::registry::entry::{ClassNames, DatasetEntry, Download, Metric};
 const HEAD: &str = "\
 # Data sets
 
-Written by `san datasets --markdown > DATASETS.md` from `datasets/*.yaml`. Sizes of the parts are train / val / test; a
-set in italics is none of its benchmark's own and stays out of averages. A download without a checksum is one whose
-publisher gives none that we could look up.
+Written by `san datasets --markdown > DATASETS.md` from `datasets/*.yaml`. Splits are train / val / test; a
+data set in italics is not part of its benchmark and is excluded from averages. A download has no checksum where its
+publisher provides none.
 ";
 
 /// The document in Markdown: a table of the datasets, then terms, citation and downloads of each.
 pub fn catalogue(entries: &[DatasetEntry]) -> String {
     let mut text = format!(
-        "{HEAD}\n| set | suite | group | classes | parts | metric | licence |\n\
+        "{HEAD}\n| set | suite | group | classes | splits | metric | licence |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n"
     );
     for entry in entries {
@@ -59,8 +59,11 @@ fn section(entry: &DatasetEntry) -> String {
     if entry.questions.is_none() {
         text += &format!("- Classes: {classes}.\n");
     }
-    let noted =
-        [("Metric", &entry.metric_note), ("Terms to accept", &entry.terms), ("By hand", &entry.manual)];
+    let noted = [
+        ("Metric", &entry.metric_note),
+        ("Terms to accept", &entry.terms),
+        ("Manual download", &entry.manual),
+    ];
     for (title, note) in noted {
         if let Some(note) = note {
             text += &format!("- {title}: {note}.\n");

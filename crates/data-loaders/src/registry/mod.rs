@@ -6,6 +6,7 @@
 
 mod catalogue;
 mod entry;
+mod original;
 mod questions;
 pub(crate) mod synthetic_task;
 
@@ -13,9 +14,10 @@ use std::sync::OnceLock;
 
 pub use catalogue::catalogue;
 pub use entry::{
-    ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric, NorbFactor, Original,
-    OriginalFormat, PoolCounts, QuestionEntry, QuestionForm, Suite, TextEntry,
+    ClassNames, DatasetEntry, Distribution, Download, Group, Metric, QuestionEntry, QuestionForm, Suite,
+    TextEntry,
 };
+pub use original::{ClevrQuestion, NorbFactor, Original, OriginalFormat, PoolCounts};
 pub use questions::{AnswerFormat, Benchmark, SmallSet};
 pub use synthetic_task::{
     MiniTask, Portrayal, SceneQuestion, SpecimenKind, SpriteFactor, Surface, TissueQuestion,
@@ -116,17 +118,22 @@ pub fn parse_dataset(file: &str, text: &str) -> Result<DatasetEntry, DataError> 
     let fault = |reason: String| DataError::Registry { file: file.to_owned(), reason };
     let entry: DatasetEntry = serde_yaml::from_str(text).map_err(|error| fault(error.to_string()))?;
     if format!("{}.yaml", entry.name) != file {
-        return Err(fault(format!("the entry calls itself `{}`", entry.name)));
+        return Err(fault(format!("the name of the entry is `{}`", entry.name)));
     }
     if (entry.suite == Suite::Vl) != entry.questions.is_some() {
-        return Err(fault("`questions` belongs to the sets of the suite vl, and to each of them".to_owned()));
+        return Err(fault(
+            "`questions` is required for the data sets of the suite vl, and only for them".to_owned(),
+        ));
     }
     match (entry.questions, entry.classes) {
         (None, 0..2) => {
-            return Err(fault(format!("a set needs two classes or more, this one has {}", entry.classes)));
+            return Err(fault(format!(
+                "a data set needs at least two classes, this one has {}",
+                entry.classes
+            )));
         }
         (Some(_), 1..) => {
-            return Err(fault("the answers of `questions` are free: it has no classes".to_owned()));
+            return Err(fault("a data set with `questions` has free-form answers and no classes".to_owned()));
         }
         _ => {}
     }
@@ -137,7 +144,7 @@ pub fn parse_dataset(file: &str, text: &str) -> Result<DatasetEntry, DataError> 
     }
     if (entry.suite == Suite::Commonsense) != entry.text.is_some() {
         return Err(fault(
-            "`text` belongs to the sets of the suite commonsense, and to each of them".to_owned(),
+            "`text` is required for the data sets of the suite commonsense, and only for them".to_owned(),
         ));
     }
     entry.sources.iter().try_for_each(|source| source.check().map_err(&fault))?;
@@ -174,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn vtab_has_nineteen_official_sets_in_groups_of_seven_four_and_eight() {
+    fn vtab_has_nineteen_official_data_sets_in_groups_of_seven_four_and_eight() {
         let official: Vec<_> = official(Suite::Vtab);
         let count = |group| official.iter().filter(|entry| entry.group == group).count();
         assert_eq!((count(Group::Natural), count(Group::Specialized), count(Group::Structured)), (7, 4, 8));
@@ -182,13 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn the_paper_counts_twenty_five_sets() {
+    fn the_paper_has_twenty_five_data_sets() {
         let sizes = [Suite::Vtab, Suite::Fgvc, Suite::Gic].map(|suite| official(suite).len());
         assert_eq!(sizes, [19, 5, 1]);
     }
 
     #[test]
-    fn eight_sets_ask_for_an_answer_in_words_and_a_class_is_an_answer() {
+    fn eight_data_sets_are_text_with_answers_as_classes() {
         let entries = official(Suite::Commonsense);
         assert_eq!(entries.len(), 8);
         for entry in entries {
@@ -200,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_set_without_its_answers_is_refused() {
+    fn a_text_data_set_without_an_answer_format_is_rejected() {
         let (file, text) = FILES.iter().find(|(file, _)| *file == "piqa.yaml").unwrap();
         let text: String =
             text.lines().filter(|line| !line.starts_with("text:")).collect::<Vec<_>>().join("\n");
@@ -209,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn the_seven_sets_of_questions_are_named_after_their_benchmarks() {
+    fn the_seven_question_data_sets_are_named_after_their_benchmarks() {
         let entries = official(Suite::Vl);
         let forms: Vec<_> = entries.iter().map(|entry| entry.questions.unwrap().form).collect();
         assert_eq!(forms, Benchmark::ALL.map(QuestionForm::Benchmark));
@@ -219,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn questions_with_classes_and_a_set_without_either_are_refused() {
+    fn questions_with_classes_and_entries_with_neither_are_rejected() {
         let (file, text) = FILES.iter().find(|(file, _)| *file == "gqa.yaml").unwrap();
         let message =
             parse_dataset(file, &text.replace("metric:", "classes: 3\nmetric:")).unwrap_err().to_string();
@@ -241,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_set_come_out_of_the_original_without_remainder() {
+    fn the_splits_use_every_image_of_the_original() {
         for entry in datasets().unwrap().iter().filter(|entry| entry.suite != Suite::Vtab) {
             let (Some(splits), Some(original)) = (entry.splits, &entry.original) else { continue };
             assert_eq!(
@@ -255,49 +262,49 @@ mod tests {
     }
 
     #[test]
-    fn a_set_can_be_had_or_says_how() {
+    fn every_data_set_has_a_download_or_manual_instructions() {
         for entry in datasets().unwrap() {
             assert!(!entry.sources.is_empty() || entry.manual.is_some(), "{}", entry.name);
         }
     }
 
     #[test]
-    fn a_checksum_that_is_none_is_refused() {
+    fn a_malformed_checksum_is_rejected() {
         let text = FILES[0].1.replace("sha256: 58", "sha256: 5");
         let message = parse_dataset("cifar100.yaml", &text).unwrap_err().to_string();
         assert!(message.contains("sha256") && message.contains("64"), "{message}");
     }
 
     #[test]
-    fn a_wrong_number_of_class_names_is_refused() {
+    fn a_wrong_number_of_class_names_is_rejected() {
         let (file, text) = FILES.iter().find(|(file, _)| *file == "eurosat.yaml").unwrap();
         let message = parse_dataset(file, &text.replace("[AnnualCrop, ", "[")).unwrap_err().to_string();
         assert!(message.contains("9 class names for 10 classes"), "{message}");
     }
 
     #[test]
-    fn the_document_of_the_sets_is_the_registry() {
+    fn the_committed_catalogue_equals_the_registry() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../DATASETS.md");
         let committed = std::fs::read_to_string(path).unwrap();
         assert_eq!(committed, catalogue(datasets().unwrap()), "san datasets --markdown > DATASETS.md");
     }
 
     #[test]
-    fn an_unknown_field_is_named() {
+    fn an_unknown_field_is_reported() {
         let text = FILES[0].1.replace("classes:", "colour: red\nclasses:");
         let message = parse_dataset("cifar100.yaml", &text).unwrap_err().to_string();
         assert!(message.starts_with("datasets/cifar100.yaml: ") && message.contains("colour"), "{message}");
     }
 
     #[test]
-    fn an_unknown_field_of_a_generator_is_named() {
+    fn an_unknown_field_of_a_generator_is_reported() {
         let text = FILES[0].1.replace("portrayal:", "colour: red, portrayal:");
         let message = parse_dataset("cifar100.yaml", &text).unwrap_err().to_string();
         assert!(message.contains("colour"), "{message}");
     }
 
     #[test]
-    fn an_unknown_set_is_answered_with_the_nearest_name() {
+    fn an_unknown_data_set_is_reported_with_the_nearest_name() {
         let message = dataset("cifar10").unwrap_err().to_string();
         assert!(message.contains("`cifar10`") && message.contains("`cifar100`"), "{message}");
     }

@@ -12,27 +12,27 @@ use crate::sources::sample::Sample;
 pub(crate) type Pools = [Vec<Sample>; 3];
 
 /// Samples the benchmark's parts from the pools.
-pub(crate) fn draw_parts(entry: &DatasetEntry, pools: Pools) -> Pools {
+pub(crate) fn sample_parts(entry: &DatasetEntry, pools: Pools) -> Pools {
     let [mut train, mut val, mut test] = pools;
-    let Some(wanted) = entry.splits else { return [train, val, test] };
+    let Some(sizes) = entry.splits else { return [train, val, test] };
     if test.is_empty() {
-        let held = entry.original.as_ref().map_or(train.len(), |original| original.counts.train);
-        let count = share(train.len(), wanted.test, held.max(wanted.test));
+        let available = entry.original.as_ref().map_or(train.len(), |original| original.counts.train);
+        let count = share(train.len(), sizes.test, available.max(sizes.test));
         (test, train) = take(train, count, &entry.name, "test");
     }
     if val.is_empty() && entry.suite != Suite::Vtab {
-        let count = share(train.len(), wanted.val, wanted.train + wanted.val);
+        let count = share(train.len(), sizes.val, sizes.train + sizes.val);
         (val, train) = take(train, count, &entry.name, "val");
     }
     if entry.suite == Suite::Vtab {
         if val.is_empty() {
-            let both = train.len().min(wanted.train + wanted.val);
-            let (drawn, _) = take(train, both, &entry.name, "train+val");
-            let count = share(both, wanted.val, wanted.train + wanted.val);
-            (val, train) = take(drawn, count, &entry.name, "val");
+            let both = train.len().min(sizes.train + sizes.val);
+            let (sampled, _) = take(train, both, &entry.name, "train+val");
+            let count = share(both, sizes.val, sizes.train + sizes.val);
+            (val, train) = take(sampled, count, &entry.name, "val");
         } else {
-            (train, _) = take(train, wanted.train, &entry.name, "train");
-            (val, _) = take(val, wanted.val, &entry.name, "val");
+            (train, _) = take(train, sizes.train, &entry.name, "train");
+            (val, _) = take(val, sizes.val, &entry.name, "val");
         }
     }
     [train, val, test]
@@ -59,9 +59,9 @@ pub(crate) fn take(pool: Vec<Sample>, count: usize, set: &str, purpose: &str) ->
             chosen[members[place]] = true;
         }
     }
-    let (drawn, rest): (Vec<_>, Vec<_>) = pool.into_iter().zip(chosen).partition(|(_, chosen)| *chosen);
+    let (sampled, rest): (Vec<_>, Vec<_>) = pool.into_iter().zip(chosen).partition(|(_, chosen)| *chosen);
     let samples = |pairs: Vec<(Sample, bool)>| pairs.into_iter().map(|(sample, _)| sample).collect();
-    (samples(drawn), samples(rest))
+    (samples(sampled), samples(rest))
 }
 
 /// Sample size per class, preserving shares: floors, then the largest remainders, ties to the lower class.
@@ -94,32 +94,32 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_keeps_the_shares_of_the_classes_and_loses_nothing() {
-        let (drawn, rest) = take(pool((0..100).map(|n| u32::from(n % 10 == 0))), 30, "a", "b");
-        assert_eq!(drawn.iter().filter(|sample| sample.label == 1).count(), 3);
-        assert_eq!((drawn.len(), rest.len()), (30, 70));
-        let mut all = [names(&drawn), names(&rest)].concat();
+    fn a_sample_preserves_class_proportions_and_loses_nothing() {
+        let (sampled, rest) = take(pool((0..100).map(|n| u32::from(n % 10 == 0))), 30, "a", "b");
+        assert_eq!(sampled.iter().filter(|sample| sample.label == 1).count(), 3);
+        assert_eq!((sampled.len(), rest.len()), (30, 70));
+        let mut all = [names(&sampled), names(&rest)].concat();
         all.sort();
         all.dedup();
         assert_eq!(all.len(), 100);
     }
 
     #[test]
-    fn a_draw_is_the_same_again_and_differs_between_sets() {
-        let draw = |set| names(&take(pool((0..60).map(|n| n % 3)), 20, set, "val").0);
-        assert_eq!(draw("svhn"), draw("svhn"));
-        assert_ne!(draw("svhn"), draw("dtd"));
+    fn a_sample_is_reproducible_and_differs_between_data_sets() {
+        let sample = |set| names(&take(pool((0..60).map(|n| n % 3)), 20, set, "val").0);
+        assert_eq!(sample("svhn"), sample("svhn"));
+        assert_ne!(sample("svhn"), sample("dtd"));
     }
 
     #[test]
     fn three_images_are_enough_for_three_parts() {
         let entry = dataset("kitti_distance").unwrap();
-        let sizes = draw_parts(entry, [pool([0, 1, 2]), pool([]), pool([])]).map(|part| part.len());
+        let sizes = sample_parts(entry, [pool([0, 1, 2]), pool([]), pool([])]).map(|part| part.len());
         assert_eq!(sizes, [1, 1, 1]);
     }
 
     #[test]
-    fn whole_originals_give_the_sizes_of_the_benchmark() {
+    fn complete_originals_give_the_benchmark_split_sizes() {
         for (name, pools, expected) in [
             ("eurosat", [27000, 0, 0], [800, 200, 5400]),
             ("caltech101", [9144, 0, 0], [800, 200, 6084]),
@@ -132,7 +132,7 @@ mod tests {
         ] {
             let entry = dataset(name).unwrap();
             let pools = pools.map(|len: usize| pool((0..len as u32).map(|n| n % entry.classes)));
-            let sizes = draw_parts(entry, pools).map(|part| part.len());
+            let sizes = sample_parts(entry, pools).map(|part| part.len());
             let close = sizes
                 .iter()
                 .zip(expected)

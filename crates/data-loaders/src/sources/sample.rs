@@ -11,7 +11,7 @@ use image::RgbImage;
 use rayon::prelude::*;
 
 use crate::error::DataError;
-use crate::io::files::{self, MOST_IMAGE_BYTES};
+use crate::io::files::{self, MAX_IMAGE_BYTES};
 
 /// A labelled image.
 #[derive(Clone)]
@@ -47,8 +47,8 @@ pub(crate) trait Records: Send + Sync {
     /// The file.
     fn path(&self) -> &Path;
 
-    /// Reads the wanted records in advance, for files without random access. The error is a clause.
-    fn prepare(&self, _wanted: &[u64]) -> Result<(), String> {
+    /// Reads the requested records in advance, for files without random access. The error is a clause.
+    fn prepare(&self, _requested: &[u64]) -> Result<(), String> {
         Ok(())
     }
 
@@ -123,9 +123,7 @@ impl Place {
     /// The stored content.
     pub(crate) fn content(&self) -> Result<Content, Fault> {
         match self {
-            Self::File(path) => {
-                files::read(path, MOST_IMAGE_BYTES).map(Content::Encoded).map_err(Fault::Read)
-            }
+            Self::File(path) => files::read(path, MAX_IMAGE_BYTES).map(Content::Encoded).map_err(Fault::Read),
             Self::Record(records, index) => records.read(*index).map_err(Fault::Bad),
         }
     }

@@ -68,14 +68,14 @@ impl CaptionStream {
     /// The captioned image at an index: one to four figures, sometimes in the dark, or a digit.
     pub fn caption(&self, index: u64, image_size: u32) -> Caption {
         let stream = &mut Stream::new("mini/captions", &[self.seed, index]);
-        let (shown, question, told) = if stream.chance(ASKED) {
-            let (shown, question, answer) = asked(stream, self.lines);
+        let (shown, question, completion) = if stream.chance(ASKED) {
+            let (shown, question, answer) = question(stream, self.lines);
             (shown, Some(question), answer)
         } else {
-            let (shown, remarks) = told(stream);
+            let (shown, remarks) = remarks(stream);
             (shown, None, remarks)
         };
-        Caption { picture: shown.draw(image_size, stream), question, told }
+        Caption { picture: shown.draw(image_size, stream), question, completion }
     }
 }
 
@@ -87,24 +87,25 @@ pub struct Caption {
     /// The question, if there is one.
     pub question: Option<String>,
     /// The answer, or remarks.
-    pub told: String,
+    pub completion: String,
 }
 
 impl Caption {
     /// The image, the question and the trained text, without a template's roles.
     pub fn rendered(&self) -> Rendered {
-        let asked = self.question.as_deref().unwrap_or_default();
+        let question = self.question.as_deref().unwrap_or_default();
         // The space belongs to the answer: tokenizers join it to the first word.
-        let blank = if asked.is_empty() { "" } else { " " };
-        let told = format!("{blank}{}\n", self.told);
-        let start = PLACEHOLDER.len() + asked.len();
-        let answer = start..start + told.len();
-        Rendered { answers: std::iter::once(answer).collect(), text: format!("{PLACEHOLDER}{asked}{told}") }
+        let blank = if question.is_empty() { "" } else { " " };
+        let completion = format!("{blank}{}\n", self.completion);
+        let start = PLACEHOLDER.len() + question.len();
+        let answer = start..start + completion.len();
+        let text = format!("{PLACEHOLDER}{question}{completion}");
+        Rendered { answers: std::iter::once(answer).collect(), text }
     }
 }
 
 /// A question of one of the tasks, and its answer.
-fn asked(stream: &mut Stream, with_lines: bool) -> (Shown, String, String) {
+fn question(stream: &mut Stream, with_lines: bool) -> (Shown, String, String) {
     /// Question kinds alternate with this period.
     const TURNS: usize = 6;
     let (benchmark, index) = (stream.pick(&Benchmark::ALL), stream.below(TURNS));
@@ -125,8 +126,8 @@ fn lines(stream: &mut Stream) -> String {
     lines.join(" ")
 }
 
-/// One to four remarks.
-fn told(stream: &mut Stream) -> (Shown, String) {
+/// One to four remarks about an image.
+fn remarks(stream: &mut Stream) -> (Shown, String) {
     let shown = match stream.below(10) {
         0 => Shown::Dark(figures(1, stream)[0]),
         1 | 2 => Shown::Digit(stream.below(10)),
@@ -141,7 +142,7 @@ fn told(stream: &mut Stream) -> (Shown, String) {
 
 fn remark(shown: &Shown, stream: &mut Stream) -> String {
     match shown {
-        _ if stream.chance(0.15) => said(stream),
+        _ if stream.chance(0.15) => repetition(stream),
         Shown::Dark(_) => "dark: nothing to see".into(),
         Shown::Digit(digit) => of_digit(*digit, stream),
         Shown::Figures(figures) => of_figures(figures, stream),
@@ -178,7 +179,7 @@ fn of_figures(shown: &[Figure], stream: &mut Stream) -> String {
             let is_asked = |figure: &Figure| figure.shape == asked.shape && figure.colour == asked.colour;
             format!("some {}: {}", asked.name(), presence(shown.iter().any(is_asked)))
         }
-        _ => beside(one, shown, stream),
+        _ => neighbour(one, shown, stream),
     }
 }
 
@@ -187,7 +188,7 @@ fn presence(there: bool) -> &'static str {
 }
 
 /// What is in the same row or column as a figure.
-fn beside(one: Figure, shown: &[Figure], stream: &mut Stream) -> String {
+fn neighbour(one: Figure, shown: &[Figure], stream: &mut Stream) -> String {
     let (row, column) = (one.quarter / 2, one.quarter % 2);
     let (place, quarter) = if stream.chance(0.5) {
         (if column == 0 { "right of" } else { "left of" }, one.quarter ^ 1)
@@ -210,9 +211,9 @@ fn of_digit(digit: usize, stream: &mut Stream) -> String {
 }
 
 /// Words in random order, repeated once.
-fn said(stream: &mut Stream) -> String {
+fn repetition(stream: &mut Stream) -> String {
     let words: Vec<&str> = LINES.iter().flat_map(|line| line.split(' ')).collect();
-    let said: Vec<&str> = (0..1 + stream.below(4)).map(|_| stream.pick(&words)).collect();
-    let said = said.join(" ");
-    format!("say {said}, {said}")
+    let repeated: Vec<&str> = (0..1 + stream.below(4)).map(|_| stream.pick(&words)).collect();
+    let repeated = repeated.join(" ");
+    format!("say {repeated}, {repeated}")
 }

@@ -25,7 +25,8 @@ use crate::vl::conversation::Origin;
 use crate::vl::judge::Key;
 use crate::vl::picture::Picture;
 use crate::vl::question::{Question, SHORT_ANSWER, UNANSWERABLE};
-use crate::vl::question_set::{QuestionSet, QuestionSuite, form_of};
+use crate::vl::question_set::{QuestionSet, form_of};
+use crate::vl::question_suite::QuestionSuite;
 
 /// A synthetic question dataset.
 #[derive(Debug, Clone)]
@@ -148,7 +149,7 @@ fn question(benchmark: Benchmark, part: Part, index: usize, image_size: u32) -> 
     let stream = &mut Stream::new(&name, &place);
     let draft = Draft::of(benchmark, index, stream);
     let picture = draft.shown.draw(image_size, stream);
-    let origin = Origin::new(&name, Path::new("drawn"), index + 1);
+    let origin = Origin::new(&name, Path::new("synthetic"), index + 1);
     let id = format!("{}/{index}", part as u64);
     finish(benchmark, draft, id, picture, index, origin, stream)
 }
@@ -321,8 +322,8 @@ fn pope(index: usize, stream: &mut Stream) -> Draft {
             shown[1].colour = colour;
         }
         let [one, other] = shown[..] else { continue };
-        let apart = one.shape != other.shape && one.colour != other.colour;
-        if apart && shown.iter().any(is_asked) == yes {
+        let distinct = one.shape != other.shape && one.colour != other.colour;
+        if distinct && shown.iter().any(is_asked) == yes {
             break shown;
         }
     };

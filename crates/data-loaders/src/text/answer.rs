@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_match_counts_wherever_it_stands() {
+    fn the_first_match_counts_wherever_it_occurs() {
         for (format, text, expected) in [
             (AnswerFormat::TrueFalse, "the correct answer is true", Some("true")),
             (AnswerFormat::TrueFalse, "It is false, not true.", Some("false")),
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn other_case_other_formats_and_other_numbers_are_no_answer() {
+    fn other_case_other_formats_and_other_numbers_are_not_answers() {
         for (format, text) in [
             (AnswerFormat::TrueFalse, "True. FALSE. yes"),
             (AnswerFormat::Solution, "Solution1 solution3 answer1 solution"),
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_text_behind_the_last_response_mark_counts() {
+    fn only_the_text_after_the_last_response_mark_counts() {
         let prompt = "choose answer1 ### Response: answer2 ### Response:\n";
         assert_eq!(AnswerFormat::Answer.extract(prompt), None);
         assert_eq!(AnswerFormat::Answer.extract(&format!("{prompt} answer3")), Some("answer3"));

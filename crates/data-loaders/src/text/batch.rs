@@ -60,7 +60,7 @@ pub fn training_batches(lengths: &[usize], limits: BatchLimits, seed: u64, epoch
     order.into_iter().map(|place| std::mem::take(&mut batches[place])).collect()
 }
 
-/// Evaluation batches: longest first, so that a budget that does not fit in memory fails at once.
+/// Evaluation batches: longest first, so that a budget that does not fit in memory fails immediately.
 pub fn evaluation_batches(lengths: &[usize], limits: BatchLimits) -> Vec<Vec<usize>> {
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     order.sort_by_key(|place| std::cmp::Reverse(lengths[*place]));
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn an_order_is_a_function_of_seed_and_epoch_alone() {
+    fn an_order_is_a_function_of_seed_and_epoch_only() {
         let lengths: Vec<usize> = (0..500).map(|n| 20 + n * 7 % 90).collect();
         let limits = BatchLimits { sequences: 16, tokens: Some(1200) };
         let first = training_batches(&lengths, limits, 1, 0);

@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn what_examples_begin_with_stands_once_and_no_branch_begins_with_a_label() {
+    fn a_shared_prefix_occurs_once_and_no_branch_starts_with_a_label() {
         let example = |tokens: &[u32], masked: usize| {
             let label =
                 |(place, token): (usize, &u32)| if place < masked { MASKED } else { i64::from(*token) };
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn with_the_loss_on_answers_alone_the_prompt_is_masked_and_the_end_is_not() {
+    fn with_the_loss_only_on_answers_the_prompt_is_masked_but_not_the_end_token() {
         let (prompt, whole) = lengths();
         let (example, _) =
             one(ExampleProtocol { max_length: 1000, train_on_inputs: false, keep_answer: false });
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn the_published_cut_loses_the_answer_and_says_so() {
+    fn the_published_truncation_loses_the_answer_and_counts_it() {
         let (_, whole) = lengths();
         for (max_length, truncated, has_end) in
             [(whole + 1, 0, true), (whole, 0, false), (whole - 1, 1, false)]
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_answer_costs_the_middle_of_the_prompt() {
+    fn keeping_the_answer_truncates_the_middle_of_the_prompt() {
         let (prompt, whole) = lengths();
         let answer = whole - prompt;
         let full = encode(&training_text(&row())).unwrap();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::DataError;
-use crate::io::files::{self, MOST_LIST_BYTES};
+use crate::io::files::{self, MAX_LIST_BYTES};
 use crate::registry::AnswerFormat;
 
 /// Precedes the list of options at the end of an instruction.
@@ -25,7 +25,7 @@ pub struct Row {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct StoredRow {
     instruction: Option<String>,
     #[serde(default)]
     input: String,
@@ -42,7 +42,7 @@ impl Row {
 
     /// The options in the instruction, in its order (`Answer format: a/b/c`); never empty.
     pub fn options(&self) -> Vec<&str> {
-        offered(&self.instruction).collect()
+        listed_options(&self.instruction).collect()
     }
 
     /// The format of the answer.
@@ -51,40 +51,40 @@ impl Row {
     }
 
     /// Checks a row of a dataset (`format`), or of a file shared by all datasets (`None`); the error is a clause.
-    fn check(written: Written, format: Option<AnswerFormat>) -> Result<Self, String> {
+    fn check(stored: StoredRow, format: Option<AnswerFormat>) -> Result<Self, String> {
         let present = |field: Option<String>, name: &str| match field {
             Some(text) if !text.trim().is_empty() => Ok(text),
             _ => Err(format!("it has no {name}")),
         };
-        let instruction = present(written.instruction, "instruction")?;
-        let answer = present(written.answer, "answer")?;
+        let instruction = present(stored.instruction, "instruction")?;
+        let answer = present(stored.answer, "answer")?;
         // It is empty in all published rows, and the prompts have no place for it.
-        if !written.input.is_empty() {
+        if !stored.input.is_empty() {
             return Err(
-                "it has an input beside its instruction, for which the prompts have no place".to_owned()
+                "it has an input in addition to its instruction, which the prompts do not support".to_owned()
             );
         }
-        let output = present(written.output, "output")?;
+        let output = present(stored.output, "output")?;
         let own = AnswerFormat::of_answer(&answer);
         let known = own.filter(|own| format.is_none_or(|format| *own == format));
         let Some(known) = known else {
             let formats = format.map_or(AnswerFormat::ALL.to_vec(), |format| vec![format]);
             let options: Vec<_> = formats.into_iter().flat_map(AnswerFormat::options).collect();
-            return Err(format!("its answer `{answer}` is none of {}", options.join(", ")));
+            return Err(format!("its answer `{answer}` is not one of {}", options.join(", ")));
         };
-        if !offered(&instruction).any(|option| option == answer) {
+        if !listed_options(&instruction).any(|option| option == answer) {
             return Err(format!(
-                "its instruction does not offer the answer `{answer}` in a last line `{OPTIONS_MARK}...`"
+                "its instruction does not list the answer `{answer}` in a last line `{OPTIONS_MARK}...`"
             ));
         }
         if known.extract(&output) != Some(&answer) {
-            return Err(format!("its output `{output}` does not say its answer `{answer}`"));
+            return Err(format!("its output `{output}` does not contain its answer `{answer}`"));
         }
         Ok(Self { instruction, output, answer })
     }
 }
 
-fn offered(instruction: &str) -> impl Iterator<Item = &str> {
+fn listed_options(instruction: &str) -> impl Iterator<Item = &str> {
     instruction.rsplit_once(OPTIONS_MARK).map_or("", |(_, options)| options.trim_end()).split('/')
 }
 
@@ -97,20 +97,20 @@ pub(super) fn read_rows(
     path: &Path,
     format: Option<AnswerFormat>,
 ) -> Result<(Vec<Row>, blake3::Hash), DataError> {
-    let bytes = files::read(path, MOST_LIST_BYTES).map_err(|source| DataError::Read {
+    let bytes = files::read(path, MAX_LIST_BYTES).map_err(|source| DataError::Read {
         set: set.to_owned(),
         path: path.to_owned(),
         source,
     })?;
     let bad = |reason: String| DataError::BadFile { set: set.to_owned(), path: path.to_owned(), reason };
     let values: Vec<Value> = serde_json::from_slice(&bytes)
-        .map_err(|error| bad(format!("it is no JSON array of rows: {error}")))?;
+        .map_err(|error| bad(format!("it is not a JSON array of rows: {error}")))?;
     if values.is_empty() {
-        return Err(bad("it holds no row".to_owned()));
+        return Err(bad("it has no rows".to_owned()));
     }
     let rows = values.into_iter().zip(1..).map(|(value, row)| {
-        let written = Written::deserialize(value).map_err(|error| error.to_string());
-        written.and_then(|written| Row::check(written, format)).map_err(|reason| DataError::BadRow {
+        let stored = StoredRow::deserialize(value).map_err(|error| error.to_string());
+        stored.and_then(|stored| Row::check(stored, format)).map_err(|reason| DataError::BadRow {
             set: set.to_owned(),
             path: path.to_owned(),
             row,

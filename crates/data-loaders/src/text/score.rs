@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_missing_answer_is_wrong_and_counted_apart() {
+    fn a_missing_answer_is_wrong_and_counted_separately() {
         let score =
             Score::of([(Some("true"), "true"), (Some("true"), "false"), (None, "true"), (None, "false")]);
         assert_eq!(score, Score { rows: 4, right: 1, unanswered: 2 });
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_average_does_not_weigh_sets_by_their_rows() {
+    fn the_average_does_not_weight_data_sets_by_rows() {
         let sets =
             [Score { rows: 1000, right: 1000, unanswered: 0 }, Score { rows: 10, right: 0, unanswered: 10 }];
         assert_eq!(unweighted_average(&sets.map(|score| score.accuracy())), Some(0.5));
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_most_likely_option_is_the_first_of_equals() {
+    fn ties_go_to_the_first_option() {
         assert_eq!(best_option(&[-3.0, -1.0, -1.0]), Some(1));
         assert_eq!(best_option(&[f64::NEG_INFINITY, f64::NEG_INFINITY]), Some(0));
         assert_eq!(best_option(&[-1.0, f64::NAN]), None);

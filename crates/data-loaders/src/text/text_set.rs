@@ -75,8 +75,11 @@ impl TextSet {
         let path = source.training_path(root);
         let (rows, training_hash) = read_rows(set, &path, None)?;
         if source.val_rows >= rows.len() {
-            let reason =
-                format!("{} of its {} rows are to be chosen by; none is left", source.val_rows, rows.len());
+            let reason = format!(
+                "{} of its {} rows are held out for validation, so none is left for training",
+                source.val_rows,
+                rows.len()
+            );
             return Err(DataError::BadFile { set: set.clone(), path, reason });
         }
         let (mut train_and_val, mut train) = hold_out(rows, source.val_rows, source.val_seed);
@@ -86,10 +89,10 @@ impl TextSet {
         hasher.update(&(source.val_rows as u64).to_le_bytes()).update(&source.val_seed.to_le_bytes());
         if let Some(limits) = source.at_most {
             let val = train_and_val.split_off(train);
-            train_and_val = drawn(train_and_val, limits.train, source.val_seed);
+            train_and_val = sample(train_and_val, limits.train, source.val_seed);
             train = train_and_val.len();
             train_and_val.extend(val);
-            test = drawn(test, limits.test, source.val_seed);
+            test = sample(test, limits.test, source.val_seed);
             hasher.update(&(limits.train as u64).to_le_bytes()).update(&(limits.test as u64).to_le_bytes());
         }
         for (part, count) in [("train", train), ("test", test.len())] {
@@ -175,18 +178,19 @@ pub(crate) fn format_of(entry: &DatasetEntry) -> Result<AnswerFormat, DataError>
 /// Moves `count` rows, sampled with the seed, to the end; both parts keep the file order. Returns the rows and the
 /// number of rows in the first part.
 fn hold_out(rows: Vec<Row>, count: usize, seed: u64) -> (Vec<Row>, usize) {
-    let mut held = vec![false; rows.len()];
+    let mut held_out = vec![false; rows.len()];
     for place in Stream::new("text/val", &[seed]).permutation(rows.len()).into_iter().take(count) {
-        held[place] = true;
+        held_out[place] = true;
     }
-    let (val, mut train): (Vec<_>, Vec<_>) = rows.into_iter().zip(held).partition(|(_, held)| *held);
+    let (val, mut train): (Vec<_>, Vec<_>) =
+        rows.into_iter().zip(held_out).partition(|(_, held_out)| *held_out);
     let count = train.len();
     train.extend(val);
     (train.into_iter().map(|(row, _)| row).collect(), count)
 }
 
 /// At most `count` rows, sampled with the seed, in their original order.
-fn drawn(rows: Vec<Row>, count: usize, seed: u64) -> Vec<Row> {
+fn sample(rows: Vec<Row>, count: usize, seed: u64) -> Vec<Row> {
     if rows.len() <= count {
         return rows;
     }
@@ -199,13 +203,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rows_to_choose_by_are_drawn_by_the_seed_and_no_row_is_lost() {
+    fn validation_rows_are_sampled_by_seed_and_no_row_is_lost() {
         let rows: Vec<Row> = (0..50).map(|n| Row::new(format!("question {n}"), "true")).collect();
-        let (drawn, train) = hold_out(rows.clone(), 12, 7);
-        assert_eq!((drawn.len(), train), (50, 38));
-        assert_eq!(hold_out(rows.clone(), 12, 7).0, drawn);
-        assert_ne!(hold_out(rows.clone(), 12, 8).0, drawn);
-        let mut names: Vec<_> = drawn.iter().map(|row| row.instruction.clone()).collect();
+        let (sample, train) = hold_out(rows.clone(), 12, 7);
+        assert_eq!((sample.len(), train), (50, 38));
+        assert_eq!(hold_out(rows.clone(), 12, 7).0, sample);
+        assert_ne!(hold_out(rows.clone(), 12, 8).0, sample);
+        let mut names: Vec<_> = sample.iter().map(|row| row.instruction.clone()).collect();
         assert_ne!(names, rows.iter().map(|row| row.instruction.clone()).collect::<Vec<_>>());
         names.sort();
         names.dedup();

@@ -12,15 +12,15 @@ use libjpeg_turbo_rs::{DecodeLimits, Decoder, PixelFormat};
 use crate::io::contained::contained;
 
 /// Maximum number of pixels of an image; the largest in the known datasets has 18 million.
-pub(crate) const MOST_PIXELS: u64 = 1 << 26;
+pub(crate) const MAX_PIXELS: u64 = 1 << 26;
 /// Maximum number of scans in a JPEG: progressive ones have about ten, and each takes as long as decoding the whole
 /// image.
-const MOST_SCANS: usize = 128;
+const MAX_SCANS: usize = 128;
 
 /// Decodes an image file to RGB; the error is a clause. The size is taken from the decoder's own header before anything
 /// is decoded.
 pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
-    let format = image::guess_format(bytes).map_err(|_| "it is not an image of a known format".to_owned())?;
+    let format = image::guess_format(bytes).map_err(|_| "it is not an image in a known format".to_owned())?;
     contained(|| if format == ImageFormat::Jpeg { decode_jpeg(bytes) } else { decode_other(bytes, format) })
 }
 
@@ -28,8 +28,8 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<RgbImage, String> {
 pub(crate) fn check_size(width: u64, height: u64) -> Result<(), String> {
     match width.checked_mul(height) {
         Some(0) => Err(format!("it claims {width} x {height} pixels")),
-        Some(1..=MOST_PIXELS) => Ok(()),
-        _ => Err(format!("it claims {width} x {height} pixels; at most {MOST_PIXELS} are read")),
+        Some(1..=MAX_PIXELS) => Ok(()),
+        _ => Err(format!("it claims {width} x {height} pixels; at most {MAX_PIXELS} are supported")),
     }
 }
 
@@ -67,44 +67,44 @@ where
 /// Like libjpeg, ignores damage inside the data, but not missing data at its end.
 fn decode_jpeg(bytes: &[u8]) -> Result<RgbImage, String> {
     if !jpeg_is_complete(bytes) {
-        return Err("the JPEG data is cut short".to_owned());
+        return Err("the JPEG data is truncated".to_owned());
     }
-    let limits = DecodeLimits { max_pixels: MOST_PIXELS, max_scans: MOST_SCANS, ..DecodeLimits::default() };
+    let limits = DecodeLimits { max_pixels: MAX_PIXELS, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(|error| error.to_string())?;
     let header = decoder.header();
     // A height of zero means that it follows the data, which this decoder does not support.
     check_size(header.width() as u64, header.height() as u64)?;
     if header.precision != 8 {
-        return Err(format!("it has {} bits a channel, a JPEG of 8 is wanted", header.precision));
+        return Err(format!("it has {} bits per channel; only 8-bit JPEG is supported", header.precision));
     }
-    let inks = header.components.len() == 4;
-    decoder.set_output_format(if inks { PixelFormat::Cmyk } else { PixelFormat::Rgb });
+    let cmyk = header.components.len() == 4;
+    decoder.set_output_format(if cmyk { PixelFormat::Cmyk } else { PixelFormat::Rgb });
     decoder.set_lenient(true);
     let image = decoder.decode_image().map_err(|error| error.to_string())?;
-    let pixels = if inks { rgb_of_inks(&image.data) } else { image.data };
+    let pixels = if cmyk { cmyk_to_rgb(&image.data) } else { image.data };
     let size = |side: usize| u32::try_from(side).map_err(|error| error.to_string());
     RgbImage::from_raw(size(image.width)?, size(image.height)?, pixels)
-        .ok_or_else(|| "its size is not its header's".to_owned())
+        .ok_or_else(|| "its size differs from its header's".to_owned())
 }
 
 /// Converts inverted CMYK to RGB, as written by Adobe and assumed by PIL, with or without a marker.
-fn rgb_of_inks(inks: &[u8]) -> Vec<u8> {
+fn cmyk_to_rgb(cmyk: &[u8]) -> Vec<u8> {
     let divided = |product: u32| (product + 128 + ((product + 128) >> 8)) >> 8;
-    let pixel = |inks: &[u8; 4]| {
-        let [.., key] = *inks;
-        let light = |ink: u8| {
+    let pixel = |cmyk: &[u8; 4]| {
+        let [.., key] = *cmyk;
+        let channel = |ink: u8| {
             let absorbed = divided(u32::from(255 - ink) * u32::from(key));
             (u32::from(key) - absorbed) as u8
         };
-        [light(inks[0]), light(inks[1]), light(inks[2])]
+        [channel(cmyk[0]), channel(cmyk[1]), channel(cmyk[2])]
     };
-    inks.as_chunks().0.iter().flat_map(pixel).collect()
+    cmyk.as_chunks().0.iter().flat_map(pixel).collect()
 }
 
 /// Whether a JPEG's entropy-coded data ends with the end-of-image marker (ITU T.81, B.1.1).
 ///
 /// The decoder fills what is missing with grey. Within entropy-coded data a byte FF is always followed
-/// by 00 or a restart marker, so FF D9 after the first scan's header is the end; thumbnails lie in segments before it.
+/// by 00 or a restart marker, so FF D9 after the first scan's header is the end; thumbnails are in segments before it.
 fn jpeg_is_complete(bytes: &[u8]) -> bool {
     let mut position = 2;
     while let Some(&[0xFF, marker, high, low]) = bytes.get(position..position + 4) {
@@ -135,11 +135,11 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_jpeg_is_read_and_one_cut_anywhere_is_refused() {
+    fn a_complete_jpeg_is_decoded_and_a_truncated_one_is_rejected() {
         let whole = jpeg();
         assert_eq!(decode(&whole).unwrap().dimensions(), (64, 48));
         for length in (4..whole.len() - 1).step_by(7) {
-            assert!(decode(&whole[..length]).is_err(), "cut at {length} of {}", whole.len());
+            assert!(decode(&whole[..length]).is_err(), "truncated at {length} of {}", whole.len());
         }
     }
 
@@ -152,33 +152,36 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_without_height_or_width_is_refused_grey_in_colour_and_of_four_inks() {
+    fn a_jpeg_without_height_or_width_is_rejected_in_grey_rgb_and_cmyk() {
         let grey = include_bytes!("../../tests/fixtures/pil/grey_jpeg.jpg").to_vec();
-        let inks = include_bytes!("../../tests/fixtures/pil/cmyk.jpg").to_vec();
-        for whole in [grey, jpeg(), inks] {
+        let cmyk = include_bytes!("../../tests/fixtures/pil/cmyk.jpg").to_vec();
+        for whole in [grey, jpeg(), cmyk] {
             for size in [[64, 0], [0, 48], [0, 0]] {
-                let refused = decode(&claiming(whole.clone(), size)).unwrap_err();
-                assert!(!refused.contains("contradict"), "refused by its header, not by a panic: {refused}");
+                let reason = decode(&claiming(whole.clone(), size)).unwrap_err();
+                assert!(
+                    !reason.contains("inconsistent"),
+                    "it must be rejected by its header, not by a panic: {reason}"
+                );
             }
-            let refused = decode(&claiming(whole, [64, 0])).unwrap_err();
-            assert_eq!(refused, "it claims 64 x 0 pixels");
+            let reason = decode(&claiming(whole, [64, 0])).unwrap_err();
+            assert_eq!(reason, "it claims 64 x 0 pixels");
         }
     }
 
     #[test]
-    fn the_limit_of_pixels_holds_whatever_segment_stands_before_the_frame() {
+    fn the_pixel_limit_applies_whatever_segment_precedes_the_frame() {
         let whole = claiming(jpeg(), [9000, 9000]);
         const ARITHMETIC_CODING: &[u8] = &[0xFF, 0xCC, 0, 4, 0, 0x10];
         const NUMBER_OF_LINES: &[u8] = &[0xFF, 0xDC, 0, 4, 0x23, 0x28];
         for segment in [&[][..], ARITHMETIC_CODING, NUMBER_OF_LINES] {
             let bytes = [&whole[..2], segment, &whole[2..]].concat();
-            let refused = decode(&bytes).unwrap_err();
-            assert_eq!(refused, "it claims 9000 x 9000 pixels; at most 67108864 are read");
+            let reason = decode(&bytes).unwrap_err();
+            assert_eq!(reason, "it claims 9000 x 9000 pixels; at most 67108864 are supported");
         }
     }
 
     #[test]
-    fn a_jpeg_of_twelve_bits_is_refused_as_pil_does() {
+    fn a_twelve_bit_jpeg_is_rejected_as_in_pil() {
         let mut bytes = jpeg();
         let frame = bytes.windows(2).position(|pair| pair == [0xFF, 0xC0]).unwrap();
         bytes[frame + 4] = 12;
@@ -186,10 +189,10 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_with_an_end_marker_only_in_its_thumbnail_is_refused() {
+    fn a_jpeg_with_an_end_marker_only_in_its_thumbnail_is_rejected() {
         let whole = jpeg();
         let mut framed = vec![0xFF, 0xD8, 0xFF, 0xE1, 0x00, 0x06, 0xFF, 0xD9, 0xFF, 0xD9];
         framed.extend(&whole[2..whole.len() / 2]);
-        assert!(decode(&framed).unwrap_err().contains("cut short"));
+        assert!(decode(&framed).unwrap_err().contains("truncated"));
     }
 }

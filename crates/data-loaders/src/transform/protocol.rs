@@ -55,13 +55,13 @@ impl CropShare {
 impl TryFrom<f64> for CropShare {
     type Error = String;
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked before")]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked first")]
     fn try_from(share: f64) -> Result<Self, String> {
         let thousandths = (share * 1000.0).round();
         if (1.0..=1000.0).contains(&thousandths) && (thousandths / 1000.0 - share).abs() < 1e-9 {
             Ok(Self(thousandths as u16))
         } else {
-            Err(format!("a crop share of {share} is not between 0.001 and 1 in thousandths"))
+            Err(format!("a crop share of {share} is not a multiple of 0.001 between 0.001 and 1"))
         }
     }
 }
@@ -116,7 +116,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_name_the_resize_and_its_share() {
+    fn files_specify_the_resize_mode_and_its_crop_share() {
         let read = |resize: &str| {
             serde_yaml::from_str::<ImageProtocol>(&format!(
                 "{{image_size: 224, resize: {resize}, filter: bicubic, normalisation: half}}"

@@ -8,15 +8,15 @@ use image::RgbImage;
 
 use crate::error::DataError;
 use crate::transform::augment::Part;
-use crate::transform::decode::MOST_PIXELS;
+use crate::transform::decode::MAX_PIXELS;
 use crate::transform::protocol::{Filter, ImageProtocol, Resize};
 
 /// Maximum side of an input in pixels; far above any use, it keeps a typo from exhausting memory.
-const LARGEST_SIDE: u32 = 4096;
+const MAX_SIDE: u32 = 4096;
 
 /// Rejects a size that no image can have.
 pub(crate) fn check_size(size: u32) -> Result<(), DataError> {
-    if (1..=LARGEST_SIDE).contains(&size) { Ok(()) } else { Err(DataError::ImageSize { size }) }
+    if (1..=MAX_SIDE).contains(&size) { Ok(()) } else { Err(DataError::ImageSize { size }) }
 }
 
 /// Resizes an image to the protocol's size; interleaved RGB bytes.
@@ -98,8 +98,12 @@ fn scale(image: &RgbImage, window: Window, side: u32, filter: Filter) -> Result<
     let first = (window.top - reach).max(0.0) as u32;
     let end = ((window.top + window.height + reach).ceil() as u32).min(image.height());
     let rows = end - first;
-    if u64::from(rows) * u64::from(side) > MOST_PIXELS {
-        return Err(format!("it is too long and thin: {} x {} pixels", image.width(), image.height()));
+    if u64::from(rows) * u64::from(side) > MAX_PIXELS {
+        return Err(format!(
+            "its aspect ratio is too extreme: {} x {} pixels",
+            image.width(),
+            image.height()
+        ));
     }
     let row_bytes = 3 * image.width() as usize;
     let bytes = &image.as_raw()[first as usize * row_bytes..end as usize * row_bytes];
@@ -146,7 +150,7 @@ mod tests {
     use crate::transform::protocol::Normalisation;
 
     #[test]
-    fn planes_hold_the_channels_apart_and_normalised() {
+    fn planes_contain_the_separate_normalised_channels() {
         let protocol = ImageProtocol {
             image_size: 1,
             resize: Resize::Plain,

@@ -3,9 +3,8 @@
 //! The protocol is deterministic, so an image is decoded and resized once and its bytes are cached if they fit a
 //! budget; a batch is then a lookup and a normalisation. Work is distributed by rayon; results do not depend on it.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use image::RgbImage;
 use rayon::prelude::*;
@@ -18,11 +17,9 @@ use crate::sources::sample::decode;
 use crate::sources::sample::{Fault, Sample};
 use crate::split::{Part, Split, SplitCounts, Splits};
 use crate::transform::augment::Augmentation;
-use crate::transform::protocol::{Filter, ImageProtocol, Resize};
+use crate::transform::protocol::{ImageProtocol, Resize};
 use crate::transform::resize;
-
-/// Maximum number of bytes of decoded and resized images cached per dataset.
-const CACHE_BYTES: usize = 1 << 30;
+use crate::vision::image_cache::{ImageCache, sample_bytes};
 
 /// Where the images come from.
 enum Source {
@@ -44,12 +41,6 @@ pub(crate) trait PictureSource: Send + Sync {
     fn checksum(&self) -> &str;
 }
 
-/// The resized images of one part, each cached on first use.
-type Kept = Arc<[OnceLock<Vec<u8>>]>;
-
-/// The cached images, by the parameters that determine their bytes.
-type Cache = HashMap<(Part, u32, Resize, Filter), Kept>;
-
 /// An opened image dataset.
 pub struct ImageSet {
     name: String,
@@ -57,7 +48,7 @@ pub struct ImageSet {
     classes: u32,
     labels: Splits<u32>,
     source: Source,
-    cache: Mutex<Cache>,
+    cache: ImageCache,
 }
 
 impl ImageSet {
@@ -92,7 +83,7 @@ impl ImageSet {
         labels: [Vec<u32>; 3],
         source: Source,
     ) -> Self {
-        let (entry, cache) = (entry.clone(), Mutex::default());
+        let (entry, cache) = (entry.clone(), ImageCache::default());
         Self { name, entry, classes, labels: Splits::new(labels), source, cache }
     }
 
@@ -203,10 +194,10 @@ impl ImageSet {
         planes: &mut [f32],
     ) -> Result<(), DataError> {
         let places = self.locate_all(split, indices)?;
-        let mut kept = [None, None, None];
+        let mut cached = [None, None, None];
         for part in Part::ALL {
             if places.iter().any(|(other, _)| *other == part) {
-                kept[part as usize] = self.kept(part, protocol);
+                cached[part as usize] = self.cache.slots(part, protocol, |part| self.labels.part_len(part));
             }
         }
         let levels = resize::levels(protocol);
@@ -214,7 +205,7 @@ impl ImageSet {
             .par_chunks_exact_mut(sample_bytes(protocol.image_size))
             .zip(&places)
             .map(|(planes, (part, index))| {
-                let place = kept[*part as usize].as_ref().map(|kept| &kept[*index]);
+                let place = cached[*part as usize].as_ref().map(|cached| &cached[*index]);
                 if let Some(bytes) = place.and_then(OnceLock::get) {
                     resize::normalise(bytes, &levels, planes);
                     return Ok(());
@@ -287,28 +278,6 @@ impl ImageSet {
         })
     }
 
-    /// The cache slots for the resized bytes of a part; `None` if they would exceed the budget.
-    fn kept(&self, part: Part, protocol: &ImageProtocol) -> Option<Kept> {
-        let key = (part, protocol.image_size, protocol.resize, protocol.filter);
-        let mut cache = self.cache();
-        if let Some(kept) = cache.get(&key) {
-            return Some(Arc::clone(kept));
-        }
-        let bytes = |(part, image_size): (Part, u32)| self.labels.part_len(part) * sample_bytes(image_size);
-        let held: usize = cache.keys().map(|(part, image_size, ..)| bytes((*part, *image_size))).sum();
-        if held + bytes((part, protocol.image_size)) > CACHE_BYTES {
-            return None;
-        }
-        let kept: Kept = (0..self.labels.part_len(part)).map(|_| OnceLock::new()).collect();
-        cache.insert(key, Arc::clone(&kept));
-        Some(kept)
-    }
-
-    /// An entry is complete when it is inserted, so a panic elsewhere leaves the cache valid.
-    fn cache(&self) -> MutexGuard<'_, Cache> {
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn resized(&self, part: Part, index: usize, protocol: &ImageProtocol) -> Result<Vec<u8>, DataError> {
         if let Source::Synthetic(pictures) = &self.source
             && pictures.image_size() == protocol.image_size
@@ -331,7 +300,9 @@ impl ImageSet {
             Source::Synthetic(pictures) => {
                 let bytes = pictures.bytes(part, index);
                 let picture = RgbImage::from_raw(pictures.image_size(), pictures.image_size(), bytes);
-                picture.ok_or_else(|| self.bad_image(part, index, "its size is not the set's".to_owned()))
+                picture.ok_or_else(|| {
+                    self.bad_image(part, index, "its size differs from that of the data set".to_owned())
+                })
             }
         }
     }
@@ -345,9 +316,4 @@ impl ImageSet {
             }
         }
     }
-}
-
-/// Number of values (and bytes) of one input image.
-fn sample_bytes(image_size: u32) -> usize {
-    3 * image_size as usize * image_size as usize
 }

@@ -65,7 +65,7 @@ pub struct Loader {
     /// `None` while the loader is being dropped.
     batches: Option<Receiver<Result<Batch, DataError>>>,
     spare: Arc<Spare>,
-    maker: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Loader {
@@ -82,10 +82,10 @@ impl Loader {
             ThreadPoolBuilder::new().num_threads(recipe.threads).build().map_err(std::io::Error::other)?;
         let (sender, batches) = sync_channel(AHEAD);
         let spare = Arc::new(Spare::default());
-        let maker = std::thread::Builder::new().name("loader".to_owned());
+        let thread = std::thread::Builder::new().name("loader".to_owned());
         let returned = Arc::clone(&spare);
-        let maker = maker.spawn(move || make(&set, &recipe, (&pool, &returned), steps, &sender))?;
-        Ok(Self { batches: Some(batches), spare, maker: Some(maker) })
+        let thread = thread.spawn(move || make(&set, &recipe, (&pool, &returned), steps, &sender))?;
+        Ok(Self { batches: Some(batches), spare, thread: Some(thread) })
     }
 
     /// Recycles the buffer of a used batch.
@@ -109,9 +109,9 @@ impl Drop for Loader {
     /// Waits for the batch in progress, so that nothing reads the dataset after its loader is dropped.
     fn drop(&mut self) {
         drop(self.batches.take());
-        if let Some(maker) = self.maker.take() {
+        if let Some(thread) = self.thread.take() {
             // A panic of the loader thread has already been reported.
-            drop(maker.join());
+            drop(thread.join());
         }
     }
 }
@@ -124,8 +124,8 @@ fn make(
     batches: &SyncSender<Result<Batch, DataError>>,
 ) {
     for step in steps {
-        let memory = spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let batch = pool.install(|| recipe.batch_in(memory, set, &step));
+        let buffer = spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+        let batch = pool.install(|| recipe.batch_in(buffer, set, &step));
         let failed = batch.is_err();
         if batches.send(batch).is_err() || failed {
             return;

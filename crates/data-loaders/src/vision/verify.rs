@@ -20,7 +20,7 @@ use crate::sources::sample::{Fault, Sample};
 use crate::split::SplitCounts;
 
 /// Maximum number of duplicates and faults listed in a summary.
-const TOLD: usize = 10;
+const MAX_LISTED: usize = 10;
 
 /// The result of verifying a dataset.
 #[derive(Debug)]
@@ -90,12 +90,12 @@ pub fn verify_watched(
     let (mut manifest, mut faults, mut seen) = (Manifest::new(&folder), Vec::new(), Seen::default());
     let (done, total) = (AtomicUsize::new(0), parts.iter().map(Vec::len).sum());
     for (samples, part) in parts.iter().zip(PARTS) {
-        let looks = samples.par_iter().map(|sample| {
-            let look = look(&entry.name, sample);
+        let inspections = samples.par_iter().map(|sample| {
+            let inspect = inspect(&entry.name, sample);
             watch(done.fetch_add(1, Ordering::Relaxed) + 1, total);
-            look
+            inspect
         });
-        for (sample, (hash, fault)) in samples.iter().zip(looks.collect::<Vec<_>>()) {
+        for (sample, (hash, fault)) in samples.iter().zip(inspections.collect::<Vec<_>>()) {
             if let Some(hash) = hash {
                 manifest.add(part, sample, hash);
                 seen.add(part, sample, hash);
@@ -120,7 +120,7 @@ pub fn verify_watched(
 }
 
 /// The hash of a sample's content, if it could be read, and its fault, if any.
-fn look(set: &str, sample: &Sample) -> (Option<blake3::Hash>, Option<DataError>) {
+fn inspect(set: &str, sample: &Sample) -> (Option<blake3::Hash>, Option<DataError>) {
     let content = match sample.place.content() {
         Ok(content) => content,
         Err(fault) => return (None, Some(sample.error(set, fault))),
@@ -156,23 +156,23 @@ impl fmt::Display for Verification {
         writeln!(formatter, "{}: {train} / {val} / {test} images ({})", self.set, self.origin_label)?;
         if let Some(published) = self.published.filter(|published| *published != self.counts) {
             let SplitCounts { train, val, test } = published;
-            writeln!(formatter, "  the registry says {train} / {val} / {test}")?;
+            writeln!(formatter, "  the registry lists {train} / {val} / {test}")?;
         }
         writeln!(formatter, "  data checksum {}", self.checksum)?;
-        for fault in self.faults.iter().take(TOLD) {
+        for fault in self.faults.iter().take(MAX_LISTED) {
             writeln!(formatter, "  fault: {fault}")?;
         }
-        if self.faults.len() > TOLD {
-            writeln!(formatter, "  and {} more faults", self.faults.len() - TOLD)?;
+        if self.faults.len() > MAX_LISTED {
+            writeln!(formatter, "  and {} more faults", self.faults.len() - MAX_LISTED)?;
         }
         if !self.duplicates.is_empty() {
             let leaks = self.leaks().count();
             let total = self.duplicates.len();
-            writeln!(formatter, "  {total} images occur again, {leaks} of them in test and elsewhere")?;
+            writeln!(formatter, "  {total} duplicate images, {leaks} of them in test and another split")?;
         }
-        for Duplicate { parts, images, labels } in self.duplicates.iter().take(TOLD) {
+        for Duplicate { parts, images, labels } in self.duplicates.iter().take(MAX_LISTED) {
             let [one, other] = [0, 1].map(|n| format!("{} ({}, label {})", images[n], parts[n], labels[n]));
-            writeln!(formatter, "  the same image: {one} and {other}")?;
+            writeln!(formatter, "  duplicate: {one} and {other}")?;
         }
         Ok(())
     }

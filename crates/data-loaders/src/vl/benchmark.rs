@@ -98,21 +98,21 @@ impl Benchmark {
 
 /// One of ten annotators' answers, in the files of three datasets.
 #[derive(Deserialize)]
-struct PersonsAnswer {
+struct AnnotatorAnswer {
     answer: String,
 }
 
-fn texts(answers: Vec<PersonsAnswer>) -> Vec<String> {
+fn texts(answers: Vec<AnnotatorAnswer>) -> Vec<String> {
     answers.into_iter().map(|given| given.answer).collect()
 }
 
 fn vqav2(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, DataError> {
     #[derive(Deserialize)]
     struct Questions {
-        questions: Vec<Asked>,
+        questions: Vec<QuestionRow>,
     }
     #[derive(Deserialize)]
-    struct Asked {
+    struct QuestionRow {
         image_id: u64,
         question: String,
         question_id: u64,
@@ -124,7 +124,7 @@ fn vqav2(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, Da
     #[derive(Deserialize)]
     struct Annotation {
         question_id: u64,
-        answers: Vec<PersonsAnswer>,
+        answers: Vec<AnnotatorAnswer>,
     }
     let (part, images) = match answers {
         Answers::Server => ("test-dev2015", "test2015"),
@@ -137,18 +137,18 @@ fn vqav2(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, Da
         known.extend(stored.annotations.into_iter().map(|one| (one.question_id, texts(one.answers))));
     }
     let stored: Questions = read_json(set, &file)?;
-    let question = |(origin, asked): (Origin, Asked)| {
-        let image = format!("{images}/COCO_{images}_{:012}.jpg", asked.image_id);
+    let question = |(origin, row): (Origin, QuestionRow)| {
+        let image = format!("{images}/COCO_{images}_{:012}.jpg", row.image_id);
         let key = match answers {
             Answers::Server => Key::Withheld,
             Answers::Local => Key::Vqa(
                 known
-                    .remove(&asked.question_id)
-                    .ok_or_else(|| origin.fault(format!("question {} has no answers", asked.question_id)))?,
+                    .remove(&row.question_id)
+                    .ok_or_else(|| origin.fault(format!("question {} has no answers", row.question_id)))?,
             ),
         };
         let picture = origin.picture(folder, image)?;
-        Ok(Question::short(asked.question_id.to_string(), picture, &asked.question, key, origin))
+        Ok(Question::short(row.question_id.to_string(), picture, &row.question, key, origin))
     };
     numbered(set, &file, stored.questions).map(question).collect()
 }
@@ -156,42 +156,44 @@ fn vqav2(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, Da
 fn gqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Asked {
+    struct QuestionRow {
         image_id: String,
         question: String,
         answer: String,
     }
     let file = folder.join("testdev_balanced_questions.json");
-    let stored: BTreeMap<String, Asked> = read_json(set, &file)?;
-    let question = |(origin, (id, asked)): (Origin, (String, Asked))| {
-        let picture = origin.picture(&folder.join("images"), format!("{}.jpg", asked.image_id))?;
-        Ok(Question::short(id, picture, &asked.question, Key::Exact(asked.answer), origin))
+    let stored: BTreeMap<String, QuestionRow> = read_json(set, &file)?;
+    let question = |(origin, (id, row)): (Origin, (String, QuestionRow))| {
+        let picture = origin.picture(&folder.join("images"), format!("{}.jpg", row.image_id))?;
+        Ok(Question::short(id, picture, &row.question, Key::Exact(row.answer), origin))
     };
     numbered(set, &file, stored.into_iter().collect()).map(question).collect()
 }
 
 fn vizwiz(set: &str, folder: &Path, answers: Answers) -> Result<Vec<Question>, DataError> {
     #[derive(Deserialize)]
-    struct Asked {
+    struct QuestionRow {
         image: String,
         question: String,
         #[serde(default)]
-        answers: Vec<PersonsAnswer>,
+        answers: Vec<AnnotatorAnswer>,
     }
     let part = match answers {
         Answers::Server => "test",
         Answers::Local => "val",
     };
     let file = folder.join(format!("{part}.json"));
-    let question = |(origin, asked): (Origin, Asked)| {
+    let question = |(origin, row): (Origin, QuestionRow)| {
         let key = match answers {
             Answers::Server => Key::Withheld,
-            Answers::Local if asked.answers.is_empty() => return Err(origin.fault("there are no answers")),
-            Answers::Local => Key::Vqa(texts(asked.answers)),
+            Answers::Local if row.answers.is_empty() => {
+                return Err(origin.fault("the question has no answers"));
+            }
+            Answers::Local => Key::Vqa(texts(row.answers)),
         };
-        let picture = origin.picture(&folder.join(part), &asked.image)?;
-        let plain = Question::short(asked.image, picture, &asked.question, key, origin);
-        Ok(Question { prompt: format!("{}\n{UNANSWERABLE}\n{SHORT_ANSWER}", asked.question), ..plain })
+        let picture = origin.picture(&folder.join(part), &row.image)?;
+        let plain = Question::short(row.image, picture, &row.question, key, origin);
+        Ok(Question { prompt: format!("{}\n{UNANSWERABLE}\n{SHORT_ANSWER}", row.question), ..plain })
     };
     numbered(set, &file, read_json(set, &file)?).map(question).collect()
 }
@@ -208,8 +210,13 @@ fn scienceqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
     }
     let file = folder.join("problems.json");
     let mut problems: HashMap<String, Problem> = read_json(set, &file)?;
-    let mut splits: HashMap<String, Vec<String>> = read_json(set, &folder.join("pid_splits.json"))?;
-    let test = splits.remove("test").unwrap_or_default();
+    let path = folder.join("pid_splits.json");
+    let mut splits: HashMap<String, Vec<String>> = read_json(set, &path)?;
+    let test = splits.remove("test").ok_or_else(|| DataError::BadFile {
+        set: set.into(),
+        path: path.clone(),
+        reason: "it has no split `test`".into(),
+    })?;
     let question = |(origin, id): (Origin, String)| {
         let Some(problem) = problems.remove(&id) else {
             return Some(Err(origin.fault(format!("there is no problem `{id}` in problems.json"))));
@@ -226,7 +233,7 @@ fn scienceqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
             Question::choice(id, picture, &hint, &problem.question, problem.choices, key, origin)
         }))
     };
-    numbered(set, &folder.join("pid_splits.json"), test).filter_map(question).collect()
+    numbered(set, &path, test).filter_map(question).collect()
 }
 
 fn textvqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
@@ -235,24 +242,24 @@ fn textvqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
         data: Vec<T>,
     }
     #[derive(Deserialize)]
-    struct Asked {
+    struct QuestionRow {
         question_id: u64,
         image_id: String,
         question: String,
         answers: Vec<String>,
     }
     #[derive(Deserialize)]
-    struct Read {
+    struct OcrRow {
         image_id: String,
         ocr_tokens: Vec<String>,
     }
-    let stored: Data<Read> = read_json(set, &folder.join("TextVQA_Rosetta_OCR_v0.2_val.json"))?;
+    let stored: Data<OcrRow> = read_json(set, &folder.join("TextVQA_Rosetta_OCR_v0.2_val.json"))?;
     let read: HashMap<String, String> =
         stored.data.into_iter().map(|read| (read.image_id, read.ocr_tokens.join(", "))).collect();
     let file = folder.join("TextVQA_0.5.1_val.json");
-    let stored: Data<Asked> = read_json(set, &file)?;
-    let question = |(origin, asked): (Origin, Asked)| {
-        let Asked { question_id, image_id, question, answers } = asked;
+    let stored: Data<QuestionRow> = read_json(set, &file)?;
+    let question = |(origin, row): (Origin, QuestionRow)| {
+        let QuestionRow { question_id, image_id, question, answers } = row;
         let tokens = read
             .get(&image_id)
             .ok_or_else(|| origin.fault(format!("there are no OCR tokens for image `{image_id}`")))?;
@@ -267,7 +274,7 @@ fn textvqa(set: &str, folder: &Path) -> Result<Vec<Question>, DataError> {
 /// POPE's three parts, with images in the folder `images`.
 pub(super) fn pope(set: &str, folder: &Path, images: &Path) -> Result<Vec<Question>, DataError> {
     #[derive(Deserialize)]
-    struct Asked {
+    struct QuestionRow {
         question_id: u64,
         image: String,
         text: String,
@@ -275,15 +282,15 @@ pub(super) fn pope(set: &str, folder: &Path, images: &Path) -> Result<Vec<Questi
     }
     let mut questions = Vec::new();
     for part in ["random", "popular", "adversarial"] {
-        for (origin, asked) in read_lines::<Asked>(set, &folder.join(format!("coco_pope_{part}.json")))? {
-            let right = match asked.label.as_str() {
+        for (origin, row) in read_lines::<QuestionRow>(set, &folder.join(format!("coco_pope_{part}.json")))? {
+            let right = match row.label.as_str() {
                 "yes" => true,
                 "no" => false,
-                other => return Err(origin.fault(format!("the label is yes or no, found `{other}`"))),
+                other => return Err(origin.fault(format!("expected the label yes or no, found `{other}`"))),
             };
-            let picture = origin.picture(images, &asked.image)?;
-            let id = format!("{part}/{}", asked.question_id);
-            let plain = Question::short(id, picture, &asked.text, Key::YesNo(right), origin);
+            let picture = origin.picture(images, &row.image)?;
+            let id = format!("{part}/{}", row.question_id);
+            let plain = Question::short(id, picture, &row.text, Key::YesNo(right), origin);
             let answer = Some(if right { "Yes" } else { "No" }.to_owned());
             questions.push(Question { part: part.into(), answer, ..plain });
         }

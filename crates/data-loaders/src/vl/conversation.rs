@@ -108,7 +108,7 @@ pub fn read_mixture(
             continue;
         };
         if rows == 0 || rows > all.len() {
-            let reason = format!("{rows} rows are asked for and there are {}", all.len());
+            let reason = format!("{rows} rows were requested, but the file has {}", all.len());
             return Err(DataError::BadFile { set: set.into(), path: root.join(file), reason });
         }
         let mut taken = Stream::new("mixture", &[seed, number as u64]).permutation(all.len());
@@ -139,7 +139,7 @@ struct StoredTurn {
 pub fn read_conversations(set: &str, file: &Path, images: &Path) -> Result<Vec<Conversation>, DataError> {
     let rows: Vec<StoredRow> = read_json(set, file)?;
     if rows.is_empty() {
-        let (path, reason) = (file.into(), "it holds no conversation".into());
+        let (path, reason) = (file.into(), "it has no conversations".into());
         return Err(DataError::BadFile { set: set.into(), path, reason });
     }
     let origin = Origin::new(set, file, 0);
@@ -159,15 +159,15 @@ fn conversation(row: StoredRow, images: &Path, origin: Origin) -> Result<Convers
     let placeholders: usize =
         row.conversations.iter().map(|turn| turn.value.matches(PLACEHOLDER).count()).sum();
     match (&row.image, placeholders) {
-        (Some(_), 0) => return Err(origin.fault("there is an image and no `<image>` in the text")),
-        (None, 1..) => return Err(origin.fault("there is `<image>` in the text and no image")),
+        (Some(_), 0) => return Err(origin.fault("there is an image but no `<image>` in the text")),
+        (None, 1..) => return Err(origin.fault("there is `<image>` in the text but no image")),
         (Some(_), 2..) => {
-            return Err(
-                origin.fault(format!("`<image>` stands {placeholders} times in the text, for one image"))
-            );
+            return Err(origin.fault(format!(
+                "`<image>` occurs {placeholders} times in the text, but there is one image"
+            )));
         }
         (Some(_), 1) if !turns.iter().any(|turn| turn.image) => {
-            return Err(origin.fault("`<image>` stands in an answer; it belongs into a question"));
+            return Err(origin.fault("`<image>` occurs in an answer; it belongs in a question"));
         }
         _ => {}
     }

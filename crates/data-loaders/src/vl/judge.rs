@@ -59,15 +59,15 @@ impl Key {
         };
         match self {
             // LLaVA submits the output of EvalAI's code, which the VQA evaluation normalises again.
-            Self::Vqa(people) => {
+            Self::Vqa(annotators) => {
                 let answer = evalai_answer(text);
-                let score = vqa_accuracy(&answer, people);
+                let score = vqa_accuracy(&answer, annotators);
                 judged(answer, score)
             }
-            Self::TextVqa(people) => {
+            Self::TextVqa(annotators) => {
                 let answer = evalai_answer(text);
-                let people: Vec<String> = people.iter().map(|other| evalai_answer(other)).collect();
-                let score = soft_accuracy(&answer, &people);
+                let annotators: Vec<String> = annotators.iter().map(|other| evalai_answer(other)).collect();
+                let score = soft_accuracy(&answer, &annotators);
                 judged(answer, score)
             }
             Self::Exact(right) => {
@@ -102,18 +102,22 @@ fn share(right: bool) -> f64 {
 
 /// The VQA evaluation's accuracy (Antol et al. 2015, section 5) of an unnormalised prediction. As in the reference,
 /// punctuation is only removed from the annotators' answers if they differ.
-pub fn vqa_accuracy(prediction: &str, people: &[String]) -> f64 {
-    let differ = people.windows(2).any(|pair| pair[0] != pair[1]);
-    let people: Vec<String> =
-        people.iter().map(|answer| if differ { punctuation(answer) } else { answer.clone() }).collect();
-    soft_accuracy(&vqa_answer(prediction), &people)
+pub fn vqa_accuracy(prediction: &str, annotators: &[String]) -> f64 {
+    let differ = annotators.windows(2).any(|pair| pair[0] != pair[1]);
+    let annotators: Vec<String> =
+        annotators.iter().map(|answer| if differ { punctuation(answer) } else { answer.clone() }).collect();
+    soft_accuracy(&vqa_answer(prediction), &annotators)
 }
 
 /// min(1, n / 3), where n is the number of annotators who gave the answer, averaged over leaving each of them out.
-fn soft_accuracy(answer: &str, people: &[String]) -> f64 {
-    let same = people.iter().filter(|other| *other == answer).count();
+fn soft_accuracy(answer: &str, annotators: &[String]) -> f64 {
+    let same = annotators.iter().filter(|other| *other == answer).count();
     let without = |left_out: &String| (same - usize::from(left_out == answer)).min(3) as f64 / 3.0;
-    if people.is_empty() { 0.0 } else { people.iter().map(without).sum::<f64>() / people.len() as f64 }
+    if annotators.is_empty() {
+        0.0
+    } else {
+        annotators.iter().map(without).sum::<f64>() / annotators.len() as f64
+    }
 }
 
 /// GQA: trailing periods removed, lower case.
@@ -131,12 +135,12 @@ fn chosen_option(text: &str) -> Option<usize> {
     {
         return Some(option);
     }
-    let mut said = text.split("The answer is ").skip(1).filter_map(|rest| {
+    let mut stated = text.split("The answer is ").skip(1).filter_map(|rest| {
         let mut characters = rest.chars();
         let letter = characters.next().filter(char::is_ascii_uppercase)?;
         characters.next().filter(|next| *next != '\n').map(|_| letter)
     });
-    match (said.next(), said.next()) {
+    match (stated.next(), stated.next()) {
         (Some(letter), None) => option_of(letter.encode_utf8(&mut [0; 4])),
         _ => None,
     }
@@ -171,13 +175,13 @@ fn names_yes(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn people(answers: &[(&str, usize)]) -> Vec<String> {
+    fn annotators(answers: &[(&str, usize)]) -> Vec<String> {
         answers.iter().flat_map(|(answer, times)| vec![(*answer).to_owned(); *times]).collect()
     }
 
     #[test]
-    fn soft_accuracy_leaves_each_of_ten_people_out() {
-        let ten = people(&[("2", 3), ("3", 7)]);
+    fn soft_accuracy_leaves_out_each_of_ten_annotators() {
+        let ten = annotators(&[("2", 3), ("3", 7)]);
         // Three of ten: 2/3 when one of them is left out, 3/3 when another annotator is.
         let expected = (3.0 * 2.0 / 3.0 + 7.0) / 10.0;
         assert!((vqa_accuracy("two", &ten) - expected).abs() < 1e-12);
@@ -187,13 +191,13 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_kept_by_the_server_has_no_score() {
+    fn an_answer_withheld_by_the_server_has_no_score() {
         let judged = Key::Withheld.judge("A dog.");
         assert_eq!((judged.answer.as_str(), judged.score, judged.answered), ("dog", None, true));
     }
 
     #[test]
-    fn a_yes_without_the_word_is_counted_and_marked() {
+    fn an_implicit_yes_is_scored_but_marked_as_unanswered() {
         let judged = Key::YesNo(true).judge("knot");
         assert_eq!((judged.score, judged.answered), (Some(1.0), false));
         assert!(Key::YesNo(false).judge("No, it is not.").answered);

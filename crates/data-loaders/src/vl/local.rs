@@ -81,7 +81,7 @@ fn nlvr(set: &str, folder: &Path, part: &str) -> Result<Vec<Question>, DataError
     }
     let question = |(origin, stored): (crate::vl::conversation::Origin, Statement)| {
         if !["true", "false"].contains(&stored.label.as_str()) {
-            return Err(origin.fault(format!("the label is true or false, found `{}`", stored.label)));
+            return Err(origin.fault(format!("expected the label true or false, found `{}`", stored.label)));
         }
         let picture = origin.picture(folder, &stored.image)?;
         let text = format!("Is the statement true or false? {}", stored.text);

@@ -2,13 +2,14 @@
 //!
 //! `benchmark` (with `table`) reads the seven datasets that LLaVA-1.5 is evaluated on and `local` three small ones,
 //! `synthetic` generates seven; all yield a [`Question`] with its prompt and its [`Key`], and [`QuestionSet`] is their
-//! common interface. `conversation` reads LLaVA's training files. `template` renders a conversation or question as one
+//! common interface; a [`QuestionSuite`] combines them with a training mixture. `conversation` reads LLaVA's training files. `template` renders a conversation or question as one
 //! text in which only the answers are trained on, `picture` converts an image to the vision tower's input. `normalise`,
 //! `judge` and `tally` implement the benchmarks' scoring rules, `prior` computes the score of a model that ignores the
 //! image; `submission` writes the files for their servers.
 
 mod benchmark;
 pub(crate) mod conversation;
+mod image_hashes;
 pub(crate) mod judge;
 mod local;
 mod normalise;
@@ -16,6 +17,7 @@ pub(crate) mod picture;
 mod prior;
 pub(crate) mod question;
 pub(crate) mod question_set;
+pub(crate) mod question_suite;
 mod rows;
 mod submission;
 mod table;
@@ -32,7 +34,8 @@ pub use normalise::{evalai_answer, vqa_answer};
 pub use picture::{Picture, PictureProtocol, Square};
 pub use prior::question_only_prior;
 pub use question::{OPTION_LETTER, Question, SHORT_ANSWER, UNANSWERABLE};
-pub use question_set::{QuestionSet, QuestionSource, QuestionSuite};
+pub use question_set::{QuestionSet, QuestionSource};
+pub use question_suite::QuestionSuite;
 pub use submission::{Answered, SubmissionError, mmbench_submission, vizwiz_submission, vqav2_submission};
 pub use tally::{Tally, YesNoCounts};
 pub use template::{ImageTokens, Rendered, Sequence, Template, Token};

@@ -58,8 +58,8 @@ pub(super) fn punctuation(text: &str) -> String {
     let thousands = has_comma_between_digits(text);
     let mut answer = text.to_owned();
     for mark in PUNCTUATION {
-        let beside_blank = text.contains(&format!("{mark} ")) || text.contains(&format!(" {mark}"));
-        answer = answer.replace(mark, if thousands || beside_blank { "" } else { " " });
+        let next_to_space = text.contains(&format!("{mark} ")) || text.contains(&format!(" {mark}"));
+        answer = answer.replace(mark, if thousands || next_to_space { "" } else { " " });
     }
     without_periods(&answer)
 }
@@ -72,16 +72,16 @@ fn has_comma_between_digits(text: &str) -> bool {
 fn without_periods(text: &str) -> String {
     let mut left = PERIODS;
     let mut characters = text.chars().peekable();
-    let mut kept = String::with_capacity(text.len());
+    let mut remaining = String::with_capacity(text.len());
     while let Some(character) = characters.next() {
         let before_digit = characters.peek().is_some_and(char::is_ascii_digit);
         if character == '.' && !before_digit && left > 0 {
             left -= 1;
         } else {
-            kept.push(character);
+            remaining.push(character);
         }
     }
-    kept
+    remaining
 }
 
 /// Lower case, number words to digits, articles removed, contractions corrected.
@@ -90,8 +90,8 @@ fn words(text: &str) -> String {
     let numbers = lowered
         .split_whitespace()
         .map(|word| NUMBERS.iter().find(|(name, _)| *name == word).map_or(word, |(_, digits)| digits));
-    let mended: Vec<&str> = numbers.filter(|word| !ARTICLES.contains(word)).map(contraction).collect();
-    mended.join(" ")
+    let normalised: Vec<&str> = numbers.filter(|word| !ARTICLES.contains(word)).map(contraction).collect();
+    normalised.join(" ")
 }
 
 fn contraction(word: &str) -> &str {
@@ -112,20 +112,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_contraction_is_mended_only_where_one_apostrophe_lacks() {
+    fn a_contraction_is_corrected_only_if_exactly_one_apostrophe_is_missing() {
         assert_eq!(vqa_answer("dont couldntve couldn'tve don't"), "don't couldntve couldn't've don't");
         assert_eq!(vqa_answer("it is 'twas twas"), "it is 'twas 'twas");
     }
 
     #[test]
-    fn a_blank_beside_it_decides_what_punctuation_leaves() {
+    fn punctuation_becomes_a_space_only_without_an_adjacent_space() {
         assert_eq!(vqa_answer("left-handed"), "left handed");
         assert_eq!(vqa_answer("well -known left-handed"), "well known lefthanded");
         assert_eq!(vqa_answer("1,000 x-ray"), "1000 xray");
     }
 
     #[test]
-    fn periods_go_unless_a_digit_follows() {
+    fn periods_are_removed_unless_a_digit_follows() {
         assert_eq!(vqa_answer("3.5 m. tall."), "3.5 m tall");
         assert_eq!(vqa_answer(&".x".repeat(33)), format!("{}.x", "x".repeat(32)));
     }

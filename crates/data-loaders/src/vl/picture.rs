@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::io::files::{self, MOST_IMAGE_BYTES};
+use crate::io::files::{self, MAX_IMAGE_BYTES};
 use crate::sources::sample::Content;
 use crate::sources::sample::decode;
 use crate::transform::protocol::{Filter, ImageProtocol, Normalisation, Resize};
@@ -48,7 +48,7 @@ impl Picture {
             |path: &PathBuf, reason| DataError::BadImage { set: set.into(), path: path.clone(), reason };
         match self {
             Self::File(path) => {
-                let bytes = files::read(path, MOST_IMAGE_BYTES).map_err(|source| DataError::Read {
+                let bytes = files::read(path, MAX_IMAGE_BYTES).map_err(|source| DataError::Read {
                     set: set.into(),
                     path: path.clone(),
                     source,
@@ -58,8 +58,9 @@ impl Picture {
             Self::Inside(path, bytes) => {
                 decode(Content::Encoded(bytes.to_vec())).map_err(|reason| bad(path, reason))
             }
-            Self::Pixels(side, bytes) => RgbImage::from_raw(*side, *side, bytes.to_vec())
-                .ok_or_else(|| bad(&"a synthetic image".into(), "its size is not the set's".into())),
+            Self::Pixels(side, bytes) => RgbImage::from_raw(*side, *side, bytes.to_vec()).ok_or_else(|| {
+                bad(&"a synthetic image".into(), "its size differs from that of the data set".into())
+            }),
         }
     }
 }
@@ -173,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn padding_is_a_choice_and_comes_to_nearly_zero_when_normalised() {
+    fn padding_is_optional_and_nearly_zero_after_normalisation() {
         let protocol = PictureProtocol { image_size: 8, ..PictureProtocol::LLAVA };
         let mut bytes = std::io::Cursor::new(Vec::new());
         RgbImage::from_pixel(8, 2, Rgb([255, 255, 255]))

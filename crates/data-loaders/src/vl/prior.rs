@@ -54,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn saying_yes_to_everything_is_a_prior_of_f1() {
+    fn always_answering_yes_is_a_prior_for_f1() {
         let train = [question("a cat?", false), question("a dog?", false), question("a cow?", true)];
         let test = [question("a cat?", true), question("a dog?", false)];
         // By question text, the answer is never yes: an F1 of 0. Always yes: precision 1/2, recall 1.
@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_follows_from_the_text_needs_no_eyes() {
+    fn an_answer_that_follows_from_the_text_needs_no_image() {
         let both = [question("a cat?", true), question("a dog?", false)];
         assert_eq!(question_only_prior(&both, &both), Some(1.0));
     }

@@ -1,11 +1,9 @@
-//! One interface to questions on disk and synthetic ones: questions by split, for each dataset, and the training data
-//! of a suite.
+//! One interface to questions on disk and synthetic ones: the questions of a dataset by split.
 //!
 //! Synthetic and small datasets have their own training questions; a small one's validation questions are held out by
-//! whole images, so that no image is on both sides. The seven benchmarks are used for testing only, and the training
-//! data is a separate mixture of conversations (LLaVA-1.5's, of 665 thousand).
+//! whole images, so that no image is on both sides. The seven benchmarks are used for testing only.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -17,13 +15,10 @@ use crate::registry::{DatasetEntry, QuestionForm};
 use crate::split::{Split, SplitCounts, Splits};
 use crate::text::RowLimits;
 use crate::vl::benchmark::Answers;
-use crate::vl::conversation::{Conversation, ConversationFile, read_mixture};
+use crate::vl::conversation::ConversationFile;
+use crate::vl::image_hashes::checksum_of;
 use crate::vl::local::SmallPart;
-use crate::vl::picture::Picture;
 use crate::vl::question::Question;
-
-/// The name of a mixture in messages.
-const MIXTURE: &str = "mixture";
 
 /// Selection of questions on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,9 +68,9 @@ impl QuestionSet {
             QuestionForm::Small(small) => {
                 let questions = small.open(root, SmallPart::Train)?;
                 let val = Stream::new("questions/val", &[source.seed]);
-                let (mut train, val) = by_picture(questions, source.val_questions, val);
+                let (mut train, val) = split_by_image(questions, source.val_questions, val);
                 if let Some(RowLimits { train: limit, .. }) = source.at_most {
-                    (_, train) = by_picture(train, limit, Stream::new("questions/train", &[source.seed]));
+                    (_, train) = split_by_image(train, limit, Stream::new("questions/train", &[source.seed]));
                 }
                 if train.is_empty() {
                     return Err(empty("train"));
@@ -128,81 +123,6 @@ impl QuestionSet {
     }
 }
 
-/// The datasets of a suite, and the conversations of the mixture.
-#[derive(Debug, Clone)]
-pub struct QuestionSuite {
-    sets: Vec<QuestionSet>,
-    mixture: Vec<Conversation>,
-    checksum: String,
-}
-
-impl QuestionSuite {
-    /// Datasets of generated questions.
-    pub(crate) fn synthetic(sets: Vec<QuestionSet>) -> Result<Self, DataError> {
-        Self::assemble(sets, Vec::new(), &FileHashes::default())
-    }
-
-    /// The datasets on disk, as [`QuestionSet::open`], and the mixture.
-    ///
-    /// # Errors
-    /// As [`QuestionSet::open`] and [`read_mixture`].
-    pub fn open(
-        entries: &[&DatasetEntry],
-        root: &Path,
-        source: &QuestionSource,
-        hashes: &FileHashes,
-    ) -> Result<Self, DataError> {
-        let sets = entries.iter().map(|entry| QuestionSet::open(entry, root, source, hashes));
-        let mixture = read_mixture(MIXTURE, root, &source.mixture, source.seed)?;
-        Self::assemble(sets.collect::<Result<_, _>>()?, mixture, hashes)
-    }
-
-    fn assemble(
-        sets: Vec<QuestionSet>,
-        mixture: Vec<Conversation>,
-        hashes: &FileHashes,
-    ) -> Result<Self, DataError> {
-        let mut hasher = blake3::Hasher::new();
-        for set in &sets {
-            hasher.update(set.checksum.as_bytes());
-        }
-        let pictures = mixture.iter().filter_map(|conversation| conversation.picture.as_ref());
-        let pictures = PictureHashes::of(MIXTURE, pictures, hashes)?;
-        for Conversation { picture, turns, .. } in &mixture {
-            for text in turns.iter().flat_map(|turn| [&turn.question, &turn.answer]) {
-                update(&mut hasher, text.as_bytes());
-            }
-            if let Some(picture) = picture {
-                pictures.update(&mut hasher, picture);
-            }
-        }
-        Ok(Self { checksum: hasher.finalize().to_hex().to_string(), sets, mixture })
-    }
-
-    /// The datasets, in the requested order.
-    pub fn sets(&self) -> &[QuestionSet] {
-        &self.sets
-    }
-
-    /// The training data: the mixture, then each dataset's own questions of the split.
-    ///
-    /// # Errors
-    /// If a training question has no answer.
-    pub fn conversations(&self, split: Split) -> Result<Vec<Conversation>, DataError> {
-        let own = self.sets.iter().flat_map(|set| set.questions(split)).map(|question| {
-            question
-                .conversation()
-                .ok_or_else(|| question.origin.fault("the question has no answer to train on"))
-        });
-        self.mixture.iter().cloned().map(Ok).chain(own).collect()
-    }
-
-    /// blake3 (hex) of all datasets and the mixture.
-    pub fn checksum(&self) -> &str {
-        &self.checksum
-    }
-}
-
 /// The form of a dataset's questions.
 pub(crate) fn form_of(entry: &DatasetEntry) -> Result<QuestionForm, DataError> {
     let questions = entry.questions.ok_or_else(|| DataError::NoQuestions { set: entry.name.clone() })?;
@@ -211,7 +131,11 @@ pub(crate) fn form_of(entry: &DatasetEntry) -> Result<QuestionForm, DataError> {
 
 /// Splits off the questions of randomly sampled images until there are at least `count` of them; returns the rest and
 /// those split off, both in their original order.
-fn by_picture(questions: Vec<Question>, count: usize, mut stream: Stream) -> (Vec<Question>, Vec<Question>) {
+fn split_by_image(
+    questions: Vec<Question>,
+    count: usize,
+    mut stream: Stream,
+) -> (Vec<Question>, Vec<Question>) {
     let mut pictures: Vec<(String, usize)> = Vec::new();
     let mut places = HashMap::new();
     for question in &questions {
@@ -222,75 +146,24 @@ fn by_picture(questions: Vec<Question>, count: usize, mut stream: Stream) -> (Ve
         });
         pictures[place].1 += 1;
     }
-    let (mut held, mut theirs) = (HashSet::new(), 0);
+    let (mut chosen, mut chosen_count) = (HashSet::new(), 0);
     for place in stream.permutation(pictures.len()) {
-        if theirs >= count {
+        if chosen_count >= count {
             break;
         }
-        held.insert(pictures[place].0.clone());
-        theirs += pictures[place].1;
+        chosen.insert(pictures[place].0.clone());
+        chosen_count += pictures[place].1;
     }
-    questions.into_iter().partition(|question| !held.contains(&question.picture.identity()))
+    questions.into_iter().partition(|question| !chosen.contains(&question.picture.identity()))
 }
 
 /// At most `limit` questions, sampled with the seed, in their original order.
 fn at_most(questions: Vec<Question>, limit: Option<usize>, seed: u64) -> Vec<Question> {
     let Some(limit) = limit.filter(|limit| *limit < questions.len()) else { return questions };
-    let drawn = Stream::new("questions/part", &[seed]).permutation(questions.len());
-    let drawn: HashSet<usize> = drawn.into_iter().take(limit).collect();
+    let sampled = Stream::new("questions/part", &[seed]).permutation(questions.len());
+    let sampled: HashSet<usize> = sampled.into_iter().take(limit).collect();
     let numbered = questions.into_iter().enumerate();
-    numbered.filter(|(place, _)| drawn.contains(place)).map(|(_, question)| question).collect()
-}
-
-fn checksum_of(set: &str, parts: &[&[Question]], hashes: &FileHashes) -> Result<String, DataError> {
-    let all = parts.iter().copied().flatten().map(|question| &question.picture);
-    let pictures = PictureHashes::of(set, all, hashes)?;
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        for Question { prompt, answer, key, picture, .. } in *part {
-            update(&mut hasher, prompt.as_bytes());
-            update(&mut hasher, answer.as_deref().unwrap_or_default().as_bytes());
-            update(&mut hasher, format!("{key:?}").as_bytes());
-            pictures.update(&mut hasher, picture);
-        }
-    }
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// The hashes of the image files of questions; each file is hashed once, however many questions share it.
-struct PictureHashes<'a>(HashMap<&'a Path, blake3::Hash>);
-
-impl<'a> PictureHashes<'a> {
-    fn of(
-        set: &str,
-        pictures: impl Iterator<Item = &'a Picture>,
-        hashes: &FileHashes,
-    ) -> Result<Self, DataError> {
-        let file = |picture: &'a Picture| match picture {
-            Picture::File(path) => Some(path.as_path()),
-            Picture::Inside(..) | Picture::Pixels(..) => None,
-        };
-        let files: Vec<&Path> = pictures.filter_map(file).collect::<BTreeSet<_>>().into_iter().collect();
-        let found = hashes.of(&files).map_err(|(path, source)| DataError::Read {
-            set: set.to_owned(),
-            path,
-            source,
-        })?;
-        Ok(Self(files.into_iter().zip(found).collect()))
-    }
-
-    fn update(&self, hasher: &mut blake3::Hasher, picture: &Picture) {
-        update(hasher, picture.file_name().as_bytes());
-        match picture {
-            Picture::File(path) => update(hasher, self.0[path.as_path()].as_bytes()),
-            Picture::Inside(_, bytes) | Picture::Pixels(_, bytes) => update(hasher, bytes),
-        }
-    }
-}
-
-fn update(hasher: &mut blake3::Hasher, bytes: &[u8]) {
-    hasher.update(&(bytes.len() as u64).to_le_bytes()).update(bytes);
+    numbered.filter(|(place, _)| sampled.contains(place)).map(|(_, question)| question).collect()
 }
 
 #[cfg(test)]
@@ -301,6 +174,7 @@ mod tests {
     use crate::registry::dataset;
     use crate::vl::conversation::Origin;
     use crate::vl::judge::Key;
+    use crate::vl::picture::Picture;
 
     fn question(number: u8, answer: Option<&str>) -> Question {
         // Three questions per image.
@@ -312,51 +186,32 @@ mod tests {
     }
 
     #[test]
-    fn no_picture_is_both_trained_on_and_chosen_by() {
+    fn training_and_validation_questions_share_no_image() {
         let questions: Vec<Question> = (0..30).map(|number| question(number, Some("cat"))).collect();
-        let drawn = |seed| by_picture(questions.clone(), 7, Stream::new("a", &[seed]));
-        let (train, val) = drawn(1);
+        let sampled = |seed| split_by_image(questions.clone(), 7, Stream::new("a", &[seed]));
+        let (train, val) = sampled(1);
         assert_eq!((train.len(), val.len()), (21, 9));
         let identities = |part: &[Question]| -> HashSet<String> {
             part.iter().map(|question| question.picture.identity()).collect()
         };
         assert!(identities(&train).is_disjoint(&identities(&val)));
         let ids = |part: &[Question]| part.iter().map(|one| one.id.clone()).collect::<Vec<_>>();
-        assert_eq!(ids(&val), ids(&drawn(1).1));
-        assert_ne!(ids(&val), ids(&drawn(2).1));
+        assert_eq!(ids(&val), ids(&sampled(1).1));
+        assert_ne!(ids(&val), ids(&sampled(2).1));
         let part = at_most(questions, Some(5), 1);
         assert_eq!(part.len(), 5);
         assert!(ids(&part).iter().map(|id| id.parse::<u8>().unwrap()).is_sorted());
     }
 
     #[test]
-    fn a_training_question_without_answer_is_told_with_file_and_row() {
-        let entry = dataset("gqa").unwrap().clone();
-        let train = vec![question(0, Some("cat")), question(1, None)];
-        let parts = [train, Vec::new(), Vec::new()];
-        let set = QuestionSet::synthetic(entry.name.clone(), &entry, parts, String::new());
-        let suite = QuestionSuite { sets: vec![set], mixture: Vec::new(), checksum: String::new() };
-        let refused = suite.conversations(Split::Train).unwrap_err().to_string();
-        assert_eq!(refused, "a: a.json:2: the question has no answer to train on");
-    }
-
-    #[test]
-    fn a_synthetic_suite_trains_on_the_questions_of_all_its_sets() {
-        let entries: Vec<_> = ["gqa", "pope"].map(|name| dataset(name).unwrap()).to_vec();
-        let counts = SplitCounts { train: 6, val: 3, test: 4 };
-        let suite = QuestionSuite::draw(&entries, counts, 16).unwrap();
-        assert_eq!(suite.conversations(Split::TrainVal).unwrap().len(), 18);
-        assert_eq!(suite.sets()[1].name(), "mini/pope");
-        assert_eq!(suite.sets()[1].counts(), counts);
-        assert_eq!(suite.checksum(), QuestionSuite::draw(&entries, counts, 16).unwrap().checksum());
-        assert_ne!(suite.checksum(), QuestionSuite::draw(&entries[..1], counts, 16).unwrap().checksum());
-    }
-
-    #[test]
-    fn a_set_without_questions_or_without_stand_in_is_refused_by_name() {
+    fn a_data_set_without_questions_or_stand_in_is_rejected_with_its_name() {
         let counts = SplitCounts { train: 1, val: 1, test: 1 };
-        let refused = |name| QuestionSet::draw(dataset(name).unwrap(), counts, 16).unwrap_err().to_string();
-        assert!(refused("boolq").contains("boolq: this set holds no questions"), "{}", refused("boolq"));
-        assert!(refused("easy_vqa").contains("no synthetic stand-in"), "{}", refused("easy_vqa"));
+        let rejection = |name| QuestionSet::draw(dataset(name).unwrap(), counts, 16).unwrap_err().to_string();
+        assert!(
+            rejection("boolq").contains("boolq: this data set has no questions"),
+            "{}",
+            rejection("boolq")
+        );
+        assert!(rejection("easy_vqa").contains("no synthetic stand-in"), "{}", rejection("easy_vqa"));
     }
 }

@@ -28,16 +28,16 @@ pub struct Answered {
 #[derive(Debug, thiserror::Error)]
 pub enum SubmissionError {
     /// VQAv2 question ids are numbers.
-    #[error("the VQAv2 server wants a number as question id, found `{id}`")]
+    #[error("the VQAv2 server requires numeric question ids, found `{id}`")]
     QuestionId {
         /// The id found.
         id: String,
     },
     /// The zip container could not be written.
-    #[error("the table cannot be packed: {0}")]
+    #[error("the spreadsheet cannot be written: {0}")]
     Table(#[from] zip::result::ZipError),
     /// The zip container could not be written.
-    #[error("the table cannot be packed: {0}")]
+    #[error("the spreadsheet cannot be written: {0}")]
     Write(#[from] std::io::Error),
     /// The answers cannot be written as JSON.
     #[error("the answers cannot be written as JSON: {0}")]
@@ -154,8 +154,8 @@ fn sheet_row(cells: &[String]) -> String {
 /// Escapes text for XML; characters that XML 1.0 cannot represent are dropped.
 fn escaped(text: &str) -> String {
     let allowed = |character: &char| *character >= ' ' || matches!(character, '\t' | '\n' | '\r');
-    let kept: String = text.chars().filter(allowed).collect();
-    kept.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    let valid: String = text.chars().filter(allowed).collect();
+    valid.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn json_submissions_hold_the_normalised_answers() {
+    fn json_submissions_contain_the_normalised_answers() {
         let json = vqav2_submission(&[answered("262144005", "Two dogs.")]).unwrap();
         assert_eq!(String::from_utf8(json).unwrap(), r#"[{"question_id":262144005,"answer":"2 dogs"}]"#);
         let json = vizwiz_submission(&[answered("", "Unanswerable")]).unwrap();
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_a_workbook_with_the_text_as_it_was_written() {
+    fn the_spreadsheet_contains_the_unchanged_text() {
         let bytes = mmbench_submission(&[answered("7", "A\u{1}.")]).unwrap();
         let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).unwrap();
         let mut sheet = String::new();

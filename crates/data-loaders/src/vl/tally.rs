@@ -20,8 +20,8 @@ pub struct YesNoCounts {
 }
 
 impl YesNoCounts {
-    fn add(&mut self, right: bool, said: bool) {
-        let count = match (right, said) {
+    fn add(&mut self, right: bool, answered_yes: bool) {
+        let count = match (right, answered_yes) {
             (true, true) => &mut self.true_yes,
             (false, true) => &mut self.false_yes,
             (false, false) => &mut self.true_no,
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn pope_has_five_numbers_a_part_and_its_score_is_the_mean_f1() {
+    fn pope_has_five_metrics_per_part_and_its_score_is_the_mean_f1() {
         let random = [(true, "random", "Yes"), (true, "random", "No"), (false, "random", "Yes, a dog")];
         let popular =
             [(true, "popular", "yes"), (false, "popular", "There is not."), (false, "popular", "no")];
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn one_withheld_answer_keeps_the_whole_number_back() {
+    fn one_withheld_answer_leaves_the_data_set_without_a_score() {
         let mut tally = Tally::default();
         let known = Key::Exact("cat".into());
         tally.add(&known, "", &known.judge("Cat."));
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_says_yes_gives_zeros_and_no_division() {
+    fn without_yes_answers_the_metrics_are_zero() {
         let counts = tally(&[(true, "", "no"), (false, "", "no")]).parts()[""];
         assert!(counts.precision().abs() + counts.f1().abs() + counts.yes_ratio().abs() < 1e-12);
     }

@@ -1,5 +1,5 @@
-//! Renders a conversation as one text: LLaVA's templates, the image positions, and the spans of the answers, which
-//! alone are trained on.
+//! Renders a conversation as one text: LLaVA's templates, the image positions, and the spans of the answers, the
+//! only tokens that are trained on.
 //!
 //! The spans are byte ranges, so that labels follow from a tokenizer's own spans ([`Rendered::sequence`]) and not from
 //! counting tokens of parts, which need not add up to the tokens of the whole.
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn v1_trains_on_the_answers_and_their_ends_alone() {
+    fn v1_trains_only_on_the_answers_and_their_end_tokens() {
         let two = conversation(&[("Whät?", "A dog.", true), ("Sure?", "Yes", false)]);
         let rendered = Template::V1.render(&two, "</s>").unwrap();
         let expected =
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_generated_from_is_what_was_trained_on() {
+    fn generation_prompts_equal_training_prompts() {
         let one = conversation(&[("What?", "A dog.", true)]);
         let trained = Template::V1.render(&one, "</s>").unwrap();
         let open = Template::V1.open("What?");
@@ -232,13 +232,13 @@ mod tests {
         let one = conversation(&[("Describe.", "A dog", true)]);
         let rendered = Template::Plain.render(&one, "</s>").unwrap();
         assert_eq!((rendered.text.as_str(), rendered.answers[0].clone()), ("<image>A dog\n", 7..13));
-        let refused =
+        let rejection =
             Template::Plain.render(&conversation(&[("a", "b", false)]), "").unwrap_err().to_string();
-        assert!(refused.starts_with("a: a.json:7: ") && refused.contains("plain"), "{refused}");
+        assert!(rejection.starts_with("a: a.json:7: ") && rejection.contains("plain"), "{rejection}");
     }
 
     #[test]
-    fn a_token_that_reaches_into_an_answer_is_trained() {
+    fn a_token_that_overlaps_an_answer_is_trained() {
         let rendered = Rendered { text: "ab cd".into(), answers: std::iter::once(3..5).collect() };
         let halves = |_: &str, _| -> Result<_, std::convert::Infallible> {
             Ok(vec![Token { id: 1, span: 0..2 }, Token { id: 2, span: 2..4 }, Token { id: 3, span: 4..5 }])
@@ -250,8 +250,8 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_template_is_refused_by_name() {
-        let refused = Template::find("v0").unwrap_err().to_string();
-        assert!(refused.contains("`v0`") && refused.contains("plain"), "{refused}");
+    fn an_unknown_template_is_rejected_with_its_name() {
+        let rejection = Template::find("v0").unwrap_err().to_string();
+        assert!(rejection.contains("`v0`") && rejection.contains("plain"), "{rejection}");
     }
 }

@@ -102,13 +102,13 @@ impl Disk {
 
     /// The message of a fetch that must fail and leave nothing in the dataset's place.
     #[track_caller]
-    pub(crate) fn refused(&self, entry: &DatasetEntry) -> String {
-        self.refused_by(&self.request(entry))
+    pub(crate) fn rejection(&self, entry: &DatasetEntry) -> String {
+        self.rejection_of(&self.request(entry))
     }
 
-    /// As [`Disk::refused`], with a custom request.
+    /// As [`Disk::rejection`], with a custom request.
     #[track_caller]
-    pub(crate) fn refused_by(&self, request: &FetchRequest) -> String {
+    pub(crate) fn rejection_of(&self, request: &FetchRequest) -> String {
         let message = fetch(request, &mut |_| ControlFlow::Continue(())).unwrap_err().to_string();
         let place = self.sets.join(request.distribution.folder);
         assert!(!place.exists(), "nothing takes the set's place: {message}");

@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 /// Writes a raw response.
-pub(crate) type Raw = Arc<dyn Fn(&Asked, &mut TcpStream) -> std::io::Result<()> + Send + Sync>;
+pub(crate) type Raw = Arc<dyn Fn(&Request, &mut TcpStream) -> std::io::Result<()> + Send + Sync>;
 
 /// A served file, with its faults.
 #[derive(Clone, Default)]
@@ -31,20 +31,20 @@ pub(crate) struct Page {
 
 impl Page {
     pub(crate) fn raw(
-        answer: impl Fn(&Asked, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
+        respond: impl Fn(&Request, &mut TcpStream) -> std::io::Result<()> + Send + Sync + 'static,
     ) -> Self {
-        Self { raw: Some(Arc::new(answer)), ..Self::default() }
+        Self { raw: Some(Arc::new(respond)), ..Self::default() }
     }
 }
 
 /// A request: path and headers, with lower-case names.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct Request {
     pub(crate) path: String,
     pub(crate) headers: HashMap<String, String>,
 }
 
-impl Asked {
+impl Request {
     /// The first byte of the requested range.
     pub(crate) fn start(&self) -> Option<usize> {
         self.headers.get("range")?.strip_prefix("bytes=")?.strip_suffix('-')?.parse().ok()
@@ -54,7 +54,7 @@ impl Asked {
 pub(crate) struct Server {
     pub(crate) url: String,
     pages: Arc<Mutex<HashMap<String, Page>>>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    requests: Arc<Mutex<Vec<Request>>>,
 }
 
 impl Server {
@@ -62,22 +62,22 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let pages: HashMap<_, _> = pages.into_iter().map(|(name, page)| (format!("/{name}"), page)).collect();
-        let server = Self { url, pages: Arc::new(Mutex::new(pages)), asked: Arc::default() };
-        let (pages, asked) = (Arc::clone(&server.pages), Arc::clone(&server.asked));
+        let server = Self { url, pages: Arc::new(Mutex::new(pages)), requests: Arc::default() };
+        let (pages, requests) = (Arc::clone(&server.pages), Arc::clone(&server.requests));
         // The threads end with the test process; one per connection, because some responses never end.
         std::thread::spawn(move || {
             for stream in listener.incoming() {
-                let (pages, asked) = (Arc::clone(&pages), Arc::clone(&asked));
+                let (pages, requests) = (Arc::clone(&pages), Arc::clone(&requests));
                 // A client that has disconnected is not a server error.
-                std::thread::spawn(move || answer(&mut stream.unwrap(), &pages, &asked));
+                std::thread::spawn(move || respond(&mut stream.unwrap(), &pages, &requests));
             }
         });
         server
     }
 
     /// All requests so far.
-    pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        self.requests.lock().unwrap().clone()
     }
 
     /// Changes a page.
@@ -86,10 +86,10 @@ impl Server {
     }
 }
 
-fn answer(
+fn respond(
     stream: &mut TcpStream,
     pages: &Mutex<HashMap<String, Page>>,
-    asked: &Mutex<Vec<Asked>>,
+    requests: &Mutex<Vec<Request>>,
 ) -> std::io::Result<()> {
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let first = lines.next().unwrap_or_else(|| Ok(String::new()))?;
@@ -100,8 +100,8 @@ fn answer(
         let Some((name, value)) = line.split_once(": ") else { break };
         headers.insert(name.to_lowercase(), value.to_owned());
     }
-    let request = Asked { path: path.clone(), headers: headers.clone() };
-    asked.lock().unwrap().push(request.clone());
+    let request = Request { path: path.clone(), headers: headers.clone() };
+    requests.lock().unwrap().push(request.clone());
     let (page, cut, status) = {
         let mut pages = pages.lock().unwrap();
         let Some(page) = pages.get_mut(&path) else {

@@ -1,7 +1,7 @@
-//! Each method against the baselines, paired by data set and seed, with a sentence for each.
+//! Compares each method with the baselines, paired by data set and seed, and summarises each comparison in a sentence.
 //!
-//! The pairs of one set share its difficulty, which the difference removes; the seeds of one set are still treated as
-//! independent, as is common in the literature.
+//! The difference removes the difficulty that all pairs of a data set share; the seeds of one data set are still treated
+//! as independent, as is common in the literature.
 
 use std::fmt;
 
@@ -11,19 +11,19 @@ use serde::Serialize;
 use crate::comparison::items::ItemTest;
 use crate::comparison::row::{Cell, Row};
 use crate::statistics::{Discordant, PairedTest, Spread, holm, paired_t_test, wilcoxon_signed_rank};
-use crate::text::thousands;
+use crate::text::{count_of, thousands};
 
-/// Registry names of the methods that every other is compared with.
+/// Registry names of the methods that all others are compared with.
 const BASELINES: [&str; 2] = ["linear", "lora"];
 
-/// Wilcoxon's test cannot reach p < 0.05 with fewer pairs, whatever the differences are: that a method was not shown to
-/// be better is then not evidence against it.
-const FEWEST_PAIRS: usize = 6;
+/// Wilcoxon's test cannot reach p < 0.05 with fewer pairs, whatever the differences are, so a missing significant
+/// improvement is then not evidence against a method.
+const MIN_PAIRS: usize = 6;
 
-/// Corrected p-values below it are significant.
+/// Corrected p-values below this level are significant.
 pub const SIGNIFICANCE: f64 = 0.05;
 
-/// One method minus one baseline, over the sets and seeds that both have.
+/// One method minus one baseline, over the data sets and seeds that both have.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Difference {
     /// The method's label.
@@ -38,7 +38,7 @@ pub struct Difference {
     pub wilcoxon: Option<PairedTest>,
     /// The paired t test's p-value, corrected by Holm for all differences of the comparison.
     pub corrected_p: Option<f64>,
-    /// The comparison of the two on single items; `None` where the runs have no predictions.
+    /// The comparison of the two on individual items; `None` if the runs have no predictions.
     pub items: Option<ItemTest>,
     /// The conclusion.
     pub verdict: Verdict,
@@ -50,17 +50,17 @@ pub struct Difference {
 pub enum Verdict {
     /// The method is significantly better.
     Beats,
-    /// It is not better, or not significantly.
+    /// The method is not better, or not significantly.
     DoesNotBeat,
-    /// It is not better, or not significantly, but there are too few pairs for a test to reach significance.
+    /// The method is not better, or not significantly, but there are too few pairs for a test to reach significance.
     NotShown,
-    /// It is better, but there are too few data for a test.
+    /// The method is better, but there are too few data for a test.
     Untested,
     /// The two have no set and seed in common.
     NoPairs,
 }
 
-/// Every row against every baseline; of two baselines, the later against the earlier.
+/// Every row against every baseline; two baselines are compared once, the later minus the earlier.
 pub(super) fn against_baselines(
     rows: &[Row],
     item_test: &(dyn Fn(&str, &str) -> Option<ItemTest> + Sync),
@@ -123,7 +123,7 @@ fn verdict(spread: Option<Spread>, corrected_p: Option<f64>) -> Verdict {
         (None, _) => Verdict::NoPairs,
         (Some(spread), Some(p)) if spread.mean > 0.0 && p < SIGNIFICANCE => Verdict::Beats,
         (Some(spread), None) if spread.mean > 0.0 => Verdict::Untested,
-        (Some(spread), _) if spread.count < FEWEST_PAIRS => Verdict::NotShown,
+        (Some(spread), _) if spread.count < MIN_PAIRS => Verdict::NotShown,
         (Some(_), _) => Verdict::DoesNotBeat,
     }
 }
@@ -145,12 +145,12 @@ impl Difference {
         }
     }
 
-    /// Whether the two differ significantly by the paired t test; `None` where there were too few data for a test.
+    /// Whether the two differ significantly by the paired t test; `None` if there were too few data for a test.
     pub fn is_significant(&self) -> Option<bool> {
         self.corrected_p.map(|p| p < SIGNIFICANCE)
     }
 
-    /// The result on single items, as a clause; `None` without predictions.
+    /// The result on individual items, as a clause; `None` without predictions.
     pub fn items_in_words(&self) -> Option<String> {
         let items = self.items?;
         let Discordant { wins, losses } = items.discordant;
@@ -164,7 +164,8 @@ impl Difference {
             format!(", {:+.1} points [{low:+.1}, {high:+.1}]", bootstrap.mean)
         });
         Some(format!(
-            "{} - {} over {} items of seed {}: right alone on {wins} against {losses} ({p}){interval}",
+            "{} - {} over {} items of seed {}: {wins} correct only with the first, {losses} only with the second \
+             ({p}){interval}",
             self.method,
             self.baseline,
             thousands(items.items as f64),
@@ -173,14 +174,13 @@ impl Difference {
     }
 
     /// The mean difference, its standard error, the number of pairs and the corrected p-value.
-    fn figures(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn write_numbers(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(spread) = self.spread else { return write!(formatter, "no set and seed in common") };
         write!(formatter, "{:+.1}", spread.mean)?;
         if let Some(error) = spread.standard_error {
             write!(formatter, " ± {error:.1}")?;
         }
-        let plural = if spread.count == 1 { "pair" } else { "pairs" };
-        write!(formatter, " ({} {plural}, ", spread.count)?;
+        write!(formatter, " ({}, ", count_of(spread.count, "pair"))?;
         match self.corrected_p {
             None => write!(formatter, "not tested)"),
             Some(p) if p < 0.001 => write!(formatter, "p < 0.001)"),
@@ -206,6 +206,6 @@ impl fmt::Display for Difference {
                 write!(formatter, "{} - {}: ", self.method, self.baseline)?;
             }
         }
-        self.figures(formatter)
+        self.write_numbers(formatter)
     }
 }

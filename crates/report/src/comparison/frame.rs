@@ -1,7 +1,7 @@
 //! Records as a data frame: one row per record, for grouping and for the tidy CSV.
 //!
-//! This module and `export::parquet` are the only ones that use polars. The columns are those that one would filter by;
-//! the full record is in its JSON file.
+//! This module and `export::parquet` are the only ones that use polars. The columns are those that are useful as
+//! filters; the full record is in its JSON file.
 
 use polars::prelude::{
     ChunkApply, Column, CsvWriter, DataFrame, GroupsIndicator, IntoColumn, PolarsError, SerWriter,
@@ -57,7 +57,7 @@ pub fn of_records(records: &[Stored]) -> Result<DataFrame, ReportError> {
         text("cell", |record| record.run.clone()),
         text("further", further),
     ];
-    DataFrame::new(records.len(), columns).map_err(refused)
+    DataFrame::new(records.len(), columns).map_err(frame_error)
 }
 
 /// The rows grouped by all columns of `by`, with groups in order of first appearance.
@@ -65,7 +65,7 @@ pub fn of_records(records: &[Stored]) -> Result<DataFrame, ReportError> {
 /// # Errors
 /// When a column does not exist.
 pub fn groups(frame: &DataFrame, by: &[&str]) -> Result<Vec<Vec<usize>>, ReportError> {
-    let groups = frame.group_by_stable(by.iter().copied()).map_err(refused)?.into_groups();
+    let groups = frame.group_by_stable(by.iter().copied()).map_err(frame_error)?.into_groups();
     let rows = groups.iter().map(|group| match group {
         GroupsIndicator::Idx((_, rows)) => rows.iter().map(|&row| row as usize).collect(),
         GroupsIndicator::Slice([first, count]) => (first as usize..(first + count) as usize).collect(),
@@ -87,11 +87,11 @@ pub fn csv(frame: &DataFrame) -> Result<String, ReportError> {
         .collect();
     for name in texts {
         let safe = |texts: &StringChunked| texts.apply_values(csv_cell).into_column();
-        let cells = frame.column(&name).and_then(|column| column.str().map(safe)).map_err(refused)?;
-        frame.replace(&name, cells).map_err(refused)?;
+        let cells = frame.column(&name).and_then(|column| column.str().map(safe)).map_err(frame_error)?;
+        frame.replace(&name, cells).map_err(frame_error)?;
     }
     let mut bytes = Vec::new();
-    CsvWriter::new(&mut bytes).finish(&mut frame).map_err(refused)?;
+    CsvWriter::new(&mut bytes).finish(&mut frame).map_err(frame_error)?;
     String::from_utf8(bytes)
         .map_err(|error| ReportError::Format { what: "the records".into(), reason: error.to_string() })
 }
@@ -110,6 +110,6 @@ fn state(state: State) -> &'static str {
     }
 }
 
-fn refused(error: PolarsError) -> ReportError {
+fn frame_error(error: PolarsError) -> ReportError {
     ReportError::Format { what: "the records".into(), reason: error.to_string() }
 }

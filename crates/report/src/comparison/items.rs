@@ -1,7 +1,7 @@
-//! Two methods on the same items: McNemar's test and the paired bootstrap over single answers.
+//! Compares two methods on the same items: McNemar's test and the paired bootstrap over individual predictions.
 //!
-//! Only the first seed counts: the same items read again under another seed are not new items. Sets
-//! whose labels differ between the two runs are left out.
+//! Only the first seed is used: evaluating the same items with another seed does not give new items. Data sets whose
+//! labels differ between the two runs are excluded.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -17,65 +17,64 @@ use crate::statistics::{
     Bootstrap, Discordant, PairedTest, mcnemar_corrected, mcnemar_exact, paired_bootstrap,
 };
 
-/// Metrics that are the share of items answered correctly.
-const SHARES_OF_RIGHT: [&str; 2] = ["top-1 accuracy", "accuracy of the answer"];
+/// Metrics that are the fraction of items answered correctly.
+const FRACTIONS_CORRECT: [&str; 2] = ["top-1 accuracy", "accuracy of the answer"];
 
-/// Discordant items up to which McNemar's test is exact.
+/// Maximum number of discordant items for which McNemar's test is exact.
 const EXACT_ITEMS: u64 = 1_000;
 
-/// Resamples of the bootstrap, and the seed of its draws.
+/// Number of bootstrap resamples, and their seed.
 const RESAMPLES: usize = 2_000;
 const BOOTSTRAP_SEED: u64 = 0;
 
-/// One method minus one baseline over single answers.
+/// One method minus one baseline over individual predictions.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ItemTest {
-    /// The seed whose answers are compared.
+    /// The seed whose predictions are compared.
     pub seed: u64,
-    /// Sets that both have answers for.
+    /// Number of data sets for which both have predictions.
     pub sets: usize,
-    /// Items of these sets together.
+    /// Total number of items in these data sets.
     pub items: usize,
-    /// Items that only one of the two has right, all sets together.
+    /// Items that only one of the two predicts correctly, over all data sets.
     pub discordant: Discordant,
-    /// McNemar's test: exact up to 1,000 discordant items, with the correction for continuity beyond; none
-    /// where both are right and wrong on the same items.
+    /// McNemar's test: exact up to 1,000 discordant items, with the continuity correction beyond; `None` if both
+    /// are correct on the same items.
     pub mcnemar: Option<PairedTest>,
     /// Its p-value, corrected by Holm for all differences of the comparison.
     pub corrected_p: Option<f64>,
-    /// Of the mean over sets of the difference in accuracy, in percentage points, by drawing items anew within
-    /// each set.
+    /// The mean over data sets of the difference in accuracy, in percentage points; items are resampled within each
+    /// data set.
     pub bootstrap: Option<Bootstrap>,
 }
 
-/// Refuses predictions that do not give the recorded score. Other metrics than a share of right answers (F1, soft accuracy)
-/// do not follow from them.
-fn agrees(answers: &Answers, stored: &Stored, folder: &Path) -> Result<(), ReportError> {
+/// Rejects predictions that are inconsistent with the recorded score. Metrics other than a fraction of correct answers (F1,
+/// soft accuracy) cannot be recomputed from them.
+fn check_score(answers: &Answers, stored: &Stored, folder: &Path) -> Result<(), ReportError> {
     let metrics = &stored.record.metrics;
-    let Some(recorded) = metrics.accuracy.filter(|_| SHARES_OF_RIGHT.contains(&metrics.metric.as_str()))
+    let Some(recorded) = metrics.accuracy.filter(|_| FRACTIONS_CORRECT.contains(&metrics.metric.as_str()))
     else {
         return Ok(());
     };
-    let right = answers.right().filter(|right| *right).count() as f64;
-    let found = right / answers.labels.len() as f64;
+    let correct = answers.right().filter(|right| *right).count() as f64;
+    let found = correct / answers.labels.len() as f64;
     if (found - recorded).abs() < 1e-6 {
         return Ok(());
     }
-    let reason = format!("they give an accuracy of {found:.4}, and the record of the run has {recorded:.4}");
+    let reason = format!("they give an accuracy of {found:.4}, but the record of the run has {recorded:.4}");
     Err(ReportError::Predictions { path: folder.to_owned(), reason })
 }
 
-/// The answers of every method on every set under one seed.
+/// The predictions of every method on every data set with one seed.
 pub(super) struct ItemAnswers {
     seed: u64,
     answers: HashMap<(String, String), Answers>,
 }
 
 impl ItemAnswers {
-    /// Reads the answers of the first of `seeds`, in parallel. A run that was evaluated on several sets has a file of each,
-    /// by its name in the registry.
-    pub(super) fn read(records: &[Stored], seeds: &[u64]) -> Result<Self, ReportError> {
-        let seed = seeds.first().copied().unwrap_or_default();
+    /// Reads the predictions with this seed, in parallel. A run that was evaluated on several data sets has a file for
+    /// each, named after its registry name.
+    pub(super) fn read(records: &[Stored], seed: u64) -> Result<Self, ReportError> {
         let of_seed = records
             .par_iter()
             .filter(|stored| stored.record.seed == seed && stored.record.metrics.accuracy.is_some());
@@ -85,7 +84,7 @@ impl ItemAnswers {
             let key = (stored.record.method.label.clone(), set.to_owned());
             let part = stored.is_part.then(|| set.strip_prefix("mini/").unwrap_or(set));
             let Some(answers) = predictions::read(folder, part)? else { return Ok(None) };
-            agrees(&answers, stored, folder)?;
+            check_score(&answers, stored, folder)?;
             Ok(Some((key, answers)))
         };
         let answers =
@@ -93,7 +92,7 @@ impl ItemAnswers {
         Ok(Self { seed, answers })
     }
 
-    /// Tests two methods by label; none where they share no set.
+    /// Compares two methods by label; `None` if they share no data set.
     pub(super) fn test(&self, method: &str, baseline: &str, sets: &[DatasetColumn]) -> Option<ItemTest> {
         let mut discordant = Discordant::default();
         let mut strata: Vec<Vec<f64>> = Vec::new();

@@ -1,11 +1,11 @@
-//! The methods of one suite, profile and backbone, side by side: every number a table or a figure
-//! shows, and no layout.
+//! The methods of one suite, profile and backbone, compared: every number that a table or a figure shows, without
+//! layout.
 //!
-//! [`row`] reduces a method's records to cells and averages, [`difference`] tests methods against
-//! the baselines and the best, [`items`] does so over single answers, [`ranking`] ranks over sets,
-//! [`origin`] says where the records come from, `prior` what needs no picture, `pending` what only a
-//! server can score, `yes_or_no` what an F1 hides. A [`Comparison`] serialises to the summary that
-//! `--json` prints. Accuracies are in percent from here on.
+//! [`row`] reduces a method's records to cells and averages, [`difference`] tests methods against the baselines and the
+//! best, [`items`] does so over individual predictions, [`ranking`] ranks over data sets, [`origin`] describes where the
+//! records come from, `prior` reports the question-only prior, `pending` lists what only a server can score, and
+//! `yes_or_no` gives the numbers behind an F1. A [`Comparison`] serialises to the summary that `--json` prints. Accuracies
+//! are in percent from here on.
 
 pub mod difference;
 pub mod frame;
@@ -48,9 +48,9 @@ pub struct Comparison {
     pub backbone: String,
     /// Where the records come from, and under which protocol.
     pub origin: Origin,
-    /// Seeds that any record has or any run was planned with, ascending; every row is expected to have each.
+    /// Seeds of all records and planned runs, ascending; every row should have each of them.
     pub seeds: Vec<u64>,
-    /// Data sets that any record has, in the registry's order.
+    /// Data sets of all records, in registry order.
     pub datasets: Vec<DatasetColumn>,
     /// Their groups, in order of first appearance.
     pub groups: Vec<Group>,
@@ -58,15 +58,15 @@ pub struct Comparison {
     pub rows: Vec<Row>,
     /// Each method against the baselines.
     pub differences: Vec<Difference>,
-    /// Each method against the best of the complete ones, a family of its own; empty where there is no other.
+    /// Each method against the best complete one, corrected as a separate family; empty if there is no other.
     pub against_best: Vec<Difference>,
-    /// Average ranks over the sets; none of fewer than two complete methods.
+    /// Average ranks over the data sets; `None` for fewer than two complete methods.
     pub ranking: Option<Ranking>,
-    /// How much of what was asked for is there; none where no command planned the records.
+    /// How much of the plan is finished; `None` if no command planned the records.
     pub progress: Option<Progress>,
-    /// What tells this comparison in names of files from a wider one of the same suite, profile and backbone.
+    /// Distinguishes the file names of this comparison from those of a larger one of the same suite, profile and backbone.
     pub(crate) variant: Option<String>,
-    /// The records behind it, by method, data set and seed.
+    /// Its records, by method, data set and seed.
     #[serde(skip)]
     pub(crate) records: Vec<Stored>,
 }
@@ -74,7 +74,7 @@ pub struct Comparison {
 /// A data set as a column of the table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct DatasetColumn {
-    /// Place in the suite's table.
+    /// Position in the suite's table.
     pub order: u32,
     /// Name; `mini/` marks a procedurally generated stand-in.
     pub name: String,
@@ -91,10 +91,10 @@ pub struct Group {
     pub datasets: Vec<usize>,
 }
 
-/// Splits records by backbone (and by suite and profile, should they be mixed) and compares each.
+/// Splits records by suite, profile and backbone and compares the methods of each group.
 ///
 /// # Errors
-/// When two records claim the same method, data set and seed, or a file of predictions is damaged.
+/// When two records have the same method, data set and seed, or a predictions file is damaged.
 pub fn comparisons(mut records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Vec<Comparison>, ReportError> {
     // From here on the order of the files does not matter.
     records.sort_by_cached_key(|stored| (key(&stored.record), stored.path.clone()));
@@ -106,9 +106,9 @@ pub fn comparisons(mut records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<V
         .collect()
 }
 
-/// Gives comparisons of one suite, profile and backbone different names: the one over the most records has the plain
-/// name, so that a part that was run under other settings never takes the files of the whole.
-pub(crate) fn name_apart(comparisons: &mut [Comparison]) {
+/// Gives comparisons of one suite, profile and backbone different names: the one with the most records keeps the plain
+/// name, so that a subset that was run with other settings never overwrites its files.
+pub(crate) fn disambiguate_names(comparisons: &mut [Comparison]) {
     let widest = |name: &str| -> Option<usize> {
         let same = comparisons.iter().enumerate().filter(|(_, other)| other.name() == name);
         same.max_by_key(|(place, other)| (other.records.len(), Reverse(*place))).map(|(place, _)| place)
@@ -126,12 +126,12 @@ pub(crate) fn name_apart(comparisons: &mut [Comparison]) {
 }
 
 impl Comparison {
-    /// The records behind the comparison, by method, data set and seed.
+    /// The records of the comparison, by method, data set and seed.
     pub fn records(&self) -> &[Stored] {
         &self.records
     }
 
-    /// Suite, profile and backbone in one word fit for a file name, and what tells it from a wider one.
+    /// Suite, profile, backbone and any suffix that distinguishes it from a larger comparison, as one word for file names.
     pub fn name(&self) -> String {
         let variant = self.variant.as_ref().map_or(String::new(), |variant| format!("-{variant}"));
         let name = format!("{}-{}-{}{variant}", self.suite, self.profile, self.backbone);
@@ -158,7 +158,7 @@ fn key(record: &Record) -> Key {
 
 /// Compares records of one suite, profile and backbone, already in the order of [`key`].
 fn compare(records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Comparison, ReportError> {
-    refuse_duplicates(&records)?;
+    reject_duplicates(&records)?;
     let first = &records[0].record;
     let (suite, profile, backbone) =
         (first.suite.clone(), first.profile.clone(), first.backbone.name.clone());
@@ -176,8 +176,9 @@ fn compare(records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Comparison, R
             Row::of(&of_method, &datasets, &groups, &seeds)
         })
         .collect();
-    let answers = ItemAnswers::read(&records, &seeds)?;
-    let item_test = |method: &str, baseline: &str| answers.test(method, baseline, &datasets);
+    // The same items with another seed are not new items.
+    let answers = seeds.first().map(|&seed| ItemAnswers::read(&records, seed)).transpose()?;
+    let item_test = |method: &str, baseline: &str| answers.as_ref()?.test(method, baseline, &datasets);
     let differences = difference::against_baselines(&rows, &item_test);
     let against_best = difference::against_best(&rows);
     let ranking = Ranking::of(&rows);
@@ -223,7 +224,7 @@ fn dataset_groups(datasets: &[DatasetColumn]) -> Vec<Group> {
     groups
 }
 
-fn refuse_duplicates(records: &[Stored]) -> Result<(), ReportError> {
+fn reject_duplicates(records: &[Stored]) -> Result<(), ReportError> {
     let mut seen: BTreeMap<(&str, &str, u64), &Stored> = BTreeMap::new();
     for stored in records {
         let Record { method, dataset, seed, .. } = &stored.record;

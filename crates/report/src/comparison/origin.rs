@@ -1,4 +1,4 @@
-//! Where a comparison's records come from, under which protocol, and what a reader must be warned of.
+//! Where the records of a comparison come from, their protocol, and warnings for the reader.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::comparison::DatasetColumn;
 use crate::load::Stored;
 use crate::record::Record;
 
-/// Code, machine and protocol behind a comparison.
+/// Code, machine and protocol of a comparison.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Origin {
     /// Commits of the code, sorted.
@@ -20,9 +20,9 @@ pub struct Origin {
     pub devices: Vec<String>,
     /// Protocol fields that all records share (`optimiser.weight_decay` -> `0`).
     pub protocol: BTreeMap<String, String>,
-    /// Protocol fields that differ between records, because they were tuned or belong to a set.
+    /// Protocol fields that differ between records, because they were tuned or depend on the data set.
     pub varying: Vec<String>,
-    /// What makes the records less comparable than they look.
+    /// Reasons why the records are less comparable than they appear.
     pub warnings: Vec<String>,
 }
 
@@ -80,7 +80,7 @@ fn flatten(prefix: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
                 flatten(&path, member, fields);
             }
         }
-        // Nothing to tell of.
+        // An empty list carries no information.
         Value::Array(members) if members.is_empty() => {}
         Value::String(text) => _ = fields.insert(prefix.into(), text.clone()),
         Value::Null => _ = fields.insert(prefix.into(), "none".into()),
@@ -91,7 +91,7 @@ fn flatten(prefix: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
 fn warnings(records: &[Stored], datasets: &[DatasetColumn]) -> Vec<String> {
     let mut warnings = Vec::new();
     if distinct(records, |record| record.backbone.checksum.clone()).len() > 1 {
-        warnings.push("The backbone's weights are not the same in all runs.".into());
+        warnings.push("The weights of the backbone differ between runs.".into());
     }
     for dataset in datasets {
         let checksums: BTreeSet<&str> = records
@@ -100,16 +100,18 @@ fn warnings(records: &[Stored], datasets: &[DatasetColumn]) -> Vec<String> {
             .map(|stored| stored.record.dataset.checksum.as_str())
             .collect();
         if checksums.len() > 1 {
-            warnings.push(format!("The data of {} are not the same in all runs.", dataset.name));
+            warnings.push(format!("The data of {} differ between runs.", dataset.name));
         }
     }
     let present: BTreeSet<u32> = datasets.iter().map(|dataset| dataset.order).collect();
-    let last = present.last().copied().unwrap_or_default();
+    let all = present.last().map_or(0..0, |last| 0..*last);
     let absent: Vec<String> =
-        (0..last).filter(|order| !present.contains(order)).map(|order| (order + 1).to_string()).collect();
+        all.filter(|order| !present.contains(order)).map(|order| (order + 1).to_string()).collect();
     if !absent.is_empty() {
-        warnings
-            .push(format!("No method has a record for these sets of the suite: no. {}.", absent.join(", ")));
+        warnings.push(format!(
+            "No method has a record for these data sets of the suite: no. {}.",
+            absent.join(", ")
+        ));
     }
     warnings
 }

@@ -1,11 +1,11 @@
-//! Sets that were read and that only a server can score: they have no column, and a note says so.
+//! Evaluated data sets that only a server can score: they have no column but are listed in a note.
 
 use std::collections::BTreeMap;
 
 use crate::comparison::Comparison;
 
 impl Comparison {
-    /// The sets whose scores are pending, and the files for their servers; none where there are none.
+    /// The data sets whose scores are pending, and the submission files; `None` if there are none.
     pub(crate) fn pending_in_words(&self) -> Option<String> {
         let pending = self.records.iter().flat_map(|stored| &stored.record.metrics.pending);
         let files: BTreeMap<&str, &str> =
@@ -15,7 +15,8 @@ impl Comparison {
         }
         let listed: Vec<String> = files.iter().map(|(set, file)| format!("{set} ({file})")).collect();
         Some(format!(
-            "Pending, because only their servers know the answers: {}. The files to submit are next to each run's record.",
+            "Pending, because only the server of the benchmark has the answers: {}. The submission files are next to the \
+             record of each run.",
             listed.join(", ")
         ))
     }

@@ -16,7 +16,7 @@ pub(super) fn further(record: &Record, number: &str) -> Option<f64> {
 }
 
 impl Comparison {
-    /// The prior of each set in percent, and on how many sets each method's mean is above it; `None` where records have
+    /// The prior of each set in percent, and on how many sets each method's mean is above it; `None` if records have
     /// no priors.
     pub(crate) fn prior_in_words(&self) -> Option<String> {
         let prior_of = |name: &str| {
@@ -40,9 +40,9 @@ impl Comparison {
             format!("{} {}", row.label, above.count())
         });
         Some(format!(
-            "A reader that never looks at the picture, but knows the most frequent training answer to each question's \
-             text or gives one answer always, reaches: {}; mean {mean:.1}. Sets of {count} on which a method's mean is \
-             above that: {}.",
+            "Question-only prior (the most frequent training answer to the text of each question, or always the same \
+             answer, without the image): {}; mean {mean:.1}. Number of the {count} data sets on which the mean of a method \
+             exceeds it: {}.",
             listed.join(", "),
             above.collect::<Vec<_>>().join(", ")
         ))

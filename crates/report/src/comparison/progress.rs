@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::load::Stored;
 use crate::load::plans::{PlannedRun, RunPlan};
 
-/// Maximum number of missing runs that are listed by name; beyond that, only their number is given.
-const NAMED: usize = 4;
+/// Maximum number of missing runs listed by name; the rest are only counted.
+const MAX_LISTED: usize = 4;
 
 /// The runs that were requested on one backbone, and those without a record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -36,14 +36,14 @@ impl Progress {
         }
     }
 
-    /// What is missing, as a sentence; `None` where nothing is.
+    /// What is missing, as a sentence; `None` if nothing is.
     pub(crate) fn in_words(&self) -> Option<String> {
         let missing = self.missing.len();
         if missing == 0 {
             return None;
         }
-        let named = self.missing.iter().take(NAMED).cloned().collect::<Vec<_>>().join("; ");
-        let more = missing.saturating_sub(NAMED);
+        let named = self.missing.iter().take(MAX_LISTED).cloned().collect::<Vec<_>>().join("; ");
+        let more = missing.saturating_sub(MAX_LISTED);
         let more = if more > 0 { format!("; and {more} more") } else { String::new() };
         Some(format!("{missing} of {} planned runs are missing: {named}{more}.", self.planned))
     }

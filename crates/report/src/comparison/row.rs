@@ -1,8 +1,8 @@
 //! One method: its cells over data sets and seeds, its averages, its size and its cost.
 //!
-//! An average is formed for each seed first, its spread is taken over seeds after. What diverged or
-//! is missing is never dropped unseen: it stays in the cell, and an average that lacks a set is not formed, for it could
-//! not be compared with the others.
+//! An average is formed for each seed first; its spread is over seeds. A run that diverged or is missing is never silently
+//! dropped: it stays in the cell, and an average that lacks a data set is not formed, because it could not be compared with
+//! the others.
 
 use std::collections::HashMap;
 
@@ -21,21 +21,21 @@ pub struct Row {
     pub label: String,
     /// Names under which other papers' tables list the method.
     pub published_as: Vec<String>,
-    /// One a data set.
+    /// One per data set.
     pub cells: Vec<Cell>,
-    /// One a group.
+    /// One per group.
     pub group_means: Vec<Average>,
-    /// Mean of all sets.
+    /// Mean over all data sets.
     pub mean_of_sets: Average,
-    /// Mean of the group means; another number than [`Row::mean_of_sets`] where groups differ in size.
+    /// Mean of the group means; it differs from [`Row::mean_of_sets`] if groups differ in size.
     pub mean_of_groups: Average,
-    /// What the peers' convention of choosing the epoch on the test split would have shown, where it was read.
+    /// The result of the common convention of selecting the epoch on the test split, if it was evaluated.
     pub test_selected: Option<TestSelected>,
-    /// Share of texts without an answer in percent, mean over cells; none where every reading gives an answer.
+    /// Percentage of texts without an answer, mean over cells; `None` if every evaluation yields an answer.
     pub no_answer: Option<f64>,
-    /// Rise of the mean loss on a neutral text, nats a token, mean over cells; none where it was not measured.
+    /// Increase of the mean loss on a neutral text, in nats per token, mean over cells; `None` if it was not measured.
     pub forgetting: Option<f64>,
-    /// How many settings were tried on val for each cell.
+    /// Number of settings tried on val for each cell.
     pub tuning: TuningBudget,
     /// Sizes.
     pub parameters: ParameterSummary,
@@ -49,7 +49,7 @@ pub struct Row {
 pub enum Outcome {
     /// Top-1 accuracy in percent.
     Accuracy(f64),
-    /// Training stopped before a step that was not finite.
+    /// Training stopped because a value was not finite.
     Diverged,
     /// There is no record.
     Missing,
@@ -60,20 +60,20 @@ pub enum Outcome {
 pub struct Cell {
     /// In the order of the comparison's seeds.
     pub outcomes: Vec<Outcome>,
-    /// Over the seeds that have an accuracy.
+    /// Spread over the seeds that have an accuracy.
     pub spread: Option<Spread>,
 }
 
 /// An average over data sets.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Average {
-    /// Of the seeds' averages, in percent; none where a set is missing.
+    /// Spread of the seeds' averages, in percent; `None` if a data set is missing.
     pub spread: Option<Spread>,
-    /// Sets that it could be over: those with an accuracy for each seed the method was run with.
+    /// Number of data sets with an accuracy for each seed that the method was run with.
     pub sets: usize,
-    /// Sets that it should be over.
+    /// Number of data sets that it should cover.
     pub expected_sets: usize,
-    /// Seeds that it should be over.
+    /// Number of seeds that it should cover.
     pub expected_seeds: usize,
 }
 
@@ -82,16 +82,16 @@ pub struct Average {
 pub struct TestSelected {
     /// Mean of the best epochs' accuracies on the test split, in percent.
     pub accuracy: f64,
-    /// What it exceeds the accuracy of the same cells by, in points: the optimism of choosing on the test split.
+    /// Its excess over the reported accuracy of the same cells, in points: the optimism of selecting on the test split.
     pub optimism: f64,
-    /// Cells that both are over.
+    /// Number of cells that have both.
     pub cells: usize,
 }
 
 /// Settings that were tried on the validation split before the final run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TuningBudget {
-    /// Of the cell with the fewest; 0 where the settings were fixed beforehand.
+    /// Of the cell with the fewest; 0 if the settings were fixed in advance.
     pub fewest: usize,
     /// Of the cell with the most.
     pub most: usize,
@@ -100,24 +100,24 @@ pub struct TuningBudget {
 /// Numbers of parameters of a method.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct ParameterSummary {
-    /// Of the backbone, all.
+    /// All parameters of the backbone.
     pub backbone: u64,
-    /// Trained, without head; mean over cells.
+    /// Trained parameters without the head; mean over cells.
     pub trainable: f64,
     /// Of the head; mean over cells, because it depends on the number of classes.
     pub head: f64,
-    /// Trained in percent of the backbone.
+    /// Trained parameters in percent of the backbone.
     pub share: f64,
 }
 
 /// What a method costs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct CostSummary {
-    /// Seconds of training of a finished cell, mean.
+    /// Training time of a finished run in seconds, mean.
     pub train_seconds: Option<f64>,
-    /// Peak memory of the worker in bytes, largest of all runs.
+    /// Peak memory of the worker in bytes, maximum over all runs.
     pub peak_memory: Option<u64>,
-    /// Bytes of the adapter file of a finished cell, mean.
+    /// Size of the adapter file of a finished run in bytes, mean.
     pub adapter_bytes: Option<f64>,
 }
 
@@ -183,7 +183,7 @@ impl Cell {
         self.spread.is_some_and(|spread| spread.count == self.outcomes.len())
     }
 
-    /// The accuracies at some seeds (by index); none if one of them has none.
+    /// The accuracies at some seeds (by index); `None` if any is missing.
     fn accuracies(&self, seeds: &[usize]) -> Option<Vec<f64>> {
         seeds.iter().map(|&seed| self.outcomes[seed].accuracy()).collect()
     }
@@ -200,30 +200,30 @@ impl Outcome {
 }
 
 impl Average {
-    /// The mean of the groups' means; of one group that is the mean of its cells. `run` are the
-    /// indices of the seeds the method was run with.
+    /// The mean of the groups' means; for one group, the mean of its cells. `run` are the indices of the seeds that the
+    /// method was run with.
     fn of(groups: &[Vec<&Cell>], run: &[usize], expected_seeds: usize) -> Self {
-        // Only sets with all seeds: otherwise the seeds' averages would be over different sets, and
-        // their spread would measure how hard the sets are.
-        let usable: Vec<Vec<Vec<f64>>> = groups
+        // Only data sets with all seeds: otherwise the seeds' averages would be over different data sets, and their
+        // spread would reflect the difficulty of the data sets.
+        let complete: Vec<Vec<Vec<f64>>> = groups
             .iter()
             .map(|cells| cells.iter().filter_map(|cell| cell.accuracies(run)).collect())
             .collect();
-        // None where a group has no usable set: a mean of the other groups would be of something else.
+        // `None` if a group has no complete data set: the mean of the other groups would be a different quantity.
         let of_seed = |seed: usize| {
             let means =
-                usable.iter().map(|group| mean(&group.iter().map(|set| set[seed]).collect::<Vec<_>>()));
+                complete.iter().map(|group| mean(&group.iter().map(|set| set[seed]).collect::<Vec<_>>()));
             mean(&means.collect::<Option<Vec<f64>>>()?)
         };
-        let sets = usable.iter().map(Vec::len).sum();
+        let sets = complete.iter().map(Vec::len).sum();
         let expected_sets = groups.iter().map(Vec::len).sum();
-        // Over fewer sets it would be read as one of the others' averages, which are over harder or easier sets.
+        // An average over fewer data sets would be mistaken for one that is comparable with the others.
         let comparable = sets == expected_sets;
         let of_seeds: Vec<f64> = (0..run.len()).filter(|_| comparable).filter_map(of_seed).collect();
         Self { spread: Spread::of(&of_seeds), sets, expected_sets, expected_seeds }
     }
 
-    /// Whether it is over every set and every seed of the comparison.
+    /// Whether it covers every data set and every seed of the comparison.
     pub fn is_complete(&self) -> bool {
         let all_seeds = self.spread.is_some_and(|spread| spread.count == self.expected_seeds);
         all_seeds && self.sets == self.expected_sets
@@ -235,7 +235,7 @@ fn seeds_run(cells: &[Cell], seeds: usize) -> Vec<usize> {
     (0..seeds).filter(|&seed| cells.iter().any(|cell| cell.outcomes[seed].accuracy().is_some())).collect()
 }
 
-/// Mean of what some cells have.
+/// Mean over the cells that have a value.
 fn over_cells(records: &[&Record], of: impl Fn(&Record) -> Option<f64>) -> Option<f64> {
     mean(&records.iter().filter_map(|record| of(record)).collect::<Vec<_>>())
 }
@@ -244,9 +244,9 @@ impl TestSelected {
     fn of(records: &[&Record]) -> Option<Self> {
         let both =
             records.iter().filter_map(|record| record.metrics.test_selected.zip(record.metrics.accuracy));
-        let (selected, honest): (Vec<f64>, Vec<f64>) = both.unzip();
+        let (selected, reported): (Vec<f64>, Vec<f64>) = both.unzip();
         let accuracy = 100.0 * mean(&selected)?;
-        Some(Self { accuracy, optimism: accuracy - 100.0 * mean(&honest)?, cells: selected.len() })
+        Some(Self { accuracy, optimism: accuracy - 100.0 * mean(&reported)?, cells: selected.len() })
     }
 }
 
@@ -278,7 +278,7 @@ impl ParameterSummary {
 
 impl CostSummary {
     fn of(records: &[&Record]) -> Self {
-        // A diverged cell stopped early: its time and size say nothing of the method's.
+        // A diverged run stopped early, so its time and size are not representative.
         let finished = || records.iter().filter(|record| record.state == State::Finished);
         let seconds: Vec<f64> = finished().map(|record| record.cost.train_seconds).collect();
         let bytes: Vec<f64> = finished().map(|record| record.cost.adapter_bytes as f64).collect();

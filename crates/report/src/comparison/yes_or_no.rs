@@ -1,16 +1,12 @@
-//! Sets whose metric is the F1 of "yes" (POPE): the numbers behind it, which expose a model that always answers yes.
+//! Data sets whose metric is the F1 of "yes" (POPE): the underlying metrics, which expose a model that always answers yes.
 
 use crate::comparison::Comparison;
 use crate::comparison::prior::further;
 use crate::statistics::mean;
 
 /// Names of the numbers in [`crate::record::Evaluation::further`], as they appear in a note.
-const NUMBERS: [(&str, &str); 4] = [
-    ("accuracy", "accuracy"),
-    ("precision", "precision"),
-    ("recall", "recall"),
-    ("yes_ratio", "share of yes"),
-];
+const NUMBERS: [(&str, &str); 4] =
+    [("accuracy", "accuracy"), ("precision", "precision"), ("recall", "recall"), ("yes_ratio", "yes ratio")];
 
 impl Comparison {
     /// A sentence for each such set: the numbers of each method in percent, means over seeds.
@@ -18,9 +14,9 @@ impl Comparison {
         let sentence = |set: &str| {
             let listed: Vec<String> =
                 self.rows.iter().filter_map(|row| self.yes_or_no_of(&row.label, set)).collect();
-            let names = NUMBERS.map(|(_, said)| said).join(" / ");
+            let names = NUMBERS.map(|(_, label)| label).join(" / ");
             let listed = (!listed.is_empty()).then(|| listed.join("; "))?;
-            Some(format!("{set} is the F1 of yes; {names} in %: {listed}."))
+            Some(format!("{set}: the score is the F1 of yes; {names} in %: {listed}."))
         };
         self.datasets.iter().filter_map(|set| sentence(&set.name)).collect()
     }

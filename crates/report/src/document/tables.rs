@@ -13,8 +13,8 @@ use crate::table::published;
 /// Suffix of the name of a comparison whose tables must not replace those over more records.
 const PARTIAL: &str = "partial";
 
-/// Renames a comparison where the tables in `folder` cover more records than it has, and adds a warning: a part of a
-/// suite that was run elsewhere, or again, must not overwrite the files of the whole suite.
+/// Renames a comparison where the tables in `folder` cover more records than it has, and adds a warning: a subset of
+/// a suite that was run separately must not overwrite the files of the whole suite.
 ///
 /// # Errors
 /// When the existing files cannot be read.
@@ -23,15 +23,15 @@ pub fn keep_wider_tables(comparison: &mut Comparison, folder: &Path) -> Result<(
     if !path.is_file() {
         return Ok(());
     }
-    let refused = |error: csv::Error| ReportError::Drawing { path: path.clone(), reason: error.to_string() };
-    let mut reader = csv::Reader::from_path(&path).map_err(refused)?;
-    let there = reader.records().collect::<Result<Vec<_>, _>>().map_err(refused)?.len();
+    let fault = |error: csv::Error| ReportError::Drawing { path: path.clone(), reason: error.to_string() };
+    let mut reader = csv::Reader::from_path(&path).map_err(fault)?;
+    let existing = reader.records().collect::<Result<Vec<_>, _>>().map_err(fault)?.len();
     let ours = comparison.records().len();
-    if there > ours {
+    if existing > ours {
         comparison.variant =
             Some(comparison.variant.take().map_or(PARTIAL.into(), |other| format!("{other}-{PARTIAL}")));
         comparison.origin.warnings.push(format!(
-            "{} is over {there} records and is kept: these {ours} are a part; remove it to replace it.",
+            "{} covers {existing} records and was not overwritten by this table of {ours} records; remove it to replace it.",
             path.display()
         ));
     }

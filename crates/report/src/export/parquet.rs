@@ -14,10 +14,10 @@ use polars::prelude::{Column, DataFrame, DataType as Kind, PolarsError};
 
 /// Writes strings as UTF-8, integers as INT64, other numbers as DOUBLE; every column is nullable.
 pub(crate) fn write(frame: &DataFrame, path: &Path) -> Result<(), std::io::Error> {
-    let refused = |error: ParquetError| std::io::Error::other(error.to_string());
+    let io_error = |error: ParquetError| std::io::Error::other(error.to_string());
     let fields: Vec<Arc<Type>> =
-        frame.columns().iter().map(field).collect::<Result<_, _>>().map_err(refused)?;
-    let schema = Type::group_type_builder("runs").with_fields(fields).build().map_err(refused)?;
+        frame.columns().iter().map(field).collect::<Result<_, _>>().map_err(io_error)?;
+    let schema = Type::group_type_builder("runs").with_fields(fields).build().map_err(io_error)?;
     let properties = WriterProperties::builder().set_compression(Compression::SNAPPY).build();
     let file = File::options().write(true).truncate(true).open(path)?;
     let fill = || -> Result<(), ParquetError> {
@@ -29,7 +29,7 @@ pub(crate) fn write(frame: &DataFrame, path: &Path) -> Result<(), std::io::Error
         group.close()?;
         writer.close().map(|_| ())
     };
-    fill().map_err(refused)
+    fill().map_err(io_error)
 }
 
 fn field(column: &Column) -> Result<Arc<Type>, ParquetError> {

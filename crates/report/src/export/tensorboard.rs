@@ -1,9 +1,9 @@
-//! The course of each training as event files of TensorBoard, made from the logs beside the records.
+//! TensorBoard event files of each training run, made from the logs next to the records.
 //!
-//! A cell becomes a run `<backbone>/<set>/<method>-seed<seed>`, each number of a log's line a scalar at its step or
+//! A run is named `<backbone>/<set>/<method>-seed<seed>`; each number in a line of a log becomes a scalar at its step or
 //! epoch. The format is that of TensorFlow's `record_writer.cc` (length and data, each with a masked CRC-32C) around
 //! messages of `event.proto`; three message types of a few fields each do not need a protobuf compiler, and the one
-//! crate that writes these files is no longer kept.
+//! crate that writes these files is no longer maintained.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,19 +19,19 @@ use crate::load::logs::json_lines;
 use crate::record::{EPOCHS_FILE, STEPS_FILE};
 use crate::text::path_component;
 
-/// What is masked out of a checksum, so that a checksum of data that hold checksums stays a good one.
+/// Added to a rotated checksum, so that checksums of data that contain checksums remain effective.
 const MASK_DELTA: u32 = 0xa282_ead8;
 
-/// Writes an event file for each run that has logs, under `folder` (made if need be). Returns their paths.
+/// Writes an event file for each run that has logs, under `folder` (created if needed). Returns their paths.
 ///
 /// # Errors
 /// When a log is malformed or the folder cannot be written.
 pub fn write_event_files(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
     let mut written = Vec::new();
-    // A language model that is read on several sets was trained once, and has a row for each.
-    let cells: BTreeMap<&Path, &Stored> =
+    // A language model that is evaluated on several data sets was trained once and has a row for each.
+    let runs: BTreeMap<&Path, &Stored> =
         comparison.records().iter().map(|stored| (stored.path.as_path(), stored)).collect();
-    for stored in cells.into_values() {
+    for stored in runs.into_values() {
         let Some(events) = events_of(stored)? else { continue };
         let path = folder.join(run_name(stored)).join(file_name(stored));
         write_atomically(&path, |scratch| std::fs::write(scratch, events))?;
@@ -54,9 +54,9 @@ fn file_name(stored: &Stored) -> String {
     path_component(&format!("events.out.tfevents.{}.{}", record.provenance.finished_at, record.run))
 }
 
-/// The bytes of a run's event file; none if it has no log.
+/// The bytes of a run's event file; `None` if it has no log.
 fn events_of(stored: &Stored) -> Result<Option<Vec<u8>>, ReportError> {
-    // The logs have no clock: every event bears the time at which the cell ended.
+    // The logs have no timestamps: every event gets the time at which the run ended.
     let wall_time = stored.record.provenance.finished_at as f64;
     let mut file = EventFile::new(wall_time);
     let mut any = false;
@@ -66,17 +66,20 @@ fn events_of(stored: &Stored) -> Result<Option<Vec<u8>>, ReportError> {
             continue;
         }
         any = true;
-        for line in json_lines::<Map<String, Value>>(&path)? {
-            let step = line.get(axis).and_then(Value::as_i64).unwrap_or_default();
+        for (line, number) in json_lines::<Map<String, Value>>(&path)?.iter().zip(1..) {
+            let step = line.get(axis).and_then(Value::as_i64).ok_or_else(|| ReportError::Drawing {
+                path: path.clone(),
+                reason: format!("entry {number} has no integer `{axis}`"),
+            })?;
             let mut scalars = Vec::new();
-            collect(&line, axis, axis, &mut scalars);
+            collect(line, axis, axis, &mut scalars);
             file.scalars(wall_time, step, &scalars);
         }
     }
     Ok(any.then_some(file.bytes))
 }
 
-/// Adds the numbers of a line as `<prefix>/<field>`, those of a field's own fields too; `axis` is where they stand.
+/// Adds the numbers of a line as `<prefix>/<field>`, including those of nested objects; the field `axis` is skipped.
 fn collect(line: &Map<String, Value>, axis: &str, prefix: &str, scalars: &mut Vec<(String, f32)>) {
     for (field, value) in line {
         let tag = format!("{prefix}/{field}");
@@ -174,14 +177,14 @@ impl Message {
 mod tests {
     use super::*;
 
-    /// By tensorboard 2.21.0: its `RecordWriter` around the `Event`s that the test names.
+    /// Written by tensorboard 2.21.0: its `RecordWriter` with the `Event`s of the test.
     const BY_TENSORBOARD: &str = "\
         1800000000000000a37f4b2209000000000000f83f1a0d627261696e2e4576656e743a322a28646c3a000000000000001295eae2090000\
         00000000044010032a2d0a100a09737465702f6c6f7373150000803e0a190a12737465702f6c6561726e696e675f72617465156f12833a\
         f6c7c719200000000000000029eda95009000000000000044010ac022a120a100a09737465702f6c6f737315000000000ebd6793";
 
     #[test]
-    fn bytes_equal_tensorboards() {
+    fn the_bytes_equal_those_of_tensorboard() {
         let mut file = EventFile::new(1.5);
         file.scalars(2.5, 3, &[("step/loss".into(), 0.25), ("step/learning_rate".into(), 1e-3)]);
         file.scalars(2.5, 300, &[("step/loss".into(), 0.0)]);
@@ -190,11 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn inner_fields_have_tags_of_their_own_and_the_axis_has_none() {
-        let line = serde_json::json!({"epoch": 2, "train_loss": 0.5, "readings": {"nt": 0.25}, "note": "x"});
+    fn nested_fields_have_their_own_tags_and_the_axis_has_none() {
+        let line =
+            serde_json::json!({"epoch": 2, "train_loss": 0.5, "part_accuracies": {"nt": 0.25}, "note": "x"});
         let mut scalars = Vec::new();
         collect(line.as_object().unwrap(), "epoch", "epoch", &mut scalars);
         scalars.sort_by(|one, other| one.0.cmp(&other.0));
-        assert_eq!(scalars, [("epoch/readings/nt".into(), 0.25), ("epoch/train_loss".into(), 0.5)]);
+        assert_eq!(scalars, [("epoch/part_accuracies/nt".into(), 0.25), ("epoch/train_loss".into(), 0.5)]);
     }
 }

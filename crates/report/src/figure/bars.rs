@@ -9,9 +9,10 @@ use crate::figure::canvas::{Anchor, Failure, Figure, line, style, text};
 use crate::figure::labels::Area;
 use crate::figure::palette::{GUIDE, SECONDARY, qualitative};
 use crate::figure::plot::{LABEL_SIZE, Panel, TICK_SIZE, TITLE_SIZE, draw_title, ticks, width_of};
+use crate::text::count_of;
 
 /// Least width of the labels' column.
-const LEAST_LEFT: i32 = 230;
+const MIN_LEFT: i32 = 230;
 /// Between the figure's edge and its title.
 const EDGE: i32 = 30;
 const TOP: i32 = 160;
@@ -53,18 +54,18 @@ impl Bars {
                 comparison.backbone
             ),
             subtitle: format!(
-                "bars: 95 % t interval over {} seeds; grey: some runs diverged or are missing",
-                comparison.seeds.len()
+                "bars: 95 % t interval over {}; grey: some runs diverged or are missing",
+                count_of(comparison.seeds.len(), "seed")
             ),
             methods: comparison.rows.iter().map(|row| (row.label.clone(), row.method == STUDIED)).collect(),
             panels,
         }
     }
 
-    /// Where the first panel begins: behind the longest label.
+    /// Where the first panel begins: after the longest label.
     fn left(&self) -> i32 {
         let longest = self.methods.iter().map(|(label, _)| width_of(label, LABEL_SIZE)).max();
-        LEAST_LEFT.max(EDGE + longest.unwrap_or(0))
+        MIN_LEFT.max(EDGE + longest.unwrap_or(0))
     }
 
     fn panel(&self, index: usize) -> Panel {

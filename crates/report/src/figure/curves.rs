@@ -1,5 +1,5 @@
 //! The learning curves of one SAN model, from `epochs.jsonl`: its accuracy with both mechanisms, with one of them, and
-//! with the head alone, together with its training loss.
+//! with only the head, together with its training loss.
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -20,14 +20,14 @@ pub(super) struct Epoch {
     train_loss: f64,
     #[serde(default)]
     test_accuracy: Option<f64>,
-    #[serde(default)]
-    readings: Option<Readings>,
+    #[serde(default, rename = "readings")]
+    part_accuracies: Option<PartAccuracies>,
 }
 
-/// The same model evaluated with a part of what it learned: `nt` only the scales after projections, `sp` only the
+/// The same model evaluated with part of what it learned: `nt` only the scales after projections, `sp` only the
 /// propagated ones, `head` neither.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-struct Readings {
+struct PartAccuracies {
     nt: f64,
     sp: f64,
     head: f64,
@@ -51,14 +51,14 @@ impl Curves {
         };
         let all = [
             curve("both", |epoch| epoch.test_accuracy),
-            curve("nt alone", |epoch| epoch.readings.map(|readings| readings.nt)),
-            curve("sp alone", |epoch| epoch.readings.map(|readings| readings.sp)),
-            curve("head alone", |epoch| epoch.readings.map(|readings| readings.head)),
+            curve("nt only", |epoch| epoch.part_accuracies.map(|parts| parts.nt)),
+            curve("sp only", |epoch| epoch.part_accuracies.map(|parts| parts.sp)),
+            curve("head only", |epoch| epoch.part_accuracies.map(|parts| parts.head)),
         ];
         Self {
             title: format!("Learning curves of {} on {}", record.method.label, stored.learned()),
             subtitle: format!(
-                "profile {}, backbone {}, seed {}; one model, read with all or with a part of what it learned",
+                "profile {}, backbone {}, seed {}; one model, evaluated with all or part of what it learned",
                 record.profile, record.backbone.name, record.seed
             ),
             losses: epochs.iter().map(|epoch| (epoch.epoch as f64, epoch.train_loss)).collect(),
@@ -66,7 +66,7 @@ impl Curves {
         }
     }
 
-    /// Whether there is more to show than the loss.
+    /// Whether there is more to draw than the loss.
     pub(super) fn is_worth_drawing(&self) -> bool {
         !self.accuracies.is_empty()
     }

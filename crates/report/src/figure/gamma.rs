@@ -10,8 +10,8 @@ use crate::record::ADAPTER_FILE;
 /// Suffix of the tensors that hold a gamma; the prefix is the site's name.
 const ENDING: &str = ".gamma";
 
-/// Parts of site names in the order in which a model computes them; other parts come after,
-/// in alphabetical order, numbers by value.
+/// Parts of site names in the order in which a model computes them; other parts follow, numbers by value and names in
+/// alphabetical order.
 const MODEL_ORDER: [&str; 16] = [
     "patch_embed",
     "stem",
@@ -42,20 +42,20 @@ pub(super) struct Gamma {
 
 /// Reads all gammas (`[1, channels]`, f32) of a run's adapter, in model order; at least one.
 pub(super) fn read(stored: &Stored) -> Result<Vec<Gamma>, ReportError> {
-    let refused = |reason: String| {
+    let fault = |reason: String| {
         let path = stored.path.with_file_name(ADAPTER_FILE);
         ReportError::Adapter { path, reason }
     };
     let bytes = stored.record.read_file(&stored.path, ADAPTER_FILE)?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|error| refused(error.to_string()))?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|error| fault(error.to_string()))?;
     let mut gammas = Vec::new();
     for (name, tensor) in file.iter() {
         if let Some(site) = name.strip_suffix(ENDING) {
-            gammas.push(Gamma { site: site.into(), values: vector(name, &tensor).map_err(refused)? });
+            gammas.push(Gamma { site: site.into(), values: vector(name, &tensor).map_err(fault)? });
         }
     }
     if gammas.is_empty() {
-        return Err(refused(format!("no tensor's name ends in `{ENDING}`")));
+        return Err(fault(format!("no tensor's name ends in `{ENDING}`")));
     }
     gammas.sort_by_cached_key(|gamma| model_order(&gamma.site));
     Ok(gammas)
@@ -71,17 +71,18 @@ fn vector(name: &str, tensor: &TensorView<'_>) -> Result<Vec<f32>, String> {
     let values: Vec<f32> =
         tensor.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     match values.iter().find(|value| !value.is_finite()) {
-        Some(value) => Err(format!("{name} holds {value}")),
+        Some(value) => Err(format!("{name} contains {value}")),
         None => Ok(values),
     }
 }
 
-/// Sorts by known parts, then by number, then by name.
-fn model_order(site: &str) -> Vec<(usize, u64, String)> {
+/// Sorts by known parts, then by number, then by name; numbers come before names.
+fn model_order(site: &str) -> Vec<(usize, (bool, u64), String)> {
     site.split('.')
         .map(|part| {
             let known = MODEL_ORDER.iter().position(|known| *known == part).unwrap_or(MODEL_ORDER.len());
-            (known, part.parse().unwrap_or_default(), part.to_owned())
+            let number = part.parse().map_or((true, 0), |number| (false, number));
+            (known, number, part.to_owned())
         })
         .collect()
 }
@@ -91,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sites_come_in_the_order_in_which_the_model_computes_them() {
+    fn sites_are_sorted_in_model_order() {
         let expected = [
             "patch_embed.proj",
             "blocks.2.attn.qkv",

@@ -19,7 +19,7 @@ const BOTTOM: i32 = 100;
 const RIGHT: i32 = 160;
 
 /// Maximum number of columns in a row: each is at least two pixels wide.
-const MOST_COLUMNS: usize = PLOT_WIDTH / 2;
+const MAX_COLUMNS: usize = PLOT_WIDTH / 2;
 
 /// A run's gammas, ready to be drawn.
 pub(super) struct HeatMap {
@@ -62,7 +62,7 @@ impl HeatMap {
 
     /// Number of channels per column of pixels.
     fn channels_per_column(&self) -> usize {
-        self.widest.div_ceil(MOST_COLUMNS)
+        self.widest.div_ceil(MAX_COLUMNS)
     }
 
     fn x(&self, channel: usize) -> i32 {
@@ -100,9 +100,11 @@ impl HeatMap {
         }
         let step = self.channels_per_column();
         let legend = if step == 1 {
-            "channel (each site to its own width)".to_owned()
+            "channel (each site has its own width)".to_owned()
         } else {
-            format!("channel (each site to its own width; of every {step} channels the one furthest from 1)")
+            format!(
+                "channel (each site has its own width; of every {step} channels, the value furthest from 1)"
+            )
         };
         text(area, &legend, &style(21, Anchor::Middle), (LEFT + PLOT_WIDTH as i32 / 2, y + 58))
     }
@@ -153,6 +155,6 @@ fn furthest_from_one(values: &[f32]) -> f64 {
         values
             .iter()
             .copied()
-            .fold(1.0, |far, value| if distance(value) > distance(far) { value } else { far }),
+            .fold(1.0, |furthest, value| if distance(value) > distance(furthest) { value } else { furthest }),
     )
 }

@@ -53,7 +53,7 @@ impl Histograms {
         Self {
             title: format!("Learned γ of {} on {}, by projection", record.method.label, stored.learned()),
             subtitle: format!(
-                "profile {}, backbone {}, seed {}; all blocks together, the outermost bins hold the tails",
+                "profile {}, backbone {}, seed {}; all blocks together; the outermost bins contain the tails",
                 record.profile, record.backbone.name, record.seed
             ),
             kinds,
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_is_what_comes_behind_the_last_number() {
+    fn a_kind_is_the_part_after_the_last_number() {
         assert_eq!(kind("blocks.3.attn.qkv"), "attn.qkv");
         assert_eq!(kind("layers.1.blocks.0.mlp.fc1"), "mlp.fc1");
         assert_eq!(kind("patch_embed.proj"), "patch_embed.proj");

@@ -1,11 +1,12 @@
 //! Figures, each as SVG and PNG by the same drawing code.
 //!
 //! Each submodule is one figure on a `canvas`, in the one style of `plot` and `palette`; `gamma` reads what the heat
-//! map and the histograms show. [`draw_figures`] makes every figure for which the records and the files next to them
+//! map and the histograms show, `cost_axes` are the axes of `scatter`. [`draw_figures`] makes every figure for which the records and the files next to them
 //! have the data.
 
 mod bars;
 mod canvas;
+mod cost_axes;
 mod curves;
 mod gamma;
 mod heat_map;
@@ -144,8 +145,8 @@ fn draw_all(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportE
 /// Figures of a single run of the method under study.
 fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
     let first_with = |file: &str| {
-        let mut cells = comparison.records().iter().filter(|stored| is_studied(stored));
-        cells.find(|stored| stored.path.with_file_name(file).exists())
+        let mut runs = comparison.records().iter().filter(|stored| is_studied(stored));
+        runs.find(|stored| stored.path.with_file_name(file).exists())
     };
     if let Some(stored) = first_with(ADAPTER_FILE) {
         let gammas = gamma::read(stored)?;
@@ -164,24 +165,24 @@ fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), Rep
 
 /// Figures of the weights: the methods on the first data set and seed with a stored weight shift.
 fn draw_shifts(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
-    let mut cells = Vec::new();
+    let mut runs = Vec::new();
     for stored in comparison.records() {
         let Stored { path, record, .. } = stored;
-        let is_same_place = cells.first().is_none_or(|(first, _): &(&Stored, _)| {
+        let is_same_place = runs.first().is_none_or(|(first, _): &(&Stored, _)| {
             first.record.dataset.name == record.dataset.name && first.record.seed == record.seed
         });
         if is_same_place && let Some(shift) = WeightShift::read(path.parent().unwrap_or(path))? {
-            cells.push((stored, shift));
+            runs.push((stored, shift));
         }
     }
-    let studied = cells.iter().find(|(stored, _)| stored.record.method.name == STUDIED).or(cells.first());
+    let studied = runs.iter().find(|(stored, _)| stored.record.method.name == STUDIED).or(runs.first());
     let layer = studied.and_then(|(stored, shift)| {
         shift.layers.iter().find_map(|layer| Some((*stored, &layer.name, layer.crop.as_ref()?)))
     });
     if let Some((stored, name, crop)) = layer {
         sink.put("surface", &Surfaces::of(stored, name, crop))?;
     }
-    if let Some(shifts) = Shifts::of(cells) {
+    if let Some(shifts) = Shifts::of(runs) {
         sink.put("singular-values", &Spectra(&shifts))?;
         sink.put("effective-rank", &EffectiveRanks(&shifts))?;
     }

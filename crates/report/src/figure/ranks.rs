@@ -12,7 +12,7 @@ use crate::figure::plot::{LABEL_SIZE, TICK_SIZE, draw_title, width_of};
 
 /// Length of the rank axis, and the minimum space for labels on each side of it.
 const LENGTH: i32 = 740;
-const LEAST_ROOM: i32 = 330;
+const MIN_LABEL_SPACE: i32 = 330;
 const AXIS: i32 = 200;
 const ROW: i32 = 34;
 const BAR_GAP: i32 = 14;
@@ -29,7 +29,7 @@ pub(super) struct RankDiagram {
 }
 
 impl RankDiagram {
-    /// None without a critical difference.
+    /// `None` without a critical difference.
     pub(super) fn of(comparison: &Comparison, ranking: &Ranking) -> Option<Self> {
         let critical = ranking.critical_difference?;
         let mut methods: Vec<(String, f64)> =
@@ -47,7 +47,7 @@ impl RankDiagram {
                 comparison.backbone,
                 ranking.sets
             ),
-            subtitle: format!("joined: not told apart by Nemenyi's test at 0.05{friedman}"),
+            subtitle: format!("joined: not significantly different by Nemenyi's test at 0.05{friedman}"),
             bars: cliques(&methods, critical),
             methods,
             critical,
@@ -56,11 +56,11 @@ impl RankDiagram {
 
     /// Where the rank axis begins: after the longest label on its left.
     fn left(&self) -> i32 {
-        room(&self.methods[..self.half()])
+        label_space(&self.methods[..self.half()])
     }
 
     fn width(&self) -> i32 {
-        self.left() + LENGTH + room(&self.methods[self.half()..])
+        self.left() + LENGTH + label_space(&self.methods[self.half()..])
     }
 
     fn x(&self, rank: f64) -> i32 {
@@ -145,9 +145,9 @@ fn named(label: &str, rank: f64) -> String {
 }
 
 /// Width in pixels that these methods' labels need next to the axis.
-fn room(methods: &[(String, f64)]) -> i32 {
+fn label_space(methods: &[(String, f64)]) -> i32 {
     let longest = methods.iter().map(|(label, rank)| width_of(&named(label, *rank), LABEL_SIZE)).max();
-    LEAST_ROOM.max(70 + longest.unwrap_or(0))
+    MIN_LABEL_SPACE.max(70 + longest.unwrap_or(0))
 }
 
 /// The largest runs of two or more methods (sorted by rank) that lie within the critical difference.
@@ -167,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bars_join_the_largest_runs_and_none_lies_within_another() {
+    fn bars_join_maximal_groups_and_none_contains_another() {
         let methods = |ranks: &[f64]| ranks.iter().map(|&rank| (String::new(), rank)).collect::<Vec<_>>();
         assert_eq!(cliques(&methods(&[1.0, 1.5, 2.5, 4.0]), 1.6), [(0, 2), (2, 3)]);
         assert_eq!(cliques(&methods(&[1.0, 3.0, 5.0]), 1.0), []);

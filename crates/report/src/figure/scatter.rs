@@ -9,20 +9,18 @@ use plotters::prelude::*;
 use crate::comparison::Comparison;
 use crate::comparison::row::Row;
 use crate::figure::canvas::{Anchor, Failure, Figure, line, style, text, upward};
+use crate::figure::cost_axes::{Axes, FRAME, Point, with_unit};
 use crate::figure::labels::{Area, Pixels, place};
 use crate::figure::palette::{GUIDE, SECONDARY, qualitative};
+use crate::text::count_of;
 
 const SIZE: (u32, u32) = (1400, 950);
-const FRAME: Area = Area { left: 130, top: 120, right: 1360, bottom: 830 };
 const RADIUS: i32 = 10;
 const TICK_SIZE: u32 = 24;
 const LABEL_SIZE: u32 = 27;
 
 /// Distance in pixels between a point and its label beyond which a line connects them.
-const LOOSE: i32 = 24;
-
-/// Fraction of the axis between the position of 0 and the lowest cost.
-const ZERO_DISTANCE: f64 = 0.18;
+const MAX_UNCONNECTED: i32 = 24;
 
 /// What accuracy is plotted against.
 #[derive(Debug, Clone, Copy)]
@@ -70,30 +68,6 @@ pub(super) struct Scatter {
     cost: CostAxis,
 }
 
-struct Point {
-    label: String,
-    cost: f64,
-    accuracy: f64,
-    error: f64,
-    /// Whether it covers every set and seed: otherwise it cannot be on the front.
-    complete: bool,
-    on_front: bool,
-}
-
-/// Maps cost and accuracy to pixels.
-struct Axes {
-    /// Logarithms of the ends, including the position of 0.
-    left: f64,
-    right: f64,
-    /// Costs with tick marks.
-    ticks: Vec<f64>,
-    has_zero: bool,
-    lowest: f64,
-    highest: f64,
-    /// Distance between horizontal guides, in percent.
-    step: f64,
-}
-
 impl Scatter {
     pub(super) fn of(comparison: &Comparison, cost: CostAxis) -> Self {
         let mut points: Vec<Point> = comparison
@@ -124,11 +98,11 @@ impl Scatter {
                 cost.name()
             ),
             subtitle: format!(
-                "bars: ± standard error over {} seeds; filled: on the Pareto front{}{}",
-                comparison.seeds.len(),
-                if incomplete { "; *: some seeds diverged or missing" } else { "" },
+                "bars: ± standard error over {}; filled: on the Pareto front{}{}",
+                count_of(comparison.seeds.len(), "seed"),
+                if incomplete { "; *: some seeds diverged or are missing" } else { "" },
                 if absent > 0 {
-                    format!("; not shown, as sets are missing: {absent}")
+                    format!("; not shown because data sets are missing: {absent}")
                 } else {
                     String::new()
                 },
@@ -237,7 +211,7 @@ impl Scatter {
         }
         for (point, label) in self.points.iter().zip(place(&labels, &obstacles, FRAME)) {
             let (from, to) = (self.axes.place(point), label.nearest(self.axes.place(point)));
-            if (to.0 - from.0).abs().max((to.1 - from.1).abs()) > LOOSE {
+            if (to.0 - from.0).abs().max((to.1 - from.1).abs()) > MAX_UNCONNECTED {
                 line(area, from, to, SECONDARY.stroke_width(1))?;
             }
             text(area, &point.label, &style(LABEL_SIZE, Anchor::Middle), label.centre())?;
@@ -270,53 +244,6 @@ impl Figure for Scatter {
     }
 }
 
-impl Axes {
-    fn of(points: &[Point]) -> Self {
-        let costs = || points.iter().map(|point| point.cost).filter(|&cost| cost > 0.0);
-        let first = costs().fold(f64::INFINITY, f64::min).min(1e15).log10();
-        let last = costs().fold(1.0, f64::max).log10().max(first);
-        // At least a third of a decade, so that nearly equal costs do not look far apart.
-        let margin = (0.06 * (last - first)).max((0.33 - (last - first)) / 2.0);
-        let (first, right) = (first - margin, last + margin);
-        let has_zero = points.iter().any(|point| point.cost <= 0.0);
-        let left = if has_zero { first - ZERO_DISTANCE * (right - first) } else { first };
-        let lowest = points.iter().map(|point| point.accuracy - point.error).fold(100.0, f64::min);
-        let highest = points.iter().map(|point| point.accuracy + point.error).fold(0.0, f64::max).max(lowest);
-        let margin = (0.1 * (highest - lowest)).max(0.5);
-        let range = highest - lowest + 2.0 * margin;
-        let steps = [0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0];
-        Self {
-            left,
-            right,
-            ticks: logarithmic_ticks(first, right),
-            has_zero,
-            lowest: lowest - margin,
-            highest: highest + margin,
-            step: steps.into_iter().find(|step| range / step <= 8.0).unwrap_or(20.0),
-        }
-    }
-
-    fn place(&self, point: &Point) -> (i32, i32) {
-        (self.x(point.cost), self.y(point.accuracy))
-    }
-
-    /// Upper and lower end of the error bar.
-    fn bar(&self, point: &Point) -> (i32, i32) {
-        (self.y(point.accuracy + point.error), self.y(point.accuracy - point.error))
-    }
-
-    fn x(&self, cost: f64) -> i32 {
-        let place = if cost > 0.0 { cost.log10() } else { self.left };
-        let (from, to) = (f64::from(FRAME.left) + 60.0, f64::from(FRAME.right) - 30.0);
-        (from + (to - from) * (place - self.left) / (self.right - self.left)).round() as i32
-    }
-
-    fn y(&self, accuracy: f64) -> i32 {
-        let share = (accuracy - self.lowest) / (self.highest - self.lowest);
-        FRAME.bottom - (share * f64::from(FRAME.bottom - FRAME.top)).round() as i32
-    }
-}
-
 fn mark_front(points: &mut [Point]) {
     let complete: Vec<(f64, f64)> =
         points.iter().filter(|point| point.complete).map(|point| (point.cost, point.accuracy)).collect();
@@ -327,26 +254,4 @@ fn mark_front(points: &mut [Point]) {
         });
         point.on_front = point.complete && !beaten;
     }
-}
-
-/// Powers of ten between two logarithms, with 2 and 5 times them where there are few, and every tenth of them
-/// where there are hardly any.
-fn logarithmic_ticks(first: f64, last: f64) -> Vec<f64> {
-    let between = |factors: &[f64]| -> Vec<f64> {
-        let decades = first.floor() as i32..=last.ceil() as i32;
-        let ticks = decades.flat_map(|decade| factors.iter().map(move |factor| factor * 10f64.powi(decade)));
-        ticks.filter(|tick| (first..=last).contains(&tick.log10())).collect()
-    };
-    let all: Vec<f64> = (10..100).map(|tenths| f64::from(tenths) / 10.0).collect();
-    let choices: [&[f64]; 4] = [&[1.0], &[1.0, 2.0, 5.0], &[1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0], &all];
-    choices.iter().map(|factors| between(factors)).find(|ticks| ticks.len() >= 3).unwrap_or_default()
-}
-
-/// `0.5`, `1`, `10 k`, `1 M`, ...
-fn with_unit(value: f64) -> String {
-    let power = (value.log10().floor() / 3.0).max(0.0) as usize;
-    let unit = ["", " k", " M", " G", " T"].get(power).copied().unwrap_or("");
-    // The value is divided by the unit; digits that are only rounding error are cut.
-    let scaled = (value / 1000f64.powi(power as i32) * 1e4).round() / 1e4;
-    format!("{scaled}{unit}")
 }

@@ -28,8 +28,8 @@ pub(super) struct Shifts {
 
 impl Shifts {
     /// From the runs of one data set and seed.
-    pub(super) fn of(cells: Vec<(&Stored, WeightShift)>) -> Option<Self> {
-        let first = cells.first()?.0;
+    pub(super) fn of(runs: Vec<(&Stored, WeightShift)>) -> Option<Self> {
+        let first = runs.first()?.0;
         let record = &first.record;
         Some(Self {
             place: format!(
@@ -39,7 +39,7 @@ impl Shifts {
                 record.backbone.name,
                 record.seed
             ),
-            methods: cells
+            methods: runs
                 .into_iter()
                 .map(|(stored, shift)| (stored.record.method.label.clone(), shift))
                 .collect(),
@@ -131,7 +131,7 @@ impl Figure for Spectra<'_> {
             self.draw_layer(area, index, name)?;
         }
         let (width, height) = self.size();
-        let legend = "place of the singular value; upwards: log10 of its share of the largest";
+        let legend = "index of the singular value; vertical: log10 of its ratio to the largest";
         text(area, legend, &style(TICK_SIZE, Anchor::Middle), (width as i32 / 2, height as i32 - 40))
     }
 }

@@ -44,7 +44,7 @@ impl Surfaces {
         Self {
             title: format!("{layer}: {rows} x {columns} weights before and after {}", record.method.label),
             subtitle: format!(
-                "{}, profile {}, backbone {}, seed {}; right: the change, on a scale of its own",
+                "{}, profile {}, backbone {}, seed {}; right: the change, on its own scale",
                 stored.learned(),
                 record.profile,
                 record.backbone.name,

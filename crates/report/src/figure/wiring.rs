@@ -35,32 +35,32 @@ pub(super) struct WiringFigure<'a> {
     title: &'a str,
     sites: &'a [WiredSite],
     /// Column and row of each site.
-    cells: Vec<Pixels>,
+    positions: Vec<Pixels>,
 }
 
 impl<'a> WiringFigure<'a> {
     pub(super) fn of(title: &'a str, sites: &'a [WiredSite]) -> Self {
-        let mut cells: Vec<Pixels> = Vec::with_capacity(sites.len());
+        let mut positions: Vec<Pixels> = Vec::with_capacity(sites.len());
         for (index, site) in sites.iter().enumerate() {
-            let cell = match (cells.last(), index.checked_sub(1).map(|before| &sites[before].block)) {
+            let cell = match (positions.last(), index.checked_sub(1).map(|before| &sites[before].block)) {
                 (Some(&(column, row)), Some(block)) if *block == site.block => (column, row + 1),
                 (Some(&(column, _)), _) => (column + 1, 0),
                 _ => (0, 0),
             };
-            cells.push(cell);
+            positions.push(cell);
         }
-        Self { title, sites, cells }
+        Self { title, sites, positions }
     }
 
     /// Upper left corner of a box.
     fn corner(&self, index: usize) -> Pixels {
-        let (column, row) = self.cells[index];
+        let (column, row) = self.positions[index];
         (MARGIN + column * (BOX.0 + GAP.0), HEAD + row * (BOX.1 + GAP.1))
     }
 
     /// The corners of an arrow's path; the last is its head.
-    fn way(&self, from: usize, to: usize) -> Vec<Pixels> {
-        let ((from_column, from_row), (to_column, to_row)) = (self.cells[from], self.cells[to]);
+    fn path(&self, from: usize, to: usize) -> Vec<Pixels> {
+        let ((from_column, from_row), (to_column, to_row)) = (self.positions[from], self.positions[to]);
         let ((x, y), (to_x, to_y)) = (self.corner(from), self.corner(to));
         let middle = BOX.1 / 2;
         if from_column == to_column && to_row == from_row + 1 {
@@ -93,8 +93,8 @@ impl Figure for WiringFigure<'_> {
     }
 
     fn size(&self) -> (u32, u32) {
-        let columns = self.cells.iter().map(|cell| cell.0 + 1).max().unwrap_or(1);
-        let rows = self.cells.iter().map(|cell| cell.1 + 1).max().unwrap_or(1);
+        let columns = self.positions.iter().map(|cell| cell.0 + 1).max().unwrap_or(1);
+        let rows = self.positions.iter().map(|cell| cell.1 + 1).max().unwrap_or(1);
         let width = (2 * MARGIN + columns * (BOX.0 + GAP.0) - GAP.0).max(620);
         let height = HEAD + rows * (BOX.1 + GAP.1) + LEGEND;
         (width.unsigned_abs(), height.unsigned_abs())
@@ -104,15 +104,15 @@ impl Figure for WiringFigure<'_> {
         text(area, self.title, &style(20, Anchor::Left), (MARGIN, 24))?;
         for (index, site) in self.sites.iter().enumerate() {
             if let Some((source, _)) = &site.reads {
-                self.draw_arrow(area, &self.way(*source, index))?;
+                self.draw_arrow(area, &self.path(*source, index))?;
             }
         }
         for index in 0..self.sites.len() {
             self.draw_box(area, index)?;
         }
         let bottom = i32::try_from(self.size().1).unwrap_or(i32::MAX) - LEGEND / 2;
-        let legend = "an arrow: this scaling vector multiplies the columns of the weight that it points at; \
-            γ: its length";
+        let legend =
+            "arrow: this scaling vector multiplies the columns of the weight it points to; γ: its length";
         text(area, legend, &style(13, Anchor::Left).color(&SECONDARY), (MARGIN, bottom))
     }
 }
@@ -121,13 +121,13 @@ impl WiringFigure<'_> {
     fn draw_arrow<B: DrawingBackend>(
         &self,
         area: &DrawingArea<B, Shift>,
-        way: &[Pixels],
+        path: &[Pixels],
     ) -> Result<(), Failure<B>> {
         let colour = qualitative(0);
-        for pair in way.windows(2) {
+        for pair in path.windows(2) {
             line(area, pair[0], pair[1], colour.stroke_width(2))?;
         }
-        let [.., before, (x, y)] = way else { return Ok(()) };
+        let [.., before, (x, y)] = path else { return Ok(()) };
         let head = if before.0 == *x {
             [(*x, *y), (x - ARROW, y - 2 * ARROW), (x + ARROW, y - 2 * ARROW)]
         } else {
@@ -143,7 +143,7 @@ impl WiringFigure<'_> {
     ) -> Result<(), Failure<B>> {
         let site = &self.sites[index];
         let (x, y) = self.corner(index);
-        if self.cells[index].1 == 0 {
+        if self.positions[index].1 == 0 {
             text(
                 area,
                 &site.block,

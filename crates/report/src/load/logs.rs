@@ -11,12 +11,12 @@ use crate::error::ReportError;
 /// # Errors
 /// When it cannot be read, or when a line is malformed, with its number.
 pub(crate) fn json_lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReportError> {
-    let refused = |reason: String| ReportError::Drawing { path: path.into(), reason };
-    let text = std::fs::read_to_string(path).map_err(|error| refused(error.to_string()))?;
+    let fault = |reason: String| ReportError::Drawing { path: path.into(), reason };
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
     let lines = text.lines().zip(1..).filter(|(line, _)| !line.trim().is_empty());
     lines
         .map(|(line, number)| {
-            serde_json::from_str(line).map_err(|error| refused(format!("line {number}: {error}")))
+            serde_json::from_str(line).map_err(|error| fault(format!("line {number}: {error}")))
         })
         .collect()
 }

@@ -77,7 +77,7 @@ pub fn read_records(runs: &Path) -> Result<Vec<Stored>, ReportError> {
     let mut paths = Vec::new();
     find_records(runs, &mut paths)?;
     paths.sort();
-    let rows: Vec<Vec<Stored>> = paths.into_par_iter().map(read_sound).collect::<Result<_, _>>()?;
+    let rows: Vec<Vec<Stored>> = paths.into_par_iter().map(read_valid).collect::<Result<_, _>>()?;
     Ok(rows.into_iter().flatten().collect())
 }
 
@@ -96,14 +96,14 @@ pub struct Selection {
 /// As [`read_records`]; when a plan cannot be read; and when nothing matches, with what was found instead.
 pub fn select(request: &Request) -> Result<Vec<Selection>, ReportError> {
     let all = read_records(&request.runs)?;
-    let wanted = |record: &Record| {
+    let is_requested = |record: &Record| {
         record.stage == Stage::Final
             && record.experiment == request.experiment
             && record.profile == request.profile
             && request.backbone.as_ref().is_none_or(|name| *name == record.backbone.name)
     };
     let found = describe(&all);
-    let records: Vec<Stored> = all.into_iter().filter(|stored| wanted(&stored.record)).collect();
+    let records: Vec<Stored> = all.into_iter().filter(|stored| is_requested(&stored.record)).collect();
     let plans = plans_of(&request.runs.join(&request.profile))?;
     let mut selections = if plans.is_empty() {
         vec![Selection { plan: None, records }]
@@ -150,7 +150,7 @@ fn find_records(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), ReportErr
     Ok(())
 }
 
-fn read_sound(path: PathBuf) -> Result<Vec<Stored>, ReportError> {
+fn read_valid(path: PathBuf) -> Result<Vec<Stored>, ReportError> {
     let record = Record::read(&path)?;
     if let Some(reason) = record.contradiction() {
         return Err(ReportError::Unsound { path, reason });
@@ -168,7 +168,7 @@ fn describe(all: &[Stored]) -> String {
         })
         .collect();
     if kinds.is_empty() {
-        return "no records are there".into();
+        return "there are no records".into();
     }
-    format!("the records there are of: {}", Vec::from_iter(kinds).join(", "))
+    format!("found records of: {}", Vec::from_iter(kinds).join(", "))
 }

@@ -118,11 +118,11 @@ fn is_hidden(path: &Path) -> bool {
 }
 
 fn read(path: &Path) -> Result<RunPlan, ReportError> {
-    let refused = |reason: String| ReportError::Plan { path: PathBuf::from(path), reason };
-    let text = fs::read(path).map_err(|error| refused(error.to_string()))?;
-    let plan: RunPlan = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+    let fault = |reason: String| ReportError::Plan { path: PathBuf::from(path), reason };
+    let text = fs::read(path).map_err(|error| fault(error.to_string()))?;
+    let plan: RunPlan = serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))?;
     if path.file_stem().is_none_or(|stem| stem.to_string_lossy() != plan.id()) {
-        return Err(refused("its settings are not those that it is named by".into()));
+        return Err(fault("its settings do not match its file name".into()));
     }
     Ok(plan)
 }
@@ -152,18 +152,18 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_asks_for_a_part_leaves_the_rest_of_the_plan_as_it_is() {
+    fn a_command_that_requests_a_subset_keeps_the_rest_of_the_plan() {
         let store = tempfile::tempdir().unwrap();
         assert!(plans_of(store.path()).unwrap().is_empty());
         plan(2, &[("lora", 0, "a"), ("lora", 1, "b"), ("san", 0, "c")]).add_to(store.path()).unwrap();
         plan(2, &[("lora", 1, "d")]).add_to(store.path()).unwrap();
         assert_eq!(names(store.path()), [["a", "d", "c"]]);
         plan(3, &[("lora", 1, "e")]).add_to(store.path()).unwrap();
-        assert_eq!(names(store.path()).concat().len(), 4, "other settings have a plan of their own");
+        assert_eq!(names(store.path()).concat().len(), 4, "other settings have a separate plan");
     }
 
     #[test]
-    fn commands_at_the_same_time_lose_nothing_of_each_other() {
+    fn concurrent_commands_do_not_lose_each_others_runs() {
         let store = tempfile::tempdir().unwrap();
         std::thread::scope(|scope| {
             for seed in 0..8 {
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_plan_that_was_altered_is_refused_by_name() {
+    fn an_altered_plan_is_rejected_with_its_name() {
         let store = tempfile::tempdir().unwrap();
         let plan = plan(2, &[("lora", 0, "a")]);
         plan.add_to(store.path()).unwrap();

@@ -36,7 +36,7 @@ impl Answers {
     }
 }
 
-/// Reads the predictions in a run's folder, on one of several sets where `set` names it; none where it has none.
+/// Reads the predictions in a run's folder, for one of several data sets if `set` is given; `None` if there are none.
 ///
 /// # Errors
 /// When a file exists and is damaged, has other columns, or does not number its items from 0.
@@ -52,13 +52,13 @@ pub fn read(folder: &Path, set: Option<&str>) -> Result<Option<Answers>, ReportE
     } else {
         return Ok(None);
     };
-    let refused = |reason| ReportError::Predictions { path: path.clone(), reason };
-    let [index, labels, predicted] = columns.map_err(refused)?;
+    let fault = |reason| ReportError::Predictions { path: path.clone(), reason };
+    let [index, labels, predicted] = columns.map_err(fault)?;
     if let Some(place) = (0i32..).zip(&index).find_map(|(place, &index)| (place != index).then_some(place)) {
-        return Err(refused(format!("row {place} has the index {}", index[place as usize])));
+        return Err(fault(format!("row {place} has the index {}", index[place as usize])));
     }
     if labels.len() != index.len() || predicted.len() != index.len() {
-        return Err(refused("its columns differ in length".into()));
+        return Err(fault("its columns have different lengths".into()));
     }
     Ok(Some(Answers { labels, predicted }))
 }
@@ -85,7 +85,7 @@ fn from_parquet(path: &Path) -> Result<[Vec<i32>; 3], String> {
             let (records, found, _) =
                 pages.read_records(rows, levels.as_mut(), None, values).map_err(|error| error.to_string())?;
             if records != rows || found != rows {
-                return Err(format!("its column `{name}` lacks values"));
+                return Err(format!("its column `{name}` has missing values"));
             }
         }
     }

@@ -47,7 +47,7 @@ pub struct Crop {
 }
 
 impl WeightShift {
-    /// Reads the file in a run's folder; none where there is none.
+    /// Reads the file in a run's folder; `None` if there is none.
     ///
     /// # Errors
     /// When it is malformed, lists no layer, or holds values that are not finite or crops of another shape.
@@ -56,27 +56,27 @@ impl WeightShift {
         if !path.is_file() {
             return Ok(None);
         }
-        let refused = |reason: String| ReportError::Drawing { path: path.clone(), reason };
-        let text = std::fs::read(&path).map_err(|error| refused(error.to_string()))?;
-        let shift: Self = serde_json::from_slice(&text).map_err(|error| refused(error.to_string()))?;
+        let fault = |reason: String| ReportError::Drawing { path: path.clone(), reason };
+        let text = std::fs::read(&path).map_err(|error| fault(error.to_string()))?;
+        let shift: Self = serde_json::from_slice(&text).map_err(|error| fault(error.to_string()))?;
         match shift.contradiction() {
-            Some(reason) => Err(refused(reason)),
+            Some(reason) => Err(fault(reason)),
             None => Ok(Some(shift)),
         }
     }
 
     fn contradiction(&self) -> Option<String> {
         if self.layers.is_empty() {
-            return Some("it names no layer".into());
+            return Some("it has no layers".into());
         }
         self.layers.iter().find_map(|layer| {
-            let sound = layer.singular_values.iter().chain([&layer.effective_rank]);
-            if !sound.clone().all(|value| value.is_finite() && *value >= 0.0) {
-                return Some(format!("{} holds a value that is negative or not finite", layer.name));
+            let values = layer.singular_values.iter().chain([&layer.effective_rank]);
+            if !values.clone().all(|value| value.is_finite() && *value >= 0.0) {
+                return Some(format!("{} has a value that is negative or not finite", layer.name));
             }
             let crop = layer.crop.as_ref()?;
-            (!crop.is_sound())
-                .then(|| format!("the crops of {} are not of one shape, or not finite", layer.name))
+            (!crop.is_valid())
+                .then(|| format!("the crops of {} differ in shape or are not finite", layer.name))
         })
     }
 }
@@ -87,7 +87,7 @@ impl Crop {
         (self.before.len(), self.before.first().map_or(0, Vec::len))
     }
 
-    fn is_sound(&self) -> bool {
+    fn is_valid(&self) -> bool {
         let (rows, columns) = self.shape();
         let is_shaped = |crop: &[Vec<f32>]| crop.len() == rows && crop.iter().all(|row| row.len() == columns);
         let finite = self.before.iter().chain(&self.after).flatten().all(|value| value.is_finite());

@@ -35,9 +35,9 @@ impl Record {
         let altered = |reason: &str| RecordError::Altered { path: path.into(), reason: reason.into() };
         match &record.checksum {
             Some(checksum) if checksum_of(&text, checksum).as_ref() != Some(checksum) => {
-                return Err(altered("does not have the checksum that it names"));
+                return Err(altered("does not match its checksum"));
             }
-            None if !record.files.is_empty() => return Err(altered("has lost its checksum")),
+            None if !record.files.is_empty() => return Err(altered("has no checksum")),
             _ => {}
         }
         Ok(record)
@@ -73,7 +73,7 @@ impl Record {
         let contents = std::fs::read(&file).map_err(|error| altered(format!("cannot be read: {error}")))?;
         match self.files.get(name) {
             None if self.files.is_empty() => Ok(contents),
-            None => Err(altered("is not a file that its record lists".into())),
+            None => Err(altered("is not listed in its record".into())),
             Some(listed) if blake3::hash(&contents).to_hex().as_str() == listed => Ok(contents),
             Some(_) => Err(altered("has changed since its record was written".into())),
         }
@@ -91,7 +91,7 @@ impl Record {
         let altered =
             |file: &Path, reason: &str| RecordError::Altered { path: file.into(), reason: reason.into() };
         if folder_of(path).file_name().and_then(|name| name.to_str()) != Some(self.run.as_str()) {
-            return Err(altered(path, "belongs into another folder"));
+            return Err(altered(path, "belongs in a different folder"));
         }
         for name in self.files.keys().filter(|name| *name != ADAPTER_FILE) {
             let contents = self.read_file(path, name)?;
@@ -100,7 +100,7 @@ impl Record {
                 let value: serde_json::Value =
                     serde_json::from_slice(&contents).map_err(|error| altered(&file, &error.to_string()))?;
                 if canonical_hash(&value) != self.run {
-                    return Err(altered(&file, "is not the configuration that names its folder"));
+                    return Err(altered(&file, "does not match the hash that names its folder"));
                 }
             }
         }

@@ -177,7 +177,7 @@ pub struct Metrics {
     /// Number of optimiser steps.
     pub steps: u64,
     /// The best accuracy of any epoch on the test split: a common convention in the literature, which is optimistic. It
-    /// is shown next to [`Metrics::accuracy`] and never used for selection; `None` where it was not evaluated.
+    /// is shown next to [`Metrics::accuracy`] and never used for selection; `None` if it was not evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub test_selected: Option<f64>,
     /// Fraction of the generated texts without a recognised answer (counted as wrong).
@@ -241,7 +241,7 @@ pub struct Evaluation {
     /// Name of the metric.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub metric: String,
-    /// Fraction of the texts without a recognised answer; `None` where every evaluation yields an answer.
+    /// Fraction of the texts without a recognised answer; `None` if every evaluation yields an answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub no_answer: Option<f64>,
     /// Additional metrics of this set by name, in [0, 1] (precision, recall, f1, yes-ratio, ...).
@@ -259,7 +259,7 @@ pub struct Cost {
     pub evaluate_seconds: f64,
     /// Time spent reading, generating or decoding data, in seconds.
     pub data_seconds: f64,
-    /// Peak resident memory of the worker during the run, bytes; `None` where it cannot be read, or on a GPU.
+    /// Peak resident memory of the worker during the run, bytes; `None` if it cannot be read, or on a GPU.
     pub peak_memory: Option<u64>,
     /// Size of the adapter file in bytes.
     pub adapter_bytes: u64,
@@ -326,8 +326,8 @@ impl Record {
     /// Why the record is invalid, where its fields contradict each other.
     pub fn contradiction(&self) -> Option<String> {
         match (self.state, self.metrics.accuracy) {
-            (State::Finished, None) => Some("it is finished and has no accuracy".into()),
-            (State::Diverged, Some(accuracy)) => Some(format!("it diverged and has the accuracy {accuracy}")),
+            (State::Finished, None) => Some("it is finished but has no accuracy".into()),
+            (State::Diverged, Some(accuracy)) => Some(format!("it diverged but has the accuracy {accuracy}")),
             (State::Finished, Some(accuracy)) if !(0.0..=1.0).contains(&accuracy) => {
                 Some(format!("its accuracy {accuracy} is outside [0, 1]"))
             }

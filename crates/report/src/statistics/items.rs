@@ -15,7 +15,7 @@ pub struct Discordant {
     pub losses: u64,
 }
 
-/// McNemar's exact test by the binomial distribution: statistic min(wins, losses); `None` where there is no discordant
+/// McNemar's exact test by the binomial distribution: statistic min(wins, losses); `None` if there is no discordant
 /// item.
 pub fn mcnemar_exact(pairs: Discordant) -> Option<PairedTest> {
     let (fewer, total) = (pairs.wins.min(pairs.losses), pairs.wins + pairs.losses);
@@ -33,7 +33,7 @@ pub fn mcnemar_exact(pairs: Discordant) -> Option<PairedTest> {
     Some(PairedTest { statistic: k, p_value: (2.0 * last.exp() * sum).min(1.0) })
 }
 
-/// McNemar's test by the chi-squared distribution with Edwards' continuity correction (1948); `None` where there
+/// McNemar's test by the chi-squared distribution with Edwards' continuity correction (1948); `None` if there
 /// is no discordant item.
 pub fn mcnemar_corrected(pairs: Discordant) -> Option<PairedTest> {
     let (wins, losses) = (pairs.wins as f64, pairs.losses as f64);

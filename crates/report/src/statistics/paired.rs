@@ -29,7 +29,7 @@ pub fn paired_t_test(first: &[f64], second: &[f64]) -> Option<PairedTest> {
 
 /// Wilcoxon's signed-rank test of `first - second` (equal lengths); pairs that do not differ are
 /// dropped, ties share the mean of their ranks. The p-value is exact up to 50 pairs, ties included, and by the normal
-/// approximation with tie correction beyond; `None` where no pair differs.
+/// approximation with tie correction beyond; `None` if no pair differs.
 pub fn wilcoxon_signed_rank(first: &[f64], second: &[f64]) -> Option<PairedTest> {
     let mut differences = differences(first, second);
     differences.retain(|&difference| difference != 0.0);

@@ -27,7 +27,7 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     ranks
 }
 
-/// Mean rank of each method over blocks, each with one value per method; none without blocks, or where blocks differ in
+/// Mean rank of each method over blocks, each with one value per method; `None` without blocks, or where blocks differ in
 /// length.
 pub fn average_ranks(blocks: &[Vec<f64>]) -> Option<Vec<f64>> {
     let methods = blocks.first()?.len();
@@ -43,7 +43,7 @@ pub fn average_ranks(blocks: &[Vec<f64>]) -> Option<Vec<f64>> {
     Some(sums.into_iter().map(|sum| sum / blocks.len() as f64).collect())
 }
 
-/// Friedman's test of the hypothesis that all methods rank equally; none for fewer than three methods or two blocks, or
+/// Friedman's test of the hypothesis that all methods rank equally; `None` for fewer than three methods or two blocks, or
 /// where all values of every block are tied.
 pub fn friedman(blocks: &[Vec<f64>]) -> Option<Friedman> {
     let average = average_ranks(blocks)?;
@@ -69,7 +69,7 @@ fn ties(block: &[f64]) -> f64 {
 }
 
 /// Difference of two average ranks beyond which two of `methods` differ significantly over `blocks` by Nemenyi's test
-/// at the level `alpha`; none for fewer than two methods or without blocks.
+/// at the level `alpha`; `None` for fewer than two methods or without blocks.
 pub fn nemenyi_critical_difference(methods: usize, blocks: usize, alpha: f64) -> Option<f64> {
     if methods < 2 || blocks == 0 || !(alpha > 0.0 && alpha < 1.0) {
         return None;

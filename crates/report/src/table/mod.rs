@@ -2,7 +2,9 @@
 //!
 //! A [`crate::comparison`] is laid out into it once; every exporter shows the same text.
 
+mod caption;
 pub(crate) mod comparison;
+mod notes;
 pub mod published;
 
 use std::ops::Range;
@@ -74,8 +76,8 @@ impl From<String> for TableCell {
 }
 
 impl Table {
-    /// Splits the columns into blocks of whole groups, as many as `fits` allows side by side; a group that does not fit
-    /// alone is split. Each block is shown with the column of row names.
+    /// Splits the columns into blocks of whole groups, as many as `fits` allows next to each other; a group that does not fit
+    /// by itself is split. Each block is shown with the column of row names.
     pub fn blocks(&self, fits: impl Fn(Range<usize>) -> bool) -> Vec<Range<usize>> {
         let mut blocks: Vec<Range<usize>> = Vec::new();
         for group in self.groups() {

@@ -1,7 +1,6 @@
-//! Rows that others published for the paper's backbones, as a table of their own.
+//! Rows published by others for the backbones of the paper, as a separate table.
 //!
-//! They are shown only beneath results of the profile `paper`: other profiles have other models or
-//! other data. The rows and their sources are in results/reference/published.csv.
+//! They are shown only below results of the profile `paper`: other profiles use other models or data. The rows and their sources are in results/reference/published.csv.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +12,7 @@ use crate::error::ReportError;
 use crate::statistics::mean;
 use crate::table::{Column, Table, TableCell, TableRow};
 
-/// The one profile that published rows can be compared with.
+/// The only profile with which published rows can be compared.
 pub(crate) const COMPARABLE_PROFILE: &str = "paper";
 
 const PUBLISHED: &str = include_str!("../../../../results/reference/published.csv");
@@ -35,7 +34,7 @@ pub struct Published {
     pub metric: String,
     /// Value, in percent.
     pub value: f64,
-    /// Where it stands.
+    /// The source.
     pub source: String,
     /// `verbatim`, `secondary`, or `implied` by a difference in a text.
     pub kind: String,
@@ -54,8 +53,7 @@ pub fn rows() -> Result<Vec<Published>, ReportError> {
     )
 }
 
-/// The published rows for a comparison's suite and backbone; none where there are none, or where
-/// they are not comparable.
+/// The published rows for the suite and backbone of a comparison; `None` if there are none or they are not comparable.
 ///
 /// # Errors
 /// As [`rows`].
@@ -96,8 +94,8 @@ pub fn table(comparison: &Comparison) -> Result<Option<Table>, ReportError> {
     }))
 }
 
-/// Whether a source's name stands for the method of a row, by its label or by a name that the method is published under; a suffix of size (`-8`, ` r16`) is not
-/// part of it.
+/// Whether the name in a source refers to the method of a row, by its label or by a name under which the method was
+/// published; a size suffix (`-8`, ` r16`) is ignored.
 fn is_same_method(published: &str, row: &Row) -> bool {
     if published.eq_ignore_ascii_case(&row.label) {
         return true;
@@ -107,7 +105,7 @@ fn is_same_method(published: &str, row: &Row) -> bool {
     row.published_as.iter().any(|name| published.strip_prefix(name.as_str()).is_some_and(size))
 }
 
-/// Our numbers minus published ones of the same method, a row for each source; none where [`table`] is none or no
+/// Our numbers minus the published ones of the same method, one row per source; `None` if [`table`] is `None` or no
 /// method is in both.
 ///
 /// # Errors
@@ -135,12 +133,12 @@ pub fn differences(comparison: &Comparison) -> Result<Option<Table>, ReportError
             comparison.suite.to_uppercase()
         ),
         rows,
-        notes: vec!["-: not in the source, or a run of ours diverged or is missing.".into()],
+        notes: vec!["-: not in the source, or one of our runs diverged or is missing.".into()],
         ..published
     }))
 }
 
-/// Sets, group means and both averages, in the order of [`columns`]; only what is complete.
+/// Data sets, group means and both averages, in the order of [`columns`]; only complete values.
 fn our_values(comparison: &Comparison, row: &Row) -> Vec<Option<f64>> {
     let average =
         |average: &Average| average.spread.filter(|_| average.is_complete()).map(|spread| spread.mean);
@@ -156,7 +154,7 @@ fn our_values(comparison: &Comparison, row: &Row) -> Vec<Option<f64>> {
     sets.chain(means).collect()
 }
 
-/// A suite of one group has no means of groups beside the mean of its sets.
+/// A suite of one group has no group means in addition to the mean over its data sets.
 fn grouped(comparison: &Comparison) -> bool {
     comparison.groups.len() > 1
 }

@@ -1,4 +1,4 @@
-//! Records made by hand, and folders of them.
+//! Handwritten records, and folders of them.
 #![allow(dead_code)] // each test binary uses a part of it
 
 use std::path::{Path, PathBuf};
@@ -91,7 +91,7 @@ pub(crate) fn record(
     }
 }
 
-/// A record at its own path.
+/// A record with its own path.
 pub(crate) fn stored(record: Record) -> Stored {
     Stored { path: PathBuf::from(format!("runs/{}/record.json", record.run)), record, is_part: false }
 }
@@ -125,11 +125,11 @@ pub(crate) fn records() -> Vec<Stored> {
     records
 }
 
-/// Writes `record.json` into `<folder>/<cell>` and returns its path.
+/// Writes `record.json` into `<folder>/<run>` and returns its path.
 pub(crate) fn write(folder: &Path, record: &Record) -> PathBuf {
-    let cell = folder.join(record.run.replace('/', "_"));
-    std::fs::create_dir_all(&cell).unwrap();
-    let path = cell.join(RECORD_FILE);
+    let run = folder.join(record.run.replace('/', "_"));
+    std::fs::create_dir_all(&run).unwrap();
+    let path = run.join(RECORD_FILE);
     std::fs::write(&path, serde_json::to_vec(record).unwrap()).unwrap();
     path
 }

@@ -175,7 +175,8 @@ fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Destinations) -> Re
             Err(error) => return Err(error.into()),
         }
     }
-    let left: u64 = needed.values().filter_map(|file| Some(file.size?.saturating_sub(file.held))).sum();
+    let left: u64 =
+        needed.values().filter_map(|file| Some(file.size?.saturating_sub(file.bytes_on_disk))).sum();
     let unknown = needed.values().filter(|file| file.size.is_none()).count();
     output::line(format_args!("\n{table}\n"))?;
     let unknown = match unknown {
@@ -214,7 +215,7 @@ fn row(item: &Item, file: &PlannedFile) -> [String; 5] {
         item.distribution.name.to_owned(),
         file.from.clone(),
         file.size.map_or_else(|| "not published".to_owned(), |size| size.to_string()),
-        file.held.to_string(),
+        file.bytes_on_disk.to_string(),
         file.checksum.unwrap_or("nothing").to_owned(),
     ]
 }

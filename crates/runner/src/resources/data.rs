@@ -48,7 +48,7 @@ impl DataSets {
     }
 
     pub(super) fn keeping_file_hashes(self, results: &Path) -> Self {
-        Self { hashes: FileHashes::kept_in(results.join(FILE_HASHES)), ..self }
+        Self { hashes: FileHashes::cached_in(results.join(FILE_HASHES)), ..self }
     }
 
     /// Opens or generates a set of images.

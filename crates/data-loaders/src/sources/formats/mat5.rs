@@ -9,15 +9,15 @@ use flate2::read::ZlibDecoder;
 use crate::sources::formats::Cursor;
 
 /// Maximum ratio of unpacked to file size, in addition to a base allowance; pixels hardly compress.
-const LARGEST_RATIO: u64 = 100;
+const MAX_RATIO: u64 = 100;
 /// The base allowance: labels may compress a hundredfold and more, and files with only labels are small.
-const LARGEST_START: u64 = 4 << 20;
+const BASE_ALLOWANCE: u64 = 4 << 20;
 /// Maximum number of arrays in a file, including nested ones; the largest list (Stanford Cars) has 50 thousand.
-const MOST_ARRAYS: usize = 1 << 20;
+const MAX_ARRAYS: usize = 1 << 20;
 /// Maximum nesting depth of cells; our datasets have two levels.
-const DEEPEST: usize = 16;
+const MAX_DEPTH: usize = 16;
 /// Largest integer up to which every integer is exactly representable as f64.
-const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
 
 /// An array.
 #[derive(Debug, Clone, PartialEq)]
@@ -69,7 +69,7 @@ impl NumberKind {
             9 => Self::F64,
             12 => Self::I64,
             13 => Self::U64,
-            _ => return Err(format!("numbers of type {code} are not read")),
+            _ => return Err(format!("numbers of type {code} are not supported")),
         })
     }
 
@@ -128,7 +128,7 @@ impl Numbers {
 
 /// Converts a number to an integer if it is one; the error is a clause.
 pub(crate) fn whole(number: f64) -> Result<i64, String> {
-    if number.fract() == 0.0 && number.abs() <= LARGEST_WHOLE {
+    if number.fract() == 0.0 && number.abs() <= MAX_EXACT_INTEGER {
         return Ok(number as i64);
     }
     Err(format!("{number} is not a whole number"))
@@ -169,7 +169,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Vec<(String, Mat)>, String> {
     if &header[124..] != b"\x00\x01IM" {
         return Err("it is not a little-endian MAT-file of level 5".into());
     }
-    let largest = LARGEST_RATIO * bytes.len() as u64 + LARGEST_START;
+    let largest = MAX_RATIO * bytes.len() as u64 + BASE_ALLOWANCE;
     let allowance = &mut Allowance { largest, unpacked: 0, arrays: 0 };
     let mut variables = Vec::new();
     while !cursor.is_at_end() {
@@ -211,8 +211,8 @@ impl Allowance {
 
     fn count_array(&mut self) -> Result<(), String> {
         self.arrays += 1;
-        if self.arrays > MOST_ARRAYS {
-            return Err(format!("it holds more than {MOST_ARRAYS} arrays"));
+        if self.arrays > MAX_ARRAYS {
+            return Err(format!("it contains more than {MAX_ARRAYS} arrays"));
         }
         Ok(())
     }
@@ -230,7 +230,7 @@ fn element<'a>(cursor: &mut Cursor<'a>) -> Result<(u32, &'a [u8]), String> {
         return content
             .get(..length)
             .map(|content| (tag & 0xFFFF, content))
-            .ok_or_else(|| "a wrong tag".to_owned());
+            .ok_or_else(|| "an invalid tag".to_owned());
     }
     let length = u32::from_le_bytes(cursor.array()?) as usize;
     let content = cursor.take(length)?;
@@ -246,25 +246,25 @@ fn matrix(content: &[u8], depth: usize, allowance: &mut Allowance) -> Result<(St
         let nothing = Numbers { dims: vec![0, 0], kind: NumberKind::F64, bytes: Vec::new() };
         return Ok((String::new(), Mat::Numbers(nothing)));
     }
-    if depth > DEEPEST {
-        return Err(format!("cells lie more than {DEEPEST} deep"));
+    if depth > MAX_DEPTH {
+        return Err(format!("cells are nested more than {MAX_DEPTH} levels deep"));
     }
     let cursor = &mut Cursor::new(content);
     let flags = *sizes(element(cursor)?)?.first().ok_or("an array without flags")?;
     let dims = sizes(element(cursor)?)?;
     let count =
-        dims.iter().try_fold(1_usize, |count, dim| count.checked_mul(*dim)).ok_or("impossible dimensions")?;
+        dims.iter().try_fold(1_usize, |count, dim| count.checked_mul(*dim)).ok_or("invalid dimensions")?;
     let (_, name) = element(cursor)?;
     let name = String::from_utf8_lossy(name).into_owned();
     if flags & 0x800 != 0 {
-        return Err(format!("`{name}` is complex, which is not read"));
+        return Err(format!("`{name}` is complex, which is not supported"));
     }
     let value = match flags & 0xFF {
         1 => Mat::Cell(matrices(cursor, count, depth, allowance)?),
         2 => structure(cursor, count, depth, allowance)?,
         4 => Mat::Text(text(element(cursor)?)?),
         6..=15 => Mat::Numbers(numeric(element(cursor)?, dims, count, &name)?),
-        class => return Err(format!("`{name}` is of class {class}, which is not read")),
+        class => return Err(format!("`{name}` is of class {class}, which is not supported")),
     };
     Ok((name, value))
 }
@@ -279,7 +279,7 @@ fn matrices(
     for _ in 0..count {
         match element(cursor)? {
             (MATRIX, content) => arrays.push(matrix(content, depth + 1, allowance)?.1),
-            (kind, _) => return Err(format!("an element of type {kind} where an array belongs")),
+            (kind, _) => return Err(format!("an element of type {kind} where an array is expected")),
         }
     }
     Ok(arrays)
@@ -294,7 +294,7 @@ fn structure(
     let width = sizes(element(cursor)?)?.first().copied().unwrap_or(0);
     let (_, names) = element(cursor)?;
     if width == 0 || names.is_empty() || !names.len().is_multiple_of(width) {
-        return Err("the field names of a structure are broken".into());
+        return Err("the field names of a structure are invalid".into());
     }
     let name = |bytes: &[u8]| {
         let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
@@ -331,6 +331,6 @@ fn text((kind, content): (u32, &[u8])) -> Result<String, String> {
             let units: Vec<u16> = pairs.iter().map(|pair| u16::from_le_bytes(*pair)).collect();
             Ok(String::from_utf16_lossy(&units))
         }
-        _ => Err(format!("characters of type {kind} are not read")),
+        _ => Err(format!("characters of type {kind} are not supported")),
     }
 }

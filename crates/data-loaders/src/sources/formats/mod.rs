@@ -34,7 +34,7 @@ impl<'a> Cursor<'a> {
     /// The next `count` bytes.
     pub(crate) fn take(&mut self, count: usize) -> Result<&'a [u8], String> {
         let end = self.position.checked_add(count).filter(|end| *end <= self.bytes.len());
-        let end = end.ok_or_else(|| format!("it is cut short at byte {}", self.bytes.len()))?;
+        let end = end.ok_or_else(|| format!("it is truncated at byte {}", self.bytes.len()))?;
         let taken = &self.bytes[self.position..end];
         self.position = end;
         Ok(taken)
@@ -55,7 +55,7 @@ impl<'a> Cursor<'a> {
     pub(crate) fn line(&mut self) -> Result<&'a [u8], String> {
         let rest = &self.bytes[self.position..];
         let length = rest.iter().position(|byte| *byte == b'\n');
-        let line = self.take(length.ok_or_else(|| "a line has no end".to_owned())?)?;
+        let line = self.take(length.ok_or_else(|| "a line is not terminated".to_owned())?)?;
         self.position += 1;
         Ok(line)
     }

@@ -47,7 +47,7 @@ pub(crate) fn integers(bytes: &[u8]) -> Result<(Vec<usize>, Vec<i32>), String> {
     if kind != Kind::Integer
         || Some(values.len()) != dims.iter().try_fold(1_usize, |n, dim| n.checked_mul(*dim))
     {
-        return Err(format!("it holds {} integers, which are not {dims:?}", values.len()));
+        return Err(format!("it contains {} integers, but its shape is {dims:?}", values.len()));
     }
     Ok((dims, values.iter().map(|value| i32::from_le_bytes(*value)).collect()))
 }

@@ -13,9 +13,9 @@ use crate::sources::formats::raw::Shape;
 use crate::sources::sample::{Content, Records};
 
 /// Maximum number of integers in an array; dSprites has six for each of 737,280 images.
-const MOST_INTEGERS: usize = 1 << 23;
+const MAX_INTEGERS: usize = 1 << 23;
 /// Maximum size in bytes of the images kept in memory; VTAB's subset of dSprites has 306 MB.
-const MOST_HELD: u64 = 1 << 30;
+const MAX_CACHED_BYTES: u64 = 1 << 30;
 
 /// The header of an npy file.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(crate) fn header(reader: &mut impl Read) -> Result<Header, String> {
     let mut start = [0; 8];
     reader.read_exact(&mut start).map_err(|error| error.to_string())?;
     if &start[..6] != b"\x93NUMPY" {
-        return Err("it is no npy file".into());
+        return Err("it is not an npy file".into());
     }
     let mut length = [0; 4];
     let size = if start[6] == 1 { 2 } else { 4 };
@@ -38,7 +38,7 @@ pub(crate) fn header(reader: &mut impl Read) -> Result<Header, String> {
     let mut text = String::new();
     let length = u64::from(u32::from_le_bytes(length)).min(1 << 16);
     reader.take(length).read_to_string(&mut text).map_err(|error| error.to_string())?;
-    parse_header(&text).ok_or_else(|| format!("its header is `{}`", text.trim()))
+    parse_header(&text).ok_or_else(|| format!("its header `{}` is not supported", text.trim()))
 }
 
 fn parse_header(text: &str) -> Option<Header> {
@@ -76,13 +76,13 @@ pub(crate) fn integers(path: &Path, name: &str, shape: [usize; 2]) -> Result<Vec
             return Err(format!("its shape is {:?}, not {shape:?}", found.shape));
         }
         let count = shape[0].saturating_mul(shape[1]);
-        if count > MOST_INTEGERS {
-            return Err(format!("it claims {count} values; at most {MOST_INTEGERS} are read"));
+        if count > MAX_INTEGERS {
+            return Err(format!("it claims {count} values; at most {MAX_INTEGERS} are supported"));
         }
         let mut bytes = Vec::new();
         member.take(8 * count as u64 + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
         if bytes.len() != 8 * count {
-            return Err(format!("its {count} values do not fill it"));
+            return Err(format!("it does not contain exactly {count} values"));
         }
         let (values, _) = bytes.as_chunks::<8>();
         Ok(values.iter().map(|value| i64::from_le_bytes(*value)).collect())
@@ -95,7 +95,7 @@ pub(crate) struct NpzRecords {
     member: &'static str,
     shape: Shape,
     count: usize,
-    held: Mutex<HashMap<u64, Vec<u8>>>,
+    cached: Mutex<HashMap<u64, Vec<u8>>>,
 }
 
 impl NpzRecords {
@@ -116,7 +116,7 @@ impl NpzRecords {
             scale,
         }
         .checked()?;
-        Ok(Self { path, member, shape, count, held: Mutex::default() })
+        Ok(Self { path, member, shape, count, cached: Mutex::default() })
     }
 
     /// Number of images.
@@ -130,35 +130,35 @@ impl Records for NpzRecords {
         &self.path
     }
 
-    fn prepare(&self, wanted: &[u64]) -> Result<(), String> {
-        let wanted: BTreeSet<u64> = wanted.iter().copied().collect();
+    fn prepare(&self, requested: &[u64]) -> Result<(), String> {
+        let requested: BTreeSet<u64> = requested.iter().copied().collect();
         let size = self.shape.len() as u64;
-        let all = size.saturating_mul(wanted.len() as u64);
-        if all > MOST_HELD {
+        let all = size.saturating_mul(requested.len() as u64);
+        if all > MAX_CACHED_BYTES {
             return Err(format!(
-                "{}: its images have {all} bytes; at most {MOST_HELD} are kept",
+                "{}: its images have {all} bytes; at most {MAX_CACHED_BYTES} are cached",
                 self.member
             ));
         }
-        let held = with_member(&self.path, self.member, |mut member| {
+        let cached = with_member(&self.path, self.member, |mut member| {
             header(&mut member)?;
-            let (mut position, mut held) = (0, HashMap::new());
-            for index in wanted {
+            let (mut position, mut cached) = (0, HashMap::new());
+            for index in requested {
                 let gap = (index - position).saturating_mul(size);
                 io::copy(&mut (&mut member).take(gap), &mut io::sink()).map_err(|error| error.to_string())?;
                 let mut bytes = vec![0; self.shape.len()];
                 member.read_exact(&mut bytes).map_err(|error| error.to_string())?;
-                held.insert(index, bytes);
+                cached.insert(index, bytes);
                 position = index + 1;
             }
-            Ok(held)
+            Ok(cached)
         })?;
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = cached;
         Ok(())
     }
 
     fn read(&self, index: u64) -> Result<Content, String> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        self.shape.picture(held.get(&index).ok_or("it was not read ahead")?).map(Content::Pixels)
+        let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shape.picture(cached.get(&index).ok_or("the image was not prefetched")?).map(Content::Pixels)
     }
 }

@@ -22,13 +22,13 @@ const IMAGES: [&str; 3] = ["image.bytes", "img.bytes", "image"];
 /// One table; the requested images are kept in memory, still encoded.
 pub(crate) struct ParquetRecords {
     path: PathBuf,
-    held: Mutex<HashMap<u64, ByteArray>>,
+    cached: Mutex<HashMap<u64, ByteArray>>,
 }
 
 impl ParquetRecords {
     /// The table at a path; nothing is read yet.
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, held: Mutex::default() }
+        Self { path, cached: Mutex::default() }
     }
 
     /// The labels of all rows.
@@ -45,21 +45,21 @@ impl Records for ParquetRecords {
         &self.path
     }
 
-    fn prepare(&self, wanted: &[u64]) -> Result<(), String> {
-        let wanted: std::collections::HashSet<u64> = wanted.iter().copied().collect();
-        let mut held = HashMap::new();
+    fn prepare(&self, requested: &[u64]) -> Result<(), String> {
+        let requested: std::collections::HashSet<u64> = requested.iter().copied().collect();
+        let mut cached = HashMap::new();
         column::<ByteArrayType>(&self.path, &IMAGES, |row, image: ByteArray| {
-            if wanted.contains(&row) {
-                held.insert(row, image);
+            if requested.contains(&row) {
+                cached.insert(row, image);
             }
         })?;
-        *self.held.lock().unwrap_or_else(PoisonError::into_inner) = held;
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = cached;
         Ok(())
     }
 
     fn read(&self, index: u64) -> Result<Content, String> {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let image = held.get(&index).ok_or("the row was not read ahead")?;
+        let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        let image = cached.get(&index).ok_or("the row was not prefetched")?;
         Ok(Content::Encoded(image.data().to_vec()))
     }
 }
@@ -88,7 +88,7 @@ fn read_column<T: DataType>(
         names.iter().find_map(place).ok_or_else(|| format!("it has no column {}", names.join(" or ")))?;
     let descriptor = schema.column(place);
     if descriptor.physical_type() != T::get_physical_type() || descriptor.max_rep_level() != 0 {
-        return Err(format!("its column {} is of another type", descriptor.path().string()));
+        return Err(format!("its column {} has an unexpected type", descriptor.path().string()));
     }
     let present = descriptor.max_def_level();
     let mut row = 0;
@@ -103,14 +103,14 @@ fn read_column<T: DataType>(
                 break;
             }
             if values.len() != rows || levels.iter().any(|level| *level != present) {
-                return Err(format!("a value is missing in row {row} or soon after"));
+                return Err(format!("a value is missing in row {row} or shortly after it"));
             }
             for value in values {
                 each(row, value);
                 row += 1;
             }
-            if row > MOST_ROWS {
-                return Err(format!("it has more than {MOST_ROWS} rows"));
+            if row > MAX_ROWS {
+                return Err(format!("it has more than {MAX_ROWS} rows"));
             }
         }
     }
@@ -118,7 +118,7 @@ fn read_column<T: DataType>(
 }
 
 /// Maximum number of rows of a table: a few bytes can repeat a label billions of times.
-const MOST_ROWS: u64 = 1 << 24;
+const MAX_ROWS: u64 = 1 << 24;
 /// Rows per read.
 const BATCH: usize = 256;
 
@@ -134,7 +134,7 @@ mod tests {
     use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
 
-    use super::{MOST_ROWS, ParquetRecords};
+    use super::{MAX_ROWS, ParquetRecords};
 
     /// Writes a table with one label, this many times.
     fn write(file: File, rows: u64) {
@@ -156,9 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn a_small_file_that_repeats_one_label_without_end_is_refused() {
+    fn a_small_file_that_repeats_one_label_too_often_is_rejected() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        for (rows, read) in [(1000, true), (MOST_ROWS + 1000, false)] {
+        for (rows, read) in [(1000, true), (MAX_ROWS + 1000, false)] {
             write(file.reopen().unwrap(), rows);
             let labels = ParquetRecords::new(file.path().to_owned()).labels();
             assert_eq!(labels.is_ok(), read, "{:?}", labels.err());

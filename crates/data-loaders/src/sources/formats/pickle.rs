@@ -111,7 +111,7 @@ impl Machine<'_> {
             b'T' | b'B' | b'X' => self.text(u32::from_le_bytes(cursor.array()?) as usize, cursor)?,
             0x8D | 0x8E => {
                 let length = usize::try_from(u64::from_le_bytes(cursor.array()?));
-                self.text(length.map_err(|_| "an impossible length")?, cursor)?;
+                self.text(length.map_err(|_| "an invalid length")?, cursor)?;
             }
             b'c' => {
                 cursor.line()?;
@@ -137,7 +137,7 @@ impl Machine<'_> {
             b's' | b'u' => self.set_items(code)?,
             b'q' | b'r' | 0x94 => self.remember(code, cursor)?,
             b'h' | b'j' => self.recall(code, cursor)?,
-            _ => return Err(format!("the instruction {code:#04x} is not one of plain data")),
+            _ => return Err(format!("the opcode {code:#04x} is not supported")),
         }
         Ok(())
     }
@@ -237,7 +237,7 @@ impl Machine<'_> {
             b'h' => u64::from(cursor.array::<1>()?[0]),
             _ => u64::from(u32::from_le_bytes(cursor.array()?)),
         };
-        let value = *self.memo.get(&name).ok_or_else(|| format!("nothing was remembered as {name}"))?;
+        let value = *self.memo.get(&name).ok_or_else(|| format!("the memo has no entry {name}"))?;
         self.stack.push(value);
         Ok(())
     }

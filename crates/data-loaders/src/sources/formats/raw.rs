@@ -36,7 +36,7 @@ impl Shape {
     /// The shape, if it is valid for an image: sizes come from files.
     pub(crate) fn checked(self) -> Result<Self, String> {
         check_size(self.width as u64, self.height as u64)
-            .map_err(|reason| format!("of its images: {reason}"))?;
+            .map_err(|reason| format!("the size of its images: {reason}"))?;
         Ok(self)
     }
 
@@ -84,7 +84,7 @@ impl FixedRecords {
         let size = self.path.metadata().map_err(|error| error.to_string())?.len();
         match end {
             Some(end) if count == 0 || end <= size => Ok(self),
-            _ => Err(format!("its {size} bytes do not hold {count} images; is it cut short?")),
+            _ => Err(format!("its {size} bytes cannot contain {count} images; is the file truncated?")),
         }
     }
 }
@@ -107,13 +107,13 @@ impl Records for FixedRecords {
 }
 
 /// Images back to back in memory, for formats that have to be unpacked whole.
-pub(crate) struct HeldRecords {
+pub(crate) struct InMemoryRecords {
     pub(crate) path: PathBuf,
     pub(crate) bytes: Vec<u8>,
     pub(crate) shape: Shape,
 }
 
-impl Records for HeldRecords {
+impl Records for InMemoryRecords {
     fn path(&self) -> &Path {
         &self.path
     }

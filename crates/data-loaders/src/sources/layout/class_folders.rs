@@ -41,7 +41,8 @@ pub(crate) fn samples(entry: &DatasetEntry, folder: &Path) -> Result<Vec<Sample>
     let fault = |path: PathBuf, reason| DataError::BadFile { set: entry.name.clone(), path, reason };
     let classes = class_names(folder);
     if classes.len() != entry.classes as usize {
-        let reason = format!("it has {} class folders, the set has {} classes", classes.len(), entry.classes);
+        let reason =
+            format!("it has {} class folders, but the data set has {} classes", classes.len(), entry.classes);
         return Err(fault(folder.to_owned(), reason));
     }
     let mut samples = Vec::new();
@@ -53,14 +54,14 @@ pub(crate) fn samples(entry: &DatasetEntry, folder: &Path) -> Result<Vec<Sample>
             source,
         })?;
         if files.is_empty() {
-            return Err(fault(path, "the class has no image".into()));
+            return Err(fault(path, "the class has no images".into()));
         }
         for file in files {
             let ending = file.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
             if !IMAGES.contains(&ending.to_lowercase().as_str()) {
                 return Err(fault(
                     file,
-                    "it is no image by its ending; only images belong into a class folder".into(),
+                    "its extension is not that of an image; class folders may contain only images".into(),
                 ));
             }
             samples.push(Sample::file(file, label));

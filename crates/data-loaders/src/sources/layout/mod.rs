@@ -112,7 +112,7 @@ pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataErr
             None if tables::is_here(&folder) => tables::read(entry, &folder)?,
             None => return Err(unknown(entry, &folder)),
         };
-        (parts::draw_parts(entry, pools), true)
+        (parts::sample_parts(entry, pools), true)
     };
     for (part, name) in parts.iter().zip(PARTS) {
         if part.is_empty() {
@@ -127,9 +127,9 @@ pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataErr
 fn unknown(entry: &DatasetEntry, folder: &Path) -> DataError {
     let marker = entry.original.as_ref().map(|original| match &original.format {
         OriginalFormat::ClassFolders { folder } => {
-            format!(", nor {folder}/<class>/ of its original distribution")
+            format!(", or {folder}/<class>/ of its original distribution")
         }
-        format => format!(", nor {} of its original distribution", original::marker(format)),
+        format => format!(", or {} of its original distribution", original::marker(format)),
     });
     let original = marker.unwrap_or_default();
     DataError::UnknownLayout { set: entry.name.clone(), path: folder.to_owned(), original }
@@ -150,7 +150,7 @@ fn check_distinct(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> 
                 image,
                 other: format!("{}:{}", there.list.display(), there.line),
             },
-            _ => DataError::BadFile { set, path: path.clone(), reason: "it belongs to two samples".into() },
+            _ => DataError::BadFile { set, path: path.clone(), reason: "it occurs in two samples".into() },
         });
     }
     Ok(())
@@ -158,15 +158,15 @@ fn check_distinct(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> 
 
 /// Lets every record file read the records that the parts need in advance.
 fn prepare(entry: &DatasetEntry, parts: &Pools) -> Result<(), DataError> {
-    let mut wanted: Vec<(&Arc<dyn Records>, Vec<u64>)> = Vec::new();
+    let mut requested: Vec<(&Arc<dyn Records>, Vec<u64>)> = Vec::new();
     for sample in parts.iter().flatten() {
         let Place::Record(records, index) = &sample.place else { continue };
-        match wanted.iter_mut().find(|(other, _)| Arc::ptr_eq(other, records)) {
+        match requested.iter_mut().find(|(other, _)| Arc::ptr_eq(other, records)) {
             Some((_, indices)) => indices.push(*index),
-            None => wanted.push((records, vec![*index])),
+            None => requested.push((records, vec![*index])),
         }
     }
-    wanted.into_iter().try_for_each(|(records, indices)| {
+    requested.into_iter().try_for_each(|(records, indices)| {
         records.prepare(&indices).map_err(|reason| DataError::BadFile {
             set: entry.name.clone(),
             path: records.path().to_owned(),

@@ -33,15 +33,12 @@ fn samples(entry: &DatasetEntry, path: PathBuf) -> Result<Vec<Sample>, DataError
     let records = ParquetRecords::new(path.clone());
     let label = |(row, label): (usize, i64)| match u32::try_from(label) {
         Ok(label) if label < entry.classes => Ok(label),
-        _ => Err(fault(format!(
-            "row {row}: label {label} is out of range for a set of {} classes",
-            entry.classes
-        ))),
+        _ => Err(fault(format!("row {row}: label {label} is out of range for {} classes", entry.classes))),
     };
     let labels =
         records.labels().map_err(fault)?.into_iter().enumerate().map(label).collect::<Result<Vec<_>, _>>()?;
     if labels.is_empty() {
-        return Err(fault("it has no row".into()));
+        return Err(fault("it has no rows".into()));
     }
     let records: Arc<dyn Records> = Arc::new(records);
     Ok(Sample::records(&records, labels))

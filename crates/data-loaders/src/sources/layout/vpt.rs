@@ -98,7 +98,7 @@ impl List {
         ids.sort_unstable();
         ids.dedup();
         if ids.len() != entry.classes as usize {
-            let reason = format!("it names {} classes, the set has {}", ids.len(), entry.classes);
+            let reason = format!("it lists {} classes, but the data set has {}", ids.len(), entry.classes);
             return Err(DataError::BadFile { set: entry.name.clone(), path: self.path.clone(), reason });
         }
         Ok(ids.into_iter().zip(0..).collect())

@@ -47,7 +47,8 @@ fn cifar_binary(folder: &Folder, path: PathBuf) -> Result<Vec<Sample>, DataError
     let bytes = folder.bytes(&path)?;
     let (records, rest) = bytes.as_chunks::<CIFAR_RECORD>();
     if !rest.is_empty() {
-        let reason = format!("its {} bytes are no multiple of {CIFAR_RECORD}; is it cut short?", bytes.len());
+        let reason =
+            format!("its {} bytes are not a multiple of {CIFAR_RECORD}; is the file truncated?", bytes.len());
         return Err(folder.bad_file(&path, reason));
     }
     let labels: Vec<i64> = records.iter().map(|record| i64::from(record[1])).collect();
@@ -58,7 +59,7 @@ fn cifar_python(folder: &Folder, path: PathBuf) -> Result<Vec<Sample>, DataError
     let bytes = folder.bytes(&path)?;
     let pickle = Pickle::parse(&bytes).map_err(|reason| folder.bad_file(&path, reason))?;
     let missing =
-        |key: &str| folder.bad_file(&path, format!("its dictionary has no `{key}` of the right kind"));
+        |key: &str| folder.bad_file(&path, format!("its dictionary has no `{key}` of the expected type"));
     let labels = pickle.integers("fine_labels").ok_or_else(|| missing("fine_labels"))?;
     let pixels = pickle.array("data").ok_or_else(|| missing("data"))?;
     if pixels.len() != labels.len() * CIFAR.len() {
@@ -104,13 +105,18 @@ fn norb_part(folder: &Folder, name: &str, factor: NorbFactor) -> Result<Vec<Samp
     let path = folder.find(&format!("{name}-dat.mat"))?;
     let header = norb::header(&beginning(folder, &path)?).map_err(|reason| folder.bad_file(&path, reason))?;
     let (norb::Kind::Byte, &[count, 2, height, width]) = (header.kind, header.dims.as_slice()) else {
-        return Err(folder.bad_file(&path, format!("it holds {:?}, not pairs of images", header.dims)));
+        return Err(
+            folder.bad_file(&path, format!("its shape is {:?}, not that of image pairs", header.dims))
+        );
     };
     let info = folder.find(&format!("{name}-info.mat"))?;
     let (dims, values) =
         norb::integers(&folder.bytes(&info)?).map_err(|reason| folder.bad_file(&info, reason))?;
     if dims != [count, 4] {
-        return Err(folder.bad_file(&info, format!("it holds {dims:?}, not four values for {count} pairs")));
+        return Err(folder.bad_file(
+            &info,
+            format!("its shape is {dims:?}; expected four values for each of {count} pairs"),
+        ));
     }
     let (rows, _) = values.as_chunks::<4>();
     let label = |([_, elevation, azimuth, _], row): (&[i32; 4], usize)| match factor {

@@ -48,7 +48,7 @@ fn by_folder(
 ) -> Result<Vec<Sample>, DataError> {
     let list: Arc<Path> = path.into();
     let sample = |(line, row): (usize, Vec<String>)| {
-        let unknown = || folder.bad_line(path, line, format!("`{}` lies in no folder of a class", row[0]));
+        let unknown = || folder.bad_line(path, line, format!("`{}` is not in a class folder", row[0]));
         let label = folder.label(class(&row[0]).ok_or_else(unknown)? as i64, 0, path, line)?;
         let image = folder.inside(images, row[0].trim_start_matches('/'), path, line)?;
         Ok(folder.listed(image, label, &list, line))
@@ -88,9 +88,8 @@ pub(super) fn birds(folder: &Folder) -> Result<Pools, DataError> {
     let expected = folder.entry.classes as usize;
     if ids.len() != expected {
         let labels = folder.base.join("image_class_labels.txt");
-        return Err(
-            folder.bad_file(&labels, format!("it names {} classes, the set has {expected}", ids.len()))
-        );
+        return Err(folder
+            .bad_file(&labels, format!("it lists {} classes, but the data set has {expected}", ids.len())));
     }
     let mut pools = Pools::default();
     for (line, row) in folder.rows(&path)? {
@@ -99,14 +98,15 @@ pub(super) fn birds(folder: &Folder) -> Result<Pools, DataError> {
             return Err(folder.bad_line(
                 &path,
                 line,
-                "expected `id image`, with the id in all three lists".into(),
+                "expected `id image` with an id that is in all three lists".into(),
             ));
         };
         let part = match training {
             0 => 2,
             1 => 0,
             other => {
-                let reason = format!("train_test_split.txt has {other} for it, which is neither 0 nor 1");
+                let reason =
+                    format!("train_test_split.txt has the value {other} for it, which is neither 0 nor 1");
                 return Err(folder.bad_line(&path, line, reason));
             }
         };

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use crate::error::DataError;
 use crate::sources::formats::mat5::{self, Mat};
-use crate::sources::formats::raw::{HeldRecords, Order, Shape};
+use crate::sources::formats::raw::{InMemoryRecords, Order, Shape};
 use crate::sources::original::Folder;
 use crate::sources::parts::Pools;
 use crate::sources::sample::{Records, Sample};
 
 /// Maximum number of labels in a file; the largest dataset has 600 thousand.
-const MOST_LABELS: usize = 1 << 24;
+const MAX_LABELS: usize = 1 << 24;
 
 /// The variables of one MAT-file.
 struct Variables<'a> {
@@ -40,10 +40,9 @@ impl<'a> Variables<'a> {
     fn integers(&self, name: &str) -> Result<Vec<i64>, DataError> {
         let numbers = self.get(name)?.numbers();
         let numbers = numbers.ok_or_else(|| self.bad(format!("`{name}` is not an array of numbers")))?;
-        if numbers.len() > MOST_LABELS {
-            return Err(
-                self.bad(format!("`{name}` has {} values; at most {MOST_LABELS} are read", numbers.len()))
-            );
+        if numbers.len() > MAX_LABELS {
+            return Err(self
+                .bad(format!("`{name}` has {} values; at most {MAX_LABELS} are supported", numbers.len())));
         }
         numbers.iter().zip(1..).map(|(number, row)| self.whole(name, number, row)).collect()
     }
@@ -74,7 +73,7 @@ pub(super) fn svhn(folder: &Folder) -> Result<Pools, DataError> {
         let labels = file.integers("y")?;
         let index = file.variables.iter().position(|(name, _)| name == "X");
         let pixels = index.map(|index| file.variables.swap_remove(index).1);
-        let none = || file.bad("it has no array of bytes `X`".into());
+        let none = || file.bad("it has no byte array `X`".into());
         let Some(Mat::Numbers(pixels)) = pixels else { return Err(none()) };
         let dims = pixels.dims.clone();
         let &[height, width, 3, count] = dims.as_slice() else {
@@ -93,7 +92,7 @@ pub(super) fn svhn(folder: &Folder) -> Result<Pools, DataError> {
         let labels = labels.collect::<Result<Vec<_>, _>>()?;
         let shape = Shape { height, width, channels: 3, order: Order::ColumnMajor, scale: 1 }.checked();
         let shape = shape.map_err(|reason| file.bad(reason))?;
-        let records: Arc<dyn Records> = Arc::new(HeldRecords { path: file.path.clone(), bytes, shape });
+        let records: Arc<dyn Records> = Arc::new(InMemoryRecords { path: file.path.clone(), bytes, shape });
         Ok(Sample::records(&records, labels))
     };
     Ok([part("train_32x32.mat")?, Vec::new(), part("test_32x32.mat")?])
@@ -109,7 +108,7 @@ pub(super) fn flowers(folder: &Folder) -> Result<Pools, DataError> {
         let label = |number: &i64| {
             let index = usize::try_from(*number).ok().and_then(|number| number.checked_sub(1));
             let label = index.and_then(|index| labels.get(index)).copied();
-            label.ok_or_else(|| parts.bad(format!("`{name}` names image {number}, which has no label")))
+            label.ok_or_else(|| parts.bad(format!("`{name}` lists image {number}, which has no label")))
         };
         let classes = numbers.iter().map(label).collect::<Result<Vec<_>, _>>()?;
         let files = numbers.iter().map(|number| images.join(format!("image_{number:05}.jpg"))).collect();
@@ -124,7 +123,7 @@ pub(super) fn stanford_dogs(folder: &Folder) -> Result<Pools, DataError> {
     let part = |name: &str| {
         let file = Variables::read(folder, name)?;
         let Mat::Cell(cells) = file.get("file_list")? else {
-            return Err(file.bad("`file_list` is no cell array".into()));
+            return Err(file.bad("`file_list` is not a cell array".into()));
         };
         let paths = texts(&file, cells, "file_list", &images)?;
         file.samples(paths, &file.integers("labels")?, 1)
@@ -160,8 +159,7 @@ pub(super) fn stanford_cars(folder: &Folder) -> Result<Pools, DataError> {
 /// The strings of an array of arrays, as paths in a folder.
 fn texts(file: &Variables, cells: &[Mat], name: &str, images: &Path) -> Result<Vec<PathBuf>, DataError> {
     let path = |(cell, row): (&Mat, usize)| {
-        let text =
-            cell.text().ok_or_else(|| file.bad(format!("`{name}` has a row, no. {row}, that is no text")))?;
+        let text = cell.text().ok_or_else(|| file.bad(format!("row {row} of `{name}` is not text")))?;
         file.folder.inside(images, text, &file.path, row)
     };
     cells.iter().zip(1..).map(path).collect()

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::DataError;
-use crate::io::files::{self, MOST_LIST_BYTES, stays_inside};
+use crate::io::files::{self, MAX_LIST_BYTES, stays_inside};
 use crate::registry::{DatasetEntry, OriginalFormat, PoolCounts};
 use crate::sources::layout::class_folders;
 use crate::sources::manifest::PARTS;
@@ -98,12 +98,12 @@ struct Folder<'a> {
 impl Folder<'_> {
     /// Path of a file from another archive: next to the marker, in the dataset's folder, or one level further down.
     fn find(&self, name: &str) -> Result<PathBuf, DataError> {
-        let beside = self.base.join(name);
-        if beside.exists() {
-            return Ok(beside);
+        let adjacent = self.base.join(name);
+        if adjacent.exists() {
+            return Ok(adjacent);
         }
         let found = base(self.root, name).map(|base| base.join(name));
-        found.ok_or_else(|| self.bad_file(&beside, "it does not exist".into()))
+        found.ok_or_else(|| self.bad_file(&adjacent, "it does not exist".into()))
     }
 
     fn bad_file(&self, path: &Path, reason: String) -> DataError {
@@ -116,7 +116,7 @@ impl Folder<'_> {
 
     fn bytes(&self, path: &Path) -> Result<Vec<u8>, DataError> {
         let failed = |source| DataError::Read { set: self.entry.name.clone(), path: path.to_owned(), source };
-        files::read(path, MOST_LIST_BYTES).map_err(failed)
+        files::read(path, MAX_LIST_BYTES).map_err(failed)
     }
 
     /// The lines of a text file, split into fields at white space; empty lines are skipped. Lines count from 1.
@@ -135,11 +135,7 @@ impl Folder<'_> {
             Ok(label) if label < self.entry.classes => Ok(label),
             _ => {
                 let classes = self.entry.classes;
-                Err(self.bad_line(
-                    path,
-                    line,
-                    format!("{number} is not a label of a set of {classes} classes"),
-                ))
+                Err(self.bad_line(path, line, format!("{number} is not a valid label for {classes} classes")))
             }
         }
     }

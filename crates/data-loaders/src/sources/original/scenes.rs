@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::error::DataError;
-use crate::io::files::{self, MOST_LIST_BYTES};
+use crate::io::files::{self, MAX_LIST_BYTES};
 use crate::registry::ClevrQuestion;
 use crate::sources::original::Folder;
 use crate::sources::parts::Pools;
@@ -22,7 +22,7 @@ const KITTI_DISTANCES: [f64; 3] = [8.0, 20.0, 999.0];
 /// The distance used for "no vehicle".
 const NO_VEHICLE: f64 = 1000.0;
 /// Minimum number of objects in a CLEVR scene.
-const FEWEST_OBJECTS: i64 = 3;
+const MIN_OBJECTS: i64 = 3;
 
 #[derive(Deserialize)]
 struct Scenes {
@@ -48,15 +48,15 @@ pub(super) fn clevr(folder: &Folder, question: ClevrQuestion) -> Result<Pools, D
         let images = folder.find(&format!("images/{part}"))?;
         let list: Arc<Path> = path.as_path().into();
         let file =
-            files::open(&path, MOST_LIST_BYTES).map_err(|error| folder.bad_file(&path, error.to_string()))?;
+            files::open(&path, MAX_LIST_BYTES).map_err(|error| folder.bad_file(&path, error.to_string()))?;
         let scenes: Result<Scenes, _> = serde_json::from_reader(BufReader::new(file));
         let Scenes { scenes } =
             scenes.map_err(|error| folder.bad_line(&path, error.line(), error.to_string()))?;
         let sample = |(scene, row): (Scene, usize)| {
             let label = match question {
-                ClevrQuestion::Count => scene.objects.len() as i64 - FEWEST_OBJECTS,
+                ClevrQuestion::Count => scene.objects.len() as i64 - MIN_OBJECTS,
                 ClevrQuestion::Distance if scene.objects.is_empty() => {
-                    return Err(folder.bad_line(&path, row, "the scene has no object".into()));
+                    return Err(folder.bad_line(&path, row, "the scene has no objects".into()));
                 }
                 ClevrQuestion::Distance => {
                     let depths = scene.objects.iter().map(|object| object.pixel_coords[2]);
@@ -80,7 +80,8 @@ pub(super) fn kitti(folder: &Folder) -> Result<Pools, DataError> {
     files.retain(|path| path.extension().is_some_and(|ending| ending == "txt"));
     files.sort();
     let sample = |path: &std::path::PathBuf| {
-        let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
+        let name = path.file_stem().and_then(|name| name.to_str());
+        let name = name.ok_or_else(|| folder.bad_file(path, "its name is not UTF-8".into()))?;
         let label = folder.label(bin(closest_vehicle(folder, path)?, &KITTI_DISTANCES), 0, path, 1)?;
         Ok(Sample::file(images.join(format!("{name}.png")), label))
     };
@@ -111,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bins_are_open_below_and_closed_above_as_vtab_has_them() {
+    fn bins_exclude_their_lower_and_include_their_upper_bound_as_in_vtab() {
         let bins = |values: &[f64], starts: &[f64]| {
             values.iter().map(|value| bin(*value, starts)).collect::<Vec<_>>()
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 
 use crate::error::DataError;
-use crate::io::files::{self, MOST_LIST_BYTES};
+use crate::io::files::{self, MAX_LIST_BYTES};
 use crate::sources::original::Folder;
 use crate::sources::parts::Pools;
 
@@ -26,7 +26,7 @@ pub(super) fn retinopathy(folder: &Folder) -> Result<Pools, DataError> {
         let path = folder.find(name)?;
         let images = folder.find(images)?;
         let list: Arc<Path> = path.as_path().into();
-        let file = files::open(&path, MOST_LIST_BYTES);
+        let file = files::open(&path, MAX_LIST_BYTES);
         let mut reader =
             csv::Reader::from_reader(file.map_err(|error| folder.bad_file(&path, error.to_string()))?);
         for (row, line) in reader.deserialize().zip(2..) {

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_of_a_picture_differ_in_everything() {
+    fn figures_in_an_image_differ_in_every_property() {
         for index in 0..50 {
             let figures = figures(4, &mut Stream::new("test", &[index]));
             for (at, one) in figures.iter().enumerate() {
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_shows_its_colour_in_its_quarter_and_nothing_in_the_dark() {
+    fn a_figure_shows_its_colour_in_its_quarter_but_not_in_the_dark() {
         for (index, quarter) in (0..40).map(|index| (index, index as usize % 4)) {
             let stream = &mut Stream::new("test", &[index]);
             let figure = Figure { shape: index as usize / 4 % 4, colour: 3, quarter };

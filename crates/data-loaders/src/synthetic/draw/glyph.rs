@@ -107,7 +107,7 @@ pub(crate) fn draw(digit: usize, image_size: u32, stream: &mut Stream) -> Vec<u8
     draw_among(digit, [0.7; 2], image_size, stream)
 }
 
-/// Draws the digit alone.
+/// Draws only the digit.
 pub(crate) fn draw_alone(digit: usize, image_size: u32, stream: &mut Stream) -> Vec<u8> {
     draw_among(digit, [0.0; 2], image_size, stream)
 }

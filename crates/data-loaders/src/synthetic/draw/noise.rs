@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn without_jitter_cells_are_the_squares_of_the_grid() {
+    fn without_jitter_cells_are_grid_squares() {
         let inside = cell(Vec2::new(0.5, 0.5), 0.0, 1);
         assert!(inside.distance < 1e-6 && (inside.margin - 1.0).abs() < 1e-6);
         assert!(cell(Vec2::new(0.999, 0.5), 0.0, 1).margin < 0.01);

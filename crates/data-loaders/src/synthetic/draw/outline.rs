@@ -78,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_superformula_of_equal_exponents_two_is_the_disc() {
+    fn a_superformula_with_all_exponents_two_is_a_disc() {
         let disc = Outline::superformula(4.0, 2.0, 2.0, 2.0);
         for index in 0..100 {
             let direction = Vec2::from_angle(index as f32 * 0.1);

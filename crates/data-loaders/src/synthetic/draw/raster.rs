@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pixel_cut_in_half_is_half_covered() {
+    fn a_pixel_split_by_an_edge_is_half_covered() {
         let mut stream = Stream::new("test", &[]);
         let pixels =
             render(3, &Exposure::EXACT, &mut stream, |p| if p.x < 0.5 { Vec3::ONE } else { Vec3::ZERO });

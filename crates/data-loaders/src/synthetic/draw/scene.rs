@@ -118,10 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_target_lies_in_the_middle_and_depth_grows_along_the_view() {
+    fn the_target_is_centred_and_depth_grows_along_the_view() {
         let camera = Camera::look_at(Vec3::new(3.0, -4.0, 0.0), Vec3::ZERO, 45.0);
         assert!(camera.ray(Vec2::splat(0.5)).abs_diff_eq(camera.forward, 1e-6));
         assert!((camera.depth(Vec3::ZERO) - 5.0).abs() < 1e-5);
-        assert!(camera.ray(Vec2::new(0.5, 0.1)).z > 0.0, "the upper half of the picture looks up");
+        assert!(
+            camera.ray(Vec2::new(0.5, 0.1)).z > 0.0,
+            "rays through the upper half of the image point upwards"
+        );
     }
 }

@@ -166,13 +166,13 @@ mod tests {
     const GREY: Vec3 = Vec3::splat(0.5);
 
     fn check(solid: Solid, origin: Vec3, direction: Vec3, distance: f32, normal: Vec3) {
-        let hit = solid.meet(origin, direction.normalize()).expect("the ray meets the solid");
+        let hit = solid.meet(origin, direction.normalize()).expect("the ray must hit the solid");
         assert!((hit.distance - distance).abs() < 1e-4, "{}", hit.distance);
         assert!(hit.normal.abs_diff_eq(normal, 1e-4), "{}", hit.normal);
     }
 
     #[test]
-    fn rays_meet_solids_where_geometry_says() {
+    fn rays_hit_solids_at_the_computed_points() {
         let from = Vec3::new(0.0, -5.0, 0.0);
         let material = Material::matt(GREY);
         check(Solid::sphere(Vec3::ZERO, 1.5, material), from, Vec3::Y, 3.5, -Vec3::Y);
@@ -183,14 +183,14 @@ mod tests {
     }
 
     #[test]
-    fn a_turned_block_shows_its_other_side() {
+    fn a_rotated_block_shows_its_other_side() {
         let block = Solid::block(Vec3::ZERO, Vec3::new(1.0, 2.0, 1.0), Material::matt(GREY));
         let turned = block.turned(std::f32::consts::FRAC_PI_2);
         check(turned, Vec3::new(0.1, -5.0, 0.0), Vec3::Y, 4.0, -Vec3::Y);
     }
 
     #[test]
-    fn a_ray_that_passes_by_or_starts_behind_meets_nothing() {
+    fn a_ray_that_misses_or_points_away_hits_nothing() {
         let ball = Solid::sphere(Vec3::ZERO, 1.0, Material::matt(GREY));
         assert!(ball.meet(Vec3::new(1.1, -5.0, 0.0), Vec3::Y).is_none());
         assert!(ball.meet(Vec3::new(0.0, 5.0, 0.0), Vec3::Y).is_none());

@@ -303,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn neighbouring_classes_differ_in_few_pixels_and_no_two_are_alike() {
+    fn neighbouring_classes_differ_in_few_pixels_and_all_are_distinct() {
         for kind in [SpecimenKind::Bird, SpecimenKind::Songbird, SpecimenKind::Dog, SpecimenKind::Car] {
             let draw = |class| kind.draw(class, 32, &mut Stream::new("test", &[7]));
             let pictures: Vec<_> = (0..kind.classes() as usize).map(draw).collect();
@@ -311,7 +311,7 @@ mod tests {
                 for other in &pictures[..class] {
                     let changed =
                         picture.iter().zip(other).filter(|(one, two)| one.abs_diff(**two) > 40).count();
-                    assert!(changed >= 12, "{kind:?}: class {class} is drawn like another");
+                    assert!(changed >= 12, "{kind:?}: class {class} looks like another");
                     assert!(changed < 32 * 32 * 3 * 3 / 10, "{kind:?}: {changed} values of class {class}");
                 }
             }

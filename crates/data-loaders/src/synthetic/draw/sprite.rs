@@ -121,13 +121,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn positions_fall_two_to_a_class() {
+    fn every_class_has_two_positions() {
         let labels: Vec<u32> = (0..32).map(|value| SpriteFactor::XPosition.label(value)).collect();
         assert_eq!(labels, (0..32).map(|value| value / 2).collect::<Vec<_>>());
     }
 
     #[test]
-    fn orientations_fall_alternately_three_and_two_to_a_class() {
+    fn classes_have_alternately_three_and_two_orientations() {
         // Computed by hand from floor(value / 2.5).
         let expected = [
             0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 5, 5, 6, 6, 6, 7, 7, 8, 8, 8, 9, 9, 10, 10, 10, 11, 11,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_and_last_orientation_are_one_picture_with_one_owner() {
+    fn the_first_and_last_orientation_give_the_same_image_in_the_same_split() {
         let first = Sprite { shape: 2, scale: 3, orientation: 0, x: 4, y: 9 };
         let last = Sprite { orientation: 39, ..first };
         assert_eq!(first.part(), last.part());

@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_objects_as_asked_stand_apart_on_the_table() {
+    fn the_requested_number_of_objects_do_not_overlap() {
         let objects = objects(10, &mut Stream::new("test", &[]));
         assert_eq!(objects.len(), 10);
         assert!(objects.iter().all(|object| object.centre.truncate().abs().max_element() <= 3.0));

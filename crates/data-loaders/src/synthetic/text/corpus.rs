@@ -44,7 +44,7 @@ pub(super) fn passage(seed: u64, index: u64) -> String {
     match stream.below(20) {
         0..=3 => thing(stream),
         4 => daily(stream),
-        5 => said(stream),
+        5 => repetition(stream),
         6..=8 => {
             let task = stream.pick(&Task::ALL).0;
             plain(&ask(task, Share::Train, stream), stream)
@@ -159,11 +159,11 @@ fn list(task: Task, options: &[String]) -> String {
 }
 
 /// Words in random order, repeated once.
-fn said(stream: &mut Stream) -> String {
+fn repetition(stream: &mut Stream) -> String {
     let words: Vec<&str> = LINES.iter().flat_map(|line| line.split(' ')).collect();
-    let said: Vec<&str> = (0..2 + stream.below(4)).map(|_| stream.pick(&words)).collect();
-    let said = said.join(" ");
-    format!("say {said}. {said}.")
+    let repeated: Vec<&str> = (0..2 + stream.below(4)).map(|_| stream.pick(&words)).collect();
+    let repeated = repeated.join(" ");
+    format!("say {repeated}. {repeated}.")
 }
 
 /// With probability one half, one to six unrelated lines, which play the role of a task's wrapper. The lines are few

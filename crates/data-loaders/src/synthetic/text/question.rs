@@ -71,7 +71,7 @@ impl Question {
     }
 }
 
-/// `count` different values of a field, none of them equal to `than`.
+/// `count` different values of a field, `None` of them equal to `than`.
 fn others<'a>(
     values: impl Iterator<Item = &'a str>,
     than: &str,

@@ -15,7 +15,7 @@ pub(crate) struct Part {
 }
 
 /// Samples a crop whose share of the image's area is in `scale` and whose ratio of width to height is in `ratio`.
-pub(super) fn draw(
+pub(super) fn sample(
     (width, height): (u32, u32),
     scale: (f64, f64),
     ratio: (f64, f64),
@@ -53,11 +53,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_have_the_areas_and_ratios_that_are_asked_for() {
+    fn crops_have_the_requested_areas_and_aspect_ratios() {
         let (scale, ratio) = ((0.08, 1.0), (3.0 / 4.0, 4.0 / 3.0));
         let mut areas = Vec::new();
         for index in 0..4000 {
-            let part = draw((500, 400), scale, ratio, &mut Stream::new("crop", &[index]));
+            let part = sample((500, 400), scale, ratio, &mut Stream::new("crop", &[index]));
             assert!(part.left + part.width <= 500 && part.top + part.height <= 400);
             let shape = f64::from(part.width) / f64::from(part.height);
             assert!((0.73..=1.36).contains(&shape), "{part:?}");
@@ -70,14 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn a_strip_gives_its_largest_central_part() {
+    fn a_narrow_image_gives_its_largest_central_crop() {
         let stream = &mut Stream::new("crop", &[]);
-        let part = draw((1000, 10), (0.9, 1.0), (0.75, 4.0 / 3.0), stream);
+        let part = sample((1000, 10), (0.9, 1.0), (0.75, 4.0 / 3.0), stream);
         assert_eq!(part, Part { left: 493, top: 0, width: 13, height: 10 });
-        let part = draw((10, 1000), (0.9, 1.0), (0.75, 4.0 / 3.0), stream);
+        let part = sample((10, 1000), (0.9, 1.0), (0.75, 4.0 / 3.0), stream);
         assert_eq!(part, Part { left: 0, top: 493, width: 10, height: 13 });
         assert_eq!(
-            draw((1, 1), (0.08, 1.0), (0.75, 1.3), stream),
+            sample((1, 1), (0.08, 1.0), (0.75, 1.3), stream),
             Part { left: 0, top: 0, width: 1, height: 1 }
         );
     }

@@ -7,14 +7,14 @@ const ATTEMPTS: usize = 10;
 /// Minimum and maximum share of the image's area that is erased.
 const AREA: (f64, f64) = (0.02, 1.0 / 3.0);
 /// Minimum ratio of height to width; the maximum is its reciprocal.
-const LEAST_RATIO: f64 = 0.3;
+const MIN_RATIO: f64 = 0.3;
 
 /// Erases a rectangle in normalised planes, `[3, side, side]`.
 pub(super) fn erase(planes: &mut [f32], side: usize, stream: &mut Stream) {
     let area = (side * side) as f64;
     for _ in 0..ATTEMPTS {
         let target = area * stream.between(AREA.0, AREA.1);
-        let ratio = stream.between(LEAST_RATIO.ln(), -LEAST_RATIO.ln()).exp();
+        let ratio = stream.between(MIN_RATIO.ln(), -MIN_RATIO.ln()).exp();
         let height = (target * ratio).sqrt().round_ties_even() as usize;
         let width = (target / ratio).sqrt().round_ties_even() as usize;
         if width < side && height < side {
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rectangle_of_the_same_place_in_all_channels_becomes_noise() {
+    fn the_same_rectangle_becomes_noise_in_all_channels() {
         const SIDE: usize = 40;
         let mut shares = Vec::new();
         for index in 0..500 {

@@ -17,7 +17,7 @@ pub enum Mix {
 
 /// A rectangle of an image: columns `left..right`, rows `top..bottom`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs, reason = "said above")]
+#[allow(missing_docs, reason = "described above")]
 pub struct Rectangle {
     pub left: usize,
     pub right: usize,
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn mixed_batches_are_timms() {
+    fn mixed_batches_equal_timm() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/augment/mixing.json");
         let fixture: Fixture = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
         let side = fixture.side;
@@ -153,14 +153,14 @@ mod tests {
                 soft_targets(&fixture.labels, fixture.classes, mix.own_share(side), fixture.smoothing);
             for (ours, expected) in [(&pixels, &case.pixels), (&targets, &case.targets)] {
                 assert_eq!(ours.len(), expected.len());
-                let far = ours.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-                assert!(far < 1e-6, "{mix:?}: {far}");
+                let furthest = ours.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(furthest < 1e-6, "{mix:?}: {furthest}");
             }
         }
     }
 
     #[test]
-    fn an_odd_batch_keeps_its_middle_and_targets_sum_to_one() {
+    fn an_odd_batch_keeps_its_middle_image_and_targets_sum_to_one() {
         let mut pixels: Vec<f32> = (0..5 * 12).map(|value| value as f32).collect();
         mix_pixels(&mut pixels, 2, &Mix::Mixup(0.25));
         assert!(pixels[24..36].iter().zip(24..).all(|(value, place)| *value == place as f32));
@@ -170,13 +170,13 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_batches_are_cut_and_shares_have_the_mean_of_their_distribution() {
+    fn half_of_the_batches_use_cutmix_and_shares_follow_their_distribution() {
         let recipe = Augmentation::default();
-        let draws: Vec<Mix> =
+        let samples: Vec<Mix> =
             (0..4000).map(|step| Mix::draw(&recipe, 32, &mut Stream::new("mix", &[step]))).collect();
-        let cut = draws.iter().filter(|mix| matches!(mix, Mix::Cutmix(_))).count();
+        let cut = samples.iter().filter(|mix| matches!(mix, Mix::Cutmix(_))).count();
         assert!((1880..2120).contains(&cut), "{cut}");
-        let shares: Vec<f64> = draws
+        let shares: Vec<f64> = samples
             .iter()
             .filter_map(|mix| if let Mix::Mixup(share) = mix { Some(*share) } else { None })
             .collect();

@@ -103,19 +103,21 @@ impl Augmentation {
             ("mix_probability", self.mix_probability),
             ("cutmix_probability", self.cutmix_probability),
             ("label_smoothing", self.label_smoothing),
-            ("probability of rand_augment", self.rand_augment.map_or(0.0, |drawn| drawn.probability)),
+            ("probability of rand_augment", self.rand_augment.map_or(0.0, |recipe| recipe.probability)),
         ];
         if let Some((field, _)) = probabilities.iter().find(|(_, value)| !(0.0..=1.0).contains(value)) {
             return Err(format!("`{field}` is not between 0 and 1"));
         }
         let ordered = |(low, high): (f64, f64), most: f64| 0.0 < low && low <= high && high <= most;
         if !ordered(self.scale, 1.0) || !ordered(self.ratio, 1e3) || self.ratio.0 < 1e-3 {
-            return Err("`scale` is no range within 0 to 1, or `ratio` none within 0.001 to 1000".to_owned());
+            return Err(
+                "`scale` is not a range within 0 to 1, or `ratio` is not one within 0.001 to 1000".to_owned()
+            );
         }
         if [self.mixup, self.cutmix].iter().any(|alpha| !(0.0..=100.0).contains(alpha)) {
             return Err("`mixup` or `cutmix` is not between 0 and 100".to_owned());
         }
-        self.rand_augment.map_or(Ok(()), |drawn| drawn.check())
+        self.rand_augment.map_or(Ok(()), |recipe| recipe.check())
     }
 
     /// Whether a batch's targets are soft.
@@ -132,15 +134,15 @@ impl Augmentation {
         planes: &mut [f32],
     ) -> Result<(), String> {
         let side = protocol.image_size;
-        let part = crop::draw(image.dimensions(), self.scale, self.ratio, stream);
+        let part = crop::sample(image.dimensions(), self.scale, self.ratio, stream);
         let filter = self.interpolation.draw(protocol, stream);
         let bytes = resize::resize_part(image, part, side, filter)?;
-        let mut image = RgbImage::from_raw(side, side, bytes).ok_or("its size is not the input's")?;
+        let mut image = RgbImage::from_raw(side, side, bytes).ok_or("its size differs from the input's")?;
         if stream.chance(self.flip as f32) {
             image::imageops::flip_horizontal_in_place(&mut image);
         }
-        if let Some(drawn) = &self.rand_augment {
-            image = drawn.apply(image, protocol, self.interpolation, stream);
+        if let Some(recipe) = &self.rand_augment {
+            image = recipe.apply(image, protocol, self.interpolation, stream);
         }
         resize::normalise(image.as_raw(), &resize::levels(protocol), planes);
         if stream.chance(self.erasing as f32) {
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_is_changed_as_its_place_says() {
+    fn an_image_is_augmented_as_a_function_of_its_index() {
         let recipe = Augmentation::default();
         for index in 0..50 {
             assert_eq!(changed(&recipe, index), changed(&recipe, index));
@@ -180,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn without_any_change_the_whole_image_is_resized() {
+    fn without_augmentation_the_whole_image_is_resized() {
         let nothing = Augmentation {
             scale: (1.0, 1.0),
             ratio: (40.0 / 30.0, 40.0 / 30.0),
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_names_what_differs_from_the_recipe() {
+    fn a_file_overrides_only_what_differs_from_the_default_recipe() {
         let read = serde_json::from_str::<Augmentation>;
         assert_eq!(read("{}").unwrap(), Augmentation::default());
         let changed = read(r#"{"mixup": 0.0, "rand_augment": null}"#).unwrap();

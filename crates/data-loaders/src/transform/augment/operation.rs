@@ -48,7 +48,7 @@ pub(super) const OPERATIONS: [Operation; 15] = [
 
 /// Parameters of an operation.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Manner {
+pub(super) struct OperationParameters {
     /// From 0 to 10.
     pub(super) magnitude: f64,
     /// Whether a higher magnitude always means a stronger change; otherwise colour and similar operations range from
@@ -62,7 +62,7 @@ pub(super) struct Manner {
     pub(super) fill: [u8; 3],
 }
 
-impl Manner {
+impl OperationParameters {
     fn share(&self) -> f64 {
         self.magnitude / 10.0
     }
@@ -96,47 +96,47 @@ impl Manner {
 
 impl Operation {
     /// The changed image.
-    pub(super) fn apply(self, mut image: RgbImage, manner: &Manner) -> RgbImage {
+    pub(super) fn apply(self, mut image: RgbImage, parameters: &OperationParameters) -> RgbImage {
         match self {
             Self::AutoContrast => levels::autocontrast(&mut image),
             Self::Equalize => levels::equalize(&mut image),
             Self::Invert => levels::map(&mut image, |level| 255 - level),
             Self::Posterize => {
-                let mask = 0xFF_u32 << (8 - manner.bits());
+                let mask = 0xFF_u32 << (8 - parameters.bits());
                 levels::map(&mut image, |level| level & mask as u8);
             }
             Self::Solarize => {
-                let threshold = manner.threshold();
+                let threshold = parameters.threshold();
                 levels::map(
                     &mut image,
                     |level| if u32::from(level) < threshold { level } else { 255 - level },
                 );
             }
             Self::SolarizeAdd => {
-                let added = ((manner.share() * 110.0) as u8).min(128);
+                let added = ((parameters.share() * 110.0) as u8).min(128);
                 levels::map(
                     &mut image,
                     |level| if level < 128 { level.saturating_add(added) } else { level },
                 );
             }
-            Self::Color => enhance::colour(&mut image, manner.factor()),
-            Self::Contrast => enhance::contrast(&mut image, manner.factor()),
-            Self::Brightness => enhance::brightness(&mut image, manner.factor()),
-            Self::Sharpness => enhance::sharpness(&mut image, manner.factor()),
+            Self::Color => enhance::colour(&mut image, parameters.factor()),
+            Self::Contrast => enhance::contrast(&mut image, parameters.factor()),
+            Self::Brightness => enhance::brightness(&mut image, parameters.factor()),
+            Self::Sharpness => enhance::sharpness(&mut image, parameters.factor()),
             Self::Rotate | Self::ShearX | Self::ShearY | Self::TranslateXRel | Self::TranslateYRel => {
-                let matrix = self.matrix(image.dimensions(), manner);
-                return transform(&image, &matrix, manner.filter, manner.fill);
+                let matrix = self.matrix(image.dimensions(), parameters);
+                return transform(&image, &matrix, parameters.filter, parameters.fill);
             }
         }
         image
     }
 
     /// The affine map of a geometric operation; the identity for others.
-    fn matrix(self, (width, height): (u32, u32), manner: &Manner) -> Matrix {
-        let shear = manner.signed(manner.share() * 0.3);
-        let shift = manner.signed(manner.share() * 0.45);
+    fn matrix(self, (width, height): (u32, u32), parameters: &OperationParameters) -> Matrix {
+        let shear = parameters.signed(parameters.share() * 0.3);
+        let shift = parameters.signed(parameters.share() * 0.45);
         match self {
-            Self::Rotate => rotation(manner.signed(manner.share() * 30.0), (width, height)),
+            Self::Rotate => rotation(parameters.signed(parameters.share() * 30.0), (width, height)),
             Self::ShearX => [1.0, shear, 0.0, 0.0, 1.0, 0.0],
             Self::ShearY => [1.0, 0.0, 0.0, shear, 1.0, 0.0],
             Self::TranslateXRel => [1.0, 0.0, shift * f64::from(width), 0.0, 1.0, 0.0],
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn every_operation_is_timms_to_the_last_bit() {
+    fn every_operation_equals_timm_bit_for_bit() {
         let cases: Vec<Case> =
             serde_json::from_slice(&std::fs::read(fixture("operations.json")).unwrap()).unwrap();
         assert!(OPERATIONS.iter().all(|operation| cases.iter().any(|case| case.operation == *operation)));
@@ -178,10 +178,14 @@ mod tests {
             assert_eq!(results.len(), cases.len() * size);
             for (case, expected) in cases.iter().zip(results.chunks_exact(size)) {
                 let Case { operation, magnitude, increasing, negative, filter } = *case;
-                let manner = Manner { magnitude, increasing, negative, filter, fill: [124, 116, 104] };
-                let ours = operation.apply(source.clone(), &manner);
-                let far = ours.iter().zip(expected).filter(|(ours, expected)| ours != expected).count();
-                assert_eq!(far, 0, "{name}: {operation:?} {manner:?}: {far} of {size} values differ");
+                let parameters =
+                    OperationParameters { magnitude, increasing, negative, filter, fill: [124, 116, 104] };
+                let ours = operation.apply(source.clone(), &parameters);
+                let differing = ours.iter().zip(expected).filter(|(ours, expected)| ours != expected).count();
+                assert_eq!(
+                    differing, 0,
+                    "{name}: {operation:?} {parameters:?}: {differing} of {size} values differ"
+                );
             }
         }
     }

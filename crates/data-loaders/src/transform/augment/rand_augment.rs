@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::random::Stream;
 use crate::transform::augment::Interpolation;
-use crate::transform::augment::operation::{Manner, OPERATIONS};
+use crate::transform::augment::operation::{OPERATIONS, OperationParameters};
 use crate::transform::protocol::ImageProtocol;
 
 /// The operations for each image; the default is timm's `rand-m9-mstd0.5-inc1`.
@@ -35,7 +35,7 @@ impl RandAugment {
         let within = |value: f64, most: f64| (0.0..=most).contains(&value);
         if !within(self.magnitude, 10.0) || !within(self.magnitude_deviation, 10.0) || self.operations > 100 {
             return Err(
-                "`rand_augment`: magnitude or deviation is not between 0 and 10, or more than 100 operations"
+                "`rand_augment`: magnitude or deviation is not between 0 and 10, or there are more than 100 operations"
                     .to_owned(),
             );
         }
@@ -58,14 +58,14 @@ impl RandAugment {
                 continue;
             }
             let magnitude = self.magnitude + self.magnitude_deviation * stream.normal();
-            let manner = Manner {
+            let parameters = OperationParameters {
                 magnitude: magnitude.clamp(0.0, 10.0),
                 increasing: self.increasing,
                 negative: stream.chance(0.5),
                 filter: interpolation.draw(protocol, stream),
                 fill,
             };
-            image = operation.apply(image, &manner);
+            image = operation.apply(image, &parameters);
         }
         image
     }

@@ -56,7 +56,7 @@ fn section(index: usize, table: &Table) -> String {
         }
         text += "</tr>\n";
     }
-    text += "</tbody>\n</table>\n</div>\n<details><summary>Notes: tests, protocol, what is missing</summary>\n<ul>\n";
+    text += "</tbody>\n</table>\n</div>\n<details><summary>Notes: tests, protocol, missing runs</summary>\n<ul>\n";
     for note in &table.notes {
         text += &format!("<li>{}</li>\n", escape(note));
     }

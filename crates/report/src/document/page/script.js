@@ -1,6 +1,6 @@
 "use strict";
 // Sorting by a button in each header, a filter of rows, and one of groups of columns. Without this script the tables
-// are whole, in their own order.
+// are complete, in their original order.
 const status = document.getElementById("status");
 
 function valueOf(row, column) {
@@ -9,7 +9,7 @@ function valueOf(row, column) {
   return cell.dataset.value === undefined ? null : Number(cell.dataset.value);
 }
 
-// What has no value comes last in both directions.
+// Cells without a value come last in both directions.
 function sortBy(table, header, column) {
   const descending = header.getAttribute("aria-sort") !== "descending" && column > 0
     || header.getAttribute("aria-sort") === "ascending";
@@ -27,10 +27,10 @@ function sortBy(table, header, column) {
 }
 
 function filterRows(table, text) {
-  const wanted = text.trim().toLowerCase();
+  const query = text.trim().toLowerCase();
   let shown = 0;
   for (const row of table.tBodies[0].rows) {
-    row.hidden = !row.cells[0].textContent.toLowerCase().includes(wanted);
+    row.hidden = !row.cells[0].textContent.toLowerCase().includes(query);
     shown += row.hidden ? 0 : 1;
   }
   status.textContent = `${shown} of ${table.tBodies[0].rows.length} rows.`;

@@ -10,11 +10,11 @@ use flate2::read::ZlibDecoder;
 use crate::sources::formats::hdf5::file::{Filter, Hdf5, Layout};
 
 /// Maximum size of a chunk in bytes; by default h5py makes chunks of at most a megabyte.
-const MOST_CHUNK: u64 = 1 << 26;
-/// Maximum size in bytes of rows read at once.
-const MOST_ROWS: u64 = 1 << 28;
+const MAX_CHUNK_BYTES: u64 = 1 << 26;
+/// Maximum size in bytes of rows per read.
+const MAX_ROWS: u64 = 1 << 28;
 /// Bytes of unpacked chunks to cache: rows are often read in order and share chunks.
-const KEPT: usize = 1 << 26;
+const CACHE_BYTES: usize = 1 << 26;
 
 /// A byte dataset of dimensions `dims`.
 pub(super) struct Dataset {
@@ -35,7 +35,7 @@ struct Chunks {
     /// The chunks that were written, by grid position.
     written: BTreeMap<Vec<u64>, Chunk>,
     filters: Vec<Filter>,
-    kept: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
+    cache: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
 }
 
 #[derive(Clone, Copy)]
@@ -43,7 +43,7 @@ struct Chunk {
     start: u64,
     length: u64,
     /// Bit mask of skipped filters.
-    left_out: u32,
+    skipped: u32,
 }
 
 impl Dataset {
@@ -54,25 +54,26 @@ impl Dataset {
         let mut dims = header.dims;
         let place = match header.layout.ok_or("it has no layout")? {
             Layout::Contiguous { start, length } => {
-                let wanted = dims.iter().try_fold(1_u64, |count, dim| count.checked_mul(*dim));
-                if wanted != Some(length) {
+                let expected = dims.iter().try_fold(1_u64, |count, dim| count.checked_mul(*dim));
+                if expected != Some(length) {
                     return Err(format!("{length} bytes are not {dims:?} values"));
                 }
                 Place::Contiguous(start)
             }
             Layout::Chunked { mut chunk, tree } => {
                 let bytes = chunk.iter().try_fold(1_u64, |count, size| count.checked_mul(*size));
-                if chunk.len() != dims.len() || !bytes.is_some_and(|bytes| (1..=MOST_CHUNK).contains(&bytes))
+                if chunk.len() != dims.len()
+                    || !bytes.is_some_and(|bytes| (1..=MAX_CHUNK_BYTES).contains(&bytes))
                 {
-                    return Err(format!("its chunks of {chunk:?} values are not of a size that is read"));
+                    return Err(format!("its chunk shape {chunk:?} is not supported"));
                 }
                 let written = tree.map_or(Ok(BTreeMap::new()), |tree| list(&file, tree, &chunk))?;
                 if dims.len() == 1 {
                     dims.push(1);
                     chunk.push(1);
                 }
-                let (filters, kept) = (header.filters, Mutex::default());
-                Place::Chunked(Chunks { size: chunk, written, filters, kept })
+                let (filters, cache) = (header.filters, Mutex::default());
+                Place::Chunked(Chunks { size: chunk, written, filters, cache })
             }
         };
         Ok(Self { file, dims, place })
@@ -88,12 +89,13 @@ impl Dataset {
         if first.checked_add(count).is_none_or(|end| end > self.dims[0]) {
             return Err(format!("there is no row {first}"));
         }
+        let too_large = || format!("its rows are larger than {MAX_ROWS} bytes");
         let row = self.dims[1..].iter().try_fold(1_u64, |bytes, dim| bytes.checked_mul(*dim));
-        let length = row.and_then(|row| row.checked_mul(count)).filter(|length| *length <= MOST_ROWS);
-        let length = length.ok_or_else(|| format!("its rows are larger than {MOST_ROWS} bytes"))?;
+        let row = row.ok_or_else(too_large)?;
+        let length = row.checked_mul(count).filter(|length| *length <= MAX_ROWS).ok_or_else(too_large)?;
         match &self.place {
             Place::Contiguous(start) => {
-                let first = row.unwrap_or(0).saturating_mul(first);
+                let first = row.saturating_mul(first);
                 self.file.bytes(start.saturating_add(first), length)
             }
             Place::Chunked(chunks) => chunks.rows(self, first, count, length),
@@ -108,14 +110,14 @@ fn list(file: &Hdf5, tree: u64, size: &[u64]) -> Result<BTreeMap<Vec<u64>, Chunk
     let key = 8 + 8 * (size.len() + 1);
     file.leaves(tree, 1, key, &mut 0, &mut |key, start| {
         let (words, _) = key.as_chunks::<4>();
-        let (length, left_out) = (u32::from_le_bytes(words[0]), u32::from_le_bytes(words[1]));
+        let (length, skipped) = (u32::from_le_bytes(words[0]), u32::from_le_bytes(words[1]));
         let (offsets, _) = key[8..].as_chunks::<8>();
         let offsets = offsets.iter().map(|offset| u64::from_le_bytes(*offset));
         let mut place: Vec<u64> = offsets.zip(size).map(|(offset, size)| offset / size).collect();
         place.resize(place.len().max(2), 0);
-        let chunk = Chunk { start, length: u64::from(length), left_out };
+        let chunk = Chunk { start, length: u64::from(length), skipped };
         if written.insert(place.clone(), chunk).is_some() {
-            return Err(format!("its chunk {place:?} is there twice"));
+            return Err(format!("its chunk {place:?} occurs twice"));
         }
         Ok(())
     })?;
@@ -138,32 +140,32 @@ impl Chunks {
 
     /// The unpacked values of a chunk.
     fn values(&self, file: &Hdf5, chunk: Chunk) -> Result<Arc<Vec<u8>>, String> {
-        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, values)) = kept().iter().find(|(start, _)| *start == chunk.start) {
+        let cache = || self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, values)) = cache().iter().find(|(start, _)| *start == chunk.start) {
             return Ok(Arc::clone(values));
         }
-        let wanted = self.size.iter().product::<u64>();
-        if chunk.length > 2 * MOST_CHUNK {
+        let expected = self.size.iter().product::<u64>();
+        if chunk.length > 2 * MAX_CHUNK_BYTES {
             return Err(format!("a chunk claims {} bytes", chunk.length));
         }
         let mut values = file.bytes(chunk.start, chunk.length)?;
         for (index, filter) in self.filters.iter().enumerate().rev() {
-            let left_out = index < 32 && chunk.left_out >> index & 1 == 1;
-            if *filter == Filter::Deflate && !left_out {
+            let skipped = index < 32 && chunk.skipped >> index & 1 == 1;
+            if *filter == Filter::Deflate && !skipped {
                 let mut unpacked = Vec::new();
-                let read = ZlibDecoder::new(&values[..]).take(wanted + 1).read_to_end(&mut unpacked);
+                let read = ZlibDecoder::new(&values[..]).take(expected + 1).read_to_end(&mut unpacked);
                 read.map_err(|error| format!("the chunk at {}: {error}", chunk.start))?;
                 values = unpacked;
             }
         }
-        if values.len() as u64 != wanted {
-            return Err(format!("the chunk at {} does not have {wanted} values", chunk.start));
+        if values.len() as u64 != expected {
+            return Err(format!("the chunk at {} does not have {expected} values", chunk.start));
         }
         let values = Arc::new(values);
-        let mut kept = kept();
-        kept.push_back((chunk.start, Arc::clone(&values)));
-        while kept.len() > 1 && kept.len() * values.len() > KEPT {
-            kept.pop_front();
+        let mut cache = cache();
+        cache.push_back((chunk.start, Arc::clone(&values)));
+        while cache.len() > 1 && cache.len() * values.len() > CACHE_BYTES {
+            cache.pop_front();
         }
         Ok(values)
     }

@@ -11,11 +11,11 @@ use crate::sources::formats::Cursor;
 type Leaf<'a> = &'a mut dyn FnMut(&[u8], u64) -> Result<(), String>;
 
 /// Maximum size in bytes of a metadata block: part of an object header, or the entries of a node.
-const MOST_BLOCK: u64 = 1 << 20;
+const MAX_BLOCK_BYTES: u64 = 1 << 20;
 /// Maximum number of blocks in one object header.
-const MOST_BLOCKS: usize = 64;
+const MAX_BLOCKS: usize = 64;
 /// Maximum number of dimensions; our datasets have four.
-const MOST_DIMENSIONS: usize = 8;
+const MAX_DIMENSIONS: usize = 8;
 /// The undefined address.
 const NOWHERE: u64 = u64::MAX;
 
@@ -63,7 +63,7 @@ impl Hdf5 {
     pub(super) fn bytes(&self, start: u64, length: u64) -> Result<Vec<u8>, String> {
         if start.checked_add(length).is_none_or(|end| end > self.length) {
             return Err(format!(
-                "{length} bytes at {start} lie beyond its end at {}; is it cut short?",
+                "{length} bytes at {start} are beyond its end at {}; is the file truncated?",
                 self.length
             ));
         }
@@ -73,8 +73,10 @@ impl Hdf5 {
     }
 
     fn block(&self, start: u64, length: u64) -> Result<Vec<u8>, String> {
-        if length > MOST_BLOCK {
-            return Err(format!("a block of {length} bytes at {start}; at most {MOST_BLOCK} are read"));
+        if length > MAX_BLOCK_BYTES {
+            return Err(format!(
+                "a block of {length} bytes at {start}; at most {MAX_BLOCK_BYTES} are supported"
+            ));
         }
         self.bytes(start, length)
     }
@@ -83,7 +85,7 @@ impl Hdf5 {
     pub(super) fn dataset(&self, name: &str) -> Result<Header, String> {
         let header = self.header(self.find(name)?)?;
         if !header.is_bytes {
-            return Err("its values are not bytes without sign".into());
+            return Err("its values are not unsigned bytes".into());
         }
         if header.dims.is_empty() {
             return Err("it has no dimensions".into());
@@ -100,7 +102,7 @@ impl Hdf5 {
         let (version, sizes, base) = (start[8], [start[13], start[14]], &start[24..32]);
         if version != 0 || sizes != [8, 8] || base != [0; 8] {
             return Err(format!(
-                "a superblock of version {version} with addresses of {} bytes is not read",
+                "superblock version {version} with addresses of {} bytes is not supported",
                 sizes[0]
             ));
         }
@@ -115,12 +117,13 @@ impl Hdf5 {
             Ok(())
         })?;
         let (tree, heap) =
-            table.ok_or("its root group is not a table of symbols, which is the form that is read")?;
+            table.ok_or("its root group is not a symbol table, which is the only supported form")?;
         let heap = self.heap(heap)?;
         let mut found = None;
         self.leaves(tree, 0, 8, &mut 0, &mut |_, node| {
             for (place, object) in self.symbols(node)? {
-                let text = heap.get(place as usize..).unwrap_or_default();
+                let text = usize::try_from(place).ok().and_then(|place| heap.get(place..));
+                let text = text.ok_or_else(|| format!("a name at {place} is beyond the end of its heap"))?;
                 let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
                 if text == name.as_bytes() {
                     found = Some(object);
@@ -128,7 +131,7 @@ impl Hdf5 {
             }
             Ok(())
         })?;
-        found.ok_or_else(|| "there is no data set of that name".into())
+        found.ok_or_else(|| "there is no data set with that name".into())
     }
 
     /// The names of a group.
@@ -147,7 +150,7 @@ impl Hdf5 {
     fn symbols(&self, start: u64) -> Result<Vec<(u64, u64)>, String> {
         let block = self.block(start, 8)?;
         if !block.starts_with(b"SNOD") {
-            return Err(format!("there is no node of symbols at {start}"));
+            return Err(format!("there is no symbol table node at {start}"));
         }
         let count = u64::from(u16::from_le_bytes([block[6], block[7]]));
         let entries = self.block(start + 8, 40 * count)?;
@@ -172,15 +175,15 @@ impl Hdf5 {
         while let Some((start, level_above)) = nodes.pop() {
             *visited += 1;
             if *visited as u64 > self.length / 24 {
-                return Err("its tree has more nodes than the file can hold".into());
+                return Err("its B-tree has more nodes than fit in the file".into());
             }
             let block = self.block(start, 24)?;
             if !block.starts_with(b"TREE") || block[4] != kind {
-                return Err(format!("there is no node of a tree at {start}"));
+                return Err(format!("there is no B-tree node at {start}"));
             }
             let (level, count) = (block[5], u16::from_le_bytes([block[6], block[7]]));
             if level_above.is_some_and(|above| level >= above) {
-                return Err(format!("the tree's node at {start} does not lie below its parent"));
+                return Err(format!("the B-tree node at {start} is not below its parent"));
             }
             let entries = self.block(start + 24, u64::from(count) * (key as u64 + 8))?;
             for entry in entries.chunks_exact(key + 8) {
@@ -200,7 +203,7 @@ impl Hdf5 {
     ) -> Result<(), String> {
         let header = self.block(start, 16)?;
         if header[0] != 1 {
-            return Err(format!("an object's header of version {} is not read", header[0]));
+            return Err(format!("object header version {} is not supported", header[0]));
         }
         let size = u32::from_le_bytes([header[8], header[9], header[10], header[11]]);
         let mut blocks = vec![(start + 16, u64::from(size))];
@@ -221,8 +224,8 @@ impl Hdf5 {
                     each(kind, content)?;
                 }
             }
-            if blocks.len() > MOST_BLOCKS {
-                return Err(format!("an object's header has more than {MOST_BLOCKS} blocks"));
+            if blocks.len() > MAX_BLOCKS {
+                return Err(format!("an object header has more than {MAX_BLOCKS} blocks"));
             }
         }
         Ok(())
@@ -255,10 +258,10 @@ fn dimensions(cursor: &mut Cursor<'_>) -> Result<Vec<u64>, String> {
     let skipped = match version {
         1 => 6,
         2 => 2,
-        _ => return Err(format!("a data space of version {version} is not read")),
+        _ => return Err(format!("dataspace version {version} is not supported")),
     };
     cursor.take(skipped)?;
-    if usize::from(count) > MOST_DIMENSIONS {
+    if usize::from(count) > MAX_DIMENSIONS {
         return Err(format!("it claims {count} dimensions"));
     }
     (0..count).map(|_| number(cursor)).collect()
@@ -279,20 +282,20 @@ fn layout(cursor: &mut Cursor<'_>) -> Result<Layout, String> {
             let [count] = cursor.array()?;
             let tree = Some(number(cursor)?).filter(|tree| *tree != NOWHERE);
             let sizes = 1..usize::from(count);
-            if sizes.len() > MOST_DIMENSIONS {
+            if sizes.len() > MAX_DIMENSIONS {
                 return Err(format!("its chunks claim {} dimensions", sizes.len()));
             }
             let chunk = sizes.map(|_| cursor.array().map(|size| u64::from(u32::from_le_bytes(size))));
             Ok(Layout::Chunked { chunk: chunk.collect::<Result<_, _>>()?, tree })
         }
-        [version, class] => Err(format!("a layout of version {version} and class {class} is not read")),
+        [version, class] => Err(format!("layout version {version}, class {class} is not supported")),
     }
 }
 
 fn filters(cursor: &mut Cursor<'_>) -> Result<Vec<Filter>, String> {
     let [version, count] = cursor.array()?;
     if version != 1 {
-        return Err(format!("filters of version {version} are not read"));
+        return Err(format!("filter pipeline version {version} is not supported"));
     }
     cursor.take(6)?;
     let mut filters = Vec::new();
@@ -303,7 +306,7 @@ fn filters(cursor: &mut Cursor<'_>) -> Result<Vec<Filter>, String> {
         filters.push(match kind {
             1 => Filter::Deflate,
             2 => Filter::Shuffle,
-            _ => return Err(format!("its chunks went through filter {kind}, which is not read")),
+            _ => return Err(format!("its chunks use filter {kind}, which is not supported")),
         });
     }
     Ok(filters)

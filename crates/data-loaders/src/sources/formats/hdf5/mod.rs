@@ -14,8 +14,8 @@ use self::chunks::Dataset;
 use crate::sources::formats::raw::{Order, Shape};
 use crate::sources::sample::{Content, Records};
 
-/// Maximum number of values read at once; the largest dataset has 262,144 labels.
-const MOST_VALUES: u64 = 1 << 24;
+/// Maximum number of values per read; the largest dataset has 262,144 labels.
+const MAX_VALUES: u64 = 1 << 24;
 
 /// All values of a byte dataset.
 pub(crate) fn bytes(path: &Path, name: &str) -> Result<Vec<u8>, String> {
@@ -23,8 +23,8 @@ pub(crate) fn bytes(path: &Path, name: &str) -> Result<Vec<u8>, String> {
         let dataset = Dataset::open(path, name)?;
         let count = dataset.dims().iter().try_fold(1_u64, |count, dim| count.checked_mul(*dim));
         match count {
-            Some(count) if count <= MOST_VALUES => dataset.rows(0, dataset.dims()[0]),
-            _ => Err(format!("it claims {:?} values; at most {MOST_VALUES} are read", dataset.dims())),
+            Some(count) if count <= MAX_VALUES => dataset.rows(0, dataset.dims()[0]),
+            _ => Err(format!("it claims {:?} values; at most {MAX_VALUES} are supported", dataset.dims())),
         }
     };
     read().map_err(|reason| format!("`{name}`: {reason}"))

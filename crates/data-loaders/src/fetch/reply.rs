@@ -5,11 +5,11 @@
 use ureq::Body;
 use ureq::http::{HeaderMap, Response, StatusCode};
 
-use crate::fetch::download::Trouble;
+use crate::fetch::download::DownloadFailure;
 use crate::registry::Download;
 
 /// The request.
-pub(super) struct Asked<'a> {
+pub(super) struct SentRequest<'a> {
     pub(super) source: &'a Download,
     /// The first byte, for a range request.
     pub(super) start: Option<u64>,
@@ -21,7 +21,7 @@ pub(super) struct Asked<'a> {
 
 /// The response.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum ServerReply {
     /// The file from some byte to its end.
     Body {
         start: u64,
@@ -31,14 +31,14 @@ pub(super) enum Answer {
         validator: Option<String>,
     },
     /// The whole file is already here.
-    Whole,
+    Complete,
     /// A response that does not match what is here, with the reason.
-    Misfit(String),
+    Mismatch(String),
 }
 
-impl Asked<'_> {
+impl SentRequest<'_> {
     /// Parses status and headers.
-    pub(super) fn answer(&self, response: &Response<Body>) -> Result<Answer, Trouble> {
+    pub(super) fn reply(&self, response: &Response<Body>) -> Result<ServerReply, DownloadFailure> {
         let headers = response.headers();
         let status = response.status();
         match status {
@@ -52,19 +52,21 @@ impl Asked<'_> {
             }
             StatusCode::RANGE_NOT_SATISFIABLE => Ok(self.nothing_more(headers)),
             StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => {
-                Err(Trouble::Passing(format!("the server answers {status}")))
+                Err(DownloadFailure::Transient(format!("the server responded with {status}")))
             }
-            _ if status.is_server_error() => Err(Trouble::Passing(format!("the server answers {status}"))),
-            _ => Err(Trouble::Final(format!("the server answers {status}"))),
+            _ if status.is_server_error() => {
+                Err(DownloadFailure::Transient(format!("the server responded with {status}")))
+            }
+            _ => Err(DownloadFailure::Permanent(format!("the server responded with {status}"))),
         }
     }
 
     /// Checks that the body is the file itself, not an HTML page or a compressed encoding.
-    fn check_kind(&self, headers: &HeaderMap) -> Result<(), Trouble> {
+    fn check_kind(&self, headers: &HeaderMap) -> Result<(), DownloadFailure> {
         let name = self.source.file_name();
         let text = |header: &str| text(headers, header).unwrap_or_default().trim().to_ascii_lowercase();
         if text("content-type").starts_with("text/html") && !name.ends_with(".html") {
-            return Err(Trouble::Final("the server sends a web page, not the file".into()));
+            return Err(DownloadFailure::Permanent("the server sent a web page instead of the file".into()));
         }
         match text("content-encoding").as_str() {
             "" | "identity" => Ok(()),
@@ -72,71 +74,79 @@ impl Asked<'_> {
             "gzip" | "x-gzip" if name.ends_with(".gz") || name.ends_with(".tgz") => Ok(()),
             encoding => {
                 let encoding = encoding.escape_debug();
-                Err(Trouble::Final(format!("the server sends it in the encoding `{encoding}`, not as it is")))
+                Err(DownloadFailure::Permanent(format!(
+                    "the server sent it with the content encoding `{encoding}`"
+                )))
             }
         }
     }
 
-    fn whole(&self, headers: &HeaderMap, length: Option<u64>) -> Result<Answer, Trouble> {
+    fn whole(&self, headers: &HeaderMap, length: Option<u64>) -> Result<ServerReply, DownloadFailure> {
         // A zero-length response has no body, so its length is unknown.
         if text(headers, "content-length") == Some("0") {
-            return Err(Trouble::Final("the server's file is empty".into()));
+            return Err(DownloadFailure::Permanent("the server's file is empty".into()));
         }
-        match self.agreed(length)?.or(self.source.size) {
-            Some(total) => Ok(Answer::Body { start: 0, total, validator: validator(headers) }),
+        match self.check_size(length)?.or(self.source.size) {
+            Some(total) => Ok(ServerReply::Body { start: 0, total, validator: validator(headers) }),
             // Neither a truncated nor an endless body could be detected.
-            None => Err(Trouble::Final(
-                "the server does not state the size of the file, and nor does the registry".into(),
+            None => Err(DownloadFailure::Permanent(
+                "neither the server nor the registry states the size of the file".into(),
             )),
         }
     }
 
-    fn part(&self, headers: &HeaderMap) -> Result<Answer, Trouble> {
+    fn part(&self, headers: &HeaderMap) -> Result<ServerReply, DownloadFailure> {
         let Some(start) = self.start else {
-            return Err(Trouble::Final(
-                "the server sends a part of the file, which was not asked for".into(),
+            return Err(DownloadFailure::Permanent(
+                "the server sent a part of the file that was not requested".into(),
             ));
         };
         let range = ContentRange::of(headers);
         if range.as_ref().and_then(|range| range.start) != Some(start) {
-            return Ok(Answer::Misfit("the server sent another part than was asked for".into()));
+            return Ok(ServerReply::Mismatch("the server sent a different part than was requested".into()));
         }
         let validator = validator(headers);
         if let (Some(now), Some(before)) = (validator.as_deref(), self.validator)
             && now != before
         {
-            return Ok(Answer::Misfit(format!("the file has changed on the server, from {before} to {now}")));
+            return Ok(ServerReply::Mismatch(format!(
+                "the file has changed on the server, from {before} to {now}"
+            )));
         }
-        let stated = self.agreed(range.and_then(|range| range.total))?;
+        let stated = self.check_size(range.and_then(|range| range.total))?;
         match (stated, self.total.or(self.source.size)) {
-            (Some(now), Some(before)) if now != before => Ok(Answer::Misfit(format!(
-                "the file has changed on the server: {now} bytes, not the {before} of before"
+            (Some(now), Some(before)) if now != before => Ok(ServerReply::Mismatch(format!(
+                "the file has changed on the server: {now} bytes instead of {before}"
             ))),
-            (Some(total), _) | (None, Some(total)) => {
-                Ok(Answer::Body { start, total, validator: validator.or(self.validator.map(str::to_owned)) })
+            (Some(total), _) | (None, Some(total)) => Ok(ServerReply::Body {
+                start,
+                total,
+                validator: validator.or(self.validator.map(str::to_owned)),
+            }),
+            (None, None) => {
+                Ok(ServerReply::Mismatch("the server does not state the size of the file".into()))
             }
-            (None, None) => Ok(Answer::Misfit("the server does not state the size of the file".into())),
         }
     }
 
     /// Status 416: expected if the last byte had already arrived.
-    fn nothing_more(&self, headers: &HeaderMap) -> Answer {
+    fn nothing_more(&self, headers: &HeaderMap) -> ServerReply {
         let stated = ContentRange::of(headers).and_then(|range| range.total);
         // Without a known size, only a checksum can tell.
         let checked = self.source.sha256.is_some() || self.source.md5.is_some();
         let before = self.total.or(self.source.size).or(stated.filter(|_| checked));
         if self.start.is_some() && stated == self.start && stated == before {
-            Answer::Whole
+            ServerReply::Complete
         } else {
-            Answer::Misfit("the server has no more of it than is here".into())
+            ServerReply::Mismatch("the server has no more data than was already downloaded".into())
         }
     }
 
     /// The stated size, if the registry does not contradict it.
-    fn agreed(&self, stated: Option<u64>) -> Result<Option<u64>, Trouble> {
+    fn check_size(&self, stated: Option<u64>) -> Result<Option<u64>, DownloadFailure> {
         match (stated, self.source.size) {
-            (Some(found), Some(expected)) if found != expected => Err(Trouble::Final(format!(
-                "the server's file has {found} bytes, not the {expected} of the registry"
+            (Some(found), Some(expected)) if found != expected => Err(DownloadFailure::Permanent(format!(
+                "the server's file has {found} bytes, but the registry lists {expected}"
             ))),
             _ => Ok(stated),
         }
