@@ -106,7 +106,7 @@ fn a_gguf_file_that_is_cut_short_is_named() {
         }
         std::fs::write(folder.join("model.gguf"), b"GGUF\x03\x00\x00\x00\x01\x00").unwrap();
     });
-    refused(&bench, WEIGHTS, &["model.gguf is not a usable GGUF file", "cut short"]);
+    refused(&bench, WEIGHTS, &["model.gguf is not a usable GGUF file", "truncated"]);
 }
 
 #[test]

@@ -65,7 +65,7 @@ pub fn read_into(path: &Path, base_checksum: &str, trainables: &Trainables) -> R
     let header = header_of(&file, path)?;
     if header.base_checksum != base_checksum {
         let reason = format!(
-            "it was trained on weights with checksum {}, these have {base_checksum}",
+            "it was trained on weights with checksum {}, but these have {base_checksum}",
             header.base_checksum
         );
         return Err(Error::Malformed { path: path.into(), reason });

@@ -137,7 +137,7 @@ impl SiteSpec {
 
     /// Sets the anterior sites.
     #[must_use]
-    pub fn reading(self, anteriors: Anteriors) -> Self {
+    pub fn with_anteriors(self, anteriors: Anteriors) -> Self {
         Self { anteriors, ..self }
     }
 

@@ -129,13 +129,14 @@ impl Trainables {
         self.specs.iter().zip(&self.leaves)
     }
 
-    /// One number per buffer column, `[P]`, by group.
-    pub fn by_group(&self, number: impl Fn(Group) -> f64) -> Tensor {
+    /// One value per buffer column, `[P]`, by group.
+    pub fn by_group(&self, value_of: impl Fn(Group) -> f64) -> Tensor {
         let columns = |spec: &TrainableSpec| {
-            std::iter::repeat_n(number(spec.group), usize::try_from(spec.count()).unwrap_or(0))
+            let value = value_of(spec.group);
+            (0..spec.count()).map(move |_| value)
         };
-        let numbers: Vec<f64> = self.specs.iter().flat_map(columns).collect();
-        Tensor::from_slice(&numbers).to_device(self.values.device()).to_kind(self.values.kind())
+        let values: Vec<f64> = self.specs.iter().flat_map(columns).collect();
+        Tensor::from_slice(&values).to_device(self.values.device()).to_kind(self.values.kind())
     }
 
     /// The buffer `[K, P]`; changing it changes the tensors.

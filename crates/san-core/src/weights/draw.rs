@@ -84,7 +84,7 @@ fn on_cpu(tensor: &Tensor) -> Result<Tensor, Error> {
 fn symmetric(bound: f64, name: &str) -> Result<Uniform<f64>, Error> {
     Uniform::new(-bound, bound).map_err(|_| Error::BadOption {
         method: name.into(),
-        reason: "a projection needs at least one input".into(),
+        reason: "a projection must have at least one input".into(),
     })
 }
 
