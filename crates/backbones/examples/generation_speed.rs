@@ -29,7 +29,7 @@ fn main() {
     let mut answers = Vec::new();
     for _ in 0..=PASSES {
         let start = Instant::now();
-        let prompts = Prompts::of_tokens(&*model, &prompts, Device::Cpu).unwrap();
+        let prompts = Prompts::from_tokens(&*model, &prompts, Device::Cpu).unwrap();
         answers = generate(&*model, &prompts, Decoding::Greedy, &limits).unwrap();
         best = best.min(start.elapsed().as_secs_f64());
     }

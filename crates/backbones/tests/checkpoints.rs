@@ -41,10 +41,10 @@ struct Published {
 
 impl Published {
     fn new() -> Self {
-        Self::of("llama_grouped")
+        Self::with_model("llama_grouped")
     }
 
-    fn of(name: &str) -> Self {
+    fn with_model(name: &str) -> Self {
         let file = TensorFile::read(&fixture(&format!("{name}.safetensors"))).unwrap();
         let mut config: Value = serde_json::from_str(&file.metadata["config"]).unwrap();
         config["torch_dtype"] = "float16".into();
@@ -109,7 +109,7 @@ impl Published {
 #[test]
 fn single_file_shards_and_gguf_give_the_same_model() {
     for name in ["llama_grouped", "qwen2_small"] {
-        let (single, shards) = (Published::of(name), Published::of(name));
+        let (single, shards) = (Published::with_model(name), Published::with_model(name));
         single.write_single();
         shards.write_shards();
         let read = single.read().unwrap();
@@ -158,7 +158,7 @@ fn a_missing_or_malformed_file_gives_a_one_line_message() {
     published.assert_rejected(&["its header claims to have"]);
     let index = json!({"weight_map": {"model.norm.weight": "../model-00001-of-00002.safetensors"}});
     fs::write(published.path("model.safetensors.index.json"), index.to_string()).unwrap();
-    published.assert_rejected(&["is not a file name in its own folder"]);
+    published.assert_rejected(&["is not a plain file name"]);
     published.write_single();
     fs::remove_file(published.path("config.json")).unwrap();
     published.assert_rejected(&["cannot read", "config.json"]);
@@ -244,7 +244,7 @@ fn real(name: &str) -> Option<PathBuf> {
 
 fn answer(checkpoint: &LanguageCheckpoint, prompt: &[i64], max_new_tokens: i64) -> Vec<i64> {
     let model = model(checkpoint);
-    let prompts = Prompts::of_tokens(&*model, &[prompt.to_vec()], Device::Cpu).unwrap();
+    let prompts = Prompts::from_tokens(&*model, &[prompt.to_vec()], Device::Cpu).unwrap();
     let limits = Limits { end_tokens: vec![2], max_new_tokens };
     generate(&*model, &prompts, Decoding::Greedy, &limits).unwrap().remove(0)
 }

@@ -141,7 +141,7 @@ fn greedy_and_beam_search_match_transformers_at_every_batch_size() {
             for size in [1, 2, 3] {
                 let mut answers = Vec::new();
                 for some in case.prompts().chunks(size) {
-                    let prompts = Prompts::of_tokens(&*model, some, Device::Cpu).unwrap();
+                    let prompts = Prompts::from_tokens(&*model, some, Device::Cpu).unwrap();
                     answers.extend(generate(&*model, &prompts, decoding, &limits()).unwrap());
                 }
                 for (row, answer) in answers.iter().enumerate() {
@@ -160,12 +160,12 @@ fn cached_and_padded_generation_matches_uncached_unpadded_generation() {
     let words = case.integers("tokens").flatten(0, -1);
     let words = Vec::<i64>::try_from(&words).unwrap();
     let prompts: Vec<Vec<i64>> = (0..32)
-        .map(|row| (0..=row).map(|place| words[(5 * row + 3 * place) % words.len()]).collect())
+        .map(|row| (0..=row).map(|column| words[(5 * row + 3 * column) % words.len()]).collect())
         .collect();
     let limits = Limits { end_tokens: Vec::new(), max_new_tokens: 12 };
     for size in [1, 32] {
         let batches = prompts.chunks(size).flat_map(|some| {
-            let some = Prompts::of_tokens(&*model, some, Device::Cpu).unwrap();
+            let some = Prompts::from_tokens(&*model, some, Device::Cpu).unwrap();
             generate(&*model, &some, Decoding::Greedy, &limits).unwrap()
         });
         for (prompt, answer) in prompts.iter().zip(batches) {
@@ -211,8 +211,8 @@ fn a_likelihood_is_summed_over_the_tokens_of_the_continuation() {
     let log_probabilities = case.get("scores").log_softmax(-1, Kind::Float);
     for (found, (row, from, to)) in together.iter().zip([(0, 4, 9), (1, 5, 6), (1, 1, 9)]) {
         let expected: f64 = (from..to)
-            .map(|place| {
-                log_probabilities.double_value(&[row, place - 1, rows[row as usize][place as usize]])
+            .map(|column| {
+                log_probabilities.double_value(&[row, column - 1, rows[row as usize][column as usize]])
             })
             .sum();
         assert!((found - expected).abs() < 1e-3, "{found} {expected}");

@@ -20,7 +20,7 @@ pub enum Error {
         place: String,
     },
     /// A tensor that the model spec does not have.
-    #[error("{place} contains tensor `{name}`, which the model does not have")]
+    #[error("{place} holds tensor `{name}`, which the model does not have")]
     UnexpectedTensor {
         /// Name of the tensor.
         name: String,
@@ -40,7 +40,7 @@ pub enum Error {
         expected: Vec<i64>,
     },
     /// A tensor with a NaN or infinite value.
-    #[error("tensor `{name}` in {place} contains NaN or infinity")]
+    #[error("tensor `{name}` in {place} holds NaN or infinity")]
     NotFiniteTensor {
         /// Name of the tensor.
         name: String,

@@ -68,7 +68,7 @@ fn non_finite_weights_are_rejected_naming_file_and_tensor() {
         tensors.insert("norm.bias".into(), bias);
         let message = Weights::new(tensors).check(&model_spec(), "some.safetensors").err();
         let message = message.map(|error| error.to_string());
-        let expected = "tensor `norm.bias` in some.safetensors contains NaN or infinity";
+        let expected = "tensor `norm.bias` in some.safetensors holds NaN or infinity";
         assert_eq!(message.as_deref(), Some(expected), "{value} as {kind:?}");
     }
 }

@@ -45,7 +45,11 @@ impl Prompts {
     ///
     /// # Errors
     /// If libtorch fails.
-    pub fn of_tokens(model: &dyn LanguageModel, prompts: &[Vec<i64>], device: Device) -> Result<Self, Error> {
+    pub fn from_tokens(
+        model: &dyn LanguageModel,
+        prompts: &[Vec<i64>],
+        device: Device,
+    ) -> Result<Self, Error> {
         let length = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let (mut tokens, mut valid) = (Vec::new(), Vec::new());
         for prompt in prompts {
@@ -185,7 +189,7 @@ impl Beam {
 fn beam_search(state: &mut DecodingState<'_>, beams: i64, limits: &Limits) -> Result<Vec<Vec<i64>>, Error> {
     let (prompts, width) = (state.rows(), to_index(beams));
     state.select(&(0..prompts * beams).map(|row| row / beams).collect::<Vec<_>>())?;
-    // Initially all hypotheses of a prompt are identical, so only the first may be extfinished.
+    // Initially all hypotheses of a prompt are identical, so only the first may be extended.
     let start = |rank| Hypothesis { tokens: Vec::new(), likelihood: if rank == 0 { 0.0 } else { -1e9 } };
     let beam = || Beam { hypotheses: (0..width).map(start).collect(), finished: Vec::new(), done: false };
     let mut all: Vec<Beam> = (0..prompts).map(|_| beam()).collect();

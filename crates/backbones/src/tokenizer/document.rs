@@ -33,7 +33,7 @@ pub(super) struct Words {
 ///
 /// # Errors
 /// If there is no piece for unknown characters, or no piece at all; the error is a clause.
-pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> Result<Value, String> {
+pub(super) fn from_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> Result<Value, String> {
     let unknown = pieces.iter().position(|piece| piece.kind == PieceKind::Unknown);
     let unknown = unknown.ok_or("it has no unknown piece")?;
     let byte_fallback = pieces.iter().filter(|piece| piece.kind == PieceKind::Byte).count() == 256;
@@ -71,7 +71,7 @@ pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> R
 ///
 /// # Errors
 /// If a token occurs twice; the error is a clause.
-pub(super) fn of_bytes(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result<Value, String> {
+pub(super) fn from_byte_level(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result<Value, String> {
     let ByteLevel { tokens, merges, words: Words { normalizer, pre_tokenizer, ignore_merges } } = vocabulary;
     let vocab: Map<String, Value> =
         tokens.iter().zip(0_u32..).map(|((token, _), id)| ((*token).to_owned(), id.into())).collect();

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::gguf::Header;
-use crate::tokenizer::document::{ByteLevel, Words, of_bytes, of_pieces};
+use crate::tokenizer::document::{ByteLevel, Words, from_byte_level, from_pieces};
 use crate::tokenizer::pieces::{Piece, PieceKind};
 use crate::tokenizer::{SpecialTokens, TokenizerError};
 
@@ -43,7 +43,7 @@ pub(super) fn document(header: &Header) -> Result<(Value, SpecialTokens), Tokeni
             let pieces = tokens.iter().zip(scores).zip(kinds);
             let pieces: Vec<Piece> =
                 pieces.map(|((text, score), kind)| Piece { text: (*text).to_owned(), score, kind }).collect();
-            of_pieces(&pieces, flag("add_space_prefix")?, begin)
+            from_pieces(&pieces, flag("add_space_prefix")?, begin)
         }
         "gpt2" => {
             let words = words(header)?;
@@ -53,7 +53,7 @@ pub(super) fn document(header: &Header) -> Result<(Value, SpecialTokens), Tokeni
             }
             let merges = merges.into_iter().filter_map(|merge| merge.split_once(' ')).collect();
             let tokens = tokens.into_iter().zip(kinds).collect();
-            of_bytes(&ByteLevel { tokens, merges, words }, begin)
+            from_byte_level(&ByteLevel { tokens, merges, words }, begin)
         }
         other => Err(format!("its vocabulary type is `{other}`; `llama` and `gpt2` are supported")),
     };
@@ -67,7 +67,7 @@ fn kinds(header: &Header, count: usize) -> Result<Vec<PieceKind>, TokenizerError
         return Ok(vec![PieceKind::Normal; count]);
     }
     let numbers = header.numbers(key)?;
-    let kinds: Option<Vec<_>> = numbers.iter().map(|number| PieceKind::of(*number as u64)).collect();
+    let kinds: Option<Vec<_>> = numbers.iter().map(|number| PieceKind::from_number(*number as u64)).collect();
     let kinds = kinds.filter(|kinds| kinds.len() == count);
     kinds.ok_or_else(|| {
         malformed(header, format!("`{key}` does not give each of {count} tokens a known type"))

@@ -53,7 +53,7 @@ impl Tokenizer {
             return Self::read(&vocabulary_of(path)?);
         }
         if path.extension().is_some_and(|extension| extension == "gguf") {
-            return Self::of_gguf(&Header::read(path)?);
+            return Self::from_gguf(&Header::read(path)?);
         }
         let bytes = read(path)?;
         match path.extension().and_then(|extension| extension.to_str()) {
@@ -62,8 +62,8 @@ impl Tokenizer {
                 let config = if config.is_file() { Some(json(&read(&config)?, &config)?) } else { None };
                 Self::from_json(&bytes, path, config.as_ref())
             }
-            Some("model") => Self::of_document(path, &bytes, sentencepiece::parse(&bytes)),
-            _ => Self::of_document(path, &bytes, scored::parse(&bytes)),
+            Some("model") => Self::from_document(path, &bytes, sentencepiece::parse(&bytes)),
+            _ => Self::from_document(path, &bytes, scored::parse(&bytes)),
         }
     }
 
@@ -76,13 +76,10 @@ impl Tokenizer {
     }
 
     /// The vocabulary in a GGUF file's metadata.
-    ///
-    /// # Errors
-    /// If it is incomplete or of an unsupported kind.
-    pub fn of_gguf(header: &Header) -> Result<Self, TokenizerError> {
+    fn from_gguf(header: &Header) -> Result<Self, TokenizerError> {
         let (document, special_tokens) = gguf::document(header)?;
         let bytes = document.to_string().into_bytes();
-        Self::of_document(&header.path, &bytes, Ok((document, special_tokens)))
+        Self::from_document(&header.path, &bytes, Ok((document, special_tokens)))
     }
 
     /// Token ids of a text, with the special tokens that the model expects (LLaMA: the start token).
@@ -194,7 +191,7 @@ impl Tokenizer {
         Ok(Self { inner, special_tokens, path: path.to_owned(), checksum: checksum(bytes) })
     }
 
-    fn of_document(
+    fn from_document(
         path: &Path,
         bytes: &[u8],
         document: Result<(Value, SpecialTokens), String>,

@@ -21,7 +21,7 @@ pub(super) enum PieceKind {
 
 impl PieceKind {
     /// The kind from its number in SentencePiece and GGUF.
-    pub(super) fn of(number: u64) -> Option<Self> {
+    pub(super) fn from_number(number: u64) -> Option<Self> {
         Some(match number {
             1 => Self::Normal,
             2 => Self::Unknown,

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::tokenizer::SpecialTokens;
-use crate::tokenizer::document::{BLANK, of_pieces};
+use crate::tokenizer::document::{BLANK, from_pieces};
 use crate::tokenizer::pieces::{Piece, PieceKind};
 
 /// Unknown, start and end token come first, then the 256 bytes.
@@ -31,7 +31,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Value, SpecialTokens), String> {
         return Err(format!("it has {} tokens, fewer than three special tokens and 256 bytes", pieces.len()));
     }
     let special_tokens = SpecialTokens { begin: Some(1), end: Some(2), pad: None };
-    Ok((of_pieces(&pieces, true, special_tokens.begin)?, special_tokens))
+    Ok((from_pieces(&pieces, true, special_tokens.begin)?, special_tokens))
 }
 
 /// The token with that id; the file stores plain spaces, and special tokens surrounded by newlines.

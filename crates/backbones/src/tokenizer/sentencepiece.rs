@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::tokenizer::SpecialTokens;
-use crate::tokenizer::document::of_pieces;
+use crate::tokenizer::document::from_pieces;
 use crate::tokenizer::pieces::{Piece, PieceKind};
 
 /// The format's code for BPE.
@@ -27,7 +27,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<(Value, SpecialTokens), String> {
     let known = |id: i64| u32::try_from(id).ok().filter(|id| (*id as usize) < model.pieces.len());
     let special_tokens =
         SpecialTokens { begin: known(model.begin), end: known(model.end), pad: known(model.pad) };
-    Ok((of_pieces(&model.pieces, model.prefix, special_tokens.begin)?, special_tokens))
+    Ok((from_pieces(&model.pieces, model.prefix, special_tokens.begin)?, special_tokens))
 }
 
 /// The parsed parts of the file, initialised to the format's defaults.
@@ -109,7 +109,7 @@ fn piece(bytes: &[u8]) -> Result<Piece, String> {
             }
             (2, Wire::Fixed32(bits)) => score = f64::from(f32::from_bits(bits)),
             (3, Wire::Number(value)) => {
-                kind = PieceKind::of(value).ok_or_else(|| format!("its kind {value} is unknown"))?;
+                kind = PieceKind::from_number(value).ok_or_else(|| format!("its kind {value} is unknown"))?;
             }
             _ => {}
         }

@@ -44,7 +44,7 @@ fn index(path: &Path) -> Result<BTreeMap<String, String>, Error> {
     let outside_folder =
         |file: &&String| Path::new(file).file_name().is_none_or(|name| name != file.as_str());
     if let Some(file) = index.weight_map.values().find(outside_folder) {
-        return Err(malformed(format!("`{file}` is not a file name in its own folder")));
+        return Err(malformed(format!("`{file}` is not a plain file name")));
     }
     Ok(index.weight_map)
 }
@@ -109,7 +109,9 @@ pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<String, Err
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
             other => {
-                return Err(malformed(format!("tensor `{name}` has dtype {other:?}, which is not supported")));
+                return Err(malformed(format!(
+                    "tensor `{name}` has dtype {other:?}, which is not supported"
+                )));
             }
         };
         let bytes = reader.take((info.data_offsets.1 - info.data_offsets.0) as u64)?;

@@ -138,7 +138,7 @@ pub fn write_tensors<'a>(
     for (name, tensor) in tensors {
         #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
         let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        buffers.push((name, shape, bytes_of(tensor, kind)?));
+        buffers.push((name, shape, to_bytes(tensor, kind)?));
     }
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     let views = buffers
@@ -158,7 +158,7 @@ pub fn write_tensors<'a>(
 }
 
 /// The elements in row-major order as little-endian bytes of `kind` (f32 or f16).
-fn bytes_of(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
+fn to_bytes(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
     let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_flatten(0, -1)?;
     let values: Vec<f32> = Vec::try_from(&flat)?;
     Ok(if kind == Kind::Half {

@@ -14,7 +14,7 @@ use tch::Tensor;
 
 use crate::methods::host::{Host, Scaling};
 use crate::methods::low_rank::{Block, LowRank, RowNorms};
-use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, named, options, rank_of, roles};
+use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, common_rank, named, options, roles};
 use crate::methods::targets::{Target, Targeted, Targets};
 use crate::methods::{Method, MethodInfo, bad_option, check_size, parse, san_lora};
 use crate::nn::dropout::Dropout;
@@ -255,7 +255,7 @@ pub(super) fn low_rank_from_peft(
     let (a, b) = (files.take(".lora_A.weight"), files.take(".lora_B.weight"));
     let targets = roles(model_spec, a.keys())?;
     let options = options([
-        ("rank", json!(rank_of(&a)?)),
+        ("rank", json!(common_rank(&a)?)),
         ("alpha", json!(files.number("lora_alpha")?)),
         ("targets", json!(targets)),
     ]);

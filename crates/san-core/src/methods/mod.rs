@@ -37,7 +37,6 @@ use tch::Device;
 use modules_to_save::attach_modules_to_save;
 pub(crate) use modules_to_save::reject_modules_to_save;
 pub use modules_to_save::trainables_with;
-pub use san::Mode;
 
 use peft::{FromPeft, PeftForm};
 

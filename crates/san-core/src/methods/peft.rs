@@ -115,7 +115,7 @@ pub(super) fn named(tensors: BTreeMap<String, Tensor>, what: &str) -> BTreeMap<S
 }
 
 /// The rank shared by all modules.
-pub(super) fn rank_of(a: &BTreeMap<String, Tensor>) -> Result<i64, String> {
+pub(super) fn common_rank(a: &BTreeMap<String, Tensor>) -> Result<i64, String> {
     let ranks: BTreeSet<i64> = a.values().map(|tensor| tensor.size()[0]).collect();
     match ranks.into_iter().collect::<Vec<_>>()[..] {
         [rank] => Ok(rank),

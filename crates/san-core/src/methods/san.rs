@@ -37,7 +37,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
 /// Which of a gamma's two roles are active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub(super) enum Mode {
     /// Scales features and the next site's weights.
     #[default]
     Both,

@@ -55,7 +55,7 @@ impl Trainables {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let values = Tensor::f_stack(&rows, 0)?.f_to_device(device)?;
-        Self::over(specs, values, Rc::new(Pass::new(seeds.to_vec())))
+        Self::from_buffer(specs, values, Rc::new(Pass::new(seeds.to_vec())))
     }
 
     /// Initialises the constants, which are the same for every run.
@@ -75,7 +75,8 @@ impl Trainables {
     /// # Errors
     /// If memory cannot be allocated.
     pub fn to_kind(&self, kind: Kind) -> Result<Self, Error> {
-        let mut other = Self::over(self.specs.clone(), self.values.f_to_kind(kind)?, self.pass.clone())?;
+        let mut other =
+            Self::from_buffer(self.specs.clone(), self.values.f_to_kind(kind)?, self.pass.clone())?;
         for (name, constant) in &self.constants {
             other.constants.insert(name.clone(), constant.f_to_kind(kind)?);
         }
@@ -97,7 +98,7 @@ impl Trainables {
     }
 
     /// Views of an existing buffer `[K, P]`.
-    fn over(specs: Vec<TrainableSpec>, values: Tensor, pass: Rc<Pass>) -> Result<Self, Error> {
+    fn from_buffer(specs: Vec<TrainableSpec>, values: Tensor, pass: Rc<Pass>) -> Result<Self, Error> {
         let stack = values.size()[0];
         let mut offset = 0;
         let mut leaves = Vec::with_capacity(specs.len());
@@ -155,7 +156,7 @@ impl Trainables {
     }
 
     /// Number of leading buffer columns subject to weight decay.
-    pub fn decayed(&self) -> i64 {
+    pub(crate) fn decayed(&self) -> i64 {
         self.decayed
     }
 

@@ -79,7 +79,7 @@ impl Config {
     }
 
     /// Channels per head.
-    pub fn head_width(&self) -> i64 {
+    pub(super) fn head_width(&self) -> i64 {
         self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads)
     }
 

@@ -1,7 +1,7 @@
 //! The decoder that LLaMA introduced and others share: RMS norm, rotary embedding, grouped-query attention, SwiGLU,
 //! tied or separate output embedding (`transformers/models/llama/modeling_llama.py`).
 //!
-//! Key names and configuration fields are Hugging Face's. What distinguishes the models that use it is a [`Variant`],
+//! Key names and configuration fields are Hugging Face's. What distinguishes the models that use it is a `Variant`,
 //! in the file of each (`llama`, `qwen2`). SAN's wiring is this project's (docs/method.md, section 2): v to o, o to gate
 //! and up, up to down, down to the next block's q, k and v. Under the authors' wiring, published for ViT only, the
 //! attention output and a block's input have no anterior.
@@ -27,16 +27,16 @@ const OUTPUT: &str = "lm_head.weight";
 
 /// What distinguishes the models that share this decoder.
 #[derive(Debug)]
-pub struct Variant {
+pub(super) struct Variant {
     /// `model_type` of its published configurations.
-    pub model_type: &'static str,
+    pub(super) model_type: &'static str,
     /// transformers' class: `architectures` of its published configurations.
-    pub class: &'static str,
+    pub(super) class: &'static str,
     /// Whether q, k and v have a bias.
-    pub qkv_bias: bool,
+    pub(super) qkv_bias: bool,
     /// Fields of its published configurations that change what is computed, with the values that are supported; an
     /// absent field is `null`.
-    pub fixed: &'static [(&'static str, &'static [Value])],
+    pub(super) fixed: &'static [(&'static str, &'static [Value])],
 }
 
 /// A configured model.
@@ -49,7 +49,7 @@ pub struct Decoder {
 
 impl Decoder {
     /// From sizes that are known to be consistent.
-    pub fn new(config: Config, variant: &'static Variant) -> Self {
+    pub(super) fn new(config: Config, variant: &'static Variant) -> Self {
         Self { config, variant }
     }
 
@@ -57,7 +57,7 @@ impl Decoder {
     ///
     /// # Errors
     /// If it describes a model that is not supported, or sizes that no model can have.
-    pub fn configure(published: Value, variant: &'static Variant) -> Result<Self, String> {
+    pub(super) fn configure(published: Value, variant: &'static Variant) -> Result<Self, String> {
         check_fixed(&published, &[("hidden_act", &[Value::Null, json!("silu")])])?;
         check_fixed(&published, variant.fixed)?;
         let config: Config =

@@ -67,7 +67,7 @@ impl Architecture for Config {
         }
         let other = Self { img_size: size, ..self.clone() };
         match (0..stages).find(|&stage| other.sizes(stage).window != self.sizes(stage).window) {
-            Some(stage) => unsupported(format!("the windows of stage {stage} would have another size")),
+            Some(stage) => unsupported(format!("the windows of stage {stage} would have a different size")),
             None => Ok(Box::new(other)),
         }
     }
