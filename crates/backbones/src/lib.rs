@@ -1,4 +1,4 @@
-//! Backbones in terms of sites: one file per model, with its published configurations and key names.
+//! Backbones in terms of sites: one file or folder per model, with its published configurations and key names.
 //!
 //! A model describes itself as a [`san_core::ModelSpec`] and is built from a [`san_core::nn::builder::ModelBuilder`];
 //! it does not depend on any method. [`vision`] has the image models, [`language`] the language models and text

@@ -1,10 +1,10 @@
 //! LLaVA-1.5 (arXiv 2310.03744): the tokens of any vision backbone, a projector of two linears with GELU, and
 //! any language model.
 //!
-//! The tower is frozen and kept separate: its tokens for an image never change, so they are computed once
-//! ([`Llava::encode_images`]) and may be cached. Methods get one model spec of projector and language model; in SAN's wiring
-//! the projector's two linears form a chain (docs/method.md, section 2). In a text, each image feature is
-//! represented by one image token. Names: `multi_modal_projector.linear_1`, `linear_2` and those of the parts;
+//! The tower is frozen and kept separate: its features of an image never change, so they are computed once
+//! ([`Llava::encode_images`]) and may be cached. Methods get one model spec of projector and language model; in
+//! SAN's wiring the projector's two linears form a chain (docs/method.md, section 2). In a text, each image feature
+//! is represented by one image token. Names: `multi_modal_projector.linear_1`, `linear_2` and those of the parts;
 //! [`Architecture::split`] and [`Architecture::published`] translate the files of Hugging Face's
 //! `llava-1.5-7b-hf`, and `split` also those of the original release.
 
@@ -209,7 +209,8 @@ pub struct Llava {
 }
 
 impl Llava {
-    /// The image features `[images, tokens, width]` that the tower computes for images `[images, 3, size, size]`, without gradient.
+    /// The image features `[images, tokens, width]` that the tower computes for images `[images, 3, size, size]`,
+    /// without gradient.
     pub fn encode_images(&self, images: &Tensor) -> Tensor {
         tch::no_grad(|| self.tower.tokens(images))
     }

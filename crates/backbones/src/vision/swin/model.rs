@@ -133,8 +133,8 @@ impl Block {
     /// `x` is `[batch, side, side, dim]`.
     fn forward(&self, x: &Tensor) -> Tensor {
         // Padding tokens are zero after the norm and get the projection's bias, as in timm.
-        let normed = self.to_windows(&self.norm1.forward_for(x, &self.qkv));
-        let attended = self.from_windows(&self.attend(&self.qkv.project(&normed)), x.size()[0]);
+        let normed = self.partition_windows(&self.norm1.forward_for(x, &self.qkv));
+        let attended = self.merge_windows(&self.attend(&self.qkv.project(&normed)), x.size()[0]);
         let x = self.attention.add(x, self.proj.forward(&attended));
         let hidden = self.norm2.then(&x, &self.fc1).gelu("none");
         self.mlp.add(&x, self.fc2.forward(&hidden))
@@ -147,7 +147,7 @@ impl Block {
     }
 
     /// `[batch, side, side, channels]` to `[batch * windows, window^2, channels]`.
-    fn to_windows(&self, x: &Tensor) -> Tensor {
+    fn partition_windows(&self, x: &Tensor) -> Tensor {
         let window = self.sizes.window;
         let rolled =
             if self.shift > 0 { x.roll([-self.shift, -self.shift], [1, 2]) } else { x.shallow_clone() };
@@ -156,8 +156,8 @@ impl Block {
         windows(&whole, window)
     }
 
-    /// Inverse of `to_windows`.
-    fn from_windows(&self, x: &Tensor, batch: i64) -> Tensor {
+    /// Inverse of `partition_windows`.
+    fn merge_windows(&self, x: &Tensor, batch: i64) -> Tensor {
         let StageSizes { side, window, .. } = self.sizes;
         let channels = x.size()[2];
         let across = (side + self.padding()) / window;
