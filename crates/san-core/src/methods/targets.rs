@@ -111,7 +111,7 @@ pub(super) fn find<'a>(
         found.push((site, targets));
     }
     if found.is_empty() {
-        return Err(incompatible(format!("it has no projection with the roles {}", names(roles).join(", "))));
+        return Err(incompatible(format!("it has no projection of the roles {}", names(roles).join(", "))));
     }
     Ok(found)
 }
