@@ -34,7 +34,7 @@ fn language_step(criterion: &mut Criterion) {
             let (trainables, adapters) =
                 methods::prepare(&*method, &[], &model_spec, &weights, 0, &[0], Device::Cpu).unwrap();
             let model = architecture.build(&ModelBuilder::new(&weights, &adapters)).unwrap();
-            let loss = |hidden: &Tensor| model.scores(hidden).flatten(0, 1).cross_entropy_for_logits(&labels);
+            let loss = |hidden: &Tensor| model.logits(hidden).flatten(0, 1).cross_entropy_for_logits(&labels);
             let kind = if checkpointed { format!("{kind:?}, checkpointing") } else { format!("{kind:?}") };
             criterion.bench_function(&format!("{name}/{kind}"), |bencher| {
                 bencher.iter(|| {

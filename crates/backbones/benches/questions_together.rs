@@ -12,7 +12,7 @@ use san_core::{Trainables, Weights, methods};
 use tch::{Device, Kind, Tensor};
 
 const QUESTIONS: i64 = 12;
-const PICTURE: i64 = 99;
+const IMAGE: i64 = 99;
 const QUESTION: i64 = 25;
 /// The last tokens of a question, which are trained on.
 const ANSWER: i64 = 2;
@@ -22,30 +22,31 @@ const ANSWER: i64 = 2;
 struct Batch {
     tokens: Tensor,
     texts: Option<Tensor>,
-    places: Tensor,
+    positions: Tensor,
 }
 
-fn apart(picture: &Tensor, questions: &Tensor) -> Batch {
-    let tokens = Tensor::cat(&[&picture.expand([QUESTIONS, PICTURE], false), questions], 1);
-    let length = PICTURE + QUESTION;
-    let places = (0..QUESTIONS).flat_map(|row| (row * length + length - ANSWER - 1..).take(ANSWER as usize));
-    Batch { tokens, texts: None, places: Tensor::from_slice(&places.collect::<Vec<_>>()) }
+fn separate(image: &Tensor, questions: &Tensor) -> Batch {
+    let tokens = Tensor::cat(&[&image.expand([QUESTIONS, IMAGE], false), questions], 1);
+    let length = IMAGE + QUESTION;
+    let positions =
+        (0..QUESTIONS).flat_map(|row| (row * length + length - ANSWER - 1..).take(ANSWER as usize));
+    Batch { tokens, texts: None, positions: Tensor::from_slice(&positions.collect::<Vec<_>>()) }
 }
 
-fn together(picture: &Tensor, questions: &Tensor) -> Batch {
-    let tokens = Tensor::cat(&[picture, &questions.reshape([1, -1])], 1);
+fn together(image: &Tensor, questions: &Tensor) -> Batch {
+    let tokens = Tensor::cat(&[image, &questions.reshape([1, -1])], 1);
     let numbers = Tensor::arange(QUESTIONS, (Kind::Int64, Device::Cpu)) + SHARED + 1;
-    let shared = Tensor::full([1, PICTURE], SHARED, (Kind::Int64, Device::Cpu));
+    let shared = Tensor::full([1, IMAGE], SHARED, (Kind::Int64, Device::Cpu));
     let texts = Tensor::cat(&[shared, numbers.repeat_interleave_self_int(QUESTION, 0, None).unsqueeze(0)], 1);
-    let end = |question: i64| PICTURE + (question + 1) * QUESTION - ANSWER - 1;
-    let places = (0..QUESTIONS).flat_map(|question| (end(question)..).take(ANSWER as usize));
-    Batch { tokens, texts: Some(texts), places: Tensor::from_slice(&places.collect::<Vec<_>>()) }
+    let end = |question: i64| IMAGE + (question + 1) * QUESTION - ANSWER - 1;
+    let positions = (0..QUESTIONS).flat_map(|question| (end(question)..).take(ANSWER as usize));
+    Batch { tokens, texts: Some(texts), positions: Tensor::from_slice(&positions.collect::<Vec<_>>()) }
 }
 
-fn loss(model: &dyn LanguageModel, Batch { tokens, texts, places }: &Batch) -> Tensor {
+fn loss(model: &dyn LanguageModel, Batch { tokens, texts, positions }: &Batch) -> Tensor {
     let hidden = model.hidden(&model.embed(tokens), texts.as_ref(), None).flatten(0, 1);
-    let next = tokens.flatten(0, 1).index_select(0, &(places + 1));
-    model.scores(&hidden.index_select(0, places)).cross_entropy_for_logits(&next)
+    let next = tokens.flatten(0, 1).index_select(0, &(positions + 1));
+    model.logits(&hidden.index_select(0, positions)).cross_entropy_for_logits(&next)
 }
 
 fn questions_together(criterion: &mut Criterion) {
@@ -59,7 +60,7 @@ fn questions_together(criterion: &mut Criterion) {
     let options = serde_json::json!({"rank": 32, "targets": ["q", "k", "v", "up", "down"]});
     let lora = methods::find("lora", options.as_object().cloned().unwrap_or_default()).unwrap();
     let draw = |shape: [i64; 2]| Tensor::randint(49_152, shape, (Kind::Int64, Device::Cpu));
-    let (picture, questions) = (draw([1, PICTURE]), draw([QUESTIONS, QUESTION]));
+    let (image, questions) = (draw([1, IMAGE]), draw([QUESTIONS, QUESTION]));
     for kind in [Kind::Float, Kind::BFloat16] {
         let cast = |(name, tensor): (&str, &Tensor)| {
             (name.to_owned(), if tensor.dim() > 1 { tensor.to_kind(kind) } else { tensor.shallow_clone() })
@@ -74,10 +75,10 @@ fn questions_together(criterion: &mut Criterion) {
             drop(trainables.gradient(&loss).unwrap());
             f64::try_from(loss).unwrap()
         };
-        let (apart, together) = (apart(&picture, &questions), together(&picture, &questions));
-        let (one, other) = (step(&trainables, &apart), step(&trainables, &together));
+        let (separate_batch, together_batch) = (separate(&image, &questions), together(&image, &questions));
+        let (one, other) = (step(&trainables, &separate_batch), step(&trainables, &together_batch));
         assert!((one - other).abs() < 2e-3 * one, "the losses differ: {one} and {other}");
-        for (name, batch) in [("apart", &apart), ("together", &together)] {
+        for (name, batch) in [("apart", &separate_batch), ("together", &together_batch)] {
             criterion.bench_function(&format!("{kind:?}/{name}"), |bencher| {
                 bencher.iter(|| step(&trainables, batch));
             });

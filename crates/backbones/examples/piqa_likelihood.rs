@@ -18,7 +18,7 @@ use tch::Device;
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [weights, rows, count] = &arguments[..] else {
-        return Err("give <weights> <piqa/test.json> <rows>".into());
+        return Err("usage: piqa_likelihood <weights> <piqa/test.json> <rows>".into());
     };
     let path = Path::new(weights);
     let read = weights::language(path, Target::default())?;
@@ -33,19 +33,23 @@ fn main() -> Result<(), Box<dyn Error>> {
             tokenizer.encode(&format!("Question: {goal}\nAnswer:"))?.into_iter().map(i64::from).collect();
         let mut continuations = Vec::new();
         for solution in solutions {
-            let text = tokenizer.encode_bare(&format!(" {solution}"))?.into_iter().map(i64::from).collect();
+            let text = tokenizer
+                .encode_without_special_tokens(&format!(" {solution}"))?
+                .into_iter()
+                .map(i64::from)
+                .collect();
             continuations.push(Continuation { prompt: prompt.clone(), text });
         }
         let sums = likelihoods(&*model, &continuations, Device::Cpu)?;
         let right = usize::from(row["answer"] == "solution2");
-        let a_byte = [0, 1].map(|place: usize| sums[place] / solutions[place].len() as f64);
+        let per_byte = [0, 1].map(|index: usize| sums[index] / solutions[index].len() as f64);
         read_rows += 1;
         by_sum += usize::from(sums[right] > sums[1 - right]);
-        by_byte += usize::from(a_byte[right] > a_byte[1 - right]);
+        by_byte += usize::from(per_byte[right] > per_byte[1 - right]);
     }
     let share = |right: usize| 100.0 * right as f64 / read_rows as f64;
     println!(
-        "n = {read_rows}: {:.1} % by the sum of log-probabilities, {:.1} % by that sum a byte",
+        "n = {read_rows}: {:.1} % by the sum of log-probabilities, {:.1} % by that sum per byte",
         share(by_sum),
         share(by_byte)
     );

@@ -27,32 +27,33 @@ pub fn gradient(
     loss: impl Fn(&Tensor) -> Result<Tensor, Error>,
 ) -> Result<(Tensor, Tensor), Error> {
     let stages = model.stages(embedded, valid);
-    let mut inputs = vec![embedded.f_detach()?];
+    let mut inputs = Vec::with_capacity(stages.len());
+    let mut last = embedded.f_detach()?;
     for stage in &stages {
-        let next = no_grad(|| stage(&inputs[inputs.len() - 1]));
-        inputs.push(next);
+        let next = no_grad(|| stage(&last));
+        inputs.push(std::mem::replace(&mut last, next));
     }
     let mut sum = GradientSum::new(trainables);
-    let hidden = leaf(inputs.pop())?;
+    let hidden = leaf(&last)?;
     let value = loss(&hidden)?;
-    let mut behind = sum.add(&value, Some(&hidden))?;
-    for stage in stages.iter().rev() {
-        let input = leaf(inputs.pop())?;
-        let Some(gradient) = behind else { break };
-        behind = sum.add(&pulled(&stage(&input), &gradient)?, Some(&input))?;
+    let mut output_gradient = sum.add(&value, Some(&hidden))?;
+    for (stage, input) in stages.iter().zip(inputs).rev() {
+        let Some(gradient) = output_gradient else { break };
+        let input = leaf(&input)?;
+        output_gradient = sum.add(&vjp_scalar(&stage(&input), &gradient)?, Some(&input))?;
     }
-    if let (Some(gradient), true) = (behind, embedded.requires_grad()) {
-        sum.add(&pulled(embedded, &gradient)?, None)?;
+    if let (Some(gradient), true) = (output_gradient, embedded.requires_grad()) {
+        sum.add(&vjp_scalar(embedded, &gradient)?, None)?;
     }
     Ok((value.f_detach()?, sum.finish()?))
 }
 
-/// A stage's input as an autograd leaf.
-fn leaf(input: Option<Tensor>) -> Result<Tensor, Error> {
-    Ok(input.unwrap_or_default().f_detach()?.f_set_requires_grad(true)?)
+/// Activations as an autograd leaf.
+fn leaf(activations: &Tensor) -> Result<Tensor, Error> {
+    Ok(activations.f_detach()?.f_set_requires_grad(true)?)
 }
 
 /// The scalar whose gradient is the vector-Jacobian product of `gradient` with `output`.
-fn pulled(output: &Tensor, gradient: &Tensor) -> Result<Tensor, Error> {
+fn vjp_scalar(output: &Tensor, gradient: &Tensor) -> Result<Tensor, Error> {
     Ok(output.f_mul(gradient)?.f_sum(None)?)
 }

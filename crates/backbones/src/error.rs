@@ -22,7 +22,7 @@ pub enum Error {
         reason: String,
     },
     /// A shard of the weights is missing.
-    #[error("{shard} is missing, in which {index} has `{tensor}`")]
+    #[error("{shard} is missing; according to {index} it contains `{tensor}`")]
     MissingShard {
         /// The missing file.
         shard: PathBuf,
@@ -32,10 +32,10 @@ pub enum Error {
         tensor: String,
     },
     /// The numbers of image tokens in the texts and of image features differ.
-    #[error("the texts have places for {places} image features and their images have {features}")]
-    ImagePlaces {
+    #[error("the texts have {image_tokens} image tokens, but their images have {features} features")]
+    ImageTokenCount {
         /// Image tokens in the texts.
-        places: i64,
+        image_tokens: i64,
         /// Features of the images.
         features: i64,
     },
@@ -48,7 +48,7 @@ pub enum Error {
         hint: String,
     },
     /// The weights of a backbone are missing.
-    #[error("the weights of `{backbone}` are missing: looked for {place}")]
+    #[error("cannot find the weights of `{backbone}`; searched for {place}")]
     MissingWeights {
         /// The backbone.
         backbone: String,
@@ -56,7 +56,7 @@ pub enum Error {
         place: String,
     },
     /// An image size that a backbone does not support.
-    #[error("{backbone} cannot read images of {size} px: {reason}")]
+    #[error("{backbone} does not support images of {size} px: {reason}")]
     ImageSize {
         /// The backbone.
         backbone: String,
@@ -72,12 +72,12 @@ pub enum Error {
         reason: String,
     },
     /// A configuration cannot be written.
-    #[error("the configuration cannot be written as JSON: {0}")]
+    #[error("cannot serialise the configuration as JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// An error of sites, weights or methods.
     #[error(transparent)]
     Core(#[from] san_core::Error),
     /// An error from libtorch.
-    #[error("libtorch: {0}")]
+    #[error("libtorch error: {0}")]
     Torch(#[from] tch::TchError),
 }

@@ -1,9 +1,30 @@
-//! Backbones in terms of sites: one file per model, with its published configurations and key names.
+//! Backbones in terms of sites: one file or folder per model, with its published configurations and key names.
 //!
 //! A model describes itself as a [`san_core::ModelSpec`] and is built from a [`san_core::nn::builder::ModelBuilder`];
 //! it does not depend on any method. [`vision`] has the image models, [`language`] the language models and text
 //! generation, [`vlm`] the models that combine both. [`registry`] lists configurations by name, [`weights`]
 //! reads checkpoints strictly, [`tokenizer`] and [`gguf`] read the files of language models.
+//!
+//! An image classifier with LoRA on random weights:
+//!
+//! ```
+//! use backbones::{registry, vision::Classifier};
+//! use san_core::{Weights, methods};
+//! use tch::{Device, Kind, Tensor};
+//!
+//! let architecture = registry::find("vit_micro")?.architecture;
+//! let model_spec = architecture.model_spec("vit_micro");
+//! let weights = Weights::random(&model_spec, 0)?;
+//!
+//! let lora = methods::find("lora", serde_json::Map::new())?;
+//! let (classes, seeds) = (10, [1]);
+//! let (trainables, adapters) =
+//!     methods::prepare(&*lora, &[], &model_spec, &weights, classes, &seeds, Device::Cpu)?;
+//! let model = Classifier::new(&*architecture, &model_spec, &weights, &adapters, &trainables)?;
+//! let images = Tensor::zeros([2, 3, 32, 32], (Kind::Float, Device::Cpu));
+//! assert_eq!(model.forward(&images).size(), [2, 10]);
+//! # Ok::<(), backbones::Error>(())
+//! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 

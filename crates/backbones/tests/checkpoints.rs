@@ -41,10 +41,10 @@ struct Published {
 
 impl Published {
     fn new() -> Self {
-        Self::of("llama_grouped")
+        Self::with_model("llama_grouped")
     }
 
-    fn of(name: &str) -> Self {
+    fn with_model(name: &str) -> Self {
         let file = TensorFile::read(&fixture(&format!("{name}.safetensors"))).unwrap();
         let mut config: Value = serde_json::from_str(&file.metadata["config"]).unwrap();
         config["torch_dtype"] = "float16".into();
@@ -89,7 +89,7 @@ impl Published {
     }
 
     #[track_caller]
-    fn refused(&self, reasons: &[&str]) {
+    fn assert_rejected(&self, reasons: &[&str]) {
         let message = self.read().unwrap_err().to_string();
         assert!(reasons.iter().all(|reason| message.contains(reason)), "{message}");
         assert!(
@@ -99,28 +99,28 @@ impl Published {
     }
 
     #[track_caller]
-    fn scores_as_stored(&self, checkpoint: &LanguageCheckpoint) {
+    fn assert_logits_match(&self, checkpoint: &LanguageCheckpoint) {
         let tokens = self.file.tensors["input"].to_kind(Kind::Int64);
-        let scores = no_grad(|| model(checkpoint).forward(&tokens, None));
-        assert_close("scores", &scores, &self.file.tensors["logits"], 1e-4);
+        let logits = no_grad(|| model(checkpoint).forward(&tokens, None));
+        assert_close("logits", &logits, &self.file.tensors["logits"], 1e-4);
     }
 }
 
 #[test]
-fn one_file_several_files_and_gguf_give_one_model() {
+fn single_file_shards_and_gguf_give_the_same_model() {
     for name in ["llama_grouped", "qwen2_small"] {
-        let (single, shards) = (Published::of(name), Published::of(name));
+        let (single, shards) = (Published::with_model(name), Published::with_model(name));
         single.write_single();
         shards.write_shards();
         let read = single.read().unwrap();
         assert_eq!(read.checksum, single_checksum(&single.path("model.safetensors")));
-        single.scores_as_stored(&read);
-        shards.scores_as_stored(&shards.read().unwrap());
+        single.assert_logits_match(&read);
+        shards.assert_logits_match(&shards.read().unwrap());
         let file = fixture(&format!("{name}.gguf"));
         let gguf = language(&file, Target::default()).unwrap();
         assert_eq!(config(&gguf), config(&read));
         assert_eq!(gguf.checksum, single_checksum(&file));
-        single.scores_as_stored(&gguf);
+        single.assert_logits_match(&gguf);
     }
 }
 
@@ -129,7 +129,7 @@ fn single_checksum(path: &Path) -> String {
 }
 
 #[test]
-fn matrices_are_cast_to_the_compute_type_and_norms_are_not() {
+fn matrices_are_cast_to_the_compute_dtype_but_norms_are_not() {
     let target = Target { kind: Kind::BFloat16, device: Device::Cpu };
     let read = language(&fixture("llama_grouped.gguf"), target).unwrap();
     for (name, tensor) in read.weights.iter() {
@@ -139,38 +139,42 @@ fn matrices_are_cast_to_the_compute_type_and_norms_are_not() {
 }
 
 #[test]
-fn a_missing_or_broken_file_is_one_sentence() {
+fn a_missing_or_malformed_file_gives_a_one_line_message() {
     let published = Published::new();
-    published.refused(&["model.safetensors", "missing"]);
+    published.assert_rejected(&["model.safetensors", "cannot find the weights"]);
     fs::write(published.path("pytorch_model.bin"), b"PK\x03\x04").unwrap();
-    published.refused(&["pytorch_model.bin", "pickle"]);
+    published.assert_rejected(&["pytorch_model.bin", "pickle"]);
     published.write_shards();
     fs::remove_file(published.path("model-00002-of-00002.safetensors")).unwrap();
-    published.refused(&["model-00002-of-00002.safetensors is missing", "index.json"]);
+    published.assert_rejected(&["model-00002-of-00002.safetensors is missing", "index.json"]);
     published.write_shards();
     let shard = published.path("model-00001-of-00002.safetensors");
     let bytes = fs::read(&shard).unwrap();
     for length in [0, 5, 100, bytes.len() - 1] {
         fs::write(&shard, &bytes[..length]).unwrap();
-        published.refused(&["model-00001-of-00002.safetensors is not a usable"]);
+        published.assert_rejected(&["model-00001-of-00002.safetensors is not a usable"]);
     }
     fs::write(&shard, u64::MAX.to_le_bytes()).unwrap();
-    published.refused(&["its header claims"]);
+    published.assert_rejected(&["its header claims to have"]);
     let index = json!({"weight_map": {"model.norm.weight": "../model-00001-of-00002.safetensors"}});
     fs::write(published.path("model.safetensors.index.json"), index.to_string()).unwrap();
-    published.refused(&["is not the name of a file in its folder"]);
+    published.assert_rejected(&["is not a plain file name"]);
     published.write_single();
     fs::remove_file(published.path("config.json")).unwrap();
-    published.refused(&["cannot read", "config.json"]);
+    published.assert_rejected(&["cannot read", "config.json"]);
 }
 
 #[test]
-fn a_configuration_that_is_not_supported_is_refused_by_its_field() {
+fn unsupported_configurations_are_rejected_by_field() {
     let mut published = Published::new();
     published.write_single();
-    let right = published.config.clone();
+    let valid = published.config.clone();
     for (field, value, reason) in [
-        ("model_type", json!("mistral"), "its architecture is `mistral`; supported are llama and qwen2"),
+        (
+            "model_type",
+            json!("mistral"),
+            "its architecture is `mistral`; supported architectures are llama and qwen2",
+        ),
         ("model_type", Value::Null, "`model_type` is missing"),
         ("hidden_act", json!("gelu"), "hidden_act"),
         ("attention_bias", json!(true), "attention_bias"),
@@ -182,35 +186,35 @@ fn a_configuration_that_is_not_supported_is_refused_by_its_field() {
         ("head_dim", json!(5), "pairs"),
         ("hidden_size", json!("wide"), "wide"),
     ] {
-        published.config = right.clone();
+        published.config = valid.clone();
         published.config[field] = value;
         published.write_config();
-        published.refused(&["config.json is not a supported configuration", reason]);
+        published.assert_rejected(&["config.json is not a supported configuration", reason]);
     }
     // The format of transformers 5 is equivalent to the older one.
-    published.config = right;
+    published.config = valid;
     published.config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 500.0});
     published.write_config();
     assert_eq!(config(&published.read().unwrap())["rope_theta"], json!(500.0));
     published.config["vocab_size"] = 12.into();
     published.write_config();
-    published.refused(&["has shape [11, 24]; the model needs [12, 24]"]);
+    published.assert_rejected(&["has shape [11, 24]; the model needs [12, 24]"]);
 }
 
 #[test]
-fn a_gguf_file_cut_anywhere_is_refused_by_name() {
+fn a_gguf_file_truncated_anywhere_is_rejected_by_name() {
     let whole = fs::read(fixture("llama_grouped.gguf")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("cut.gguf");
+    let path = folder.path().join("truncated.gguf");
     for length in (0..whole.len()).step_by(997).chain([whole.len() - 1]) {
         fs::write(&path, &whole[..length]).unwrap();
         let message = language(&path, Target::default()).unwrap_err().to_string();
-        assert!(message.contains("cut.gguf is not a usable GGUF file"), "{length}: {message}");
+        assert!(message.contains("truncated.gguf is not a usable GGUF file"), "{length}: {message}");
     }
 }
 
 #[test]
-fn quantised_blocks_are_what_the_reference_makes_of_them() {
+fn dequantised_blocks_match_the_reference() {
     let file = TensorFile::read(&fixture("gguf_blocks.safetensors")).unwrap();
     let kinds = [TensorType::Q8_0, TensorType::Q4_0, TensorType::Q4_1, TensorType::Q4_K, TensorType::Q6_K];
     for kind in kinds {
@@ -238,15 +242,15 @@ fn real(name: &str) -> Option<PathBuf> {
     found
 }
 
-fn answer(checkpoint: &LanguageCheckpoint, prompt: &[i64], new_tokens: i64) -> Vec<i64> {
+fn answer(checkpoint: &LanguageCheckpoint, prompt: &[i64], max_new_tokens: i64) -> Vec<i64> {
     let model = model(checkpoint);
-    let prompts = Prompts::of_tokens(&*model, &[prompt.to_vec()], Device::Cpu).unwrap();
-    let limits = Limits { ends: vec![2], new_tokens };
+    let prompts = Prompts::from_tokens(&*model, &[prompt.to_vec()], Device::Cpu).unwrap();
+    let limits = Limits { end_tokens: vec![2], max_new_tokens };
     generate(&*model, &prompts, Decoding::Greedy, &limits).unwrap().remove(0)
 }
 
 #[test]
-fn stories260k_tells_its_stored_story_token_for_token() {
+fn stories260k_generates_the_stored_tokens() {
     let Some(folder) = real("stories260K") else { return };
     let stored: Value = serde_json::from_slice(&fs::read(folder.join("greedy.json")).unwrap()).unwrap();
     let ids: Vec<i64> = serde_json::from_value(stored["ids"].clone()).unwrap();
@@ -255,7 +259,7 @@ fn stories260k_tells_its_stored_story_token_for_token() {
 }
 
 #[test]
-fn smollm2_from_its_gguf_file_names_the_capital_of_france_as_transformers_does() {
+fn smollm2_from_gguf_generates_the_tokens_of_transformers() {
     let Some(path) = real("SmolLM2-135M-Instruct") else { return };
     let read = language(&path, Target::default()).unwrap();
     let config = config(&read);
@@ -281,7 +285,7 @@ fn message_with(field: &str, value: Value) -> String {
 }
 
 #[test]
-fn nonsense_numbers_of_a_configuration_are_refused_with_file_and_field() {
+fn invalid_numbers_in_a_configuration_are_rejected_with_file_and_field() {
     for (field, value) in [
         ("rope_theta", json!(0)),
         ("rope_theta", json!(-10000.0)),

@@ -54,7 +54,7 @@ fn build(config: &clip::Config, weights: &Weights) -> Box<dyn Backbone> {
     config.build(&ModelBuilder::new(weights, &adapters)).unwrap()
 }
 
-fn equals_transformers(name: &str) {
+fn matches_transformers(name: &str) {
     tch::set_num_threads(1);
     let fixture = Fixture::read(name);
     let input = fixture.get("input");
@@ -78,23 +78,23 @@ fn equals_transformers(name: &str) {
         let ours = leaf.grad();
         match theirs.get(name) {
             Some(gradient) => assert_close(name, &ours, gradient, TOLERANCE),
-            None => assert!(!ours.defined(), "{name} is behind the chosen layer"),
+            None => assert!(!ours.defined(), "{name} comes after the chosen layer"),
         }
     }
 }
 
 #[test]
-fn a_tower_with_quick_gelu_equals_transformers() {
-    equals_transformers("clip_quick_gelu");
+fn a_tower_with_quick_gelu_matches_transformers() {
+    matches_transformers("clip_quick_gelu");
 }
 
 #[test]
-fn a_tower_with_gelu_equals_transformers() {
-    equals_transformers("clip_gelu");
+fn a_tower_with_gelu_matches_transformers() {
+    matches_transformers("clip_gelu");
 }
 
 #[test]
-fn a_whole_published_file_is_read_and_a_tensor_too_many_is_not() {
+fn a_full_published_file_is_read_and_an_unexpected_tensor_is_rejected() {
     let fixture = Fixture::read("clip_quick_gelu");
     let config = fixture.config(-2);
     let model_spec = config.model_spec("clip");
@@ -112,13 +112,13 @@ fn a_whole_published_file_is_read_and_a_tensor_too_many_is_not() {
 }
 
 #[test]
-fn a_layer_that_is_not_there_is_refused() {
+fn a_nonexistent_layer_is_rejected() {
     let fixture = Fixture::read("clip_quick_gelu");
     for layer in [-5, 4] {
         let weights = Weights::new(fixture.under("weights."));
         let adapters = AdapterSet::default();
-        let refused = fixture.config(layer).build(&ModelBuilder::new(&weights, &adapters));
-        assert!(refused.unwrap_err().to_string().contains(&layer.to_string()));
+        let result = fixture.config(layer).build(&ModelBuilder::new(&weights, &adapters));
+        assert!(result.unwrap_err().to_string().contains(&layer.to_string()));
     }
 }
 
@@ -146,8 +146,8 @@ fn san_under_every_wiring_starts_as_the_frozen_tower_and_merges() {
             let _ = trainables.values().shallow_clone().g_add_(&noise.view_as(trainables.values()));
         });
         let (adapters, tuned) = built(&trainables);
-        let moved = (&tuned - fixture.get("features")).abs().max();
-        assert!(f64::try_from(moved).unwrap() > 1e-2, "{wiring}");
+        let change = (&tuned - fixture.get("features")).abs().max();
+        assert!(f64::try_from(change).unwrap() > 1e-2, "{wiring}");
         let merged =
             san_core::adapters::merge::merge(&model_spec, &weights, &adapters, &trainables, 0).unwrap();
         assert_close(wiring, &build(&config, &merged).features(input), &tuned, TOLERANCE);

@@ -56,28 +56,28 @@ fn cases() -> Vec<(&'static str, Value)> {
     cases
 }
 
-/// Each case on each family that it fits; the others must be rejected with a reason.
-fn each_fitting(act: impl Fn(&str, &Fixture, &dyn Method)) {
+/// Each case on each family that it is compatible with; the others must be rejected with a reason.
+fn for_each_compatible(act: impl Fn(&str, &Fixture, &dyn Method)) {
     for family in FAMILIES {
         let fixture = Fixture::read(family);
         for (name, options) in cases() {
             let method = method(name, options.clone());
             match method.trainables(&fixture.config.model_spec(family)) {
                 Ok(_) => act(&format!("{name} {options} on {family}"), &fixture, &*method),
-                Err(Error::Unfit { reason, .. }) => {
+                Err(Error::Incompatible { reason, .. }) => {
                     // Windows and convolutions have no single token sequence; ConvNeXt has no queries and
                     // values.
                     let prompts = name == "vpt" && family != "san_base";
                     let attention = family == "convnext_small_stem" && reason.contains("roles q, v");
                     // A language model has no head and LLaMA no bias; a classifier needs a head.
                     let language = ["llama_grouped", "qwen2_small"].contains(&family);
-                    let part = match name {
+                    let head_or_bias = match name {
                         "frozen" => !language,
                         "linear" => language,
                         "bitfit" => family == "llama_grouped",
                         _ => false,
                     };
-                    assert!(prompts || attention || part, "{name} {options} on {family}: {reason}");
+                    assert!(prompts || attention || head_or_bias, "{name} {options} on {family}: {reason}");
                 }
                 Err(other) => panic!("{name} on {family}: {other}"),
             }
@@ -90,7 +90,7 @@ fn start(fixture: &Fixture, method: &dyn Method, runs: usize) -> Tuned {
 }
 
 /// The same, with its trained tensors perturbed.
-fn moved(fixture: &Fixture, method: &dyn Method, runs: usize) -> Tuned {
+fn perturbed(fixture: &Fixture, method: &dyn Method, runs: usize) -> Tuned {
     let ours = start(fixture, method, runs);
     tch::manual_seed(7);
     let noise = ours.trainables.values().randn_like() * 0.1;
@@ -100,7 +100,7 @@ fn moved(fixture: &Fixture, method: &dyn Method, runs: usize) -> Tuned {
 
 #[test]
 fn a_method_starts_as_the_frozen_model_unless_its_paper_says_otherwise() {
-    each_fitting(|case, fixture, method| {
+    for_each_compatible(|case, fixture, method| {
         let logits = start(fixture, method, 1).model.forward(fixture.get("input"));
         let difference = f64::try_from((logits - fixture.get("logits")).abs().max()).unwrap();
         // Random initialisation as published: scales and shifts of SSF, prompts of VPT.
@@ -110,9 +110,9 @@ fn a_method_starts_as_the_frozen_model_unless_its_paper_says_otherwise() {
 }
 
 #[test]
-fn two_runs_in_a_stack_are_two_runs_alone() {
-    each_fitting(|case, fixture, method| {
-        let stacked = moved(fixture, method, 2);
+fn a_stack_of_two_runs_matches_separate_runs() {
+    for_each_compatible(|case, fixture, method| {
+        let stacked = perturbed(fixture, method, 2);
         let input = fixture.get("input");
         let together = stacked.model.forward(&Tensor::cat(&[input, input], 0));
         let gradient = (stacked.trainables.values().numel() > 0)
@@ -136,14 +136,14 @@ fn two_runs_in_a_stack_are_two_runs_alone() {
 }
 
 #[test]
-fn a_run_in_a_stack_trains_as_it_does_alone_and_dropout_ends_with_the_training() {
+fn a_stacked_run_trains_like_a_separate_one_and_dropout_applies_only_in_training() {
     let fixture = Fixture::read("llama_grouped");
     let input = fixture.get("input");
     for name in ["lora", "dora", "san_lora", "san_dora"] {
         let options = json!({"rank": 2, "targets": ["q", "v", "up", "down"], "dropout": 0.2});
         let options = if name.starts_with("san") { json!({"host": options}) } else { options };
         let method = method(name, options);
-        let stacked = moved(&fixture, &*method, 2);
+        let stacked = perturbed(&fixture, &*method, 2);
         let alone = start(&fixture, &*method, 1);
         let row = stacked.trainables.values().narrow(0, 0, 1);
         no_grad(|| alone.trainables.values().shallow_clone().copy_(&row));
@@ -153,16 +153,16 @@ fn a_run_in_a_stack_trains_as_it_does_alone_and_dropout_ends_with_the_training()
         let first = train(&stacked, &Tensor::cat(&[input, input], 0)).narrow(0, 0, input.size()[0]);
         let single = train(&alone, input);
         assert_close(name, &first, &single, 1e-4);
-        let read = alone.model.forward(input);
-        assert!(f64::try_from((&read - single).abs().max()).unwrap() > 1e-3, "{name}");
-        assert_eq!(read, alone.model.forward(input), "{name}");
+        let inference = alone.model.forward(input);
+        assert!(f64::try_from((&inference - single).abs().max()).unwrap() > 1e-3, "{name}");
+        assert_eq!(inference, alone.model.forward(input), "{name}");
     }
 }
 
 #[test]
-fn merged_weights_do_what_the_adapted_model_does_or_merging_is_refused() {
-    each_fitting(|case, fixture, method| {
-        let ours = moved(fixture, method, 2);
+fn merged_weights_match_the_adapted_model_or_merging_is_rejected() {
+    for_each_compatible(|case, fixture, method| {
+        let ours = perturbed(fixture, method, 2);
         let merged = |run| merge(&ours.model_spec, &ours.weights, &ours.adapters, &ours.trainables, run);
         if method.unmergeable().is_some() {
             assert!(matches!(merged(0), Err(Error::Unmergeable { .. })), "{case}");
@@ -179,11 +179,11 @@ fn merged_weights_do_what_the_adapted_model_does_or_merging_is_refused() {
 }
 
 #[test]
-fn an_adapter_file_brings_the_same_scores_back_bit_for_bit() {
+fn an_adapter_file_restores_logits_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("adapter.safetensors");
-    each_fitting(|case, fixture, method| {
-        let ours = moved(fixture, method, 1);
+    for_each_compatible(|case, fixture, method| {
+        let ours = perturbed(fixture, method, 1);
         let header = AdapterHeader {
             method: method.name().into(),
             options: method.options().unwrap().into(),
@@ -212,8 +212,8 @@ fn in_f64(ours: &Tuned, fixture: &Fixture, method: &dyn Method) -> (san_core::Tr
 }
 
 #[test]
-fn every_gradient_is_that_of_finite_differences_in_f64() {
-    each_fitting(|case, fixture, method| {
+fn gradients_match_finite_differences_in_f64() {
+    for_each_compatible(|case, fixture, method| {
         // Gradients with detached parts differ from finite differences by definition; they are compared with
         // torch's in tests/methods.rs.
         let options = method.options().unwrap();
@@ -221,7 +221,7 @@ fn every_gradient_is_that_of_finite_differences_in_f64() {
         if detached("detach") || detached("detach_norm") {
             return;
         }
-        let ours = moved(fixture, method, 1);
+        let ours = perturbed(fixture, method, 1);
         if ours.trainables.values().numel() == 0 {
             return;
         }
@@ -236,13 +236,13 @@ fn every_gradient_is_that_of_finite_differences_in_f64() {
             let direction = columns(&gradient).randn_like();
             let direction = &direction / direction.norm();
             let expected = f64::try_from((columns(&gradient) * &direction).sum(None)).unwrap();
-            let moved_by = |by: f64| {
+            let loss_after_shift = |by: f64| {
                 let values = columns(trainables.values());
                 no_grad(|| values.shallow_clone().f_add_(&(&direction * by)).map(drop)).unwrap();
                 f64::try_from(no_grad(loss)).unwrap()
             };
-            let difference = moved_by(step) - moved_by(-2.0 * step);
-            moved_by(step);
+            let difference = loss_after_shift(step) - loss_after_shift(-2.0 * step);
+            loss_after_shift(step);
             let found = difference / (2.0 * step);
             let scale = f64::try_from(columns(&gradient).norm()).unwrap().max(1.0);
             let error = (found - expected).abs() / scale;

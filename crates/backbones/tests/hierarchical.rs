@@ -11,7 +11,7 @@ use serde_json::json;
 
 const TOLERANCE: f64 = 1e-4;
 
-fn equals_timm(name: &str) {
+fn matches_timm(name: &str) {
     let fixture = Fixture::read(name);
     let ours = tuned(&fixture.config, &fixture, &*method("fft", json!({})), &[BTreeMap::new()]);
     let input = fixture.get("input");
@@ -26,27 +26,27 @@ fn equals_timm(name: &str) {
 }
 
 #[test]
-fn a_swin_with_shifted_windows_equals_timm() {
-    equals_timm("swin_shifted");
+fn a_swin_with_shifted_windows_matches_timm() {
+    matches_timm("swin_shifted");
 }
 
 #[test]
-fn a_swin_whose_grid_is_padded_to_whole_windows_equals_timm() {
-    equals_timm("swin_padded");
+fn a_swin_whose_grid_is_padded_to_whole_windows_matches_timm() {
+    matches_timm("swin_padded");
 }
 
 #[test]
-fn a_convnext_with_a_small_stem_equals_timm() {
-    equals_timm("convnext_small_stem");
+fn a_convnext_with_a_small_stem_matches_timm() {
+    matches_timm("convnext_small_stem");
 }
 
 #[test]
-fn a_convnext_without_layer_scale_equals_timm() {
-    equals_timm("convnext_no_layer_scale");
+fn a_convnext_without_layer_scale_matches_timm() {
+    matches_timm("convnext_no_layer_scale");
 }
 
 #[test]
-fn san_equals_timms_network_with_scaled_weights_in_every_mode_and_wiring() {
+fn san_matches_timm_with_scaled_weights_in_every_mode_and_wiring() {
     for name in ["swin_shifted", "swin_padded", "convnext_small_stem", "convnext_no_layer_scale"] {
         let base = Fixture::read(name);
         let fixture = Fixture::read(&format!("san_on_{name}"));
@@ -70,7 +70,7 @@ fn san_equals_timms_network_with_scaled_weights_in_every_mode_and_wiring() {
 }
 
 #[test]
-fn every_layout_is_that_of_the_published_checkpoint() {
+fn model_specs_match_published_checkpoints() {
     for name in [
         "vit_base_patch16_224.augreg_in21k",
         "vit_giant_patch14_reg4_dinov2.lvd142m",
@@ -88,19 +88,19 @@ fn every_layout_is_that_of_the_published_checkpoint() {
 }
 
 #[test]
-fn an_image_size_that_does_not_fit_is_refused_with_the_reason() {
-    let refused = |name: &str, size| {
+fn unsupported_image_sizes_are_rejected_with_the_reason() {
+    let message = |name: &str, size| {
         registry::find(name).unwrap().architecture.at_image_size(size).unwrap_err().to_string()
     };
     let swin = "swin_base_patch4_window7_224.ms_in22k";
-    assert!(refused(swin, 230).contains("multiple"));
-    assert!(refused(swin, 96).contains("windows"));
-    assert!(refused("convnext_base.fb_in22k", 100).contains("multiple"));
+    assert!(message(swin, 230).contains("multiple"));
+    assert!(message(swin, 96).contains("windows"));
+    assert!(message("convnext_base.fb_in22k", 100).contains("multiple"));
     assert!(registry::find(swin).unwrap().architecture.at_image_size(448).is_ok());
 }
 
 #[test]
-fn models_of_full_size_equal_timms() {
+fn full_size_models_match_timm() {
     let (Some(_), Some(python)) = (std::env::var_os("SAN_FULL_SIZE"), std::env::var_os("SAN_PYTHON")) else {
         println!("skipped: SAN_FULL_SIZE and SAN_PYTHON are not both set");
         return;

@@ -70,16 +70,16 @@ fn under(file: &TensorFile, prefix: &str) -> BTreeMap<String, Tensor> {
 }
 
 #[test]
-fn scores_and_every_gradient_equal_transformers() {
+fn logits_and_all_gradients_match_transformers() {
     for name in CASES {
         let case = Case::read(name);
         let (model_spec, method) = (case.config.model_spec(name), method("fft", json!({})));
         let (trainables, adapters): (Trainables, AdapterSet) =
             methods::prepare(&*method, &[], &model_spec, &case.weights, 0, &[0], Device::Cpu).unwrap();
         let model = case.config.build(&ModelBuilder::new(&case.weights, &adapters)).unwrap();
-        let scores = model.forward(&case.integers("tokens"), None);
-        assert_close(name, &scores, case.get("scores"), TOLERANCE);
-        let flat = trainables.gradient(&(scores * case.get("probe")).sum(None)).unwrap();
+        let logits = model.forward(&case.integers("tokens"), None);
+        assert_close(name, &logits, case.get("scores"), TOLERANCE);
+        let flat = trainables.gradient(&(logits * case.get("probe")).sum(None)).unwrap();
         let expected = under(&case.file, "grad.");
         let mut offset = 0;
         for (spec, _) in trainables.iter() {
@@ -93,20 +93,20 @@ fn scores_and_every_gradient_equal_transformers() {
 }
 
 #[test]
-fn left_padding_changes_no_score() {
+fn left_padding_does_not_change_logits() {
     for name in CASES {
         let case = Case::read(name);
         let valid = case.get("padded.valid").to_kind(Kind::Bool);
-        let scores = no_grad(|| case.model().forward(&case.integers("padded.tokens"), Some(&valid)));
-        let seen = valid.unsqueeze(-1);
-        assert_close(name, &(scores * &seen), &(case.get("padded.scores") * &seen), TOLERANCE);
+        let logits = no_grad(|| case.model().forward(&case.integers("padded.tokens"), Some(&valid)));
+        let mask = valid.unsqueeze(-1);
+        assert_close(name, &(logits * &mask), &(case.get("padded.scores") * &mask), TOLERANCE);
     }
 }
 
 /// Two texts of 5 and 4 tokens that share their first 3: separately, and after one shared prefix, with a
 /// padding token at the end.
 #[test]
-fn texts_that_share_a_prefix_do_not_see_each_other() {
+fn texts_that_share_a_prefix_do_not_attend_to_each_other() {
     for name in CASES {
         let case = Case::read(name);
         let model = case.model();
@@ -122,17 +122,17 @@ fn texts_that_share_a_prefix_do_not_see_each_other() {
 }
 
 fn limits() -> Limits {
-    Limits { ends: vec![1], new_tokens: 12 }
+    Limits { end_tokens: vec![1], max_new_tokens: 12 }
 }
 
-/// A stored row up to its end token.
-fn up_to_the_end(row: &Tensor) -> Vec<i64> {
+/// The tokens of a stored row before its end token.
+fn before_end_token(row: &Tensor) -> Vec<i64> {
     let tokens = Vec::<i64>::try_from(row).unwrap();
-    tokens.into_iter().take_while(|token| !limits().ends.contains(token)).collect()
+    tokens.into_iter().take_while(|token| !limits().end_tokens.contains(token)).collect()
 }
 
 #[test]
-fn greedy_and_beam_search_choose_transformers_tokens_at_every_batch_size() {
+fn greedy_and_beam_search_match_transformers_at_every_batch_size() {
     for name in CASES {
         let case = Case::read(name);
         let model = case.model();
@@ -141,11 +141,11 @@ fn greedy_and_beam_search_choose_transformers_tokens_at_every_batch_size() {
             for size in [1, 2, 3] {
                 let mut answers = Vec::new();
                 for some in case.prompts().chunks(size) {
-                    let prompts = Prompts::of_tokens(&*model, some, Device::Cpu).unwrap();
+                    let prompts = Prompts::from_tokens(&*model, some, Device::Cpu).unwrap();
                     answers.extend(generate(&*model, &prompts, decoding, &limits()).unwrap());
                 }
                 for (row, answer) in answers.iter().enumerate() {
-                    let expected = up_to_the_end(&expected.get(row as i64));
+                    let expected = before_end_token(&expected.get(row as i64));
                     assert_eq!(*answer, expected, "{name}, {key}, batches of {size}, row {row}");
                 }
             }
@@ -154,23 +154,23 @@ fn greedy_and_beam_search_choose_transformers_tokens_at_every_batch_size() {
 }
 
 #[test]
-fn with_cache_and_padding_in_batches_of_32_the_tokens_are_those_without_either() {
+fn cached_and_padded_generation_matches_uncached_unpadded_generation() {
     let case = Case::read("llama_grouped_tied");
     let model = case.model();
     let words = case.integers("tokens").flatten(0, -1);
     let words = Vec::<i64>::try_from(&words).unwrap();
     let prompts: Vec<Vec<i64>> = (0..32)
-        .map(|row| (0..=row).map(|place| words[(5 * row + 3 * place) % words.len()]).collect())
+        .map(|row| (0..=row).map(|column| words[(5 * row + 3 * column) % words.len()]).collect())
         .collect();
-    let limits = Limits { ends: Vec::new(), new_tokens: 12 };
+    let limits = Limits { end_tokens: Vec::new(), max_new_tokens: 12 };
     for size in [1, 32] {
         let batches = prompts.chunks(size).flat_map(|some| {
-            let some = Prompts::of_tokens(&*model, some, Device::Cpu).unwrap();
+            let some = Prompts::from_tokens(&*model, some, Device::Cpu).unwrap();
             generate(&*model, &some, Decoding::Greedy, &limits).unwrap()
         });
         for (prompt, answer) in prompts.iter().zip(batches) {
             let mut whole = prompt.clone();
-            for _ in 0..limits.new_tokens {
+            for _ in 0..limits.max_new_tokens {
                 let tokens = Tensor::from_slice(&whole).unsqueeze(0);
                 let last = no_grad(|| model.forward(&tokens, None)).get(0).get(-1);
                 whole.push(i64::try_from(last.argmax(0, false)).unwrap());
@@ -181,18 +181,18 @@ fn with_cache_and_padding_in_batches_of_32_the_tokens_are_those_without_either()
 }
 
 #[test]
-fn a_cache_changes_no_score_whatever_the_pieces() {
+fn the_cache_does_not_change_logits_for_any_chunk_sizes() {
     let case = Case::read("llama_grouped_tied");
     let (model, tokens) = (case.model(), case.integers("tokens"));
     no_grad(|| {
         let whole = model.forward(&tokens, None);
-        for pieces in [[1; 9].as_slice(), &[4, 5], &[3, 1, 5]] {
+        for chunks in [[1; 9].as_slice(), &[4, 5], &[3, 1, 5]] {
             let mut cache = Cache::new(9);
             let mut from = 0;
-            for &count in pieces {
-                let piece = model.embed(&tokens.narrow(1, from, count));
-                let scores = model.scores(&model.hidden(&piece, None, Some(&mut cache)));
-                assert_close("piece", &scores, &whole.narrow(1, from, count), 1e-5);
+            for &count in chunks {
+                let chunk = model.embed(&tokens.narrow(1, from, count));
+                let logits = model.logits(&model.hidden(&chunk, None, Some(&mut cache)));
+                assert_close("chunk", &logits, &whole.narrow(1, from, count), 1e-5);
                 from += count;
             }
         }
@@ -200,18 +200,20 @@ fn a_cache_changes_no_score_whatever_the_pieces() {
 }
 
 #[test]
-fn a_likelihood_is_the_sum_over_the_continuations_tokens() {
+fn a_likelihood_is_summed_over_the_tokens_of_the_continuation() {
     let case = Case::read("llama_plain");
     let model = case.model();
     let tokens = case.integers("tokens");
     let rows: Vec<Vec<i64>> = (0..2).map(|row| Vec::<i64>::try_from(tokens.get(row)).unwrap()).collect();
     let split = |row: &[i64], at: usize| Continuation { prompt: row[..at].into(), text: row[at..].into() };
-    let asked = [split(&rows[0], 4), split(&rows[1][..6], 5), split(&rows[1], 1)];
-    let together = likelihoods(&*model, &asked, Device::Cpu).unwrap();
-    let logarithms = case.get("scores").log_softmax(-1, Kind::Float);
+    let continuations = [split(&rows[0], 4), split(&rows[1][..6], 5), split(&rows[1], 1)];
+    let together = likelihoods(&*model, &continuations, Device::Cpu).unwrap();
+    let log_probabilities = case.get("scores").log_softmax(-1, Kind::Float);
     for (found, (row, from, to)) in together.iter().zip([(0, 4, 9), (1, 5, 6), (1, 1, 9)]) {
         let expected: f64 = (from..to)
-            .map(|place| logarithms.double_value(&[row, place - 1, rows[row as usize][place as usize]]))
+            .map(|column| {
+                log_probabilities.double_value(&[row, column - 1, rows[row as usize][column as usize]])
+            })
             .sum();
         assert!((found - expected).abs() < 1e-3, "{found} {expected}");
     }

@@ -32,13 +32,13 @@ fn cases() -> Vec<(&'static str, Value)> {
 
 fn fixture() -> (Fixture, Arc<dyn LanguageArchitecture>) {
     let fixture = Fixture::read("llama_grouped");
-    let Configured::Language(config) = &fixture.config else { panic!("no language model") };
+    let Configured::Language(config) = &fixture.config else { panic!("not a language model") };
     let config = config.clone();
     (fixture, config)
 }
 
 /// A stack of two perturbed runs, on weights of another dtype.
-fn moved(
+fn perturbed(
     fixture: &Fixture,
     config: &dyn LanguageArchitecture,
     method: &dyn Method,
@@ -64,16 +64,16 @@ fn tokens(fixture: &Fixture) -> Tensor {
 }
 
 #[test]
-fn checkpointing_changes_no_gradient() {
+fn gradient_checkpointing_does_not_change_gradients() {
     let (fixture, config) = fixture();
     let tokens = tokens(&fixture);
     let valid = tokens.ones_like().to_kind(Kind::Bool);
     let _ = valid.get(0).narrow(0, 0, 2).fill_(0);
     for (name, options) in cases() {
         let method = method(name, options);
-        let (trainables, model) = moved(&fixture, &*config, &*method, Kind::Float);
+        let (trainables, model) = perturbed(&fixture, &*config, &*method, Kind::Float);
         for valid in [None, Some(&valid)] {
-            let loss = |hidden: &Tensor| model.scores(hidden).square().mean(None);
+            let loss = |hidden: &Tensor| model.logits(hidden).square().mean(None);
             let embedded = model.embed(&tokens);
             let plain = loss(&model.hidden(&embedded, valid, None));
             let expected = trainables.gradient(&plain).unwrap();
@@ -90,26 +90,27 @@ fn checkpointing_changes_no_gradient() {
 }
 
 #[test]
-fn frozen_weights_in_bf16_give_scores_and_gradients_within_its_precision() {
+fn bf16_weights_give_logits_and_gradients_within_bf16_precision() {
     let (fixture, config) = fixture();
     let tokens = tokens(&fixture);
     for (name, options) in cases() {
         let method = method(name, options);
         let run = |kind| {
-            let (trainables, model) = moved(&fixture, &*config, &*method, kind);
-            let scores = model.forward(&tokens, None);
-            assert_eq!(scores.kind(), Kind::Float);
-            let gradient = trainables.gradient(&scores.square().mean(None)).unwrap();
+            let (trainables, model) = perturbed(&fixture, &*config, &*method, kind);
+            let logits = model.forward(&tokens, None);
+            assert_eq!(logits.kind(), Kind::Float);
+            let gradient = trainables.gradient(&logits.square().mean(None)).unwrap();
             assert_eq!(gradient.kind(), Kind::Float);
-            (scores.detach(), gradient)
+            (logits.detach(), gradient)
         };
-        let ((scores, gradient), (narrow_scores, narrow_gradient)) = (run(Kind::Float), run(Kind::BFloat16));
-        let apart = |a: &Tensor, b: &Tensor| f64::try_from((a - b).norm() / a.norm()).unwrap();
-        let (scores, gradient) = (apart(&scores, &narrow_scores), apart(&gradient, &narrow_gradient));
-        println!("{name}: scores {scores:.1e}, gradient {gradient:.1e}");
+        let ((logits, gradient), (narrow_logits, narrow_gradient)) = (run(Kind::Float), run(Kind::BFloat16));
+        let relative_error = |a: &Tensor, b: &Tensor| f64::try_from((a - b).norm() / a.norm()).unwrap();
+        let (logits, gradient) =
+            (relative_error(&logits, &narrow_logits), relative_error(&gradient, &narrow_gradient));
+        println!("{name}: logits {logits:.1e}, gradient {gradient:.1e}");
         // bf16 has an 8-bit significand; tensors that full fine-tuning trains are multiplied in the dtype of
         // the weights they replace.
         let expected = 1e-5..3e-2;
-        assert!(expected.contains(&scores) && expected.contains(&gradient), "{name}: {scores} {gradient}");
+        assert!(expected.contains(&logits) && expected.contains(&gradient), "{name}: {logits} {gradient}");
     }
 }

@@ -62,10 +62,10 @@ impl Case {
     }
 
     /// Logits, set to 0 at padding, where transformers' values are meaningless.
-    fn scores(&self, model: &Llava) -> Tensor {
-        let seen = model.see(self.get("images"));
-        let scores = model.forward(&self.tokens(), Some(&seen), Some(&self.valid())).unwrap();
-        scores * self.valid().unsqueeze(-1)
+    fn logits(&self, model: &Llava) -> Tensor {
+        let features = model.encode_images(self.get("images"));
+        let logits = model.forward(&self.tokens(), Some(&features), Some(&self.valid())).unwrap();
+        logits * self.valid().unsqueeze(-1)
     }
 
     fn expected(&self) -> Tensor {
@@ -98,30 +98,30 @@ fn prepared(case: &Case, name: &str, options: Value) -> (Trainables, AdapterSet)
 }
 
 #[test]
-fn a_value_that_is_not_finite_is_refused_in_tower_projector_and_language_model() {
+fn non_finite_values_are_rejected_in_tower_projector_and_language_model() {
     let case = Case::read();
     for part in ["vision_tower", "multi_modal_projector", "language_model"] {
         let mut stored = under(&case.file, "weights.");
         let (name, tensor) = stored.iter_mut().rfind(|(name, _)| name.contains(part)).unwrap();
         let name = name.clone();
         *tensor = Tensor::full_like(tensor, f64::INFINITY);
-        let refused = published(&case.file, &stored).unwrap_err();
-        assert!(matches!(refused, Error::Core(san_core::Error::NotFiniteTensor { .. })), "{name}: {refused}");
+        let error = published(&case.file, &stored).unwrap_err();
+        assert!(matches!(error, Error::Core(san_core::Error::NotFiniteTensor { .. })), "{name}: {error}");
     }
 }
 
 #[test]
-fn scores_of_two_images_in_a_batch_equal_transformers() {
+fn logits_for_a_batch_with_two_images_match_transformers() {
     let case = Case::read();
-    let scores = no_grad(|| case.scores(&case.model(&AdapterSet::default())));
-    assert_close("scores", &scores, &case.expected(), TOLERANCE);
+    let logits = no_grad(|| case.logits(&case.model(&AdapterSet::default())));
+    assert_close("logits", &logits, &case.expected(), TOLERANCE);
 }
 
 #[test]
-fn gradients_equal_transformers() {
+fn gradients_match_transformers() {
     let case = Case::read();
     let (trainables, adapters) = prepared(&case, "fft", json!({}));
-    let loss = (case.scores(&case.model(&adapters)) * case.get("probe")).sum(None);
+    let loss = (case.logits(&case.model(&adapters)) * case.get("probe")).sum(None);
     let flat = trainables.gradient(&loss).unwrap().get(0);
     let theirs = under(&case.file, "grad.");
     let (mut offset, mut compared) = (0, 0);
@@ -137,7 +137,7 @@ fn gradients_equal_transformers() {
 }
 
 #[test]
-fn greedy_answers_equal_transformers() {
+fn greedy_answers_match_transformers() {
     let case = Case::read();
     let model = case.model(&AdapterSet::default());
     let (tokens, valid) = (case.tokens(), case.get("valid"));
@@ -147,9 +147,9 @@ fn greedy_answers_equal_transformers() {
         tokens.into_iter().zip(valid).filter(|(_, valid)| *valid > 0.0).map(|(token, _)| token).collect()
     };
     let prompts: Vec<Vec<i64>> = (0..tokens.size()[0]).map(prompt).collect();
-    let seen = model.see(case.get("images"));
-    let prompts = model.prompts(&prompts, Some(&seen), Device::Cpu).unwrap();
-    let limits = Limits { ends: Vec::new(), new_tokens: 6 };
+    let features = model.encode_images(case.get("images"));
+    let prompts = model.prompts(&prompts, Some(&features), Device::Cpu).unwrap();
+    let limits = Limits { end_tokens: Vec::new(), max_new_tokens: 6 };
     let answers = generate(model.language(), &prompts, Decoding::Greedy, &limits).unwrap();
     for (row, answer) in answers.iter().enumerate() {
         let theirs = Vec::<i64>::try_from(case.get("greedy").get(row as i64).to_kind(Kind::Int64)).unwrap();
@@ -158,33 +158,33 @@ fn greedy_answers_equal_transformers() {
 }
 
 #[test]
-fn a_stack_of_two_runs_equals_two_runs_alone() {
+fn a_stack_of_two_runs_matches_separate_runs() {
     let case = Case::read();
     let lora = method("lora", json!({"rank": 2, "targets": ["q", "down", "projector"]}));
     let prepare = |seeds: &[u64]| {
         methods::prepare(&*lora, &[], &case.model_spec, &case.parts.rest, 0, seeds, Device::Cpu).unwrap()
     };
     let (stacked, _) = prepare(&[1, 2]);
-    move_off(&stacked);
+    perturb(&stacked);
     let adapters = lora.attach(&case.model_spec, &case.parts.rest, &stacked).unwrap();
     let model = case.model(&adapters);
-    let seen = model.see(case.get("images"));
+    let features = model.encode_images(case.get("images"));
     let twice = |tensor: &Tensor| Tensor::cat(&[tensor, tensor], 0);
     let together = no_grad(|| {
-        model.forward(&twice(&case.tokens()), Some(&twice(&seen)), Some(&twice(&case.valid()))).unwrap()
+        model.forward(&twice(&case.tokens()), Some(&twice(&features)), Some(&twice(&case.valid()))).unwrap()
     });
     for run in 0..2 {
         let (alone, _) = prepare(&[1]);
         no_grad(|| alone.values().shallow_clone().copy_(&stacked.values().narrow(0, run, 1)));
         let adapters = lora.attach(&case.model_spec, &case.parts.rest, &alone).unwrap();
-        let single = no_grad(|| case.scores(&case.model(&adapters)));
+        let single = no_grad(|| case.logits(&case.model(&adapters)));
         let ours = together.narrow(0, 3 * run, 3) * case.valid().unsqueeze(-1);
         assert_close("run", &ours, &single, 1e-4);
     }
 }
 
 /// Perturbs every trained tensor.
-fn move_off(trainables: &Trainables) {
+fn perturb(trainables: &Trainables) {
     let values = trainables.values();
     let noise: Vec<f32> = (0..values.numel()).map(|n| (n as f32 * 0.7).sin() * 0.1).collect();
     let noise = Tensor::from_slice(&noise).view_as(values);
@@ -194,7 +194,7 @@ fn move_off(trainables: &Trainables) {
 }
 
 #[test]
-fn methods_start_as_the_frozen_model_and_merge_into_files_that_load_again() {
+fn methods_start_as_the_frozen_model_and_merge_into_loadable_files() {
     let case = Case::read();
     let all = json!(["q", "k", "v", "proj", "gate", "up", "down", "projector"]);
     for (name, options) in [
@@ -204,11 +204,11 @@ fn methods_start_as_the_frozen_model_and_merge_into_files_that_load_again() {
         ("san_lora", json!({"host": {"rank": 2, "targets": all}})),
     ] {
         let (trainables, adapters) = prepared(&case, name, options.clone());
-        let start = no_grad(|| case.scores(&case.model(&adapters)));
+        let start = no_grad(|| case.logits(&case.model(&adapters)));
         assert_close(name, &start, &case.expected(), TOLERANCE);
-        move_off(&trainables);
+        perturb(&trainables);
         let adapters = method(name, options).attach(&case.model_spec, &case.parts.rest, &trainables).unwrap();
-        let tuned = no_grad(|| case.scores(&case.model(&adapters)));
+        let tuned = no_grad(|| case.logits(&case.model(&adapters)));
         assert!(f64::try_from((&tuned - &start).abs().max()).unwrap() > 1e-2, "{name}");
         let rest = merge(&case.model_spec, &case.parts.rest, &adapters, &trainables, 0).unwrap();
         let parts = Parts { tower: case.parts.tower.shallow_clone(), rest };
@@ -218,7 +218,7 @@ fn methods_start_as_the_frozen_model_and_merge_into_files_that_load_again() {
         let config = |architecture: &Architecture| architecture.published_config().unwrap();
         assert_eq!(config(&read.architecture), config(&case.architecture));
         let again = Case { parts: read.parts, architecture: read.architecture, ..Case::read() };
-        let merged = no_grad(|| again.scores(&again.model(&AdapterSet::default())));
+        let merged = no_grad(|| again.logits(&again.model(&AdapterSet::default())));
         assert_close(name, &merged, &tuned, 3e-4);
         loads_in_transformers(&case, &merged, folder.path());
     }
@@ -232,13 +232,13 @@ fn write(folder: &Path, architecture: &Architecture, parts: &Parts) {
 }
 
 /// Runs transformers itself if available: `SAN_PYTHON` is a Python with tools/requirements.txt.
-fn loads_in_transformers(case: &Case, scores: &Tensor, folder: &Path) {
+fn loads_in_transformers(case: &Case, logits: &Tensor, folder: &Path) {
     let Some(python) = std::env::var_os("SAN_PYTHON") else {
         println!("skipped: SAN_PYTHON is not set");
         return;
     };
     let expected = [
-        ("scores", scores),
+        ("scores", logits),
         ("tokens", case.get("tokens")),
         ("valid", case.get("valid")),
         ("images", case.get("images")),
@@ -251,7 +251,7 @@ fn loads_in_transformers(case: &Case, scores: &Tensor, folder: &Path) {
 }
 
 #[test]
-fn the_names_of_the_original_split_are_read_as_well() {
+fn tensor_names_of_the_original_release_are_supported() {
     let case = Case::read();
     let original = |name: String| {
         let name = name.replace("multi_modal_projector.linear_1.", "model.mm_projector.0.");
@@ -284,18 +284,18 @@ fn the_names_of_the_original_split_are_read_as_well() {
 }
 
 #[test]
-fn places_without_image_and_images_without_place_are_refused() {
+fn mismatched_numbers_of_image_tokens_and_features_are_rejected() {
     let case = Case::read();
     let model = case.model(&AdapterSet::default());
-    let seen = model.see(case.get("images"));
+    let features = model.encode_images(case.get("images"));
     let none = model.forward(&case.tokens(), None, None).unwrap_err();
-    assert!(matches!(none, Error::ImagePlaces { places: 8, features: 0 }), "{none}");
-    let one = model.forward(&case.tokens(), Some(&seen.narrow(0, 0, 1)), None).unwrap_err();
+    assert!(matches!(none, Error::ImageTokenCount { image_tokens: 8, features: 0 }), "{none}");
+    let one = model.forward(&case.tokens(), Some(&features.narrow(0, 0, 1)), None).unwrap_err();
     assert!(one.to_string().contains("8") && one.to_string().contains("4"), "{one}");
 }
 
 #[test]
-fn any_tower_and_any_language_model_can_be_put_together() {
+fn any_tower_can_be_combined_with_any_language_model() {
     tch::set_num_threads(1);
     let towers: Vec<Box<dyn backbones::Architecture>> = vec![
         Box::new(vit::Config::new(16, 8, 12, 2, 3)),
@@ -312,16 +312,16 @@ fn any_tower_and_any_language_model_can_be_put_together() {
         let model = architecture.build(&weights, &ModelBuilder::new(&rest, &AdapterSet::default())).unwrap();
         let size = architecture.tower.image_size();
         let images = Tensor::randn([2, 3, size, size], (Kind::Float, Device::Cpu));
-        let seen = model.see(&images);
+        let features = model.encode_images(&images);
         let count = architecture.tower.token_count();
-        assert_eq!(seen.size()[..2], [2, count]);
+        assert_eq!(features.size()[..2], [2, count]);
         let row: Vec<i64> =
             [1].into_iter().chain(std::iter::repeat_n(-200, count as usize)).chain([3]).collect();
         let tokens = Tensor::from_slice(&[row.clone(), row].concat()).view([2, -1]);
-        let scores = no_grad(|| model.forward(&tokens, Some(&seen), None).unwrap());
-        assert_eq!(scores.size(), [2, count + 2, 20]);
-        let blind = seen.zeros_like();
-        let other = no_grad(|| model.forward(&tokens, Some(&blind), None).unwrap());
-        assert!(f64::try_from((scores - other).abs().max()).unwrap() > 1e-6);
+        let logits = no_grad(|| model.forward(&tokens, Some(&features), None).unwrap());
+        assert_eq!(logits.size(), [2, count + 2, 20]);
+        let zeros = features.zeros_like();
+        let other = no_grad(|| model.forward(&tokens, Some(&zeros), None).unwrap());
+        assert!(f64::try_from((logits - other).abs().max()).unwrap() > 1e-6);
     }
 }

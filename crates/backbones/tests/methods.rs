@@ -33,7 +33,7 @@ fn merges(ours: &Tuned, base: &Fixture) {
 }
 
 #[test]
-fn san_equals_the_papers_formula_in_every_mode_and_wiring_and_merges() {
+fn san_matches_the_paper_in_every_mode_and_wiring_and_merges() {
     let base = Fixture::read("san_base");
     for mode in ["both", "nt", "sp"] {
         for wiring in ["authors", "authors_resize", "full"] {
@@ -47,7 +47,7 @@ fn san_equals_the_papers_formula_in_every_mode_and_wiring_and_merges() {
 }
 
 #[test]
-fn sans_options_equal_their_formulas_and_merge() {
+fn the_options_of_san_match_their_formulas_and_merge() {
     let base = Fixture::read("san_base");
     for extra in ["ltd_ltp", "shift", "detach"] {
         let fixture = Fixture::read(&format!("san_{extra}"));
@@ -58,7 +58,7 @@ fn sans_options_equal_their_formulas_and_merge() {
     }
 }
 
-fn equals_reference(name: &str, options: Value) {
+fn matches_reference(name: &str, options: Value) {
     let base = Fixture::read("san_base");
     let fixture = Fixture::read("methods");
     let method = method(name, options);
@@ -68,17 +68,17 @@ fn equals_reference(name: &str, options: Value) {
 }
 
 #[test]
-fn lora_equals_its_formula_and_merges() {
-    equals_reference("lora", json!({"rank": 2, "alpha": 4.0}));
+fn lora_matches_its_formula_and_merges() {
+    matches_reference("lora", json!({"rank": 2, "alpha": 4.0}));
 }
 
 #[test]
-fn ssf_equals_its_formula_and_merges() {
-    equals_reference("ssf", json!({}));
+fn ssf_matches_its_formula_and_merges() {
+    matches_reference("ssf", json!({}));
 }
 
 #[test]
-fn full_and_linear_merge() {
+fn full_fine_tuning_and_linear_probe_merge() {
     let base = Fixture::read("san_base");
     for name in ["fft", "linear"] {
         merges(&tuned(&base.config, &base, &*method(name, json!({})), &[BTreeMap::new()]), &base);
@@ -86,7 +86,7 @@ fn full_and_linear_merge() {
 }
 
 #[test]
-fn every_method_but_ssf_starts_as_the_frozen_model() {
+fn methods_other_than_ssf_start_as_the_frozen_model() {
     let base = Fixture::read("san_base");
     for name in ["linear", "fft", "lora", "san"] {
         let ours = tuned(&base.config, &base, &*method(name, json!({})), &[BTreeMap::new()]);

@@ -22,7 +22,7 @@ const WIDTH: i64 = 1536;
 const SMALLEST_WEIGHT: f64 = (WIDTH * WIDTH * 4) as f64 / 1e6;
 
 /// Set in the process that measures.
-const ALONE: &str = "SAN_TEST_MEASURES_MEMORY";
+const MEASURING: &str = "SAN_TEST_MEASURES_MEMORY";
 
 /// A line of /proc/self/status in MB.
 fn status(key: &str) -> f64 {
@@ -59,24 +59,28 @@ fn peak_of(mut work: impl FnMut()) -> f64 {
 }
 
 #[test]
-fn no_method_but_full_fine_tuning_builds_a_weight_in_a_step() {
-    if std::env::var_os(ALONE).is_none() {
-        let again = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "no_method_but_full_fine_tuning_builds_a_weight_in_a_step", "--nocapture"])
-            .envs([(ALONE, "1"), ("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_TRIM_THRESHOLD_", "0")])
+fn only_full_fine_tuning_allocates_the_size_of_a_weight_in_a_step() {
+    if std::env::var_os(MEASURING).is_none() {
+        let status = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "only_full_fine_tuning_allocates_the_size_of_a_weight_in_a_step",
+                "--nocapture",
+            ])
+            .envs([(MEASURING, "1"), ("MALLOC_MMAP_THRESHOLD_", "262144"), ("MALLOC_TRIM_THRESHOLD_", "0")])
             .status();
-        assert!(again.unwrap().success(), "see above");
+        assert!(status.unwrap().success(), "see above");
         return;
     }
     tch::set_num_threads(1);
     let weight = Tensor::ones([WIDTH, WIDTH], (Kind::Float, Device::Cpu));
     let temporary = peak_of(|| assert!((&weight * 2.0).numel() > 0));
-    assert!(temporary > 0.9 * SMALLEST_WEIGHT, "a temporary would not be seen: {temporary:.2} MB");
+    assert!(temporary > 0.9 * SMALLEST_WEIGHT, "a temporary would go undetected: {temporary:.2} MB");
     let architecture = vit::Config::new(32, 16, WIDTH, 1, 12);
     let weights = Weights::random(&architecture.model_spec("wide"), 0).unwrap();
     let model_spec = architecture.model_spec("wide");
-    let fits = |name| methods::find(name, Map::new()).unwrap().trainables(&model_spec).is_ok();
-    for entry in REGISTRY.iter().filter(|entry| fits(entry.name)) {
+    let is_compatible = |name| methods::find(name, Map::new()).unwrap().trainables(&model_spec).is_ok();
+    for entry in REGISTRY.iter().filter(|entry| is_compatible(entry.name)) {
         let growth = growth(entry.name, &architecture, &weights);
         println!("{:12} {growth:8.2} MB (smallest weight {SMALLEST_WEIGHT:.2} MB)", entry.name);
         assert_eq!(growth > SMALLEST_WEIGHT, entry.name == "fft", "{}: {growth:.2} MB", entry.name);

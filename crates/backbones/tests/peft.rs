@@ -35,7 +35,7 @@ fn imported(base: &Fixture, case: &str) -> (Box<dyn san_core::methods::Method>, 
 }
 
 #[test]
-fn an_adapter_that_peft_saved_gives_pefts_scores_and_gradients() {
+fn imported_adapters_match_logits_and_gradients_of_peft() {
     let base = Fixture::read("san_base");
     for case in CASES {
         let theirs = TensorFile::read(&folder(&format!("{case}.safetensors"))).unwrap().tensors;
@@ -50,7 +50,7 @@ fn an_adapter_that_peft_saved_gives_pefts_scores_and_gradients() {
 }
 
 #[test]
-fn what_is_exported_is_what_peft_saves_tensor_by_tensor() {
+fn exported_adapters_match_files_saved_by_peft() {
     let base = Fixture::read("san_base");
     for case in CASES {
         let (method, ours) = imported(&base, case);
@@ -67,8 +67,8 @@ fn what_is_exported_is_what_peft_saves_tensor_by_tensor() {
         };
         let (found, expected) = (config(written.path()), config(&folder(case)));
         for name in ["peft_type", "r", "use_dora", "modules_to_save", "bias"] {
-            let usual = |value: &Value| if value.is_null() { json!(false) } else { value.clone() };
-            assert_eq!(usual(&found[name]), usual(&expected[name]), "{case}: {name}");
+            let or_false = |value: &Value| if value.is_null() { json!(false) } else { value.clone() };
+            assert_eq!(or_false(&found[name]), or_false(&expected[name]), "{case}: {name}");
         }
         // rsLoRA is exported with the alpha that gives plain LoRA the same factor.
         let factor = found["lora_alpha"].as_f64().map(|alpha| alpha / found["r"].as_f64().unwrap());
@@ -81,7 +81,7 @@ fn what_is_exported_is_what_peft_saves_tensor_by_tensor() {
 }
 
 #[test]
-fn pissa_starts_with_pefts_factors() {
+fn pissa_initialisation_matches_peft() {
     let base = Fixture::read("san_base");
     let theirs = TensorFile::read(&folder("pissa.safetensors")).unwrap().tensors;
     let options = json!({"rank": 3, "alpha": 6.0, "targets": ["qkv", "up"], "init": "pissa"});
@@ -95,7 +95,7 @@ fn pissa_starts_with_pefts_factors() {
 }
 
 #[test]
-fn parts_of_a_fused_projection_are_exported_as_the_whole_with_the_same_effect() {
+fn parts_of_a_fused_projection_are_exported_as_one_equivalent_adapter() {
     let base = Fixture::read("san_base");
     for (name, options) in [
         ("lora", json!({"rank": 2, "targets": ["q", "v", "down"]})),
@@ -127,7 +127,7 @@ fn parts_of_a_fused_projection_are_exported_as_the_whole_with_the_same_effect() 
 }
 
 #[test]
-fn an_adapter_of_a_language_model_has_pefts_names_and_comes_back() {
+fn a_language_model_adapter_has_peft_names_and_round_trips() {
     let base = Fixture::read("llama_grouped");
     for (name, options) in [
         ("lora", json!({"rank": 2, "targets": ["q", "v", "up"]})),
@@ -179,12 +179,12 @@ fn loads_in_peft(base: &Fixture, ours: &Tuned, adapter: &Path) {
 }
 
 #[test]
-fn what_peft_cannot_say_is_refused_with_the_reason() {
+fn adapters_that_peft_cannot_represent_are_rejected_with_the_reason() {
     let base = Fixture::read("san_base");
     let written = tempfile::tempdir().unwrap();
     for (name, options, reason) in [
         ("san", json!({}), "no such method"),
-        ("vera", json!({"rank": 4}), "peft adapts the whole"),
+        ("vera", json!({"rank": 4}), "peft adapts only whole projections"),
         ("lora", json!({"rank": 2, "targets": ["patch_embed"]}), "convolution"),
     ] {
         let method = method(name, options);

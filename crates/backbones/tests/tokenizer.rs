@@ -76,15 +76,15 @@ fn compare(name: &str, tokenizer: &Tokenizer) {
     let Some(texts) = real_texts() else { return };
     assert_eq!(texts.len(), 1000);
     let expected = expected["rows"].as_str().unwrap();
-    for (place, text) in texts.iter().enumerate() {
+    for (row, text) in texts.iter().enumerate() {
         let ids = tokenizer.encode(text).unwrap();
-        assert_eq!(digest(&ids), expected[8 * place..8 * (place + 1)], "{name}: row {place}: {ids:?}");
-        assert_eq!(tokenizer.decode(&ids).unwrap(), *text, "{name}: row {place}");
+        assert_eq!(digest(&ids), expected[8 * row..8 * (row + 1)], "{name}: row {row}: {ids:?}");
+        assert_eq!(tokenizer.decode(&ids).unwrap(), *text, "{name}: row {row}");
     }
 }
 
 #[test]
-fn sentencepiece_bpe_gives_the_ids_of_transformers_llama_and_of_sentencepiece() {
+fn sentencepiece_bpe_matches_transformers_and_sentencepiece() {
     let tokenizer = Tokenizer::read(&fixture("bpe.model")).unwrap();
     assert_eq!((tokenizer.begin(), tokenizer.end(), tokenizer.pad()), (Some(1), Some(2), 0));
     compare("bpe", &tokenizer);
@@ -92,7 +92,7 @@ fn sentencepiece_bpe_gives_the_ids_of_transformers_llama_and_of_sentencepiece() 
 }
 
 #[test]
-fn the_bundled_vocabulary_gives_the_ids_of_transformers() {
+fn the_bundled_vocabulary_matches_transformers() {
     let tokenizer = Tokenizer::read(&asset()).unwrap();
     assert_eq!((tokenizer.begin(), tokenizer.end()), (Some(1), Some(2)));
     assert!(tokenizer.vocabulary_size() <= 1024);
@@ -100,7 +100,7 @@ fn the_bundled_vocabulary_gives_the_ids_of_transformers() {
 }
 
 #[test]
-fn truncation_and_padding_that_a_vocabulary_file_asks_for_do_not_reach_the_ids() {
+fn truncation_and_padding_in_a_vocabulary_file_are_ignored() {
     let mut document: Value = serde_json::from_slice(&fs::read(asset()).unwrap()).unwrap();
     let plain = Tokenizer::read(&asset()).unwrap();
     document["truncation"] = serde_json::json!(
@@ -111,13 +111,16 @@ fn truncation_and_padding_that_a_vocabulary_file_asks_for_do_not_reach_the_ids()
     let saved = Tokenizer::parse(document.to_string().as_bytes(), Path::new("tokenizer.json")).unwrap();
     for text in ["", "a text of many more than four tokens"] {
         assert_eq!(saved.encode(text).unwrap(), plain.encode(text).unwrap());
-        assert_eq!(saved.encode_bare(text).unwrap(), plain.encode_bare(text).unwrap());
+        assert_eq!(
+            saved.encode_without_special_tokens(text).unwrap(),
+            plain.encode_without_special_tokens(text).unwrap()
+        );
         assert_eq!(saved.encode_spans(text, true).unwrap(), plain.encode_spans(text, true).unwrap());
     }
 }
 
 #[test]
-fn tok512_gives_the_ids_of_llama2c_and_tells_the_story_of_greedy_json() {
+fn tok512_matches_llama2c_and_decodes_the_stored_story() {
     let Some(folder) = under("SAN_WEIGHTS", "stories260K") else { return };
     let tokenizer = Tokenizer::read(&folder).unwrap();
     assert_eq!(tokenizer.vocabulary_size(), 512);
@@ -129,7 +132,7 @@ fn tok512_gives_the_ids_of_llama2c_and_tells_the_story_of_greedy_json() {
 }
 
 #[test]
-fn smollm2s_gguf_gives_the_ids_of_transformers() {
+fn the_gguf_vocabulary_of_smollm2_matches_transformers() {
     let Some(path) = under("SAN_WEIGHTS", "SmolLM2-135M-Instruct/SmolLM2-135M-Instruct.Q4_1.gguf") else {
         return;
     };
@@ -139,16 +142,19 @@ fn smollm2s_gguf_gives_the_ids_of_transformers() {
 }
 
 #[test]
-fn a_text_and_its_answer_share_the_tokens_of_the_prompt() {
+fn a_prompt_with_its_answer_starts_with_the_tokens_of_the_prompt() {
     let tokenizer = Tokenizer::read(&asset()).unwrap();
     let prompt = format!("### Response:\n{}", " ".repeat(16));
     let whole = tokenizer.encode(&format!("{prompt}the correct answer is answer2")).unwrap();
     assert!(whole.starts_with(&tokenizer.encode(&prompt).unwrap()));
-    assert_eq!(tokenizer.encode_bare(&prompt).unwrap(), tokenizer.encode(&prompt).unwrap()[1..]);
+    assert_eq!(
+        tokenizer.encode_without_special_tokens(&prompt).unwrap(),
+        tokenizer.encode(&prompt).unwrap()[1..]
+    );
 }
 
 #[test]
-fn qwen2s_vocabulary_gives_the_ids_of_transformers_from_its_folder_and_from_gguf() {
+fn the_qwen2_vocabulary_matches_transformers_from_a_folder_and_from_gguf() {
     let folder = Tokenizer::read(&fixture("qwen2")).unwrap();
     assert_eq!((folder.begin(), folder.end()), (None, folder.pad().into()));
     assert_eq!(folder.token(folder.pad()).as_deref(), Some("<|endoftext|>"));
@@ -169,46 +175,46 @@ fn message(name: &str, content: &[u8]) -> String {
 }
 
 #[test]
-fn a_broken_vocabulary_is_one_sentence() {
+fn a_malformed_vocabulary_gives_a_clear_message() {
     let model = fs::read(fixture("bpe.model")).unwrap();
     for cut in [1, 7, 100, model.len() / 2, model.len() - 3] {
-        assert!(message("tokenizer.model", &model[..cut]).contains("cut short"), "{cut}");
+        assert!(message("tokenizer.model", &model[..cut]).contains("truncated"), "{cut}");
     }
-    assert!(message("tokenizer.model", b"").contains("holds no piece"));
-    assert!(message("tokenizer.model", b"{\"version\": 1}").contains("no SentencePiece model"));
+    assert!(message("tokenizer.model", b"").contains("contains no pieces"));
+    assert!(message("tokenizer.model", b"{\"version\": 1}").contains("not a SentencePiece model"));
     let json = fs::read(asset()).unwrap();
     message("tokenizer.json", &json[..json.len() / 2]);
     message("tokenizer.json", b"{}");
-    assert!(message("tok512.bin", &[4, 0, 0, 0, 1, 2]).contains("cut short"));
+    assert!(message("tok512.bin", &[4, 0, 0, 0, 1, 2]).contains("truncated"));
     assert!(message("tok512.bin", &[4, 0, 0, 0]).contains("0 tokens"));
     let folder = tempfile::tempdir().unwrap();
     let none = Tokenizer::read(folder.path()).unwrap_err().to_string();
-    assert!(none.contains("holds no vocabulary"), "{none}");
+    assert!(none.contains("contains no vocabulary"), "{none}");
 }
 
 #[test]
-fn a_vocabulary_with_an_id_that_its_model_does_not_have_is_refused_with_both_numbers() {
+fn a_vocabulary_larger_than_its_model_is_rejected_with_both_sizes() {
     let tokenizer = Tokenizer::read(&asset()).unwrap();
     let count = i64::try_from(tokenizer.vocabulary_size()).unwrap();
     tokenizer.fits(count).unwrap();
-    let refused = tokenizer.fits(count - 1).unwrap_err().to_string();
-    assert!(refused.contains("llama_micro.tokenizer.json gives `"), "{refused}");
-    assert!(refused.ends_with(&format!("the id {}, and its model has {} tokens", count - 1, count - 1)));
+    let message = tokenizer.fits(count - 1).unwrap_err().to_string();
+    assert!(message.contains("llama_micro.tokenizer.json gives `"), "{message}");
+    assert!(message.ends_with(&format!("the id {}, but its model has {} tokens", count - 1, count - 1)));
 }
 
 #[test]
-fn other_normalisations_and_algorithms_than_llamas_are_refused() {
+fn normalisations_and_algorithms_other_than_those_of_llama_are_rejected() {
     // Field 2 (trainer) with field 3 = 1 (unigram) or 4 (characters); field 3 (normaliser) with field 4 = 1
     // (collapse spaces).
     let model = fs::read(fixture("bpe.model")).unwrap();
     let with = |bytes: &[u8]| message("tokenizer.model", &[model.as_slice(), bytes].concat());
-    assert!(with(&[0x12, 2, 0x18, 1]).contains("algorithm 1"));
-    assert!(with(&[0x12, 2, 0x18, 4]).contains("algorithm 4"));
+    assert!(with(&[0x12, 2, 0x18, 1]).contains("algorithm is 1"));
+    assert!(with(&[0x12, 2, 0x18, 4]).contains("algorithm is 4"));
     assert!(with(&[0x1a, 2, 0x20, 1]).contains("normalisation"));
 }
 
 #[test]
-fn the_marks_of_a_tokenizer_json_are_those_of_its_config() {
+fn special_tokens_of_a_tokenizer_json_come_from_its_config() {
     let folder = tempfile::tempdir().unwrap();
     fs::copy(asset(), folder.path().join("tokenizer.json")).unwrap();
     let config = r#"{"bos_token": {"content": "</s>"}, "eos_token": "<unk>", "pad_token": null}"#;

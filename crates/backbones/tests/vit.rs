@@ -14,7 +14,7 @@ fn fully_tuned(fixture: &Fixture) -> Tuned {
     tuned(&fixture.config, fixture, &*method("fft", json!({})), &[BTreeMap::new()])
 }
 
-fn equals_timm(name: &str) {
+fn matches_timm(name: &str) {
     let fixture = Fixture::read(name);
     let ours = fully_tuned(&fixture);
     let input = fixture.get("input");
@@ -40,27 +40,27 @@ fn equals_timm(name: &str) {
 }
 
 #[test]
-fn a_class_token_model_equals_timm() {
-    equals_timm("vit_class_token");
+fn a_class_token_model_matches_timm() {
+    matches_timm("vit_class_token");
 }
 
 #[test]
-fn an_average_pool_model_with_layer_scale_equals_timm() {
-    equals_timm("vit_average_pool_layer_scale");
+fn an_average_pool_model_with_layer_scale_matches_timm() {
+    matches_timm("vit_average_pool_layer_scale");
 }
 
 #[test]
-fn a_model_with_registers_and_swiglu_equals_timm() {
-    equals_timm("vit_registers_swiglu");
+fn a_model_with_registers_and_swiglu_matches_timm() {
+    matches_timm("vit_registers_swiglu");
 }
 
 #[test]
-fn a_model_at_another_image_size_equals_timm() {
-    equals_timm("vit_other_image_size");
+fn a_model_at_another_image_size_matches_timm() {
+    matches_timm("vit_other_image_size");
 }
 
 #[test]
-fn a_stack_of_two_runs_equals_two_runs_alone() {
+fn a_stack_of_two_runs_matches_separate_runs() {
     let fixture = Fixture::read("vit_class_token");
     for name in ["linear", "fft", "lora", "ssf", "san"] {
         let method = method(name, json!({}));
@@ -97,7 +97,7 @@ fn a_stack_of_two_runs_equals_two_runs_alone() {
 }
 
 #[test]
-fn the_published_parameter_counts_hold() {
+fn parameter_counts_match_published_ones() {
     let entry = backbones::registry::find("vit_base_patch16_224.augreg_in21k").unwrap();
     let model_spec = entry.architecture.model_spec(entry.name);
     assert_eq!(model_spec.parameters(), 85_798_656);
@@ -113,7 +113,7 @@ fn the_published_parameter_counts_hold() {
 }
 
 #[test]
-fn a_really_trained_checkpoint_is_read_strictly_at_two_image_sizes() {
+fn a_real_checkpoint_is_read_strictly_at_two_image_sizes() {
     let Some(root) = std::env::var_os("SAN_WEIGHTS") else {
         println!("skipped: SAN_WEIGHTS is not set");
         return;

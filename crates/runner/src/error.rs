@@ -195,7 +195,10 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = core_error(cause) {
         use san_core::Error as E;
         return Some(match error {
-            E::UnknownMethod { .. } | E::BadOption { .. } | E::Unexportable { .. } | E::Unfit { .. } => 3,
+            E::UnknownMethod { .. }
+            | E::BadOption { .. }
+            | E::Unexportable { .. }
+            | E::Incompatible { .. } => 3,
             E::File { action: "write", .. } => WRITE,
             E::Torch(_) => 8,
             _ => 5,

@@ -251,10 +251,10 @@ fn a_full_disk_loses_no_finished_run() {
 #[test]
 fn a_method_that_does_not_fit_a_backbone_is_refused_at_planning_with_the_reason() {
     for (backbone, method, options, reason) in [
-        ("convnext_micro", "vpt", "{}", "one sequence of tokens"),
+        ("convnext_micro", "vpt", "{}", "one token sequence"),
         ("convnext_micro", "lora", "{targets: [q, v]}", "no projection of the roles q, v"),
         ("convnext_micro", "lora", "{targets: [dwconv]}", "depthwise convolution"),
-        ("vit_micro", "san_lora", "{wiring: authors}", "no projection reads"),
+        ("vit_micro", "san_lora", "{wiring: authors}", "no projection has an anterior"),
         ("vit_micro", "lora", "{targets: [kwery]}", "list of roles"),
         ("vit_micro", "lora", "{init: pissa, rank: 999}", "`rank`"),
     ] {

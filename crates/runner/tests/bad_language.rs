@@ -72,7 +72,7 @@ fn a_vocabulary_with_more_ids_than_its_model_is_named_before_anything_is_trained
         vocabulary["added_tokens"].as_array_mut().unwrap().push(added);
         std::fs::write(&path, vocabulary.to_string()).unwrap();
     });
-    refused(&bench, WEIGHTS, &["tokenizer.json gives `<more>` the id 1024, and its model has 1024 tokens"]);
+    refused(&bench, WEIGHTS, &["tokenizer.json gives `<more>` the id 1024, but its model has 1024 tokens"]);
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_truncated_gguf_file_is_named() {
         }
         std::fs::write(folder.join("model.gguf"), b"GGUF\x03\x00\x00\x00\x01\x00").unwrap();
     });
-    refused(&bench, WEIGHTS, &["model.gguf is not a usable GGUF file", "cut short"]);
+    refused(&bench, WEIGHTS, &["model.gguf is not a usable GGUF file", "truncated"]);
 }
 
 #[test]

@@ -61,7 +61,7 @@ fn a_rank_beyond_any_matrix_is_refused_at_planning() {
                 format!("{{method: {method}, learning_rate: 1.0e-3, options: {{{option}: {number}}}}}");
             let text = SYNTHETIC.replace("{method: linear, learning_rate: 1.0e-2}", &spec);
             let said = refusal(&Bench::new(&text).run_all(), EXPERIMENT);
-            let wanted = format!("`{option}` is {number}; a number from 1 to 65536 is wanted");
+            let wanted = format!("`{option}` is {number}; expected a number from 1 to 65536");
             assert!(said.contains(&wanted), "{method}: {said}");
         }
     }

@@ -146,10 +146,10 @@ fn a_merged_run_gives_the_same_answers_here_and_in_transformers() {
     let prompt = |words: &[i64]| [&[1][..], &[1024; 16], words].concat();
     let prompts = [prompt(&[7, 9, 11]), prompt(&[6, 5, 300])];
     let tokens = Tensor::from_slice(&prompts.concat()).view([2, -1]);
-    let seen = model.see(&images);
-    let scores = no_grad(|| model.forward(&tokens, Some(&seen), None).unwrap());
-    let open = model.prompts(&prompts, Some(&seen), Device::Cpu).unwrap();
-    let limits = Limits { ends: Vec::new(), new_tokens: 6 };
+    let features = model.encode_images(&images);
+    let scores = no_grad(|| model.forward(&tokens, Some(&features), None).unwrap());
+    let open = model.prompts(&prompts, Some(&features), Device::Cpu).unwrap();
+    let limits = Limits { end_tokens: Vec::new(), max_new_tokens: 6 };
     let answers = generate(model.language(), &open, Decoding::Greedy, &limits).unwrap().concat();
     let answers = Tensor::from_slice(&answers).view([2, -1]).to_kind(Kind::Float);
     let valid = tokens.ones_like();

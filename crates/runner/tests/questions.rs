@@ -151,7 +151,7 @@ fn a_projector_is_fully_trained_in_addition_to_a_method_at_its_own_learning_rate
         .replace("[q, v]", "[q, projector]")
         .replace("warmup_ratio: 0.03", "warmup_ratio: 0.03\n        projector: {learning_rate: 1.0e-3}");
     let said = refusal(&Bench::new(&twice).run_all(), EXPERIMENT);
-    assert!(said.contains("lora") && said.contains("trained whole"), "{said}");
+    assert!(said.contains("lora") && said.contains("fully trained"), "{said}");
 }
 
 #[test]

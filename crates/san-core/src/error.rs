@@ -1,4 +1,4 @@
-//! Errors of layouts, weights and methods.
+//! Errors in model specs, weights, files and methods.
 
 use std::path::PathBuf;
 
@@ -99,9 +99,9 @@ pub enum Error {
         /// Which option, and the cause.
         reason: String,
     },
-    /// A method does not fit a backbone.
+    /// A method is not compatible with a backbone.
     #[error("method `{method}` does not fit {backbone}: {reason}")]
-    Unfit {
+    Incompatible {
         /// The method.
         method: String,
         /// The backbone.
@@ -118,20 +118,20 @@ pub enum Error {
         reason: String,
     },
     /// A value cannot be written as JSON.
-    #[error("this cannot be written as JSON: {0}")]
+    #[error("cannot serialise as JSON: {0}")]
     Json(#[from] serde_json::Error),
     /// An error from libtorch.
-    #[error("libtorch: {0}")]
+    #[error("libtorch error: {0}")]
     Torch(#[from] tch::TchError),
 }
 
 /// A hint for an unknown name: the nearest known one, or all of them if none is close.
 pub fn did_you_mean<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> String {
-    const NEAR: f64 = 0.6;
+    const MIN_SIMILARITY: f64 = 0.6;
     let known: Vec<&str> = known.collect();
-    let nearness = |other: &&str| strsim::jaro_winkler(name, other);
-    match known.iter().copied().max_by(|a, b| nearness(a).total_cmp(&nearness(b))) {
-        Some(best) if nearness(&best) > NEAR => format!("did you mean `{best}`?"),
-        _ => format!("known are {}", known.join(", ")),
+    let similarity = |other: &&str| strsim::jaro_winkler(name, other);
+    match known.iter().copied().max_by(|a, b| similarity(a).total_cmp(&similarity(b))) {
+        Some(best) if similarity(&best) > MIN_SIMILARITY => format!("did you mean `{best}`?"),
+        _ => format!("known names are {}", known.join(", ")),
     }
 }

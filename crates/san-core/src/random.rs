@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_permutation_depends_on_seed_and_purpose_alone() {
+    fn a_permutation_depends_only_on_seed_and_purpose() {
         assert_eq!(permutation(1, "epoch 0", 50), permutation(1, "epoch 0", 50));
         assert_ne!(permutation(1, "epoch 0", 50), permutation(1, "epoch 1", 50));
         assert_ne!(permutation(1, "epoch 0", 50), permutation(2, "epoch 0", 50));

@@ -25,7 +25,7 @@ fn named(pairs: &[(&str, &[i64])]) -> BTreeMap<String, Tensor> {
 }
 
 #[test]
-fn weights_come_back_in_f32_and_rounded_in_f16() {
+fn weights_round_trip_exactly_in_f32_and_rounded_in_f16() {
     let folder = tempfile::tempdir().unwrap();
     let tensors = named(&[("a", &[3, 2]), ("b", &[5])]);
     for (kind, tolerance) in [(Kind::Float, 0.0), (Kind::Half, 2e-3)] {
@@ -40,23 +40,23 @@ fn weights_come_back_in_f32_and_rounded_in_f16() {
             assert!(f64::try_from(difference).unwrap() <= tolerance, "{name} as {kind:?}");
         }
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no scratch file is left");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
 }
 
 #[test]
-fn a_missing_a_surplus_and_a_misshapen_tensor_are_named() {
+fn missing_unexpected_and_misshapen_tensors_are_named() {
     let check =
         |pairs: &[(&str, &[i64])]| Weights::new(named(pairs)).check(&model_spec(), "file").unwrap_err();
     let missing = check(&[("norm.weight", &[4])]);
     assert!(matches!(&missing, Error::MissingTensor { name, .. } if name == "norm.bias"), "{missing}");
-    let surplus = check(&[("norm.weight", &[4]), ("norm.bias", &[4]), ("extra", &[1])]);
-    assert!(matches!(&surplus, Error::UnexpectedTensor { name, .. } if name == "extra"), "{surplus}");
+    let unexpected = check(&[("norm.weight", &[4]), ("norm.bias", &[4]), ("extra", &[1])]);
+    assert!(matches!(&unexpected, Error::UnexpectedTensor { name, .. } if name == "extra"), "{unexpected}");
     let shape = check(&[("norm.weight", &[5]), ("norm.bias", &[4])]);
     assert_eq!(shape.to_string(), "tensor `norm.weight` in file has shape [5]; the model needs [4]");
 }
 
 #[test]
-fn weights_that_are_not_finite_are_refused_with_file_and_tensor() {
+fn non_finite_weights_are_rejected_naming_file_and_tensor() {
     for (value, kind) in [
         (f64::NAN, Kind::Float),
         (f64::INFINITY, Kind::Float),
@@ -66,34 +66,34 @@ fn weights_that_are_not_finite_are_refused_with_file_and_tensor() {
         let mut tensors = named(&[("norm.weight", &[4]), ("norm.bias", &[4])]);
         let bias = Tensor::from_slice(&[0.5, 3.0, value, -1.0]).to_kind(kind);
         tensors.insert("norm.bias".into(), bias);
-        let refused = Weights::new(tensors).check(&model_spec(), "some.safetensors").err();
-        let refused = refused.map(|error| error.to_string());
+        let message = Weights::new(tensors).check(&model_spec(), "some.safetensors").err();
+        let message = message.map(|error| error.to_string());
         let expected = "tensor `norm.bias` in some.safetensors holds NaN or infinity";
-        assert_eq!(refused.as_deref(), Some(expected), "{value} as {kind:?}");
+        assert_eq!(message.as_deref(), Some(expected), "{value} as {kind:?}");
     }
 }
 
 #[test]
-fn weights_without_end_and_larger_than_memory_are_refused_before_they_are_read() {
+fn pipes_and_oversized_files_are_rejected_before_they_are_read() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-    let refused = TensorFile::read(&path).unwrap_err().to_string();
-    assert!(refused.contains("model.safetensors: it is not a regular file"), "{refused}");
+    let message = TensorFile::read(&path).unwrap_err().to_string();
+    assert!(message.contains("model.safetensors: it is not a regular file"), "{message}");
     std::fs::remove_file(&path).unwrap();
     std::fs::File::create(&path).unwrap().set_len(20 << 30).unwrap();
-    let refused = TensorFile::read(&path).unwrap_err().to_string();
-    assert!(refused.contains("it has 21474836480 bytes; at most 17179869184 are read"), "{refused}");
-    // A hole of less than that is refused by its header.
+    let message = TensorFile::read(&path).unwrap_err().to_string();
+    assert!(message.contains("it has 21474836480 bytes; the limit is 17179869184"), "{message}");
+    // A smaller sparse file is rejected by its header.
     std::fs::File::create(&path).unwrap().set_len(15 << 30).unwrap();
     let started = std::time::Instant::now();
-    let refused = TensorFile::read(&path).unwrap_err().to_string();
-    assert!(refused.contains("model.safetensors") && refused.contains("claims 0 bytes"), "{refused}");
+    let message = TensorFile::read(&path).unwrap_err().to_string();
+    assert!(message.contains("model.safetensors") && message.contains("claims to have 0 bytes"), "{message}");
     assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
 #[test]
-fn a_header_length_whose_bytes_begin_like_a_pickle_is_no_pickle() {
+fn a_header_length_that_looks_like_a_pickle_is_not_mistaken_for_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     let tensors = named(&[("a", &[3])]);
@@ -111,7 +111,7 @@ fn a_header_length_whose_bytes_begin_like_a_pickle_is_no_pickle() {
 }
 
 #[test]
-fn pickles_and_files_cut_short_are_refused() {
+fn pickles_and_truncated_files_are_rejected() {
     let path = Path::new("model.bin");
     for pickle in [&b"PK\x03\x04rest"[..], b"\x80\x02}q"] {
         let error = TensorFile::parse(pickle, path).unwrap_err();
@@ -141,7 +141,7 @@ fn trainables(seed: u64) -> Trainables {
 }
 
 #[test]
-fn an_adapter_comes_back_bit_for_bit_and_only_on_its_own_base() {
+fn an_adapter_round_trips_bit_for_bit_and_only_loads_on_its_own_base() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("adapter.safetensors");
     let header = AdapterHeader {
@@ -155,7 +155,7 @@ fn an_adapter_comes_back_bit_for_bit_and_only_on_its_own_base() {
     adapter_file::write(&path, &header, &written).unwrap();
     let first = std::fs::read(&path).unwrap();
     adapter_file::write(&path, &header, &written).unwrap();
-    assert_eq!(first, std::fs::read(&path).unwrap(), "equal contents are equal bytes");
+    assert_eq!(first, std::fs::read(&path).unwrap(), "equal contents give equal bytes");
     let read = trainables(2);
     assert_eq!(adapter_file::read_into(&path, "abc", &read).unwrap(), header);
     assert!(read.values().equal(written.values()));

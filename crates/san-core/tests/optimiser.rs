@@ -26,7 +26,7 @@ fn specs(all_decay: bool) -> Vec<TrainableSpec> {
     vec![spec("matrix", &[5, 8]), spec("rest", if all_decay { &[2, 5] } else { &[10] })]
 }
 
-fn follows_torch(weight_decay: f64, expected: &str) {
+fn matches_torch(weight_decay: f64, expected: &str) {
     let file = TensorFile::read(&fixture("adamw.safetensors")).unwrap();
     let get = |name: &str| &file.tensors[name];
     let trainables = Trainables::allocate(specs(true), &[0], &Weights::default(), Device::Cpu).unwrap();
@@ -42,17 +42,17 @@ fn follows_torch(weight_decay: f64, expected: &str) {
 }
 
 #[test]
-fn adamw_equals_torchs_without_decay() {
-    follows_torch(0.0, "wd0");
+fn adamw_without_weight_decay_matches_torch() {
+    matches_torch(0.0, "wd0");
 }
 
 #[test]
-fn adamw_equals_torchs_with_decay() {
-    follows_torch(0.05, "wd0.05");
+fn adamw_with_weight_decay_matches_torch() {
+    matches_torch(0.05, "wd0.05");
 }
 
 #[test]
-fn a_factor_makes_a_tensor_move_as_at_another_rate() {
+fn a_factor_acts_like_a_different_learning_rate() {
     let in_group = |group| TrainableSpec { group, ..specs(true).remove(0) };
     let other = |group| TrainableSpec { name: "other".into(), ..in_group(group) };
     let start = |specs| {
@@ -77,7 +77,7 @@ fn a_factor_makes_a_tensor_move_as_at_another_rate() {
 }
 
 #[test]
-fn decay_spares_what_has_one_dimension() {
+fn weight_decay_skips_one_dimensional_tensors() {
     let trainables = Trainables::allocate(specs(false), &[0], &Weights::default(), Device::Cpu).unwrap();
     let _ = no_grad(|| trainables.values().shallow_clone().fill_(1.0));
     let settings = AdamWSettings { weight_decay: 0.5, ..AdamWSettings::default() };
@@ -89,7 +89,7 @@ fn decay_spares_what_has_one_dimension() {
 }
 
 #[test]
-fn the_schedule_equals_timms_cosine_with_warm_up_prefix() {
+fn the_cosine_schedule_matches_timm_with_warmup_prefix() {
     let text = std::fs::read_to_string(fixture("schedule.json")).unwrap();
     let cases: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
     let case = cases.iter().find(|case| case["warmup_prefix"] == true).unwrap();
@@ -109,7 +109,7 @@ fn the_schedule_equals_timms_cosine_with_warm_up_prefix() {
 }
 
 #[test]
-fn the_linear_schedule_equals_transformers() {
+fn the_linear_schedule_matches_transformers() {
     let text = std::fs::read_to_string(fixture("linear_schedule.json")).unwrap();
     let case: serde_json::Value = serde_json::from_str(&text).unwrap();
     let schedule = Linear {

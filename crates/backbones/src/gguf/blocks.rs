@@ -57,16 +57,16 @@ fn q8_0(block: &[u8], out: &mut Vec<f32>) {
 
 /// d, dmin, eight 6-bit scales and minima in 12 bytes, 128 bytes: w = d scale q - dmin minimum.
 fn q4_k(block: &[u8], out: &mut Vec<f32>) {
-    let (d, least, packed) = (half(block), half(&block[2..]), &block[4..16]);
-    let pair = |place: usize| {
-        let (scale, minimum) = if place < 4 {
-            (packed[place] & 63, packed[place + 4] & 63)
+    let (d, dmin, packed) = (half(block), half(&block[2..]), &block[4..16]);
+    let pair = |index: usize| {
+        let (scale, minimum) = if index < 4 {
+            (packed[index] & 63, packed[index + 4] & 63)
         } else {
             let high = |byte: u8| (byte >> 6) << 4;
-            let low = packed[place + 4];
-            ((low & 15) | high(packed[place - 4]), (low >> 4) | high(packed[place]))
+            let low = packed[index + 4];
+            ((low & 15) | high(packed[index - 4]), (low >> 4) | high(packed[index]))
         };
-        (d * f32::from(scale), least * f32::from(minimum))
+        (d * f32::from(scale), dmin * f32::from(minimum))
     };
     for (group, nibbles) in block[16..].chunks_exact(32).enumerate() {
         let (scale, minimum) = pair(2 * group);
@@ -82,11 +82,11 @@ fn q6_k(block: &[u8], out: &mut Vec<f32>) {
     for part in 0..2 {
         let (low, high) = (&low[64 * part..], &high[32 * part..]);
         for quarter in 0..4 {
-            for place in 0..32 {
-                let nibbles = low[place + 32 * (quarter % 2)];
+            for column in 0..32 {
+                let nibbles = low[column + 32 * (quarter % 2)];
                 let nibble = if quarter < 2 { nibbles & 15 } else { nibbles >> 4 };
-                let q = nibble | ((high[place] >> (2 * quarter)) & 3) << 4;
-                let scale = signed(scales[8 * part + 2 * quarter + place / 16]);
+                let q = nibble | ((high[column] >> (2 * quarter)) & 3) << 4;
+                let scale = signed(scales[8 * part + 2 * quarter + column / 16]);
                 out.push(d * scale * (f32::from(q) - 32.0));
             }
         }

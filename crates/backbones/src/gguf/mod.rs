@@ -77,9 +77,11 @@ impl Header {
     /// Same as [`Header::read`].
     pub fn parse(source: impl Read, length: u64, path: &Path) -> Result<Self, Error> {
         let mut reader = Reader { source, length, position: 0, elements: 0 };
-        reader.header(path).map_err(|problem| match problem {
-            Problem::Io(source) => san_core::Error::File { action: "read", path: path.into(), source }.into(),
-            Problem::Format(reason) => Error::MalformedGguf { path: path.into(), reason },
+        reader.header(path).map_err(|error| match error {
+            ParseError::Io(source) => {
+                san_core::Error::File { action: "read", path: path.into(), source }.into()
+            }
+            ParseError::Format(reason) => Error::MalformedGguf { path: path.into(), reason },
         })
     }
 
@@ -101,7 +103,7 @@ impl Header {
     /// # Errors
     /// If there is no such entry, or it is not a string.
     pub fn text(&self, key: &str) -> Result<&str, Error> {
-        self.get(key)?.as_text().ok_or_else(|| self.wrong(key, "a text"))
+        self.get(key)?.as_text().ok_or_else(|| self.wrong_type(key, "a string"))
     }
 
     /// A non-negative integer of any width.
@@ -109,7 +111,7 @@ impl Header {
     /// # Errors
     /// If there is no such entry, or it is not a non-negative integer.
     pub fn unsigned(&self, key: &str) -> Result<u64, Error> {
-        self.get(key)?.as_unsigned().ok_or_else(|| self.wrong(key, "a whole number from 0 on"))
+        self.get(key)?.as_unsigned().ok_or_else(|| self.wrong_type(key, "a non-negative integer"))
     }
 
     /// A number of any type.
@@ -117,7 +119,7 @@ impl Header {
     /// # Errors
     /// If there is no such entry, or it is not a number.
     pub fn number(&self, key: &str) -> Result<f64, Error> {
-        self.get(key)?.as_number().ok_or_else(|| self.wrong(key, "a number"))
+        self.get(key)?.as_number().ok_or_else(|| self.wrong_type(key, "a number"))
     }
 
     /// A boolean.
@@ -125,7 +127,7 @@ impl Header {
     /// # Errors
     /// If there is no such entry, or it is not a boolean.
     pub fn flag(&self, key: &str) -> Result<bool, Error> {
-        self.get(key)?.as_flag().ok_or_else(|| self.wrong(key, "true or false"))
+        self.get(key)?.as_flag().ok_or_else(|| self.wrong_type(key, "true or false"))
     }
 
     /// An array of strings.
@@ -135,7 +137,7 @@ impl Header {
     pub fn texts(&self, key: &str) -> Result<Vec<&str>, Error> {
         let array = self.get(key)?.as_array();
         let texts = array.and_then(|values| values.iter().map(Value::as_text).collect());
-        texts.ok_or_else(|| self.wrong(key, "an array of texts"))
+        texts.ok_or_else(|| self.wrong_type(key, "an array of strings"))
     }
 
     /// An array of numbers.
@@ -145,21 +147,21 @@ impl Header {
     pub fn numbers(&self, key: &str) -> Result<Vec<f64>, Error> {
         let array = self.get(key)?.as_array();
         let numbers = array.and_then(|values| values.iter().map(Value::as_number).collect());
-        numbers.ok_or_else(|| self.wrong(key, "an array of numbers"))
+        numbers.ok_or_else(|| self.wrong_type(key, "an array of numbers"))
     }
 
-    fn wrong(&self, key: &str, expected: &str) -> Error {
+    fn wrong_type(&self, key: &str, expected: &str) -> Error {
         self.malformed(format!("entry `{key}` is not {expected}"))
     }
 }
 
 /// Why parsing failed.
-enum Problem {
+enum ParseError {
     Io(std::io::Error),
     Format(String),
 }
 
-impl From<String> for Problem {
+impl From<String> for ParseError {
     fn from(reason: String) -> Self {
         Self::Format(reason)
     }
@@ -175,18 +177,18 @@ struct Reader<R> {
 }
 
 impl<R: Read> Reader<R> {
-    fn header(&mut self, path: &Path) -> Result<Header, Problem> {
+    fn header(&mut self, path: &Path) -> Result<Header, ParseError> {
         if self.array::<4>().map_err(|_| "it does not start with `GGUF`".to_owned())? != *b"GGUF" {
             return Err("it does not start with `GGUF`".to_owned().into());
         }
         match self.u32()? {
             2 | 3 => {}
-            other => return Err(format!("its version is {other}; 2 and 3 can be read").into()),
+            other => return Err(format!("its version is {other}; versions 2 and 3 are supported").into()),
         }
         let (tensors, entries) = (self.u64()?, self.u64()?);
         for (count, what) in [(tensors, "tensors"), (entries, "entries")] {
             if count > ENTRIES {
-                return Err(format!("it claims {count} {what}; at most {ENTRIES} are read").into());
+                return Err(format!("it claims to have {count} {what}; the limit is {ENTRIES}").into());
             }
         }
         let mut metadata = BTreeMap::new();
@@ -195,19 +197,19 @@ impl<R: Read> Reader<R> {
             let code = self.u32()?;
             let value = self.value(code, DEPTH)?;
             if metadata.insert(key.clone(), value).is_some() {
-                return Err(format!("entry `{key}` is there twice").into());
+                return Err(format!("entry `{key}` occurs twice").into());
             }
         }
         let mut directory = Vec::new();
         for _ in 0..tensors {
             directory.push(self.tensor_info()?);
         }
-        let tensors = self.placed(directory, alignment(&metadata)?)?;
+        let tensors = self.with_absolute_offsets(directory, alignment(&metadata)?)?;
         Ok(Header { path: path.into(), metadata, tensors })
     }
 
     /// A tensor whose offset is still relative to the start of the data.
-    fn tensor_info(&mut self) -> Result<TensorInfo, Problem> {
+    fn tensor_info(&mut self) -> Result<TensorInfo, ParseError> {
         let name = self.text(NAME_LENGTH)?;
         let dimensions = self.u32()?;
         if dimensions > DIMENSIONS {
@@ -221,39 +223,40 @@ impl<R: Read> Reader<R> {
         }
         let code = self.u32()?;
         let kind = TensorType::from_code(code)
-            .ok_or_else(|| format!("tensor `{name}` has type {code}, which cannot be read"))?;
+            .ok_or_else(|| format!("tensor `{name}` has type {code}, which is not supported"))?;
         let bytes = kind.bytes(&shape).map_err(|reason| format!("tensor `{name}` {reason}"))?;
         Ok(TensorInfo { name, shape, kind, start: self.u64()?, bytes })
     }
 
     /// The directory by name, with offsets from the start of the file.
-    fn placed(
+    fn with_absolute_offsets(
         &self,
         directory: Vec<TensorInfo>,
         alignment: u64,
-    ) -> Result<BTreeMap<String, TensorInfo>, Problem> {
+    ) -> Result<BTreeMap<String, TensorInfo>, ParseError> {
         let data = self.position.next_multiple_of(alignment);
         let mut tensors = BTreeMap::new();
         for mut tensor in directory {
             let start = data.checked_add(tensor.start).filter(|start| start % alignment == 0);
-            let start = start
-                .ok_or_else(|| format!("tensor `{}` starts at no multiple of {alignment}", tensor.name))?;
+            let start = start.ok_or_else(|| {
+                format!("the offset of tensor `{}` is not a multiple of {alignment}", tensor.name)
+            })?;
             if start.checked_add(tensor.bytes).is_none_or(|end| end > self.length) {
                 return Err(format!(
-                    "it is cut short: tensor `{}` of {} bytes starts at {start}, the file has {}",
+                    "it is truncated: tensor `{}` of {} bytes starts at {start}, but the file has {}",
                     tensor.name, tensor.bytes, self.length
                 )
                 .into());
             }
             tensor.start = start;
             if let Some(other) = tensors.insert(tensor.name.clone(), tensor) {
-                return Err(format!("tensor `{}` is there twice", other.name).into());
+                return Err(format!("tensor `{}` occurs twice", other.name).into());
             }
         }
         Ok(tensors)
     }
 
-    fn value(&mut self, code: u32, depth: u32) -> Result<Value, Problem> {
+    fn value(&mut self, code: u32, depth: u32) -> Result<Value, ParseError> {
         Ok(match code {
             0 => Value::U8(u8::from_le_bytes(self.array()?)),
             1 => Value::I8(i8::from_le_bytes(self.array()?)),
@@ -265,7 +268,7 @@ impl<R: Read> Reader<R> {
             7 => match self.array::<1>()? {
                 [0] => Value::Bool(false),
                 [1] => Value::Bool(true),
-                [other] => return Err(format!("a truth value is {other}").into()),
+                [other] => return Err(format!("a boolean has the value {other}").into()),
             },
             8 => Value::Text(self.text(self.length)?),
             9 if depth == 0 => return Err("its arrays are nested too deeply".to_owned().into()),
@@ -273,8 +276,10 @@ impl<R: Read> Reader<R> {
                 let (code, count) = (self.u32()?, self.u64()?);
                 self.elements = self.elements.saturating_add(count);
                 if self.elements > ELEMENTS {
-                    let reason =
-                        format!("its arrays claim {} elements; at most {ELEMENTS} are read", self.elements);
+                    let reason = format!(
+                        "its arrays claim to have {} elements; the limit is {ELEMENTS}",
+                        self.elements
+                    );
                     return Err(reason.into());
                 }
                 // Grown element by element: memory must not be reserved from an untrusted count.
@@ -291,58 +296,58 @@ impl<R: Read> Reader<R> {
         })
     }
 
-    fn text(&mut self, limit: u64) -> Result<String, Problem> {
+    fn text(&mut self, limit: u64) -> Result<String, ParseError> {
         let length = self.u64()?;
         if length > limit {
-            return Err(format!("a text at byte {} claims {length} bytes", self.position).into());
+            return Err(format!("a string at byte {} claims to have {length} bytes", self.position).into());
         }
-        self.claim(length)?;
+        self.advance(length)?;
         let mut bytes = Vec::new();
-        (&mut self.source).take(length).read_to_end(&mut bytes).map_err(Problem::Io)?;
+        (&mut self.source).take(length).read_to_end(&mut bytes).map_err(ParseError::Io)?;
         if bytes.len() as u64 != length {
-            return Err(self.cut());
+            return Err(self.truncated());
         }
         String::from_utf8(bytes)
-            .map_err(|_| format!("a text before byte {} is not UTF-8", self.position).into())
+            .map_err(|_| format!("a string before byte {} is not UTF-8", self.position).into())
     }
 
-    fn u32(&mut self) -> Result<u32, Problem> {
+    fn u32(&mut self) -> Result<u32, ParseError> {
         self.array().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> Result<u64, Problem> {
+    fn u64(&mut self) -> Result<u64, ParseError> {
         self.array().map(u64::from_le_bytes)
     }
 
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Problem> {
-        self.claim(N as u64)?;
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], ParseError> {
+        self.advance(N as u64)?;
         let mut bytes = [0; N];
         self.source.read_exact(&mut bytes).map_err(|error| match error.kind() {
-            std::io::ErrorKind::UnexpectedEof => self.cut(),
-            _ => Problem::Io(error),
+            std::io::ErrorKind::UnexpectedEof => self.truncated(),
+            _ => ParseError::Io(error),
         })?;
         Ok(bytes)
     }
 
     /// Counts `length` bytes as read, if the file has that many left.
-    fn claim(&mut self, length: u64) -> Result<(), Problem> {
+    fn advance(&mut self, length: u64) -> Result<(), ParseError> {
         match self.position.checked_add(length).filter(|&end| end <= self.length) {
             Some(end) => self.position = end,
-            None => return Err(self.cut()),
+            None => return Err(self.truncated()),
         }
         Ok(())
     }
 
-    fn cut(&self) -> Problem {
-        format!("it is cut short in its header, at byte {} of {}", self.position, self.length).into()
+    fn truncated(&self) -> ParseError {
+        format!("its header is truncated, at byte {} of {}", self.position, self.length).into()
     }
 }
 
-fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, Problem> {
+fn alignment(metadata: &BTreeMap<String, Value>) -> Result<u64, ParseError> {
     let Some(value) = metadata.get("general.alignment") else { return Ok(ALIGNMENT) };
     let alignment =
         value.as_unsigned().filter(|alignment| alignment.is_power_of_two() && *alignment <= 1 << 20);
-    alignment.ok_or_else(|| "`general.alignment` is no power of two".to_owned().into())
+    alignment.ok_or_else(|| "`general.alignment` is not a supported power of two".to_owned().into())
 }
 
 #[cfg(test)]

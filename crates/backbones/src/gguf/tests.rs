@@ -49,13 +49,13 @@ fn parse(bytes: &[u8]) -> Result<Header, Error> {
 }
 
 #[track_caller]
-fn refused(bytes: &[u8], reason: &str) {
+fn rejected(bytes: &[u8], reason: &str) {
     let message = parse(bytes).unwrap_err().to_string();
     assert!(message.starts_with("some.gguf") && message.contains(reason), "{message}");
 }
 
 #[test]
-fn entries_and_directory_are_read() {
+fn metadata_and_tensor_directory_are_read() {
     let header = parse(&sample()).unwrap();
     assert_eq!(header.text("general.architecture").unwrap(), "llama");
     assert_eq!(header.unsigned("llama.block_count").unwrap(), 30);
@@ -67,11 +67,11 @@ fn entries_and_directory_are_read() {
         ([3, 64].as_slice(), TensorType::Q4_1, 120)
     );
     assert_eq!(tensor.start + tensor.bytes, sample().len() as u64);
-    assert!(header.text("llama.block_count").unwrap_err().to_string().contains("is not a text"));
+    assert!(header.text("llama.block_count").unwrap_err().to_string().contains("is not a string"));
 }
 
 #[test]
-fn a_file_cut_anywhere_is_refused_by_name() {
+fn a_file_truncated_anywhere_is_rejected_by_name() {
     let whole = sample();
     for length in 0..whole.len() {
         let message = parse(&whole[..length]).unwrap_err().to_string();
@@ -80,48 +80,51 @@ fn a_file_cut_anywhere_is_refused_by_name() {
 }
 
 #[test]
-fn lengths_that_the_file_cannot_hold_reserve_no_memory() {
+fn impossible_lengths_allocate_no_memory() {
     let mut writer = Writer::file(0, 1);
     writer.text("tokens").u32(9).u32(4).u64(u64::MAX);
-    refused(&writer.0, "its arrays claim 18446744073709551615 elements; at most 4194304 are read");
+    rejected(&writer.0, "its arrays claim to have 18446744073709551615 elements; the limit is 4194304");
     let mut writer = Writer::file(0, 1);
     writer.text("text").u32(8).u64(u64::MAX - 7);
-    refused(&writer.0, "claims");
-    refused(&Writer::file(u64::MAX, 0).0, "it claims 18446744073709551615 tensors; at most 65536 are read");
-    refused(&Writer::file(0, 70_000).0, "it claims 70000 entries");
+    rejected(&writer.0, "claims");
+    rejected(
+        &Writer::file(u64::MAX, 0).0,
+        "it claims to have 18446744073709551615 tensors; the limit is 65536",
+    );
+    rejected(&Writer::file(0, 70_000).0, "it claims to have 70000 entries");
     let mut writer = Writer::file(1, 0);
     writer.text("w").u32(2).u64(1 << 40).u64(1 << 40).u32(0).u64(0);
-    refused(&writer.0, "too large");
+    rejected(&writer.0, "too large");
     let mut writer = Writer::file(1, 0);
     writer.text("w").u32(1).u64(8).u32(0).u64(u64::MAX - 31);
-    refused(writer.padded(32).0.as_slice(), "tensor `w`");
+    rejected(writer.padded(32).0.as_slice(), "tensor `w`");
 }
 
 #[test]
-fn what_the_format_does_not_know_is_refused() {
-    refused(b"GGML....", "does not start");
-    refused(&[b"GGUF".as_slice(), &[1, 0, 0, 0]].concat(), "version is 1");
-    refused(&Writer::file(0, 1).text("k").u32(13).0, "type 13");
+fn unknown_versions_and_types_and_duplicates_are_rejected() {
+    rejected(b"GGML....", "does not start");
+    rejected(&[b"GGUF".as_slice(), &[1, 0, 0, 0]].concat(), "version is 1");
+    rejected(&Writer::file(0, 1).text("k").u32(13).0, "type 13");
     let mut nested = Writer::file(0, 1);
     nested.text("k").u32(9);
     for _ in 0..1000 {
         nested.u32(9).u64(1);
     }
-    refused(&nested.0, "nested");
+    rejected(&nested.0, "nested");
     let mut twice = Writer::file(0, 2);
     twice.text("k").u32(4).u32(1).text("k").u32(4).u32(1);
-    refused(&twice.0, "twice");
+    rejected(&twice.0, "twice");
     let mut ragged = Writer::file(1, 0);
     ragged.text("w").u32(1).u64(33).u32(8).u64(0);
-    refused(&ragged.0, "no multiple");
+    rejected(&ragged.0, "not a multiple");
 }
 
 #[test]
-fn arrays_of_more_elements_than_any_vocabulary_are_refused_before_they_are_read() {
+fn oversized_arrays_are_rejected_before_they_are_read() {
     let mut writer = Writer::file(0, 3);
     for key in ["a", "b", "c"] {
         writer.text(key).u32(9).u32(0).u64(2 << 20);
         writer.0.resize(writer.0.len() + (2 << 20), 7);
     }
-    refused(&writer.0, "its arrays claim 6291456 elements");
+    rejected(&writer.0, "its arrays claim to have 6291456 elements");
 }

@@ -113,7 +113,9 @@ impl TensorType {
         let (elements, bytes) = self.block();
         let last = shape.last().copied().unwrap_or(1).unsigned_abs();
         if last % elements != 0 {
-            return Err(format!("has rows of {last} elements, no multiple of a block's {elements}"));
+            return Err(format!(
+                "has rows of {last} elements, which is not a multiple of the block size, {elements}"
+            ));
         }
         let count = shape.iter().try_fold(1u64, |product, &size| product.checked_mul(size.unsigned_abs()));
         let total = count.and_then(|count| (count / elements).checked_mul(bytes));

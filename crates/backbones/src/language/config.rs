@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 /// Maximum number of blocks; the largest LLaMA has 126.
-const MOST_BLOCKS: i64 = 1024;
+const MAX_BLOCKS: i64 = 1024;
 
 /// Checks fields that change what a model computes against their supported values; an absent field is `null`.
 pub(super) fn check_fixed(published: &Value, fixed: &[(&str, &[Value])]) -> Result<(), String> {
@@ -19,7 +19,7 @@ pub(super) fn check_fixed(published: &Value, fixed: &[(&str, &[Value])]) -> Resu
 
 /// Normalises rotary fields of older and newer transformers versions to those of `decoder::Config`: `type` becomes
 /// `rope_type`, and a joint `rope_parameters` is split.
-pub(super) fn modernise(mut published: Value) -> Value {
+pub(super) fn normalise(mut published: Value) -> Value {
     if let Some(parameters) = published.get("rope_parameters").filter(|value| value.is_object()).cloned() {
         if let Some(theta) = parameters.get("rope_theta") {
             published["rope_theta"] = theta.clone();
@@ -39,9 +39,9 @@ pub(super) fn modernise(mut published: Value) -> Value {
 /// product of two overflows.
 pub(crate) fn check_sizes(sizes: &[(&str, i64)]) -> Result<(), String> {
     for (field, value) in sizes {
-        let most = if *field == "num_hidden_layers" { MOST_BLOCKS } else { (1 << 28) - 1 };
-        if !(1..=most).contains(value) {
-            return Err(format!("`{field}` is {value}; a number from 1 to {most} is wanted"));
+        let max = if *field == "num_hidden_layers" { MAX_BLOCKS } else { (1 << 28) - 1 };
+        if !(1..=max).contains(value) {
+            return Err(format!("`{field}` is {value}; expected a number from 1 to {max}"));
         }
     }
     Ok(())
@@ -52,5 +52,5 @@ pub(crate) fn check_epsilon(field: &str, value: f64) -> Result<(), String> {
     if value > 0.0 && value < 1.0 {
         return Ok(());
     }
-    Err(format!("`{field}` is {value}; a number above 0 and below 1 is wanted"))
+    Err(format!("`{field}` is {value}; expected a number above 0 and below 1"))
 }

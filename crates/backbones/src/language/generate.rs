@@ -26,9 +26,9 @@ pub enum Decoding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     /// End tokens; not part of the answer.
-    pub ends: Vec<i64>,
+    pub end_tokens: Vec<i64>,
     /// Maximum number of new tokens.
-    pub new_tokens: i64,
+    pub max_new_tokens: i64,
 }
 
 /// Embedded prompts, the input of the first block.
@@ -45,13 +45,17 @@ impl Prompts {
     ///
     /// # Errors
     /// If libtorch fails.
-    pub fn of_tokens(model: &dyn LanguageModel, prompts: &[Vec<i64>], device: Device) -> Result<Self, Error> {
+    pub fn from_tokens(
+        model: &dyn LanguageModel,
+        prompts: &[Vec<i64>],
+        device: Device,
+    ) -> Result<Self, Error> {
         let length = prompts.iter().map(Vec::len).max().unwrap_or(0);
         let (mut tokens, mut valid) = (Vec::new(), Vec::new());
         for prompt in prompts {
             let padding = length - prompt.len();
             tokens.extend(std::iter::repeat_n(0, padding).chain(prompt.iter().copied()));
-            valid.extend((0..length).map(|place| place >= padding));
+            valid.extend((0..length).map(|column| column >= padding));
         }
         let shape = [prompts.len() as i64, length as i64];
         let tokens = Tensor::f_from_slice(&tokens)?.f_view(shape)?.f_to_device(device)?;
@@ -71,40 +75,40 @@ pub fn generate(
     limits: &Limits,
 ) -> Result<Vec<Vec<i64>>, Error> {
     let _guard = tch::no_grad_guard();
-    let mut reader = Reader::new(model, prompts, limits)?;
+    let mut state = DecodingState::new(model, prompts, limits)?;
     let answers = match decoding {
-        Decoding::Greedy => greedy(&mut reader, limits)?,
-        Decoding::Beams(beams) => search(&mut reader, beams.max(1), limits)?,
+        Decoding::Greedy => greedy(&mut state, limits)?,
+        Decoding::Beams(beams) => beam_search(&mut state, beams.max(1), limits)?,
     };
-    if reader.finite.f_int64_value(&[])? == 0 {
+    if state.finite.f_int64_value(&[])? == 0 {
         return Err(NotFinite { what: "a logit" }.into());
     }
     Ok(answers)
 }
 
 /// A model that has processed the prompts and the tokens chosen so far.
-struct Reader<'a> {
+struct DecodingState<'a> {
     model: &'a dyn LanguageModel,
     cache: Cache,
     valid: Tensor,
     /// Whether any prompt has padding; otherwise the built-in causal mask suffices and is faster.
     padded: bool,
     /// Logits `[rows, vocabulary]` of the next token.
-    scores: Tensor,
+    logits: Tensor,
     /// Whether all logits so far were finite; kept on the device and read once, at the end.
     finite: Tensor,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DecodingState<'a> {
     fn new(model: &'a dyn LanguageModel, prompts: &Prompts, limits: &Limits) -> Result<Self, Error> {
         let length = prompts.valid.size()[1];
-        let mut cache = Cache::new(length + limits.new_tokens);
-        let padded = i64::try_from(prompts.valid.logical_not().any()).unwrap_or(1) != 0;
+        let mut cache = Cache::new(length + limits.max_new_tokens);
+        let padded = i64::try_from(prompts.valid.f_logical_not()?.f_any()?)? != 0;
         let valid = padded.then_some(&prompts.valid);
         let hidden = model.hidden(&prompts.embedded, valid, Some(&mut cache));
-        let scores = model.scores(&hidden.narrow(1, length - 1, 1)).squeeze_dim(1);
-        let finite = scores.f_isfinite()?.f_all()?;
-        Ok(Self { model, cache, valid: prompts.valid.shallow_clone(), padded, scores, finite })
+        let logits = model.logits(&hidden.narrow(1, length - 1, 1)).squeeze_dim(1);
+        let finite = logits.f_isfinite()?.f_all()?;
+        Ok(Self { model, cache, valid: prompts.valid.shallow_clone(), padded, logits, finite })
     }
 
     fn rows(&self) -> i64 {
@@ -112,15 +116,15 @@ impl<'a> Reader<'a> {
     }
 
     /// Processes one more token of each row.
-    fn read(&mut self, tokens: &[i64]) -> Result<(), Error> {
+    fn append(&mut self, tokens: &[i64]) -> Result<(), Error> {
         let device = self.valid.device();
         let tokens = Tensor::f_from_slice(tokens)?.f_to_device(device)?.f_unsqueeze(1)?;
         self.valid = Tensor::f_cat(&[&self.valid, &tokens.f_ones_like()?.f_to_kind(Kind::Bool)?], 1)?;
         let embedded = self.model.embed(&tokens);
         let valid = self.padded.then_some(&self.valid);
         let hidden = self.model.hidden(&embedded, valid, Some(&mut self.cache));
-        self.scores = self.model.scores(&hidden).f_squeeze_dim(1)?;
-        self.finite = self.finite.f_logical_and(&self.scores.f_isfinite()?.f_all()?)?;
+        self.logits = self.model.logits(&hidden).f_squeeze_dim(1)?;
+        self.finite = self.finite.f_logical_and(&self.logits.f_isfinite()?.f_all()?)?;
         Ok(())
     }
 
@@ -129,36 +133,37 @@ impl<'a> Reader<'a> {
         let rows = Tensor::f_from_slice(rows)?.f_to_device(self.valid.device())?;
         self.cache.select(&rows);
         self.valid = self.valid.f_index_select(0, &rows)?;
-        self.scores = self.scores.f_index_select(0, &rows)?;
+        self.logits = self.logits.f_index_select(0, &rows)?;
         Ok(())
     }
 }
 
-fn greedy(reader: &mut Reader<'_>, limits: &Limits) -> Result<Vec<Vec<i64>>, Error> {
-    let mut answers = vec![Vec::new(); usize::try_from(reader.rows()).unwrap_or(0)];
-    // The prompts still being answered, in the order of the reader's rows.
+fn greedy(state: &mut DecodingState<'_>, limits: &Limits) -> Result<Vec<Vec<i64>>, Error> {
+    let mut answers: Vec<Vec<i64>> = (0..state.rows()).map(|_| Vec::new()).collect();
+    // The prompts still being answered, in the order of the state's rows.
     let mut open: Vec<usize> = (0..answers.len()).collect();
-    for step in 0..limits.new_tokens {
-        let chosen = Vec::<i64>::try_from(reader.scores.f_argmax(-1, false)?.f_to_device(Device::Cpu)?)?;
-        let going: Vec<usize> = (0..open.len()).filter(|row| !limits.ends.contains(&chosen[*row])).collect();
-        for &row in &going {
+    for step in 0..limits.max_new_tokens {
+        let chosen = Vec::<i64>::try_from(state.logits.f_argmax(-1, false)?.f_to_device(Device::Cpu)?)?;
+        let active: Vec<usize> =
+            (0..open.len()).filter(|row| !limits.end_tokens.contains(&chosen[*row])).collect();
+        for &row in &active {
             answers[open[row]].push(chosen[row]);
         }
-        if going.is_empty() || step + 1 == limits.new_tokens {
+        if active.is_empty() || step + 1 == limits.max_new_tokens {
             break;
         }
-        if going.len() < open.len() {
-            reader.select(&going.iter().map(|&row| row as i64).collect::<Vec<_>>())?;
+        if active.len() < open.len() {
+            state.select(&active.iter().map(|&row| row as i64).collect::<Vec<_>>())?;
         }
-        open = going.iter().map(|&row| open[row]).collect();
-        reader.read(&going.iter().map(|&row| chosen[row]).collect::<Vec<_>>())?;
+        open = active.iter().map(|&row| open[row]).collect();
+        state.append(&active.iter().map(|&row| chosen[row]).collect::<Vec<_>>())?;
     }
     Ok(answers)
 }
 
 /// A hypothesis in progress or finished.
 #[derive(Debug, Clone)]
-struct Text {
+struct Hypothesis {
     tokens: Vec<i64>,
     /// Sum of its tokens' log-probabilities.
     likelihood: f64,
@@ -167,42 +172,42 @@ struct Text {
 /// The hypotheses of one prompt.
 #[derive(Debug)]
 struct Beam {
-    followed: Vec<Text>,
+    hypotheses: Vec<Hypothesis>,
     /// Finished hypotheses by mean log-probability (the first field), best first, at most one per beam.
-    ended: Vec<(f64, Vec<i64>)>,
+    finished: Vec<(f64, Vec<i64>)>,
     done: bool,
 }
 
 impl Beam {
-    fn end(&mut self, mean: f64, tokens: Vec<i64>, beams: usize) {
-        let place = self.ended.iter().take_while(|(other, _)| *other >= mean).count();
-        self.ended.insert(place, (mean, tokens));
-        self.ended.truncate(beams);
+    fn finish(&mut self, mean: f64, tokens: Vec<i64>, beams: usize) {
+        let rank = self.finished.iter().take_while(|(other, _)| *other >= mean).count();
+        self.finished.insert(rank, (mean, tokens));
+        self.finished.truncate(beams);
     }
 }
 
-fn search(reader: &mut Reader<'_>, beams: i64, limits: &Limits) -> Result<Vec<Vec<i64>>, Error> {
-    let (prompts, width) = (reader.rows(), usize::try_from(beams).unwrap_or(1));
-    reader.select(&(0..prompts * beams).map(|row| row / beams).collect::<Vec<_>>())?;
+fn beam_search(state: &mut DecodingState<'_>, beams: i64, limits: &Limits) -> Result<Vec<Vec<i64>>, Error> {
+    let (prompts, width) = (state.rows(), to_index(beams));
+    state.select(&(0..prompts * beams).map(|row| row / beams).collect::<Vec<_>>())?;
     // Initially all hypotheses of a prompt are identical, so only the first may be extended.
-    let start = |rank| Text { tokens: Vec::new(), likelihood: if rank == 0 { 0.0 } else { -1e9 } };
-    let beam = || Beam { followed: (0..width).map(start).collect(), ended: Vec::new(), done: false };
+    let start = |rank| Hypothesis { tokens: Vec::new(), likelihood: if rank == 0 { 0.0 } else { -1e9 } };
+    let beam = || Beam { hypotheses: (0..width).map(start).collect(), finished: Vec::new(), done: false };
     let mut all: Vec<Beam> = (0..prompts).map(|_| beam()).collect();
-    for step in 1..=limits.new_tokens {
+    for step in 1..=limits.max_new_tokens {
         let (mut rows, mut tokens) = (Vec::new(), Vec::new());
-        let candidates = candidates(reader, &all, beams)?;
+        let candidates = candidates(state, &all, beams)?;
         for ((beam, candidates), prompt) in all.iter_mut().zip(candidates).zip(0..) {
-            let chosen = go_on(beam, candidates, width, step, limits);
+            let chosen = extend(beam, candidates, width, step, limits);
             for (row, token) in chosen {
                 rows.push(prompt * beams + row as i64);
                 tokens.push(token);
             }
         }
-        if all.iter().all(|beam| beam.done) || step == limits.new_tokens {
+        if all.iter().all(|beam| beam.done) || step == limits.max_new_tokens {
             break;
         }
-        reader.select(&rows)?;
-        reader.read(&tokens)?;
+        state.select(&rows)?;
+        state.append(&tokens)?;
     }
     Ok(all.into_iter().map(|beam| best(beam, width)).collect())
 }
@@ -211,27 +216,26 @@ fn search(reader: &mut Reader<'_>, beams: i64, limits: &Limits) -> Result<Vec<Ve
 type Candidate = (usize, i64, f64);
 
 /// Each prompt's most likely one-token extensions, twice as many as beams.
-fn candidates(reader: &Reader<'_>, all: &[Beam], beams: i64) -> Result<Vec<Vec<Candidate>>, Error> {
-    let vocabulary = reader.scores.size()[1];
+fn candidates(state: &DecodingState<'_>, all: &[Beam], beams: i64) -> Result<Vec<Vec<Candidate>>, Error> {
+    let vocabulary = state.logits.size()[1];
     let likelihoods: Vec<f64> =
-        all.iter().flat_map(|beam| beam.followed.iter().map(|text| text.likelihood)).collect();
-    let before = Tensor::f_from_slice(&likelihoods)?.f_to_device(reader.scores.device())?.f_unsqueeze(1)?;
-    let after = reader.scores.f_log_softmax(-1, Kind::Float)?.f_to_kind(Kind::Double)? + before;
-    let (best, places) = after.f_view([-1, beams * vocabulary])?.f_topk(2 * beams, 1, true, true)?;
+        all.iter().flat_map(|beam| beam.hypotheses.iter().map(|hypothesis| hypothesis.likelihood)).collect();
+    let before = Tensor::f_from_slice(&likelihoods)?.f_to_device(state.logits.device())?.f_unsqueeze(1)?;
+    let after = state.logits.f_log_softmax(-1, Kind::Float)?.f_to_kind(Kind::Double)? + before;
+    let (best, indices) = after.f_view([-1, beams * vocabulary])?.f_topk(2 * beams, 1, true, true)?;
     let best = Vec::<f64>::try_from(best.f_flatten(0, -1)?.f_to_device(Device::Cpu)?)?;
-    let places = Vec::<i64>::try_from(places.f_flatten(0, -1)?.f_to_device(Device::Cpu)?)?;
-    let candidate = |(&likelihood, &place): (&f64, &i64)| {
-        (usize::try_from(place / vocabulary).unwrap_or(0), place % vocabulary, likelihood)
-    };
-    let candidates: Vec<Candidate> = best.iter().zip(&places).map(candidate).collect();
-    let each = usize::try_from(2 * beams).unwrap_or(2);
+    let indices = Vec::<i64>::try_from(indices.f_flatten(0, -1)?.f_to_device(Device::Cpu)?)?;
+    let candidate =
+        |(&likelihood, &index): (&f64, &i64)| (to_index(index / vocabulary), index % vocabulary, likelihood);
+    let candidates: Vec<Candidate> = best.iter().zip(&indices).map(candidate).collect();
+    let each = to_index(2 * beams);
     Ok(candidates.chunks(each).map(<[Candidate]>::to_vec).collect())
 }
 
 /// Finishes hypotheses at end tokens and keeps the best of the rest; returns each kept one's origin and new
 /// token.
 #[allow(clippy::cast_precision_loss)]
-fn go_on(
+fn extend(
     beam: &mut Beam,
     candidates: Vec<Candidate>,
     width: usize,
@@ -242,23 +246,23 @@ fn go_on(
         return vec![(0, 0); width];
     }
     let length = step as f64;
-    let (mut followed, mut chosen) = (Vec::new(), Vec::new());
+    let (mut hypotheses, mut chosen) = (Vec::new(), Vec::new());
     let best = candidates.first().map_or(f64::NEG_INFINITY, |(_, _, likelihood)| *likelihood);
     for (rank, (text, token, likelihood)) in candidates.into_iter().enumerate() {
-        let mut tokens = beam.followed[text].tokens.clone();
-        if limits.ends.contains(&token) {
+        let mut tokens = beam.hypotheses[text].tokens.clone();
+        if limits.end_tokens.contains(&token) {
             if rank < width {
-                beam.end(likelihood / length, tokens, width);
+                beam.finish(likelihood / length, tokens, width);
             }
-        } else if followed.len() < width {
+        } else if hypotheses.len() < width {
             tokens.push(token);
-            followed.push(Text { tokens, likelihood });
+            hypotheses.push(Hypothesis { tokens, likelihood });
             chosen.push((text, token));
         }
     }
-    beam.followed = followed;
-    let worst = beam.ended.last().map_or(f64::NEG_INFINITY, |(mean, _)| *mean);
-    beam.done = beam.ended.len() == width && worst >= best / length;
+    beam.hypotheses = hypotheses;
+    let worst = beam.finished.last().map_or(f64::NEG_INFINITY, |(mean, _)| *mean);
+    beam.done = beam.finished.len() == width && worst >= best / length;
     chosen.resize(width, (0, 0));
     chosen
 }
@@ -266,11 +270,19 @@ fn go_on(
 #[allow(clippy::cast_precision_loss)]
 fn best(mut beam: Beam, width: usize) -> Vec<i64> {
     if !beam.done {
-        for text in std::mem::take(&mut beam.followed) {
-            beam.end(text.likelihood / text.tokens.len().max(1) as f64, text.tokens, width);
+        for text in std::mem::take(&mut beam.hypotheses) {
+            beam.finish(text.likelihood / text.tokens.len().max(1) as f64, text.tokens, width);
         }
     }
-    beam.ended.into_iter().next().map(|(_, tokens)| tokens).unwrap_or_default()
+    match beam.finished.into_iter().next() {
+        Some((_, tokens)) => tokens,
+        None => unreachable!("a beam has at least one hypothesis"),
+    }
+}
+
+/// A size or an index from libtorch.
+fn to_index(value: i64) -> usize {
+    usize::try_from(value).unwrap_or_else(|_| unreachable!("sizes and indices are not negative"))
 }
 
 /// A prompt and a possible continuation.
@@ -310,11 +322,11 @@ pub fn likelihoods(
             continue;
         }
         let row = row as i64;
-        let behind = hidden.f_get(row)?.f_narrow(0, start - 1, count)?;
-        let scores = model.scores(&behind.f_unsqueeze(0)?).f_squeeze_dim(0)?;
-        let named = tokens.f_get(row)?.f_narrow(0, start, count)?.f_unsqueeze(1)?;
-        let chosen = scores.f_log_softmax(-1, Kind::Float)?.f_gather(1, &named, false)?;
-        sums.push(f64::try_from(chosen.f_sum(Kind::Double)?)?);
+        let predicting = hidden.f_get(row)?.f_narrow(0, start - 1, count)?;
+        let logits = model.logits(&predicting.f_unsqueeze(0)?).f_squeeze_dim(0)?;
+        let targets = tokens.f_get(row)?.f_narrow(0, start, count)?.f_unsqueeze(1)?;
+        let log_probabilities = logits.f_log_softmax(-1, Kind::Float)?.f_gather(1, &targets, false)?;
+        sums.push(f64::try_from(log_probabilities.f_sum(Kind::Double)?)?);
     }
     if sums.iter().any(|sum| !sum.is_finite()) {
         return Err(NotFinite { what: "a log-likelihood" }.into());

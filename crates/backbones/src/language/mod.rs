@@ -1,8 +1,7 @@
 //! Language models: running and scoring them regardless of architecture.
 //!
 //! One file per architecture, with its published configurations; `generate` decodes with any of them. An architecture
-//! becomes known by its line in [`FAMILIES`]: published folders, GGUF files and LLaVA's language model are read through
-//! it.
+//! is registered in [`FAMILIES`], through which published folders, GGUF files and LLaVA's language model are read.
 
 mod config;
 pub mod decoder;
@@ -39,7 +38,7 @@ pub(crate) struct Family {
 pub(crate) fn family(model_type: &str) -> Result<&'static Family, String> {
     FAMILIES.iter().find(|family| family.model_type == model_type).ok_or_else(|| {
         let known: Vec<_> = FAMILIES.iter().map(|family| family.model_type).collect();
-        format!("its architecture is `{model_type}`; supported are {}", known.join(" and "))
+        format!("its architecture is `{model_type}`; supported architectures are {}", known.join(" and "))
     })
 }
 
@@ -80,7 +79,7 @@ pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
     fn published_config(&self) -> Result<Value, Error>;
 }
 
-/// Drops the output embedding of a model whose input embedding takes its place: some checkpoints store the tied matrix
+/// Drops the output embedding of a model that ties it to the input embedding: some checkpoints store the tied matrix
 /// twice.
 pub(crate) fn drop_tied_output(model_spec: &ModelSpec, tensors: &mut BTreeMap<String, Tensor>) {
     const OUTPUT: &str = "lm_head.weight";
@@ -114,11 +113,11 @@ pub trait LanguageModel: std::fmt::Debug {
     fn stages(&self, embedded: &Tensor, valid: Option<&Tensor>) -> Vec<Stage<'_>>;
 
     /// Next-token logits `[..., vocabulary]`.
-    fn scores(&self, hidden: &Tensor) -> Tensor;
+    fn logits(&self, hidden: &Tensor) -> Tensor;
 
     /// Logits `[K * batch, length, vocabulary]` for the token after each of `tokens`.
     fn forward(&self, tokens: &Tensor, valid: Option<&Tensor>) -> Tensor {
-        self.scores(&self.hidden(&self.embed(tokens), valid, None))
+        self.logits(&self.hidden(&self.embed(tokens), valid, None))
     }
 }
 
@@ -129,13 +128,13 @@ pub struct Cache {
     /// Number of cached tokens.
     length: i64,
     /// Capacity, in tokens.
-    room: i64,
+    capacity: i64,
 }
 
 impl Cache {
-    /// An empty cache with capacity for `room` tokens.
-    pub fn new(room: i64) -> Self {
-        Self { layers: Vec::new(), length: 0, room }
+    /// An empty cache with capacity for `capacity` tokens.
+    pub fn new(capacity: i64) -> Self {
+        Self { layers: Vec::new(), length: 0, capacity }
     }
 
     /// Number of cached tokens.
@@ -144,29 +143,29 @@ impl Cache {
     }
 
     /// Appends a layer's keys and values `[batch, heads, tokens, width]`; returns all cached ones.
-    pub fn extend(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
+    pub(crate) fn extend(&mut self, layer: usize, keys: &Tensor, values: &Tensor) -> (Tensor, Tensor) {
         let [batch, heads, tokens, width] = keys.size()[..] else {
             unreachable!("keys have four dimensions")
         };
         if layer == self.layers.len() {
-            let empty = || Tensor::empty([batch, heads, self.room, width], (keys.kind(), keys.device()));
+            let empty = || Tensor::empty([batch, heads, self.capacity, width], (keys.kind(), keys.device()));
             self.layers.push((empty(), empty()));
         }
-        let (held_keys, held_values) = &self.layers[layer];
-        let held = |all: &Tensor, new: &Tensor| {
+        let (cached_keys, cached_values) = &self.layers[layer];
+        let append = |all: &Tensor, new: &Tensor| {
             all.narrow(2, self.length, tokens).copy_(new);
             all.narrow(2, 0, self.length + tokens)
         };
-        (held(held_keys, keys), held(held_values, values))
+        (append(cached_keys, keys), append(cached_values, values))
     }
 
     /// Records that `tokens` tokens were added to every layer.
-    pub fn advance(&mut self, tokens: i64) {
+    pub(crate) fn advance(&mut self, tokens: i64) {
         self.length += tokens;
     }
 
     /// Keeps the batch rows `rows` `[n]`, in that order; a row may be repeated.
-    pub fn select(&mut self, rows: &Tensor) {
+    pub(crate) fn select(&mut self, rows: &Tensor) {
         for (keys, values) in &mut self.layers {
             *keys = keys.index_select(0, rows);
             *values = values.index_select(0, rows);
@@ -187,9 +186,9 @@ pub(crate) fn mask(valid: Option<&Tensor>, before: i64, length: i64, device: Dev
         Some(valid) => {
             let texts = valid.to_kind(Kind::Int64);
             let own = texts.narrow(1, before, length).unsqueeze(1).unsqueeze(-1);
-            let seen = texts.unsqueeze(1).unsqueeze(1);
+            let keys = texts.unsqueeze(1).unsqueeze(1);
             // Padding attends to padding, including itself: a fully masked row would give NaN.
-            causal.logical_and(&seen.eq(SHARED).logical_or(&seen.eq_tensor(&own)))
+            causal.logical_and(&keys.eq(SHARED).logical_or(&keys.eq_tensor(&own)))
         }
     })
 }

@@ -40,13 +40,13 @@ impl Scaling {
         ] {
             if !(value.is_finite() && value > 0.0) {
                 return Err(format!(
-                    "`{field}` of `rope_scaling` is {value}; a finite number above 0 is wanted"
+                    "`{field}` of `rope_scaling` is {value}; expected a finite number above 0"
                 ));
             }
         }
         if high_freq_factor <= low_freq_factor {
             return Err(format!(
-                "`high_freq_factor` of `rope_scaling` is {high_freq_factor}, not above `low_freq_factor`, {low_freq_factor}"
+                "`high_freq_factor` of `rope_scaling` is {high_freq_factor}, which is not above `low_freq_factor`, {low_freq_factor}"
             ));
         }
         Ok(())
@@ -55,20 +55,20 @@ impl Scaling {
 
 /// The rotation angle of each channel pair per position.
 #[derive(Debug)]
-pub struct Rope {
+pub(crate) struct Rope {
     frequencies: Vec<f64>,
 }
 
 impl Rope {
     /// For heads with `width` channels.
     #[allow(clippy::cast_precision_loss)]
-    pub fn new(width: i64, theta: f64, scaling: Option<&Scaling>) -> Self {
-        let plain = (0..width / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width as f64));
-        Self { frequencies: plain.map(|frequency| scaled(frequency, scaling)).collect() }
+    pub(crate) fn new(width: i64, theta: f64, scaling: Option<&Scaling>) -> Self {
+        let unscaled = (0..width / 2).map(|pair| theta.powf(-2.0 * pair as f64 / width as f64));
+        Self { frequencies: unscaled.map(|frequency| scaled(frequency, scaling)).collect() }
     }
 
     /// Cosines and sines `[..., width]` of `positions` `[...]`; f64 if `kind` is f64, else f32.
-    pub fn turns(&self, positions: &Tensor, kind: Kind) -> (Tensor, Tensor) {
+    pub(crate) fn rotations(&self, positions: &Tensor, kind: Kind) -> (Tensor, Tensor) {
         let kind = if kind == Kind::Double { kind } else { Kind::Float };
         let frequencies = Tensor::from_slice(&self.frequencies).to_device(positions.device());
         // In f64: at position 100,000 an f32 angle has lost its third digit.
@@ -102,13 +102,13 @@ fn scaled(frequency: f64, scaling: Option<&Scaling>) -> f64 {
 
 /// Rotates queries or keys `[batch, heads, tokens, width]`; cosines and sines are `[batch or 1, tokens,
 /// width]`.
-pub fn turn(x: &Tensor, (cosines, sines): &(Tensor, Tensor)) -> Tensor {
+pub(crate) fn rotate(x: &Tensor, (cosines, sines): &(Tensor, Tensor)) -> Tensor {
     let half = x.size()[3] / 2;
-    let swapped = Tensor::cat(&[&-x.narrow(3, half, half), &x.narrow(3, 0, half)], 3);
-    x * cosines.unsqueeze(1) + swapped * sines.unsqueeze(1)
+    let rotated_half = Tensor::cat(&[&-x.narrow(3, half, half), &x.narrow(3, 0, half)], 3);
+    x * cosines.unsqueeze(1) + rotated_half * sines.unsqueeze(1)
 }
 
 /// Positions `from..from + count`, `[1, count]`.
-pub fn consecutive(from: i64, count: i64, device: Device) -> Tensor {
+pub(crate) fn consecutive(from: i64, count: i64, device: Device) -> Tensor {
     Tensor::arange_start(from, from + count, (Kind::Int64, device)).unsqueeze(0)
 }

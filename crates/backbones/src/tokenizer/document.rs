@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::tokenizer::Marks;
+use crate::tokenizer::SpecialTokens;
 use crate::tokenizer::pieces::{Piece, PieceKind, merges};
 
 /// SentencePiece's symbol for a space.
@@ -33,14 +33,14 @@ pub(super) struct Words {
 ///
 /// # Errors
 /// If there is no piece for unknown characters, or no piece at all; the error is a clause.
-pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> Result<Value, String> {
+pub(super) fn from_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> Result<Value, String> {
     let unknown = pieces.iter().position(|piece| piece.kind == PieceKind::Unknown);
-    let unknown = unknown.ok_or("it has no piece for unknown characters")?;
+    let unknown = unknown.ok_or("it has no unknown piece")?;
     let byte_fallback = pieces.iter().filter(|piece| piece.kind == PieceKind::Byte).count() == 256;
     let vocab: Map<String, Value> =
         pieces.iter().zip(0_u32..).map(|(piece, id)| (piece.text.clone(), id.into())).collect();
     if vocab.len() != pieces.len() {
-        return Err(format!("{} of its {} pieces repeat others", pieces.len() - vocab.len(), pieces.len()));
+        return Err(format!("{} of its {} pieces are duplicates", pieces.len() - vocab.len(), pieces.len()));
     }
     let model = json!({"type": "BPE", "unk_token": pieces[unknown].text, "fuse_unk": true,
         "byte_fallback": byte_fallback, "vocab": vocab, "merges": merges(pieces)});
@@ -71,12 +71,12 @@ pub(super) fn of_pieces(pieces: &[Piece], prefix: bool, begin: Option<u32>) -> R
 ///
 /// # Errors
 /// If a token occurs twice; the error is a clause.
-pub(super) fn of_bytes(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result<Value, String> {
+pub(super) fn from_byte_level(vocabulary: &ByteLevel<'_>, begin: Option<u32>) -> Result<Value, String> {
     let ByteLevel { tokens, merges, words: Words { normalizer, pre_tokenizer, ignore_merges } } = vocabulary;
     let vocab: Map<String, Value> =
         tokens.iter().zip(0_u32..).map(|((token, _), id)| ((*token).to_owned(), id.into())).collect();
     if vocab.len() != tokens.len() {
-        return Err(format!("{} of its {} tokens repeat others", tokens.len() - vocab.len(), tokens.len()));
+        return Err(format!("{} of its {} tokens are duplicates", tokens.len() - vocab.len(), tokens.len()));
     }
     Ok(json!({
         "version": "1.0",
@@ -105,27 +105,27 @@ fn added<'a>(tokens: impl Iterator<Item = (&'a str, PieceKind)>) -> Vec<Value> {
 /// Adds a token before each text.
 fn post_processor(begin: Option<(u32, &str)>) -> Value {
     let Some((id, token)) = begin else { return Value::Null };
-    let mark = |text| json!({"SpecialToken": {"id": token, "type_id": text}});
-    let text = |name, text| json!({"Sequence": {"id": name, "type_id": text}});
-    json!({"type": "TemplateProcessing", "single": [mark(0), text("A", 0)],
-        "pair": [mark(0), text("A", 0), mark(1), text("B", 1)],
+    let special = |sequence| json!({"SpecialToken": {"id": token, "type_id": sequence}});
+    let text = |name, sequence| json!({"Sequence": {"id": name, "type_id": sequence}});
+    json!({"type": "TemplateProcessing", "single": [special(0), text("A", 0)],
+        "pair": [special(0), text("A", 0), special(1), text("B", 1)],
         "special_tokens": {token: {"id": token, "ids": [id], "tokens": [token]}}})
 }
 
 /// The special tokens of a `tokenizer.json`, which does not specify them itself: taken from
-/// `tokenizer_config.json`, otherwise the first of the usual spellings in the vocabulary.
-pub(super) fn marks(config: Option<&Value>, id: impl Fn(&str) -> Option<u32>) -> Marks {
+/// `tokenizer_config.json`, otherwise the first of the common spellings in the vocabulary.
+pub(super) fn special_tokens(config: Option<&Value>, id: impl Fn(&str) -> Option<u32>) -> SpecialTokens {
     let named = |key: &str| {
         let entry = config?.get(key)?;
         id(entry.as_str().or_else(|| entry.get("content")?.as_str())?)
     };
-    let usual = |tokens: &[&str]| match config {
+    let common = |tokens: &[&str]| match config {
         Some(_) => None,
         None => tokens.iter().find_map(|token| id(token)),
     };
-    Marks {
-        begin: named("bos_token").or_else(|| usual(&["<s>", "<|begin_of_text|>"])),
-        end: named("eos_token").or_else(|| usual(&["</s>", "<|end_of_text|>", "<|endoftext|>"])),
-        pad: named("pad_token").or_else(|| usual(&["<pad>"])),
+    SpecialTokens {
+        begin: named("bos_token").or_else(|| common(&["<s>", "<|begin_of_text|>"])),
+        end: named("eos_token").or_else(|| common(&["</s>", "<|end_of_text|>", "<|endoftext|>"])),
+        pad: named("pad_token").or_else(|| common(&["<pad>"])),
     }
 }

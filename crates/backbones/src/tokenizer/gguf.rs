@@ -4,9 +4,9 @@
 use serde_json::{Value, json};
 
 use crate::gguf::Header;
-use crate::tokenizer::document::{ByteLevel, Words, of_bytes, of_pieces};
+use crate::tokenizer::document::{ByteLevel, Words, from_byte_level, from_pieces};
 use crate::tokenizer::pieces::{Piece, PieceKind};
-use crate::tokenizer::{Marks, TokenizerError};
+use crate::tokenizer::{SpecialTokens, TokenizerError};
 
 /// LLaMA 3's pre-tokenizer pattern.
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -15,42 +15,49 @@ const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 
 /// The document and the special tokens.
-pub(super) fn document(header: &Header) -> Result<(Value, Marks), TokenizerError> {
+pub(super) fn document(header: &Header) -> Result<(Value, SpecialTokens), TokenizerError> {
     let tokens = header.texts("tokenizer.ggml.tokens")?;
     let kinds = kinds(header, tokens.len())?;
-    let mark = |name: &str| {
+    let special = |name: &str| {
         let id = header.unsigned(&format!("tokenizer.ggml.{name}_token_id")).ok()?;
         u32::try_from(id).ok().filter(|id| (*id as usize) < tokens.len())
     };
-    let marks = Marks { begin: mark("bos"), end: mark("eos"), pad: mark("padding") };
+    let special_tokens =
+        SpecialTokens { begin: special("bos"), end: special("eos"), pad: special("padding") };
     let model = header.text("tokenizer.ggml.model")?;
     // Absent flags default to the model type's behaviour: LLaMA adds a start token and a space before the text.
-    let flag = |name: &str| header.flag(&format!("tokenizer.ggml.{name}")).unwrap_or(model == "llama");
-    let begin = marks.begin.filter(|_| flag("add_bos_token"));
+    let flag = |name: &str| {
+        let key = format!("tokenizer.ggml.{name}");
+        if header.metadata.contains_key(&key) { header.flag(&key) } else { Ok(model == "llama") }
+    };
+    let begin = if flag("add_bos_token")? { special_tokens.begin } else { None };
     let document = match model {
         "llama" => {
             let scores = header.numbers("tokenizer.ggml.scores")?;
             if scores.len() != tokens.len() {
-                return Err(wrong(header, format!("{} scores for {} tokens", scores.len(), tokens.len())));
+                return Err(malformed(
+                    header,
+                    format!("it has {} scores for {} tokens", scores.len(), tokens.len()),
+                ));
             }
             let pieces = tokens.iter().zip(scores).zip(kinds);
             let pieces: Vec<Piece> =
                 pieces.map(|((text, score), kind)| Piece { text: (*text).to_owned(), score, kind }).collect();
-            of_pieces(&pieces, flag("add_space_prefix"), begin)
+            from_pieces(&pieces, flag("add_space_prefix")?, begin)
         }
         "gpt2" => {
             let words = words(header)?;
             let merges = header.texts("tokenizer.ggml.merges")?;
-            if let Some(place) = merges.iter().position(|merge| !merge.contains(' ')) {
-                return Err(wrong(header, format!("merge {place} is no pair of tokens")));
+            if let Some(index) = merges.iter().position(|merge| !merge.contains(' ')) {
+                return Err(malformed(header, format!("merge {index} is not a pair of tokens")));
             }
             let merges = merges.into_iter().filter_map(|merge| merge.split_once(' ')).collect();
             let tokens = tokens.into_iter().zip(kinds).collect();
-            of_bytes(&ByteLevel { tokens, merges, words }, begin)
+            from_byte_level(&ByteLevel { tokens, merges, words }, begin)
         }
-        other => Err(format!("its vocabulary is of the kind `{other}`; `llama` and `gpt2` are read")),
+        other => Err(format!("its vocabulary type is `{other}`; `llama` and `gpt2` are supported")),
     };
-    Ok((document.map_err(|reason| wrong(header, reason))?, marks))
+    Ok((document.map_err(|reason| malformed(header, reason))?, special_tokens))
 }
 
 /// The kind of each token; normal text if there is no list.
@@ -60,9 +67,11 @@ fn kinds(header: &Header, count: usize) -> Result<Vec<PieceKind>, TokenizerError
         return Ok(vec![PieceKind::Normal; count]);
     }
     let numbers = header.numbers(key)?;
-    let kinds: Option<Vec<_>> = numbers.iter().map(|number| PieceKind::of(*number as u64)).collect();
+    let kinds: Option<Vec<_>> = numbers.iter().map(|number| PieceKind::from_number(*number as u64)).collect();
     let kinds = kinds.filter(|kinds| kinds.len() == count);
-    kinds.ok_or_else(|| wrong(header, format!("`{key}` does not give each of {count} tokens a known type")))
+    kinds.ok_or_else(|| {
+        malformed(header, format!("`{key}` does not give each of {count} tokens a known type"))
+    })
 }
 
 /// How text is split into words before merging.
@@ -84,12 +93,15 @@ fn words(header: &Header) -> Result<Words, TokenizerError> {
         "llama-bpe" | "llama3" => Words { ignore_merges: true, ..plain(after(split(LLAMA3), false)) },
         "qwen2" => Words { normalizer: json!({"type": "NFC"}), ..plain(after(split(QWEN2), false)) },
         other => {
-            let known = "gpt-2, smollm, llama-bpe and qwen2";
-            return Err(wrong(header, format!("its pre-tokenizer `{other}` is not supported; {known} are")));
+            let supported = "gpt-2, smollm, llama-bpe and qwen2";
+            return Err(malformed(
+                header,
+                format!("its pre-tokenizer is `{other}`; {supported} are supported"),
+            ));
         }
     })
 }
 
-fn wrong(header: &Header, reason: String) -> TokenizerError {
+fn malformed(header: &Header, reason: String) -> TokenizerError {
     TokenizerError::File(header.malformed(reason))
 }

@@ -23,11 +23,11 @@ pub use error::TokenizerError;
 use crate::gguf::Header;
 
 /// Maximum size of a vocabulary file; the largest known one has 34 MB.
-const MOST_BYTES: u64 = 1 << 28;
+const MAX_BYTES: u64 = 1 << 28;
 
 /// Ids of a model's special tokens.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Marks {
+struct SpecialTokens {
     begin: Option<u32>,
     end: Option<u32>,
     pad: Option<u32>,
@@ -37,7 +37,7 @@ struct Marks {
 #[derive(Debug, Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
-    marks: Marks,
+    special_tokens: SpecialTokens,
     path: PathBuf,
     checksum: String,
 }
@@ -53,7 +53,7 @@ impl Tokenizer {
             return Self::read(&vocabulary_of(path)?);
         }
         if path.extension().is_some_and(|extension| extension == "gguf") {
-            return Self::of_gguf(&Header::read(path)?);
+            return Self::from_gguf(&Header::read(path)?);
         }
         let bytes = read(path)?;
         match path.extension().and_then(|extension| extension.to_str()) {
@@ -62,8 +62,8 @@ impl Tokenizer {
                 let config = if config.is_file() { Some(json(&read(&config)?, &config)?) } else { None };
                 Self::from_json(&bytes, path, config.as_ref())
             }
-            Some("model") => Self::of_document(path, &bytes, sentencepiece::parse(&bytes)),
-            _ => Self::of_document(path, &bytes, scored::parse(&bytes)),
+            Some("model") => Self::from_document(path, &bytes, sentencepiece::parse(&bytes)),
+            _ => Self::from_document(path, &bytes, scored::parse(&bytes)),
         }
     }
 
@@ -76,13 +76,10 @@ impl Tokenizer {
     }
 
     /// The vocabulary in a GGUF file's metadata.
-    ///
-    /// # Errors
-    /// If it is incomplete or of an unsupported kind.
-    pub fn of_gguf(header: &Header) -> Result<Self, TokenizerError> {
-        let (document, marks) = gguf::document(header)?;
+    fn from_gguf(header: &Header) -> Result<Self, TokenizerError> {
+        let (document, special_tokens) = gguf::document(header)?;
         let bytes = document.to_string().into_bytes();
-        Self::of_document(&header.path, &bytes, Ok((document, marks)))
+        Self::from_document(&header.path, &bytes, Ok((document, special_tokens)))
     }
 
     /// Token ids of a text, with the special tokens that the model expects (LLaMA: the start token).
@@ -97,22 +94,24 @@ impl Tokenizer {
     ///
     /// # Errors
     /// Same as [`Tokenizer::encode`].
-    pub fn encode_bare(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+    pub fn encode_without_special_tokens(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         self.ids(text, false)
     }
 
-    /// Token ids of a text with the byte range of each; if `marked`, as in [`Tokenizer::encode`] with empty
-    /// ranges for special tokens, otherwise as in [`Tokenizer::encode_bare`].
+    /// Token ids of a text with the byte range of each; if `add_special_tokens`, as in [`Tokenizer::encode`] with empty
+    /// ranges for special tokens, otherwise as in [`Tokenizer::encode_without_special_tokens`].
     ///
     /// # Errors
     /// Same as [`Tokenizer::encode`].
     pub fn encode_spans(
         &self,
         text: &str,
-        marked: bool,
+        add_special_tokens: bool,
     ) -> Result<Vec<(u32, std::ops::Range<usize>)>, TokenizerError> {
-        let encoding =
-            self.inner.encode(text, marked).map_err(|error| self.fault("encode a text", &error))?;
+        let encoding = self
+            .inner
+            .encode(text, add_special_tokens)
+            .map_err(|error| self.use_error("encode text", &error))?;
         let spans = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(spans).collect())
     }
@@ -127,22 +126,22 @@ impl Tokenizer {
     /// # Errors
     /// If the ids cannot be decoded.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, true).map_err(|error| self.fault("decode", &error))
+        self.inner.decode(ids, true).map_err(|error| self.use_error("decode tokens", &error))
     }
 
     /// The start token, if the model has one.
     pub fn begin(&self) -> Option<u32> {
-        self.marks.begin
+        self.special_tokens.begin
     }
 
     /// The end token, if the model has one.
     pub fn end(&self) -> Option<u32> {
-        self.marks.end
+        self.special_tokens.end
     }
 
     /// The padding token: the model's own, otherwise 0 as in LLaMA's recipes.
     pub fn pad(&self) -> u32 {
-        self.marks.pad.unwrap_or(0)
+        self.special_tokens.pad.unwrap_or(0)
     }
 
     /// Number of tokens, including special tokens.
@@ -175,11 +174,11 @@ impl Tokenizer {
     /// # Errors
     /// If it cannot be written as JSON.
     pub fn published(&self) -> Result<[(&'static str, String); 2], TokenizerError> {
-        let document = self.inner.to_string(true).map_err(|error| self.fault("write", &error))?;
+        let document = self.inner.to_string(true).map_err(|error| self.use_error("be serialised", &error))?;
         let mut config = serde_json::json!({"tokenizer_class": "PreTrainedTokenizerFast"});
-        let Marks { begin, end, pad } = self.marks;
-        for (name, mark) in [("bos_token", begin), ("eos_token", end), ("pad_token", pad)] {
-            if let Some(token) = mark.and_then(|mark| self.token(mark)) {
+        let SpecialTokens { begin, end, pad } = self.special_tokens;
+        for (name, id) in [("bos_token", begin), ("eos_token", end), ("pad_token", pad)] {
+            if let Some(token) = id.and_then(|id| self.token(id)) {
                 config[name] = token.into();
             }
         }
@@ -187,35 +186,40 @@ impl Tokenizer {
     }
 
     fn from_json(bytes: &[u8], path: &Path, config: Option<&Value>) -> Result<Self, TokenizerError> {
-        let inner = whole_texts(bytes, path)?;
-        let marks = document::marks(config, |token| inner.token_to_id(token));
-        Ok(Self { inner, marks, path: path.to_owned(), checksum: checksum(bytes) })
+        let inner = without_truncation_or_padding(bytes, path)?;
+        let special_tokens = document::special_tokens(config, |token| inner.token_to_id(token));
+        Ok(Self { inner, special_tokens, path: path.to_owned(), checksum: checksum(bytes) })
     }
 
-    fn of_document(
+    fn from_document(
         path: &Path,
         bytes: &[u8],
-        document: Result<(Value, Marks), String>,
+        document: Result<(Value, SpecialTokens), String>,
     ) -> Result<Self, TokenizerError> {
-        let (document, marks) = document.map_err(|reason| malformed(path, reason))?;
-        let inner = whole_texts(document.to_string().as_bytes(), path)?;
-        Ok(Self { inner, marks, path: path.to_owned(), checksum: checksum(bytes) })
+        let (document, special_tokens) = document.map_err(|reason| malformed(path, reason))?;
+        let inner = without_truncation_or_padding(document.to_string().as_bytes(), path)?;
+        Ok(Self { inner, special_tokens, path: path.to_owned(), checksum: checksum(bytes) })
     }
 
-    fn ids(&self, text: &str, special: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding =
-            self.inner.encode_fast(text, special).map_err(|error| self.fault("encode a text", &error))?;
+    fn ids(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
+        let encoding = self
+            .inner
+            .encode_fast(text, add_special_tokens)
+            .map_err(|error| self.use_error("encode text", &error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    fn fault(&self, action: &'static str, error: &tokenizers::Error) -> TokenizerError {
+    fn use_error(&self, action: &'static str, error: &tokenizers::Error) -> TokenizerError {
         TokenizerError::Use { path: self.path.clone(), action, reason: error.to_string() }
     }
 }
 
-/// The tokenizer of a document, without the truncation and padding that the document may ask for: they are settings of
-/// the run that saved it, and a text that is cut or padded here would go unnoticed. Sequences are limited by the task.
-fn whole_texts(document: &[u8], path: &Path) -> Result<tokenizers::Tokenizer, TokenizerError> {
+/// The tokenizer of a document, ignoring its truncation and padding: these are settings of the run that saved it, and
+/// would silently change texts here. Sequence lengths are limited by the task.
+fn without_truncation_or_padding(
+    document: &[u8],
+    path: &Path,
+) -> Result<tokenizers::Tokenizer, TokenizerError> {
     let mut inner =
         tokenizers::Tokenizer::from_bytes(document).map_err(|error| malformed(path, error.to_string()))?;
     inner.with_truncation(None).map_err(|error| malformed(path, error.to_string()))?;
@@ -241,7 +245,7 @@ fn vocabulary_of(folder: &Path) -> Result<PathBuf, TokenizerError> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    Ok(files::read(path, MOST_BYTES).map_err(crate::Error::from)?)
+    Ok(files::read(path, MAX_BYTES).map_err(crate::Error::from)?)
 }
 
 fn json(bytes: &[u8], path: &Path) -> Result<Value, TokenizerError> {

@@ -21,7 +21,7 @@ pub(super) enum PieceKind {
 
 impl PieceKind {
     /// The kind from its number in SentencePiece and GGUF.
-    pub(super) fn of(number: u64) -> Option<Self> {
+    pub(super) fn from_number(number: u64) -> Option<Self> {
         Some(match number {
             1 => Self::Normal,
             2 => Self::Unknown,
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_merge_is_as_good_as_its_piece_and_both_halves_must_be_pieces() {
+    fn a_merge_has_the_score_of_its_result_and_both_halves_must_be_pieces() {
         let piece = |text: &str, score| Piece { text: text.into(), score, kind: PieceKind::Normal };
         let pieces =
             [piece("abc", -1.0), piece("ab", -2.0), piece("a", -9.0), piece("b", -9.0), piece("c", -9.0)];

@@ -5,33 +5,29 @@
 
 use serde_json::Value;
 
-use crate::tokenizer::Marks;
-use crate::tokenizer::document::of_pieces;
+use crate::tokenizer::SpecialTokens;
+use crate::tokenizer::document::from_pieces;
 use crate::tokenizer::pieces::{Piece, PieceKind};
 
 /// The format's code for BPE.
 const BPE: u64 = 2;
 
 /// Parses the model; the error is a clause that completes a message.
-pub(super) fn parse(bytes: &[u8]) -> Result<(Value, Marks), String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<(Value, SpecialTokens), String> {
     let model = Model::read(bytes)?;
     if model.pieces.is_empty() {
-        return Err("it holds no piece".to_owned());
+        return Err("it contains no pieces".to_owned());
     }
     if model.algorithm != BPE {
-        return Err(format!(
-            "its pieces are put together by algorithm {}; {BPE} (BPE), which is LLaMA's, is read",
-            model.algorithm
-        ));
+        return Err(format!("its algorithm is {}; only {BPE} (BPE), LLaMA's, is supported", model.algorithm));
     }
-    if model.has_charsmap || model.squeezes_blanks {
-        return Err(
-            "its normalisation changes texts; LLaMA's, which leaves them as they are, is read".to_owned()
-        );
+    if model.has_charsmap || model.collapses_spaces {
+        return Err("its normalisation changes texts; only LLaMA's, which does not, is supported".to_owned());
     }
     let known = |id: i64| u32::try_from(id).ok().filter(|id| (*id as usize) < model.pieces.len());
-    let marks = Marks { begin: known(model.begin), end: known(model.end), pad: known(model.pad) };
-    Ok((of_pieces(&model.pieces, model.prefix, marks.begin)?, marks))
+    let special_tokens =
+        SpecialTokens { begin: known(model.begin), end: known(model.end), pad: known(model.pad) };
+    Ok((from_pieces(&model.pieces, model.prefix, special_tokens.begin)?, special_tokens))
 }
 
 /// The parsed parts of the file, initialised to the format's defaults.
@@ -42,7 +38,7 @@ struct Model {
     end: i64,
     pad: i64,
     prefix: bool,
-    squeezes_blanks: bool,
+    collapses_spaces: bool,
     has_charsmap: bool,
 }
 
@@ -55,7 +51,7 @@ impl Model {
             end: 2,
             pad: -1,
             prefix: true,
-            squeezes_blanks: true,
+            collapses_spaces: true,
             has_charsmap: false,
         };
         for field in fields(bytes) {
@@ -91,7 +87,7 @@ impl Model {
             match field? {
                 (2, Wire::Bytes(charsmap)) => self.has_charsmap = !charsmap.is_empty(),
                 (3, Wire::Number(value)) => self.prefix = value != 0,
-                (4, Wire::Number(value)) => self.squeezes_blanks = value != 0,
+                (4, Wire::Number(value)) => self.collapses_spaces = value != 0,
                 _ => {}
             }
         }
@@ -109,18 +105,18 @@ fn piece(bytes: &[u8]) -> Result<Piece, String> {
     for field in fields(bytes) {
         match field? {
             (1, Wire::Bytes(bytes)) => {
-                text = Some(std::str::from_utf8(bytes).map_err(|_| "its text is no UTF-8")?.to_owned());
+                text = Some(std::str::from_utf8(bytes).map_err(|_| "its text is not UTF-8")?.to_owned());
             }
             (2, Wire::Fixed32(bits)) => score = f64::from(f32::from_bits(bits)),
             (3, Wire::Number(value)) => {
-                kind = PieceKind::of(value).ok_or_else(|| format!("its kind {value} is unknown"))?;
+                kind = PieceKind::from_number(value).ok_or_else(|| format!("its kind {value} is unknown"))?;
             }
             _ => {}
         }
     }
     match text {
         Some(text) if !text.is_empty() && score.is_finite() => Ok(Piece { text, score, kind }),
-        _ => Err("it has no text, or a score that is no number".to_owned()),
+        _ => Err("it has no text, or a score that is not finite".to_owned()),
     }
 }
 
@@ -143,7 +139,7 @@ fn fields(bytes: &[u8]) -> impl Iterator<Item = Result<(u64, Wire<'_>), String>>
         if field.is_none() {
             rest = &[];
         }
-        Some(field.ok_or_else(|| "it is cut short, or no SentencePiece model".to_owned()))
+        Some(field.ok_or_else(|| "it is truncated, or is not a SentencePiece model".to_owned()))
     })
 }
 

@@ -73,7 +73,7 @@ impl Classifier {
 fn head_tensors(model_spec: &ModelSpec) -> Result<[String; 2], Error> {
     let missing = || san_core::Error::MissingTensor {
         name: "head".into(),
-        place: format!("{}, which is no image classifier", model_spec.backbone),
+        place: format!("{}, which is not an image classifier", model_spec.backbone),
     };
     model_spec.head.as_ref().map(HeadSpec::tensors).ok_or_else(|| missing().into())
 }

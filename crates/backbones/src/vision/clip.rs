@@ -50,19 +50,19 @@ pub struct Config {
     #[serde(default)]
     pub hidden_act: Activation,
     /// Epsilon of the norms.
-    #[serde(default = "epsilon")]
+    #[serde(default = "default_epsilon")]
     pub layer_norm_eps: f64,
     /// Which hidden states [`Backbone::tokens`] returns, counted from the end: -1 for the last block's output,
     /// -2 (LLaVA's choice) for its input. A field of LLaVA's configuration.
-    #[serde(default = "before_last")]
+    #[serde(default = "default_feature_layer")]
     pub vision_feature_layer: i64,
 }
 
-fn epsilon() -> f64 {
+fn default_epsilon() -> f64 {
     1e-5
 }
 
-fn before_last() -> i64 {
+fn default_feature_layer() -> i64 {
     -2
 }
 
@@ -80,8 +80,8 @@ impl Config {
             num_hidden_layers: layers,
             num_attention_heads: heads,
             hidden_act: Activation::QuickGelu,
-            layer_norm_eps: epsilon(),
-            vision_feature_layer: before_last(),
+            layer_norm_eps: default_epsilon(),
+            vision_feature_layer: default_feature_layer(),
         }
     }
 
@@ -108,7 +108,8 @@ impl Config {
             _ => format!("{MODEL}.encoder.layers.{}.mlp.fc2", index - 1),
         };
         let projection = |what: &str, role| {
-            SiteSpec::linear(path(what), role, dim, dim).reading(Anteriors::block_input(PATCH_EMBED, &before))
+            SiteSpec::linear(path(what), role, dim, dim)
+                .with_anteriors(Anteriors::block_input(PATCH_EMBED, &before))
         };
         let (value, output) = (path("self_attn.v_proj"), path("self_attn.out_proj"));
         let (up, down) = (path("mlp.fc1"), path("mlp.fc2"));
@@ -118,9 +119,9 @@ impl Config {
             projection("self_attn.q_proj", Role::Q),
             projection("self_attn.k_proj", Role::K),
             projection("self_attn.v_proj", Role::V),
-            SiteSpec::linear(&output, Role::Proj, dim, dim).reading(output_reads),
-            SiteSpec::linear(&up, Role::Up, dim, mlp).reading(Anteriors::always(output)),
-            SiteSpec::linear(down, Role::Down, mlp, dim).reading(Anteriors::always(up)),
+            SiteSpec::linear(&output, Role::Proj, dim, dim).with_anteriors(output_reads),
+            SiteSpec::linear(&up, Role::Up, dim, mlp).with_anteriors(Anteriors::always(output)),
+            SiteSpec::linear(down, Role::Down, mlp, dim).with_anteriors(Anteriors::always(up)),
         ]
     }
 
@@ -174,15 +175,15 @@ impl Architecture for Config {
         if size == self.image_size {
             return Ok(Box::new(self.clone()));
         }
-        let reason = format!("its position embedding is for {} px", self.image_size);
+        let reason = format!("its position embedding has a fixed size, for {} px", self.image_size);
         Err(Error::ImageSize { backbone: "this CLIP tower".into(), size, reason })
     }
 
     /// Drops the text tower, the projections into the joint space and the stored position ids.
     fn fit(&self, weights: Weights) -> Result<Weights, Error> {
-        let numbers = format!("{MODEL}.embeddings.position_ids");
-        let own = |name: &str| name != numbers && !foreign(name);
-        let kept = weights.iter().filter(|(name, _)| own(name));
+        let position_ids = format!("{MODEL}.embeddings.position_ids");
+        let in_tower = |name: &str| name != position_ids && !outside_tower(name);
+        let kept = weights.iter().filter(|(name, _)| in_tower(name));
         Ok(Weights::new(kept.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect()))
     }
 
@@ -196,7 +197,7 @@ impl Architecture for Config {
 }
 
 /// Whether a tensor of a published CLIP file is not part of the vision tower.
-fn foreign(name: &str) -> bool {
+fn outside_tower(name: &str) -> bool {
     let others = ["text_model.", "text_projection.", "visual_projection."];
     name == "logit_scale" || others.iter().any(|other| name.starts_with(other))
 }
@@ -232,7 +233,7 @@ impl Clip {
                 san_core::Error::BadOption {
                     method: "clip".into(),
                     reason: format!(
-                        "vision_feature_layer {} is none of the hidden states of {} blocks",
+                        "`vision_feature_layer` is {}, but a model of {} blocks has no such hidden state",
                         config.vision_feature_layer, config.num_hidden_layers
                     ),
                 }

@@ -26,44 +26,44 @@ const STEM: &str = "stem.0";
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Image height and width, pixels (timm's model accepts any; its checkpoints specify one).
-    #[serde(default = "usual_size")]
+    #[serde(default = "default_img_size")]
     pub img_size: i64,
     /// Patch height and width of the stem, pixels.
-    #[serde(default = "four")]
+    #[serde(default = "default_patch_size")]
     pub patch_size: i64,
     /// Blocks of each stage.
     pub depths: [i64; STAGES],
     /// Channels of each stage.
     pub dims: [i64; STAGES],
     /// Kernel size of the depthwise convolutions.
-    #[serde(default = "seven")]
+    #[serde(default = "default_kernel_size")]
     pub kernel_sizes: i64,
     /// Initial LayerScale; `None` disables LayerScale.
-    #[serde(default = "small_scale")]
+    #[serde(default = "default_layer_scale")]
     pub ls_init_value: Option<f64>,
     /// Epsilon of the norms.
-    #[serde(default = "epsilon")]
+    #[serde(default = "default_epsilon")]
     pub norm_eps: f64,
 }
 
-fn usual_size() -> i64 {
+fn default_img_size() -> i64 {
     224
 }
 
-fn four() -> i64 {
+fn default_patch_size() -> i64 {
     4
 }
 
-fn seven() -> i64 {
+fn default_kernel_size() -> i64 {
     7
 }
 
 #[allow(clippy::unnecessary_wraps)] // the type that serde asks for
-fn small_scale() -> Option<f64> {
+fn default_layer_scale() -> Option<f64> {
     Some(1e-6)
 }
 
-fn epsilon() -> f64 {
+fn default_epsilon() -> f64 {
     1e-6
 }
 
@@ -72,12 +72,12 @@ impl Config {
     pub fn new(img_size: i64, depths: [i64; STAGES], dims: [i64; STAGES]) -> Self {
         Self {
             img_size,
-            patch_size: four(),
+            patch_size: default_patch_size(),
             depths,
             dims,
-            kernel_sizes: seven(),
-            ls_init_value: small_scale(),
-            norm_eps: epsilon(),
+            kernel_sizes: default_kernel_size(),
+            ls_init_value: default_layer_scale(),
+            norm_eps: default_epsilon(),
         }
     }
 
@@ -106,7 +106,7 @@ impl Config {
     fn downsample(&self, stage: usize) -> SiteSpec {
         let channels = self.dims[stage.saturating_sub(1)];
         SiteSpec::patches(downsample(stage), Role::Downsample, channels, 2, self.dims[stage])
-            .reading(Anteriors::always(self.before(stage)))
+            .with_anteriors(Anteriors::always(self.before(stage)))
     }
 
     /// The sites of a block, in order.
@@ -120,9 +120,9 @@ impl Config {
         let path = |what: &str| format!("stages.{stage}.blocks.{index}.{what}");
         let (dwconv, up, down) = (path("conv_dw"), path("mlp.fc1"), path("mlp.fc2"));
         [
-            SiteSpec::depthwise(&dwconv, dim, self.kernel_sizes).reading(Anteriors::always(before)),
-            SiteSpec::linear(&up, Role::Up, dim, 4 * dim).reading(Anteriors::always(dwconv)),
-            SiteSpec::linear(down, Role::Down, 4 * dim, dim).reading(Anteriors::always(up)),
+            SiteSpec::depthwise(&dwconv, dim, self.kernel_sizes).with_anteriors(Anteriors::always(before)),
+            SiteSpec::linear(&up, Role::Up, dim, 4 * dim).with_anteriors(Anteriors::always(dwconv)),
+            SiteSpec::linear(down, Role::Down, 4 * dim, dim).with_anteriors(Anteriors::always(up)),
         ]
     }
 }
@@ -213,7 +213,7 @@ impl ConvNext {
 
 impl ConvNext {
     /// Output of the last stage, `[batch, height, width, channels]`.
-    fn last_map(&self, images: &Tensor) -> Tensor {
+    fn last_feature_map(&self, images: &Tensor) -> Tensor {
         let stem = self.stem_norm.forward(&self.stem.forward(&images.permute([0, 2, 3, 1])));
         self.stages.iter().fold(stem, |x, stage| stage.forward(&x))
     }
@@ -221,12 +221,12 @@ impl ConvNext {
 
 impl Backbone for ConvNext {
     fn features(&self, images: &Tensor) -> Tensor {
-        self.norm.forward(&self.last_map(images).mean_dim([1, 2].as_slice(), false, None))
+        self.norm.forward(&self.last_feature_map(images).mean_dim([1, 2].as_slice(), false, None))
     }
 
     /// The pixels of the last feature map, each after the norm that the head applies to their mean.
     fn tokens(&self, images: &Tensor) -> Tensor {
-        self.norm.forward(&self.last_map(images).flatten(1, 2))
+        self.norm.forward(&self.last_feature_map(images).flatten(1, 2))
     }
 }
 
@@ -239,15 +239,15 @@ struct Stage {
 
 impl Stage {
     fn new(config: &Config, stage: usize, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
-        let place = builder.at("stages").at(stage);
+        let builder_of_stage = builder.at("stages").at(stage);
         let downsample = if config.downsamples(stage) {
-            let norm = place.norm("downsample.0", config.norm_eps)?;
+            let norm = builder_of_stage.norm("downsample.0", config.norm_eps)?;
             Some((norm, builder.site(&config.downsample(stage))?))
         } else {
             None
         };
         let blocks = (0..config.depths[stage])
-            .map(|index| Block::new(config, stage, index, &place.at("blocks").at(index)));
+            .map(|index| Block::new(config, stage, index, &builder_of_stage.at("blocks").at(index)));
         Ok(Self { downsample, blocks: blocks.collect::<Result<_, _>>()? })
     }
 

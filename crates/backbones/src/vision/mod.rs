@@ -1,4 +1,4 @@
-//! Image models: one file per architecture, with its published configurations, and the classifier on top.
+//! Image models: one file or folder per architecture, with its published configurations, and the classifier on top.
 
 pub mod classifier;
 pub mod clip;

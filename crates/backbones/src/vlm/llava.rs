@@ -1,10 +1,10 @@
 //! LLaVA-1.5 (arXiv 2310.03744): the tokens of any vision backbone, a projector of two linears with GELU, and
 //! any language model.
 //!
-//! The tower is frozen and kept separate: its tokens for an image never change, so they are computed once
-//! ([`Llava::see`]) and may be cached. Methods see one model spec of projector and language model; in SAN's wiring
-//! the projector's two linears form a chain (docs/method.md, section 2). In a text, each image feature is
-//! represented by one image token. Names: `multi_modal_projector.linear_1`, `linear_2` and those of the parts;
+//! The tower is frozen and kept separate: its features of an image never change, so they are computed once
+//! ([`Llava::encode_images`]) and may be cached. Methods get one model spec of projector and language model; in
+//! SAN's wiring the projector's two linears form a chain (docs/method.md, section 2). In a text, each image feature
+//! is represented by one image token. Names: `multi_modal_projector.linear_1`, `linear_2` and those of the parts;
 //! [`Architecture::split`] and [`Architecture::published`] translate the files of Hugging Face's
 //! `llava-1.5-7b-hf`, and `split` also those of the original release.
 
@@ -66,7 +66,7 @@ impl Architecture {
         let width = self.language.channels();
         [
             SiteSpec::linear(FIRST, Role::Projector, inputs, width),
-            SiteSpec::linear(SECOND, Role::Projector, width, width).reading(Anteriors::always(FIRST)),
+            SiteSpec::linear(SECOND, Role::Projector, width, width).with_anteriors(Anteriors::always(FIRST)),
         ]
     }
 
@@ -97,14 +97,15 @@ impl Architecture {
         place: &str,
     ) -> Result<Parts, Error> {
         let tower_layout = self.tower.model_spec("the vision tower");
-        let of_tower: BTreeSet<&str> = tower_layout.tensors.iter().map(|spec| spec.name.as_str()).collect();
+        let tower_names: BTreeSet<&str> =
+            tower_layout.tensors.iter().map(|spec| spec.name.as_str()).collect();
         let (mut tower, mut rest) = (BTreeMap::new(), BTreeMap::new());
         for (name, tensor) in tensors {
             match tower_name(&name) {
                 // Some writers omit the prefix used in CLIP's own files.
                 Some(bare) => {
                     let long = format!("vision_model.{bare}");
-                    let known = of_tower.contains(long.as_str());
+                    let known = tower_names.contains(long.as_str());
                     tower.insert(if known { long } else { bare.to_owned() }, tensor);
                 }
                 None => {
@@ -182,7 +183,7 @@ fn tower_name(name: &str) -> Option<&str> {
     name.strip_prefix("model.vision_tower.vision_tower.").or_else(|| name.strip_prefix(TOWER))
 }
 
-/// Our name of any other stored tensor.
+/// This project's name of any other stored tensor.
 fn own_name(name: &str) -> String {
     let projector = [("model.mm_projector.0.", FIRST), ("model.mm_projector.2.", SECOND)];
     for (original, ours) in projector {
@@ -193,7 +194,7 @@ fn own_name(name: &str) -> String {
     name.strip_prefix(LANGUAGE).unwrap_or(name).to_owned()
 }
 
-/// A projector tensor in a file, under our name or the original's.
+/// A projector tensor in a file, under this project's name or the original's.
 pub fn projector_tensor<'a>(file: &'a TensorFile, name: &str) -> Option<&'a Tensor> {
     file.tensors.iter().find_map(|(stored, tensor)| (own_name(stored) == name).then_some(tensor))
 }
@@ -208,8 +209,9 @@ pub struct Llava {
 }
 
 impl Llava {
-    /// The tower's tokens `[images, tokens, width]` of images `[images, 3, size, size]`, without gradient.
-    pub fn see(&self, images: &Tensor) -> Tensor {
+    /// The image features `[images, tokens, width]` that the tower computes for images `[images, 3, size, size]`,
+    /// without gradient.
+    pub fn encode_images(&self, images: &Tensor) -> Tensor {
         tch::no_grad(|| self.tower.tokens(images))
     }
 
@@ -219,27 +221,28 @@ impl Llava {
     }
 
     /// Input of the first block, `[K * batch, length, channels]`, from tokens `[K * batch, length]`; each image
-    /// token is replaced, in order, by one of the tower's tokens `seen` `[K * images, tokens, width]`.
+    /// token is replaced, in order, by one of the projected `image_features` `[K * images, tokens, width]`.
     ///
     /// # Errors
     /// If the numbers of image tokens and features differ.
-    pub fn embed(&self, tokens: &Tensor, seen: Option<&Tensor>) -> Result<Tensor, Error> {
-        let places = tokens.f_eq(self.image_token)?;
-        let count = i64::try_from(places.f_sum(Kind::Int64)?)?;
-        let features = seen.map_or(0, |seen| seen.size()[0] * seen.size()[1]);
+    pub fn embed(&self, tokens: &Tensor, image_features: Option<&Tensor>) -> Result<Tensor, Error> {
+        let is_image = tokens.f_eq(self.image_token)?;
+        let count = i64::try_from(is_image.f_sum(Kind::Int64)?)?;
+        let features =
+            image_features.map_or(0, |image_features| image_features.size()[0] * image_features.size()[1]);
         if count != features {
-            return Err(Error::ImagePlaces { places: count, features });
+            return Err(Error::ImageTokenCount { image_tokens: count, features });
         }
         // The image token may be outside the vocabulary.
-        let embedded = self.language.embed(&tokens.f_masked_fill(&places, 0)?);
-        let Some(seen) = seen else { return Ok(embedded) };
-        let projected = self.project(seen).f_to_kind(embedded.kind())?;
-        Ok(embedded.f_masked_scatter(&places.f_unsqueeze(-1)?, &projected)?)
+        let embedded = self.language.embed(&tokens.f_masked_fill(&is_image, 0)?);
+        let Some(image_features) = image_features else { return Ok(embedded) };
+        let projected = self.project(image_features).f_to_kind(embedded.kind())?;
+        Ok(embedded.f_masked_scatter(&is_image.f_unsqueeze(-1)?, &projected)?)
     }
 
-    fn project(&self, seen: &Tensor) -> Tensor {
+    fn project(&self, image_features: &Tensor) -> Tensor {
         let [first, second] = &self.projector;
-        second.forward(&first.forward(seen).gelu("none"))
+        second.forward(&first.forward(image_features).gelu("none"))
     }
 
     /// Logits `[K * batch, length, vocabulary]` of the next token; `valid` is as in [`LanguageModel::hidden`].
@@ -249,21 +252,21 @@ impl Llava {
     pub fn forward(
         &self,
         tokens: &Tensor,
-        seen: Option<&Tensor>,
+        image_features: Option<&Tensor>,
         valid: Option<&Tensor>,
     ) -> Result<Tensor, Error> {
-        let embedded = self.embed(tokens, seen)?;
-        Ok(self.language.scores(&self.language.hidden(&embedded, valid, None)))
+        let embedded = self.embed(tokens, image_features)?;
+        Ok(self.language.logits(&self.language.hidden(&embedded, valid, None)))
     }
 
-    /// Left-padded prompts for generation, with their images' `seen` in the order of the prompts.
+    /// Left-padded prompts for generation, with their `image_features` in the order of the prompts.
     ///
     /// # Errors
     /// Same as [`Llava::embed`].
     pub fn prompts(
         &self,
         prompts: &[Vec<i64>],
-        seen: Option<&Tensor>,
+        image_features: Option<&Tensor>,
         device: Device,
     ) -> Result<Prompts, Error> {
         let length = prompts.iter().map(Vec::len).max().unwrap_or(0);
@@ -273,12 +276,12 @@ impl Llava {
         for prompt in prompts {
             let missing = length - prompt.len();
             tokens.extend(std::iter::repeat_n(padding, missing).chain(prompt.iter().copied()));
-            valid.extend((0..length).map(|place| place >= missing));
+            valid.extend((0..length).map(|column| column >= missing));
         }
         let shape = [prompts.len() as i64, length as i64];
         let tensor = |values: Tensor| values.f_view(shape)?.f_to_device(device);
         let tokens = tensor(Tensor::f_from_slice(&tokens)?)?;
         let valid = tensor(Tensor::f_from_slice(&valid)?)?;
-        Ok(Prompts { embedded: tch::no_grad(|| self.embed(&tokens, seen))?, valid })
+        Ok(Prompts { embedded: tch::no_grad(|| self.embed(&tokens, image_features))?, valid })
     }
 }

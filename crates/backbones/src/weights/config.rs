@@ -10,7 +10,7 @@ use crate::Error;
 use crate::language::{LanguageArchitecture, configure};
 
 /// Maximum size of a configuration or index file; those of the largest models have about 100 kB.
-pub(super) const MOST_BYTES: u64 = 1 << 24;
+pub(super) const MAX_BYTES: u64 = 1 << 24;
 
 /// Reads the configuration of a language model.
 pub(super) fn read(path: &Path) -> Result<Arc<dyn LanguageArchitecture>, Error> {
@@ -19,7 +19,7 @@ pub(super) fn read(path: &Path) -> Result<Arc<dyn LanguageArchitecture>, Error> 
 
 /// A configuration file as JSON.
 pub(super) fn document(path: &Path) -> Result<Value, Error> {
-    let text = files::read(path, MOST_BYTES)?;
+    let text = files::read(path, MAX_BYTES)?;
     let malformed =
         |error: serde_json::Error| Error::Configuration { path: path.into(), reason: error.to_string() };
     serde_json::from_slice(&text).map_err(malformed)

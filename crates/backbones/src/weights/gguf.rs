@@ -12,49 +12,49 @@ use tch::Tensor;
 use crate::Error;
 use crate::gguf::{Header, TensorInfo, dequantise};
 use crate::language::{Family, LanguageArchitecture, family};
-use crate::weights::{Collected, LanguageCheckpoint, Pass, Target};
+use crate::weights::{Collected, HashingReader, LanguageCheckpoint, Target};
 
 /// Reads and dequantises a file tensor by tensor.
 ///
 /// # Errors
 /// If the file cannot be read, is truncated, its architecture is not supported, or a tensor is missing, unexpected or of the wrong shape.
 pub(crate) fn read(path: &Path, target: Target) -> Result<LanguageCheckpoint, Error> {
-    let mut pass = Pass::open(path)?;
-    let length = pass.length();
-    let header = Header::parse(&mut pass, length, path)?;
+    let mut reader = HashingReader::open(path)?;
+    let length = reader.length();
+    let header = Header::parse(&mut reader, length, path)?;
     let Configured { family, architecture, query_heads, key_heads } = configure(&header)?;
     let mut tensors: Vec<&TensorInfo> = header.tensors.values().collect();
     tensors.sort_by_key(|tensor| tensor.start);
     let mut collected = Collected::new(target);
     for info in tensors {
-        if info.start < pass.position() {
-            return Err(header.malformed(format!("tensor `{}` lies over another", info.name)));
+        if info.start < reader.position() {
+            return Err(header.malformed(format!("tensor `{}` overlaps another", info.name)));
         }
-        pass.skip_to(info.start)?;
-        let bytes = pass.take(info.bytes)?;
+        reader.skip_to(info.start)?;
+        let bytes = reader.take(info.bytes)?;
         let values = dequantise(info.kind, &bytes);
         drop(bytes);
         let tensor = Tensor::f_from_slice(&values)?.f_view(info.shape.as_slice())?;
         drop(values);
         let tensor = match info.name.rsplit_once('.') {
             Some((name, "weight")) if family.adjacent_pairs_in_gguf && name.ends_with(".attn_q") => {
-                halves(&tensor, query_heads)?
+                rows_in_halves(&tensor, query_heads)?
             }
             Some((name, "weight")) if family.adjacent_pairs_in_gguf && name.ends_with(".attn_k") => {
-                halves(&tensor, key_heads)?
+                rows_in_halves(&tensor, key_heads)?
             }
             _ => tensor,
         };
         let name = published(&info.name).ok_or_else(|| {
-            header.malformed(format!("tensor `{}` is not one of this architecture", info.name))
+            header.malformed(format!("tensor `{}` does not belong to this architecture", info.name))
         })?;
         collected.add(name, &tensor)?;
     }
     let weights = collected.finish(&*architecture, path)?;
-    Ok(LanguageCheckpoint { architecture, weights, checksum: pass.finish()? })
+    Ok(LanguageCheckpoint { architecture, weights, checksum: reader.finish()? })
 }
 
-/// What the metadata of a file describe.
+/// What the metadata of a file describes.
 struct Configured {
     family: &'static Family,
     architecture: Arc<dyn LanguageArchitecture>,
@@ -151,7 +151,7 @@ fn published(name: &str) -> Option<String> {
 }
 
 /// Reorders rows from adjacent pairs, `[heads * width, inputs]`, to halves.
-fn halves(weight: &Tensor, heads: i64) -> Result<Tensor, Error> {
+fn rows_in_halves(weight: &Tensor, heads: i64) -> Result<Tensor, Error> {
     let shape = weight.size();
     let [rows, inputs] = shape[..] else { return Ok(weight.shallow_clone()) };
     if rows % (2 * heads) != 0 {

@@ -161,7 +161,8 @@ fn only_gguf(path: &Path) -> Result<PathBuf, Error> {
     if let Some(pickle) = files.iter().find(|file| ending(file, "bin") || ending(file, "pth")) {
         return Err(san_core::Error::Pickle { path: pickle.clone() }.into());
     }
-    let place = format!("{0}/model.safetensors, {0}/{1} and one .gguf file", path.display(), shards::INDEX);
+    let place =
+        format!("{0}/model.safetensors, {0}/{1} and a single .gguf file", path.display(), shards::INDEX);
     let backbone = path.display().to_string();
     Err(Error::MissingWeights { backbone, place })
 }

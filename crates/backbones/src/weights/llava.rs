@@ -22,7 +22,7 @@ pub struct LlavaCheckpoint {
 }
 
 /// Fields that the published configuration omits if they equal LLaMA-7B's.
-const USUAL: [(&str, i64); 5] = [
+const DEFAULTS: [(&str, i64); 5] = [
     ("hidden_size", 4096),
     ("intermediate_size", 11008),
     ("num_hidden_layers", 32),
@@ -65,7 +65,7 @@ fn configured(published: &Value) -> Result<Architecture, String> {
     ];
     for (field, supported) in fixed {
         if let Some(found) = published.get(field).filter(|found| **found != supported) {
-            return Err(format!("`{field}` is {found}; {supported} is supported"));
+            return Err(format!("`{field}` is {found}; only {supported} is supported"));
         }
     }
     let mut vision = part(published, "vision_config")?;
@@ -73,9 +73,9 @@ fn configured(published: &Value) -> Result<Architecture, String> {
     let tower: clip::Config = serde_json::from_value(vision).map_err(|error| error.to_string())?;
     check_tower(&tower).map_err(|reason| format!("in `vision_config`: {reason}"))?;
     let mut text = part(published, "text_config")?;
-    for (field, usual) in USUAL {
+    for (field, default) in DEFAULTS {
         if text.get(field).is_none() {
-            text[field] = usual.into();
+            text[field] = default.into();
         }
     }
     if text.get("model_type").is_none() {
@@ -85,7 +85,7 @@ fn configured(published: &Value) -> Result<Architecture, String> {
     let image_token = published.get("image_token_index").or_else(|| published.get("image_token_id"));
     let image_token = image_token.and_then(Value::as_i64).ok_or("`image_token_index` is missing")?;
     if image_token < 0 {
-        return Err(format!("`image_token_index` is {image_token}"));
+        return Err(format!("`image_token_index` is {image_token}; expected a token id"));
     }
     Ok(Architecture { tower: Box::new(tower), language, image_token })
 }

@@ -4,9 +4,9 @@
 
 mod config;
 mod gguf;
+mod hashing_reader;
 mod language;
 mod llava;
-mod pass;
 mod shards;
 
 use std::path::Path;
@@ -16,10 +16,10 @@ use san_core::io::safetensors::TensorFile;
 use san_core::spec::model::HeadSpec;
 use san_core::{ModelSpec, Weights};
 
+pub(crate) use hashing_reader::HashingReader;
 pub(crate) use language::Collected;
 pub use language::{LanguageCheckpoint, Target, language, parse_language};
 pub use llava::{LlavaCheckpoint, llava};
-pub(crate) use pass::Pass;
 pub use shards::{INDEX, inspect};
 
 use crate::language::LanguageArchitecture;
@@ -49,8 +49,8 @@ pub enum Published {
 /// If there is no configuration, or it is malformed or not supported.
 pub fn architecture(folder: &Path) -> Result<Published, Error> {
     let config = folder.join("config.json");
-    let sees = config.exists() && config::document(&config)?.get("model_type") == Some(&"llava".into());
-    Ok(if sees {
+    let is_llava = config.exists() && config::document(&config)?.get("model_type") == Some(&"llava".into());
+    Ok(if is_llava {
         Published::Llava(llava::architecture(folder)?)
     } else {
         Published::Language(language::architecture(folder)?)

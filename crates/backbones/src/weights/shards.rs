@@ -11,8 +11,8 @@ use serde::Deserialize;
 use tch::{Kind, Tensor};
 
 use crate::Error;
-use crate::weights::config::MOST_BYTES;
-use crate::weights::{Collected, Pass};
+use crate::weights::config::MAX_BYTES;
+use crate::weights::{Collected, HashingReader};
 
 /// Name of the index file.
 pub const INDEX: &str = "model.safetensors.index.json";
@@ -39,11 +39,12 @@ pub(super) fn read_all(index_path: &Path, collected: &mut Collected) -> Result<S
 /// The shard that holds each tensor, from an index.
 fn index(path: &Path) -> Result<BTreeMap<String, String>, Error> {
     let malformed = |reason| malformed(path, reason);
-    let text = io::files::read(path, MOST_BYTES)?;
+    let text = io::files::read(path, MAX_BYTES)?;
     let index: Index = serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
-    let strange = |file: &&String| Path::new(file).file_name().is_none_or(|name| name != file.as_str());
-    if let Some(file) = index.weight_map.values().find(strange) {
-        return Err(malformed(format!("`{file}` is not the name of a file in its folder")));
+    let outside_folder =
+        |file: &&String| Path::new(file).file_name().is_none_or(|name| name != file.as_str());
+    if let Some(file) = index.weight_map.values().find(outside_folder) {
+        return Err(malformed(format!("`{file}` is not a plain file name")));
     }
     Ok(index.weight_map)
 }
@@ -81,40 +82,46 @@ pub fn inspect(path: &Path) -> Result<(), Error> {
         let listed = |file: &str| shard.file_name().is_some_and(|name| name == file);
         let missing = index.iter().find(|(tensor, file)| listed(file) && header.info(tensor).is_none());
         if let Some((tensor, file)) = missing {
-            return Err(malformed(format!("`{file}` lacks the tensor `{tensor}` that it lists")));
+            return Err(malformed(format!(
+                "it lists the tensor `{tensor}`, which `{file}` does not contain"
+            )));
         }
     }
     if index.is_empty() { Err(malformed("it lists no tensors".into())) } else { Ok(()) }
 }
 
 /// Opens a safetensors file and reads its header, which must agree with the file size.
-fn header(path: &Path) -> Result<(Pass, Metadata), Error> {
-    let mut pass = Pass::open(path)?;
-    let length = pass.length();
-    let header = read_header(&mut pass, length, path)?;
-    Ok((pass, header))
+fn header(path: &Path) -> Result<(HashingReader, Metadata), Error> {
+    let mut reader = HashingReader::open(path)?;
+    let length = reader.length();
+    let header = read_header(&mut reader, length, path)?;
+    Ok((reader, header))
 }
 
 /// Reads one file; returns its checksum.
 pub(super) fn read(path: &Path, collected: &mut Collected) -> Result<String, Error> {
     let malformed = |reason| malformed(path, reason);
-    let (mut pass, header) = header(path)?;
+    let (mut reader, header) = header(path)?;
     for name in header.offset_keys() {
         let Some(info) = header.info(&name) else { continue };
         let kind = match info.dtype {
             Dtype::F32 => Kind::Float,
             Dtype::F16 => Kind::Half,
             Dtype::BF16 => Kind::BFloat16,
-            other => return Err(malformed(format!("tensor `{name}` has type {other:?}"))),
+            other => {
+                return Err(malformed(format!(
+                    "tensor `{name}` has dtype {other:?}, which is not supported"
+                )));
+            }
         };
-        let bytes = pass.take((info.data_offsets.1 - info.data_offsets.0) as u64)?;
+        let bytes = reader.take((info.data_offsets.1 - info.data_offsets.0) as u64)?;
         #[allow(clippy::cast_possible_wrap)]
         let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
         let tensor = Tensor::f_from_data_size(&bytes, &shape, kind)?;
         drop(bytes);
         if collected.add(name.clone(), &tensor)? {
-            return Err(malformed(format!("tensor `{name}` is in another file too")));
+            return Err(malformed(format!("tensor `{name}` is also in another file")));
         }
     }
-    Ok(pass.finish()?)
+    Ok(reader.finish()?)
 }

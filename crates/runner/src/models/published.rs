@@ -201,7 +201,10 @@ mod tests {
                 r#"{"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}"#,
                 "two.safetensors is missing",
             ),
-            (r#"{"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}"#, "lacks the tensor `b`"),
+            (
+                r#"{"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}"#,
+                "it lists the tensor `b`, which `one.safetensors` does not contain",
+            ),
             (r#"{"weight_map": {"a": "../one.safetensors"}}"#, "`../one.safetensors` is not the name"),
             (r#"{"weight_map": {}}"#, "lists no tensors"),
             ("{}", "weight_map"),

@@ -126,7 +126,7 @@ impl Reader {
         device: Device,
     ) -> Result<Prompts, Error> {
         match self {
-            Self::Language(language) => Prompts::of_tokens(&**language, prompts, device),
+            Self::Language(language) => Prompts::from_tokens(&**language, prompts, device),
             Self::Llava(llava) => llava.prompts(prompts, seen, device),
         }
     }

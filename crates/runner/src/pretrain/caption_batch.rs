@@ -62,8 +62,9 @@ impl CaptionBatch {
             Ok(Tensor::f_from_slice(values)?.f_view([-1, captions.columns as i64])?.f_to_device(device)?)
         };
         let length = captions.columns as i64 - 1;
-        let seen = model.see(&pixels);
-        let logits = model.forward(&table(&captions.tokens)?, Some(&seen), None)?.f_narrow(1, 0, length)?;
+        let features = model.encode_images(&pixels);
+        let logits =
+            model.forward(&table(&captions.tokens)?, Some(&features), None)?.f_narrow(1, 0, length)?;
         Ok(Prediction { logits, labels: table(&captions.labels)?.f_narrow(1, 1, length)?, kinds })
     }
 }

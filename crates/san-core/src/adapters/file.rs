@@ -46,10 +46,10 @@ pub fn write(path: &Path, header: &AdapterHeader, trainables: &Trainables) -> Re
 /// # Errors
 /// If the file is not an adapter file.
 pub fn read_header(path: &Path) -> Result<AdapterHeader, Error> {
-    header_of(&TensorFile::read(path)?, path)
+    parse_header(&TensorFile::read(path)?, path)
 }
 
-fn header_of(file: &TensorFile, path: &Path) -> Result<AdapterHeader, Error> {
+fn parse_header(file: &TensorFile, path: &Path) -> Result<AdapterHeader, Error> {
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     let text = file.metadata.get(KEY).ok_or_else(|| malformed("it has no `san` header".into()))?;
     serde_json::from_str(text).map_err(|error| malformed(format!("its `san` header: {error}")))
@@ -62,10 +62,10 @@ fn header_of(file: &TensorFile, path: &Path) -> Result<AdapterHeader, Error> {
 /// If the file's checksum differs from `base_checksum`, or a tensor is missing, unexpected or of the wrong shape.
 pub fn read_into(path: &Path, base_checksum: &str, trainables: &Trainables) -> Result<AdapterHeader, Error> {
     let mut file = TensorFile::read(path)?;
-    let header = header_of(&file, path)?;
+    let header = parse_header(&file, path)?;
     if header.base_checksum != base_checksum {
         let reason = format!(
-            "it was trained on weights with checksum {}, these have {base_checksum}",
+            "it was trained on weights with checksum {}, but these have {base_checksum}",
             header.base_checksum
         );
         return Err(Error::Malformed { path: path.into(), reason });

@@ -23,7 +23,7 @@ pub fn merge(
     if let Some(name) = adapters.branches.keys().chain(adapters.prompts.keys()).next() {
         return Err(Error::Unmergeable {
             name: name.clone(),
-            reason: "it holds modules that no weight of the backbone stands for".into(),
+            reason: "it has modules that no backbone weight can represent".into(),
         });
     }
     tch::no_grad(|| {
@@ -46,7 +46,7 @@ pub fn merge(
             merged.insert(weight_name, weight.f_reshape(shape)?);
             match bias {
                 Some(bias) if site.bias => merged.insert(bias_name, bias),
-                Some(_) => return Err(without_bias(&site.name)),
+                Some(_) => return Err(no_bias(&site.name)),
                 None => {}
             }
         }
@@ -66,9 +66,9 @@ pub fn merge(
     })
 }
 
-fn without_bias(site: &str) -> Error {
+fn no_bias(site: &str) -> Error {
     Error::Unmergeable {
         name: site.into(),
-        reason: "the method adds a shift and the projection has no bias".into(),
+        reason: "the method adds a shift, but the projection has no bias".into(),
     }
 }

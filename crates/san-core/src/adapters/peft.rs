@@ -13,7 +13,7 @@ use tch::{Kind, Tensor};
 use crate::io::files::write_atomically;
 use crate::io::safetensors::{TensorFile, write_tensors};
 use crate::methods::peft::{Imported, PeftFiles, ROOT};
-use crate::methods::{Method, REGISTRY, check_whole};
+use crate::methods::{Method, REGISTRY, reject_modules_to_save};
 use crate::spec::model::HeadSpec;
 use crate::{Error, ModelSpec, Trainables, Weights};
 
@@ -33,7 +33,7 @@ pub fn export(
     trainables: &Trainables,
     run: i64,
 ) -> Result<(), Error> {
-    check_whole(method, modules_to_save)?;
+    reject_modules_to_save(method, modules_to_save)?;
     let form = method.to_peft(model_spec, weights, trainables, run)?;
     let mut tensors: BTreeMap<String, Tensor> = BTreeMap::new();
     for name in model_spec.head.iter().flat_map(HeadSpec::tensors) {
@@ -86,7 +86,7 @@ pub fn import(folder: &Path, model_spec: &ModelSpec) -> Result<Imported, Error> 
             break;
         }
     }
-    let unknown = || malformed(format!("`peft_type` is `{kind}`, of which no method is known here"));
+    let unknown = || malformed(format!("`peft_type` is `{kind}`, which is not supported"));
     let mut imported = imported.ok_or_else(unknown)?;
     if let Some(name) = files.tensors.keys().next() {
         let place = folder.join(TENSOR_FILE).display().to_string();

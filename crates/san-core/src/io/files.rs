@@ -7,38 +7,38 @@ use std::path::Path;
 
 use crate::Error;
 
-/// Opens a regular file of at most `most` bytes; reading from a pipe could block, and a device may be endless.
+/// Opens a regular file of at most `max_bytes` bytes; reading from a pipe could block, and a device may be endless.
 ///
 /// # Errors
 /// Errors of the operating system, and any other file type or a larger size.
-pub fn open(path: &Path, most: u64) -> Result<File, Error> {
+pub fn open(path: &Path, max_bytes: u64) -> Result<File, Error> {
     let open = || {
         let metadata = std::fs::metadata(path)?;
         match metadata.len() {
             _ if metadata.is_dir() => Err(ErrorKind::IsADirectory.into()),
             _ if !metadata.is_file() => Err(io::Error::other("it is not a regular file")),
-            length if length > most => Err(too_large(length, most)),
+            length if length > max_bytes => Err(too_large(length, max_bytes)),
             _ => File::open(path),
         }
     };
     open().map_err(|source| Error::File { action: "read", path: path.into(), source })
 }
 
-/// The bytes of a regular file of at most `most` bytes.
+/// The bytes of a regular file of at most `max_bytes` bytes.
 ///
 /// # Errors
 /// Same as [`open`].
-pub fn read(path: &Path, most: u64) -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::File { action: "read", path: path.into(), source };
+pub fn read(path: &Path, max_bytes: u64) -> Result<Vec<u8>, Error> {
+    let error = |source| Error::File { action: "read", path: path.into(), source };
     let mut bytes = Vec::new();
     // It may have grown since, or report no size, like files in /proc.
-    open(path, most)?.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
+    open(path, max_bytes)?.take(max_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(error)?;
     let length = bytes.len() as u64;
-    if length > most { Err(failed(too_large(length, most))) } else { Ok(bytes) }
+    if length > max_bytes { Err(error(too_large(length, max_bytes))) } else { Ok(bytes) }
 }
 
-fn too_large(length: u64, most: u64) -> io::Error {
-    io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes; at most {most} are read"))
+fn too_large(length: u64, max_bytes: u64) -> io::Error {
+    io::Error::new(ErrorKind::FileTooLarge, format!("it has {length} bytes; the limit is {max_bytes}"))
 }
 
 /// Writes a file atomically: temporary file in the same folder, fsync, rename, fsync of the folder.
@@ -50,12 +50,12 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let folder = folder.unwrap_or_else(|| Path::new("."));
     // The prefix identifies temporary files left by a killed process.
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let mut scratch = tempfile::Builder::new()
+    let mut temporary = tempfile::Builder::new()
         .prefix(&format!(".{name}."))
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
-    scratch.write_all(bytes)?;
-    scratch.as_file().sync_all()?;
-    scratch.persist(path).map_err(|error| error.error)?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
 }

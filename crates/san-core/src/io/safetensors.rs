@@ -15,11 +15,11 @@ use crate::io::files::{open, read, write_atomically};
 
 /// Maximum size of a file that is read into memory: image models and adapters, the largest 5 GB. Language
 /// models are read tensor by tensor.
-const MOST_BYTES: u64 = 1 << 34;
+const MAX_BYTES: u64 = 1 << 34;
 /// The library's limit on the length of a header, bytes.
-const MOST_HEADER: u64 = 100_000_000;
+const MAX_HEADER_LENGTH: u64 = 100_000_000;
 /// Size of the number in front of the header, bytes.
-const LENGTH: u64 = 8;
+const LENGTH_SIZE: u64 = 8;
 
 /// A safetensors file in memory: tensors in f32, metadata and blake3 checksum.
 #[derive(Debug)]
@@ -38,12 +38,12 @@ impl TensorFile {
     /// # Errors
     /// If it cannot be read, is a pickle, is truncated, or holds a dtype other than f32, f16, bf16.
     pub fn read(path: &Path) -> Result<Self, Error> {
-        let failed = |source| Error::File { action: "read", path: path.into(), source };
-        let mut file = open(path, MOST_BYTES)?;
-        let length = file.metadata().map_err(failed)?.len();
-        // A file of another kind, or a hole of 16 GiB, is refused by its first bytes.
+        let error = |source| Error::File { action: "read", path: path.into(), source };
+        let mut file = open(path, MAX_BYTES)?;
+        let length = file.metadata().map_err(error)?.len();
+        // A file of another kind, or a sparse file of 16 GiB, is rejected by its first bytes.
         read_header(&mut file, length, path)?;
-        Self::parse(&read(path, MOST_BYTES)?, path)
+        Self::parse(&read(path, MAX_BYTES)?, path)
     }
 
     /// Parses a file's contents; errors mention `path`.
@@ -61,7 +61,11 @@ impl TensorFile {
                 Dtype::F32 => Kind::Float,
                 Dtype::F16 => Kind::Half,
                 Dtype::BF16 => Kind::BFloat16,
-                other => return Err(malformed(format!("tensor `{name}` has type {other:?}"))),
+                other => {
+                    return Err(malformed(format!(
+                        "tensor `{name}` has dtype {other:?}, which is not supported"
+                    )));
+                }
             };
             #[allow(clippy::cast_possible_wrap)]
             let shape: Vec<i64> = view.shape().iter().map(|&size| size as i64).collect();
@@ -72,37 +76,37 @@ impl TensorFile {
     }
 }
 
-/// Reads the header of a safetensors file of `length` bytes, which must be those of the header and its tensors.
+/// Reads the header of a safetensors file of `length` bytes, which must be the size of the header and its tensors.
 ///
 /// # Errors
-/// If it cannot be read, or is a pickle, malformed, or cut short; messages mention `path`.
+/// If it cannot be read, or is a pickle, malformed, or truncated; messages mention `path`.
 pub fn read_header(file: &mut dyn Read, length: u64, path: &Path) -> Result<Metadata, Error> {
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
-    let start = take(file, length.min(LENGTH + 1), path)?;
+    let start = take(file, length.min(LENGTH_SIZE + 1), path)?;
     if is_pickle(&start) {
         return Err(Error::Pickle { path: path.into() });
     }
     let Some((claimed, first)) = start.split_first_chunk() else {
-        return Err(malformed("it is cut short in its header".into()));
+        return Err(malformed("its header is truncated".into()));
     };
     let claimed = u64::from_le_bytes(*claimed);
-    if claimed == 0 || claimed > MOST_HEADER.min(length - LENGTH) {
-        return Err(malformed(format!("its header claims {claimed} bytes")));
+    if claimed == 0 || claimed > MAX_HEADER_LENGTH.min(length - LENGTH_SIZE) {
+        return Err(malformed(format!("its header claims to have {claimed} bytes")));
     }
     let rest = take(file, claimed - first.len() as u64, path)?;
     let header: Metadata =
         serde_json::from_slice(&[first, &rest].concat()).map_err(|error| malformed(error.to_string()))?;
     // The library has checked that tensors are contiguous and sized according to their dtype.
-    let needed = LENGTH + claimed + header.data_len() as u64;
+    let needed = LENGTH_SIZE + claimed + header.data_len() as u64;
     if needed != length {
-        return Err(malformed(format!("it should have {needed} bytes and has {length}")));
+        return Err(malformed(format!("it should have {needed} bytes but has {length}")));
     }
     Ok(header)
 }
 
 /// Whether a file starts as `torch.save` writes one: a zip archive since PyTorch 1.6, before that a bare pickle of
-/// protocol 2 or later. A header of 640 bytes or the like gives a safetensors file the first bytes of a pickle, but it
-/// goes on with a brace, which is no opcode that a pickle can start with.
+/// protocol 2 or later. Some header lengths, 640 bytes for example, give a safetensors file the first bytes of
+/// a pickle, but its header then starts with a brace, which is not an opcode that can follow there.
 fn is_pickle(start: &[u8]) -> bool {
     start.starts_with(b"PK\x03\x04")
         || (matches!(start, [0x80, 2..=5, ..]) && start.get(8).is_none_or(|byte| *byte != b'{'))
@@ -110,10 +114,10 @@ fn is_pickle(start: &[u8]) -> bool {
 
 /// The next `count` bytes.
 fn take(file: &mut dyn Read, count: u64, path: &Path) -> Result<Vec<u8>, Error> {
-    let failed = |source| Error::File { action: "read", path: path.into(), source };
+    let error = |source| Error::File { action: "read", path: path.into(), source };
     let mut bytes = Vec::new();
-    file.take(count).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 == count { Ok(bytes) } else { Err(failed(ErrorKind::UnexpectedEof.into())) }
+    file.take(count).read_to_end(&mut bytes).map_err(error)?;
+    if bytes.len() as u64 == count { Ok(bytes) } else { Err(error(ErrorKind::UnexpectedEof.into())) }
 }
 
 /// Writes tensors as a safetensors file atomically and returns its size in bytes.
@@ -134,7 +138,7 @@ pub fn write_tensors<'a>(
     for (name, tensor) in tensors {
         #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
         let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        buffers.push((name, shape, bytes_of(tensor, kind)?));
+        buffers.push((name, shape, to_bytes(tensor, kind)?));
     }
     let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
     let views = buffers
@@ -154,7 +158,7 @@ pub fn write_tensors<'a>(
 }
 
 /// The elements in row-major order as little-endian bytes of `kind` (f32 or f16).
-fn bytes_of(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
+fn to_bytes(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
     let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_flatten(0, -1)?;
     let values: Vec<f32> = Vec::try_from(&flat)?;
     Ok(if kind == Kind::Half {

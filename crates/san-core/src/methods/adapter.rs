@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, labelled, specs};
+use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, label_with_size, specs};
 use crate::methods::{Method, MethodInfo, parse};
 use crate::spec::init::Init;
 use crate::spec::trainable::TrainableSpec;
@@ -14,7 +14,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
     name: "adapter",
     label: "Adapter",
     summary: "a bottleneck after every attention and MLP",
-    inference_cost: "two small products a branch",
+    inference_cost: "two small matrix products per branch",
     source: "Houlsby et al., arXiv 1902.00751",
     published_as: &["Adapter", "Series"],
     parse: parse::<Houlsby>,
@@ -41,7 +41,7 @@ impl Method for Houlsby {
     }
 
     fn label(&self) -> String {
-        labelled("Adapter", self.bottleneck, Self::default().bottleneck)
+        label_with_size("Adapter", self.bottleneck, Self::default().bottleneck)
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

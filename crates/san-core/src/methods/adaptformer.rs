@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, labelled, specs};
+use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, label_with_size, specs};
 use crate::methods::{Method, MethodInfo, parse};
 use crate::spec::init::Init;
 use crate::spec::model::{BranchKind, BranchSpec};
@@ -15,7 +15,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
     name: "adaptformer",
     label: "AdaptFormer",
     summary: "a bottleneck in parallel to every MLP",
-    inference_cost: "two small products a block",
+    inference_cost: "two small matrix products per block",
     source: "Chen et al., arXiv 2205.13535",
     published_as: &["AdaptFormer"],
     parse: parse::<AdaptFormer>,
@@ -50,7 +50,7 @@ impl Method for AdaptFormer {
     }
 
     fn label(&self) -> String {
-        labelled("AdaptFormer", self.bottleneck, Self::default().bottleneck)
+        label_with_size("AdaptFormer", self.bottleneck, Self::default().bottleneck)
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::methods::tensors::{replacing, specs};
-use crate::methods::{Method, MethodInfo, parse, unfit};
+use crate::methods::{Method, MethodInfo, incompatible, parse};
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
 use crate::{AdapterSet, Error, ModelSpec, Weights};
@@ -32,7 +32,7 @@ impl Method for BitFit {
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         if biases(model_spec).next().is_none() {
-            return Err(unfit(self, model_spec, "it has no bias"));
+            return Err(incompatible(self, model_spec, "it has no bias"));
         }
         Ok(specs(biases(model_spec)))
     }

@@ -18,11 +18,11 @@ use crate::{AdapterSet, Error};
 
 /// Why these methods cannot be merged.
 pub(super) const UNMERGEABLE: &str =
-    "a bottleneck has a nonlinearity that no weight of the backbone stands for";
+    "a bottleneck has a nonlinearity, which no backbone weight can represent";
 
-/// The name, followed by the number of hidden channels unless it is the usual one.
-pub(super) fn labelled(name: &str, bottleneck: i64, usual: i64) -> String {
-    if bottleneck == usual { name.into() } else { format!("{name} {bottleneck}") }
+/// The name, followed by the number of hidden channels unless it is the default.
+pub(super) fn label_with_size(name: &str, bottleneck: i64, default: i64) -> String {
+    if bottleneck == default { name.into() } else { format!("{name} {bottleneck}") }
 }
 
 /// The tensors of a bottleneck at each branch.
@@ -65,7 +65,7 @@ pub(super) fn attach<'a>(
     let mut adapters = AdapterSet::default();
     for branch in branches {
         let get = |what| trainables.get(&format!("{}.adapter.{what}", branch.name)).map(Parameter::Trained);
-        let module = TwoLinears {
+        let module = BottleneckMlp {
             down: (get("down.weight")?, get("down.bias")?),
             up: (get("up.weight")?, get("up.bias")?),
             placement,
@@ -88,13 +88,13 @@ pub(super) enum Placement {
 }
 
 #[derive(Debug)]
-struct TwoLinears {
+struct BottleneckMlp {
     down: (Parameter, Parameter),
     up: (Parameter, Parameter),
     placement: Placement,
 }
 
-impl Bottleneck for TwoLinears {
+impl Bottleneck for BottleneckMlp {
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
         let down = |input: &Tensor| linear(input, &self.down.0, Some(&self.down.1));
         let up = |hidden: &Tensor| linear(hidden, &self.up.0, Some(&self.up.1));

@@ -28,7 +28,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "dora",
     label: "DoRA",
-    summary: "LoRA's direction and a magnitude of each row",
+    summary: "a low-rank update of each row's direction, and its magnitude",
     inference_cost: "none when merged",
     source: "Liu et al., arXiv 2402.09353",
     published_as: &["DoRA"],
@@ -96,7 +96,7 @@ fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imp
         return Ok(None);
     }
     if files.flag("use_rslora") {
-        return Err("DoRA with `use_rslora` is not offered here".into());
+        return Err("DoRA with `use_rslora` is not supported".into());
     }
     let mut imported = low_rank_from_peft(INFO.name, files, model_spec)?;
     imported.tensors.extend(named(files.take(".lora_magnitude_vector"), "magnitude"));
@@ -197,16 +197,16 @@ impl Decomposition {
     fn magnitude(&self) -> Tensor {
         let frozen = self.norms.before();
         let stack = self.magnitudes[0].1.size()[0];
-        let between =
+        let frozen_rows =
             |from: i64, to: i64| frozen.narrow(0, from, to - from).expand([stack, to - from], false);
         let mut pieces = Vec::new();
         let mut row = 0;
         for (start, magnitude) in &self.magnitudes {
-            pieces.push(between(row, *start));
+            pieces.push(frozen_rows(row, *start));
             pieces.push(magnitude.shallow_clone());
             row = start + magnitude.size()[1];
         }
-        pieces.push(between(row, frozen.size()[0]));
+        pieces.push(frozen_rows(row, frozen.size()[0]));
         Tensor::cat(&pieces, 1)
     }
 
@@ -254,7 +254,7 @@ mod tests {
 
     /// y + (g - 1) W x' + g s B A x', where x' is x after dropout (peft's `DoraLinearLayer` in training).
     #[test]
-    fn with_dropout_the_frozen_output_is_that_of_the_whole_input() {
+    fn dropout_does_not_apply_to_the_frozen_output() {
         tch::manual_seed(3);
         let random = |shape: &[i64]| Tensor::randn(shape, (Kind::Double, Device::Cpu));
         let (weight, a, b) = (random(&[4, 30]), random(&[1, 2, 30]), random(&[1, 4, 2]));

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::methods::{Method, MethodInfo, parse, unfit};
+use crate::methods::{Method, MethodInfo, incompatible, parse};
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
 use crate::{AdapterSet, Error, ModelSpec, Weights};
@@ -11,7 +11,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: super::UNTRAINED,
     label: "Zero-shot",
-    summary: "nothing: a language model as it is",
+    summary: "nothing: the language model as published",
     inference_cost: "none",
     source: "zero-shot evaluation",
     published_as: &["Zero-shot"],
@@ -32,7 +32,9 @@ impl Method for Frozen {
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         match model_spec.head {
             None => Ok(Vec::new()),
-            Some(_) => Err(unfit(self, model_spec, "it answers by a head, which must be trained")),
+            Some(_) => {
+                Err(incompatible(self, model_spec, "it has a classification head, which must be trained"))
+            }
         }
     }
 

@@ -84,13 +84,13 @@ impl<H: Host + Serialize> Method for SanOver<H> {
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         let specs = self.host.trainables(model_spec)?;
         let scaled = self.host.scaled(model_spec)?;
-        let mut read = model_spec.sites.iter().filter_map(|site| site.anteriors.under(self.wiring));
-        if !read.any(|anterior| scaled.contains(&anterior.site)) {
-            return Err(Error::Unfit {
+        let mut anteriors = model_spec.sites.iter().filter_map(|site| site.anteriors.under(self.wiring));
+        if !anteriors.any(|anterior| scaled.contains(&anterior.site)) {
+            return Err(Error::Incompatible {
                 method: self.name().into(),
                 backbone: model_spec.backbone.clone(),
                 reason:
-                    "no projection reads one that the host scales; choose other `targets` or `wiring: full`"
+                    "no projection has an anterior that the host scales; choose other `targets` or `wiring: full`"
                         .into(),
             });
         }
@@ -108,14 +108,14 @@ impl<H: Host + Serialize> Method for SanOver<H> {
         for site in &model_spec.sites {
             let Some(anterior) = site.anteriors.under(self.wiring) else { continue };
             let Some(scaling) = scalings.get(&anterior.site) else { continue };
-            let scaled = HostWithInputScale {
+            let adapter = HostWithInputScale {
                 host: adapters.sites.get(&site.name).cloned(),
                 scaling: scaling.clone(),
                 map: anterior.map,
                 channels: site.channels(),
                 detach: self.detach,
             };
-            adapters.sites.insert(site.name.clone(), Rc::new(scaled));
+            adapters.sites.insert(site.name.clone(), Rc::new(adapter));
         }
         Ok(adapters)
     }
@@ -135,7 +135,7 @@ impl Adapter for HostWithInputScale {
     fn input_scale(&self) -> Option<Tensor> {
         let vector = self.scaling.vector();
         let vector = if self.detach { vector.detach() } else { vector };
-        Some(self.map.read(&vector, self.channels))
+        Some(self.map.apply(&vector, self.channels))
     }
 
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {

@@ -3,13 +3,12 @@
 //! The output scale also applies to the bias, as in peft. Names: `<target>.ia3`, `[rows]` on outputs and
 //! `[inputs]` on inputs.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tch::Tensor;
-
-use std::collections::BTreeMap;
 
 use crate::methods::peft::{self, Imported, PeftFiles, PeftForm, check_linear, roles};
 use crate::methods::targets::{self, Target};
@@ -50,25 +49,25 @@ impl Default for Ia3 {
 }
 
 /// A site with its output targets, and whether its input is scaled.
-struct Place<'a> {
+struct TargetSite<'a> {
     site: &'a SiteSpec,
     targets: Vec<Target>,
     on_input: bool,
 }
 
 impl Ia3 {
-    fn places<'a>(&self, model_spec: &'a ModelSpec) -> Result<Vec<Place<'a>>, Error> {
+    fn target_sites<'a>(&self, model_spec: &'a ModelSpec) -> Result<Vec<TargetSite<'a>>, Error> {
         if let Some(role) = self.targets.iter().find(|role| self.feedforward.contains(role)) {
             let names = targets::names(&[*role]);
-            return Err(bad_option("ia3", &format!("`{}` is in `targets` and `feedforward`", names[0])));
+            return Err(bad_option("ia3", &format!("`{}` is in both `targets` and `feedforward`", names[0])));
         }
         let all: Vec<Role> = self.targets.iter().chain(&self.feedforward).copied().collect();
         let found = targets::find("ia3", &all, model_spec)?;
-        let place = |(site, targets): (&'a SiteSpec, Vec<Target>)| {
+        let target_site = |(site, targets): (&'a SiteSpec, Vec<Target>)| {
             let on_input = self.feedforward.contains(&site.role);
-            Place { site, targets: if on_input { Vec::new() } else { targets }, on_input }
+            TargetSite { site, targets: if on_input { Vec::new() } else { targets }, on_input }
         };
-        Ok(found.into_iter().map(place).collect())
+        Ok(found.into_iter().map(target_site).collect())
     }
 }
 
@@ -80,7 +79,7 @@ impl Ia3 {
         trainables: &Trainables,
     ) -> Result<Vec<(SiteSpec, Scales)>, Error> {
         let mut all = Vec::new();
-        for Place { site, targets, on_input } in self.places(model_spec)? {
+        for TargetSite { site, targets, on_input } in self.target_sites(model_spec)? {
             let input = on_input.then(|| trainables.get(&named(&site.name))).transpose()?;
             let outputs = targets
                 .iter()
@@ -125,7 +124,7 @@ impl Method for Ia3 {
             group: Group::Method,
         };
         let mut specs = Vec::new();
-        for Place { site, targets, on_input } in self.places(model_spec)? {
+        for TargetSite { site, targets, on_input } in self.target_sites(model_spec)? {
             specs.extend(targets.iter().map(|target| spec(&target.path, target.rows)));
             specs.extend(on_input.then(|| spec(&site.name, site.channels())));
         }
@@ -188,8 +187,8 @@ impl Scales {
     /// `[K, rows]`, 1 outside the targets; `None` if no output is scaled.
     fn output(&self) -> Option<Tensor> {
         let padded = |(start, vector): &(i64, Tensor)| {
-            let behind = self.rows - start - vector.size()[1];
-            (vector - 1.0).constant_pad_nd([*start, behind])
+            let after = self.rows - start - vector.size()[1];
+            (vector - 1.0).constant_pad_nd([*start, after])
         };
         self.outputs.iter().map(padded).reduce(|sum, next| sum + next).map(|sum| sum + 1.0)
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::methods::{Method, MethodInfo, parse, unfit};
+use crate::methods::{Method, MethodInfo, incompatible, parse};
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
 use crate::{AdapterSet, Error, ModelSpec, Weights};
@@ -11,7 +11,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "linear",
     label: "Linear",
-    summary: "the head alone, on frozen features",
+    summary: "only the head, on frozen features",
     inference_cost: "none",
     source: "linear probe",
     published_as: &["Linear"],
@@ -32,7 +32,11 @@ impl Method for Linear {
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         match model_spec.head {
             Some(_) => Ok(Vec::new()),
-            None => Err(unfit(self, model_spec, "it has no head to train; `frozen` reads it as it is")),
+            None => Err(incompatible(
+                self,
+                model_spec,
+                "it has no head to train; use `frozen` to evaluate it as published",
+            )),
         }
     }
 

@@ -14,7 +14,7 @@ use tch::Tensor;
 
 use crate::methods::host::{Host, Scaling};
 use crate::methods::low_rank::{Block, LowRank, RowNorms};
-use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, named, options, rank_of, roles};
+use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, common_rank, named, options, roles};
 use crate::methods::targets::{Target, Targeted, Targets};
 use crate::methods::{Method, MethodInfo, bad_option, check_size, parse, san_lora};
 use crate::nn::dropout::Dropout;
@@ -28,7 +28,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "lora",
     label: "LoRA",
-    summary: "a low-rank update of chosen projections",
+    summary: "a low-rank update of selected projections",
     inference_cost: "none when merged",
     source: "Hu et al., arXiv 2106.09685; rsLoRA 2312.03732; PiSSA 2404.02948",
     published_as: &["LoRA"],
@@ -43,7 +43,7 @@ pub(super) struct Lora {
     alpha: f64,
     targets: Targets,
     scaling: RankScaling,
-    init: Start,
+    init: FactorInit,
     /// Dropout probability on the input of the factors.
     dropout: f64,
 }
@@ -62,7 +62,7 @@ enum RankScaling {
 /// How the factors are initialised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Start {
+enum FactorInit {
     /// A Kaiming-uniform, B zero.
     #[default]
     Kaiming,
@@ -78,7 +78,7 @@ impl Default for Lora {
             alpha: 8.0,
             targets: Targets::Usual,
             scaling: RankScaling::Standard,
-            init: Start::Kaiming,
+            init: FactorInit::Kaiming,
             dropout: 0.0,
         }
     }
@@ -108,13 +108,13 @@ impl Lora {
 
     /// Rank, targets and dropout, where they differ from the defaults.
     pub(super) fn suffix(&self) -> String {
-        let usual = Self::default();
+        let default = Self::default();
         let mut suffix = String::new();
-        if self.rank != usual.rank {
+        if self.rank != default.rank {
             suffix += &format!(" r={}", self.rank);
         }
         suffix += &self.targets.suffix();
-        if self.dropout != usual.dropout {
+        if self.dropout != default.dropout {
             suffix += &format!(" dropout {}", self.dropout);
         }
         suffix
@@ -136,14 +136,16 @@ impl Lora {
     /// The two factors of one target.
     fn factors(&self, site: &SiteSpec, target: &Target) -> Result<[TrainableSpec; 2], Error> {
         let (a, b) = match self.init {
-            Start::Kaiming => (Init::KaimingUniform { inputs: site.inputs }, Init::Zeros),
-            Start::Pissa => {
+            FactorInit::Kaiming => (Init::KaimingUniform { inputs: site.inputs }, Init::Zeros),
+            FactorInit::Pissa => {
                 (self.principal(site, target, Factor::Right), self.principal(site, target, Factor::Left))
             }
         };
-        if self.init == Start::Pissa && self.rank > target.rows.min(site.inputs) {
-            let reason =
-                format!("`rank` is above that of `{}`, which `init: pissa` starts from", target.path);
+        if self.init == FactorInit::Pissa && self.rank > target.rows.min(site.inputs) {
+            let reason = format!(
+                "`rank` exceeds that of `{}`, whose principal factors `init: pissa` uses",
+                target.path
+            );
             return Err(bad_option("lora", &reason));
         }
         let spec = |what, shape, init| TrainableSpec {
@@ -186,12 +188,12 @@ impl Lora {
             for Target { path, start, .. } in &targets {
                 let a = trainables.get(&format!("{path}.lora_a"))?;
                 let b = trainables.get(&format!("{path}.lora_b"))?;
-                if self.init == Start::Pissa {
-                    let runs = |constant: Tensor| {
+                if self.init == FactorInit::Pissa {
+                    let for_all_runs = |constant: Tensor| {
                         constant.f_unsqueeze(0)?.f_expand([trainables.stack(), -1, -1], false)
                     };
-                    let a = runs(trainables.constant(&initial(path, "lora_a"))?)?;
-                    let b = runs(trainables.constant(&initial(path, "lora_b"))?)?.f_neg()?;
+                    let a = for_all_runs(trainables.constant(&initial(path, "lora_a"))?)?;
+                    let b = for_all_runs(trainables.constant(&initial(path, "lora_b"))?)?.f_neg()?;
                     blocks.push(Block { a, b, start: *start });
                 }
                 blocks.push(Block { a, b, start: *start });
@@ -224,8 +226,8 @@ pub(super) fn peft_form(
         form.modules.insert(format!("{}.lora_A.weight", site.name), a);
         form.modules.insert(format!("{}.lora_B.weight", site.name), b);
     }
-    let usual = |map: &Map<String, Value>| map.values().next().cloned();
-    let (Some(rank), Some(alpha)) = (usual(&ranks), usual(&alphas)) else {
+    let first = |map: &Map<String, Value>| map.values().next().cloned();
+    let (Some(rank), Some(alpha)) = (first(&ranks), first(&alphas)) else {
         return Err(Error::Unexportable { method: method.into(), reason: "it adapts no projection".into() });
     };
     form.configure([
@@ -236,8 +238,8 @@ pub(super) fn peft_form(
         ("bias", json!("none")),
         ("target_modules", json!(updates.iter().map(|updated| &updated.site.name).collect::<Vec<_>>())),
     ]);
-    for (name, mut map, usual) in [("rank_pattern", ranks, rank), ("alpha_pattern", alphas, alpha)] {
-        map.retain(|_, value| *value != usual);
+    for (name, mut map, default) in [("rank_pattern", ranks, rank), ("alpha_pattern", alphas, alpha)] {
+        map.retain(|_, value| *value != default);
         form.config.insert(name.into(), map.into());
     }
     Ok(form)
@@ -253,7 +255,7 @@ pub(super) fn low_rank_from_peft(
     let (a, b) = (files.take(".lora_A.weight"), files.take(".lora_B.weight"));
     let targets = roles(model_spec, a.keys())?;
     let options = options([
-        ("rank", json!(rank_of(&a)?)),
+        ("rank", json!(common_rank(&a)?)),
         ("alpha", json!(files.number("lora_alpha")?)),
         ("targets", json!(targets)),
     ]);
@@ -285,10 +287,10 @@ impl Method for Lora {
 
     fn label(&self) -> String {
         let name = match (self.scaling, self.init) {
-            (RankScaling::Standard, Start::Kaiming) => "LoRA",
-            (RankScaling::RankStabilised, Start::Kaiming) => "rsLoRA",
-            (RankScaling::Standard, Start::Pissa) => "PiSSA",
-            (RankScaling::RankStabilised, Start::Pissa) => "rsPiSSA",
+            (RankScaling::Standard, FactorInit::Kaiming) => "LoRA",
+            (RankScaling::RankStabilised, FactorInit::Kaiming) => "rsLoRA",
+            (RankScaling::Standard, FactorInit::Pissa) => "PiSSA",
+            (RankScaling::RankStabilised, FactorInit::Pissa) => "rsPiSSA",
         };
         format!("{name}{}", self.suffix())
     }
@@ -298,7 +300,7 @@ impl Method for Lora {
     }
 
     fn constants(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
-        if self.init == Start::Kaiming {
+        if self.init == FactorInit::Kaiming {
             return Ok(Vec::new());
         }
         let mut specs = Vec::new();

@@ -50,7 +50,7 @@ impl LowRank {
             .iter()
             .map(|block| {
                 let [_, rows, rank] = block.b.size()[..] else {
-                    unreachable!("a factor is a stack of matrices")
+                    unreachable!("factors have three dimensions")
                 };
                 let below = self.outputs - block.start - rows;
                 column += rank;

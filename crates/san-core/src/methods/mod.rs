@@ -34,8 +34,9 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use tch::Device;
 
-pub use modules_to_save::{attach_whole, check_whole, trainables_with};
-pub use san::Mode;
+use modules_to_save::attach_modules_to_save;
+pub(crate) use modules_to_save::reject_modules_to_save;
+pub use modules_to_save::trainables_with;
 
 use peft::{FromPeft, PeftForm};
 
@@ -83,7 +84,7 @@ pub trait Method: Options + std::fmt::Debug + Send + Sync {
     /// The tensors to train in addition to the head.
     ///
     /// # Errors
-    /// If the method does not fit the backbone.
+    /// If the method is not compatible with the backbone.
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error>;
 
     /// Attaches the method, given frozen weights and allocated tensors.
@@ -101,7 +102,7 @@ pub trait Method: Options + std::fmt::Debug + Send + Sync {
     /// initial factors that an update is relative to). Adapter files contain them too.
     ///
     /// # Errors
-    /// If the method does not fit the backbone.
+    /// If the method is not compatible with the backbone.
     fn constants(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         self.inner().map_or(Ok(Vec::new()), |inner| inner.constants(model_spec))
     }
@@ -207,7 +208,7 @@ pub fn find(name: &str, options: Map<String, Value>) -> Result<Box<dyn Method>, 
 /// seed, and attaches them.
 ///
 /// # Errors
-/// If the method does not fit the backbone, or memory cannot be allocated.
+/// If the method is not compatible with the backbone, or memory cannot be allocated.
 pub fn prepare(
     method: &dyn Method,
     modules_to_save: &[String],
@@ -222,14 +223,14 @@ pub fn prepare(
     let trainables = Trainables::allocate(specs, seeds, weights, device)?
         .with_constants(&method.constants(model_spec)?, weights)?;
     let mut adapters = method.attach(model_spec, weights, &trainables)?;
-    attach_whole(modules_to_save, &trainables, &mut adapters)?;
+    attach_modules_to_save(modules_to_save, &trainables, &mut adapters)?;
     adapters.stochastic_depth = Rc::new(StochasticDepth::new(trainables.pass().clone()));
     Ok((trainables, adapters))
 }
 
 /// The error for a method that does not fit a backbone.
-fn unfit(method: &dyn Method, model_spec: &ModelSpec, reason: &str) -> Error {
-    Error::Unfit {
+fn incompatible(method: &dyn Method, model_spec: &ModelSpec, reason: &str) -> Error {
+    Error::Incompatible {
         method: method.name().into(),
         backbone: model_spec.backbone.clone(),
         reason: reason.into(),
@@ -238,11 +239,11 @@ fn unfit(method: &dyn Method, model_spec: &ModelSpec, reason: &str) -> Error {
 
 /// Rejects a rank, width or number of prompts out of range; products of two valid sizes are far from overflow.
 fn check_size(method: &str, option: &str, size: i64) -> Result<(), Error> {
-    const MOST: i64 = 1 << 16;
-    if (1..=MOST).contains(&size) {
+    const MAX: i64 = 1 << 16;
+    if (1..=MAX).contains(&size) {
         return Ok(());
     }
-    Err(bad_option(method, &format!("`{option}` is {size}; a number from 1 to {MOST} is wanted")))
+    Err(bad_option(method, &format!("`{option}` is {size}; expected a number from 1 to {MAX}")))
 }
 
 /// The error for an invalid option value.

@@ -10,7 +10,7 @@ use crate::{AdapterSet, Error, ModelSpec};
 /// The tensors of a method plus those named by `modules_to_save`, which are in [`Group::ModulesToSave`].
 ///
 /// # Errors
-/// If the method does not fit the backbone or updates a fully trained tensor, or if a name is not one of the
+/// If the method is not compatible with the backbone or updates a fully trained tensor, or if a name is not one of the
 /// backbone's tensors.
 pub fn trainables_with(
     method: &dyn Method,
@@ -22,14 +22,17 @@ pub fn trainables_with(
     // A matrix update relies on the frozen values (DoRA's row norms, PiSSA's factors), which full training
     // would change.
     let weight = |spec: &TrainableSpec| spec.name.rsplit_once('.').map(|(site, _)| format!("{site}.weight"));
-    let twice = specs.iter().find(|spec| {
+    let conflict = specs.iter().find(|spec| {
         spec.shape.len() > 1 && weight(spec).is_some_and(|weight| modules_to_save.contains(&weight))
     });
-    if let Some(spec) = twice {
-        return Err(Error::Unfit {
+    if let Some(spec) = conflict {
+        return Err(Error::Incompatible {
             method: method.name().into(),
             backbone: model_spec.backbone.clone(),
-            reason: format!("`{}` would update a module that is trained whole", spec.name),
+            reason: format!(
+                "`{}` would update a module that is fully trained (`modules_to_save`)",
+                spec.name
+            ),
         });
     }
     for name in modules_to_save {
@@ -46,7 +49,7 @@ pub fn trainables_with(
 ///
 /// # Errors
 /// If one was not allocated.
-pub fn attach_whole(
+pub(super) fn attach_modules_to_save(
     modules_to_save: &[String],
     trainables: &Trainables,
     adapters: &mut AdapterSet,
@@ -61,10 +64,11 @@ pub fn attach_whole(
 ///
 /// # Errors
 /// If `modules_to_save` is not empty.
-pub fn check_whole(method: &dyn Method, modules_to_save: &[String]) -> Result<(), Error> {
+pub(crate) fn reject_modules_to_save(method: &dyn Method, modules_to_save: &[String]) -> Result<(), Error> {
     if modules_to_save.is_empty() {
         return Ok(());
     }
-    let reason = format!("{}, trained whole in addition, would be lost", modules_to_save.join(", "));
+    let reason =
+        format!("{}, fully trained in addition to the method, would be lost", modules_to_save.join(", "));
     Err(Error::Unexportable { method: method.name().into(), reason })
 }

@@ -36,7 +36,7 @@ impl PeftForm {
     }
 }
 
-/// A method imported from peft's files: registry name, options, and tensors under our names.
+/// A method imported from peft's files: registry name, options, and tensors under this project's names.
 #[derive(Debug)]
 pub struct Imported {
     /// Name in the registry.
@@ -55,7 +55,7 @@ pub(crate) fn check_linear(method: &str, site: &SiteSpec) -> Result<(), Error> {
     if site.projection == Projection::Linear {
         return Ok(());
     }
-    let reason = format!("`{}` is a convolution; choose targets that are linear", site.name);
+    let reason = format!("`{}` is a convolution; choose linear targets", site.name);
     Err(Error::Unexportable { method: method.into(), reason })
 }
 
@@ -94,11 +94,11 @@ impl PeftFiles {
 
     /// Rejects patterns: they give single modules another rank, which options by role cannot express.
     pub(super) fn no_patterns(&self) -> Result<(), String> {
-        let filled = |name: &&&str| {
+        let non_empty = |name: &&&str| {
             self.config.get(**name).and_then(Value::as_object).is_some_and(|patterns| !patterns.is_empty())
         };
-        match ["rank_pattern", "alpha_pattern"].iter().find(filled) {
-            Some(name) => Err(format!("`{name}` is not empty: all modules must have one rank")),
+        match ["rank_pattern", "alpha_pattern"].iter().find(non_empty) {
+            Some(name) => Err(format!("`{name}` is not empty; all modules must have one rank")),
             None => Ok(()),
         }
     }
@@ -109,17 +109,17 @@ pub(super) fn options<const N: usize>(entries: [(&str, Value); N]) -> Map<String
     entries.map(|(name, value)| (name.to_owned(), value)).into_iter().collect()
 }
 
-/// The same tensors under our names.
+/// The same tensors under this project's names.
 pub(super) fn named(tensors: BTreeMap<String, Tensor>, what: &str) -> BTreeMap<String, Tensor> {
     tensors.into_iter().map(|(site, tensor)| (format!("{site}.{what}"), tensor)).collect()
 }
 
 /// The rank shared by all modules.
-pub(super) fn rank_of(a: &BTreeMap<String, Tensor>) -> Result<i64, String> {
+pub(super) fn common_rank(a: &BTreeMap<String, Tensor>) -> Result<i64, String> {
     let ranks: BTreeSet<i64> = a.values().map(|tensor| tensor.size()[0]).collect();
     match ranks.into_iter().collect::<Vec<_>>()[..] {
         [rank] => Ok(rank),
-        ref ranks => Err(format!("its modules have the ranks {ranks:?}; one is needed")),
+        ref ranks => Err(format!("its modules have different ranks, {ranks:?}; they must have one rank")),
     }
 }
 
@@ -133,14 +133,14 @@ pub(super) fn roles<'a>(
     for site in &sites {
         let spec = model_spec
             .find_site(site)
-            .ok_or(format!("`{site}` is no projection of {}", model_spec.backbone))?;
+            .ok_or(format!("`{site}` is not a projection of {}", model_spec.backbone))?;
         if !roles.contains(&spec.role) {
             roles.push(spec.role);
         }
     }
     let missing = |spec: &&SiteSpec| roles.contains(&spec.role) && !sites.contains(spec.name.as_str());
     if let Some(spec) = model_spec.sites.iter().find(missing) {
-        return Err(format!("`{}` is left out, though its likes are adapted", spec.name));
+        return Err(format!("`{}` is not adapted, although others of its role are", spec.name));
     }
     roles.into_iter().map(|role| serde_json::to_value(role).map_err(|error| error.to_string())).collect()
 }

@@ -37,7 +37,7 @@ pub(super) const INFO: MethodInfo = MethodInfo {
 /// Which of a gamma's two roles are active.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Mode {
+pub(super) enum Mode {
     /// Scales features and the next site's weights.
     #[default]
     Both,
@@ -77,9 +77,9 @@ impl Method for San {
             Wiring::Full => Some("full wiring"),
         };
         let options = [(self.ltd_ltp, "LTD_LTP"), (self.shift, "shift"), (self.detach, "detached")];
-        let options = options.into_iter().filter_map(|(chosen, name)| chosen.then_some(name));
-        let unusual: Vec<_> = mode.into_iter().chain(wiring).chain(options).collect();
-        if unusual.is_empty() { "SAN".into() } else { format!("SAN ({})", unusual.join(", ")) }
+        let options = options.into_iter().filter_map(|(enabled, name)| enabled.then_some(name));
+        let non_default: Vec<_> = mode.into_iter().chain(wiring).chain(options).collect();
+        if non_default.is_empty() { "SAN".into() } else { format!("SAN ({})", non_default.join(", ")) }
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
@@ -127,9 +127,7 @@ impl Method for San {
 impl San {
     fn check(&self) -> Result<(), Error> {
         let reason = match self.mode {
-            Mode::Nt if self.ltd_ltp || self.detach => {
-                "`ltd_ltp` and `detach` change what mode `nt` leaves out"
-            }
+            Mode::Nt if self.ltd_ltp || self.detach => "`ltd_ltp` and `detach` have no effect in mode `nt`",
             _ => return Ok(()),
         };
         Err(Error::BadOption { method: "san".into(), reason: reason.into() })
@@ -181,7 +179,7 @@ impl Propagated {
     /// p, `[K, channels]`.
     fn vector(&self) -> Tensor {
         let source = if self.detach { self.source.detach() } else { self.source.shallow_clone() };
-        let p = self.map.read(&source, self.channels);
+        let p = self.map.apply(&source, self.channels);
         match &self.factor {
             Some(factor) => p * factor,
             None => p,

@@ -27,7 +27,9 @@ impl TryFrom<Value> for Targets {
             return Ok(Self::Usual);
         }
         let roles = serde_json::from_value(value);
-        roles.map(Self::Roles).map_err(|error| format!("`targets` is `usual` or a list of roles: {error}"))
+        roles
+            .map(Self::Roles)
+            .map_err(|error| format!("`targets` must be `usual` or a list of roles: {error}"))
     }
 }
 
@@ -92,7 +94,7 @@ pub(super) fn find<'a>(
     roles: &[Role],
     model_spec: &'a ModelSpec,
 ) -> Result<Vec<Targeted<'a>>, Error> {
-    let unfit = |reason: String| Error::Unfit {
+    let incompatible = |reason: String| Error::Incompatible {
         method: method.into(),
         backbone: model_spec.backbone.clone(),
         reason,
@@ -104,12 +106,12 @@ pub(super) fn find<'a>(
             continue;
         }
         if matches!(site.projection, Projection::Depthwise { .. }) {
-            return Err(unfit(format!("`{}` is a depthwise convolution", site.name)));
+            return Err(incompatible(format!("`{}` is a depthwise convolution", site.name)));
         }
         found.push((site, targets));
     }
     if found.is_empty() {
-        return Err(unfit(format!("it has no projection of the roles {}", names(roles).join(", "))));
+        return Err(incompatible(format!("it has no projection of the roles {}", names(roles).join(", "))));
     }
     Ok(found)
 }

@@ -25,7 +25,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "vera",
     label: "VeRA",
-    summary: "two vectors a projection between shared random matrices",
+    summary: "two vectors per projection between shared random matrices",
     inference_cost: "none when merged",
     source: "Kopiczko et al., arXiv 2310.11454",
     published_as: &["VeRA"],
@@ -71,7 +71,7 @@ fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imp
     tensors.extend(named(files.take(".vera_lambda_b"), "lambda_b"));
     for (theirs, ours) in [("base_model.vera_A", A), ("base_model.vera_B", B)] {
         let shared = files.tensors.remove(theirs);
-        let shared = shared.ok_or(format!("it has no `{theirs}`: save it with `save_projection`"))?;
+        let shared = shared.ok_or(format!("it has no `{theirs}`; save it with `save_projection`"))?;
         tensors.insert(ours.into(), shared);
     }
     Ok(Some(Imported { method: INFO.name.into(), options, tensors }))
@@ -134,7 +134,7 @@ impl Method for Vera {
                     return Err(Error::Unexportable {
                         method: "vera".into(),
                         reason: format!(
-                            "`{}` is a part of `{}`; peft adapts the whole",
+                            "`{}` is part of `{}`; peft adapts only whole projections",
                             target.path, site.name
                         ),
                     });
@@ -198,11 +198,11 @@ struct Block {
 impl Block {
     /// Pads a tensor whose last dimension is this target's rows with zeros to all outputs.
     fn padded(&self, rows: &Tensor, outputs: i64) -> Tensor {
-        let behind = outputs - self.start - self.b.size()[0];
-        if self.start == 0 && behind == 0 {
+        let after = outputs - self.start - self.b.size()[0];
+        if self.start == 0 && after == 0 {
             rows.shallow_clone()
         } else {
-            rows.constant_pad_nd([self.start, behind])
+            rows.constant_pad_nd([self.start, after])
         }
     }
 }

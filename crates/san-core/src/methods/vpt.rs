@@ -20,7 +20,7 @@ use crate::{AdapterSet, Error, ModelSpec, Weights};
 pub(super) const INFO: MethodInfo = MethodInfo {
     name: "vpt",
     label: "VPT",
-    summary: "prompts among the tokens",
+    summary: "learned prompt tokens",
     inference_cost: "a longer sequence",
     source: "Jia et al., arXiv 2203.12119",
     published_as: &["VPT-Deep", "VPT-Shallow"],
@@ -62,10 +62,10 @@ impl Method for Vpt {
         check_size("vpt", "prompts", self.prompts)?;
         let patch = model_spec.sites.iter().find(|site| site.role == Role::PatchEmbed);
         let (Some(patch), false) = (patch, model_spec.sequences.is_empty()) else {
-            return Err(Error::Unfit {
+            return Err(Error::Incompatible {
                 method: "vpt".into(),
                 backbone: model_spec.backbone.clone(),
-                reason: "prompts need one sequence of tokens in which all attend to all".into(),
+                reason: "prompts require global attention over one token sequence".into(),
             });
         };
         #[allow(clippy::cast_precision_loss)]

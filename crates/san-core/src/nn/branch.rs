@@ -78,12 +78,12 @@ impl StochasticDepth {
             return None;
         }
         let generators = self.pass.generators(branch)?;
-        let each = usize::try_from(samples).unwrap_or(0) / generators.len().max(1);
-        let uniform = Uniform::new(0.0, 1.0).ok()?;
+        let Ok(uniform) = Uniform::new(0.0, 1.0) else { unreachable!("the interval is not empty") };
+        let per_run = samples / generators.len().max(1) as i64;
         let mut mask = Vec::new();
         for mut generator in generators {
             let keep = |_| if uniform.sample(&mut generator) < rate { 0.0 } else { 1.0 / (1.0 - rate) };
-            mask.extend((0..each).map(keep));
+            mask.extend((0..per_run).map(keep));
         }
         Some(Tensor::from_slice::<f64>(&mask))
     }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mask_is_a_function_of_seed_and_step_and_keeps_the_mean() {
+    fn a_mask_depends_only_on_seed_and_step_and_preserves_the_mean() {
         let pass = Rc::new(Pass::new(vec![3, 4]));
         let depth = StochasticDepth::new(pass.clone());
         let mask = |step, samples| pass.training(step, || depth.mask("b", 1.0, samples));

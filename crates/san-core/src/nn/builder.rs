@@ -14,7 +14,7 @@ use crate::nn::site::{Adapter, Norm, NormAffine, Site};
 use crate::spec::model::SiteSpec;
 use crate::{Error, Weights};
 
-/// Everything a method attached.
+/// Everything that a method attaches to a model.
 #[derive(Debug, Default)]
 pub struct AdapterSet {
     /// Trained tensors `[K, ...]` that replace frozen ones, by the frozen tensor's name.

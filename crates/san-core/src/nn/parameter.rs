@@ -119,7 +119,7 @@ pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Tenso
         (None, _) => {
             let weight = weight.stacked();
             let [stack, outputs, inputs] = weight.size()[..] else {
-                unreachable!("a linear weight has two dimensions a run")
+                unreachable!("a linear weight has two dimensions per run")
             };
             let mut shape = x.size();
             if let Some(last) = shape.last_mut() {

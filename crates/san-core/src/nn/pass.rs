@@ -15,37 +15,37 @@ use crate::random;
 pub struct Pass {
     seeds: Vec<u64>,
     step: Cell<Option<u64>>,
-    part: Cell<u64>,
+    micro_batch: Cell<u64>,
 }
 
 impl Pass {
     /// A pass for runs with these seeds.
     pub fn new(seeds: Vec<u64>) -> Self {
-        Self { seeds, step: Cell::new(None), part: Cell::new(0) }
+        Self { seeds, step: Cell::new(None), micro_batch: Cell::new(0) }
     }
 
     /// Runs `work` as training step `step`.
     pub fn training<T>(&self, step: u64, work: impl FnOnce() -> T) -> T {
         self.step.set(Some(step));
-        self.part.set(0);
-        let done = work();
+        self.micro_batch.set(0);
+        let result = work();
         self.step.set(None);
-        done
+        result
     }
 
     /// Sets the index, from 0, of the current micro-batch when a step's batch is split.
-    pub fn goes_on_with(&self, part: u64) {
-        self.part.set(part);
+    pub fn set_micro_batch(&self, index: u64) {
+        self.micro_batch.set(index);
     }
 
     /// One generator per run for a path in the model; `None` outside training.
-    pub(crate) fn generators(&self, place: &str) -> Option<Vec<ChaCha8Rng>> {
+    pub(crate) fn generators(&self, path: &str) -> Option<Vec<ChaCha8Rng>> {
         let step = self.step.get()?;
-        let part = match self.part.get() {
+        let part = match self.micro_batch.get() {
             0 => String::new(),
             part => format!(", part {part}"),
         };
-        let generator = |&seed| random::generator(seed, &format!("{place} at step {step}{part}"));
+        let generator = |&seed| random::generator(seed, &format!("{path} at step {step}{part}"));
         Some(self.seeds.iter().map(generator).collect())
     }
 }

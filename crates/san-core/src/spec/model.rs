@@ -70,7 +70,7 @@ pub enum Projection {
 
 impl Projection {
     /// A weight `[outputs, inputs]` with its input channels scaled by `p` `[channels]`.
-    pub fn scale_inputs(self, weight: &Tensor, p: &Tensor) -> Tensor {
+    pub(crate) fn scale_inputs(self, weight: &Tensor, p: &Tensor) -> Tensor {
         match self {
             Self::Linear => weight * p,
             Self::Patches { size } => weight * p.repeat_interleave_self_int(size * size, 0, None),
@@ -130,14 +130,14 @@ impl SiteSpec {
 
     /// Fused queries, keys and values.
     pub fn qkv(name: impl Into<String>, width: i64) -> Self {
-        let part = |role, place| Part { role, start: place * width, length: width };
+        let part = |role, index| Part { role, start: index * width, length: width };
         let parts = vec![part(Role::Q, 0), part(Role::K, 1), part(Role::V, 2)];
         Self { parts, ..Self::linear(name, Role::Qkv, width, 3 * width) }
     }
 
     /// Sets the anterior sites.
     #[must_use]
-    pub fn reading(self, anteriors: Anteriors) -> Self {
+    pub fn with_anteriors(self, anteriors: Anteriors) -> Self {
         Self { anteriors, ..self }
     }
 
@@ -157,7 +157,7 @@ impl SiteSpec {
     }
 
     /// Shape of the stored weight.
-    pub fn weight_shape(&self) -> Vec<i64> {
+    fn weight_shape(&self) -> Vec<i64> {
         match self.projection {
             Projection::Linear => vec![self.outputs, self.inputs],
             Projection::Patches { size } => vec![self.outputs, self.channels(), size, size],

@@ -44,7 +44,7 @@ impl TrainableSpec {
 }
 
 /// The classification head, weight `[classes, features]` and bias `[classes]`; empty for a model without one.
-pub fn head_specs(model_spec: &ModelSpec, classes: i64) -> Vec<TrainableSpec> {
+pub(crate) fn head_specs(model_spec: &ModelSpec, classes: i64) -> Vec<TrainableSpec> {
     let Some(head) = &model_spec.head else { return Vec::new() };
     let spec = |name, shape: Vec<i64>, init| TrainableSpec { name, shape, init, group: Group::Head };
     let [weight, bias] = head.tensors();

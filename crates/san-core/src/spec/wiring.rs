@@ -35,7 +35,7 @@ pub enum ChannelMap {
 
 impl ChannelMap {
     /// Maps `vector` `[K, channels]` to `[K, width]`.
-    pub fn read(self, vector: &Tensor, width: i64) -> Tensor {
+    pub fn apply(self, vector: &Tensor, width: i64) -> Tensor {
         match self {
             Self::Identity => vector.shallow_clone(),
             Self::Slice { start, length } => vector.narrow(1, start, length),
@@ -56,7 +56,7 @@ impl std::fmt::Display for ChannelMap {
             Self::Slice { start, length } => write!(f, "channels {start}..{}", start + length),
             Self::Tile { times } => write!(f, "tiled {times} times"),
             Self::Interpolate => write!(f, "interpolated"),
-            Self::RepeatHeads { times, .. } => write!(f, "each head {times} times"),
+            Self::RepeatHeads { times, .. } => write!(f, "each head repeated {times} times"),
         }
     }
 }
@@ -109,19 +109,19 @@ impl Anteriors {
     /// The attention output: no anterior in the authors' wiring, the interpolated scales of the fused
     /// projection in the resized one, those of the values in the full one.
     pub fn attention_output(qkv: &str, width: i64) -> Self {
-        let read = |map| Some(Anterior { site: qkv.into(), map });
+        let anterior = |map| Some(Anterior { site: qkv.into(), map });
         Self {
             authors: None,
-            resized: read(ChannelMap::Interpolate),
-            full: read(ChannelMap::Slice { start: 2 * width, length: width }),
+            resized: anterior(ChannelMap::Interpolate),
+            full: anterior(ChannelMap::Slice { start: 2 * width, length: width }),
         }
     }
 
     /// The first projection of a block: in the authors' wiring its anterior is the one before all blocks, in
     /// the full one the projection just before.
     pub fn block_input(entry: &str, before: &str) -> Self {
-        let read = |site: &str| Some(Anterior { site: site.into(), map: ChannelMap::Identity });
-        Self { authors: read(entry), resized: read(entry), full: read(before) }
+        let anterior = |site: &str| Some(Anterior { site: site.into(), map: ChannelMap::Identity });
+        Self { authors: anterior(entry), resized: anterior(entry), full: anterior(before) }
     }
 
     /// The anterior under `wiring`.

@@ -55,7 +55,7 @@ impl Trainables {
             })
             .collect::<Result<Vec<_>, Error>>()?;
         let values = Tensor::f_stack(&rows, 0)?.f_to_device(device)?;
-        Self::over(specs, values, Rc::new(Pass::new(seeds.to_vec())))
+        Self::from_buffer(specs, values, Rc::new(Pass::new(seeds.to_vec())))
     }
 
     /// Initialises the constants, which are the same for every run.
@@ -75,7 +75,8 @@ impl Trainables {
     /// # Errors
     /// If memory cannot be allocated.
     pub fn to_kind(&self, kind: Kind) -> Result<Self, Error> {
-        let mut other = Self::over(self.specs.clone(), self.values.f_to_kind(kind)?, self.pass.clone())?;
+        let mut other =
+            Self::from_buffer(self.specs.clone(), self.values.f_to_kind(kind)?, self.pass.clone())?;
         for (name, constant) in &self.constants {
             other.constants.insert(name.clone(), constant.f_to_kind(kind)?);
         }
@@ -97,7 +98,7 @@ impl Trainables {
     }
 
     /// Views of an existing buffer `[K, P]`.
-    fn over(specs: Vec<TrainableSpec>, values: Tensor, pass: Rc<Pass>) -> Result<Self, Error> {
+    fn from_buffer(specs: Vec<TrainableSpec>, values: Tensor, pass: Rc<Pass>) -> Result<Self, Error> {
         let stack = values.size()[0];
         let mut offset = 0;
         let mut leaves = Vec::with_capacity(specs.len());
@@ -129,13 +130,14 @@ impl Trainables {
         self.specs.iter().zip(&self.leaves)
     }
 
-    /// One number per buffer column, `[P]`, by group.
-    pub fn by_group(&self, number: impl Fn(Group) -> f64) -> Tensor {
+    /// One value per buffer column, `[P]`, by group.
+    pub fn by_group(&self, value_of: impl Fn(Group) -> f64) -> Tensor {
         let columns = |spec: &TrainableSpec| {
-            std::iter::repeat_n(number(spec.group), usize::try_from(spec.count()).unwrap_or(0))
+            let value = value_of(spec.group);
+            (0..spec.count()).map(move |_| value)
         };
-        let numbers: Vec<f64> = self.specs.iter().flat_map(columns).collect();
-        Tensor::from_slice(&numbers).to_device(self.values.device()).to_kind(self.values.kind())
+        let values: Vec<f64> = self.specs.iter().flat_map(columns).collect();
+        Tensor::from_slice(&values).to_device(self.values.device()).to_kind(self.values.kind())
     }
 
     /// The buffer `[K, P]`; changing it changes the tensors.
@@ -154,7 +156,7 @@ impl Trainables {
     }
 
     /// Number of leading buffer columns subject to weight decay.
-    pub fn decayed(&self) -> i64 {
+    pub(crate) fn decayed(&self) -> i64 {
         self.decayed
     }
 

@@ -12,7 +12,7 @@ impl FrozenRows {
     ///
     /// # Errors
     /// If there is no such weight.
-    pub fn of(&self, weights: &Weights) -> Result<Tensor, Error> {
+    pub(crate) fn slice(&self, weights: &Weights) -> Result<Tensor, Error> {
         let weight = weights.get(&self.weight)?.f_flatten(1, -1)?;
         Ok(weight.f_narrow(0, self.start, self.length)?)
     }
@@ -53,9 +53,9 @@ pub fn initial(spec: &TrainableSpec, seed: u64, weights: &Weights) -> Result<Ten
             let uniform = symmetric(*bound, &spec.name)?;
             draw(&mut |random| uniform.sample(random))?
         }
-        Init::RowNorms(rows) => on_cpu(&rows.of(weights)?)?.f_norm_scalaropt_dim(2, [1], false)?,
+        Init::RowNorms(rows) => on_cpu(&rows.slice(weights)?)?.f_norm_scalaropt_dim(2, [1], false)?,
         Init::Principal { rows, rank, factor, scale } => {
-            let (u, s, v) = on_cpu(&rows.of(weights)?)?.f_svd(true, true)?;
+            let (u, s, v) = on_cpu(&rows.slice(weights)?)?.f_svd(true, true)?;
             let root = s.f_narrow(0, 0, *rank)?.f_sqrt()?.f_mul_scalar(*scale)?;
             match factor {
                 Factor::Left => u.f_narrow(1, 0, *rank)?.f_mul(&root)?,
@@ -84,7 +84,7 @@ fn on_cpu(tensor: &Tensor) -> Result<Tensor, Error> {
 fn symmetric(bound: f64, name: &str) -> Result<Uniform<f64>, Error> {
     Uniform::new(-bound, bound).map_err(|_| Error::BadOption {
         method: name.into(),
-        reason: "a projection needs at least one input".into(),
+        reason: "a projection must have at least one input".into(),
     })
 }
 

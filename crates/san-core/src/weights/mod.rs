@@ -116,6 +116,6 @@ fn is_finite(tensor: &Tensor) -> Result<bool, Error> {
         return Ok(true);
     }
     // If any value is NaN, both are NaN. Ten times as fast as `isfinite().all()`, which makes copies.
-    let (least, most) = tensor.f_aminmax(None::<i64>, false)?;
-    Ok(f64::try_from(least)?.is_finite() && f64::try_from(most)?.is_finite())
+    let (min, max) = tensor.f_aminmax(None::<i64>, false)?;
+    Ok(f64::try_from(min)?.is_finite() && f64::try_from(max)?.is_finite())
 }

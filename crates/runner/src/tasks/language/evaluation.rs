@@ -80,8 +80,8 @@ impl<'a> Evaluator<'a> {
         let prompts = set.prompts();
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
         let mut answers = vec![Answer::Option(None); prompts.len()];
-        let ends = vec![i64::from(self.loaded.end)];
-        let limits = Limits { ends, new_tokens: set.max_new_tokens(protocol.max_new_tokens) };
+        let end_tokens = vec![i64::from(self.loaded.end)];
+        let limits = Limits { end_tokens, max_new_tokens: set.max_new_tokens(protocol.max_new_tokens) };
         for batch in evaluation_batches(&lengths, protocol.evaluation) {
             stop.check()?;
             let Some(decoding) = protocol.decoding.generation() else {
@@ -119,7 +119,7 @@ impl<'a> Evaluator<'a> {
         let images = data.images.features(&[0])?;
         let logits = |model: &Reader| -> Result<Tensor> {
             let embedded = model.embed(&tokens, images.as_ref())?;
-            Ok(model.language().scores(&model.language().hidden(&embedded, None, None)))
+            Ok(model.language().logits(&model.language().hidden(&embedded, None, None)))
         };
         let difference = no_grad(|| -> Result<Tensor> { Ok(logits(&plain)? - logits(model)?) })?.abs().max();
         Ok(Some(finite(f64::try_from(difference)?, "a logit")?))

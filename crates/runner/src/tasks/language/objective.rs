@@ -65,7 +65,7 @@ impl Objective {
         let all: f64 = parts.iter().map(predicted).sum();
         let mut sum: Option<(Tensor, Tensor)> = None;
         for (number, part) in (0..).zip(parts) {
-            trainables.pass().goes_on_with(number);
+            trainables.pass().set_micro_batch(number);
             let (loss, gradient) = self.gradient_of_part(part, trainables)?;
             let share = predicted(part) / all;
             let weighted = (loss.f_detach()? * share, gradient * share);
@@ -124,6 +124,6 @@ fn loss_after(model: &Reader, hidden: &Tensor, Part { tokens, places, .. }: &Par
     let length = tokens.size()[1];
     let hidden = hidden.f_narrow(1, 0, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;
     let next = tokens.f_narrow(1, 1, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;
-    let scores = model.language().scores(&hidden);
-    Ok(scores.f_cross_entropy_loss(&next, None::<Tensor>, Reduction::Mean, -100, 0.0)?)
+    let logits = model.language().logits(&hidden);
+    Ok(logits.f_cross_entropy_loss(&next, None::<Tensor>, Reduction::Mean, -100, 0.0)?)
 }

@@ -86,7 +86,7 @@ impl PictureCache {
             let pixels = protocol.read(&run.set_label(), &some.iter().collect::<Vec<_>>())?;
             data_wait += start.elapsed();
             let images = Tensor::f_from_slice(&pixels)?.f_view([-1, 3, size, size])?.f_to_device(device)?;
-            parts.push(no_grad(|| llava.see(&images)));
+            parts.push(no_grad(|| llava.encode_images(&images)));
         }
         let tensor = Tensor::f_cat(&parts, 0)?;
         let computing = start.elapsed().saturating_sub(data_wait);

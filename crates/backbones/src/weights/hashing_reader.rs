@@ -9,10 +9,10 @@ use san_core::Error;
 use san_core::io::files;
 
 /// Chunk size for skipping, bytes.
-const PIECE: usize = 1 << 16;
+const CHUNK: usize = 1 << 16;
 
 /// A file and the read position in it.
-pub(crate) struct Pass {
+pub(crate) struct HashingReader {
     path: PathBuf,
     file: BufReader<File>,
     hasher: blake3::Hasher,
@@ -20,7 +20,7 @@ pub(crate) struct Pass {
     length: u64,
 }
 
-impl Pass {
+impl HashingReader {
     /// Opens a file at its start.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let failed = |source| Error::File { action: "read", path: path.into(), source };
@@ -59,7 +59,7 @@ impl Pass {
     /// Skips forward to a byte offset.
     pub(crate) fn skip_to(&mut self, position: u64) -> Result<(), Error> {
         while self.position < position {
-            let count = (position - self.position).min(PIECE as u64);
+            let count = (position - self.position).min(CHUNK as u64);
             self.take(count)?;
         }
         Ok(())
@@ -72,7 +72,7 @@ impl Pass {
     }
 }
 
-impl Read for Pass {
+impl Read for HashingReader {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         let count = self.file.read(buffer)?;
         self.hasher.update(&buffer[..count]);

@@ -1,0 +1,86 @@
+//! Swin Transformer (arXiv 2103.14030) in timm's form: `timm/models/swin_transformer.py`.
+//!
+//! Key names and configuration fields are timm's. Attention is within windows, which every other block shifts
+//! by half a window; a stage no larger than a window has one window and no shift. SAN's wiring (docs/method.md,
+//! section 2): within a block as in ViT; the anterior of a stage's blocks is the patch embedding or the
+//! reduction before them, and a reduction uses the previous block's scales tiled four times.
+
+mod config;
+mod model;
+mod windows;
+
+use san_core::Weights;
+use san_core::nn::builder::ModelBuilder;
+use san_core::spec::init::Init;
+use san_core::spec::model::{BranchKind, ModelSpec};
+
+pub use config::Config;
+
+use crate::vision::swin::model::Swin;
+use crate::{Architecture, Backbone, Error};
+
+impl Architecture for Config {
+    fn model_spec(&self, name: &str) -> ModelSpec {
+        let mut model_spec = ModelSpec::new(name, "head.fc", self.last_width());
+        model_spec.site(self.patch_embed());
+        model_spec.norm("patch_embed.norm", self.embed_dim);
+        for (stage, &depth) in self.depths.iter().enumerate() {
+            let sizes = self.sizes(stage);
+            if stage > 0 {
+                model_spec.norm(format!("layers.{stage}.downsample.norm"), 2 * sizes.dim);
+                model_spec.site(self.reduction(stage));
+            }
+            for index in 0..depth {
+                let path = |what: &str| format!("layers.{stage}.blocks.{index}.{what}");
+                let [qkv, proj, up, down] = self.block_sites(stage, index);
+                model_spec.norm(path("norm1"), sizes.dim);
+                let table = [sizes.positions(), sizes.heads];
+                let small = Init::TruncatedNormal { deviation: 0.02 };
+                model_spec.tensor(path("attn.relative_position_bias_table"), &table, small);
+                model_spec.site(qkv);
+                model_spec.site(proj);
+                model_spec.branch(path("attn"), BranchKind::Attention, sizes.dim);
+                model_spec.norm(path("norm2"), sizes.dim);
+                model_spec.site(up);
+                model_spec.site(down);
+                model_spec.branch(path("mlp"), BranchKind::Mlp, sizes.dim);
+            }
+        }
+        model_spec.norm("norm", self.last_width());
+        model_spec
+    }
+
+    fn image_size(&self) -> i64 {
+        self.img_size
+    }
+
+    fn token_count(&self) -> i64 {
+        self.sizes(self.depths.len() - 1).side.pow(2)
+    }
+
+    fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {
+        let unsupported = |reason| Err(Error::ImageSize { backbone: "this Swin".into(), size, reason });
+        let stages = self.depths.len();
+        let stride = self.patch_size << (stages - 1);
+        if size < stride || size % stride != 0 {
+            return unsupported(format!("it must be a multiple of the last stage's stride, {stride} px"));
+        }
+        let other = Self { img_size: size, ..self.clone() };
+        match (0..stages).find(|&stage| other.sizes(stage).window != self.sizes(stage).window) {
+            Some(stage) => unsupported(format!("the windows of stage {stage} would have a different size")),
+            None => Ok(Box::new(other)),
+        }
+    }
+
+    fn fit(&self, weights: Weights) -> Result<Weights, Error> {
+        Ok(weights)
+    }
+
+    fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
+        Ok(Box::new(Swin::new(self, builder)?))
+    }
+
+    fn published_config(&self) -> Result<serde_json::Value, Error> {
+        Ok(serde_json::to_value(self)?)
+    }
+}

@@ -1,0 +1,115 @@
+//! Vision Transformer (arXiv 2010.11929) in timm's form: `timm/models/vision_transformer.py`.
+//!
+//! Key names and configuration fields are timm's. Supported: class token or average pooling (the last norm is
+//! then `fc_norm`), register tokens, LayerScale, GELU or SwiGLU, fused qkv with or without bias; for another
+//! image size the position embedding is resampled as in timm. SAN's wiring: docs/method.md, section 2.
+
+mod config;
+mod model;
+
+use san_core::Weights;
+use san_core::nn::builder::ModelBuilder;
+use san_core::spec::init::Init;
+use san_core::spec::model::{BranchKind, ModelSpec};
+use tch::Tensor;
+
+pub use config::{Config, MlpLayer, Pool};
+
+use crate::vision::vit::model::Vit;
+use crate::{Architecture, Backbone, Error};
+
+impl Architecture for Config {
+    fn model_spec(&self, name: &str) -> ModelSpec {
+        let dim = self.embed_dim;
+        let mut model_spec = ModelSpec::new(name, "head", dim);
+        let small = Init::TruncatedNormal { deviation: 0.02 };
+        if self.class_token {
+            model_spec.tensor("cls_token", &[1, 1, dim], Init::Normal { mean: 0.0, deviation: 1e-6 });
+        }
+        if self.reg_tokens > 0 {
+            model_spec.tensor(
+                "reg_token",
+                &[1, self.reg_tokens, dim],
+                Init::Normal { mean: 0.0, deviation: 1e-6 },
+            );
+        }
+        model_spec.tensor("pos_embed", &[1, self.positions(), dim], small);
+        model_spec.site(self.patch_embed());
+        for index in 0..self.depth {
+            let [qkv, proj, up, down] = self.block_sites(index);
+            let layer_scale = |model_spec: &mut ModelSpec, what: &str| {
+                if let Some(value) = self.init_values {
+                    let init = Init::Normal { mean: value, deviation: 0.0 };
+                    model_spec.tensor(format!("blocks.{index}.{what}.gamma"), &[dim], init);
+                }
+            };
+            let path = |what: &str| format!("blocks.{index}.{what}");
+            model_spec.sequence(format!("blocks.{index}"), dim);
+            model_spec.norm(path("norm1"), dim);
+            model_spec.site(qkv);
+            model_spec.site(proj);
+            layer_scale(&mut model_spec, "ls1");
+            model_spec.branch(path("attn"), BranchKind::Attention, dim);
+            model_spec.norm(path("norm2"), dim);
+            model_spec.site(up);
+            model_spec.site(down);
+            layer_scale(&mut model_spec, "ls2");
+            model_spec.branch(path("mlp"), BranchKind::Mlp, dim);
+        }
+        model_spec.norm(self.last_norm(), dim);
+        model_spec
+    }
+
+    fn image_size(&self) -> i64 {
+        self.img_size
+    }
+
+    fn token_count(&self) -> i64 {
+        self.grid() * self.grid()
+    }
+
+    fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {
+        if size < self.patch_size || size % self.patch_size != 0 {
+            let reason = format!("it must be a multiple of the patch size, {} px", self.patch_size);
+            return Err(Error::ImageSize { backbone: "this ViT".into(), size, reason });
+        }
+        Ok(Box::new(Self { img_size: size, ..self.clone() }))
+    }
+
+    fn fit(&self, mut weights: Weights) -> Result<Weights, Error> {
+        if let Ok(stored) = weights.get("pos_embed") {
+            let resampled = self.resample_position_embedding(stored)?;
+            weights.insert("pos_embed", resampled);
+        }
+        Ok(weights)
+    }
+
+    fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
+        Ok(Box::new(Vit::new(self, builder)?))
+    }
+
+    fn published_config(&self) -> Result<serde_json::Value, Error> {
+        Ok(serde_json::to_value(self)?)
+    }
+}
+
+impl Config {
+    /// Resamples `[1, tokens, dim]` from another square grid to this one: bicubic with antialiasing; the rows
+    /// of class and register tokens are kept (timm's `resample_abs_pos_embed`).
+    fn resample_position_embedding(&self, stored: &Tensor) -> Result<Tensor, Error> {
+        let prefix = self.embedded_prefix();
+        let [_, positions, dim] = stored.size()[..] else { return Ok(stored.shallow_clone()) };
+        let patches = positions - prefix;
+        #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
+        let grid = (patches as f64).sqrt().round() as i64;
+        if positions == self.positions() || grid < 1 || grid * grid != patches {
+            return Ok(stored.shallow_clone()); // it fits, or the strict check will report it
+        }
+        let image = stored.f_narrow(1, prefix, patches)?.f_reshape([1, grid, grid, dim])?;
+        let image = image.f_permute([0, 3, 1, 2])?;
+        let size = [self.grid(), self.grid()];
+        let image = image.f_internal_upsample_bicubic2d_aa(size, false, None, None)?;
+        let patches = image.f_permute([0, 2, 3, 1])?.f_reshape([1, -1, dim])?;
+        Ok(Tensor::f_cat(&[stored.f_narrow(1, 0, prefix)?, patches], 1)?)
+    }
+}
