@@ -205,7 +205,10 @@ mod tests {
                 r#"{"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}"#,
                 "it lists the tensor `b`, which `one.safetensors` does not contain",
             ),
-            (r#"{"weight_map": {"a": "../one.safetensors"}}"#, "`../one.safetensors` is not the name"),
+            (
+                r#"{"weight_map": {"a": "../one.safetensors"}}"#,
+                "`../one.safetensors` is not a plain file name",
+            ),
             (r#"{"weight_map": {}}"#, "lists no tensors"),
             ("{}", "weight_map"),
         ] {
