@@ -184,6 +184,9 @@ fn a_malformed_vocabulary_gives_a_clear_message() {
     assert!(message("tokenizer.model", b"{\"version\": 1}").contains("not a SentencePiece model"));
     let json = fs::read(asset()).unwrap();
     message("tokenizer.json", &json[..json.len() / 2]);
+    // The library panics on a syntax error in the part `decoder`.
+    let decoder = json.windows(9).position(|window| window == b"\"decoder\"").unwrap();
+    message("tokenizer.json", &json[..decoder + 20]);
     message("tokenizer.json", b"{}");
     assert!(message("tok512.bin", &[4, 0, 0, 0, 1, 2]).contains("truncated"));
     assert!(message("tok512.bin", &[4, 0, 0, 0]).contains("0 tokens"));

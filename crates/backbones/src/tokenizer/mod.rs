@@ -186,7 +186,9 @@ impl Tokenizer {
     }
 
     fn from_json(bytes: &[u8], path: &Path, config: Option<&Value>) -> Result<Self, TokenizerError> {
-        let inner = without_truncation_or_padding(bytes, path)?;
+        // Parsed here: the library panics on a syntax error in some parts of a document.
+        let document = serde_json::from_slice(bytes).map_err(|error| malformed(path, error.to_string()))?;
+        let inner = without_truncation_or_padding(document, path)?;
         let special_tokens = document::special_tokens(config, |token| inner.token_to_id(token));
         Ok(Self { inner, special_tokens, path: path.to_owned(), checksum: checksum(bytes) })
     }
@@ -197,7 +199,7 @@ impl Tokenizer {
         document: Result<(Value, SpecialTokens), String>,
     ) -> Result<Self, TokenizerError> {
         let (document, special_tokens) = document.map_err(|reason| malformed(path, reason))?;
-        let inner = without_truncation_or_padding(document.to_string().as_bytes(), path)?;
+        let inner = without_truncation_or_padding(document, path)?;
         Ok(Self { inner, special_tokens, path: path.to_owned(), checksum: checksum(bytes) })
     }
 
@@ -217,11 +219,11 @@ impl Tokenizer {
 /// The tokenizer of a document, ignoring its truncation and padding: these are settings of the run that saved it, and
 /// would silently change texts here. Sequence lengths are limited by the task.
 fn without_truncation_or_padding(
-    document: &[u8],
+    document: Value,
     path: &Path,
 ) -> Result<tokenizers::Tokenizer, TokenizerError> {
-    let mut inner =
-        tokenizers::Tokenizer::from_bytes(document).map_err(|error| malformed(path, error.to_string()))?;
+    let mut inner: tokenizers::Tokenizer =
+        serde_json::from_value(document).map_err(|error| malformed(path, error.to_string()))?;
     inner.with_truncation(None).map_err(|error| malformed(path, error.to_string()))?;
     inner.with_padding(None);
     Ok(inner)
