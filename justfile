@@ -50,10 +50,12 @@ align suite="vl" profile="small" *arguments: setup
 pretrain backbone="vit_micro" *arguments: setup
     @{{san_program}} pretrain {{backbone}} --output assets/{{backbone}}.safetensors {{arguments}}
 
-# Run all tests
+# Run all tests; the last lines count those that could not run here
 test: libtorch
     #!/usr/bin/env bash
     set -euo pipefail
+    export SAN_SKIPPED="$(mktemp)"
+    trap 'rm -f "$SAN_SKIPPED"' EXIT
     if cargo nextest --version >/dev/null 2>&1; then
         echo "tests run by: cargo nextest"
         cargo nextest run --workspace
@@ -62,6 +64,8 @@ test: libtorch
         cargo test --workspace --lib --bins --tests
     fi
     cargo test --workspace --doc
+    echo "skipped for want of data, weights or programs: $(wc -l < "$SAN_SKIPPED")"
+    sort "$SAN_SKIPPED"
 
 # Fuzz the readers of every kind of file, or of one kind, with libFuzzer, for this many seconds each
 fuzz target="all" seconds="60" *arguments: libtorch

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -237,7 +239,7 @@ fn real(name: &str) -> Option<PathBuf> {
     let found = std::env::var_os("SAN_WEIGHTS").map(|root| Path::new(&root).join(name));
     let found = found.filter(|path| path.exists());
     if found.is_none() {
-        eprintln!("skipped: {name} is not under SAN_WEIGHTS");
+        skipped::report(format_args!("{name} is not under SAN_WEIGHTS"));
     }
     found
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::collections::BTreeMap;
 
@@ -102,7 +104,7 @@ fn unsupported_image_sizes_are_rejected_with_the_reason() {
 #[test]
 fn full_size_models_match_timm() {
     let (Some(_), Some(python)) = (std::env::var_os("SAN_FULL_SIZE"), std::env::var_os("SAN_PYTHON")) else {
-        println!("skipped: SAN_FULL_SIZE and SAN_PYTHON are not both set");
+        skipped::report("SAN_FULL_SIZE and SAN_PYTHON are not both set");
         return;
     };
     for name in ["swin_base_patch4_window7_224.ms_in22k", "convnext_base.fb_in22k"] {

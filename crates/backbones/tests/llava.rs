@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -234,7 +236,7 @@ fn write(folder: &Path, architecture: &Architecture, parts: &Parts) {
 /// Runs transformers itself if available: `SAN_PYTHON` is a Python with tools/requirements.txt.
 fn loads_in_transformers(case: &Case, logits: &Tensor, folder: &Path) {
     let Some(python) = std::env::var_os("SAN_PYTHON") else {
-        println!("skipped: SAN_PYTHON is not set");
+        skipped::report("SAN_PYTHON is not set");
         return;
     };
     let expected = [

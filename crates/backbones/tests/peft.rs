@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -163,7 +165,7 @@ fn a_language_model_adapter_has_peft_names_and_round_trips() {
 /// Runs peft itself if available: `SAN_PYTHON` is a Python with tools/requirements.txt.
 fn loads_in_peft(base: &Fixture, ours: &Tuned, adapter: &Path) {
     let Some(python) = std::env::var_os("SAN_PYTHON") else {
-        println!("skipped: SAN_PYTHON is not set");
+        skipped::report("SAN_PYTHON is not set");
         return;
     };
     let logits = ours.model.forward(base.get("input"));

@@ -4,6 +4,9 @@
 //! SmolLM2's GGUF, and llama2.c's algorithm for `tok512.bin`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +30,7 @@ fn under(variable: &str, file: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable).map(|folder| Path::new(&folder).join(file));
     let path = path.filter(|path| path.exists());
     if path.is_none() {
-        eprintln!("skipped: no {file} under {variable}");
+        skipped::report(format_args!("no {file} under {variable}"));
     }
     path
 }

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::collections::BTreeMap;
 
@@ -115,7 +117,7 @@ fn parameter_counts_match_published_ones() {
 #[test]
 fn a_real_checkpoint_is_read_strictly_at_two_image_sizes() {
     let Some(root) = std::env::var_os("SAN_WEIGHTS") else {
-        println!("skipped: SAN_WEIGHTS is not set");
+        skipped::report("SAN_WEIGHTS is not set");
         return;
     };
     let name = "vit_small_patch14_imgfocus";

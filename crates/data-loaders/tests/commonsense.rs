@@ -2,6 +2,9 @@
 //! row.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +22,7 @@ fn real_root() -> Option<PathBuf> {
     let root = std::env::var_os("SAN_DATA").map(|data| Path::new(&data).join("commonsense"));
     let root = root.filter(|root| root.is_dir());
     if root.is_none() {
-        eprintln!("skipped: no commonsense/ under SAN_DATA");
+        skipped::report("no commonsense/ under SAN_DATA");
     }
     root
 }

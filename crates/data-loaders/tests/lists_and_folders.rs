@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::fs;
 use std::path::Path;
@@ -326,7 +328,7 @@ fn a_folder_without_a_known_layout_is_reported_with_the_expected_layouts() {
 #[test]
 fn real_cars_and_full_cifar_open_if_san_data_is_set() {
     let Some(data) = std::env::var_os("SAN_DATA") else {
-        println!("skipped: SAN_DATA is not set");
+        skipped::report("SAN_DATA is not set");
         return;
     };
     let vision = Path::new(&data).join("vision");

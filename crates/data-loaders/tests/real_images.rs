@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::path::{Path, PathBuf};
 
@@ -69,7 +71,7 @@ fn transformed(set: &ImageSet, protocol: &ImageProtocol) -> Vec<u8> {
 fn data() -> Option<PathBuf> {
     let data = std::env::var_os("SAN_DATA").map(PathBuf::from).filter(|data| data.join("vision").is_dir());
     if data.is_none() {
-        eprintln!("skipped: SAN_DATA is not set, or holds no folder `vision`");
+        skipped::report("SAN_DATA is not set, or holds no folder `vision`");
     }
     data
 }
@@ -107,7 +109,7 @@ fn real_images_are_transformed_as_in_torchvision() {
 /// Compares with PIL and torchvision themselves, if available.
 fn compare_all_pixels(written: &Path) {
     let Some(python) = std::env::var_os("SAN_PYTHON") else {
-        println!("skipped: SAN_PYTHON is not set");
+        skipped::report("SAN_PYTHON is not set");
         return;
     };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/vision_samples.py");

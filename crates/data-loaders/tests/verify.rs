@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -168,7 +170,7 @@ fn images_in_arrays_are_verified_like_files() {
 #[test]
 fn the_real_data_sets_are_valid_if_san_data_is_set() {
     let Some(data) = std::env::var_os("SAN_DATA") else {
-        println!("skipped: SAN_DATA is not set");
+        skipped::report("SAN_DATA is not set");
         return;
     };
     for (set, root) in [("dtd10", "vtab"), ("gic_cifar100", "gic")] {

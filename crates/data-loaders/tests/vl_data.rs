@@ -2,6 +2,9 @@
 //! error messages for faults.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -278,7 +281,7 @@ fn a_missing_data_set_is_reported_with_its_name() {
 fn data() -> Option<PathBuf> {
     let root = std::env::var_os("SAN_DATA").map(|root| PathBuf::from(root).join("vl"));
     if root.as_ref().is_none_or(|root| !root.is_dir()) {
-        eprintln!("skipped: SAN_DATA holds no folder vl");
+        skipped::report("SAN_DATA holds no folder vl");
         return None;
     }
     root

@@ -1,6 +1,9 @@
 //! The on-disk layout of VTAB-1k: a valid folder is read back, and each fault is one sentence that names its location.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
+
 use std::fs;
 use std::path::Path;
 
@@ -183,7 +186,7 @@ fn an_index_beyond_the_split_is_reported() {
 #[test]
 fn the_five_real_data_sets_open_and_give_a_batch_if_san_data_is_set() {
     let Some(data) = std::env::var_os("SAN_DATA") else {
-        println!("skipped: SAN_DATA is not set");
+        skipped::report("SAN_DATA is not set");
         return;
     };
     let protocol = ImageProtocol { image_size: 32, normalisation: Normalisation::Imagenet, ..PROTOCOL };

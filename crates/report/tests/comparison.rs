@@ -243,7 +243,11 @@ fn the_tuning_budget_is_shown_and_an_unequal_one_causes_a_warning() {
     assert!(
         budget_notes(records.clone())[0].contains("3 settings tried on val for each set, the same number")
     );
+    // A search over other fields than the rate has no list of rates.
     records[0].record.protocol["chosen_from"] = serde_json::json!([]);
+    records[0].record.protocol["tuning_budget"] = 3.into();
+    assert!(budget_notes(records.clone())[0].contains("the same number"));
+    records[0].record.protocol["tuning_budget"] = 1.into();
     assert!(budget_notes(records)[0].starts_with("Warning"));
 }
 

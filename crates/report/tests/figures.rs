@@ -107,7 +107,7 @@ fn draw_with_files(files: &[(&str, &str, &str)]) -> Result<Vec<String>, String> 
 
 #[test]
 fn learning_curves_are_drawn_from_the_epochs_of_a_san_run() {
-    let epochs = r#"{"epoch":0,"train_loss":2.0,"test_accuracy":0.2,"readings":{"nt":0.15,"sp":0.12,"head":0.1}}
+    let epochs = r#"{"epoch":0,"train_loss":2.0,"test_accuracy":0.2,"part_accuracies":{"nt":0.15,"sp":0.12,"head":0.1}}
 {"epoch":1,"train_loss":1.5,"test_accuracy":0.5,"readings":{"nt":0.35,"sp":0.3,"head":0.2}}"#;
     assert!(draw_with_files(&[("san", "epochs.jsonl", epochs)]).unwrap().contains(&"curves".to_owned()));
     let losses = r#"{"epoch":0,"train_loss":2.0}"#;

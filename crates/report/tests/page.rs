@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -71,7 +73,7 @@ fn browse(browser: &str, folder: &Path, arguments: &[&str], page: &Path) -> std:
 #[test]
 fn a_browser_sorts_and_filters_the_table() {
     let Some(browser) = chromium() else {
-        eprintln!("skipped: no chromium on this machine");
+        skipped::report("no chromium on this machine");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -106,7 +108,7 @@ fn a_browser_sorts_and_filters_the_table() {
 #[test]
 fn a_browser_renders_the_page() {
     let Some(browser) = chromium() else {
-        eprintln!("skipped: no chromium on this machine");
+        skipped::report("no chromium on this machine");
         return;
     };
     let folder = tempfile::tempdir().unwrap();

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use common::{Bench, SYNTHETIC, refusal};
 use tch::{Device, Kind, Tensor};
@@ -230,7 +232,7 @@ fn a_full_disk_loses_no_finished_run() {
         status.is_ok_and(|status| status.success())
     };
     if !mount("60k", "") {
-        println!("skipped: no small disk can be mounted here");
+        skipped::report("no small disk can be mounted here");
         return;
     }
     let text = refusal(&bench.run(&["run", "vtab.yaml", "--workers", "1"]), WRITE);

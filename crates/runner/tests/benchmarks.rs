@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -154,7 +156,7 @@ fn a_merged_run_gives_the_same_answers_here_and_in_transformers() {
     let answers = Tensor::from_slice(&answers).view([2, -1]).to_kind(Kind::Float);
     let valid = tokens.ones_like();
     let Some(python) = std::env::var_os("SAN_PYTHON") else {
-        println!("skipped: SAN_PYTHON is not set");
+        skipped::report("SAN_PYTHON is not set");
         return;
     };
     let expected: [(&str, &Tensor); 5] = [

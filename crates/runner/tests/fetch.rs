@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use common::{Bench, SYNTHETIC, refusal};
 
@@ -64,7 +66,7 @@ fn a_manually_downloaded_archive_becomes_a_valid_set() {
         .current_dir(bench.folder.path())
         .status();
     if !packed.is_ok_and(|status| status.success()) {
-        println!("skipped: there is no tar");
+        skipped::report("there is no tar");
         return;
     }
     let text = printed(&bench.run(&["fetch", "resisc45", "--from", "resisc45.tar.gz", "--data", "sets"]));

@@ -27,7 +27,7 @@ fn tasks() -> Vec<(&'static str, &'static str, Fields)> {
                 ("warmup_epochs", [json!(1), json!(2)]),
                 ("drop_path", [json!(0.1), json!(0.2)]),
                 ("test_selected", [json!(true), json!(false)]),
-                ("part_accuracies", [json!(true), json!(false)]),
+                ("part_accuracies", [json!({"set": "svhn", "seed": 0}), json!({"set": "svhn", "seed": 1})]),
                 ("augmentation", [json!({"flip": 0.5}), json!({"flip": 0.25})]),
             ]),
         ),

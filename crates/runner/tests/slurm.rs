@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
+#[path = "../../../tools/skipped.rs"]
+mod skipped;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -15,7 +17,7 @@ fn slurm_answers() -> bool {
     let answer = Command::new("sinfo").arg("--noheader").output();
     let there = answer.is_ok_and(|output| output.status.success() && !output.stdout.is_empty());
     if !there {
-        eprintln!("skipped: no Slurm answers; tools/slurm_loopback.sh starts one");
+        skipped::report("no Slurm answers; tools/slurm_loopback.sh starts one");
     }
     there
 }

@@ -252,7 +252,13 @@ impl TestSelected {
 
 impl TuningBudget {
     fn of(records: &[&Record]) -> Self {
-        let tried = |record: &&Record| record.protocol["chosen_from"].as_array().map_or(0, Vec::len);
+        let tried = |record: &&Record| {
+            // `chosen_from` lists learning rates only; a search may also be over other fields.
+            let rates = record.protocol["chosen_from"].as_array().map_or(0, Vec::len);
+            // A budget of 1 is a fixed setting; records of earlier versions have none.
+            let budget = record.protocol["tuning_budget"].as_u64().filter(|budget| *budget > 1);
+            rates.max(budget.map_or(0, |budget| usize::try_from(budget).unwrap_or(usize::MAX)))
+        };
         Self {
             fewest: records.iter().map(tried).min().unwrap_or(0),
             most: records.iter().map(tried).max().unwrap_or(0),

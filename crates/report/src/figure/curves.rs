@@ -20,7 +20,7 @@ pub(super) struct Epoch {
     train_loss: f64,
     #[serde(default)]
     test_accuracy: Option<f64>,
-    #[serde(default, rename = "readings")]
+    #[serde(default, alias = "readings")]
     part_accuracies: Option<PartAccuracies>,
 }
 
@@ -66,9 +66,9 @@ impl Curves {
         }
     }
 
-    /// Whether there is more to draw than the loss.
-    pub(super) fn is_worth_drawing(&self) -> bool {
-        !self.accuracies.is_empty()
+    /// Number of curves besides the loss.
+    pub(super) fn count(&self) -> usize {
+        self.accuracies.len()
     }
 
     fn panel(&self, (left, right): (i32, i32), points: &[(f64, f64)]) -> Panel {

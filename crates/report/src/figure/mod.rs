@@ -144,23 +144,28 @@ fn draw_all(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportE
 
 /// Figures of a single run of the method under study.
 fn draw_studied(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
-    let first_with = |file: &str| {
-        let mut runs = comparison.records().iter().filter(|stored| is_studied(stored));
-        runs.find(|stored| stored.path.with_file_name(file).exists())
+    let with = |file: &'static str| {
+        let runs = comparison.records().iter().filter(|stored| is_studied(stored));
+        runs.filter(move |stored| stored.path.with_file_name(file).exists())
     };
-    if let Some(stored) = first_with(ADAPTER_FILE) {
+    if let Some(stored) = with(ADAPTER_FILE).next() {
         let gammas = gamma::read(stored)?;
         let histograms = Histograms::of(stored, &gammas);
         sink.put("gamma", &HeatMap::of(stored, gammas))?;
         sink.put("gamma-histogram", &histograms)?;
     }
-    if let Some(stored) = first_with(EPOCHS_FILE) {
+    // Of the runs with the most curves, the first: a protocol may evaluate the parts of one run only.
+    let mut richest: Option<Curves> = None;
+    for stored in with(EPOCHS_FILE) {
         let curves = Curves::of(stored, &json_lines(&stored.path.with_file_name(EPOCHS_FILE))?);
-        if curves.is_worth_drawing() {
-            sink.put("curves", &curves)?;
+        if richest.as_ref().is_none_or(|richest| curves.count() > richest.count()) {
+            richest = Some(curves);
         }
     }
-    Ok(())
+    match richest {
+        Some(curves) if curves.count() > 0 => sink.put("curves", &curves),
+        _ => Ok(()),
+    }
 }
 
 /// Figures of the weights: the methods on the first data set and seed with a stored weight shift.

@@ -47,7 +47,7 @@ pub struct EpochMetrics {
     pub test_accuracy: Option<f64>,
     /// Accuracies of a SAN model's parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub readings: Option<PartAccuracies>,
+    pub part_accuracies: Option<PartAccuracies>,
 }
 
 /// Accuracy in [0, 1] of one trained SAN model with only some of its parts.

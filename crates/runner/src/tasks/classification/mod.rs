@@ -34,12 +34,23 @@ pub struct Classification {
     /// next to the table's; nothing is selected by it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub test_selected: bool,
-    /// Whether a SAN model is also evaluated after each epoch with its parts alone: neuron, synapse, head.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub part_accuracies: bool,
+    /// The run of SAN that is also evaluated after each epoch with its parts alone (neuron, synapse, head), for the
+    /// figure of learning curves; none if omitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_accuracies: Option<EvaluatedRun>,
     /// Data augmentation of training images; none if omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augmentation: Option<Augmentation>,
+}
+
+/// One run of a method, by data set and seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluatedRun {
+    /// Name of the data set.
+    pub set: String,
+    /// The seed.
+    pub seed: u64,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
@@ -104,7 +115,10 @@ impl Task for Classification {
         Ok(Box::new(Prepared {
             protocol: self,
             run,
-            parts: if self.part_accuracies { Parts::of(tuned)? } else { None },
+            parts: match &self.part_accuracies {
+                Some(chosen) if chosen.set == run.set && chosen.seed == run.seed => Parts::of(tuned)?,
+                _ => None,
+            },
             model,
             inputs: inputs(train),
             test_inputs: inputs(test),

@@ -127,7 +127,7 @@ impl TrainTask for Prepared<'_> {
             Ok(predictions.map(|predictions| test_inputs.accuracy(&predictions)))
         };
         metrics.test_accuracy = accuracy(model)?;
-        metrics.readings = parts.as_ref().map_or(Ok(None), |parts| parts.accuracies(&mut accuracy))?;
+        metrics.part_accuracies = parts.as_ref().map_or(Ok(None), |parts| parts.accuracies(&mut accuracy))?;
         Ok(metrics)
     }
 
