@@ -6,7 +6,7 @@ san_program := "cargo run --quiet --package runner --bin san --"
 default:
     @just --list --unsorted
 
-# Provide libtorch and build the program; at once when that is done
+# Provide libtorch and build the program; returns immediately when that is done
 setup: libtorch
     cargo build --package runner --bin san
 

@@ -1,4 +1,4 @@
-//! Exit codes: one for each kind of thing that a user can mend.
+//! Errors of planning and running, and exit codes: one for each kind of problem that a user can fix.
 
 use std::path::PathBuf;
 
@@ -22,15 +22,15 @@ pub enum RunError {
         /// What is wrong, with its line where it is known.
         reason: String,
     },
-    /// Data, or a run, that a command needs is not there.
+    /// Data, or a run, that a command needs is missing.
     #[error("{what} is missing: {reason}")]
     Missing {
         /// The thing.
         what: String,
-        /// Where it was searched, and what to do.
+        /// Where it was looked for, and what to do.
         reason: String,
     },
-    /// Data are no longer what the run was planned with.
+    /// The data have changed since the run was planned.
     #[error(
         "`{set}` is not what was planned: its files, or the program that generates it, have changed; plan again"
     )]
@@ -38,31 +38,31 @@ pub enum RunError {
         /// The set.
         set: String,
     },
-    /// A text is longer than what the model reads at once.
+    /// A text is longer than the model's context.
     #[error("{what} has {tokens} tokens; the context of {model} is {context}")]
     TooLong {
         /// Which text.
         what: String,
-        /// Its tokens, those that may be written behind it among them.
+        /// Number of tokens, including those reserved for the answer.
         tokens: usize,
         /// Name of the model.
         model: String,
-        /// What it reads at once.
+        /// The context length, in tokens.
         context: i64,
     },
-    /// A run cannot run, and has said so: nothing is to be printed for this.
+    /// A run failed and has reported why: nothing more is printed.
     #[error("a run failed; see its message above")]
     AlreadyReported {
         /// Exit code of its error.
         code: u8,
     },
-    /// The protocol's cut leaves nothing to learn.
+    /// Truncation leaves nothing to train on.
     #[error("`max_length` truncates the whole answer of each of the {examples} training examples: raise it")]
     NothingTaught {
         /// How many there are.
         examples: usize,
     },
-    /// Data sets were looked at, and some cannot be used.
+    /// Some of the data sets that were checked cannot be used.
     #[error("{} cannot be used; the problems are listed above", sets.join(", "))]
     Unusable {
         /// Their names.
@@ -74,13 +74,13 @@ pub enum RunError {
         /// Their names.
         sets: Vec<String>,
     },
-    /// What a run found cannot be written as a record that would be read back.
+    /// The results of a run cannot be written as a valid record.
     #[error("the record of this run would be invalid: {reason}")]
     UnsoundRecord {
         /// What is wrong.
         reason: String,
     },
-    /// The weights are no longer those that the run was planned with.
+    /// The weights have changed since the run was planned.
     #[error(
         "the weights of `{backbone}` are not those that were planned for: their file has changed; plan again"
     )]
@@ -106,29 +106,29 @@ pub enum RunError {
         failed: usize,
         /// How many there are.
         runs: usize,
-        /// The first of them, for a reader.
+        /// Label of the first of them.
         label: String,
-        /// What happened to it.
+        /// Why it failed.
         reason: String,
-        /// Exit code of what happened.
+        /// Exit code of that error.
         code: u8,
     },
-    /// Slurm is not there, or refuses.
+    /// Slurm is missing, or rejects a request.
     #[error("Slurm: {reason}")]
     Slurm {
-        /// What it said.
+        /// Its message.
         reason: String,
     },
-    /// The memory does not suffice for one worker.
+    /// There is not enough memory for one worker.
     #[error(
         "a worker needs about {need}, but the memory limit for all workers is {budget}; {source_of_need}"
     )]
     Memory {
-        /// What one needs.
+        /// The memory that one worker needs.
         need: String,
-        /// What there is.
+        /// The memory limit.
         budget: String,
-        /// How the need is known.
+        /// Where the number comes from.
         source_of_need: String,
     },
     /// A worker ended with an error, which it has printed.

@@ -54,7 +54,7 @@ pub fn of_records(records: &[Stored]) -> Result<DataFrame, ReportError> {
         text("device", |record| record.provenance.device.clone()),
         text("commit", |record| record.provenance.commit.clone()),
         text("dirty", |record| record.provenance.dirty.to_string()),
-        text("cell", |record| record.run.clone()),
+        text("run", |record| record.run.clone()),
         text("further", further),
     ];
     DataFrame::new(records.len(), columns).map_err(frame_error)

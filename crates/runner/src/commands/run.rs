@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     /// This number of epochs instead.
     #[arg(long)]
     epochs: Option<u64>,
-    /// Worker processes; as many as processors where there is no GPU.
+    /// Worker processes; by default as many as processors, or one on a GPU.
     #[arg(long)]
     workers: Option<u32>,
     /// Compute threads of each worker.
@@ -110,7 +110,7 @@ impl Arguments {
     }
 }
 
-/// An experiment of experiments/, or a file, and where it lies.
+/// An experiment of experiments/, or a file, and its path.
 fn read(experiment: &str) -> Result<(Experiment, PathBuf)> {
     let path = match Path::new(experiment) {
         file if file.extension().is_some() => file.to_owned(),

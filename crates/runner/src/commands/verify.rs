@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Print one JSON array instead of text.
     #[arg(long)]
     json: bool,
-    /// Folder of the results; manifests lie in its folder `manifests`.
+    /// Folder of the results; manifests are written to its folder `manifests`.
     #[arg(long, default_value = "results")]
     results: PathBuf,
     /// Write each manifest into the set's own folder instead.
@@ -133,7 +133,7 @@ impl Finding {
         })
     }
 
-    /// A set whose lists cannot be used; reported at once, so that a suite's other sets are still checked.
+    /// A set whose lists cannot be used; reported immediately, so that a suite's other sets are still checked.
     fn unreadable(entry: &DatasetEntry, error: &DataError) -> Self {
         message(format_args!("san: {error}"));
         Self {

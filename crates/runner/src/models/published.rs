@@ -8,7 +8,7 @@ use backbones::weights;
 use data_loaders::{Distribution, Download, Fault};
 use serde::de::IgnoredAny;
 
-/// The site of most weights; `HF_TOKEN` is sent to it alone.
+/// The site of most weights; `HF_TOKEN` is sent only to it.
 pub const HUB: &str = "https://huggingface.co";
 /// Where timm's authors host the weights of a model, under its name.
 const TIMM: &str = "https://huggingface.co/timm";
@@ -18,7 +18,7 @@ struct Home {
     name: &'static str,
     /// Address of the folder that holds the files.
     folder: &'static str,
-    /// The files; empty if they have to be downloaded by hand.
+    /// The files; empty if they have to be downloaded manually.
     files: &'static [&'static str],
     /// What the user has to do in that case.
     manual: Option<&'static str>,

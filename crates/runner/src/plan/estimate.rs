@@ -11,7 +11,7 @@ use report::record::{RECORD_FILE, Record};
 use crate::store::Store;
 use crate::tasks::Run;
 
-/// Number of records that are read for each kind; a plan of 20,000 runs should print at once.
+/// Number of records that are read for each kind; a plan of 20,000 runs should print immediately.
 const READ: usize = 4;
 
 /// Durations in seconds of the runs that were read, by kind.

@@ -1,6 +1,6 @@
 //! Trains the bundled vision-language model on captioned images: its projector from scratch, its language model from
 //! the bundled one. Each step includes plain text too, or the model would forget it. A model that continues from a file
-//! can answer at once; it learns to skip lines between a question and the answer, which is slow to learn at first.
+//! can answer right after a question; it learns to skip lines between a question and the answer, which is slow to learn at first.
 
 use anyhow::{Result, bail};
 use backbones::registry::BundledLlava;

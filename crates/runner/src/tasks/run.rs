@@ -40,7 +40,7 @@ pub struct Run {
     pub stage: Stage,
     /// Name in the registry of data sets, or of the suite if one model is trained on all of its sets.
     pub set: String,
-    /// The sets that one model is trained and evaluated on; empty if it is `set` alone.
+    /// The sets that one model is trained and evaluated on; empty if it is only `set`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sets: Vec<String>,
     /// Where its data come from.

@@ -1,7 +1,7 @@
 //! Stops on signals: a signal sets a flag, which the loops poll at every step.
 //!
 //! SIGTERM, SIGINT and SIGUSR1 (Slurm's warning before the end of a job) are treated alike. If there is nothing to save
-//! yet, as while data are opened, the process exits at once; and if a step takes longer than the deadline, it exits
+//! yet, as while data are opened, the process exits immediately; and if a step takes longer than the deadline, it exits
 //! without waiting, since its last saved state is on disk.
 
 use std::io;
@@ -35,7 +35,7 @@ pub struct StopFlag {
 }
 
 impl StopFlag {
-    /// Installs the handlers; a second signal exits at once, and so does a first one that is not handled within
+    /// Installs the handlers; a second signal exits immediately, and so does a first one that is not handled within
     /// `deadline`, both with [`RESUMABLE`].
     ///
     /// # Errors
@@ -64,7 +64,7 @@ impl StopFlag {
         Ok(flag)
     }
 
-    /// Runs work with nothing to save: a signal exits at once.
+    /// Runs work with nothing to save: a signal exits immediately.
     pub fn interruptible<T>(&self, work: impl FnOnce() -> T) -> T {
         self.nothing_to_save.store(true, Ordering::SeqCst);
         if self.installed && self.is_set() {

@@ -1,4 +1,4 @@
-//! The device that computes, and what is said of it in a record.
+//! The compute device, and its description in a record.
 
 use anyhow::{Result, bail};
 use tch::{Cuda, Device};
@@ -6,7 +6,7 @@ use tch::{Cuda, Device};
 /// The device by its name on the command line: `auto`, `cpu`, `cuda`.
 ///
 /// # Errors
-/// When the name is unknown, or a GPU is asked for and none can be used.
+/// When the name is unknown, or a GPU is requested and none is usable.
 pub fn resolve(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
@@ -24,8 +24,8 @@ pub fn resolve(name: &str) -> Result<Device> {
     }
 }
 
-/// Loads libtorch's CUDA half where it is there, so that one binary serves machines with a GPU and
-/// without: nothing links to it.
+/// Loads libtorch's CUDA library if present, so that one binary serves machines with and without a GPU: nothing links to
+/// it.
 fn load_cuda() {
     // SAFETY: the library's initialisers register CUDA's operators with libtorch and touch nothing of
     // this program; it comes from the same libtorch folder and is never unloaded.
@@ -47,7 +47,7 @@ pub fn describe(device: Device) -> String {
     }
 }
 
-/// The first NVIDIA GPU's name, as its driver tells.
+/// Name of the first NVIDIA GPU, from its driver.
 fn graphics_processor() -> Option<String> {
     let requested =
         std::process::Command::new("nvidia-smi").args(["--query-gpu=name", "--format=csv,noheader"]).output();
@@ -63,12 +63,12 @@ fn processor() -> Option<String> {
 
 /// Starts a new measurement of [`peak_memory`].
 pub fn reset_peak_memory() {
-    // Linux: 5 resets the process's high-water mark. Elsewhere there is nothing to reset.
+    // Linux: writing 5 resets the process's high-water mark. Other systems have none.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Largest resident memory of this process since [`reset_peak_memory`], bytes. Of a GPU's memory tch tells nothing, and
-/// the processor's side of it is not what a run needs.
+/// Peak resident memory of this process since [`reset_peak_memory`], bytes; `None` on a GPU, whose memory tch cannot
+/// measure.
 pub fn peak_memory(device: Device) -> Option<u64> {
     if device != Device::Cpu {
         return None;

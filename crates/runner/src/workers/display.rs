@@ -1,5 +1,4 @@
-//! Progress for a reader: one bar for all runs and one a worker, or a line now and then where nobody
-//! watches.
+//! Progress: a bar for all runs and one per worker on a terminal, otherwise a line every now and then.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -9,10 +8,10 @@ use indicatif::{HumanDuration, MultiProgress, ProgressBar, ProgressStyle};
 use crate::messages;
 use crate::workers::worker::Message;
 
-/// How often a line is printed where standard error is no terminal.
+/// How often a line is printed if standard error is not a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(20);
 
-/// What is shown of a pool.
+/// The progress of a pool.
 #[derive(Debug)]
 pub(crate) struct Display {
     bars: MultiProgress,
@@ -52,7 +51,7 @@ impl Display {
         }
     }
 
-    /// Keeps the clock going.
+    /// Updates the elapsed time.
     pub(crate) fn tick(&self) {
         self.all.tick();
     }

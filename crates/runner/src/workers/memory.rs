@@ -1,4 +1,4 @@
-//! The memory of a pool: what there is, and what one worker needs.
+//! The memory of a pool: how much is available, and how much one worker needs.
 
 use std::path::Path;
 
@@ -8,23 +8,23 @@ use crate::io::files::entries;
 use crate::store::Store;
 use crate::tasks::Run;
 
-/// What a worker needs beside its model: the program, libtorch and the images of a synthetic set. Measured: 0.16 GB
-/// with the smallest backbone and 32 images a step.
+/// Memory of a worker in addition to its model: the program, libtorch and the images of a synthetic set. Measured:
+/// 0.16 GB with the smallest backbone and 32 images per step.
 const BASE: u64 = 400 << 20;
-/// Records that are looked at for a measured need.
+/// Maximum number of records that are read to measure the need.
 const LOOKED_AT: usize = 200;
 
-/// What one worker needs.
+/// The memory that one worker needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
     /// Bytes.
     pub bytes: u64,
-    /// How that is known.
+    /// Where the number comes from.
     pub source: String,
 }
 
 impl Need {
-    /// The largest peak of finished runs on the same backbones; without such, a plain assumption.
+    /// The largest peak of finished runs on the same backbones; an assumption if there are none.
     pub fn of<'a>(runs: impl Iterator<Item = &'a Run>, store: &Store) -> Self {
         let backbones: std::collections::BTreeSet<&str> = runs.map(|run| run.backbone.as_str()).collect();
         let records = entries(&store.folder).into_iter().map(|folder| folder.join(RECORD_FILE));
@@ -44,8 +44,7 @@ impl Need {
     }
 }
 
-/// Memory that is free on this machine and in this process's control group, bytes; none where that cannot be
-/// read.
+/// Memory that is available on this machine and in this process's control group, bytes; `None` if that cannot be read.
 pub fn available() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
@@ -58,7 +57,7 @@ pub fn available() -> Option<u64> {
     Some((kilobytes * 1024).min(in_group))
 }
 
-/// Resident memory of a process, bytes; 0 where it has ended.
+/// Resident memory of a process, bytes; 0 if it has ended.
 pub fn resident(process: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("VmRSS:"));

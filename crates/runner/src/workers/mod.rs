@@ -1,4 +1,4 @@
-//! Worker processes on this machine: the supervisor that starts and watches them, and what each of them does.
+//! Worker processes on this machine: the supervisor that starts and monitors them, and what each of them does.
 
 pub mod device;
 pub(crate) mod display;

@@ -1,7 +1,7 @@
 //! Worker processes on this machine.
 //!
-//! Processes, not threads: a run's peak memory is its process's, a crash costs one run, and
-//! libtorch's thread counts are each worker's own. `team` watches over them.
+//! Processes, not threads: the peak memory of a run is that of its process, a crash costs one run, and each worker has
+//! its own number of libtorch threads. `supervisor` monitors them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,14 +19,14 @@ use crate::train::signals::StopFlag;
 use crate::workers::memory::{self, Need};
 use crate::workers::supervisor::Supervisor;
 
-/// What a worker is started with, on its standard input.
+/// What a worker receives on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Assignment {
     /// All runs of the stage that were not done at the start, in order.
     pub runs: Vec<Run>,
     /// Folder of the store.
     pub folder: PathBuf,
-    /// Folder of the results, where hashes of files are kept.
+    /// Folder of the results, where hashes of files are cached.
     pub results: PathBuf,
     /// Name of the device.
     pub device: String,
@@ -36,14 +36,14 @@ pub struct Assignment {
     pub checkpoint_every: Duration,
 }
 
-/// How many workers, with how much.
+/// The number of workers and their resources.
 #[derive(Debug, Clone)]
 pub struct Pool {
     /// Number of processes.
     pub workers: u32,
     /// Compute threads of each.
     pub threads: u32,
-    /// Memory of all of them together, bytes; none: what is free at the start, without watching.
+    /// Memory limit for all of them together, bytes; if `None`, what is available at the start, which is not enforced.
     pub memory: Option<u64>,
     /// Name of the device.
     pub device: String,
@@ -51,17 +51,16 @@ pub struct Pool {
     pub results: PathBuf,
     /// How often the state of a run is saved.
     pub checkpoint_every: Duration,
-    /// A worker whose loops have stood still for so long is replaced.
+    /// A worker whose loops have not advanced for this long is replaced.
     pub hung_after: Duration,
 }
 
 impl Pool {
-    /// Runs the runs that are not done; returns when all are. A run that failed in an earlier call is
-    /// tried again.
+    /// Executes the unfinished runs; returns when all are done. A run that failed in an earlier call is tried again.
     ///
     /// # Errors
-    /// When the memory does not suffice for one worker, a run failed, a worker cannot write the
-    /// results (it has said why), or a signal asked to stop.
+    /// When there is not enough memory for one worker, a run failed, a worker cannot write the results (it has reported
+    /// why), or a signal asked to stop.
     pub fn run(&self, title: &str, runs: &[Run], store: &Store, stop: &StopFlag) -> Result<()> {
         clean(store)?;
         let open: Vec<(String, &Run)> =
@@ -85,7 +84,7 @@ impl Pool {
         verdict(&open, store)
     }
 
-    /// How many workers the runs, the processors and the memory allow.
+    /// The number of workers that the runs, the processors and the memory allow.
     fn affordable(&self, open: &[(String, &Run)], store: &Store) -> Result<u32> {
         let wanted = self.workers.clamp(1, u32::try_from(open.len()).unwrap_or(u32::MAX));
         let processors = std::thread::available_parallelism().map_or(u32::MAX, |count| count.get() as u32);
@@ -126,7 +125,7 @@ fn named(runs: &[Run]) -> Result<Vec<(String, &Run)>> {
     runs.iter().map(|run| Ok((run.name()?, run))).collect()
 }
 
-/// An error where runs are not done.
+/// An error if any run is not done.
 fn verdict(open: &[(String, &Run)], store: &Store) -> Result<()> {
     let missing: Vec<_> = open.iter().filter(|(name, _)| !store.is_done(name)).collect();
     let Some((name, run)) = missing.first() else { return Ok(()) };

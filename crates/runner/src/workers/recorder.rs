@@ -1,4 +1,4 @@
-//! The record of a run: what it was, what came out, and where and with what it was made.
+//! Makes the record of a run: its configuration, its results, and the environment that produced them.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -19,12 +19,12 @@ pub const LIBTORCH: &str = env!("LIBTORCH_VERSION");
 /// For `san --version`: the program's version, commit and libtorch.
 pub const VERSION: &str = env!("SAN_VERSION");
 
-/// Whether the code had changes that no commit holds when the program was built.
+/// Whether the code had uncommitted changes when the program was built.
 pub fn is_modified() -> bool {
     env!("SAN_MODIFIED") == "true"
 }
 
-/// Writes records of one process.
+/// Makes the records of one process.
 #[derive(Debug)]
 pub struct Recorder {
     device: Device,
@@ -33,7 +33,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Looks once at the machine.
+    /// Inspects the machine once.
     pub fn new(device: Device, threads: u32) -> Self {
         Self { device, device_name: device::describe(device), threads }
     }

@@ -1,8 +1,7 @@
-//! The workers of one stage while they run: started, listened to, replaced, ended.
+//! Supervises the workers of one stage: starts them, reads their messages, replaces and stops them.
 //!
-//! A worker that dies (killed, out of memory, crashed, hung) is replaced, and its run goes on from its
-//! checkpoint; a run that ends its worker [`MAX_WORKER_FAILURES`] times is marked as failed, so that every run comes to an
-//! end.
+//! A worker that dies (killed, out of memory, crashed, hung) is replaced, and its run resumes from its
+//! checkpoint; a run that has ended [`MAX_WORKER_FAILURES`] workers is marked as failed, so that every sweep ends.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -32,11 +31,11 @@ const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_TOP_PAD_", "67108864"),
 ];
 
-/// A run that has ended so many workers is marked as failed.
+/// A run that has ended this many workers is marked as failed.
 const MAX_WORKER_FAILURES: u32 = 3;
-/// How often workers are looked at.
+/// How often workers are checked.
 const POLL_EVERY: Duration = Duration::from_millis(100);
-/// How often their memory is looked at.
+/// How often their memory is checked.
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
 /// Exit code of a panic.
 const PANIC: i32 = 101;
@@ -56,16 +55,16 @@ pub(crate) struct Supervisor<'a> {
     memory_checked: Instant,
 }
 
-/// A place in the supervisor, and who sits there.
+/// A worker process and its state.
 struct WorkerSlot {
     worker: Option<Child>,
     listener: Option<JoinHandle<()>>,
-    /// Name and label of the run in current_run.
+    /// Name and label of the current run.
     current_run: Option<(String, String)>,
     checks: u64,
-    /// When the loops were last seen to go round.
+    /// When the worker's loops last advanced.
     alive: Instant,
-    /// Whether the worker was asked to end for want of memory, and is not to be replaced.
+    /// Whether the worker was asked to stop because of the memory limit, and is not to be replaced.
     stopping: bool,
 }
 
@@ -106,12 +105,12 @@ impl<'a> Supervisor<'a> {
             .envs(ALLOCATOR.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            // Ctrl-C reaches this process alone, which then asks the workers, once.
+            // Ctrl-C reaches only this process, which then asks each worker once.
             .process_group(0)
             .spawn()
             .context("starting a worker")?;
         let mut input = worker.stdin.take().context("a worker has no input")?;
-        // One that dies before it has read everything is dealt with like any other.
+        // A worker that dies before it has read everything is handled like any other.
         let _ = input.write_all(&self.assignment);
         drop(input);
         let output = worker.stdout.take().context("a worker has no output")?;
@@ -133,7 +132,7 @@ impl<'a> Supervisor<'a> {
         })
     }
 
-    /// Listens until every worker has ended.
+    /// Processes messages until every worker has ended.
     pub(crate) fn wait(mut self, stop: &StopFlag) -> Result<()> {
         let mut asked: Option<Instant> = None;
         while self.slots.iter().any(|slot| slot.worker.is_some()) {
@@ -180,7 +179,7 @@ impl<'a> Supervisor<'a> {
         self.display.show(index, message);
     }
 
-    /// Looks after each worker: has it ended, does it hang?
+    /// Checks whether each worker has ended or hangs.
     fn poll(&mut self, stop: &StopFlag) -> Result<()> {
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
@@ -197,12 +196,12 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// A worker has ended: well, with an error, or by force.
+    /// A worker has ended: normally, with an error, or killed.
     fn on_exit(&mut self, index: usize, status: ExitStatus, stop: &StopFlag) -> Result<()> {
         let slot = &mut self.slots[index];
         slot.worker = None;
         if let Some(listener) = slot.listener.take() {
-            // Its last words are in the channel when it has come to the end of its output.
+            // Its last messages are in the channel once its output is closed.
             let _ = listener.join();
         }
         let received: Vec<_> = self.messages.try_iter().collect();
@@ -216,9 +215,9 @@ impl<'a> Supervisor<'a> {
         }
         match status.code() {
             Some(0) => Ok(()),
-            // Somebody else has asked this worker to stop; what it saved is gone on with.
+            // Another process asked this worker to stop; its run resumes from what it saved.
             Some(RESUMABLE | PANIC) | None => self.replace(index, current_run, status),
-            // Its runs are marked as failed, with their reasons, or nothing can be written.
+            // Its failed runs are marked with their reasons, or nothing can be written at all.
             Some(code) => {
                 self.failed.push(code);
                 Ok(())
@@ -258,7 +257,7 @@ impl<'a> Supervisor<'a> {
         Ok(())
     }
 
-    /// Ends workers that need more memory than they have together.
+    /// Stops workers while all of them together exceed the memory limit.
     fn enforce_memory(&mut self) -> Result<()> {
         let Some(budget) = self.pool.memory else { return Ok(()) };
         if self.memory_checked.elapsed() < MEMORY_EVERY {
@@ -295,7 +294,7 @@ impl WorkerSlot {
 
     fn ask_to_stop(&self) {
         if let Some(process) = self.worker.as_ref().map(Pid::from_child) {
-            // One that has just ended has nothing to save.
+            // A worker that has just ended has nothing to save.
             let _ = kill_process(process, Signal::TERM);
         }
     }
@@ -309,7 +308,7 @@ impl WorkerSlot {
 }
 
 impl Drop for Supervisor<'_> {
-    /// After an error of this process no worker goes on alone.
+    /// After an error of this process no worker keeps running without it.
     fn drop(&mut self) {
         for slot in &mut self.slots {
             slot.ask_to_stop();

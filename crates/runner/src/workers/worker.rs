@@ -1,8 +1,7 @@
-//! A worker: claims runs that are not done, one after the other, and writes their records.
+//! A worker: locks unfinished runs, one after the other, executes them and writes their records.
 //!
-//! A run is made in a scratch folder that takes the run's name when it is whole; the state of its
-//! training lies apart (`checkpoint`). A run that another worker has is come back to, for that worker
-//! may die.
+//! A run is executed in a scratch folder, which is renamed to the run's name when it is complete; its checkpoint is stored
+//! elsewhere (`train::checkpoint`). A run that another worker has locked is tried again later, since that worker may die.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -29,7 +28,7 @@ use crate::train::trainer::RunControl;
 use crate::workers::device;
 use crate::workers::recorder::Recorder;
 
-/// What a worker tells the pool, one JSON object a line.
+/// A message from a worker to the supervisor, one JSON object per line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Message {
@@ -37,34 +36,34 @@ pub enum Message {
     Started {
         /// The run's name.
         run: String,
-        /// The run for a reader: set, method, seed.
+        /// Label of the run: set, method, seed.
         label: String,
     },
-    /// Steps of the run in hand.
+    /// Progress of the current run.
     Stepped {
         /// Steps done.
         done: u64,
-        /// Steps in all.
+        /// Total steps.
         total: u64,
     },
-    /// How often the loops have gone round; a number that stays shows a worker that hangs.
+    /// How often the loops have polled the stop flag; if the number does not change, the worker hangs.
     Heartbeat {
         /// [`StopFlag::checks`].
         checks: u64,
     },
-    /// The run in hand is done.
+    /// The current run is done.
     Finished,
-    /// The run in hand failed.
+    /// The current run failed.
     Failed,
 }
 
 /// How often steps are reported.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
-/// How often the claim is given a sign of execution.
+/// How often the heartbeat of a lock is written.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// How often a run that another worker has is come back to.
+/// How often runs that other workers have locked are tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// After so many runs that failed a worker ends: the cause will hardly be the runs.
+/// A worker ends after this many failed runs: the cause is then unlikely to be the runs.
 const FAILURES: usize = 3;
 
 /// How a worker works.
@@ -74,7 +73,7 @@ pub struct Settings {
     pub threads: u32,
     /// How often the state of a run is saved.
     pub checkpoint_every: Duration,
-    /// Whether to wait for runs that others have: one of them may die.
+    /// Whether to wait for runs that other workers have locked, since one of them may die.
     pub wait_for_others: bool,
 }
 
@@ -99,11 +98,11 @@ impl<'a> Worker<'a> {
         Self { store, resources, settings, stop, recorder }
     }
 
-    /// Runs every run of `runs` that is neither done nor failed, as far as no other process has it.
+    /// Executes every run of `runs` that is neither done nor failed nor locked by another process.
     ///
     /// # Errors
-    /// When a run cannot run, [`RunError::AlreadyReported`] after the other runs; at once when a signal asked to stop or the
-    /// results cannot be written.
+    /// When a run cannot be executed, [`RunError::AlreadyReported`] after the other runs; immediately when a signal asked to
+    /// stop or the results cannot be written.
     pub fn work(&mut self, runs: &[Run], output: &mut dyn Write) -> Result<()> {
         create_folder(&self.store.folder)?;
         let mut open: Vec<(&Run, String)> =
@@ -118,7 +117,7 @@ impl<'a> Worker<'a> {
                 }
                 match RunLock::take(self.store, &name)? {
                     None => elsewhere.push((run, name)),
-                    // Another worker may have done it since we looked.
+                    // Another worker may have finished it since the check.
                     Some(claim) if self.is_settled(&name) => claim.release()?,
                     Some(claim) => errors.extend(self.run_claimed(run, &name, claim, output)?),
                 }
@@ -141,7 +140,7 @@ impl<'a> Worker<'a> {
         self.store.is_done(name) || failure::has_failed(self.store, name)
     }
 
-    /// Runs a run; an error of its own is recorded and reported, and its exit code returned.
+    /// Executes a locked run; an error of the run itself is recorded and reported, and its exit code returned.
     fn run_claimed(
         &mut self,
         run: &Run,
@@ -154,7 +153,7 @@ impl<'a> Worker<'a> {
         let result = self.train_run(run, name, &label, &mut claim, output);
         match result {
             Ok(()) => send(output, &Message::Finished)?,
-            // A signal or a disk: nothing is wrong with the run.
+            // A signal or a full disk: nothing is wrong with the run.
             Err(error) if [WRITE, INTERRUPTED].contains(&exit_code(&error)) => return Err(error),
             Err(error) => {
                 let reason = format!("{error:#}");
@@ -192,7 +191,7 @@ impl<'a> Worker<'a> {
             if told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
                 if send(output, &Message::Stepped { done, total }).is_err() {
-                    stop.set(); // the pool is gone, and with it whoever wanted the result
+                    stop.set(); // the supervisor is gone, so nobody waits for the result
                 }
             }
             if beaten.elapsed() >= HEARTBEAT_INTERVAL {
@@ -203,7 +202,7 @@ impl<'a> Worker<'a> {
         };
         let result = self.fill(run, name, &scratch, &mut progress);
         if result.is_err() {
-            // What is left of a run that failed is of no use to anybody.
+            // The partial files of a failed run are useless.
             let _ = std::fs::remove_dir_all(&scratch);
         }
         result
@@ -246,10 +245,10 @@ fn checksums(folder: &Path) -> Result<BTreeMap<String, String>, RunError> {
     writing::<Vec<PathBuf>>(folder, listed)?.into_iter().map(hash).collect()
 }
 
-/// One line in one piece: another thread may tell something at the same time.
+/// Writes a message as one line in a single call, since another thread may write at the same time.
 ///
 /// # Errors
-/// When nobody listens.
+/// When the supervisor no longer reads.
 pub fn send(output: &mut dyn Write, message: &Message) -> Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');

@@ -100,7 +100,7 @@ impl PreparedTask for Prepared<'_> {
         let start = std::time::Instant::now();
         let scores = Evaluator::new(&self.objective, tuned)?.evaluate(folder, stop)?;
         self.evaluation += start.elapsed();
-        // Settings are selected by the mean alone.
+        // Settings are selected by the mean only.
         let to_choose_by = splits(self.run.stage).1 == Split::Val;
         Ok(EvalScores {
             evaluations: if to_choose_by { Vec::new() } else { scores.evaluations.clone() },

@@ -25,7 +25,7 @@ pub(crate) struct Objective {
     pub(super) batch: Vec<Part>,
 }
 
-/// A micro-batch: examples of a step that are computed at once.
+/// A micro-batch: examples of a step that are computed together.
 pub(crate) struct Part {
     /// `[examples, length]`, padded on the right.
     pub(crate) tokens: Tensor,

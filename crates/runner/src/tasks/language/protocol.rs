@@ -108,7 +108,7 @@ impl Precision {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Memory {
-    /// Maximum number of examples of a batch that are computed at once; all if omitted.
+    /// Maximum number of examples in a micro-batch; the whole batch if omitted.
     #[serde(default)]
     pub micro_batch_size: Option<NonZeroUsize>,
     /// Activation checkpointing: whether activations within a block are recomputed in the backward pass instead of
