@@ -6,7 +6,8 @@ of small random networks by transformers.
 Every file is safetensors, f32, with the published configuration as JSON under the metadata key `config`:
 `weights.<key>`, `tokens` [2,9], `probe` [2,9,V], `scores` [2,9,V], `grad.<key>`: the gradient of (scores * probe).sum();
 `padded.tokens` [3,7] with `padded.valid` (left padding) and `padded.scores`; and the tokens that `generate` appends
-to the padded ones: `greedy` and `beams` (4 beams) [3,12], undefined after the end token 1. (`scores` are logits.)
+to the padded ones: `greedy` and `beams` (4 beams) [3,12], undefined after the end token 1; `greedy_ends` and `beams_ends`
+(3 beams) [3,12], undefined after any of the end tokens 1, 3, 7 and 9. (`scores` are logits.)
 llama_grouped.safetensors and qwen2_small.safetensors have only `weights.<key>`, `input`, `probe` and `logits`.
 """
 
@@ -20,6 +21,7 @@ import fixture_file
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "crates/backbones/tests/fixtures"
 END = 1
+ENDS = [1, 3, 7, 9]
 CLASSES = {"llama": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen2Config, Qwen2ForCausalLM)}
 
 
@@ -76,6 +78,8 @@ def padded(model, config):
     tokens = tokens * valid
     arguments = dict(attention_mask=valid.long(), max_new_tokens=12, do_sample=False, eos_token_id=END, pad_token_id=0)
     made = {"greedy": model.generate(tokens, **arguments), "beams": model.generate(tokens, num_beams=4, **arguments)}
+    for name, beams in (("greedy_ends", 1), ("beams_ends", 3)):
+        made[name] = model.generate(tokens, num_beams=beams, **(arguments | dict(eos_token_id=ENDS)))
     places = {"position_ids": (valid.long().cumsum(1) - 1).clamp(min=0), "attention_mask": valid.long()}
     tensors = {"padded.tokens": tokens, "padded.valid": valid, "padded.scores": model(tokens, **places).logits}
     for name, sequences in made.items():

@@ -1,12 +1,13 @@
 """Writes difficult answers with their reference scores for the vision-and-language sets.
 
-    pip download --no-deps salesforce-lavis==1.0.2 lmms-eval==0.7.3 && unzip both into a folder
+    pip download --no-deps lmms-eval==0.7.3 && unzip it into a folder, next to a checkout of GT-Vision-Lab/VQA at a013f00
     python tools/vqa_fixtures.py FOLDER      # rewrites crates/data-loaders/tests/fixtures/vl/hard_answers.json
 
-The expected values come from independent code, which is not copied here: the VQA evaluation of Antol et al. as
-distributed in salesforce-lavis (lavis/common/vqa_tools/vqa_eval.py) and the answer processor of EvalAI and TextVQA as
-distributed in lmms-eval (lmms_eval/tasks/_task_utils/vqa_eval_metric.py). The rules of POPE and ScienceQA have no
-package of their own; they are written out below from the published description.
+The expected values come from independent code, which is not copied here: the VQA evaluation of Antol et al. in its own
+repository (PythonEvaluationTools/vqaEvaluation/vqaEval.py, Python 2, converted when it is loaded; the copies in other
+packages are from before its correction of 2021) and the answer processor of EvalAI and TextVQA as distributed in lmms-eval
+(lmms_eval/tasks/_task_utils/vqa_eval_metric.py). The rules of POPE and ScienceQA have no package of their own; they are
+written out below from the published description. Needs Python 3.11 or older, which has lib2to3.
 """
 
 import contextlib
@@ -42,11 +43,19 @@ PEOPLE = [
     ["dog's"] * 6 + ["dogs"] * 4,
     ["1000"] * 3 + ["1,000"] * 7,
     ["unanswerable"] * 6 + ["unsuitable"] * 2 + ["3.5"] * 1 + ["3.5."],
+    # Digits, articles and contractions of both sides are normalised only where people differ.
+    ["on the table"] * 8 + ["table"] * 2,
+    ["on the table"] * 10,
+    ["On the table"] * 10,
+    ["Two"] * 4 + ["2"] * 6,
+    [" the dog "] * 5 + ["the dog"] * 5,
+    ["dont"] * 10,
+    ["yes\n"] * 10,
 ]
 
 GIVEN = ["2", "two", "Two.", "yes", "Yes.", "no", "black/white", "black and white", "black, white", "the dont", "don't",
          "t-shirt", "T shirt", "a shirt", "dog's", "dogs", "1,000", "1000", "unanswerable", "Unanswerable.", "3.5", "",
-         "gray", "Gray"]
+         "gray", "Gray", "on the table", "On the table", "on table", "table", "the dog", "dog", "dont", "yes\n"]
 
 YES_NO = ["Yes", "No", "no", "not", "NO", "No.", "No, there is no dog", "Yes, there is", "There is not a dog.",
           "There isn't", "Nothing", "knot", "Norway", "know", "None", "no-one", "Yes. No", "I see no, dog", "a notable dog",
@@ -59,7 +68,7 @@ LETTERS = ["A", "B", "E", "F", "a", "A.", "A. an ant", "B. bee. C. sea", "A.ant"
 
 def main():
     folder = pathlib.Path(sys.argv[1])
-    official = load(folder, "vqa_eval.py").VQAEval()
+    official = official_evaluation(folder)(NoQuestions, None)
     processor = load(folder, "vqa_eval_metric.py").EvalAIAnswerProcessor()
     texts = [part.encode("utf-8").decode("utf-8") for part in TEXTS.strip("\n").replace("\n", "").split("|")]
     texts += ["line\nbreak", "\n yes \n", "tab\tinside", ".a" * 40]
@@ -73,6 +82,22 @@ def main():
     }
     FIXTURE.write_text(json.dumps(fixture, indent=0, ensure_ascii=True) + "\n")
     print({name: len(cases) for name, cases in fixture.items()})
+
+
+class NoQuestions:
+    getQuesIds = staticmethod(lambda: [])
+
+
+def official_evaluation(folder):
+    """The class VQAEval, converted from Python 2."""
+    from lib2to3.refactor import RefactoringTool, get_fixers_from_package
+
+    path = next(folder.rglob("vqaEval.py"))
+    tool = RefactoringTool(get_fixers_from_package("lib2to3.fixes"))
+    source = str(tool.refactor_string(path.read_text().expandtabs(8) + "\n", str(path)))
+    module = {"__name__": "vqaEval"}
+    exec(compile(source, str(path), "exec"), module)
+    return module["VQAEval"]
 
 
 def load(folder, name):
@@ -99,7 +124,7 @@ def accuracy(folder, given, people):
     class Results:
         qa = {1: {"answer": given}}
 
-    evaluation = load(folder, "vqa_eval.py").VQAEval(Questions, Results, n=12)
+    evaluation = official_evaluation(folder)(Questions, Results, n=12)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation.evaluate()
     return evaluation.accuracy["overall"] / 100

@@ -121,31 +121,37 @@ fn texts_that_share_a_prefix_do_not_attend_to_each_other() {
     }
 }
 
-fn limits() -> Limits {
-    Limits { end_tokens: vec![1], max_new_tokens: 12 }
+fn limits(end_tokens: &[i64]) -> Limits {
+    Limits { end_tokens: end_tokens.to_vec(), max_new_tokens: 12 }
 }
 
 /// The tokens of a stored row before its end token.
-fn before_end_token(row: &Tensor) -> Vec<i64> {
+fn before_end_token(row: &Tensor, end_tokens: &[i64]) -> Vec<i64> {
     let tokens = Vec::<i64>::try_from(row).unwrap();
-    tokens.into_iter().take_while(|token| !limits().end_tokens.contains(token)).collect()
+    tokens.into_iter().take_while(|token| !end_tokens.contains(token)).collect()
 }
 
 #[test]
 fn greedy_and_beam_search_match_transformers_at_every_batch_size() {
+    let several = [1, 3, 7, 9];
     for name in CASES {
         let case = Case::read(name);
         let model = case.model();
-        for (key, decoding) in [("greedy", Decoding::Greedy), ("beams", Decoding::Beams(4))] {
+        for (key, decoding, end_tokens) in [
+            ("greedy", Decoding::Greedy, &several[..1]),
+            ("beams", Decoding::Beams(4), &several[..1]),
+            ("greedy_ends", Decoding::Greedy, &several),
+            ("beams_ends", Decoding::Beams(3), &several),
+        ] {
             let expected = case.integers(key);
             for size in [1, 2, 3] {
                 let mut answers = Vec::new();
                 for some in case.prompts().chunks(size) {
                     let prompts = Prompts::from_tokens(&*model, some, Device::Cpu).unwrap();
-                    answers.extend(generate(&*model, &prompts, decoding, &limits()).unwrap());
+                    answers.extend(generate(&*model, &prompts, decoding, &limits(end_tokens)).unwrap());
                 }
                 for (row, answer) in answers.iter().enumerate() {
-                    let expected = before_end_token(&expected.get(row as i64));
+                    let expected = before_end_token(&expected.get(row as i64), end_tokens);
                     assert_eq!(*answer, expected, "{name}, {key}, batches of {size}, row {row}");
                 }
             }

@@ -162,6 +162,32 @@ fn a_language_model_adapter_has_peft_names_and_round_trips() {
     }
 }
 
+#[test]
+fn an_adapter_whose_initialisation_changed_the_frozen_weights_is_rejected() {
+    let base = Fixture::read("llama_grouped");
+    let method = method("lora", json!({"rank": 2, "targets": ["q", "v"]}));
+    let ours = tuned(&base.config, &base, &*method, &[BTreeMap::new()]);
+    let folder = tempfile::tempdir().unwrap();
+    export(folder.path(), &*method, &[], &ours.model_spec, &ours.weights, &ours.trainables, 0).unwrap();
+    let path = folder.path().join("adapter_config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    for (init, accepted) in [
+        (json!(true), true),
+        (json!("gaussian"), true),
+        (json!("pissa_niter_16"), false),
+        (json!("olora"), false),
+        (json!("corda"), false),
+        (json!("loftq"), false),
+    ] {
+        config["init_lora_weights"] = init.clone();
+        std::fs::write(&path, config.to_string()).unwrap();
+        match import(folder.path(), &ours.model_spec) {
+            Ok(_) => assert!(accepted, "{init}"),
+            Err(error) => assert!(!accepted && error.to_string().contains("`init_lora_weights`"), "{error}"),
+        }
+    }
+}
+
 /// Runs peft itself if available: `SAN_PYTHON` is a Python with tools/requirements.txt.
 fn loads_in_peft(base: &Fixture, ours: &Tuned, adapter: &Path) {
     let Some(python) = std::env::var_os("SAN_PYTHON") else {

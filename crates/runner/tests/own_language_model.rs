@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use backbones::language::configure;
-use common::{Bench, ROWS, bench_on, done, row};
+use common::{Bench, ROWS, bench_on, done, refusal, row};
 use san_core::Weights;
 use san_core::io::safetensors::{TensorFile, write_tensors};
 use serde_json::json;
@@ -60,4 +60,17 @@ fn a_qwen2_in_a_folder_is_trained_exported_and_imported() {
     done(&bench, &["merge", &run, "--output", "merged"]);
     let config = std::fs::read_to_string(bench.path("merged/config.json")).unwrap();
     assert!(config.contains("Qwen2ForCausalLM"), "{config}");
+}
+
+#[test]
+fn all_end_tokens_of_a_generation_config_are_used_and_are_part_of_the_checksum() {
+    let bench = with_qwen2();
+    let config = bench.path("weights/small/generation_config.json");
+    std::fs::write(&config, json!({"eos_token_id": [0, 7]}).to_string()).unwrap();
+    done(&bench, &["run", "vtab.yaml"]);
+    let record = std::fs::read_to_string(bench.runs()[0].join("record.json")).unwrap();
+    assert!(record.contains("+end tokens [7]"), "{record}");
+    std::fs::write(&config, json!({"eos_token_id": ["</s>"]}).to_string()).unwrap();
+    let said = refusal(&bench.run(&["plan", "vtab.yaml"]), 5);
+    assert!(said.contains("generation_config.json") && said.contains("`eos_token_id`"), "{said}");
 }

@@ -195,7 +195,7 @@ fn beam_search(state: &mut DecodingState<'_>, beams: i64, limits: &Limits) -> Re
     let mut all: Vec<Beam> = (0..prompts).map(|_| beam()).collect();
     for step in 1..=limits.max_new_tokens {
         let (mut rows, mut tokens) = (Vec::new(), Vec::new());
-        let candidates = candidates(state, &all, beams)?;
+        let candidates = candidates(state, &all, beams, limits.end_tokens.len())?;
         for ((beam, candidates), prompt) in all.iter_mut().zip(candidates).zip(0..) {
             let chosen = extend(beam, candidates, width, step, limits);
             for (row, token) in chosen {
@@ -215,21 +215,27 @@ fn beam_search(state: &mut DecodingState<'_>, beams: i64, limits: &Limits) -> Re
 /// A hypothesis, its next token and their joint log-probability.
 type Candidate = (usize, i64, f64);
 
-/// Each prompt's most likely one-token extensions, twice as many as beams.
-fn candidates(state: &DecodingState<'_>, all: &[Beam], beams: i64) -> Result<Vec<Vec<Candidate>>, Error> {
+/// Each prompt's most likely one-token extensions: for each hypothesis as many as there are end tokens and one more (at
+/// least two, as in transformers), so that enough of them continue.
+fn candidates(
+    state: &DecodingState<'_>,
+    all: &[Beam],
+    beams: i64,
+    end_tokens: usize,
+) -> Result<Vec<Vec<Candidate>>, Error> {
     let vocabulary = state.logits.size()[1];
+    let count = (beams * i64::try_from(end_tokens.max(1) + 1).unwrap_or(vocabulary)).min(beams * vocabulary);
     let likelihoods: Vec<f64> =
         all.iter().flat_map(|beam| beam.hypotheses.iter().map(|hypothesis| hypothesis.likelihood)).collect();
     let before = Tensor::f_from_slice(&likelihoods)?.f_to_device(state.logits.device())?.f_unsqueeze(1)?;
     let after = state.logits.f_log_softmax(-1, Kind::Float)?.f_to_kind(Kind::Double)? + before;
-    let (best, indices) = after.f_view([-1, beams * vocabulary])?.f_topk(2 * beams, 1, true, true)?;
+    let (best, indices) = after.f_view([-1, beams * vocabulary])?.f_topk(count, 1, true, true)?;
     let best = Vec::<f64>::try_from(best.f_flatten(0, -1)?.f_to_device(Device::Cpu)?)?;
     let indices = Vec::<i64>::try_from(indices.f_flatten(0, -1)?.f_to_device(Device::Cpu)?)?;
     let candidate =
         |(&likelihood, &index): (&f64, &i64)| (to_index(index / vocabulary), index % vocabulary, likelihood);
     let candidates: Vec<Candidate> = best.iter().zip(&indices).map(candidate).collect();
-    let each = to_index(2 * beams);
-    Ok(candidates.chunks(each).map(<[Candidate]>::to_vec).collect())
+    Ok(candidates.chunks(to_index(count)).map(<[Candidate]>::to_vec).collect())
 }
 
 /// Finishes hypotheses at end tokens and keeps the best of the rest; returns each kept one's origin and new
@@ -247,7 +253,6 @@ fn extend(
     }
     let length = step as f64;
     let (mut hypotheses, mut chosen) = (Vec::new(), Vec::new());
-    let best = candidates.first().map_or(f64::NEG_INFINITY, |(_, _, likelihood)| *likelihood);
     for (rank, (text, token, likelihood)) in candidates.into_iter().enumerate() {
         let mut tokens = beam.hypotheses[text].tokens.clone();
         if limits.end_tokens.contains(&token) {
@@ -260,6 +265,8 @@ fn extend(
             chosen.push((text, token));
         }
     }
+    // As in transformers: no hypothesis in progress has a better mean than the worst finished one.
+    let best = hypotheses.first().map_or(f64::NEG_INFINITY, |hypothesis| hypothesis.likelihood);
     beam.hypotheses = hypotheses;
     let worst = beam.finished.last().map_or(f64::NEG_INFINITY, |(mean, _)| *mean);
     beam.done = beam.finished.len() == width && worst >= best / length;

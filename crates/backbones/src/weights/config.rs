@@ -24,3 +24,27 @@ pub(super) fn document(path: &Path) -> Result<Value, Error> {
         |error: serde_json::Error| Error::Configuration { path: path.into(), reason: error.to_string() };
     serde_json::from_slice(&text).map_err(malformed)
 }
+
+/// The tokens that end a generated text, from a model's `generation_config.json`: instruction-tuned models have several.
+/// `None` if there is no such file, or it names none.
+///
+/// # Errors
+/// If the file is malformed.
+pub fn generation_end_tokens(folder: &Path) -> Result<Option<Vec<i64>>, Error> {
+    let path = folder.join("generation_config.json");
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let malformed = |reason: &str| Error::Configuration { path: path.clone(), reason: reason.into() };
+    match document(&path)?.get("eos_token_id") {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(tokens)) => {
+            let tokens: Option<Vec<i64>> = tokens.iter().map(Value::as_i64).collect();
+            tokens.map(Some).ok_or_else(|| malformed("`eos_token_id` lists something other than token ids"))
+        }
+        Some(token) => {
+            let token = token.as_i64().ok_or_else(|| malformed("`eos_token_id` is not a token id"))?;
+            Ok(Some(vec![token]))
+        }
+    }
+}

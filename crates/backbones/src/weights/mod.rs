@@ -16,6 +16,7 @@ use san_core::io::safetensors::TensorFile;
 use san_core::spec::model::HeadSpec;
 use san_core::{ModelSpec, Weights};
 
+pub use config::generation_end_tokens;
 pub(crate) use hashing_reader::HashingReader;
 pub(crate) use language::Collected;
 pub use language::{LanguageCheckpoint, Target, language, parse_language};

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::vl::normalise::{evalai_answer, punctuation, vqa_answer};
+use crate::vl::normalise::{evalai_answer, stripped, vqa_answer};
 
 /// The right answer and the rule for comparing an answer with it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,12 +100,14 @@ fn share(right: bool) -> f64 {
     if right { 1.0 } else { 0.0 }
 }
 
-/// The VQA evaluation's accuracy (Antol et al. 2015, section 5) of an unnormalised prediction. As in the reference,
-/// punctuation is only removed from the annotators' answers if they differ.
+/// The VQA evaluation's accuracy (Antol et al. 2015, section 5; GT-Vision-Lab/VQA since its correction a013f00 of 2021)
+/// of an unnormalised prediction: both sides are normalised if the annotators differ, and neither if they agree.
 pub fn vqa_accuracy(prediction: &str, annotators: &[String]) -> f64 {
-    let differ = annotators.windows(2).any(|pair| pair[0] != pair[1]);
-    let annotators: Vec<String> =
-        annotators.iter().map(|answer| if differ { punctuation(answer) } else { answer.clone() }).collect();
+    let annotators: Vec<String> = annotators.iter().map(|answer| stripped(answer)).collect();
+    if annotators.windows(2).all(|pair| pair[0] == pair[1]) {
+        return soft_accuracy(&stripped(prediction), &annotators);
+    }
+    let annotators: Vec<String> = annotators.iter().map(|answer| vqa_answer(answer)).collect();
     soft_accuracy(&vqa_answer(prediction), &annotators)
 }
 

@@ -44,17 +44,22 @@ const CONTRACTIONS: &str = "'ow's'at 'twas ain't aren't can't could've couldn't 
 
 /// Normalises a prediction like the VQA evaluation.
 pub fn vqa_answer(text: &str) -> String {
-    words(&punctuation(text.replace(['\n', '\t'], " ").trim()))
+    words(&punctuation(&stripped(text)))
+}
+
+/// The answer on one line without surrounding white space.
+pub(super) fn stripped(text: &str) -> String {
+    text.replace(['\n', '\t'], " ").trim().to_owned()
 }
 
 /// Normalises a prediction like EvalAI's code: LLaVA's submissions for VQAv2 and VizWiz, and both sides of TextVQA.
 pub fn evalai_answer(text: &str) -> String {
     let lowered = text.to_lowercase().replace([',', '?'], "").replace("'s", " 's");
-    words(&punctuation(lowered.trim().replace(['\n', '\t'], " ").trim()))
+    words(&punctuation(&stripped(lowered.trim())))
 }
 
 /// Removes punctuation or replaces it by a space.
-pub(super) fn punctuation(text: &str) -> String {
+fn punctuation(text: &str) -> String {
     let thousands = has_comma_between_digits(text);
     let mut answer = text.to_owned();
     for mark in PUNCTUATION {

@@ -55,15 +55,6 @@ pub fn draw_figures(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
     Ok(files.written)
 }
 
-/// Draws the gammas of one SAN run, from the adapter file next to its record, as `<stem>.svg` and `<stem>.png`.
-///
-/// # Errors
-/// When the adapter file is missing or malformed, or the figures cannot be written.
-pub fn draw_gamma(stored: &Stored, stem: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let gammas = gamma::read(stored)?;
-    canvas::draw(&HeatMap::of(stored, gammas), stem)
-}
-
 /// Draws which scaling vector reaches which projection, as `<stem>.svg` and `<stem>.png`.
 ///
 /// # Errors

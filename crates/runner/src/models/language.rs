@@ -35,8 +35,10 @@ pub struct LoadedLanguageModel {
     pub weights: Weights,
     /// Its vocabulary.
     pub tokenizer: Tokenizer,
-    /// The end-of-sequence token.
+    /// The end-of-sequence token, which answers are trained to end with.
     pub end: u32,
+    /// Further tokens that end a generated text.
+    pub other_end_tokens: Vec<i64>,
     /// A text that is in no data set, on which forgetting is measured.
     pub neutral: String,
     /// blake3 of the files.
@@ -50,7 +52,7 @@ impl LoadedLanguageModel {
     /// When it is unknown, or its files are missing or do not fit.
     pub(crate) fn read(name: &str, root: Option<&Path>, target: Target) -> Result<Self> {
         let published = name.strip_suffix(RANDOM).unwrap_or(name);
-        let (checkpoint, tokenizer, neutral) = match registry::bundled_language(published) {
+        let (checkpoint, tokenizer, neutral, folder) = match registry::bundled_language(published) {
             Some((architecture, files)) => {
                 let path = |ending| PathBuf::from(format!("assets/{published}.{ending}"));
                 let checkpoint =
@@ -60,24 +62,27 @@ impl LoadedLanguageModel {
                 let passages = TextStream::new(NEUTRAL_SEED);
                 let neutral: Vec<String> =
                     (0..NEUTRAL_PASSAGES).map(|index| passages.passage(index)).collect();
-                (checkpoint, tokenizer, neutral.join("\n"))
+                (checkpoint, tokenizer, neutral.join("\n"), None)
             }
             None => {
                 let path = folder(published, root)?;
-                (weights::language(&path, target)?, Tokenizer::read(&path)?, NEUTRAL.to_owned())
+                (weights::language(&path, target)?, Tokenizer::read(&path)?, NEUTRAL.to_owned(), Some(path))
             }
         };
         let LanguageCheckpoint { architecture, weights, checksum } = checkpoint;
         tokenizer.fits(architecture.vocabulary())?;
         let model_spec = architecture.model_spec(name);
         let architecture = ReaderArchitecture::Language(architecture);
+        let end = end(&tokenizer, name)?;
+        let other_end_tokens = other_end_tokens(folder.as_deref(), end)?;
         let mut model = Self {
             architecture,
             model_spec,
             weights,
-            end: end(&tokenizer, name)?,
+            end,
             neutral,
-            checksum: format!("{checksum}+{}", tokenizer.checksum()),
+            checksum: with_end_tokens(format!("{checksum}+{}", tokenizer.checksum()), &other_end_tokens),
+            other_end_tokens,
             tokenizer,
         };
         if name.ends_with(RANDOM) {
@@ -149,17 +154,21 @@ impl LoadedLanguageModel {
         language: Self,
         target: Target,
     ) -> Result<Self> {
-        let Self { tokenizer, end, neutral, .. } = language;
+        let Self { tokenizer, end, other_end_tokens, neutral, .. } = language;
         let kept = |(name, tensor): (&str, &_)| Ok((name.to_owned(), target.keep(tensor)?));
         let kept = weights.iter().map(kept).collect::<Result<_>>()?;
         let architecture = llava::Architecture { tower: same(tower)?, ..architecture };
         Ok(Self {
             model_spec: architecture.model_spec(name),
             weights: Weights::new(kept),
-            checksum: format!("{checksum}+{}+{}", tower.checksum, tokenizer.checksum()),
+            checksum: with_end_tokens(
+                format!("{checksum}+{}+{}", tower.checksum, tokenizer.checksum()),
+                &other_end_tokens,
+            ),
             architecture: ReaderArchitecture::Llava(architecture, tower.weights.shallow_clone()),
             tokenizer,
             end,
+            other_end_tokens,
             neutral,
         })
     }
@@ -184,12 +193,15 @@ impl LoadedLanguageModel {
         }
         let tokenizer = Tokenizer::read(&path)?;
         tokenizer.fits(architecture.language.vocabulary())?;
+        let end = end(&tokenizer, name)?;
+        let other_end_tokens = other_end_tokens(Some(&path), end)?;
         Ok(Self {
             model_spec: architecture.model_spec(name),
             weights: parts.rest,
-            end: end(&tokenizer, name)?,
+            end,
             neutral: NEUTRAL.to_owned(),
-            checksum: format!("{checksum}+{}", tokenizer.checksum()),
+            checksum: with_end_tokens(format!("{checksum}+{}", tokenizer.checksum()), &other_end_tokens),
+            other_end_tokens,
             architecture: ReaderArchitecture::Llava(architecture, parts.tower),
             tokenizer,
         })
@@ -225,6 +237,17 @@ impl LoadedLanguageModel {
 /// A copy of the tower's configuration; boxes cannot be cloned.
 fn same(tower: &LoadedBackbone) -> Result<Box<dyn backbones::Architecture>> {
     Ok(tower.architecture.at_image_size(tower.architecture.image_size())?)
+}
+
+/// The end tokens of a published model's generations in addition to `end`.
+fn other_end_tokens(folder: Option<&Path>, end: u32) -> Result<Vec<i64>> {
+    let published = folder.map(weights::generation_end_tokens).transpose()?.flatten().unwrap_or_default();
+    Ok(published.into_iter().filter(|token| *token != i64::from(end)).collect())
+}
+
+/// A model's checksum: what ends its texts is part of it, if that does not follow from the vocabulary.
+fn with_end_tokens(checksum: String, other_end_tokens: &[i64]) -> String {
+    if other_end_tokens.is_empty() { checksum } else { format!("{checksum}+end tokens {other_end_tokens:?}") }
 }
 
 fn end(tokenizer: &Tokenizer, name: &str) -> Result<u32, RunError> {

@@ -251,6 +251,7 @@ pub(super) fn low_rank_from_peft(
     files: &mut PeftFiles,
     model_spec: &ModelSpec,
 ) -> Result<Imported, String> {
+    files.published_base()?;
     files.no_patterns()?;
     let (a, b) = (files.take(".lora_A.weight"), files.take(".lora_B.weight"));
     let targets = roles(model_spec, a.keys())?;

@@ -92,6 +92,18 @@ impl PeftFiles {
         self.config.get(name).and_then(Value::as_bool).unwrap_or(false)
     }
 
+    /// Rejects initialisations after which the adapter belongs to changed frozen weights (PiSSA, OLoRA, CorDA, LoftQ):
+    /// peft's files do not contain those, and on the published weights the adapter would compute something else.
+    pub(super) fn published_base(&self) -> Result<(), String> {
+        match self.config.get("init_lora_weights").and_then(Value::as_str) {
+            None | Some("gaussian" | "orthogonal" | "eva") => Ok(()),
+            Some(name) => Err(format!(
+                "`init_lora_weights` is `{name}`, which changes the frozen weights; save the adapter with peft's \
+                 `path_initial_model_for_weight_conversion` instead"
+            )),
+        }
+    }
+
     /// Rejects patterns: they give single modules another rank, which options by role cannot express.
     pub(super) fn no_patterns(&self) -> Result<(), String> {
         let non_empty = |name: &&&str| {

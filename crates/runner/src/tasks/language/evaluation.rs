@@ -80,7 +80,8 @@ impl<'a> Evaluator<'a> {
         let prompts = set.prompts();
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
         let mut answers = vec![Answer::Option(None); prompts.len()];
-        let end_tokens = vec![i64::from(self.loaded.end)];
+        let LoadedLanguageModel { end, other_end_tokens, .. } = self.loaded;
+        let end_tokens = std::iter::once(i64::from(*end)).chain(other_end_tokens.iter().copied()).collect();
         let limits = Limits { end_tokens, max_new_tokens: set.max_new_tokens(protocol.max_new_tokens) };
         for batch in evaluation_batches(&lengths, protocol.evaluation) {
             stop.check()?;
