@@ -1,7 +1,7 @@
 //! Language models: running and scoring them regardless of architecture.
 //!
 //! One file per architecture, with its published configurations; `generate` decodes with any of them. An architecture
-//! is registered in [`FAMILIES`], through which published folders, GGUF files and LLaVA's language model are read.
+//! is registered in `FAMILIES`, through which published folders, GGUF files and LLaVA's language model are read.
 
 mod config;
 pub mod decoder;
