@@ -7,6 +7,25 @@
 //! questions about images. `synthetic` generates the `mini/<set>` stand-ins and the streams that the bundled models are
 //! pretrained on. `random` and `split` are shared by all of them. Nothing here depends on a model or libtorch: pixels
 //! are plain `f32` in NCHW order.
+//!
+//! Two images of a synthetic set, as a model reads them:
+//!
+//! ```
+//! use data_loaders::{Filter, ImageProtocol, ImageSet, Normalisation, Resize, Split, SplitCounts, dataset};
+//!
+//! let set = ImageSet::draw(dataset("svhn")?, SplitCounts { train: 6, val: 2, test: 4 }, 32)?;
+//! let protocol = ImageProtocol {
+//!     image_size: 32,
+//!     resize: Resize::Plain,
+//!     filter: Filter::Bilinear,
+//!     normalisation: Normalisation::Half,
+//! };
+//! let mut pixels = Vec::new();
+//! set.read(Split::Train, &[0, 5], &protocol, &mut pixels)?;
+//! assert_eq!(pixels.len(), 2 * 3 * 32 * 32);
+//! assert!(pixels.iter().all(|value| (-1.0..=1.0).contains(value)));
+//! # Ok::<(), data_loaders::DataError>(())
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 mod error;

@@ -4,6 +4,25 @@
 //! libtorch. The data flow: [`load`] finds the records, `comparison::frame` groups them, [`comparison`] reduces them with
 //! [`statistics`], a [`Table`] lays them out, an [`export::Exporter`] writes it, [`figure`] draws figures. The program calls [`compare`], [`write_tables`],
 //! [`draw_figures`] and [`write_event_files`].
+//!
+//! The tables of all finished runs of an experiment:
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! let request = report::Request {
+//!     runs: "results/runs/vtab/embedded".into(),
+//!     experiment: "vtab".into(),
+//!     profile: "embedded".into(),
+//!     backbone: None,
+//! };
+//! for comparison in report::compare(&request)? {
+//!     for path in report::write_tables(&comparison, Path::new("results/tables"))? {
+//!         println!("{}", path.display());
+//!     }
+//! }
+//! # Ok::<(), report::ReportError>(())
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod comparison;

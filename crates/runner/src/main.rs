@@ -23,31 +23,31 @@ struct Arguments {
 enum Command {
     /// Print what an experiment would run, and what is missing.
     Plan(commands::run::Arguments),
-    /// Run the runs of an experiment that are not done, then print its table.
+    /// Execute the unfinished runs of an experiment, then print its table.
     Run(commands::run::Arguments),
-    /// Print how far an experiment is; starts nothing.
+    /// Print the progress of an experiment.
     Status(commands::run::Arguments),
-    /// Tables, or figures, of what has been run.
+    /// Print tables, or draw figures, of finished runs.
     Report(commands::report::Arguments),
-    /// Write a run's adapter into plain weights that timm, or transformers, loads.
+    /// Merge a run's adapter into plain weights that timm or transformers can load.
     Merge(commands::merge::Arguments),
-    /// Every data set: classes, sizes of its splits, licence; downloads with --markdown.
+    /// List all data sets: classes, split sizes, licence; with --markdown also downloads.
     Datasets(commands::datasets::Arguments),
-    /// Load a set, a suite or published weights: from their official addresses, a mirror or a local archive.
+    /// Download a set, a suite or published weights, from the official addresses, a mirror or a local archive.
     Fetch(commands::fetch::Arguments),
-    /// Look at every image of a set or suite: damage, duplicates, counts; writes a manifest.
+    /// Check every image of a set or suite for damage and duplicates, and write a manifest.
     Verify(commands::verify::Arguments),
-    /// Write a run's adapter in the format of Hugging Face's peft.
+    /// Export a run's adapter to the format of Hugging Face's peft.
     Export(commands::exchange::ExportArguments),
-    /// Read an adapter that Hugging Face's peft saved.
+    /// Import an adapter saved by Hugging Face's peft.
     Import(commands::exchange::ImportArguments),
-    /// Every method: what it trains, what it costs, where it comes from.
+    /// List all methods: what they train, what they cost, where they were published.
     Methods(commands::methods::Arguments),
-    /// Which of SAN's scaling vectors goes where in a backbone.
+    /// Print which of SAN's scaling vectors goes where in a model.
     Wiring(commands::wiring::Arguments),
     /// Train the projector between a vision tower and a language model.
     Align(commands::align::Arguments),
-    /// Train a bundled backbone from scratch on synthetic images.
+    /// Train a bundled backbone from scratch on synthetic data.
     Pretrain(commands::pretrain::Arguments),
     /// A task of a Slurm job array, as its script calls it.
     #[command(hide = true)]

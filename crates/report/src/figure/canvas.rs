@@ -42,8 +42,17 @@ pub(super) fn draw(figure: &impl Figure, stem: &Path) -> Result<Vec<PathBuf>, Re
     };
     let (svg, png) = (with_ending(".svg"), with_ending(".png"));
     write_atomically(&svg, |scratch| paint(figure, SVGBackend::new(scratch, figure.size())))?;
-    write_atomically(&png, |scratch| paint(figure, BitMapBackend::new(scratch, figure.size())))?;
+    write_atomically(&png, |scratch| write_png(figure, scratch))?;
     Ok(vec![svg, png])
+}
+
+/// Writes the figure as PNG. plotters' own encoder would bring a second version of the crate `image`.
+fn write_png(figure: &impl Figure, path: &Path) -> Result<(), std::io::Error> {
+    let (width, height) = figure.size();
+    let mut pixels = vec![0; width as usize * height as usize * 3];
+    paint(figure, BitMapBackend::with_buffer(&mut pixels, (width, height)))?;
+    let (color, format) = (image::ExtendedColorType::Rgb8, image::ImageFormat::Png);
+    image::save_buffer_with_format(path, &pixels, width, height, color, format).map_err(std::io::Error::other)
 }
 
 /// The figure as SVG text.

@@ -26,13 +26,13 @@ use crate::commands::run::resolved;
 pub(crate) struct Arguments {
     /// Name of an experiment in experiments/, or a file.
     experiment: String,
-    /// Which profile of it: its sets, its protocol, and every backbone that is a `<tower>+<language model>`.
+    /// The profile to use: its sets, its protocol, and every backbone `<tower>+<language model>`.
     #[arg(long, default_value = "small")]
     profile: String,
-    /// Passes over the training questions.
+    /// Epochs over the training questions.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     epochs: u64,
-    /// Learning rate at the top of the schedule; LLaVA's is 1e-3.
+    /// Peak learning rate; LLaVA's is 1e-3.
     #[arg(long, default_value_t = 1e-3, value_parser = above_zero)]
     learning_rate: f64,
     /// Seed of the order of the questions.
@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     /// auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Folder in which the state is saved every minute.
+    /// Folder of the checkpoint, which is written every minute.
     #[arg(long, default_value = "results")]
     results: PathBuf,
 }

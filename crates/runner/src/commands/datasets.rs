@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     /// Print the document DATASETS.md instead.
     #[arg(long)]
     markdown: bool,
-    /// Print a JSON array of the whole entries instead.
+    /// Print a JSON array of the full entries instead.
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
 }

@@ -18,9 +18,9 @@ use super::output;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  san export results/runs/vtab/embedded/<run> --output peft_adapter")]
 pub(crate) struct ExportArguments {
-    /// Folder of a run that is done; its method must be one that peft has.
+    /// Folder of a finished run whose method peft supports.
     run: PathBuf,
-    /// Folder of adapter_config.json and adapter_model.safetensors.
+    /// Folder for adapter_config.json and adapter_model.safetensors.
     #[arg(long)]
     output: PathBuf,
 }
@@ -46,12 +46,12 @@ pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
     after_help = "Example:\n  san import peft_adapter --backbone vit_micro --output adapter.safetensors"
 )]
 pub(crate) struct ImportArguments {
-    /// Folder that peft saved.
+    /// Folder saved by peft.
     adapter: PathBuf,
     /// The model that it was trained on: an image model, a language model, or one of both.
     #[arg(long)]
     backbone: String,
-    /// Where the adapter file goes.
+    /// Where the adapter file is written.
     #[arg(long)]
     output: PathBuf,
 }

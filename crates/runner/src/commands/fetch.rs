@@ -29,23 +29,23 @@ use crate::commands::sets::{self, Named};
     SAN_WEIGHTS=weights san fetch SmolLM2-135M-Instruct"
 )]
 pub(crate) struct Arguments {
-    /// Name of a set or of a suite (`san datasets` prints them), or of a published backbone; `$HF_TOKEN` is sent to
-    /// Hugging Face where it is set, and nowhere else.
+    /// Name of a set or suite (see `san datasets`), or of a published backbone; if `HF_TOKEN` is set, it is sent to
+    /// Hugging Face and nowhere else.
     name: String,
-    /// The folder that holds the folders of the sets; `$SAN_DATA/vision/<suite>` otherwise (`$SAN_DATA/<suite>` for
+    /// Folder that contains the folders of the sets; by default `$SAN_DATA/vision/<suite>` (`$SAN_DATA/<suite>` for
     /// commonsense and vl), or that of the folders of backbones, `$SAN_WEIGHTS`.
     #[arg(long)]
     data: Option<PathBuf>,
-    /// A mirror's address, or a folder or an archive on this machine, instead of the official addresses.
+    /// Address of a mirror, or a local folder or archive, instead of the official addresses.
     #[arg(long, value_name = "URL|PATH")]
     from: Option<String>,
     /// Accept the terms of the sets, which are printed.
     #[arg(long)]
     accept_licence: bool,
-    /// Print files, sizes and terms; load nothing.
+    /// Print files, sizes and terms; download nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Keep the archives, in the folder `downloads` next to the sets.
+    /// Keep the downloaded archives, in the folder `downloads` next to the sets.
     #[arg(long)]
     keep: bool,
 }

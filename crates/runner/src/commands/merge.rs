@@ -20,9 +20,9 @@ use super::output;
     san merge results/runs/vtab/embedded/<run> --output merged.safetensors\n  \
     san merge results/runs/vl/paper/<run> --output merged   # a folder for transformers, vocabulary included")]
 pub(crate) struct Arguments {
-    /// Folder of a run that is done.
+    /// Folder of a finished run.
     run: PathBuf,
-    /// Where the weights go, f32: a file *.safetensors; or, of a language model, a folder.
+    /// Where the merged f32 weights are written: a file *.safetensors or, for a language model, a folder.
     #[arg(long)]
     output: PathBuf,
 }

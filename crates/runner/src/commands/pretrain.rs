@@ -20,22 +20,22 @@ use super::output;
 pub(crate) struct Arguments {
     /// Name of a bundled backbone.
     backbone: String,
-    /// Where the f16 safetensors file goes.
+    /// Where the f16 safetensors file is written.
     #[arg(long)]
     output: PathBuf,
-    /// Steps of the optimiser.
+    /// Optimiser steps.
     #[arg(long, default_value_t = 12_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
     steps: u64,
-    /// Images a step.
+    /// Samples per step.
     #[arg(long, default_value = "128")]
     batch_size: NonZeroUsize,
-    /// Learning rate at the top of the schedule.
+    /// Peak learning rate.
     #[arg(long, default_value_t = 2e-3)]
     learning_rate: f64,
-    /// Decay of matrices.
+    /// Weight decay of matrices.
     #[arg(long, default_value_t = 0.05)]
     weight_decay: f64,
-    /// Seed of images and initial weights.
+    /// Seed of the data and the initial weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
     /// Continue from this file of the same backbone.

@@ -20,13 +20,13 @@ use super::output;
 pub(crate) struct Arguments {
     /// Name of the experiment, usually that of its suite: vtab, ...
     experiment: String,
-    /// Only this profile; all that were run otherwise, each in a table of its own.
+    /// Only this profile; by default all that were run, each in its own table.
     #[arg(long)]
     profile: Option<String>,
     /// Draw the figures instead of the tables.
     #[arg(long)]
     figures: bool,
-    /// Write the course of each training as event files of TensorBoard into this folder instead.
+    /// Write the training curves as TensorBoard event files into this folder instead.
     #[arg(long, value_name = "FOLDER", conflicts_with = "figures")]
     tensorboard: Option<PathBuf>,
     /// Print one JSON array instead.

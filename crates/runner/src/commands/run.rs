@@ -27,7 +27,7 @@ use crate::commands::slurm;
 pub(crate) struct Arguments {
     /// Name of an experiment in experiments/, or a file.
     experiment: String,
-    /// Which profile of it.
+    /// The profile to use.
     #[arg(long, default_value = "embedded")]
     profile: String,
     /// Only these methods, separated by commas.
@@ -36,13 +36,13 @@ pub(crate) struct Arguments {
     /// Only these sets.
     #[arg(long, value_delimiter = ',')]
     sets: Option<Vec<String>>,
-    /// These backbones instead; `@random` after a name takes random weights.
+    /// Use these backbones instead; the suffix `@random` selects random weights.
     #[arg(long = "backbone", value_delimiter = ',')]
     backbones: Option<Vec<String>>,
-    /// The first N seeds.
+    /// Only the first N seeds.
     #[arg(long)]
     seeds: Option<usize>,
-    /// This number of epochs instead.
+    /// Use this number of epochs instead.
     #[arg(long)]
     epochs: Option<u64>,
     /// Worker processes; by default as many as processors, or one on a GPU.
@@ -51,8 +51,8 @@ pub(crate) struct Arguments {
     /// Compute threads of each worker.
     #[arg(long, default_value_t = 1)]
     pub(super) threads: u32,
-    /// Memory for all workers together, as 6GB: fewer are started where it does not suffice, and none may go
-    /// beyond it.
+    /// Memory limit for all workers together, for example 6GB: fewer are started if it is too small, and workers
+    /// beyond it are stopped.
     #[arg(long, value_name = "SIZE", value_parser = runner::workers::memory::parse)]
     pub(super) memory: Option<u64>,
     /// Replace a worker that has made no progress for this long.

@@ -23,9 +23,9 @@ const MANIFEST: &str = "manifest.txt";
     san verify gic_cifar100 --json > verified.json"
 )]
 pub(crate) struct Arguments {
-    /// Name of a set or of a suite (`san datasets` prints them).
+    /// Name of a set or suite (see `san datasets`).
     name: String,
-    /// The folder that holds the folders of the sets; `$SAN_DATA/vision/<suite>` otherwise.
+    /// Folder that contains the folders of the sets; by default `$SAN_DATA/vision/<suite>`.
     #[arg(long)]
     data: Option<PathBuf>,
     /// Print one JSON array instead of text.

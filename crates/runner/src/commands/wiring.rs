@@ -21,10 +21,10 @@ use tch::Device;
 pub(crate) struct Arguments {
     /// Name of a model: an image model, a language model, or one of both.
     backbone: String,
-    /// Which of SAN's wirings.
+    /// The wiring.
     #[arg(long, value_parser = ["authors", "authors_resize", "full"], default_value = "authors")]
     wiring: String,
-    /// Draw it into this folder too, as SVG and PNG.
+    /// Also draw it into this folder, as SVG and PNG.
     #[arg(long)]
     figure: Option<PathBuf>,
     /// Print a JSON array instead of a table.
