@@ -7,10 +7,7 @@ use san_core::error::did_you_mean;
 use crate::language::LanguageArchitecture;
 use crate::language::decoder;
 use crate::language::llama::llama;
-use crate::vision::clip;
-use crate::vision::convnext;
-use crate::vision::swin;
-use crate::vision::vit;
+use crate::vision::{self, convnext, swin, vit};
 use crate::vlm::llava;
 use crate::{Architecture, Error};
 
@@ -114,11 +111,9 @@ pub fn entries() -> Vec<Entry> {
         },
     ];
     let file = |(name, architecture)| Entry { name, origin: Origin::File, architecture };
-    entries.extend(vits().into_iter().chain(swins()).chain(convnexts()).chain(clips()).map(file));
+    entries.extend(vision::PUBLISHED.iter().flat_map(|published| published()).map(file));
     entries
 }
-
-type Named = (&'static str, Box<dyn Architecture>);
 
 /// The bundled ViT: 32 px in 16 patches, small enough for two hundred training runs in ten minutes.
 fn vit_micro() -> vit::Config {
@@ -135,70 +130,6 @@ fn convnext_micro() -> convnext::Config {
     // A LayerScale initialised near zero needs longer training than a bundled model gets.
     let config = convnext::Config::new(32, [2, 2, 3, 1], [32, 64, 96, 160]);
     convnext::Config { ls_init_value: Some(0.1), ..config }
-}
-
-fn vits() -> Vec<Named> {
-    let augreg =
-        |name, dim, depth, heads| -> Named { (name, Box::new(vit::Config::new(224, 16, dim, depth, heads))) };
-    let patch14 = |size, dim, depth, heads| vit::Config {
-        init_values: Some(1e-5),
-        ..vit::Config::new(size, 14, dim, depth, heads)
-    };
-    let dinov2 = |name, dim, depth, heads| -> Named { (name, Box::new(patch14(518, dim, depth, heads))) };
-    let registers = |dim, depth, heads| vit::Config {
-        reg_tokens: 4,
-        no_embed_class: true,
-        ..patch14(518, dim, depth, heads)
-    };
-    let reg4 = |name, dim, depth, heads| -> Named { (name, Box::new(registers(dim, depth, heads))) };
-    let giant = vit::Config {
-        mlp_ratio: 2.66667 * 2.0,
-        mlp_layer: vit::MlpLayer::SwigluPacked,
-        ..registers(1536, 40, 24)
-    };
-    vec![
-        augreg("vit_tiny_patch16_224.augreg_in21k", 192, 12, 3),
-        augreg("vit_small_patch16_224.augreg_in21k", 384, 12, 6),
-        augreg("vit_base_patch16_224.augreg_in21k", 768, 12, 12),
-        augreg("vit_large_patch16_224.augreg_in21k", 1024, 24, 16),
-        ("vit_small_patch14_imgfocus", Box::new(patch14(224, 384, 12, 6))),
-        dinov2("vit_small_patch14_dinov2.lvd142m", 384, 12, 6),
-        dinov2("vit_base_patch14_dinov2.lvd142m", 768, 12, 12),
-        dinov2("vit_large_patch14_dinov2.lvd142m", 1024, 24, 16),
-        reg4("vit_small_patch14_reg4_dinov2.lvd142m", 384, 12, 6),
-        reg4("vit_base_patch14_reg4_dinov2.lvd142m", 768, 12, 12),
-        reg4("vit_large_patch14_reg4_dinov2.lvd142m", 1024, 24, 16),
-        ("vit_giant_patch14_reg4_dinov2.lvd142m", Box::new(giant)),
-    ]
-}
-
-fn swins() -> Vec<Named> {
-    let swin = |name, dim, depths: [i64; 4], heads: [i64; 4]| -> Named {
-        (name, Box::new(swin::Config::new(224, dim, &depths, &heads, 7)))
-    };
-    vec![
-        swin("swin_tiny_patch4_window7_224.ms_in22k", 96, [2, 2, 6, 2], [3, 6, 12, 24]),
-        swin("swin_small_patch4_window7_224.ms_in22k", 96, [2, 2, 18, 2], [3, 6, 12, 24]),
-        swin("swin_base_patch4_window7_224.ms_in22k", 128, [2, 2, 18, 2], [4, 8, 16, 32]),
-        swin("swin_large_patch4_window7_224.ms_in22k", 192, [2, 2, 18, 2], [6, 12, 24, 48]),
-    ]
-}
-
-fn convnexts() -> Vec<Named> {
-    let convnext =
-        |name, depths, dims| -> Named { (name, Box::new(convnext::Config::new(224, depths, dims))) };
-    vec![
-        convnext("convnext_tiny.fb_in22k", [3, 3, 9, 3], [96, 192, 384, 768]),
-        convnext("convnext_small.fb_in22k", [3, 3, 27, 3], [96, 192, 384, 768]),
-        convnext("convnext_base.fb_in22k", [3, 3, 27, 3], [128, 256, 512, 1024]),
-        convnext("convnext_large.fb_in22k", [3, 3, 27, 3], [192, 384, 768, 1536]),
-        convnext("convnext_xlarge.fb_in22k", [3, 3, 27, 3], [256, 512, 1024, 2048]),
-    ]
-}
-
-/// LLaVA-1.5's tower under its publisher's model and tensor names (OpenAI, on Hugging Face).
-fn clips() -> Vec<Named> {
-    vec![("clip-vit-large-patch14-336", Box::new(clip::Config::new(336, 14, 1024, 24, 16)))]
 }
 
 /// The model of that name.

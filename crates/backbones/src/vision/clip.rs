@@ -17,6 +17,7 @@ use san_core::spec::wiring::Anteriors;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::vision::Named;
 use crate::{Architecture, Backbone, Error};
 
 /// The activation function of an MLP.
@@ -317,4 +318,9 @@ impl Block {
         let y = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, false, None, false);
         y.transpose(1, 2).reshape([batch, tokens, dim])
     }
+}
+
+/// LLaVA-1.5's tower under its publisher's model and tensor names (OpenAI, on Hugging Face).
+pub(super) fn published() -> Vec<Named> {
+    vec![("clip-vit-large-patch14-336", Box::new(Config::new(336, 14, 1024, 24, 16)))]
 }

@@ -16,6 +16,7 @@ use san_core::spec::wiring::Anteriors;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::vision::Named;
 use crate::{Architecture, Backbone, Error};
 
 const STAGES: usize = 4;
@@ -294,4 +295,16 @@ impl Block {
         };
         self.branch.add(x, y)
     }
+}
+
+/// Published models under timm's names.
+pub(super) fn published() -> Vec<Named> {
+    let convnext = |name, depths, dims| -> Named { (name, Box::new(Config::new(224, depths, dims))) };
+    vec![
+        convnext("convnext_tiny.fb_in22k", [3, 3, 9, 3], [96, 192, 384, 768]),
+        convnext("convnext_small.fb_in22k", [3, 3, 27, 3], [96, 192, 384, 768]),
+        convnext("convnext_base.fb_in22k", [3, 3, 27, 3], [128, 256, 512, 1024]),
+        convnext("convnext_large.fb_in22k", [3, 3, 27, 3], [192, 384, 768, 1536]),
+        convnext("convnext_xlarge.fb_in22k", [3, 3, 27, 3], [256, 512, 1024, 2048]),
+    ]
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::comparison::{Comparison, frame};
 use crate::document::page::page;
 use crate::error::ReportError;
-use crate::export::{self, Csv, Exporter, Latex, Markdown};
+use crate::export::{self, FILE_FORMATS};
 use crate::figure::inline_figures;
 use crate::files::write_atomically;
 use crate::table::published;
@@ -57,13 +57,17 @@ pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
         written.push(path);
         Ok::<(), ReportError>(())
     };
-    for exporter in [&Markdown as &dyn Exporter, &Latex] {
+    for exporter in FILE_FORMATS {
+        let extension = exporter.extension();
+        if exporter.one_table_per_file() {
+            for table in &tables {
+                write(format!("{}.{extension}", table.name), exporter.export(table)?)?;
+            }
+            continue;
+        }
         let texts: Vec<String> =
             tables.iter().map(|table| exporter.export(table)).collect::<Result<_, _>>()?;
-        write(format!("{}.{}", comparison.name(), exporter.extension()), texts.join("\n"))?;
-    }
-    for table in &tables {
-        write(format!("{}.{}", table.name, Csv.extension()), Csv.export(table)?)?;
+        write(format!("{}.{extension}", comparison.name()), texts.join("\n"))?;
     }
     let tidy = frame::of_records(comparison.records())?;
     write(format!("{}-runs.csv", comparison.name()), frame::csv(&tidy)?)?;

@@ -16,6 +16,10 @@ impl Exporter for Csv {
         "csv"
     }
 
+    fn one_table_per_file(&self) -> bool {
+        true
+    }
+
     fn export(&self, table: &Table) -> Result<String, ReportError> {
         let fault =
             |reason: String| ReportError::Format { what: format!("table {} as CSV", table.name), reason };

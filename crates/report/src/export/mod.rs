@@ -15,10 +15,18 @@ pub use terminal::Terminal;
 use crate::error::ReportError;
 use crate::table::Table;
 
+/// The formats in which tables are written to files.
+pub(crate) const FILE_FORMATS: [&dyn Exporter; 3] = [&Markdown, &Latex, &Csv];
+
 /// Turns a table into text of one format.
 pub trait Exporter {
     /// The format's usual file extension, without the dot.
     fn extension(&self) -> &'static str;
+
+    /// Whether a file holds one table; otherwise all tables of a comparison are in one file.
+    fn one_table_per_file(&self) -> bool {
+        false
+    }
 
     /// The table as text, ending with a newline.
     ///

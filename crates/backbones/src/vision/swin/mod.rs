@@ -16,6 +16,7 @@ use san_core::spec::model::{BranchKind, ModelSpec};
 
 pub use config::Config;
 
+use crate::vision::Named;
 use crate::vision::swin::model::Swin;
 use crate::{Architecture, Backbone, Error};
 
@@ -83,4 +84,17 @@ impl Architecture for Config {
     fn published_config(&self) -> Result<serde_json::Value, Error> {
         Ok(serde_json::to_value(self)?)
     }
+}
+
+/// Published models under timm's names.
+pub(super) fn published() -> Vec<Named> {
+    let swin = |name, dim, depths: [i64; 4], heads: [i64; 4]| -> Named {
+        (name, Box::new(Config::new(224, dim, &depths, &heads, 7)))
+    };
+    vec![
+        swin("swin_tiny_patch4_window7_224.ms_in22k", 96, [2, 2, 6, 2], [3, 6, 12, 24]),
+        swin("swin_small_patch4_window7_224.ms_in22k", 96, [2, 2, 18, 2], [3, 6, 12, 24]),
+        swin("swin_base_patch4_window7_224.ms_in22k", 128, [2, 2, 18, 2], [4, 8, 16, 32]),
+        swin("swin_large_patch4_window7_224.ms_in22k", 192, [2, 2, 18, 2], [6, 12, 24, 48]),
+    ]
 }

@@ -15,6 +15,7 @@ use tch::Tensor;
 
 pub use config::{Config, MlpLayer, Pool};
 
+use crate::vision::Named;
 use crate::vision::vit::model::Vit;
 use crate::{Architecture, Backbone, Error};
 
@@ -112,4 +113,34 @@ impl Config {
         let patches = image.f_permute([0, 2, 3, 1])?.f_reshape([1, -1, dim])?;
         Ok(Tensor::f_cat(&[stored.f_narrow(1, 0, prefix)?, patches], 1)?)
     }
+}
+
+/// Published models under timm's names.
+pub(super) fn published() -> Vec<Named> {
+    let augreg =
+        |name, dim, depth, heads| -> Named { (name, Box::new(Config::new(224, 16, dim, depth, heads))) };
+    let patch14 = |size, dim, depth, heads| Config {
+        init_values: Some(1e-5),
+        ..Config::new(size, 14, dim, depth, heads)
+    };
+    let dinov2 = |name, dim, depth, heads| -> Named { (name, Box::new(patch14(518, dim, depth, heads))) };
+    let registers =
+        |dim, depth, heads| Config { reg_tokens: 4, no_embed_class: true, ..patch14(518, dim, depth, heads) };
+    let reg4 = |name, dim, depth, heads| -> Named { (name, Box::new(registers(dim, depth, heads))) };
+    let giant =
+        Config { mlp_ratio: 2.66667 * 2.0, mlp_layer: MlpLayer::SwigluPacked, ..registers(1536, 40, 24) };
+    vec![
+        augreg("vit_tiny_patch16_224.augreg_in21k", 192, 12, 3),
+        augreg("vit_small_patch16_224.augreg_in21k", 384, 12, 6),
+        augreg("vit_base_patch16_224.augreg_in21k", 768, 12, 12),
+        augreg("vit_large_patch16_224.augreg_in21k", 1024, 24, 16),
+        ("vit_small_patch14_imgfocus", Box::new(patch14(224, 384, 12, 6))),
+        dinov2("vit_small_patch14_dinov2.lvd142m", 384, 12, 6),
+        dinov2("vit_base_patch14_dinov2.lvd142m", 768, 12, 12),
+        dinov2("vit_large_patch14_dinov2.lvd142m", 1024, 24, 16),
+        reg4("vit_small_patch14_reg4_dinov2.lvd142m", 384, 12, 6),
+        reg4("vit_base_patch14_reg4_dinov2.lvd142m", 768, 12, 12),
+        reg4("vit_large_patch14_reg4_dinov2.lvd142m", 1024, 24, 16),
+        ("vit_giant_patch14_reg4_dinov2.lvd142m", Box::new(giant)),
+    ]
 }
