@@ -29,6 +29,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic))]
 
 pub mod checkpointing;
+// Shared as a file: data-loaders does without libtorch, so the two crates have no crate in common.
+#[path = "../../data-loaders/src/io/contained.rs"]
+mod contained;
 mod error;
 pub mod gguf;
 pub mod language;

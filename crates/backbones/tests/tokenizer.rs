@@ -103,6 +103,21 @@ fn the_bundled_vocabulary_matches_transformers() {
 }
 
 #[test]
+fn a_post_processor_that_names_a_token_it_does_not_define_is_an_error() {
+    let mut document: Value = serde_json::from_slice(&fs::read(asset()).unwrap()).unwrap();
+    document["post_processor"] = serde_json::json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {},
+    });
+    // The library panics on it.
+    let parsed = Tokenizer::parse(document.to_string().as_bytes(), Path::new("tokenizer.json"));
+    let error = parsed.and_then(|tokenizer| tokenizer.encode("a text")).unwrap_err().to_string();
+    assert!(error.contains("tokenizer.json") && error.contains("inconsistent"), "{error}");
+}
+
+#[test]
 fn truncation_and_padding_in_a_vocabulary_file_are_ignored() {
     let mut document: Value = serde_json::from_slice(&fs::read(asset()).unwrap()).unwrap();
     let plain = Tokenizer::read(&asset()).unwrap();

@@ -20,6 +20,7 @@ use serde_json::Value;
 
 pub use error::TokenizerError;
 
+use crate::contained::contained;
 use crate::gguf::Header;
 
 /// Maximum size of a vocabulary file; the largest known one has 34 MB.
@@ -108,10 +109,7 @@ impl Tokenizer {
         text: &str,
         add_special_tokens: bool,
     ) -> Result<Vec<(u32, std::ops::Range<usize>)>, TokenizerError> {
-        let encoding = self
-            .inner
-            .encode(text, add_special_tokens)
-            .map_err(|error| self.use_error("encode text", &error))?;
+        let encoding = self.using("encode text", |inner| inner.encode(text, add_special_tokens))?;
         let spans = encoding.get_offsets().iter().map(|&(start, end)| start..end);
         Ok(encoding.get_ids().iter().copied().zip(spans).collect())
     }
@@ -126,7 +124,7 @@ impl Tokenizer {
     /// # Errors
     /// If the ids cannot be decoded.
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner.decode(ids, true).map_err(|error| self.use_error("decode tokens", &error))
+        self.using("decode tokens", |inner| inner.decode(ids, true))
     }
 
     /// The start token, if the model has one.
@@ -174,7 +172,7 @@ impl Tokenizer {
     /// # Errors
     /// If it cannot be written as JSON.
     pub fn published(&self) -> Result<[(&'static str, String); 2], TokenizerError> {
-        let document = self.inner.to_string(true).map_err(|error| self.use_error("be serialised", &error))?;
+        let document = self.using("be serialised", |inner| inner.to_string(true))?;
         let mut config = serde_json::json!({"tokenizer_class": "PreTrainedTokenizerFast"});
         let SpecialTokens { begin, end, pad } = self.special_tokens;
         for (name, id) in [("bos_token", begin), ("eos_token", end), ("pad_token", pad)] {
@@ -204,15 +202,18 @@ impl Tokenizer {
     }
 
     fn ids(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, add_special_tokens)
-            .map_err(|error| self.use_error("encode text", &error))?;
+        let encoding = self.using("encode text", |inner| inner.encode_fast(text, add_special_tokens))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    fn use_error(&self, action: &'static str, error: &tokenizers::Error) -> TokenizerError {
-        TokenizerError::Use { path: self.path.clone(), action, reason: error.to_string() }
+    /// Calls the library, which panics on some documents whose parts contradict each other.
+    fn using<T>(
+        &self,
+        action: &'static str,
+        call: impl FnOnce(&tokenizers::Tokenizer) -> Result<T, tokenizers::Error>,
+    ) -> Result<T, TokenizerError> {
+        contained(|| call(&self.inner).map_err(|error| error.to_string()))
+            .map_err(|reason| TokenizerError::Use { path: self.path.clone(), action, reason })
     }
 }
 
@@ -222,11 +223,14 @@ fn without_truncation_or_padding(
     document: Value,
     path: &Path,
 ) -> Result<tokenizers::Tokenizer, TokenizerError> {
-    let mut inner: tokenizers::Tokenizer =
-        serde_json::from_value(document).map_err(|error| malformed(path, error.to_string()))?;
-    inner.with_truncation(None).map_err(|error| malformed(path, error.to_string()))?;
-    inner.with_padding(None);
-    Ok(inner)
+    let read = || {
+        let mut inner: tokenizers::Tokenizer =
+            serde_json::from_value(document).map_err(|error| error.to_string())?;
+        inner.with_truncation(None).map_err(|error| error.to_string())?;
+        inner.with_padding(None);
+        Ok(inner)
+    };
+    contained(read).map_err(|reason| malformed(path, reason))
 }
 
 /// The vocabulary file in a model's folder.
