@@ -186,16 +186,16 @@ impl<'a> Worker<'a> {
         let mut beat =
             Heartbeat { label: label.into(), host: host(), process: std::process::id(), done: 0, total: 0 };
         claim.write_heartbeat(&beat);
-        let (mut told, mut beaten, stop) = (Instant::now(), Instant::now(), self.stop);
+        let (mut last_progress, mut last_heartbeat, stop) = (Instant::now(), Instant::now(), self.stop);
         let mut progress = |done, total| {
-            if told.elapsed() >= PROGRESS_INTERVAL {
-                told = Instant::now();
+            if last_progress.elapsed() >= PROGRESS_INTERVAL {
+                last_progress = Instant::now();
                 if send(output, &Message::Stepped { done, total }).is_err() {
                     stop.set(); // the supervisor is gone, so nobody waits for the result
                 }
             }
-            if beaten.elapsed() >= HEARTBEAT_INTERVAL {
-                beaten = Instant::now();
+            if last_heartbeat.elapsed() >= HEARTBEAT_INTERVAL {
+                last_heartbeat = Instant::now();
                 (beat.done, beat.total) = (done, total);
                 claim.write_heartbeat(&beat);
             }
