@@ -26,19 +26,19 @@ figures suite="vtab" *arguments: setup
 plan suite profile="embedded" *arguments: setup
     @{{san_program}} plan {{suite}} --profile {{profile}} {{arguments}}
 
-# Print how far a sweep is
+# Print the progress of a sweep
 status suite="vtab" profile="embedded" *arguments: setup
     @{{san_program}} status {{suite}} --profile {{profile}} {{arguments}}
 
-# Load a set or a suite into SAN_DATA, or published weights into SAN_WEIGHTS; --dry-run prints files, sizes and terms
+# Download a set or a suite into SAN_DATA, or published weights into SAN_WEIGHTS; --dry-run prints files, sizes and terms
 fetch name *arguments: setup
     @{{san_program}} fetch {{name}} {{arguments}}
 
-# Look at every image of a set or a suite under SAN_DATA: damage, duplicates, counts; a manifest
+# Check every image of a set or a suite under SAN_DATA for damage and duplicates, and write a manifest
 verify name *arguments: setup
     @{{san_program}} verify {{name}} {{arguments}}
 
-# Measure the speed of a training step: of each method (`train_step`), of questions about one picture (`questions_together`)
+# Measure the speed of a training step: of each method (`train_step`), of a language model (`language_step`), of questions about one image (`questions_together`)
 bench name="train_step" *arguments: libtorch
     cargo bench --package backbones --profile dev --bench {{name}} {{arguments}}
 
@@ -46,7 +46,7 @@ bench name="train_step" *arguments: libtorch
 align suite="vl" profile="small" *arguments: setup
     @{{san_program}} align {{suite}} --profile {{profile}} {{arguments}}
 
-# Train a bundled backbone again, from nothing or, by --from, from a file; the registry names the command of each
+# Train a bundled backbone again, from scratch or, with --from, from a file; the registry names the command of each
 pretrain backbone="vit_micro" *arguments: setup
     @{{san_program}} pretrain {{backbone}} --output assets/{{backbone}}.safetensors {{arguments}}
 
@@ -99,7 +99,7 @@ lint: libtorch && deny doc
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
 
-# Check licences, sources and versions of all dependencies, and their known faults where the database can be fetched
+# Check licences, sources and versions of all dependencies, and known vulnerabilities where the database can be fetched
 deny:
     #!/usr/bin/env bash
     set -euo pipefail

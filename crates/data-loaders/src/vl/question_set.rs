@@ -167,7 +167,7 @@ fn at_most(questions: Vec<Question>, limit: Option<usize>, seed: u64) -> Vec<Que
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::Arc;
 
     use super::*;
@@ -176,7 +176,7 @@ mod tests {
     use crate::vl::judge::Key;
     use crate::vl::picture::Picture;
 
-    fn question(number: u8, answer: Option<&str>) -> Question {
+    pub(in crate::vl) fn question(number: u8, answer: Option<&str>) -> Question {
         // Three questions per image.
         let picture = Picture::Pixels(1, Arc::from([number / 3; 3]));
         let origin = Origin::new("a", Path::new("a.json"), usize::from(number) + 1);

@@ -91,24 +91,10 @@ impl QuestionSuite {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::registry::dataset;
     use crate::split::SplitCounts;
-    use crate::vl::conversation::Origin;
-    use crate::vl::judge::Key;
-    use crate::vl::picture::Picture;
-    use crate::vl::question::Question;
-
-    fn question(number: u8, answer: Option<&str>) -> Question {
-        // Three questions per image.
-        let picture = Picture::Pixels(1, Arc::from([number / 3; 3]));
-        let origin = Origin::new("a", Path::new("a.json"), usize::from(number) + 1);
-        let key = Key::Exact("cat".into());
-        let plain = Question::short(number.to_string(), picture, &format!("question {number}"), key, origin);
-        Question { answer: answer.map(str::to_owned), ..plain }
-    }
+    use crate::vl::question_set::tests::question;
 
     #[test]
     fn a_training_question_without_an_answer_is_reported_with_file_and_row() {

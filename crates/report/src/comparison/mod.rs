@@ -4,7 +4,7 @@
 //! [`row`] reduces a method's records to cells and averages, [`difference`] tests methods against the baselines and the
 //! best, [`items`] does so over individual predictions, [`ranking`] ranks over data sets, [`origin`] describes where the
 //! records come from, `prior` reports the question-only prior, `pending` lists what only a server can score, and
-//! `yes_or_no` gives the numbers behind an F1. A [`Comparison`] serialises to the summary that `--json` prints. Accuracies
+//! `yes_or_no` gives the counts that an F1 is computed from. A [`Comparison`] serialises to the summary that `--json` prints. Accuracies
 //! are in percent from here on.
 
 pub mod difference;

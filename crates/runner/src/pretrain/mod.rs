@@ -102,7 +102,7 @@ struct Start {
 }
 
 impl Start {
-    /// From the file that the settings name, or from `initial` weights. The file is read once, before hours of training.
+    /// From the file that the settings name, or from `initial` weights. The file is read before hours of training.
     fn of(
         settings: &Settings,
         model_spec: &ModelSpec,
