@@ -28,11 +28,12 @@ fn train_step(criterion: &mut Criterion) {
             let model =
                 Classifier::new(&*entry.architecture, &model_spec, &weights, &adapters, &trainables).unwrap();
             let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
+            let rates = Tensor::full([1, 1], 1e-3, (Kind::Float, Device::Cpu));
             criterion.bench_function(&format!("{backbone}/{}", method.name()), |bencher| {
                 bencher.iter(|| {
                     let loss = model.forward(black_box(&images)).cross_entropy_for_logits(&labels);
                     let gradient = trainables.gradient(&loss).unwrap();
-                    optimiser.step(&trainables, &gradient, 1e-3).unwrap();
+                    optimiser.step(&trainables, &gradient, &rates).unwrap();
                 });
             });
         }

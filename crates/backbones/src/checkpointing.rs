@@ -8,23 +8,23 @@
 
 use san_core::Trainables;
 use san_core::train::trainables::GradientSum;
-use tch::{Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
 
 use crate::Error;
 use crate::language::LanguageModel;
 
-/// The loss of a forward pass over `embedded` and its gradient `[K, P]`, as in [`Trainables::gradient`].
+/// The losses of a forward pass over `embedded` and the gradient `[K, P]` of their sum, as in [`Trainables::gradient`].
 ///
-/// `valid` is as in [`LanguageModel::hidden`]; `loss` maps the hidden states to a scalar.
+/// `valid` is as in [`LanguageModel::hidden`]; `losses` maps the hidden states to the loss of each run, `[K]`.
 ///
 /// # Errors
-/// If libtorch cannot differentiate; errors of `loss`.
+/// If libtorch cannot differentiate; errors of `losses`.
 pub fn gradient(
     model: &dyn LanguageModel,
     trainables: &Trainables,
     embedded: &Tensor,
     valid: Option<&Tensor>,
-    loss: impl Fn(&Tensor) -> Result<Tensor, Error>,
+    losses: impl Fn(&Tensor) -> Result<Tensor, Error>,
 ) -> Result<(Tensor, Tensor), Error> {
     let stages = model.stages(embedded, valid);
     let mut inputs = Vec::with_capacity(stages.len());
@@ -35,8 +35,8 @@ pub fn gradient(
     }
     let mut sum = GradientSum::new(trainables);
     let hidden = leaf(&last)?;
-    let value = loss(&hidden)?;
-    let mut output_gradient = sum.add(&value, Some(&hidden))?;
+    let values = losses(&hidden)?;
+    let mut output_gradient = sum.add(&values.f_sum(None::<Kind>)?, Some(&hidden))?;
     for (stage, input) in stages.iter().zip(inputs).rev() {
         let Some(gradient) = output_gradient else { break };
         let input = leaf(&input)?;
@@ -45,7 +45,7 @@ pub fn gradient(
     if let (Some(gradient), true) = (output_gradient, embedded.requires_grad()) {
         sum.add(&vjp_scalar(embedded, &gradient)?, None)?;
     }
-    Ok((value.f_detach()?, sum.finish()?))
+    Ok((values.f_detach()?, sum.finish()?))
 }
 
 /// Activations as an autograd leaf.
@@ -55,5 +55,5 @@ fn leaf(activations: &Tensor) -> Result<Tensor, Error> {
 
 /// The scalar whose gradient is the vector-Jacobian product of `gradient` with `output`.
 fn vjp_scalar(output: &Tensor, gradient: &Tensor) -> Result<Tensor, Error> {
-    Ok(output.f_mul(gradient)?.f_sum(None)?)
+    Ok(output.f_mul(gradient)?.f_sum(None::<Kind>)?)
 }

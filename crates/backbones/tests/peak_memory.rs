@@ -38,13 +38,14 @@ fn growth(name: &str, architecture: &dyn Architecture, weights: &Weights) -> f64
     let (trainables, adapters) =
         methods::prepare(&*method, &[], &model_spec, weights, 5, &[0], Device::Cpu).unwrap();
     let model = Classifier::new(architecture, &model_spec, weights, &adapters, &trainables).unwrap();
+    let rates = Tensor::full([1, 1], 1e-3, (Kind::Float, Device::Cpu));
     let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
     let size = architecture.image_size();
     let image = Tensor::ones([1, 3, size, size], (Kind::Float, Device::Cpu));
     let mut step = || {
         let loss = model.forward(&image).cross_entropy_for_logits(&Tensor::from_slice(&[1_i64]));
         let gradient = trainables.gradient(&loss).unwrap();
-        optimiser.step(&trainables, &gradient, 1e-3).unwrap();
+        optimiser.step(&trainables, &gradient, &rates).unwrap();
     };
     step(); // libtorch's persistent buffers are now allocated
     peak_of(step)

@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let indices: Vec<usize> = (0..set.len(Split::TrainVal).min(images)).collect();
     let steps: Vec<BatchStep> = (0..)
         .zip(indices.chunks(BATCH))
-        .map(|(step, indices)| BatchStep { epoch: 0, step, indices: indices.to_vec() })
+        .map(|(step, indices)| BatchStep::single(0, step, 0, indices.to_vec()))
         .collect();
     let start = Instant::now();
     let (mut read, mut sum) = (0, 0.0);

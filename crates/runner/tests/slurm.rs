@@ -26,6 +26,9 @@ fn slurm_answers() -> bool {
 fn a_dry_run_prints_the_scripts_of_the_open_runs() {
     let bench = Bench::new(SYNTHETIC);
     let options = ["--dry-run", "--gres", "gpu:1", "--chunk", "3", "--partition", "big", "--memory", "2GB"];
+    let grouped = done(&bench, &[&SLURM[..], &options].concat());
+    assert!(!grouped.contains("--array=0-1"), "four final runs are two groups: {grouped}");
+    let options = [&options[..], &["--group", "1"]].concat();
     let scripts = done(&bench, &[&SLURM[..], &options].concat());
     assert!(!bench.path("results").exists(), "a dry run writes nothing");
     let parts: Vec<_> = scripts.split("#!/bin/bash").skip(1).collect();

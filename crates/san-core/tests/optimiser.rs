@@ -9,7 +9,7 @@ use san_core::spec::trainable::{Group, TrainableSpec};
 use san_core::train::adamw::{AdamW, AdamWSettings};
 use san_core::train::schedule::{Cosine, Linear};
 use san_core::{Trainables, Weights};
-use tch::{Device, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)
@@ -26,6 +26,11 @@ fn specs(all_decay: bool) -> Vec<TrainableSpec> {
     vec![spec("matrix", &[5, 8]), spec("rest", if all_decay { &[2, 5] } else { &[10] })]
 }
 
+/// The same learning rate for every run of a stack.
+fn rates(trainables: &Trainables, rate: f64) -> Tensor {
+    Tensor::full([trainables.stack(), 1], rate, (Kind::Float, Device::Cpu))
+}
+
 fn matches_torch(weight_decay: f64, expected: &str) {
     let file = TensorFile::read(&fixture("adamw.safetensors")).unwrap();
     let get = |name: &str| &file.tensors[name];
@@ -35,7 +40,8 @@ fn matches_torch(weight_decay: f64, expected: &str) {
     let mut optimiser = AdamW::new(&trainables, settings).unwrap();
     for step in 0..20 {
         let rate = get("learning_rates").double_value(&[step]);
-        optimiser.step(&trainables, &get("gradients").get(step).unsqueeze(0), rate).unwrap();
+        let gradient = get("gradients").get(step).unsqueeze(0);
+        optimiser.step(&trainables, &gradient, &rates(&trainables, rate)).unwrap();
         let difference = (trainables.values().get(0) - get(expected).get(step)).abs().max();
         assert!(f64::try_from(difference).unwrap() < 2e-7, "step {step}");
     }
@@ -62,17 +68,41 @@ fn a_factor_acts_like_a_different_learning_rate() {
     };
     let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
     let both = start(vec![in_group(Group::Method), other(Group::ModulesToSave)]);
-    let factors = both.by_group(|group| if group == Group::ModulesToSave { 0.25 } else { 1.0 });
-    let mut optimiser = AdamW::new(&both, settings).unwrap().with_factors(factors);
+    let mut optimiser = AdamW::new(&both, settings).unwrap().with_module_factors(&both, &[0.25]).unwrap();
     let gradient = both.values().ones_like() * 0.3;
-    (0..3).for_each(|_| optimiser.step(&both, &gradient, 0.2).unwrap());
+    (0..3).for_each(|_| optimiser.step(&both, &gradient, &rates(&both, 0.2)).unwrap());
     for (name, rate) in [("matrix", 0.2), ("other", 0.05)] {
         let alone = start(vec![in_group(Group::Method)]);
         let mut optimiser = AdamW::new(&alone, settings).unwrap();
         let gradient = alone.values().ones_like() * 0.3;
-        (0..3).for_each(|_| optimiser.step(&alone, &gradient, rate).unwrap());
+        (0..3).for_each(|_| optimiser.step(&alone, &gradient, &rates(&alone, rate)).unwrap());
         let difference = (both.get(name).unwrap() - alone.get("matrix").unwrap()).abs().max();
         assert!(f64::try_from(difference).unwrap() < 1e-6, "{name}");
+    }
+}
+
+#[test]
+fn each_run_of_a_stack_has_its_own_learning_rate() {
+    let settings = AdamWSettings { weight_decay: 0.1, ..AdamWSettings::default() };
+    let start = |seeds: &[u64]| {
+        let trainables = Trainables::allocate(specs(false), seeds, &Weights::default(), Device::Cpu).unwrap();
+        let _ = no_grad(|| trainables.values().shallow_clone().fill_(1.0));
+        trainables
+    };
+    let train = |trainables: &Trainables, rates: &[f32]| {
+        let mut optimiser = AdamW::new(trainables, settings).unwrap();
+        let rates = Tensor::from_slice(rates).unsqueeze(1);
+        for step in 1..4 {
+            let gradient = trainables.values().ones_like() * f64::from(step);
+            optimiser.step(trainables, &gradient, &rates).unwrap();
+        }
+    };
+    let both = start(&[0, 1]);
+    train(&both, &[0.2, 0.01]);
+    for (run, rate) in [0.2, 0.01].into_iter().enumerate() {
+        let alone = start(&[0]);
+        train(&alone, &[rate]);
+        assert_eq!(both.of_run(run as i64).unwrap().values(), alone.values(), "rate {rate}");
     }
 }
 
@@ -82,7 +112,7 @@ fn weight_decay_skips_one_dimensional_tensors() {
     let _ = no_grad(|| trainables.values().shallow_clone().fill_(1.0));
     let settings = AdamWSettings { weight_decay: 0.5, ..AdamWSettings::default() };
     let mut optimiser = AdamW::new(&trainables, settings).unwrap();
-    optimiser.step(&trainables, &trainables.values().zeros_like(), 0.1).unwrap();
+    optimiser.step(&trainables, &trainables.values().zeros_like(), &rates(&trainables, 0.1)).unwrap();
     let value = |name: &str| f64::try_from(trainables.get(name).unwrap().mean(None)).unwrap();
     assert!((value("matrix") - 0.95).abs() < 1e-6);
     assert!((value("rest") - 1.0).abs() < 1e-9);

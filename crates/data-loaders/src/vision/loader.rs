@@ -28,8 +28,8 @@ pub struct LoaderRecipe {
     pub split: Split,
     /// The preprocessing.
     pub protocol: ImageProtocol,
-    /// The augmentation and its seed; `None` for none.
-    pub augmentation: Option<(Augmentation, u64)>,
+    /// The augmentation; `None` for none.
+    pub augmentation: Option<Augmentation>,
     /// Number of threads that decode and transform; 0 for the number of processors.
     pub threads: usize,
 }
@@ -41,11 +41,27 @@ pub struct Step {
     pub epoch: u64,
     /// Number of steps before this one.
     pub step: u64,
+    /// Several seeds, if runs of different seeds are trained together.
+    pub parts: Vec<StepPart>,
+}
+
+/// The images of one seed in a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepPart {
+    /// Seed of the augmentation.
+    pub seed: u64,
     /// Indices into the split.
     pub indices: Vec<usize>,
 }
 
-/// The images of one step.
+impl Step {
+    /// A step of one seed.
+    pub fn single(epoch: u64, step: u64, seed: u64, indices: Vec<usize>) -> Self {
+        Self { epoch, step, parts: vec![StepPart { seed, indices }] }
+    }
+}
+
+/// The images of one step, those of its parts one after the other.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {
     /// `[batch, 3, side, side]`, normalised.
@@ -146,26 +162,54 @@ impl LoaderRecipe {
     fn batch_in(&self, mut pixels: Vec<f32>, set: &ImageSet, step: &Step) -> Result<Batch, DataError> {
         check_size(self.protocol.image_size)?;
         let side = self.protocol.image_size as usize;
+        let sample = 3 * side * side;
+        let count: usize = step.parts.iter().map(|part| part.indices.len()).sum();
         // Every value is overwritten below, so leftovers of an earlier batch do not matter.
-        pixels.resize(step.indices.len() * 3 * side * side, 0.0);
-        let Some((augmentation, seed)) = &self.augmentation else {
-            set.fill(self.split, &step.indices, &self.protocol, &mut pixels)?;
-            return Ok(Batch { pixels, labels: self.labels(set, step), targets: None });
-        };
-        let place = (*seed, step.epoch);
-        set.fill_augmented(self.split, &step.indices, &self.protocol, augmentation, place, &mut pixels)?;
-        let labels = self.labels(set, step);
-        let mix = Mix::draw(augmentation, side, &mut Stream::new("mix", &[*seed, step.epoch, step.step]));
-        mix_pixels(&mut pixels, side, &mix);
-        let targets = augmentation
-            .softens_targets()
-            .then(|| soft_targets(&labels, set.classes(), mix.own_share(side), augmentation.label_smoothing));
-        Ok(Batch { pixels, labels, targets })
+        pixels.resize(count * sample, 0.0);
+        let (mut labels, mut targets) = (Vec::with_capacity(count), Vec::new());
+        let mut rest = pixels.as_mut_slice();
+        for part in &step.parts {
+            let (own, others) = rest.split_at_mut(part.indices.len() * sample);
+            rest = others;
+            match &self.augmentation {
+                None => set.fill(self.split, &part.indices, &self.protocol, own)?,
+                Some(augmentation) => {
+                    self.fill_augmented(own, set, step, part, augmentation, &mut targets)?;
+                }
+            }
+            labels.extend(self.labels(set, part));
+        }
+        let softened = self.augmentation.is_some_and(|augmentation| augmentation.softens_targets());
+        Ok(Batch { pixels, labels, targets: softened.then_some(targets) })
+    }
+
+    /// Writes the augmented images of a part, and adds its soft targets, if the augmentation uses them.
+    fn fill_augmented(
+        &self,
+        pixels: &mut [f32],
+        set: &ImageSet,
+        step: &Step,
+        part: &StepPart,
+        augmentation: &Augmentation,
+        targets: &mut Vec<f32>,
+    ) -> Result<(), DataError> {
+        let side = self.protocol.image_size as usize;
+        let place = (part.seed, step.epoch);
+        set.fill_augmented(self.split, &part.indices, &self.protocol, augmentation, place, pixels)?;
+        let mut stream = Stream::new("mix", &[part.seed, step.epoch, step.step]);
+        let mix = Mix::draw(augmentation, side, &mut stream);
+        mix_pixels(pixels, side, &mix);
+        if augmentation.softens_targets() {
+            let labels: Vec<u32> = self.labels(set, part).collect();
+            let share = mix.own_share(side);
+            targets.extend(soft_targets(&labels, set.classes(), share, augmentation.label_smoothing));
+        }
+        Ok(())
     }
 
     /// The indices were checked when the images were read.
-    fn labels(&self, set: &ImageSet, step: &Step) -> Vec<u32> {
+    fn labels<'a>(&self, set: &'a ImageSet, part: &'a StepPart) -> impl Iterator<Item = u32> + 'a {
         let all = set.labels(self.split);
-        step.indices.iter().map(|index| all[*index]).collect()
+        part.indices.iter().map(|index| all[*index])
     }
 }

@@ -249,7 +249,7 @@ pub struct Evaluation {
     pub further: std::collections::BTreeMap<String, f64>,
 }
 
-/// The cost of a run.
+/// The cost of a run. If runs were trained together, times are the run's share of those of its group.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
@@ -259,10 +259,23 @@ pub struct Cost {
     pub evaluate_seconds: f64,
     /// Time spent reading, generating or decoding data, in seconds.
     pub data_seconds: f64,
-    /// Peak resident memory of the worker during the run, bytes; `None` if it cannot be read, or on a GPU.
+    /// Peak resident memory of the worker during the run, bytes, with all runs of its group; `None` if it cannot be read,
+    /// or on a GPU.
     pub peak_memory: Option<u64>,
+    /// Number of runs that were trained together, with this one.
+    #[serde(default = "alone", skip_serializing_if = "is_alone")]
+    pub group_size: u32,
     /// Size of the adapter file in bytes.
     pub adapter_bytes: u64,
+}
+
+fn alone() -> u32 {
+    1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
+fn is_alone(group_size: &u32) -> bool {
+    *group_size == 1
 }
 
 /// The environment in which a record was produced.

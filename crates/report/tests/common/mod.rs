@@ -71,6 +71,7 @@ pub(crate) fn record(
             pending: Vec::new(),
         },
         cost: Cost {
+            group_size: 1,
             train_seconds: 2.0 + seed as f64,
             evaluate_seconds: 0.5,
             data_seconds: 0.1,

@@ -78,7 +78,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         let alignment = Alignment { epochs, learning_rate, seed };
         let run = alignment.run(run);
         let folder = arguments.results.join("align");
-        let checkpoint = CheckpointFile::new(&folder, &run.name()?, Duration::from_mins(1));
+        let checkpoint = CheckpointFile::of_run(&folder, &run.name()?, Duration::from_mins(1));
         let meter = Meter::new(format!("aligning {backbone}"), Unit::Steps, 0);
         let mut progress = |done, total| meter.show(done, total);
         let mut control = RunControl { stop: &stop, checkpoint: &checkpoint, progress: &mut progress };

@@ -64,7 +64,7 @@ pub(crate) fn pretrain(arguments: &Arguments) -> Result<()> {
     };
     let device = device::resolve(&arguments.device)?;
     let folder = arguments.results.join("pretrain");
-    let checkpoint = CheckpointFile::new(&folder, &settings.name()?, Duration::from_mins(1));
+    let checkpoint = CheckpointFile::of_run(&folder, &settings.name()?, Duration::from_mins(1));
     let meter = Meter::new(format!("training {}", settings.backbone), Unit::Steps, 0);
     let mut progress = |done, total| meter.show(done, total);
     let mut control = RunControl { stop: &stop, checkpoint: &checkpoint, progress: &mut progress };

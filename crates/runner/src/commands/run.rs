@@ -13,6 +13,7 @@ use runner::resources::Resources;
 use runner::store::Store;
 use runner::store::failure;
 use runner::store::lock;
+use runner::tasks::Run;
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
 use runner::workers::device;
 use runner::workers::pool::Pool;
@@ -48,6 +49,10 @@ pub(crate) struct Arguments {
     /// Worker processes; by default as many as processors, or one on a GPU.
     #[arg(long)]
     workers: Option<u32>,
+    /// Train up to N runs together that differ only in seed and learning rate; 1 trains each alone. By default as many
+    /// as are faster together on this device.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
+    group: Option<u64>,
     /// Compute threads of each worker.
     #[arg(long, default_value_t = 1)]
     pub(super) threads: u32,
@@ -87,6 +92,11 @@ impl Arguments {
             Plan::resolve(&experiment, &self.profile, &selection, &mut resources, &path, check_images)?;
         let store = Store::new(&self.results, &plan.experiment, &plan.profile);
         Ok((plan, store))
+    }
+
+    /// The most runs of a group, if the user says so.
+    pub(super) fn group_size(&self) -> Option<usize> {
+        self.group.and_then(|size| usize::try_from(size).ok())
     }
 
     fn pool(&self) -> Result<Pool> {
@@ -159,9 +169,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     output::line(format_args!("{}", plan.describe(&store, pool.workers)))?;
     create_folder(&store.folder)?;
-    pool.run("tuning on val", &plan.tune, &store, &stop)?;
+    let groups = |runs: &[Run]| plan.groups(runs, arguments.group_size(), pool.device == "cuda");
+    pool.run("tuning on val", &groups(&plan.tune)?, &store, &stop)?;
     let runs = plan.final_runs(&store)?;
     run_plan(&plan.settings, &runs)?.add_to(&store.folder)?;
-    pool.run("running", &runs, &store, &stop)?;
+    pool.run("running", &groups(&runs)?, &store, &stop)?;
     crate::commands::report::compare(&arguments.results, &plan.experiment, Some(&plan.profile))
 }

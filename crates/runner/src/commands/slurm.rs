@@ -30,7 +30,7 @@ pub(super) struct Cluster {
     /// Print the scripts and submit nothing.
     #[arg(long, requires = "on")]
     dry_run: bool,
-    /// Runs that one task runs, one after the other.
+    /// Runs, or groups of runs, that one task runs, one after the other.
     #[arg(long, default_value_t = 1)]
     chunk: usize,
     /// Time of a task, as Slurm writes it.
@@ -69,7 +69,9 @@ impl Cluster {
 
 /// Submits the runs that are not done, or prints the scripts.
 pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> Result<()> {
-    let mut submission = Submission::new(plan, store, arguments.slurm.chunk)?;
+    let on_gpu = arguments.slurm.gres.as_ref().is_some_and(|gres| gres.contains("gpu"));
+    let size = arguments.group_size();
+    let mut submission = Submission::new(plan, store, size, on_gpu, arguments.slurm.chunk)?;
     submission.results = std::path::absolute(&arguments.results)?;
     submission.device.clone_from(&arguments.device);
     submission.threads = arguments.threads.max(1);

@@ -36,10 +36,9 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
     if arguments.part == Part::Table {
         return table(&submission, &store);
     }
-    let runs = submission.runs(arguments.part, arguments.index)?;
-    for run in &runs {
-        let name = run.name()?;
-        failure::clear(&store, &name)?;
+    let groups = submission.groups(arguments.part, arguments.index)?;
+    for (run, name) in groups.iter().flat_map(|group| group.runs().iter().zip(group.names())) {
+        failure::clear(&store, name)?;
         output::line(format_args!("run {name}: {}", run.label()))?;
     }
     tch::set_num_threads(i32::try_from(submission.threads)?);
@@ -50,7 +49,7 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
         checkpoint_every: Duration::try_from_secs_f64(submission.checkpoint_every)?,
         wait_for_others: false,
     };
-    Worker::new(&store, &mut resources, settings, &stop).work(&runs, &mut std::io::sink())
+    Worker::new(&store, &mut resources, settings, &stop).work(&groups, &mut std::io::sink())
 }
 
 /// Writes which runs make up the table, and prints it.

@@ -8,7 +8,6 @@ use runner::error::RunError;
 use runner::models::BaseModel;
 use runner::resources::Resources;
 use runner::tasks::Run;
-use runner::train::trainer::is_finite;
 use san_core::adapters::file as adapter_file;
 use san_core::methods::{self, Method};
 use san_core::{AdapterSet, Trainables};
@@ -55,7 +54,7 @@ impl TrainedRun {
         let (trainables, adapters) =
             methods::prepare(&*method, &modules, model_spec, weights, classes, &[run.seed], Device::Cpu)?;
         adapter_file::read_into(&adapter, base.checksum(), &trainables)?;
-        if !is_finite(trainables.values())? {
+        if !san_core::weights::is_finite(trainables.values())? {
             let reason = "it contains values that are not finite".into();
             return Err(san_core::Error::Malformed { path: adapter, reason }.into());
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use runner::resources::Resources;
 use runner::store::Store;
+use runner::tasks::RunGroup;
 use runner::train::signals::{StopFlag, WORKER_DEADLINE};
 use runner::workers::device;
 use runner::workers::pool::Assignment;
@@ -24,9 +25,10 @@ pub(crate) fn worker() -> Result<()> {
     let device = device::resolve(&assignment.device)?;
     let mut resources = Resources::new(device).keeping_file_hashes(&assignment.results);
     let store = Store { folder: assignment.folder };
-    let Assignment { runs, threads, checkpoint_every, .. } = assignment;
+    let Assignment { groups, threads, checkpoint_every, .. } = assignment;
+    let groups: Vec<RunGroup> = groups.into_iter().map(RunGroup::new).collect::<Result<_>>()?;
     let settings = Settings { threads, checkpoint_every, wait_for_others: true };
-    Worker::new(&store, &mut resources, settings, &stop).work(&runs, &mut stdout())
+    Worker::new(&store, &mut resources, settings, &stop).work(&groups, &mut stdout())
 }
 
 /// Sends heartbeats with the number of loop iterations from a separate thread; this also detects that the pool has

@@ -6,9 +6,10 @@
 
 mod describe;
 mod estimate;
+mod grouping;
 pub mod tuning;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Error, Result};
@@ -43,6 +44,8 @@ pub struct Plan {
     /// One row per method: label, number of settings, trained parameters for each backbone.
     methods: Vec<Vec<String>>,
     backbones: Vec<String>,
+    /// Number of parameters of each backbone.
+    sizes: BTreeMap<String, i64>,
     /// Pairs of a tower and a language model whose projector was never trained.
     unaligned: Vec<String>,
     seeds: usize,
@@ -80,6 +83,7 @@ impl Plan {
             sets: Vec::new(),
             methods: profile.methods.iter().map(|spec| vec![spec.method.clone(), String::new()]).collect(),
             backbones: profile.backbones.clone(),
+            sizes: BTreeMap::new(),
             unaligned: Vec::new(),
             seeds: profile.seeds.len(),
             settings: serde_json::json!({"data": &profile.data, "protocol": &profile.protocol}),
@@ -126,6 +130,7 @@ impl Plan {
         resources: &mut Resources,
     ) -> Result<()> {
         let base = task.base_model(backbone, &mut resources.models)?;
+        self.sizes.insert(backbone.to_owned(), base.model_spec().parameters());
         for (spec, columns) in profile.methods.iter().zip(&mut self.methods) {
             let trials = spec.trials(&profile.protocol).map_err(Error::msg)?;
             let modules = profile.protocol.modules_to_save(&spec.method).map_err(Error::msg)?;

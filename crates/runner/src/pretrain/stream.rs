@@ -4,14 +4,13 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use report::record::State;
 use san_core::Trainables;
 use san_core::train::schedule::Cosine;
 use tch::Tensor;
 
 use crate::io::files::create_folder;
 use crate::pretrain::Training;
-use crate::train::trainer::{RunControl, StepPosition, TrainTask, Trainer};
+use crate::train::trainer::{RunControl, Schedule, StepExamples, StepPosition, TrainTask, Trainer};
 
 /// Batches that are generated ahead.
 const AHEAD: usize = 8;
@@ -26,11 +25,11 @@ struct Stream<B, L> {
 }
 
 impl<B, L: Fn(&B) -> Result<Tensor>> TrainTask for Stream<B, L> {
-    fn steps(&self, _: u64) -> Vec<Vec<usize>> {
-        (0..self.steps).map(|step| vec![step]).collect()
+    fn steps(&self, _: u64) -> Vec<StepExamples> {
+        (0..self.steps).map(|step| vec![vec![step]]).collect()
     }
 
-    fn schedule(&self, learning_rate: f64, _: &[u64]) -> Box<dyn Fn(u64) -> f64> {
+    fn schedule(&self, learning_rate: f64, _: &[u64]) -> Schedule {
         let steps = self.steps as u64;
         let schedule = Cosine {
             base: learning_rate,
@@ -42,7 +41,7 @@ impl<B, L: Fn(&B) -> Result<Tensor>> TrainTask for Stream<B, L> {
         Box::new(move |step| schedule.rate(step))
     }
 
-    fn load(&mut self, _: &[usize], _: StepPosition) -> Result<()> {
+    fn load(&mut self, _: &[Vec<usize>], _: StepPosition) -> Result<()> {
         let start = Instant::now();
         self.batch = Some(self.batches.recv().context("the thread that generates batches has ended")??);
         self.waited += start.elapsed();
@@ -52,7 +51,7 @@ impl<B, L: Fn(&B) -> Result<Tensor>> TrainTask for Stream<B, L> {
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
         let loss = (self.loss)(self.batch.as_ref().context("no batch is loaded")?)?;
         let gradient = trainables.gradient(&loss)?;
-        Ok((loss, gradient))
+        Ok((loss.f_detach()?.f_view([1])?, gradient))
     }
 
     fn data_wait(&self) -> Duration {
@@ -74,7 +73,7 @@ pub(super) fn train<B: Send>(
     let steps = usize::try_from(settings.steps)?;
     let remaining = trainer.progress.steps..settings.steps;
     let (sender, batches) = sync_channel(AHEAD);
-    let state = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         scope.spawn(move || {
             for step in remaining {
                 if sender.send(draw(step)).is_err() {
@@ -84,15 +83,14 @@ pub(super) fn train<B: Send>(
         });
         // Owned by this closure, so that an early return closes the channel and ends the other thread.
         let mut stream = Stream { steps, batches, batch: None, loss, waited: Duration::ZERO };
-        trainer.train(&mut stream, 1, settings.learning_rate, control).map_err(|error| {
+        trainer.train(&mut stream, 1, &[settings.learning_rate], control).map_err(|error| {
             trainer.save_after_error(&error, &stream, control.checkpoint).err().unwrap_or(error)
         })
     })?;
-    if state == State::Diverged {
-        let step = trainer.progress.steps;
+    if let Some(step) = trainer.progress.runs[0].diverged_after {
         bail!("the loss is not finite at step {step}; try a lower --learning-rate");
     }
     create_folder(training.log)?;
-    trainer.publish_log(training.log)?;
+    trainer.publish_logs(&[training.log])?;
     Ok(trainer.trainables)
 }

@@ -19,7 +19,7 @@ use crate::io::files::{create_folder, entries, file_name, write_atomically, writ
 use crate::plan::Plan;
 use crate::plan::tuning::FinalRun;
 use crate::store::Store;
-use crate::tasks::Run;
+use crate::tasks::{Run, RunGroup, group_indices};
 
 pub use script::Resources;
 
@@ -74,16 +74,16 @@ pub struct Submission {
     pub threads: u32,
     /// Seconds between two checkpoints.
     pub checkpoint_every: f64,
-    /// Runs per task.
+    /// Groups of runs per task.
     pub chunk: usize,
     /// Runs of the tuning stage.
     pub tune: Vec<Run>,
     /// Runs of the final stage.
     pub finals: Vec<FinalRun>,
-    /// Indices of the runs of `tune` that are still to be run.
-    pub open_tune: Vec<usize>,
-    /// Indices of the runs of `finals` that are still to be run.
-    pub open_finals: Vec<usize>,
+    /// Groups of runs of `tune`, by index, with one that is still to be run.
+    pub open_tune: Vec<Vec<usize>>,
+    /// The same for `finals`.
+    pub open_finals: Vec<Vec<usize>>,
 }
 
 /// A submitted job.
@@ -98,26 +98,26 @@ pub struct Job {
 }
 
 impl Submission {
-    /// The runs of a plan that are not done.
+    /// The runs of a plan that are not done, in groups of at most `size` runs, or of the usual number.
     ///
     /// # Errors
     /// When a record is corrupt.
-    pub fn new(plan: &Plan, store: &Store, chunk: usize) -> Result<Self> {
-        let open = |runs: &[Run]| -> Result<Vec<usize>> {
-            let mut open = Vec::new();
-            for (index, run) in runs.iter().enumerate() {
-                if !store.is_done(&run.name()?) {
-                    open.push(index);
-                }
-            }
+    pub fn new(plan: &Plan, store: &Store, size: Option<usize>, on_gpu: bool, chunk: usize) -> Result<Self> {
+        let size = |run: &Run| size.map_or_else(|| plan.usual_group_size(run, on_gpu), Ok);
+        let open = |runs: &[Run]| -> Result<Vec<Vec<usize>>> {
+            let mut open = group_indices(runs, &size)?;
+            let names: Vec<String> = runs.iter().map(Run::name).collect::<Result<_, _>>()?;
+            open.retain(|group| group.iter().any(|&run| !store.is_done(&names[run])));
             Ok(open)
         };
         let open_tune = open(&plan.tune)?;
-        // Which final runs are done is known only once their settings are.
+        // Which final runs are done is known only once their settings are; how they are grouped is known before, since
+        // the runs of a group select the same settings.
         let open_finals = if open_tune.is_empty() {
             open(&plan.final_runs(store)?)?
         } else {
-            (0..plan.finals.len()).collect()
+            let finals: Vec<Run> = plan.finals.iter().map(|one| one.run.clone()).collect();
+            group_indices(&finals, &size)?
         };
         Ok(Self {
             store: std::path::absolute(&store.folder)?,
@@ -158,27 +158,26 @@ impl Submission {
         }
     }
 
-    /// The runs of one task of a part.
+    /// The groups of runs of one task of a part.
     ///
     /// # Errors
     /// When the part has no such task, or a record that a run's settings depend on is missing.
-    pub fn runs(&self, part: Part, task: usize) -> Result<Vec<Run>> {
-        let range = |open: &[usize]| -> Result<Vec<usize>> {
-            let missing = || {
-                let tasks = self.tasks(part);
-                RunError::CommandLine { reason: format!("--index {task}: the part has {tasks} tasks") }
-            };
-            Ok(open.chunks(self.chunk).nth(task).ok_or_else(missing)?.to_vec())
-        };
+    pub fn groups(&self, part: Part, task: usize) -> Result<Vec<RunGroup>> {
         let store = Store { folder: self.store.clone() };
-        match part {
-            Part::Tune => Ok(range(&self.open_tune)?.iter().map(|&index| self.tune[index].clone()).collect()),
-            Part::Final => range(&self.open_finals)?
-                .iter()
-                .map(|&index| self.finals[index].choose(&self.tune, &store))
-                .collect(),
-            Part::Table => Ok(Vec::new()),
-        }
+        let open = match part {
+            Part::Tune => &self.open_tune,
+            Part::Final => &self.open_finals,
+            Part::Table => return Ok(Vec::new()),
+        };
+        let tasks = self.tasks(part);
+        let missing =
+            || RunError::CommandLine { reason: format!("--index {task}: the part has {tasks} tasks") };
+        let run = |index: &usize| match part {
+            Part::Tune => Ok(self.tune[*index].clone()),
+            _ => self.finals[*index].choose(&self.tune, &store),
+        };
+        let group = |indices: &Vec<usize>| RunGroup::new(indices.iter().map(run).collect::<Result<_>>()?);
+        open.chunks(self.chunk).nth(task).ok_or_else(missing)?.iter().map(group).collect()
     }
 
     /// The scripts in the order of submission: part, number of tasks, text. `limit` is the maximum array size.

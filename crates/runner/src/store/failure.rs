@@ -35,9 +35,24 @@ pub fn has_failed(store: &Store, run: &str) -> bool {
 ///
 /// # Errors
 /// When the folder cannot be written.
-pub fn mark_failed(store: &Store, run: &str, label: &str, reason: &str, code: u8) -> Result<(), RunError> {
+fn mark_failed(store: &Store, run: &str, label: &str, reason: &str, code: u8) -> Result<(), RunError> {
     create_folder(&store.folder.join(FOLDER))?;
     write_json(&path(store, run), &Failure { label: label.into(), reason: reason.into(), code })
+}
+
+/// Notes that the runs of a group, except those that are done, are not to be tried again in this run.
+///
+/// # Errors
+/// When the folder cannot be written.
+pub fn mark_group(
+    store: &Store,
+    runs: &[String],
+    label: &str,
+    reason: &str,
+    code: u8,
+) -> Result<(), RunError> {
+    let open = runs.iter().filter(|run| !store.is_done(run));
+    open.into_iter().try_for_each(|run| mark_failed(store, run, label, reason, code))
 }
 
 /// Forgets the note of a run, which is then tried again.

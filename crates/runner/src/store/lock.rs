@@ -1,4 +1,4 @@
-//! Which worker has a run: a locked file that contains a heartbeat.
+//! Which worker has a run or a group of runs: a locked file that contains a heartbeat.
 //!
 //! The operating system releases the lock when the process dies, so that no lock outlives its worker and two runners
 //! never execute the same run. The file's contents are informational: they lock nothing.
@@ -92,6 +92,50 @@ impl RunLock {
     }
 }
 
+/// The exclusive right to execute the runs of a group. Each run is locked too, since another process may have packed the
+/// same runs into other groups.
+#[derive(Debug)]
+pub struct GroupLock {
+    group: RunLock,
+    /// Empty for a group of one run, whose name is that of its run.
+    runs: Vec<RunLock>,
+}
+
+impl GroupLock {
+    /// Locks the group named `group` of the runs named `runs`; `None` if another worker has it or one of its runs.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn take(store: &Store, group: &str, runs: &[String]) -> Result<Option<Self>, RunError> {
+        let Some(lock) = RunLock::take(store, group)? else { return Ok(None) };
+        let mut locked = Self { group: lock, runs: Vec::new() };
+        for run in runs.iter().filter(|_| runs.len() > 1) {
+            match RunLock::take(store, run)? {
+                Some(lock) => locked.runs.push(lock),
+                None => {
+                    locked.release()?;
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(locked))
+    }
+
+    /// See [`RunLock::write_heartbeat`].
+    pub fn write_heartbeat(&mut self, heartbeat: &Heartbeat) {
+        self.group.write_heartbeat(heartbeat);
+    }
+
+    /// Releases the group.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn release(self) -> Result<(), RunError> {
+        self.runs.into_iter().try_for_each(RunLock::release)?;
+        self.group.release()
+    }
+}
+
 /// The last heartbeats of the runs in progress in a store. Takes no locks: even a brief one would turn a worker away.
 pub fn running(store: &Store) -> Vec<Heartbeat> {
     let read = |path: PathBuf| {
@@ -131,11 +175,14 @@ pub fn clean(store: &Store) -> Result<(), RunError> {
         }
     }
     for path in entries(&store.folder.join(checkpoint::FOLDER)) {
-        let name = file_name(&path);
-        let half = name.strip_prefix('.');
-        let run = half.unwrap_or(name).split('.').next().unwrap_or_default();
-        if half.is_some() || store.is_done(run) {
-            unless_claimed(store, run, || remove(&path, |path| std::fs::remove_file(path)))?;
+        let (group, partial) = checkpoint::group_of(file_name(&path));
+        let is_needed = || match checkpoint::runs_of(&store.folder, group) {
+            Some(runs) => !runs.iter().all(|run| store.is_done(run)),
+            // A damaged one is reported when its runs start again; logs without a checkpoint are of no use.
+            None => checkpoint::exists(&store.folder, group) && !store.is_done(group),
+        };
+        if partial || !is_needed() {
+            unless_claimed(store, group, || remove(&path, |path| std::fs::remove_file(path)))?;
         }
     }
     for path in entries(&store.folder.join(FOLDER)) {

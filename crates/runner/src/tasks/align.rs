@@ -3,14 +3,14 @@
 
 use anyhow::{Result, bail};
 use backbones::vlm::llava;
-use report::record::{Stage, State};
+use report::record::Stage;
 use san_core::methods::UNTRAINED;
 use serde::Serialize;
 use serde_json::Map;
 use tch::Tensor;
 
 use super::Run;
-use super::execute::RunExecution;
+use super::execute::GroupExecution;
 use crate::resources::Resources;
 use crate::train::trainer::RunControl;
 
@@ -65,12 +65,12 @@ pub fn align(run: &Run, resources: &mut Resources, control: &mut RunControl<'_>)
     let modules = Some((names.clone(), run.learning_rate));
     let mut execution = control.stop.interruptible(|| {
         let task = run.protocol.task().map_err(anyhow::Error::msg)?;
-        RunExecution::prepare(run, task, modules, resources)
+        GroupExecution::prepare(std::slice::from_ref(run), task, modules, resources)
     })?;
     execution.trainer.restore(control.checkpoint)?;
-    let state = execution.train(control).map_err(|error| execution.save_after_error(error, control))?;
-    let losses = &execution.trainer.progress.losses;
-    let (State::Finished, Some(&train_loss)) = (state, losses.last()) else {
+    execution.train(control).map_err(|error| execution.save_after_error(error, control))?;
+    let progress = &execution.trainer.progress.runs[0];
+    let (None, Some(&train_loss)) = (progress.diverged_after, progress.losses.last()) else {
         bail!("the loss is not finite: try a lower --learning-rate");
     };
     let trainables = &execution.trainer.trainables;

@@ -1,4 +1,4 @@
-//! The stages of a run, for any task: prepare, resume, train, evaluate, write.
+//! The stages of a group of runs, for any task: prepare, resume, train, evaluate, write.
 //!
 //! The order of examples and all initial values are functions of (seed, purpose); a run depends on nothing that ran
 //! before it in the same process, and resumes from a checkpoint bit for bit.
@@ -13,13 +13,14 @@ use san_core::methods::{self, Method, UNTRAINED};
 use san_core::spec::trainable::Group;
 use san_core::{AdapterSet, ModelSpec, Trainables};
 
-use crate::error::{RunError, is_divergence};
+use crate::error::RunError;
 use crate::models::BaseModel;
 use crate::resources::Resources;
 use crate::tasks::{EvalScores, PreparedTask, Run, Task, Times, Tuned};
+use crate::train::checkpoint::RunProgress;
 use crate::train::trainer::{RunControl, Trainer};
 
-/// The results of a run and their cost.
+/// The results of a run and their cost. Times are the run's share of its group's.
 #[derive(Debug)]
 pub struct Outcome {
     /// How it ended.
@@ -34,55 +35,64 @@ pub struct Outcome {
     pub evaluation: Duration,
     /// Time of reading and decoding data.
     pub data_wait: Duration,
+    /// Number of runs in the group.
+    pub group_size: u32,
     /// Size of the adapter file in bytes.
     pub adapter_bytes: u64,
     /// Parameter counts.
     pub parameters: Parameters,
 }
 
-/// Trains and evaluates `run` and writes its adapter and predictions into `folder`.
+/// Trains and evaluates the runs of a group together, and writes the adapter and the predictions of each into its folder.
 ///
 /// # Errors
-/// When data or weights cannot be read, the folder cannot be written, or a signal asked to stop. Non-finite numbers are
-/// not an error: the outcome is [`State::Diverged`].
+/// When data or weights cannot be read, a folder cannot be written, or a signal asked to stop. Non-finite numbers are not
+/// an error: the outcome of that run is [`State::Diverged`].
 pub fn execute(
-    run: &Run,
+    runs: &[Run],
     resources: &mut Resources,
-    folder: &Path,
+    folders: &[&Path],
     control: &mut RunControl<'_>,
-) -> Result<Outcome> {
+) -> Result<Vec<Outcome>> {
+    let first = &runs[0];
     let mut execution = control.stop.interruptible(|| {
-        let task = run.protocol.task().map_err(anyhow::Error::msg)?;
-        let modules = task.modules_to_save().filter(|_| run.method != UNTRAINED);
-        RunExecution::prepare(run, task, modules, resources)
+        let task = first.protocol.task().map_err(anyhow::Error::msg)?;
+        let modules = task.modules_to_save().filter(|_| first.method != UNTRAINED);
+        GroupExecution::prepare(runs, task, modules, resources)
     })?;
     execution.trainer.restore(control.checkpoint)?;
-    match execution.train_and_evaluate(resources, folder, control) {
-        Ok((scores, adapter_bytes)) => execution.into_outcome(scores, adapter_bytes),
+    match execution.train_and_evaluate(resources, folders, control) {
+        Ok(results) => execution.into_outcomes(results),
         Err(error) => Err(execution.save_after_error(error, control)),
     }
 }
 
-/// A run in memory.
-pub(super) struct RunExecution<'a> {
-    run: &'a Run,
+/// The results of a run that are not in the trainer's progress: scores, `None` if it diverged, and the size of its
+/// adapter file in bytes.
+type RunResults = (Option<EvalScores>, u64);
+
+/// A group of runs in memory.
+pub(super) struct GroupExecution<'a> {
+    runs: &'a [Run],
     base: BaseModel,
     method: Box<dyn Method>,
+    modules_to_save: Vec<String>,
     adapters: AdapterSet,
     pub(super) trainer: Trainer,
     task: Box<dyn PreparedTask + 'a>,
     classes: i64,
 }
 
-impl<'a> RunExecution<'a> {
+impl<'a> GroupExecution<'a> {
     /// Loads the base model, allocates what is trained, and opens the data. `modules_to_save` are trained in full in
-    /// addition to the run's method, at their own learning rate.
+    /// addition to the runs' method, at their own learning rate.
     pub(super) fn prepare(
-        run: &'a Run,
+        runs: &'a [Run],
         task: &'a dyn Task,
         modules_to_save: Option<(Vec<String>, f64)>,
         resources: &mut Resources,
     ) -> Result<Self> {
+        let run = &runs[0];
         let base = task.base_model(&run.backbone, &mut resources.models)?;
         if base.checksum() != run.weights_checksum {
             return Err(RunError::ChangedWeights { backbone: run.backbone.clone() }.into());
@@ -91,66 +101,79 @@ impl<'a> RunExecution<'a> {
         let (modules, rate) = modules_to_save.unzip();
         let modules: Vec<String> = modules.unwrap_or_default();
         let classes = task.classes(run, &mut resources.data)?;
-        let seeds = [run.seed];
+        let seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
         let (trainables, adapters) =
             methods::prepare(&*method, &modules, base.model_spec(), base.weights(), classes, &seeds, device)?;
-        let tuned =
-            Tuned { base: &base, method: &*method, adapters: &adapters, trainables: &trainables, device };
-        let prepared = task.prepare(run, &tuned, resources)?;
+        let tuned = Tuned {
+            base: &base,
+            method: &*method,
+            modules_to_save: &modules,
+            adapters: &adapters,
+            trainables: &trainables,
+            device,
+        };
+        let prepared = task.prepare(runs, &tuned, resources)?;
         let mut trainer = Trainer::new(trainables, run.protocol.weight_decay)?;
-        if let Some(rate) = rate.filter(|rate| *rate != run.learning_rate) {
-            trainer = trainer.modules_to_save_at(rate / run.learning_rate);
+        if let Some(rate) = rate.filter(|rate| runs.iter().any(|run| run.learning_rate != *rate)) {
+            let factors: Vec<f64> = runs.iter().map(|run| rate / run.learning_rate).collect();
+            trainer = trainer.modules_to_save_at(&factors)?;
         }
-        Ok(Self { run, base, method, adapters, trainer, task: prepared, classes })
+        Ok(Self { runs, base, method, modules_to_save: modules, adapters, trainer, task: prepared, classes })
     }
 
     /// Trains from the first batch, or from the checkpoint, to the last batch.
-    pub(super) fn train(&mut self, control: &mut RunControl<'_>) -> Result<State> {
+    pub(super) fn train(&mut self, control: &mut RunControl<'_>) -> Result<()> {
         let nothing_to_learn = self.trainer.trainables.values().numel() == 0;
-        let epochs = if nothing_to_learn { 0 } else { self.run.protocol.epochs };
-        self.trainer.train(&mut *self.task, epochs, self.run.learning_rate, control)
+        let epochs = if nothing_to_learn { 0 } else { self.runs[0].protocol.epochs };
+        let rates: Vec<f64> = self.runs.iter().map(|run| run.learning_rate).collect();
+        self.trainer.train(&mut *self.task, epochs, &rates, control)
     }
 
-    /// Everything from the first batch to the last file; no scores if the run diverged.
+    /// Everything from the first batch to the last file.
     fn train_and_evaluate(
         &mut self,
         resources: &mut Resources,
-        folder: &Path,
+        folders: &[&Path],
         control: &mut RunControl<'_>,
-    ) -> Result<(Option<EvalScores>, u64)> {
+    ) -> Result<Vec<RunResults>> {
         let device = resources.models.device();
-        let Self { base, method, adapters, trainer, task, .. } = &mut *self;
-        let tuned = Tuned { base, method: &**method, adapters, trainables: &trainer.trainables, device };
+        let (task, tuned) = self.parts(device);
         task.before_training(&tuned, &mut resources.features, control.stop)?;
-        let scores = match self.train(control)? {
-            State::Finished => self.evaluate(device, folder, control)?,
-            State::Diverged => None,
-        };
+        self.train(control)?;
+        let states = self.trainer.states();
+        let finished: Vec<(usize, &Path)> =
+            (0..).zip(folders.iter().copied()).filter(|(run, _)| states[*run] == State::Finished).collect();
+        let (task, tuned) = self.parts(device);
+        let scores = task.evaluate(&tuned, &finished, control.stop)?;
+        let mut all: Vec<Option<EvalScores>> = vec![None; folders.len()];
+        for ((run, _), scores) in finished.iter().zip(scores) {
+            all[*run] = scores;
+        }
+        self.trainer.publish_logs(folders)?;
+        all.into_iter()
+            .enumerate()
+            .map(|(run, scores)| Ok((scores, self.write(run, folders[run])?)))
+            .collect()
+    }
+
+    /// The task, and the model that it trains.
+    fn parts(&mut self, device: tch::Device) -> (&mut (dyn PreparedTask + 'a), Tuned<'_>) {
+        let Self { base, method, modules_to_save, adapters, trainer, task, .. } = self;
+        let trainables = &trainer.trainables;
+        (&mut **task, Tuned { base, method: &**method, modules_to_save, adapters, trainables, device })
+    }
+
+    /// Writes the adapter of a run; returns its size in bytes.
+    fn write(&self, run: usize, folder: &Path) -> Result<u64> {
         let header = AdapterHeader {
-            method: self.run.method.clone(),
+            method: self.runs[run].method.clone(),
             options: self.method.options()?.into(),
-            backbone: self.run.backbone.clone(),
+            backbone: self.runs[run].backbone.clone(),
             base_checksum: self.base.checksum().to_owned(),
             classes: self.classes,
         };
-        let adapter_bytes =
-            adapter_file::write(&folder.join(ADAPTER_FILE), &header, &self.trainer.trainables)?;
-        self.trainer.publish_log(folder)?;
-        Ok((scores, adapter_bytes))
-    }
-
-    fn evaluate(
-        &mut self,
-        device: tch::Device,
-        folder: &Path,
-        control: &RunControl<'_>,
-    ) -> Result<Option<EvalScores>> {
-        let Self { base, method, adapters, trainer, task, .. } = self;
-        let tuned = Tuned { base, method: &**method, adapters, trainables: &trainer.trainables, device };
-        match task.evaluate(&tuned, folder, control.stop) {
-            Err(error) if is_divergence(&error) => Ok(None),
-            scores => scores.map(Some),
-        }
+        let trainables = self.trainer.trainables.of_run(i64::try_from(run)?)?;
+        Ok(adapter_file::write(&folder.join(ADAPTER_FILE), &header, &trainables)?)
     }
 
     /// Called after an error; see [`Trainer::save_after_error`].
@@ -165,37 +188,41 @@ impl<'a> RunExecution<'a> {
         }
     }
 
-    fn into_outcome(self, scores: Option<EvalScores>, adapter_bytes: u64) -> Result<Outcome> {
-        let state = if scores.is_some() { State::Finished } else { State::Diverged };
-        let dataset = self.task.dataset(scores.as_ref())?;
-        let (truncation, times) = (self.task.truncation(), self.task.times());
+    fn into_outcomes(self, results: Vec<RunResults>) -> Result<Vec<Outcome>> {
         let parameters = parameters(self.base.model_spec(), &self.trainer.trainables)?;
+        let Times { preparation, evaluation, data_wait } = self.task.times();
+        let group_size = u32::try_from(self.runs.len())?;
         let progress = self.trainer.progress;
-        let scores = scores.unwrap_or_default();
-        let Times { preparation, evaluation, data_wait } = times;
-        Ok(Outcome {
-            state,
-            dataset,
-            parameters,
-            metrics: Metrics {
-                accuracy: scores.score,
-                metric: scores.metric,
-                train_loss: progress.losses.last().copied(),
-                merge_difference: scores.merge_difference,
-                loss_history: progress.losses,
-                steps: progress.steps,
-                test_selected: progress.test_selected.filter(|_| self.run.stage == Stage::Final),
-                no_answer: scores.no_answer,
-                forgetting: scores.forgetting,
-                truncation,
-                evaluations: scores.evaluations,
-                pending: scores.pending,
-            },
-            training: progress.training + preparation,
-            evaluation,
-            data_wait: progress.data_wait + data_wait,
-            adapter_bytes,
-        })
+        let outcome = |((scores, adapter_bytes), run): (RunResults, RunProgress)| -> Result<Outcome> {
+            let state = if scores.is_some() { State::Finished } else { State::Diverged };
+            let dataset = self.task.dataset(scores.as_ref())?;
+            let scores = scores.unwrap_or_default();
+            Ok(Outcome {
+                state,
+                dataset,
+                parameters,
+                metrics: Metrics {
+                    accuracy: scores.score,
+                    metric: scores.metric,
+                    train_loss: run.losses.last().copied(),
+                    merge_difference: scores.merge_difference,
+                    loss_history: run.losses,
+                    steps: run.diverged_after.unwrap_or(progress.steps),
+                    test_selected: run.test_selected.filter(|_| self.runs[0].stage == Stage::Final),
+                    no_answer: scores.no_answer,
+                    forgetting: scores.forgetting,
+                    truncation: self.task.truncation(),
+                    evaluations: scores.evaluations,
+                    pending: scores.pending,
+                },
+                training: (progress.training + preparation) / group_size,
+                evaluation: evaluation / group_size,
+                data_wait: (progress.data_wait + data_wait) / group_size,
+                group_size,
+                adapter_bytes,
+            })
+        };
+        results.into_iter().zip(progress.runs).map(outcome).collect()
     }
 }
 

@@ -21,6 +21,7 @@ use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures
 use crate::tasks::language::{LanguageProtocol, Prepared};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
+use crate::train::trainer::Schedule;
 
 /// The protocol of instruction following.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -62,12 +63,17 @@ impl Task for InstructionFollowing {
         Ok(BaseModel::Language(models.language(name, self.language.precision.kind())?))
     }
 
+    fn steps_depend_on_seed(&self) -> bool {
+        self.language.batch_tokens.is_some()
+    }
+
     fn prepare<'a>(
         &'a self,
-        run: &'a Run,
+        runs: &'a [Run],
         tuned: &Tuned<'_>,
         resources: &mut Resources,
     ) -> Result<Box<dyn PreparedTask + 'a>> {
+        let run = &runs[0];
         let BaseModel::Language(model) = tuned.base else {
             anyhow::bail!("instruction following needs a language model")
         };
@@ -77,12 +83,12 @@ impl Task for InstructionFollowing {
         }
         let data = self.data(run, &sets, model)?;
         let warmup_steps = self.warmup_steps;
-        let schedule = move |base, steps| -> Box<dyn Fn(u64) -> f64> {
+        let schedule = move |base, steps| -> Schedule {
             let schedule = Linear { base, warmup_steps, steps };
             Box::new(move |step| schedule.rate(step))
         };
         let reader = model.architecture.build(&model.weights, tuned.adapters)?;
-        Ok(Box::new(Prepared::new(run, tuned, self.language, reader, data, Box::new(schedule))?))
+        Ok(Box::new(Prepared::new(runs, tuned, self.language, reader, data, Box::new(schedule))?))
     }
 }
 

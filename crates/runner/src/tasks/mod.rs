@@ -1,12 +1,13 @@
 //! The tasks that a base model is fine-tuned for: one file or folder per task, and the stages that all runs share.
 //!
 //! A [`Task`] is its own section of a protocol: it opens its data, loads the base model that it needs, and prepares a
-//! [`PreparedTask`], which trains and evaluates. `execute` takes a run of any task through its stages; `align` trains
-//! the projector of a vision-language model with the same trainer.
+//! [`PreparedTask`], which trains and evaluates. `execute` takes a group of runs of any task through its stages; `align`
+//! trains the projector of a vision-language model with the same trainer.
 
 pub mod align;
 pub mod classification;
 mod execute;
+mod group;
 pub mod instruction_following;
 pub mod language;
 pub(crate) mod protocol;
@@ -21,11 +22,12 @@ use anyhow::Result;
 use data_loaders::{DatasetEntry, Split, SplitCounts};
 use report::record::{Dataset, Evaluation, Forgetting, Pending, Truncation};
 use san_core::adapters::merge::merge;
-use san_core::methods::Method;
+use san_core::methods::{self, Method};
 use san_core::{AdapterSet, Trainables, Weights};
 use tch::Device;
 
 pub use execute::{Outcome, execute};
+pub use group::{RunGroup, group_indices, groups};
 pub use protocol::Protocol;
 pub use run::{Run, Stage, Trial};
 
@@ -84,13 +86,19 @@ pub trait Task: Debug {
         None
     }
 
-    /// Opens the data of a run and builds its model.
+    /// Whether the number of steps or the sizes of their batches differ between seeds, so that runs of different seeds
+    /// cannot be trained together.
+    fn steps_depend_on_seed(&self) -> bool {
+        false
+    }
+
+    /// Opens the data of a group of runs and builds its model.
     ///
     /// # Errors
     /// When data are missing, or differ from those that were planned.
     fn prepare<'a>(
         &'a self,
-        run: &'a Run,
+        runs: &'a [Run],
         tuned: &Tuned<'_>,
         resources: &mut Resources,
     ) -> Result<Box<dyn PreparedTask + 'a>>;
@@ -132,6 +140,8 @@ pub struct Tuned<'a> {
     pub base: &'a BaseModel,
     /// The method.
     pub method: &'a dyn Method,
+    /// Modules that are trained in full in addition to the method.
+    pub modules_to_save: &'a [String],
     /// The adapters that the method attached to the model.
     pub adapters: &'a AdapterSet,
     /// What is trained.
@@ -141,20 +151,31 @@ pub struct Tuned<'a> {
 }
 
 impl Tuned<'_> {
-    /// The weights of an equivalent plain model; `None` if the method cannot be merged.
+    /// The weights of an equivalent plain model for one run of the stack; `None` if the method cannot be merged.
     ///
     /// # Errors
     /// When a tensor is missing.
-    pub fn merged(&self) -> Result<Option<Weights>> {
+    pub fn merged(&self, run: i64) -> Result<Option<Weights>> {
         if self.method.unmergeable().is_some() {
             return Ok(None);
         }
         let (model_spec, weights) = (self.base.model_spec(), self.base.weights());
-        Ok(Some(merge(model_spec, weights, self.adapters, self.trainables, 0)?))
+        Ok(Some(merge(model_spec, weights, self.adapters, self.trainables, run)?))
+    }
+
+    /// Does something with the model of one run of the stack, which shares its tensors with the stack.
+    ///
+    /// # Errors
+    /// When there is no such run; errors of `act`.
+    pub fn with_run<T>(&self, run: i64, act: impl FnOnce(&Tuned<'_>) -> Result<T>) -> Result<T> {
+        let trainables = self.trainables.of_run(run)?;
+        let (model_spec, weights) = (self.base.model_spec(), self.base.weights());
+        let adapters = methods::attach(self.method, self.modules_to_save, model_spec, weights, &trainables)?;
+        act(&Tuned { trainables: &trainables, adapters: &adapters, ..*self })
     }
 }
 
-/// A task with the data and the model of one run.
+/// A task with the data and the model of a group of runs.
 pub trait PreparedTask: TrainTask {
     /// Work done once before the first step, and again after an interruption.
     ///
@@ -170,12 +191,17 @@ pub trait PreparedTask: TrainTask {
         Ok(())
     }
 
-    /// Evaluates the fine-tuned model and writes its answers into `folder`.
+    /// Evaluates runs of the group, each given by its index and the folder that its answers are written to; the scores
+    /// are `None` for a run whose model computes numbers that are not finite: it diverged.
     ///
     /// # Errors
-    /// When data cannot be read, a file cannot be written, or a signal asked to stop; [`san_core::Error::NotFinite`] if
-    /// the model computes numbers that are not finite: its run diverged.
-    fn evaluate(&mut self, tuned: &Tuned<'_>, folder: &Path, stop: &StopFlag) -> Result<EvalScores>;
+    /// When data cannot be read, a file cannot be written, or a signal asked to stop.
+    fn evaluate(
+        &mut self,
+        tuned: &Tuned<'_>,
+        runs: &[(usize, &Path)],
+        stop: &StopFlag,
+    ) -> Result<Vec<Option<EvalScores>>>;
 
     /// The data set for the record, including what was evaluated; `scores` is `None` if the run diverged.
     ///

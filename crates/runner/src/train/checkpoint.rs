@@ -1,16 +1,17 @@
-//! The state of a run in the middle of training, from which it resumes bit for bit.
+//! The state of a group of runs in the middle of training, from which they resume bit for bit.
 //!
 //! Batches, augmentation and all other random choices are functions of (seed, epoch, step), so a state consists of the
 //! trained tensors, the optimiser's moments and the progress of the training. Its file is stored under `.checkpoints/`,
-//! apart from the scratch folder, and contains its run's name and the checksum of its own contents: one that is
-//! truncated, altered, or belongs to another run is set aside, with a warning, and the run starts again.
+//! apart from the scratch folders, and contains the names of its runs and the checksum of its own contents: one that is
+//! truncated, altered, or belongs to other runs is set aside, with a warning, and the runs start again.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 use san_core::Trainables;
-use san_core::io::safetensors::{TensorFile, write_tensors};
+use san_core::io::safetensors::{TensorFile, read_header, write_tensors};
 use san_core::train::adamw::AdamW;
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor, no_grad};
@@ -29,51 +30,78 @@ const KEY: &str = "san_checkpoint";
 pub struct Progress {
     /// Steps done.
     pub steps: u64,
-    /// Mean loss of each completed epoch.
-    pub losses: Vec<f64>,
-    /// Sum of the losses of the current epoch, over its samples.
-    pub sum: f64,
+    /// Epochs done.
+    pub epochs: u64,
     /// Time spent in steps.
     pub training: Duration,
     /// Time spent waiting for data.
     pub data_wait: Duration,
+    /// The progress of each run.
+    pub runs: Vec<RunProgress>,
+}
+
+/// The progress of one run of a group.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunProgress {
+    /// Mean loss of each completed epoch.
+    pub losses: Vec<f64>,
+    /// Sum of the losses of the current epoch, over its samples.
+    pub sum: f64,
     /// The best test accuracy of any epoch, if it is evaluated.
-    #[serde(default)]
     pub test_selected: Option<f64>,
+    /// Number of steps before the one whose loss or gradient was not finite; the run has not changed since.
+    pub diverged_after: Option<u64>,
     /// The part of the logs that belongs to this state.
-    #[serde(default)]
     pub logged: Logged,
 }
 
-/// Where a run's checkpoint is stored, and how often it is written.
+/// Where the checkpoint of a group of runs is stored, and how often it is written.
 #[derive(Debug, Clone)]
 pub struct CheckpointFile {
     path: PathBuf,
-    run: String,
+    runs: Vec<String>,
     every: Duration,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
-    run: String,
+    runs: Vec<String>,
     progress: Progress,
     contents: String,
 }
 
 impl CheckpointFile {
-    /// The checkpoint of the run named `run` in the store `folder`.
-    pub fn new(folder: &Path, run: &str, every: Duration) -> Self {
-        let path = folder.join(FOLDER).join(format!("{run}.safetensors"));
-        Self { path, run: run.into(), every }
+    /// The checkpoint of the group named `name` of the runs named `runs` in the store `folder`.
+    pub fn new(folder: &Path, name: &str, runs: &[String], every: Duration) -> Self {
+        Self { path: path(folder, name), runs: runs.to_vec(), every }
     }
 
-    /// The logs that belong to the checkpoint.
+    /// The checkpoint of one run.
+    pub fn of_run(folder: &Path, run: &str, every: Duration) -> Self {
+        Self::new(folder, run, &[run.to_owned()], every)
+    }
+
+    /// The logs that belong to the checkpoint, one for each run.
     ///
     /// # Errors
     /// When the folder cannot be written.
-    pub fn log(&self) -> Result<RunLog, RunError> {
-        RunLog::create(self.path.with_extension(""))
+    pub fn logs(&self) -> Result<Vec<RunLog>, RunError> {
+        self.log_stems().into_iter().map(RunLog::create).collect()
+    }
+
+    /// `<name>`, or `<name>-<number>` for each run of several.
+    fn log_stems(&self) -> Vec<PathBuf> {
+        let stem = self.path.with_extension("");
+        if self.runs.len() == 1 {
+            return vec![stem];
+        }
+        let numbered = |number| {
+            let mut name = stem.file_name().unwrap_or_default().to_owned();
+            name.push(format!("-{number}"));
+            stem.with_file_name(name)
+        };
+        (0..self.runs.len()).map(numbered).collect()
     }
 
     /// The interval between two checkpoints.
@@ -90,7 +118,7 @@ impl CheckpointFile {
         let (first, second) = optimiser.moments();
         let tensors = [("first", first), ("second", second), ("values", trainables.values())];
         let header = Header {
-            run: self.run.clone(),
+            runs: self.runs.clone(),
             progress: progress.clone(),
             contents: checksum(progress, tensors.map(|(_, tensor)| tensor))?,
         };
@@ -113,7 +141,8 @@ impl CheckpointFile {
                 Ok(Some(progress))
             }
             Err(reason) => {
-                message(format_args!("san: {}: {reason}; the run starts again", self.path.display()));
+                let starts = if self.runs.len() == 1 { "the run starts" } else { "its runs start" };
+                message(format_args!("san: {}: {reason}; {starts} again", self.path.display()));
                 self.remove()?;
                 Ok(None)
             }
@@ -124,7 +153,7 @@ impl CheckpointFile {
         let mut file = TensorFile::read(&self.path).map_err(|error| error.to_string())?;
         let text = file.metadata.get(KEY).ok_or("it is not a checkpoint")?;
         let header: Header = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        if header.run != self.run {
+        if header.runs != self.runs {
             return Err("it belongs to another run".into());
         }
         let mut take = |name: &str| file.tensors.remove(name).ok_or(format!("it has no `{name}`"));
@@ -136,7 +165,11 @@ impl CheckpointFile {
         if found != header.contents {
             return Err("its contents do not match its checksum".into());
         }
-        if !header.progress.logged.matches_files_at(&self.path.with_extension("")) {
+        if header.progress.runs.len() != self.runs.len() {
+            return Err("it has the progress of another number of runs".into());
+        }
+        let mut logs = header.progress.runs.iter().zip(self.log_stems());
+        if !logs.all(|(run, stem)| run.logged.matches_files_at(&stem)) {
             return Err("the logs next to it do not belong to it".into());
         }
         Ok((header.progress, tensors))
@@ -150,8 +183,35 @@ impl CheckpointFile {
         if self.path.exists() {
             writing(&self.path, std::fs::remove_file(&self.path))?;
         }
-        RunLog::remove(&self.path.with_extension(""))
+        self.log_stems().iter().try_for_each(|stem| RunLog::remove(stem))
     }
+}
+
+fn path(folder: &Path, name: &str) -> PathBuf {
+    folder.join(FOLDER).join(format!("{name}.safetensors"))
+}
+
+/// Whether there is a checkpoint named `name` in the store `folder`.
+pub fn exists(folder: &Path, name: &str) -> bool {
+    path(folder, name).is_file()
+}
+
+/// The runs of the checkpoint named `name` in the store `folder`; `None` if there is none, or it is damaged.
+pub fn runs_of(folder: &Path, name: &str) -> Option<Vec<String>> {
+    let path = path(folder, name);
+    let mut file = File::open(&path).ok()?;
+    let length = file.metadata().ok()?.len();
+    let metadata = read_header(&mut file, length, &path).ok()?;
+    let header: Header = serde_json::from_str(metadata.metadata().as_ref()?.get(KEY)?).ok()?;
+    Some(header.runs)
+}
+
+/// The name of the group that a file in the folder of checkpoints belongs to, and whether the file is only partly
+/// written.
+pub fn group_of(file: &str) -> (&str, bool) {
+    let partial = file.strip_prefix('.');
+    let name = partial.unwrap_or(file).split('.').next().unwrap_or_default();
+    (name.split('-').next().unwrap_or_default(), partial.is_some())
 }
 
 /// blake3 of the progress and of the tensors' f32 elements.
@@ -193,7 +253,8 @@ mod tests {
         fn steps(&mut self, steps: std::ops::Range<u64>) -> Vec<u8> {
             for step in steps {
                 let gradient = (Tensor::arange(8, (Kind::Float, Device::Cpu)) + step as f64).sin();
-                self.1.step(&self.0, &gradient.view([1, 8]), 1e-2).unwrap();
+                let rates = Tensor::from_slice(&[1e-2_f32]).view([1, 1]);
+                self.1.step(&self.0, &gradient.view([1, 8]), &rates).unwrap();
             }
             let values: Vec<f32> = Vec::try_from(self.0.values().flatten(0, -1)).unwrap();
             values.iter().flat_map(|value| value.to_le_bytes()).collect()
@@ -203,12 +264,12 @@ mod tests {
     #[test]
     fn a_restored_state_continues_bit_for_bit_and_its_values_alone_do_not() {
         let folder = tempfile::tempdir().unwrap();
-        let file = CheckpointFile::new(folder.path(), "a", Duration::ZERO);
+        let file = CheckpointFile::of_run(folder.path(), "a", Duration::ZERO);
         let whole = Training::new().steps(0..9);
         let mut broken = Training::new();
         broken.steps(0..4);
-        let progress = Progress { steps: 4, ..Progress::default() };
-        file.log().unwrap();
+        let progress = Progress { steps: 4, runs: vec![RunProgress::default()], ..Progress::default() };
+        file.logs().unwrap();
         file.save(&progress, &broken.0, &broken.1).unwrap();
 
         let mut restored = Training::new();

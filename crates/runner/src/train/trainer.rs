@@ -1,7 +1,9 @@
 //! The training loop that all tasks, alignment and pre-training share.
 //!
-//! A [`TrainTask`] defines which examples make up a step and what their loss is; a [`Trainer`] owns what is trained.
-//! All random choices are functions of (seed, epoch, step), so that a training resumes from a checkpoint bit for bit.
+//! A [`TrainTask`] defines which examples make up a step and what their losses are; a [`Trainer`] owns what is trained:
+//! one run, or a group of runs that take their steps together. All random choices are functions of (seed, epoch, step),
+//! so that a training resumes from a checkpoint bit for bit. A step does not wait for the device: losses and norms are
+//! read every [`READ_EVERY`] steps, and a run whose numbers are not finite is stopped on the device.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -9,14 +11,16 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use report::record::State;
 use san_core::Trainables;
-use san_core::spec::trainable::Group;
 use san_core::train::adamw::{AdamW, AdamWSettings};
-use tch::Tensor;
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::RunError;
-use crate::train::checkpoint::{CheckpointFile, Progress};
+use crate::train::checkpoint::{CheckpointFile, Progress, RunProgress};
 use crate::train::log::{EpochLine, EpochMetrics, RunLog, StepLine};
 use crate::train::signals::StopFlag;
+
+/// Steps between two reads of losses and gradient norms from the device.
+const READ_EVERY: usize = 16;
 
 /// A position in a training.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,33 +31,39 @@ pub struct StepPosition {
     pub step: u64,
 }
 
-/// A training objective and its data.
+/// The examples of a step, for each run.
+pub type StepExamples = Vec<Vec<usize>>;
+
+/// The learning rate by step.
+pub type Schedule = Box<dyn Fn(u64) -> f64>;
+
+/// The training objective of K runs, and its data.
 pub trait TrainTask {
-    /// The examples of each step of an epoch; a function of the seed and the epoch.
-    fn steps(&self, epoch: u64) -> Vec<Vec<usize>>;
+    /// The examples of each step of an epoch; a function of the runs' seeds and the epoch.
+    fn steps(&self, epoch: u64) -> Vec<StepExamples>;
 
     /// The learning rate by step, from the peak rate and the number of steps in each epoch.
-    fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Box<dyn Fn(u64) -> f64>;
+    fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Schedule;
 
     /// Loads the examples of a step, for [`TrainTask::gradient`].
     ///
     /// # Errors
     /// When they cannot be read.
-    fn load(&mut self, examples: &[usize], position: StepPosition) -> Result<()>;
+    fn load(&mut self, examples: &[Vec<usize>], position: StepPosition) -> Result<()>;
 
-    /// The mean loss over the loaded examples, and its gradient `[K, P]`.
+    /// The mean loss `[K]` over each run's loaded examples, and its gradient `[K, P]`.
     ///
     /// # Errors
     /// When libtorch fails.
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)>;
 
-    /// Evaluates after an epoch, for the log only; does nothing by default.
+    /// Evaluates the runs after an epoch, for the log only; `None`, the default, if nothing is evaluated.
     ///
     /// # Errors
     /// When data cannot be read, or a signal asked to stop.
-    fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochMetrics> {
+    fn after_epoch(&mut self, stop: &StopFlag) -> Result<Option<Vec<EpochMetrics>>> {
         let _ = stop;
-        Ok(EpochMetrics::default())
+        Ok(None)
     }
 
     /// Total time that [`TrainTask::load`] has waited.
@@ -72,15 +82,7 @@ pub struct RunControl<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
-/// Whether every number of a tensor is finite.
-///
-/// # Errors
-/// When libtorch fails.
-pub fn is_finite(tensor: &Tensor) -> Result<bool, san_core::Error> {
-    Ok(tensor.f_isfinite()?.f_all()?.f_int64_value(&[])? == 1)
-}
-
-/// The trained tensors, their optimiser, and the progress.
+/// The trained tensors of K runs, their optimiser, and the progress.
 #[derive(Debug)]
 pub struct Trainer {
     /// What is trained.
@@ -88,7 +90,21 @@ pub struct Trainer {
     optimiser: AdamW,
     /// Steps, losses and times so far.
     pub progress: Progress,
-    log: Option<RunLog>,
+    logs: Vec<RunLog>,
+    /// Whether all numbers of a run have been finite so far, `[K, 1]`.
+    finite: Tensor,
+    /// Steps whose numbers have not been read yet.
+    unread: Vec<UnreadStep>,
+}
+
+/// A step whose numbers are still on the device.
+#[derive(Debug)]
+struct UnreadStep {
+    /// Losses and gradient norms, `[2, K]`.
+    numbers: Tensor,
+    learning_rates: Vec<f64>,
+    /// Number of examples of each run.
+    examples: Vec<usize>,
 }
 
 impl Trainer {
@@ -99,15 +115,20 @@ impl Trainer {
     pub fn new(trainables: Trainables, weight_decay: f64) -> Result<Self> {
         let settings = AdamWSettings { weight_decay, ..AdamWSettings::default() };
         let optimiser = AdamW::new(&trainables, settings)?;
-        Ok(Self { trainables, optimiser, progress: Progress::default(), log: None })
+        let stack = trainables.stack();
+        let finite = Tensor::f_ones([stack, 1], (Kind::Bool, trainables.values().device()))?;
+        let runs = vec![RunProgress::default(); usize::try_from(stack)?];
+        let progress = Progress { runs, ..Progress::default() };
+        Ok(Self { trainables, optimiser, progress, logs: Vec::new(), finite, unread: Vec::new() })
     }
 
-    /// The same, with the learning rate of the fully trained modules multiplied by `factor`.
-    #[must_use]
-    pub fn modules_to_save_at(self, factor: f64) -> Self {
-        let factors =
-            self.trainables.by_group(|group| if group == Group::ModulesToSave { factor } else { 1.0 });
-        Self { optimiser: self.optimiser.with_factors(factors), ..self }
+    /// The same, with the learning rate of the fully trained modules multiplied by a factor for each run.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub fn modules_to_save_at(self, factors: &[f64]) -> Result<Self> {
+        let optimiser = self.optimiser.with_module_factors(&self.trainables, factors)?;
+        Ok(Self { optimiser, ..self })
     }
 
     /// Resumes from a checkpoint, if there is one.
@@ -117,22 +138,26 @@ impl Trainer {
     pub fn restore(&mut self, checkpoint: &CheckpointFile) -> Result<()> {
         if let Some(progress) = checkpoint.restore(&self.trainables, &mut self.optimiser)? {
             self.progress = progress;
+            let finite: Vec<bool> =
+                self.progress.runs.iter().map(|run| run.diverged_after.is_none()).collect();
+            self.finite.f_copy_(&Tensor::f_from_slice(&finite)?.f_unsqueeze(1)?)?;
         }
-        let mut log = checkpoint.log()?;
-        log.truncate_to(&self.progress.logged)?;
-        self.log = Some(log);
+        self.logs = checkpoint.logs()?;
+        for (log, run) in self.logs.iter_mut().zip(&self.progress.runs) {
+            log.truncate_to(&run.logged)?;
+        }
         Ok(())
     }
 
-    /// Moves the logs of a finished training into the run's folder.
+    /// Moves the logs of finished runs into their folders.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn publish_log(&mut self, folder: &Path) -> Result<()> {
-        Ok(self.log.take().map_or(Ok(()), |log| log.publish(folder))?)
+    pub fn publish_logs(&mut self, folders: &[&Path]) -> Result<()> {
+        self.logs.drain(..).zip(folders).try_for_each(|(log, folder)| Ok(log.publish(folder)?))
     }
 
-    /// Trains for `epochs` epochs, with `learning_rate` as the peak of the task's schedule.
+    /// Trains for `epochs` epochs, with a peak of the task's schedule for each run.
     ///
     /// # Errors
     /// When a batch cannot be read, a checkpoint cannot be written, or a signal asked to stop.
@@ -140,16 +165,15 @@ impl Trainer {
         &mut self,
         task: &mut (impl TrainTask + ?Sized),
         epochs: u64,
-        learning_rate: f64,
+        learning_rates: &[f64],
         control: &mut RunControl<'_>,
-    ) -> Result<State> {
+    ) -> Result<()> {
         let mut saved = Instant::now();
         let counts: Vec<u64> = (0..epochs).map(|epoch| task.steps(epoch).len() as u64).collect();
         let total: u64 = counts.iter().sum();
-        let rate = task.schedule(learning_rate, &counts);
-        for epoch in self.progress.losses.len() as u64..epochs {
+        let rates = Rates::new(task, learning_rates, &counts, self.trainables.values().device())?;
+        for epoch in self.progress.epochs..epochs {
             let steps = task.steps(epoch);
-            let examples: usize = steps.iter().map(Vec::len).sum();
             let before: u64 = counts.iter().take(usize::try_from(epoch)?).sum();
             let done = usize::try_from(self.progress.steps - before)?;
             for examples in steps.iter().skip(done) {
@@ -158,58 +182,143 @@ impl Trainer {
                     self.save(task, control.checkpoint)?;
                     saved = Instant::now();
                 }
+                if self.have_all_diverged() {
+                    return Ok(());
+                }
                 let position = StepPosition { epoch, step: self.progress.steps };
                 task.load(examples, position)?;
                 let start = Instant::now();
-                let learning_rate = rate(position.step);
-                let Some((loss, gradient_norm)) = self.step(task, position, learning_rate)? else {
-                    return Ok(State::Diverged);
-                };
+                self.step(task, position, examples, &rates)?;
                 self.progress.training += start.elapsed();
-                self.progress.steps += 1;
-                if let Some(log) = &mut self.log {
-                    log.step(&StepLine { step: self.progress.steps, loss, gradient_norm, learning_rate })?;
-                }
-                #[allow(clippy::cast_precision_loss)]
-                {
-                    self.progress.sum += loss * examples.len() as f64;
-                }
                 (control.progress)(self.progress.steps, total);
             }
-            let metrics = task.after_epoch(control.stop)?;
-            #[allow(clippy::cast_precision_loss)]
-            let train_loss = self.progress.sum / examples as f64;
-            if let Some(log) = &mut self.log {
-                log.epoch(&EpochLine { epoch: epoch + 1, train_loss, metrics })?;
+            let start = Instant::now();
+            self.read_numbers()?;
+            self.progress.training += start.elapsed();
+            if self.have_all_diverged() {
+                return Ok(());
             }
-            // Never NaN: an accuracy is a share.
-            self.progress.test_selected = match (self.progress.test_selected, metrics.test_accuracy) {
-                (Some(best), Some(now)) => Some(best.max(now)),
-                (best, now) => best.or(now),
-            };
-            self.progress.losses.push(train_loss);
-            self.progress.sum = 0.0;
+            let metrics = task.after_epoch(control.stop)?;
+            self.end_epoch(&steps, metrics)?;
         }
-        // No loss was computed after the last step.
-        Ok(if is_finite(self.trainables.values())? { State::Finished } else { State::Diverged })
+        self.check_values()
     }
 
-    /// One step: loss and gradient norm; `None`, and no change, if one of them is not finite.
+    /// One step of all runs.
     fn step(
         &mut self,
         task: &(impl TrainTask + ?Sized),
         position: StepPosition,
-        rate: f64,
-    ) -> Result<Option<(f64, f64)>> {
+        examples: &[Vec<usize>],
+        rates: &Rates,
+    ) -> Result<()> {
         let pass = self.trainables.pass();
-        let (loss, gradient) = pass.training(position.step, || task.gradient(&self.trainables))?;
-        let value = f64::try_from(&loss)?;
-        let norm = f64::try_from(gradient.f_norm()?)?;
-        if !value.is_finite() || !norm.is_finite() {
-            return Ok(None);
+        let (losses, gradient) = pass.training(position.step, || task.gradient(&self.trainables))?;
+        let stack = losses.size()[0];
+        no_grad(|| -> Result<()> {
+            let norms = gradient.f_norm_scalaropt_dim(2.0, [1].as_slice(), false)?;
+            let numbers = Tensor::f_stack(&[losses.f_to_kind(norms.kind())?, norms], 0)?;
+            let finite = numbers.f_isfinite()?.f_all_dim(0, false)?.f_view([stack, 1])?;
+            let _ = self.finite.f_logical_and_(&finite)?;
+            // A gradient that is not finite must not reach the moments.
+            let gradient = gradient.f_masked_fill(&self.finite.f_logical_not()?, 0.0)?;
+            let used = rates.at(position.step)?.f_mul(&self.finite)?;
+            self.optimiser.step(&self.trainables, &gradient, &used)?;
+            self.unread.push(UnreadStep {
+                numbers,
+                learning_rates: rates.of_runs(position.step),
+                examples: examples.iter().map(Vec::len).collect(),
+            });
+            Ok(())
+        })?;
+        self.progress.steps += 1;
+        if self.unread.len() >= READ_EVERY { self.read_numbers() } else { Ok(()) }
+    }
+
+    /// Reads the numbers of the last steps: notes which runs have diverged, and logs the steps of the others.
+    fn read_numbers(&mut self) -> Result<()> {
+        let unread = std::mem::take(&mut self.unread);
+        let first = self.progress.steps - unread.len() as u64;
+        let numbers: Vec<&Tensor> = unread.iter().map(|step| &step.numbers).collect();
+        if numbers.is_empty() {
+            return Ok(());
         }
-        self.optimiser.step(&self.trainables, &gradient, rate)?;
-        Ok(Some((value, norm)))
+        let runs = self.progress.runs.len();
+        let numbers = Tensor::f_stack(&numbers, 0)?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Double)?;
+        let numbers: Vec<f64> = Vec::try_from(numbers.f_flatten(0, -1)?)?;
+        for ((numbers, of_step), step) in numbers.chunks(2 * runs).zip(&unread).zip(first..) {
+            let (losses, norms) = numbers.split_at(runs);
+            for (index, run) in self.progress.runs.iter_mut().enumerate() {
+                let (loss, gradient_norm) = (losses[index], norms[index]);
+                if run.diverged_after.is_some() {
+                    continue;
+                }
+                if !(loss.is_finite() && gradient_norm.is_finite()) {
+                    run.diverged_after = Some(step);
+                    continue;
+                }
+                if let Some(log) = self.logs.get_mut(index) {
+                    let learning_rate = of_step.learning_rates[index];
+                    log.step(&StepLine { step: step + 1, loss, gradient_norm, learning_rate })?;
+                }
+                #[allow(clippy::cast_precision_loss)]
+                {
+                    run.sum += loss * of_step.examples[index] as f64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn have_all_diverged(&self) -> bool {
+        self.progress.runs.iter().all(|run| run.diverged_after.is_some())
+    }
+
+    /// Logs the epoch of every run that has not diverged.
+    fn end_epoch(&mut self, steps: &[StepExamples], metrics: Option<Vec<EpochMetrics>>) -> Result<()> {
+        let epoch = self.progress.epochs + 1;
+        for (index, run) in self.progress.runs.iter_mut().enumerate() {
+            if run.diverged_after.is_some() {
+                continue;
+            }
+            let examples: usize = steps.iter().map(|runs| runs[index].len()).sum();
+            let metrics = metrics.as_ref().map_or_else(EpochMetrics::default, |metrics| metrics[index]);
+            #[allow(clippy::cast_precision_loss)]
+            let train_loss = run.sum / examples as f64;
+            if let Some(log) = self.logs.get_mut(index) {
+                log.epoch(&EpochLine { epoch, train_loss, metrics })?;
+            }
+            // Never NaN: an accuracy is a share.
+            run.test_selected = match (run.test_selected, metrics.test_accuracy) {
+                (Some(best), Some(now)) => Some(best.max(now)),
+                (best, now) => best.or(now),
+            };
+            run.losses.push(train_loss);
+            run.sum = 0.0;
+        }
+        self.progress.epochs = epoch;
+        Ok(())
+    }
+
+    /// No loss was computed after the last step: a run whose last update was not finite diverged too.
+    fn check_values(&mut self) -> Result<()> {
+        let finite = self.trainables.values().f_isfinite()?.f_all_dim(1, false)?;
+        let finite: Vec<bool> = Vec::try_from(finite.f_to_device(Device::Cpu)?)?;
+        for (run, finite) in self.progress.runs.iter_mut().zip(finite) {
+            if !finite && run.diverged_after.is_none() {
+                run.diverged_after = Some(self.progress.steps);
+            }
+        }
+        Ok(())
+    }
+
+    /// How each run ended.
+    pub fn states(&self) -> Vec<State> {
+        let state = |run: &RunProgress| match run.diverged_after {
+            None => State::Finished,
+            Some(_) => State::Diverged,
+        };
+        self.progress.runs.iter().map(state).collect()
     }
 
     /// Called after an error: saves a checkpoint if a signal came or a file could not be written.
@@ -226,11 +335,41 @@ impl Trainer {
     }
 
     fn save(&mut self, task: &(impl TrainTask + ?Sized), checkpoint: &CheckpointFile) -> Result<()> {
-        if let Some(log) = &mut self.log {
-            self.progress.logged = log.flush()?;
+        self.read_numbers()?;
+        for (log, run) in self.logs.iter_mut().zip(&mut self.progress.runs) {
+            run.logged = log.flush()?;
         }
         let mut progress = self.progress.clone();
         progress.data_wait += task.data_wait();
         checkpoint.save(&progress, &self.trainables, &self.optimiser)
+    }
+}
+
+/// The learning rates of all runs and steps.
+struct Rates {
+    schedules: Vec<Schedule>,
+    /// `[steps, K, 1]`, on the device: a copy from the host in every step would wait for the device.
+    table: Tensor,
+}
+
+impl Rates {
+    fn new(task: &(impl TrainTask + ?Sized), peaks: &[f64], steps: &[u64], device: Device) -> Result<Self> {
+        let schedules: Vec<Schedule> = peaks.iter().map(|&peak| task.schedule(peak, steps)).collect();
+        let total: u64 = steps.iter().sum();
+        #[allow(clippy::cast_possible_truncation)]
+        let rates = (0..total).flat_map(|step| schedules.iter().map(move |schedule| schedule(step) as f32));
+        let table = Tensor::f_from_slice(&rates.collect::<Vec<f32>>())?;
+        let table = table.f_view([-1, schedules.len() as i64, 1])?.f_to_device(device)?;
+        Ok(Self { schedules, table })
+    }
+
+    /// The rates of a step, `[K, 1]`.
+    fn at(&self, step: u64) -> Result<Tensor> {
+        Ok(self.table.f_get(i64::try_from(step)?)?)
+    }
+
+    /// The rate of each run in a step.
+    fn of_runs(&self, step: u64) -> Vec<f64> {
+        self.schedules.iter().map(|schedule| schedule(step)).collect()
     }
 }

@@ -72,9 +72,9 @@ impl Display {
                 bar.set_length(*total);
                 bar.set_position(*done);
             }
-            Message::Finished => {
-                self.done += 1;
-                self.all.inc(1);
+            Message::Finished { runs } => {
+                self.done += runs;
+                self.all.inc(*runs as u64);
             }
             Message::Heartbeat { .. } | Message::Failed => {}
         }

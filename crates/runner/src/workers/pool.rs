@@ -14,7 +14,7 @@ use crate::messages::message;
 use crate::store::Store;
 use crate::store::failure;
 use crate::store::lock::clean;
-use crate::tasks::Run;
+use crate::tasks::{Run, RunGroup};
 use crate::train::signals::StopFlag;
 use crate::workers::memory::{self, Need};
 use crate::workers::supervisor::Supervisor;
@@ -22,8 +22,10 @@ use crate::workers::supervisor::Supervisor;
 /// What a worker receives on its standard input.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Assignment {
-    /// All runs of the stage that were not done at the start, in order.
-    pub runs: Vec<Run>,
+    /// All groups of the stage with a run that was not done at the start, in order.
+    pub groups: Vec<Vec<Run>>,
+    /// Number of runs that were not done at the start.
+    pub open: usize,
     /// Folder of the store.
     pub folder: PathBuf,
     /// Folder of the results, where hashes of files are cached.
@@ -56,24 +58,29 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Executes the unfinished runs; returns when all are done. A run that failed in an earlier call is tried again.
+    /// Executes the groups with unfinished runs; returns when all are done. A run that failed in an earlier call is tried
+    /// again.
     ///
     /// # Errors
     /// When there is not enough memory for one worker, a run failed, a worker cannot write the results (it has reported
     /// why), or a signal asked to stop.
-    pub fn run(&self, title: &str, runs: &[Run], store: &Store, stop: &StopFlag) -> Result<()> {
+    pub fn run(&self, title: &str, groups: &[RunGroup], store: &Store, stop: &StopFlag) -> Result<()> {
         clean(store)?;
-        let open: Vec<(String, &Run)> =
-            named(runs)?.into_iter().filter(|(name, _)| !store.is_done(name)).collect();
+        let is_open = |name: &String| !store.is_done(name);
+        let groups: Vec<&RunGroup> =
+            groups.iter().filter(|group| group.names().iter().any(is_open)).collect();
+        let runs = groups.iter().flat_map(|group| group.names().iter().zip(group.runs()));
+        let open: Vec<(&String, &Run)> = runs.filter(|(name, _)| is_open(name)).collect();
         if open.is_empty() {
             return Ok(());
         }
         for (name, _) in &open {
             failure::clear(store, name)?;
         }
-        let workers = self.affordable(&open, store)?;
+        let workers = self.affordable(&groups, store)?;
         let assignment = Assignment {
-            runs: open.iter().map(|(_, run)| (*run).clone()).collect(),
+            groups: groups.iter().map(|group| group.runs().to_vec()).collect(),
+            open: open.len(),
             folder: store.folder.clone(),
             results: self.results.clone(),
             device: self.device.clone(),
@@ -85,7 +92,7 @@ impl Pool {
     }
 
     /// The number of workers that the runs, the processors and the memory allow.
-    fn affordable(&self, open: &[(String, &Run)], store: &Store) -> Result<u32> {
+    fn affordable(&self, open: &[&RunGroup], store: &Store) -> Result<u32> {
         let wanted = self.workers.clamp(1, u32::try_from(open.len()).unwrap_or(u32::MAX));
         let processors = std::thread::available_parallelism().map_or(u32::MAX, |count| count.get() as u32);
         let threads = wanted.saturating_mul(self.threads);
@@ -95,7 +102,7 @@ impl Pool {
                 self.threads
             ));
         }
-        let need = Need::of(open.iter().map(|(_, run)| *run), store);
+        let need = Need::of(open.iter().flat_map(|group| group.runs()), store);
         let budget = self.memory.or_else(memory::available);
         let Some(budget) = budget else { return Ok(wanted) };
         let fit = u32::try_from(budget / need.bytes.max(1)).unwrap_or(u32::MAX);
@@ -120,13 +127,8 @@ impl Pool {
     }
 }
 
-/// Runs with their names.
-fn named(runs: &[Run]) -> Result<Vec<(String, &Run)>> {
-    runs.iter().map(|run| Ok((run.name()?, run))).collect()
-}
-
 /// An error if any run is not done.
-fn verdict(open: &[(String, &Run)], store: &Store) -> Result<()> {
+fn verdict(open: &[(&String, &Run)], store: &Store) -> Result<()> {
     let missing: Vec<_> = open.iter().filter(|(name, _)| !store.is_done(name)).collect();
     let Some((name, run)) = missing.first() else { return Ok(()) };
     let note = failure::of(store, name);

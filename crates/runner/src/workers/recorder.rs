@@ -77,6 +77,7 @@ impl Recorder {
                 evaluate_seconds: outcome.evaluation.as_secs_f64(),
                 data_seconds: outcome.data_wait.as_secs_f64(),
                 peak_memory: device::peak_memory(self.device),
+                group_size: outcome.group_size,
                 adapter_bytes: outcome.adapter_bytes,
             },
             provenance: self.provenance(),

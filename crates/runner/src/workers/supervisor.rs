@@ -1,7 +1,7 @@
 //! Supervises the workers of one stage: starts them, reads their messages, replaces and stops them.
 //!
-//! A worker that dies (killed, out of memory, crashed, hung) is replaced, and its run resumes from its
-//! checkpoint; a run that has ended [`MAX_WORKER_FAILURES`] workers is marked as failed, so that every sweep ends.
+//! A worker that dies (killed, out of memory, crashed, hung) is replaced, and its runs resume from their checkpoint; runs
+//! that have ended [`MAX_WORKER_FAILURES`] workers are marked as failed, so that every sweep ends.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -31,7 +31,7 @@ const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_TOP_PAD_", "67108864"),
 ];
 
-/// A run that has ended this many workers is marked as failed.
+/// A group of runs that has ended this many workers is marked as failed.
 const MAX_WORKER_FAILURES: u32 = 3;
 /// How often workers are checked.
 const POLL_EVERY: Duration = Duration::from_millis(100);
@@ -49,7 +49,7 @@ pub(crate) struct Supervisor<'a> {
     messages: Receiver<(usize, Message)>,
     slots: Vec<WorkerSlot>,
     display: Display,
-    losses: BTreeMap<String, u32>,
+    losses: BTreeMap<Vec<String>, u32>,
     /// Exit codes of workers that ended with an error of their own.
     failed: Vec<i32>,
     memory_checked: Instant,
@@ -59,8 +59,8 @@ pub(crate) struct Supervisor<'a> {
 struct WorkerSlot {
     worker: Option<Child>,
     listener: Option<JoinHandle<()>>,
-    /// Name and label of the current run.
-    current_run: Option<(String, String)>,
+    /// The names of the current group's runs, and its label.
+    current: Option<(Vec<String>, String)>,
     checks: u64,
     /// When the worker's loops last advanced.
     alive: Instant,
@@ -84,7 +84,7 @@ impl<'a> Supervisor<'a> {
             sender,
             messages,
             slots: Vec::new(),
-            display: Display::new(title, assignment.runs.len(), workers as usize),
+            display: Display::new(title, assignment.open, workers as usize),
             losses: BTreeMap::new(),
             failed: Vec::new(),
             memory_checked: Instant::now(),
@@ -125,7 +125,7 @@ impl<'a> Supervisor<'a> {
         Ok(WorkerSlot {
             worker: Some(worker),
             listener: Some(listener),
-            current_run: None,
+            current: None,
             checks: 0,
             alive: Instant::now(),
             stopping: false,
@@ -171,8 +171,8 @@ impl<'a> Supervisor<'a> {
         match message {
             Message::Heartbeat { checks } if *checks == slot.checks => return,
             Message::Heartbeat { checks } => slot.checks = *checks,
-            Message::Started { run, label } => slot.current_run = Some((run.clone(), label.clone())),
-            Message::Finished | Message::Failed => slot.current_run = None,
+            Message::Started { runs, label } => slot.current = Some((runs.clone(), label.clone())),
+            Message::Finished { .. } | Message::Failed => slot.current = None,
             Message::Stepped { .. } => {}
         }
         slot.alive = Instant::now();
@@ -209,14 +209,14 @@ impl<'a> Supervisor<'a> {
             self.on_message(from, &message);
         }
         let slot = &mut self.slots[index];
-        let current_run = slot.current_run.take();
+        let current = slot.current.take();
         if stop.is_set() || slot.stopping {
             return Ok(());
         }
         match status.code() {
             Some(0) => Ok(()),
             // Another process asked this worker to stop; its run resumes from what it saved.
-            Some(RESUMABLE | PANIC) | None => self.replace(index, current_run, status),
+            Some(RESUMABLE | PANIC) | None => self.replace(index, current, status),
             // Its failed runs are marked with their reasons, or nothing can be written at all.
             Some(code) => {
                 self.failed.push(code);
@@ -228,7 +228,7 @@ impl<'a> Supervisor<'a> {
     fn replace(
         &mut self,
         index: usize,
-        current_run: Option<(String, String)>,
+        current: Option<(Vec<String>, String)>,
         status: ExitStatus,
     ) -> Result<()> {
         let how = match (status.signal(), status.code()) {
@@ -236,19 +236,19 @@ impl<'a> Supervisor<'a> {
             (_, Some(code)) => format!("exited with code {code}"),
             _ => "ended".into(),
         };
-        let (run, label) = current_run.unwrap_or_default();
-        let losses = self.losses.entry(run.clone()).or_default();
+        let (runs, label) = current.unwrap_or_default();
+        let losses = self.losses.entry(runs.clone()).or_default();
         *losses += 1;
         let losses = *losses;
-        if run.is_empty() && losses >= MAX_WORKER_FAILURES {
+        if runs.is_empty() && losses >= MAX_WORKER_FAILURES {
             self.display.say(&format!("workers exit before their first run; the last one {how}"));
             self.failed.push(status.code().unwrap_or(1));
             return Ok(());
         }
-        if !run.is_empty() && losses >= MAX_WORKER_FAILURES {
+        if !runs.is_empty() && losses >= MAX_WORKER_FAILURES {
             let reason = format!("it has ended {losses} workers; the last one {how}");
             self.display.say(&format!("{label} failed: {reason}"));
-            failure::mark_failed(self.store, &run, &label, &reason, crate::error::RUN_FAILED)?;
+            failure::mark_group(self.store, &runs, &label, &reason, crate::error::RUN_FAILED)?;
         } else {
             let at = if label.is_empty() { String::new() } else { format!(" at {label}") };
             self.display.say(&format!("a worker{at} {how}; another one takes over"));
@@ -278,10 +278,10 @@ impl<'a> Supervisor<'a> {
         if living.len() > 1 {
             self.display
                 .say(&format!("the workers use {has} of {may}: one of them is stopped and will resume"));
-        } else if let Some((run, label)) = &slot.current_run {
+        } else if let Some((runs, label)) = &slot.current {
             let reason = format!("it needs {has}, but the memory limit for all workers is {may}");
             self.display.say(&format!("{label} failed: {reason}"));
-            failure::mark_failed(self.store, run, label, &reason, crate::error::RUN_FAILED)?;
+            failure::mark_group(self.store, runs, label, &reason, crate::error::RUN_FAILED)?;
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
-//! A worker: locks unfinished runs, one after the other, executes them and writes their records.
+//! A worker: locks groups of unfinished runs, one after the other, executes them and writes their records.
 //!
-//! A run is executed in a scratch folder, which is renamed to the run's name when it is complete; its checkpoint is stored
-//! elsewhere (`train::checkpoint`). A run that another worker has locked is tried again later, since that worker may die.
+//! A run is executed in a scratch folder, which is renamed to the run's name when its group is complete; the checkpoint of
+//! the group is stored elsewhere (`train::checkpoint`). A group that another worker has locked is tried again later, since
+//! that worker may die.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -19,9 +20,8 @@ use crate::messages::message;
 use crate::resources::Resources;
 use crate::store::Store;
 use crate::store::failure;
-use crate::store::lock::{Heartbeat, RunLock, SCRATCH, host};
-use crate::tasks::Run;
-use crate::tasks::execute;
+use crate::store::lock::{GroupLock, Heartbeat, SCRATCH, host};
+use crate::tasks::{Outcome, Run, RunGroup, execute};
 use crate::train::checkpoint::CheckpointFile;
 use crate::train::signals::StopFlag;
 use crate::train::trainer::RunControl;
@@ -32,14 +32,14 @@ use crate::workers::recorder::Recorder;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Message {
-    /// A run began.
+    /// A group of runs began.
     Started {
-        /// The run's name.
-        run: String,
-        /// Label of the run: set, method, seed.
+        /// The names of its runs.
+        runs: Vec<String>,
+        /// Label of the group: set, method, seeds, learning rates.
         label: String,
     },
-    /// Progress of the current run.
+    /// Progress of the current group.
     Stepped {
         /// Steps done.
         done: u64,
@@ -51,9 +51,12 @@ pub enum Message {
         /// [`StopFlag::checks`].
         checks: u64,
     },
-    /// The current run is done.
-    Finished,
-    /// The current run failed.
+    /// The current group is done.
+    Finished {
+        /// How many of its runs were not done before.
+        runs: usize,
+    },
+    /// The current group failed.
     Failed,
 }
 
@@ -63,7 +66,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often runs that other workers have locked are tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// A worker ends after this many failed runs: the cause is then unlikely to be the runs.
+/// A worker ends after this many failed groups: the cause is then unlikely to be the runs.
 const FAILURES: usize = 3;
 
 /// How a worker works.
@@ -98,28 +101,27 @@ impl<'a> Worker<'a> {
         Self { store, resources, settings, stop, recorder }
     }
 
-    /// Executes every run of `runs` that is neither done nor failed nor locked by another process.
+    /// Executes every group with a run that is neither done nor failed, unless another process has locked it.
     ///
     /// # Errors
     /// When a run cannot be executed, [`RunError::AlreadyReported`] after the other runs; immediately when a signal asked to
     /// stop or the results cannot be written.
-    pub fn work(&mut self, runs: &[Run], output: &mut dyn Write) -> Result<()> {
+    pub fn work(&mut self, groups: &[RunGroup], output: &mut dyn Write) -> Result<()> {
         create_folder(&self.store.folder)?;
-        let mut open: Vec<(&Run, String)> =
-            runs.iter().map(|run| Ok((run, run.name()?))).collect::<Result<_>>()?;
+        let mut open: Vec<&RunGroup> = groups.iter().collect();
         let mut errors = Vec::new();
         loop {
             let mut elsewhere = Vec::new();
-            for (run, name) in open {
+            for group in open {
                 self.stop.check()?;
-                if self.is_settled(&name) {
+                if self.is_settled(group) {
                     continue;
                 }
-                match RunLock::take(self.store, &name)? {
-                    None => elsewhere.push((run, name)),
+                match GroupLock::take(self.store, &group.name(), group.names())? {
+                    None => elsewhere.push(group),
                     // Another worker may have finished it since the check.
-                    Some(claim) if self.is_settled(&name) => claim.release()?,
-                    Some(claim) => errors.extend(self.run_claimed(run, &name, claim, output)?),
+                    Some(lock) if self.is_settled(group) => lock.release()?,
+                    Some(lock) => errors.extend(self.run_locked(group, lock, output)?),
                 }
                 if errors.len() >= FAILURES {
                     break;
@@ -136,56 +138,58 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn is_settled(&self, name: &str) -> bool {
-        self.store.is_done(name) || failure::has_failed(self.store, name)
+    fn is_settled(&self, group: &RunGroup) -> bool {
+        group.names().iter().all(|name| self.store.is_done(name) || failure::has_failed(self.store, name))
     }
 
-    /// Executes a locked run; an error of the run itself is recorded and reported, and its exit code returned.
-    fn run_claimed(
+    /// Executes a locked group; an error of the runs themselves is recorded and reported, and its exit code returned.
+    fn run_locked(
         &mut self,
-        run: &Run,
-        name: &str,
-        mut claim: RunLock,
+        group: &RunGroup,
+        mut lock: GroupLock,
         output: &mut dyn Write,
     ) -> Result<Option<u8>> {
-        let label = run.label();
-        send(output, &Message::Started { run: name.into(), label: label.clone() })?;
-        let result = self.train_run(run, name, &label, &mut claim, output);
+        let label = group.label();
+        send(output, &Message::Started { runs: group.names().to_vec(), label: label.clone() })?;
+        let result = self.train_group(group, &label, &mut lock, output);
         match result {
-            Ok(()) => send(output, &Message::Finished)?,
-            // A signal or a full disk: nothing is wrong with the run.
+            Ok(runs) => send(output, &Message::Finished { runs })?,
+            // A signal or a full disk: nothing is wrong with the runs.
             Err(error) if [WRITE, INTERRUPTED].contains(&exit_code(&error)) => return Err(error),
             Err(error) => {
                 let reason = format!("{error:#}");
                 message(format_args!("san: {label}: {reason}"));
                 let code = exit_code(&error);
-                failure::mark_failed(self.store, name, &label, &reason, code)?;
-                claim.release()?;
+                failure::mark_group(self.store, group.names(), &label, &reason, code)?;
+                lock.release()?;
                 send(output, &Message::Failed)?;
                 return Ok(Some(code));
             }
         }
-        claim.release()?;
+        lock.release()?;
         Ok(None)
     }
 
-    fn train_run(
+    /// Executes a group in scratch folders and publishes its runs; returns how many were not done before.
+    fn train_group(
         &mut self,
-        run: &Run,
-        name: &str,
+        group: &RunGroup,
         label: &str,
-        claim: &mut RunLock,
+        lock: &mut GroupLock,
         output: &mut dyn Write,
-    ) -> Result<()> {
-        let scratch = self.store.folder.join(format!("{SCRATCH}{name}"));
-        if scratch.exists() {
-            writing(&scratch, std::fs::remove_dir_all(&scratch))?;
+    ) -> Result<usize> {
+        let scratch = |name: &String| self.store.folder.join(format!("{SCRATCH}{name}"));
+        let folders: Vec<PathBuf> = group.names().iter().map(scratch).collect();
+        for scratch in &folders {
+            if scratch.exists() {
+                writing(scratch, std::fs::remove_dir_all(scratch))?;
+            }
+            create_folder(scratch)?;
         }
-        create_folder(&scratch)?;
         device::reset_peak_memory();
         let mut beat =
             Heartbeat { label: label.into(), host: host(), process: std::process::id(), done: 0, total: 0 };
-        claim.write_heartbeat(&beat);
+        lock.write_heartbeat(&beat);
         let (mut last_progress, mut last_heartbeat, stop) = (Instant::now(), Instant::now(), self.stop);
         let mut progress = |done, total| {
             if last_progress.elapsed() >= PROGRESS_INTERVAL {
@@ -197,27 +201,45 @@ impl<'a> Worker<'a> {
             if last_heartbeat.elapsed() >= HEARTBEAT_INTERVAL {
                 last_heartbeat = Instant::now();
                 (beat.done, beat.total) = (done, total);
-                claim.write_heartbeat(&beat);
+                lock.write_heartbeat(&beat);
             }
         };
-        let result = self.fill(run, name, &scratch, &mut progress);
-        if result.is_err() {
-            // The partial files of a failed run are useless.
-            let _ = std::fs::remove_dir_all(&scratch);
-        }
+        let folders: Vec<&Path> = folders.iter().map(PathBuf::as_path).collect();
+        let result = self.fill(group, &folders, &mut progress);
+        // What a failed group left is useless, and so is another result of a run that was done before.
+        folders.iter().for_each(|scratch| drop(std::fs::remove_dir_all(scratch)));
         result
     }
 
     fn fill(
         &mut self,
-        run: &Run,
-        name: &str,
-        scratch: &Path,
+        group: &RunGroup,
+        folders: &[&Path],
         progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<()> {
-        let checkpoint = CheckpointFile::new(&self.store.folder, name, self.settings.checkpoint_every);
+    ) -> Result<usize> {
+        let every = self.settings.checkpoint_every;
+        let checkpoint = CheckpointFile::new(&self.store.folder, &group.name(), group.names(), every);
         let mut control = RunControl { stop: self.stop, checkpoint: &checkpoint, progress };
-        let outcome = execute(run, self.resources, scratch, &mut control)?;
+        let outcomes = execute(group.runs(), self.resources, folders, &mut control)?;
+        let runs = group.runs().iter().zip(group.names()).zip(folders);
+        let mut complete = Vec::new();
+        for (((run, name), scratch), outcome) in runs.zip(outcomes) {
+            self.write_record(run, name, scratch, outcome)?;
+            complete.push((scratch, name));
+        }
+        let mut published = 0;
+        for (scratch, name) in complete {
+            // Results never change: of a group that was interrupted here, only the rest is published.
+            if !self.store.is_done(name) {
+                publish_folder(scratch, &self.store.run(name))?;
+                published += 1;
+            }
+        }
+        checkpoint.remove()?;
+        Ok(published)
+    }
+
+    fn write_record(&self, run: &Run, name: &str, scratch: &Path, outcome: Outcome) -> Result<()> {
         write_json(&scratch.join(CONFIGURATION_FILE), run)?;
         let mut record = self.recorder.record(run, name, outcome)?;
         record.files = checksums(scratch)?;
@@ -226,9 +248,7 @@ impl<'a> Worker<'a> {
         }
         let text =
             record.to_bytes().map_err(|error| RunError::UnsoundRecord { reason: error.to_string() })?;
-        write_atomically(&scratch.join(RECORD_FILE), &text)?;
-        publish_folder(scratch, &self.store.run(name))?;
-        Ok(checkpoint.remove()?)
+        Ok(write_atomically(&scratch.join(RECORD_FILE), &text)?)
     }
 }
 

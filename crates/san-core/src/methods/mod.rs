@@ -222,10 +222,25 @@ pub fn prepare(
     specs.extend(head_specs(model_spec, classes));
     let trainables = Trainables::allocate(specs, seeds, weights, device)?
         .with_constants(&method.constants(model_spec)?, weights)?;
-    let mut adapters = method.attach(model_spec, weights, &trainables)?;
-    attach_modules_to_save(modules_to_save, &trainables, &mut adapters)?;
-    adapters.stochastic_depth = Rc::new(StochasticDepth::new(trainables.pass().clone()));
+    let adapters = attach(method, modules_to_save, model_spec, weights, &trainables)?;
     Ok((trainables, adapters))
+}
+
+/// Attaches a method and fully trained modules to a model, given their tensors.
+///
+/// # Errors
+/// If a tensor is missing.
+pub fn attach(
+    method: &dyn Method,
+    modules_to_save: &[String],
+    model_spec: &ModelSpec,
+    weights: &Weights,
+    trainables: &Trainables,
+) -> Result<AdapterSet, Error> {
+    let mut adapters = method.attach(model_spec, weights, trainables)?;
+    attach_modules_to_save(modules_to_save, trainables, &mut adapters)?;
+    adapters.stochastic_depth = Rc::new(StochasticDepth::new(trainables.pass().clone()));
+    Ok(adapters)
 }
 
 /// The error for a method that does not fit a backbone.

@@ -33,40 +33,40 @@ impl Dropout {
             return None;
         }
         let generators = self.pass.generators(&self.path)?;
-        let bits = if x.device() == Device::Cpu {
-            random_bits_on_cpu(generators, x)
-        } else {
-            random_bits_on_device(generators, x)
-        };
+        let draw = if x.device() == Device::Cpu { random_bits_on_cpu } else { random_bits_on_device };
+        let shapes = self.pass.own_shapes(x);
+        let whole = [&[x.size()[0] / shapes.len() as i64], &x.size()[1..]].concat();
+        let bits: Vec<Tensor> = (generators.into_iter().zip(&shapes))
+            .map(|(generator, shape)| padded(draw(generator, shape, x.device()), &whole))
+            .collect();
         // Signed 16-bit values start at -32,768.
-        let kept = bits.ge(self.dropped - LEVELS / 2.0).to_kind(x.kind());
+        let kept = Tensor::cat(&bits, 0).ge(self.dropped - LEVELS / 2.0).to_kind(x.kind());
         Some(x * kept * (LEVELS / (LEVELS - self.dropped)))
     }
 }
 
-/// 16 random bits for each element of `x` `[K * batch, ...]`, from K generators, on the CPU.
-fn random_bits_on_cpu(mut generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
-    let mut bytes = vec![0; 2 * x.numel()];
-    let each = bytes.len() / generators.len().max(1);
-    for (run, generator) in bytes.chunks_mut(each.max(1)).zip(&mut generators) {
-        generator.fill_bytes(run);
+/// Pads a run's own part `[sequences, tokens, channels]` with zeros to that of the whole stack.
+fn padded(bits: Tensor, whole: &[i64]) -> Tensor {
+    let own = bits.size();
+    if own == whole {
+        return bits;
     }
-    Tensor::from_data_size(&bytes, &x.size(), Kind::Int16)
+    bits.constant_pad_nd([0, 0, 0, whole[1] - own[1], 0, whole[0] - own[0]])
 }
 
-/// The same on the device of `x`, whose own generator is seeded from each of these generators: generating half a gigabyte
-/// per step on the CPU and copying it would take longer than the step itself.
-fn random_bits_on_device(generators: Vec<ChaCha8Rng>, x: &Tensor) -> Tensor {
-    let mut shape = x.size();
-    shape[0] /= generators.len().max(1) as i64;
-    let runs: Vec<Tensor> = generators
-        .into_iter()
-        .map(|mut generator| {
-            tch::manual_seed(generator.next_u64().cast_signed());
-            Tensor::randint_low(-0x8000, 0x8000, shape.as_slice(), (Kind::Int16, x.device()))
-        })
-        .collect();
-    Tensor::cat(&runs, 0)
+/// 16 random bits for each element of one run's activations, on the CPU.
+fn random_bits_on_cpu(mut generator: ChaCha8Rng, shape: &[i64], _: Device) -> Tensor {
+    let count = shape.iter().product::<i64>().unsigned_abs();
+    let mut bytes = vec![0; 2 * usize::try_from(count).unwrap_or(0)];
+    generator.fill_bytes(&mut bytes);
+    Tensor::from_data_size(&bytes, shape, Kind::Int16)
+}
+
+/// The same on a device, whose own generator is seeded from this one: generating half a gigabyte per step on the CPU
+/// and copying it would take longer than the step itself.
+fn random_bits_on_device(mut generator: ChaCha8Rng, shape: &[i64], device: Device) -> Tensor {
+    tch::manual_seed(generator.next_u64().cast_signed());
+    Tensor::randint_low(-0x8000, 0x8000, shape, (Kind::Int16, device))
 }
 
 #[cfg(test)]
@@ -106,10 +106,9 @@ mod tests {
     fn a_device_uses_the_same_seeds_and_gives_each_run_the_bits_it_would_get_alone() {
         let bits = |seeds: &[u64]| {
             let pass = Pass::new(seeds.to_vec());
-            let x = Tensor::ones([2 * seeds.len() as i64, 50_000], (Kind::Float, Device::Cpu));
-            pass.training(5, || pass.generators("q"))
-                .map(|generators| random_bits_on_device(generators, &x))
-                .unwrap()
+            let draw = |generator| random_bits_on_device(generator, &[2, 50_000], Device::Cpu);
+            let runs = pass.training(5, || pass.generators("q")).unwrap();
+            Tensor::cat(&runs.into_iter().map(draw).collect::<Vec<_>>(), 0)
         };
         let both = bits(&[3, 4]);
         assert_eq!(both, bits(&[3, 4]));
@@ -119,5 +118,21 @@ mod tests {
         assert!((below - 0.25).abs() < 0.01, "{below}");
         let (min, max) = (both.min().int64_value(&[]), both.max().int64_value(&[]));
         assert!(min < -0x7f00 && max > 0x7f00, "{min} to {max}");
+    }
+
+    #[test]
+    fn a_run_that_is_padded_in_a_stack_gets_the_mask_that_it_gets_alone() {
+        let mask = |seeds: &[u64], shape: &[i64], extents: Option<Vec<[i64; 2]>>| {
+            let pass = Rc::new(Pass::new(seeds.to_vec()));
+            let dropout = Dropout::new("q".into(), 0.5, pass.clone());
+            pass.training(1, || {
+                pass.set_extents(extents);
+                dropout.apply(&Tensor::ones(shape, (Kind::Float, Device::Cpu)))
+            })
+            .unwrap()
+        };
+        let stacked = mask(&[3, 4], &[6, 5, 20], Some(vec![[3, 4], [2, 5]]));
+        assert_eq!(stacked.narrow(0, 0, 3).narrow(1, 0, 4), mask(&[3], &[3, 4, 20], None));
+        assert_eq!(stacked.narrow(0, 3, 2), mask(&[4], &[2, 5, 20], None));
     }
 }

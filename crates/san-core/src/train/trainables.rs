@@ -11,7 +11,7 @@ use std::rc::Rc;
 use tch::{Device, Kind, Tensor};
 
 use crate::nn::pass::Pass;
-use crate::spec::trainable::{Group, TrainableSpec};
+use crate::spec::trainable::TrainableSpec;
 use crate::weights::draw::initial;
 use crate::{Error, Weights};
 
@@ -25,7 +25,6 @@ pub struct Trainables {
     constants: BTreeMap<String, Tensor>,
     values: Tensor,
     leaves: Vec<Tensor>,
-    decayed: i64,
     pass: Rc<Pass>,
 }
 
@@ -110,8 +109,7 @@ impl Trainables {
             offset += spec.count();
         }
         let specs: Vec<_> = in_buffer_order(&specs).cloned().collect();
-        let decayed = specs.iter().filter(|spec| spec.decays()).map(TrainableSpec::count).sum();
-        Ok(Self { specs, constants: BTreeMap::new(), values, leaves, decayed, pass })
+        Ok(Self { specs, constants: BTreeMap::new(), values, leaves, pass })
     }
 
     /// The tensor `[K, ...]` of that name, as an autograd leaf.
@@ -130,14 +128,17 @@ impl Trainables {
         self.specs.iter().zip(&self.leaves)
     }
 
-    /// One value per buffer column, `[P]`, by group.
-    pub fn by_group(&self, value_of: impl Fn(Group) -> f64) -> Tensor {
-        let columns = |spec: &TrainableSpec| {
-            let value = value_of(spec.group);
-            (0..spec.count()).map(move |_| value)
-        };
-        let values: Vec<f64> = self.specs.iter().flat_map(columns).collect();
-        Tensor::from_slice(&values).to_device(self.values.device()).to_kind(self.values.kind())
+    /// The tensors of one run, which share their memory with these.
+    ///
+    /// # Errors
+    /// If there is no such run.
+    pub fn of_run(&self, run: i64) -> Result<Self, Error> {
+        let pass = Rc::new(self.pass.of_run(usize::try_from(run).unwrap_or(usize::MAX)));
+        let mut alone = Self::from_buffer(self.specs.clone(), self.values.f_narrow(0, run, 1)?, pass)?;
+        for (name, constant) in &self.constants {
+            alone.constants.insert(name.clone(), constant.shallow_clone());
+        }
+        Ok(alone)
     }
 
     /// The buffer `[K, P]`; changing it changes the tensors.
@@ -153,11 +154,6 @@ impl Trainables {
     /// Number of runs in the stack.
     pub fn stack(&self) -> i64 {
         self.values.size()[0]
-    }
-
-    /// Number of leading buffer columns subject to weight decay.
-    pub(crate) fn decayed(&self) -> i64 {
-        self.decayed
     }
 
     /// Gradient `[K, P]` of a scalar; zero for tensors that it does not depend on.

@@ -111,7 +111,7 @@ impl Weights {
 }
 
 /// Whether all values of a tensor are finite.
-fn is_finite(tensor: &Tensor) -> Result<bool, Error> {
+pub fn is_finite(tensor: &Tensor) -> Result<bool, Error> {
     if tensor.numel() == 0 {
         return Ok(true);
     }

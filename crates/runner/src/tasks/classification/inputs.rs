@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use backbones::vision::Classifier;
-use data_loaders::{ImageProtocol, ImageSet, Split};
+use data_loaders::{Augmentation, Batch, BatchStep, ImageProtocol, ImageSet, Loader, LoaderRecipe, Split};
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::resources::{FeatureCache, Features};
@@ -46,27 +46,66 @@ impl Inputs {
         self.set.len(self.split)
     }
 
-    /// Images `[n, 3, size, size]`, or features `[n, features]`, and labels `[n]`.
-    pub(super) fn batch(&mut self, indices: &[usize]) -> Result<(Tensor, Tensor)> {
-        let all = self.labels();
-        let labels: Vec<i64> = indices.iter().map(|&index| i64::from(all[index])).collect();
-        let labels = Tensor::from_slice(&labels).f_to_device(self.device)?;
-        let inputs = match &self.features {
-            Some(features) => {
-                let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-                features.f_index_select(0, &Tensor::from_slice(&rows).f_to_device(self.device)?)?
-            }
-            None => self.images(indices)?,
-        };
-        Ok((inputs, labels))
+    /// Loads the images of some steps ahead of their use.
+    pub(super) fn loader(
+        &self,
+        augmentation: Option<Augmentation>,
+        steps: impl Iterator<Item = BatchStep> + Send + 'static,
+    ) -> Result<Loader> {
+        let recipe = LoaderRecipe { split: self.split, protocol: self.protocol, augmentation, threads: 0 };
+        Ok(Loader::start(Arc::clone(&self.set), recipe, steps)?)
     }
 
-    pub(super) fn images(&mut self, indices: &[usize]) -> Result<Tensor> {
-        let start = Instant::now();
+    /// The pixels of a batch on the device, `[batch, 3, size, size]`.
+    pub(super) fn images(&self, batch: &Batch) -> Result<Tensor> {
         let size = i64::from(self.protocol.image_size);
-        let mut pixels = Vec::new();
-        self.set.read(self.split, indices, &self.protocol, &mut pixels)?;
-        let images = Tensor::from_slice(&pixels).f_view([-1, 3, size, size])?.f_to_device(self.device)?;
+        Ok(Tensor::f_from_slice(&batch.pixels)?.f_view([-1, 3, size, size])?.f_to_device(self.device)?)
+    }
+
+    /// The features `[n, features]` of some samples; `None` if the inputs are images.
+    pub(super) fn features_of(&self, indices: &[usize]) -> Result<Option<Tensor>> {
+        let Some(features) = &self.features else { return Ok(None) };
+        let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
+        let rows = Tensor::f_from_slice(&rows)?.f_to_device(self.device)?;
+        Ok(Some(features.f_index_select(0, &rows)?))
+    }
+
+    /// Calls `act` with the inputs of each batch of `size` samples of the split, in order: images, or features.
+    pub(super) fn for_each_batch(
+        &mut self,
+        size: usize,
+        stop: &StopFlag,
+        mut act: impl FnMut(&Tensor) -> Result<()>,
+    ) -> Result<()> {
+        if let Some(features) = &self.features {
+            return features.f_split(i64::try_from(size)?, 0)?.iter().try_for_each(|some| {
+                stop.check()?;
+                act(some)
+            });
+        }
+        let count = self.len();
+        let steps = (0..count).step_by(size).zip(0..).map(move |(first, step)| {
+            BatchStep::single(0, step, 0, (first..count.min(first + size)).collect())
+        });
+        let mut loader = self.loader(None, steps)?;
+        loop {
+            stop.check()?;
+            let start = Instant::now();
+            let Some(batch) = loader.next() else { return Ok(()) };
+            let batch = batch?;
+            let images = self.images(&batch)?;
+            loader.reuse(batch);
+            self.data_wait += start.elapsed();
+            act(&images)?;
+        }
+    }
+
+    /// The images of the first `count` samples.
+    pub(super) fn first_images(&mut self, count: usize) -> Result<Tensor> {
+        let start = Instant::now();
+        let step = BatchStep::single(0, 0, 0, (0..count.min(self.len())).collect());
+        let batch = self.loader(None, std::iter::once(step))?.next().context("the loader has no batch")??;
+        let images = self.images(&batch)?;
         self.data_wait += start.elapsed();
         Ok(images)
     }
@@ -87,22 +126,70 @@ impl Inputs {
             self.data_wait += known.data_wait;
             return Ok(known.computing);
         }
-        let indices: Vec<usize> = (0..self.len()).collect();
         let mut parts = Vec::new();
         let start = Instant::now();
-        for batch in indices.chunks(FEATURE_BATCH) {
-            stop.check()?;
-            let images = self.images(batch)?;
-            parts.push(no_grad(|| model.features(&images)));
-        }
+        self.for_each_batch(FEATURE_BATCH, stop, |images| {
+            parts.push(no_grad(|| model.features(images)));
+            Ok(())
+        })?;
         let tensor = Tensor::f_cat(&parts, 0)?.f_to_kind(Kind::Float)?;
         self.features = Some(tensor.shallow_clone());
         let computing = start.elapsed().saturating_sub(self.data_wait);
         features.insert(key, Features { tensor, computing, data_wait: self.data_wait });
         Ok(computing)
     }
+}
 
-    pub(super) fn logits(&self, model: &Classifier, inputs: &Tensor) -> Tensor {
-        if self.features.is_some() { model.head(inputs) } else { model.forward(inputs) }
+/// Which images the runs of a group read: those of the same seed read the same ones, once.
+pub(super) struct SharedReads {
+    seeds: Vec<u64>,
+    /// The first run of each seed.
+    first: Vec<usize>,
+    /// The position in `seeds` of each run's seed; `None` if all differ.
+    seed_of_run: Option<Tensor>,
+}
+
+impl SharedReads {
+    pub(super) fn of(runs: &[Run], device: Device) -> Result<Self> {
+        let (mut seeds, mut first, mut places) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, run) in runs.iter().enumerate() {
+            let known = seeds.iter().position(|seed| *seed == run.seed);
+            places.push(known.unwrap_or(seeds.len()) as i64);
+            if known.is_none() {
+                seeds.push(run.seed);
+                first.push(index);
+            }
+        }
+        let shared = seeds.len() < runs.len();
+        let seed_of_run = shared.then(|| Tensor::f_from_slice(&places)?.f_to_device(device)).transpose()?;
+        Ok(Self { seeds, first, seed_of_run })
     }
+
+    /// The seeds, each once.
+    pub(super) fn seeds(&self) -> &[u64] {
+        &self.seeds
+    }
+
+    /// The examples of each seed, from those of each run.
+    pub(super) fn of_seeds<'a>(&self, examples: &'a [Vec<usize>]) -> impl Iterator<Item = &'a [usize]> {
+        self.first.iter().map(|&run| &examples[run][..])
+    }
+
+    /// From the samples of each seed, `[seeds * batch, ...]`, to those of each run, `[K * batch, ...]`.
+    pub(super) fn stack(&self, samples: &Tensor) -> Result<Tensor> {
+        let Some(seed_of_run) = &self.seed_of_run else { return Ok(samples.shallow_clone()) };
+        let mut shape = samples.size();
+        shape[0] /= self.seeds.len() as i64;
+        let by_seed = samples.f_view([&[self.seeds.len() as i64], &shape[..]].concat().as_slice())?;
+        Ok(by_seed.f_index_select(0, seed_of_run)?.f_flatten(0, 1)?)
+    }
+}
+
+/// The same samples `[batch, ...]` for each of `stack` runs, `[stack * batch, ...]`.
+pub(super) fn repeated(samples: &Tensor, stack: i64) -> Result<Tensor> {
+    if stack == 1 {
+        return Ok(samples.shallow_clone());
+    }
+    let shape = [&[stack], &samples.size()[..]].concat();
+    Ok(samples.f_unsqueeze(0)?.f_expand(&shape, false)?.f_flatten(0, 1)?)
 }

@@ -9,7 +9,7 @@ use backbones::vision::Classifier;
 use data_loaders::{Augmentation, ImageProtocol};
 use serde::{Deserialize, Serialize};
 
-use self::inputs::Inputs;
+use self::inputs::{Inputs, SharedReads};
 use self::part_accuracies::Parts;
 use self::prepared::Prepared;
 use crate::error::RunError;
@@ -100,10 +100,11 @@ impl Task for Classification {
 
     fn prepare<'a>(
         &'a self,
-        run: &'a Run,
+        runs: &'a [Run],
         tuned: &Tuned<'_>,
         resources: &mut Resources,
     ) -> Result<Box<dyn PreparedTask + 'a>> {
+        let run = &runs[0];
         let set = resources.data.images(&run.set, &run.data, self.image.image_size)?;
         if set.checksum() != run.data_checksum {
             return Err(RunError::Changed { set: run.set.clone() }.into());
@@ -114,11 +115,9 @@ impl Task for Classification {
         let inputs = |split| Inputs::new(set.clone(), split, self.image, tuned.device);
         Ok(Box::new(Prepared {
             protocol: self,
-            run,
-            parts: match &self.part_accuracies {
-                Some(chosen) if chosen.set == run.set && chosen.seed == run.seed => Parts::of(tuned)?,
-                _ => None,
-            },
+            runs,
+            reads: SharedReads::of(runs, tuned.device)?,
+            parts: self.parts(runs, tuned)?,
             model,
             inputs: inputs(train),
             test_inputs: inputs(test),
@@ -126,6 +125,17 @@ impl Task for Classification {
             batch: None,
             times: Times::default(),
         }))
+    }
+}
+
+impl Classification {
+    /// The run that is also evaluated with its parts alone, if it is one of these.
+    fn parts(&self, runs: &[Run], tuned: &Tuned<'_>) -> Result<Option<(usize, Parts)>> {
+        let Some(chosen) = &self.part_accuracies else { return Ok(None) };
+        let is_chosen = |run: &Run| chosen.set == run.set && chosen.seed == run.seed;
+        let Some(index) = runs.iter().position(is_chosen) else { return Ok(None) };
+        let parts = tuned.with_run(i64::try_from(index)?, Parts::of)?;
+        Ok(parts.map(|parts| (index, parts)))
     }
 }
 

@@ -1,19 +1,19 @@
-//! The training and evaluation of one classification run: batches from the loader or from kept features, logits, metrics.
+//! The training and evaluation of a group of classification runs: batches from the loader or from kept features, logits,
+//! metrics.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use backbones::vision::Classifier;
-use data_loaders::{BatchStep, Loader, LoaderRecipe};
+use data_loaders::{BatchStep, Loader, StepPart};
 use report::record::Dataset;
+use san_core::Trainables;
 use san_core::random::permutation;
 use san_core::train::schedule::Cosine;
-use san_core::{Error, Trainables};
-use tch::{Device, Reduction, Tensor, no_grad};
+use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
-use super::inputs::Inputs;
+use super::inputs::{Inputs, SharedReads, repeated};
 use super::part_accuracies::Parts;
 use super::{Classification, backbone_of};
 use crate::io::predictions;
@@ -22,19 +22,20 @@ use crate::resources::FeatureCache;
 use crate::tasks::{EvalScores, PreparedTask, Run, Times, Tuned, dataset};
 use crate::train::log::EpochMetrics;
 use crate::train::signals::StopFlag;
-use crate::train::trainer::{StepPosition, TrainTask, is_finite};
+use crate::train::trainer::{Schedule, StepExamples, StepPosition, TrainTask};
 
-/// Images per forward pass of an evaluation.
+/// Images per forward pass of an evaluation, over all runs.
 const EVALUATION_BATCH: usize = 256;
 /// Images on which merged and unmerged logits are compared.
 const MERGE_CHECK: usize = 32;
 /// Name of the score.
 const METRIC: &str = "top-1 accuracy";
 
-/// Classification with the data and the model of one run.
+/// Classification with the data and the model of a group of runs.
 pub(super) struct Prepared<'a> {
     pub(super) protocol: &'a Classification,
-    pub(super) run: &'a Run,
+    pub(super) runs: &'a [Run],
+    pub(super) reads: SharedReads,
     pub(super) model: Classifier,
     pub(super) inputs: Inputs,
     pub(super) test_inputs: Inputs,
@@ -42,8 +43,9 @@ pub(super) struct Prepared<'a> {
     pub(super) loader: Option<(Loader, u64)>,
     /// The batch of the current step.
     pub(super) batch: Option<(Tensor, Targets)>,
-    /// Models over the same trained tensors that are evaluated after each epoch, if the protocol requests it.
-    pub(super) parts: Option<Parts>,
+    /// Models over the same trained tensors of one run, by its index, that are evaluated after each epoch, if the
+    /// protocol requests it.
+    pub(super) parts: Option<(usize, Parts)>,
     pub(super) times: Times,
 }
 
@@ -56,22 +58,23 @@ pub(super) enum Targets {
 }
 
 impl Targets {
-    fn loss(&self, logits: &Tensor) -> Result<Tensor> {
-        Ok(match self {
-            Self::Classes(classes) => logits.cross_entropy_for_logits(classes),
-            Self::Shares(shares) => {
-                logits.f_cross_entropy_loss(shares, None::<Tensor>, Reduction::Mean, -100, 0.0)?
-            }
-        })
+    /// The mean loss of each of `stack` runs, `[stack]`.
+    fn losses(&self, logits: &Tensor, stack: i64) -> Result<Tensor> {
+        let (Self::Classes(targets) | Self::Shares(targets)) = self;
+        let losses = logits.f_cross_entropy_loss(targets, None::<Tensor>, Reduction::None, -100, 0.0)?;
+        Ok(losses.f_view([stack, -1])?.f_mean_dim(1, false, None::<Kind>)?)
     }
 }
 
 impl TrainTask for Prepared<'_> {
-    fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
-        steps(self.run, self.inputs.len(), epoch)
+    fn steps(&self, epoch: u64) -> Vec<StepExamples> {
+        let by_run: Vec<_> =
+            self.runs.iter().map(|run| batches(run, run.seed, self.inputs.len(), epoch)).collect();
+        let steps = by_run.first().map_or(0, Vec::len);
+        (0..steps).map(|step| by_run.iter().map(|batches| batches[step].clone()).collect()).collect()
     }
 
-    fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Box<dyn Fn(u64) -> f64> {
+    fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Schedule {
         let warmup = usize::try_from(self.protocol.warmup_epochs).unwrap_or(usize::MAX);
         let schedule = Cosine {
             base: learning_rate,
@@ -83,52 +86,58 @@ impl TrainTask for Prepared<'_> {
         Box::new(move |step| schedule.rate(step))
     }
 
-    fn load(&mut self, examples: &[usize], position: StepPosition) -> Result<()> {
-        if self.inputs.features.is_some() {
-            let (inputs, labels) = self.inputs.batch(examples)?;
-            self.batch = Some((inputs, Targets::Classes(labels)));
-            return Ok(());
-        }
+    fn load(&mut self, examples: &[Vec<usize>], position: StepPosition) -> Result<()> {
         let start = Instant::now();
-        let batch = self.loaded(position)?;
-        let device = self.inputs.device;
-        let size = i64::from(self.inputs.protocol.image_size);
-        let images = Tensor::from_slice(&batch.pixels).f_view([-1, 3, size, size])?.f_to_device(device)?;
-        let targets = if let Some(shares) = &batch.targets {
-            let count = i64::try_from(batch.labels.len())?;
-            Targets::Shares(Tensor::from_slice(shares).f_view([count, -1])?.f_to_device(device)?)
+        let indices = self.reads.of_seeds(examples).collect::<Vec<_>>().concat();
+        let (inputs, targets) = if let Some(features) = self.inputs.features_of(&indices)? {
+            let all = self.inputs.labels();
+            (features, self.classes(indices.iter().map(|&index| all[index]))?)
         } else {
-            let labels: Vec<i64> = batch.labels.iter().map(|&label| i64::from(label)).collect();
-            Targets::Classes(Tensor::from_slice(&labels).f_to_device(device)?)
+            let batch = self.loaded(position)?;
+            let targets = match &batch.targets {
+                Some(shares) => {
+                    let shares = Tensor::f_from_slice(shares)?.f_view([indices.len() as i64, -1])?;
+                    Targets::Shares(self.reads.stack(&shares.f_to_device(self.inputs.device)?)?)
+                }
+                None => self.classes(batch.labels.iter().copied())?,
+            };
+            let images = self.inputs.images(&batch)?;
+            if let Some((loader, _)) = &self.loader {
+                loader.reuse(batch);
+            }
+            (images, targets)
         };
-        if let Some((loader, _)) = &self.loader {
-            loader.reuse(batch);
-        }
+        self.batch = Some((self.reads.stack(&inputs)?, targets));
         self.inputs.data_wait += start.elapsed();
-        self.batch = Some((images, targets));
         Ok(())
     }
 
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
         let (inputs, targets) = self.batch.as_ref().context("no batch has been loaded")?;
-        let loss = targets.loss(&self.inputs.logits(&self.model, inputs))?;
-        let gradient = trainables.gradient(&loss)?;
-        Ok((loss, gradient))
+        let logits = logits(&self.model, inputs, self.inputs.features.is_some());
+        let losses = targets.losses(&logits, trainables.stack())?;
+        let gradient = trainables.gradient(&losses.f_sum(None::<Kind>)?)?;
+        Ok((losses.f_detach()?, gradient))
     }
 
-    fn after_epoch(&mut self, stop: &StopFlag) -> Result<EpochMetrics> {
-        let mut metrics = EpochMetrics::default();
+    fn after_epoch(&mut self, stop: &StopFlag) -> Result<Option<Vec<EpochMetrics>>> {
         if !(self.protocol.test_selected || self.parts.is_some()) {
-            return Ok(metrics);
+            return Ok(None);
         }
+        let stack = self.runs.len() as i64;
         let Self { model, parts, test_inputs, times, .. } = self;
-        let mut accuracy = |model: &Classifier| -> Result<Option<f64>> {
-            let predictions = predict(model, test_inputs, &mut times.evaluation, stop)?;
-            Ok(predictions.map(|predictions| test_inputs.accuracy(&predictions)))
+        let mut accuracies = |model: &Classifier, stack: i64| -> Result<Vec<Option<f64>>> {
+            let predictions = predict(model, test_inputs, stack, &mut times.evaluation, stop)?;
+            let accuracy = |predictions: Option<Vec<i64>>| Some(test_inputs.accuracy(&predictions?));
+            Ok(predictions.into_iter().map(accuracy).collect())
         };
-        metrics.test_accuracy = accuracy(model)?;
-        metrics.part_accuracies = parts.as_ref().map_or(Ok(None), |parts| parts.accuracies(&mut accuracy))?;
-        Ok(metrics)
+        let of_run = |test_accuracy| EpochMetrics { test_accuracy, ..EpochMetrics::default() };
+        let mut metrics: Vec<EpochMetrics> = accuracies(model, stack)?.into_iter().map(of_run).collect();
+        if let Some((run, parts)) = parts {
+            let mut of_part = |model: &Classifier| Ok(accuracies(model, 1)?.pop().flatten());
+            metrics[*run].part_accuracies = parts.accuracies(&mut of_part)?;
+        }
+        Ok(Some(metrics))
     }
 
     /// The time that the steps waited for their data; loading in the background costs nothing here.
@@ -137,13 +146,25 @@ impl TrainTask for Prepared<'_> {
     }
 }
 
-/// The images of each step of an epoch.
-fn steps(run: &Run, images: usize, epoch: u64) -> Vec<Vec<usize>> {
-    let order = permutation(run.seed, &format!("order of epoch {epoch}"), images);
+/// The images of each step of an epoch for a seed.
+fn batches(run: &Run, seed: u64, images: usize, epoch: u64) -> Vec<Vec<usize>> {
+    let order = permutation(seed, &format!("order of epoch {epoch}"), images);
     order.chunks(run.protocol.batch_size).map(<[usize]>::to_vec).collect()
 }
 
+/// Logits of images, or of features.
+fn logits(model: &Classifier, inputs: &Tensor, are_features: bool) -> Tensor {
+    if are_features { model.head(inputs) } else { model.forward(inputs) }
+}
+
 impl Prepared<'_> {
+    /// The labels of each seed's samples as the targets of each run's.
+    fn classes(&self, labels: impl Iterator<Item = u32>) -> Result<Targets> {
+        let labels: Vec<i64> = labels.map(i64::from).collect();
+        let labels = Tensor::f_from_slice(&labels)?.f_to_device(self.inputs.device)?;
+        Ok(Targets::Classes(self.reads.stack(&labels)?))
+    }
+
     /// The batch of a step; prefetched if the last one was that of the previous step.
     fn loaded(&mut self, position: StepPosition) -> Result<data_loaders::Batch> {
         let mut loader = match self.loader.take() {
@@ -157,34 +178,42 @@ impl Prepared<'_> {
 
     /// A loader of all steps from a given position on.
     fn start_loader(&self, position: StepPosition) -> Result<Loader> {
-        let Inputs { set, split, protocol, .. } = &self.inputs;
-        let augmentation = self.protocol.augmentation.map(|augmentation| (augmentation, self.run.seed));
-        let recipe = LoaderRecipe { split: *split, protocol: *protocol, augmentation, threads: 0 };
-        let (run, images) = (self.run.clone(), self.inputs.len());
+        let (run, seeds, images) = (self.runs[0].clone(), self.reads.seeds().to_vec(), self.inputs.len());
         let steps_per_epoch = images.div_ceil(run.protocol.batch_size) as u64;
         let done = usize::try_from(position.step - position.epoch * steps_per_epoch)?;
         let all = (position.epoch..run.protocol.epochs).flat_map(move |epoch| {
-            let numbered = (epoch * steps_per_epoch..).zip(steps(&run, images, epoch));
-            numbered.map(move |(step, indices)| BatchStep { epoch, step, indices })
+            let mut by_seed: Vec<_> =
+                seeds.iter().map(|&seed| (seed, batches(&run, seed, images, epoch).into_iter())).collect();
+            (epoch * steps_per_epoch..(epoch + 1) * steps_per_epoch).map(move |step| {
+                let parts = by_seed
+                    .iter_mut()
+                    .filter_map(|(seed, batches)| Some(StepPart { seed: *seed, indices: batches.next()? }));
+                BatchStep { epoch, step, parts: parts.collect() }
+            })
         });
-        Ok(Loader::start(Arc::clone(set), recipe, all.skip(done))?)
+        self.inputs.loader(self.protocol.augmentation, all.skip(done))
     }
 
-    /// Largest difference between the logits of the fine-tuned and of the merged model on a few images.
-    fn merge_difference(&mut self, tuned: &Tuned<'_>) -> Result<Option<f64>> {
-        let Some(merged) = tuned.merged()? else { return Ok(None) };
+    /// Largest difference between the logits of each fine-tuned and merged model on a few images; `None` if the method
+    /// cannot be merged.
+    fn merge_differences(&mut self, tuned: &Tuned<'_>, runs: &[(usize, &Path)]) -> Result<Vec<Option<f64>>> {
         let LoadedBackbone { architecture, model_spec, .. } = backbone_of(tuned.base)?;
-        let plain = Classifier::merged(&**architecture, model_spec, &merged)?;
-        let few: Vec<usize> = (0..self.test_inputs.len().min(MERGE_CHECK)).collect();
-        let (inputs, _) = self.test_inputs.batch(&few)?;
-        let images = self.test_inputs.images(&few)?;
-        let difference = no_grad(|| plain.forward(&images) - self.test_inputs.logits(&self.model, &inputs));
-        let difference = f64::try_from(difference.abs().max())?;
-        if difference.is_finite() {
-            Ok(Some(difference))
-        } else {
-            Err(Error::NotFinite { what: "a logit" }.into())
-        }
+        let images = self.test_inputs.first_images(MERGE_CHECK)?;
+        let stack = tuned.trainables.stack();
+        let inputs = match &self.test_inputs.features {
+            Some(features) => features.f_narrow(0, 0, images.size()[0])?,
+            None => images.shallow_clone(),
+        };
+        let inputs = repeated(&inputs, stack)?;
+        let tuned_logits = no_grad(|| logits(&self.model, &inputs, self.test_inputs.features.is_some()))
+            .f_chunk(stack, 0)?;
+        let difference = |(run, _): &(usize, &Path)| -> Result<Option<f64>> {
+            let Some(merged) = tuned.merged(i64::try_from(*run)?)? else { return Ok(None) };
+            let plain = Classifier::merged(&**architecture, model_spec, &merged)?;
+            let difference = no_grad(|| plain.forward(&images) - &tuned_logits[*run]);
+            Ok(Some(f64::try_from(difference.f_abs()?.f_max()?)?))
+        };
+        runs.iter().map(difference).collect()
     }
 }
 
@@ -197,32 +226,44 @@ impl PreparedTask for Prepared<'_> {
     ) -> Result<()> {
         // Augmented images differ between epochs, so their features cannot be computed once.
         if tuned.method.features_are_frozen() && self.protocol.augmentation.is_none() {
-            let Self { run, model, inputs, test_inputs, times, .. } = self;
-            times.preparation += inputs.become_features(run, features, model, stop)?;
-            times.evaluation += test_inputs.become_features(run, features, model, stop)?;
+            let Self { runs, model, inputs, test_inputs, times, .. } = self;
+            times.preparation += inputs.become_features(&runs[0], features, model, stop)?;
+            times.evaluation += test_inputs.become_features(&runs[0], features, model, stop)?;
         }
         Ok(())
     }
 
-    fn evaluate(&mut self, tuned: &Tuned<'_>, folder: &Path, stop: &StopFlag) -> Result<EvalScores> {
-        let merge_difference = self.merge_difference(tuned)?;
+    fn evaluate(
+        &mut self,
+        tuned: &Tuned<'_>,
+        runs: &[(usize, &Path)],
+        stop: &StopFlag,
+    ) -> Result<Vec<Option<EvalScores>>> {
+        if runs.is_empty() {
+            return Ok(Vec::new());
+        }
+        let differences = self.merge_differences(tuned, runs)?;
         let Self { model, test_inputs, times, .. } = self;
-        let predictions = predict(model, test_inputs, &mut times.evaluation, stop)?
-            .ok_or(Error::NotFinite { what: "a logit" })?;
+        let stack = tuned.trainables.stack();
+        let predictions = predict(model, test_inputs, stack, &mut times.evaluation, stop)?;
         let labels: Vec<i64> = test_inputs.labels().iter().map(|&label| label.into()).collect();
-        predictions::write(&folder.join(predictions::FILE), &labels, &predictions)?;
-        Ok(EvalScores {
-            score: Some(test_inputs.accuracy(&predictions)),
-            metric: METRIC.into(),
-            merge_difference,
-            ..EvalScores::default()
-        })
+        let scores = |((run, folder), merge_difference): (&(usize, &Path), Option<f64>)| {
+            let is_finite = merge_difference.is_none_or(f64::is_finite);
+            let Some(predictions) = predictions[*run].as_ref().filter(|_| is_finite) else { return Ok(None) };
+            predictions::write(&folder.join(predictions::FILE), &labels, predictions)?;
+            Ok(Some(EvalScores {
+                score: Some(test_inputs.accuracy(predictions)),
+                metric: METRIC.into(),
+                merge_difference,
+                ..EvalScores::default()
+            }))
+        };
+        runs.iter().zip(differences).map(scores).collect()
     }
 
     fn dataset(&self, _: Option<&EvalScores>) -> Result<Dataset> {
-        let set = &self.test_inputs.set;
-        let dataset =
-            dataset(&self.run.set_label(), set.entry(), self.test_inputs.len(), &self.run.data_checksum)?;
+        let (set, run) = (&self.test_inputs.set, &self.runs[0]);
+        let dataset = dataset(&run.set_label(), set.entry(), self.test_inputs.len(), &run.data_checksum)?;
         Ok(Dataset { classes: set.classes(), train: u32::try_from(self.inputs.len())?, ..dataset })
     }
 
@@ -231,25 +272,41 @@ impl PreparedTask for Prepared<'_> {
     }
 }
 
-/// The predicted class of every image of the split, the last partial batch included; `None` if a logit is not finite:
-/// the argmax would then be the first class, which is right for some images.
+/// The class of every image of the split that each of `stack` runs predicts, the last partial batch included; `None` if
+/// a logit is not finite: the argmax would then be the first class, which is right for some images.
 fn predict(
     model: &Classifier,
     inputs: &mut Inputs,
+    stack: i64,
     time: &mut Duration,
     stop: &StopFlag,
-) -> Result<Option<Vec<i64>>> {
-    let indices: Vec<usize> = (0..inputs.len()).collect();
-    let mut predictions = Vec::with_capacity(indices.len());
-    let mut finite = true;
-    for batch in indices.chunks(EVALUATION_BATCH) {
-        stop.check()?;
-        let (images, _) = inputs.batch(batch)?;
+) -> Result<Vec<Option<Vec<i64>>>> {
+    let are_features = inputs.features.is_some();
+    let (mut classes, mut finite) = (Vec::new(), Vec::new());
+    let images_per_pass = (EVALUATION_BATCH / usize::try_from(stack)?.max(1)).max(1);
+    inputs.for_each_batch(images_per_pass, stop, |images| {
         let start = Instant::now();
-        let logits = no_grad(|| inputs.logits(model, &images));
-        finite = finite && is_finite(&logits)?;
-        predictions.extend(Vec::<i64>::try_from(logits.f_argmax(1, false)?.f_to_device(Device::Cpu)?)?);
+        let logits = no_grad(|| -> Result<Tensor> {
+            Ok(logits(model, &repeated(images, stack)?, are_features).f_view([
+                stack,
+                images.size()[0],
+                -1,
+            ])?)
+        })?;
+        finite.push(logits.f_isfinite()?.f_flatten(1, 2)?.f_all_dim(1, false)?);
+        classes.push(logits.f_argmax(2, false)?);
         *time += start.elapsed();
-    }
-    Ok(finite.then_some(predictions))
+        Ok(())
+    })?;
+    let start = Instant::now();
+    let classes = Tensor::f_cat(&classes, 1)?.f_to_device(Device::Cpu)?;
+    let finite: Vec<bool> =
+        Vec::try_from(Tensor::f_stack(&finite, 0)?.f_all_dim(0, false)?.f_to_device(Device::Cpu)?)?;
+    let predictions = (0..stack).zip(finite).map(|(run, finite)| {
+        let predictions = Vec::<i64>::try_from(classes.f_get(run)?)?;
+        Ok(finite.then_some(predictions))
+    });
+    let predictions = predictions.collect();
+    *time += start.elapsed();
+    predictions
 }

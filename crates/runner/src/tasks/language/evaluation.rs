@@ -10,7 +10,7 @@ use san_core::{AdapterSet, Error};
 use tch::{Kind, Tensor, no_grad};
 
 use super::data::{Answer, EvalJudgement, EvalSet};
-use super::objective::{Objective, Part, loss};
+use super::objective::{Objective, Part, losses};
 use super::{AnswerDecoding, language_model, mean};
 use crate::io::files::write_atomically;
 use crate::io::predictions;
@@ -22,16 +22,19 @@ use crate::train::signals::StopFlag;
 /// Maximum number of tokens of the text on which forgetting is measured.
 const NEUTRAL_TOKENS: usize = 512;
 
-/// What an evaluation needs.
+/// What the evaluation of one run needs.
 pub(super) struct Evaluator<'a> {
     objective: &'a Objective,
     tuned: &'a Tuned<'a>,
     loaded: &'a LoadedLanguageModel,
+    model: Reader,
 }
 
 impl<'a> Evaluator<'a> {
     pub(super) fn new(objective: &'a Objective, tuned: &'a Tuned<'a>) -> Result<Self> {
-        Ok(Self { objective, tuned, loaded: language_model(tuned.base)? })
+        let loaded = language_model(tuned.base)?;
+        let model = loaded.architecture.build(&loaded.weights, tuned.adapters)?;
+        Ok(Self { objective, tuned, loaded, model })
     }
 
     /// Evaluates the model on each set. Files are written only once all results are known: a model that turns out to
@@ -76,7 +79,7 @@ impl<'a> Evaluator<'a> {
 
     /// The model's answer to each prompt.
     fn answer(&self, set: &dyn EvalSet, stop: &StopFlag) -> Result<Vec<Answer>> {
-        let Objective { protocol, model, device, .. } = self.objective;
+        let (Objective { protocol, device, .. }, model) = (self.objective, &self.model);
         let prompts = set.prompts();
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
         let mut answers = vec![Answer::Option(None); prompts.len()];
@@ -105,15 +108,15 @@ impl<'a> Evaluator<'a> {
     /// The option that is most likely as a continuation of the prompt.
     fn likeliest(&self, set: &dyn EvalSet, prompt: usize) -> Result<Answer> {
         let (options, continued): (Vec<_>, Vec<_>) = set.options(prompt)?.into_iter().unzip();
-        let sums = likelihoods(self.objective.model.language(), &continued, self.objective.device)?;
+        let sums = likelihoods(self.model.language(), &continued, self.objective.device)?;
         Ok(Answer::Option(best_option(&sums).map(|best| options[best].clone())))
     }
 
     /// Largest difference between the logits of the fine-tuned and of the merged model on one example.
     fn merge_difference(&self) -> Result<Option<f64>> {
-        let Objective { model, data, device, .. } = self.objective;
+        let (Objective { data, device, .. }, model) = (self.objective, &self.model);
         let Some(example) = data.examples.first() else { return Ok(None) };
-        let Some(merged) = self.tuned.merged()? else { return Ok(None) };
+        let Some(merged) = self.tuned.merged(0)? else { return Ok(None) };
         let plain = self.loaded.architecture.build(&merged, &AdapterSet::default())?;
         let tokens = Tensor::f_from_slice(&example.tokens.iter().map(|&t| i64::from(t)).collect::<Vec<_>>())?;
         let tokens = tokens.f_unsqueeze(0)?.f_to_device(*device)?;
@@ -138,15 +141,17 @@ impl<'a> Evaluator<'a> {
         let text = Part {
             tokens: Tensor::f_from_slice(&tokens)?.f_unsqueeze(0)?.f_to_device(device)?,
             places: Tensor::f_from_slice(&places)?.f_to_device(device)?,
+            predicted: vec![places.len() as i64],
             images: None,
             texts: None,
+            extents: None,
         };
         let mean = |model: &Reader| -> Result<f64> {
-            let loss = no_grad(|| loss(model, &text))?.f_to_kind(Kind::Double)?;
+            let loss = no_grad(|| losses(model, &text))?.f_get(0)?.f_to_kind(Kind::Double)?;
             Ok(finite(f64::try_from(loss)?, "the loss on the neutral text")?)
         };
         let frozen = self.loaded.architecture.build(&self.loaded.weights, &AdapterSet::default())?;
-        Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(&self.objective.model)? }))
+        Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(&self.model)? }))
     }
 }
 

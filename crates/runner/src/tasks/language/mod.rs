@@ -9,7 +9,7 @@ mod objective;
 mod protocol;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use data_loaders::Split;
@@ -23,46 +23,48 @@ pub use protocol::{AnswerDecoding, LanguageProtocol, Memory, Precision};
 use self::data::TrainData;
 use self::evaluation::Evaluator;
 use self::objective::Objective;
+use crate::error::is_divergence;
 use crate::models::reader::Reader;
 use crate::models::{BaseModel, LoadedLanguageModel};
 use crate::tasks::{EvalScores, PreparedTask, Run, Times, Tuned, splits};
 use crate::train::signals::StopFlag;
-use crate::train::trainer::{StepPosition, TrainTask};
+use crate::train::trainer::{Schedule, StepExamples, StepPosition, TrainTask};
 
-/// The learning rate of a step, from the peak rate and the total number of steps.
-pub(crate) type Schedule = Box<dyn Fn(f64, u64) -> Box<dyn Fn(u64) -> f64>>;
+/// A schedule, from the peak rate and the total number of steps.
+pub(crate) type ScheduleOf = Box<dyn Fn(f64, u64) -> Schedule>;
 
-/// A language task with the data and the model of one run.
+/// A language task with the data and the model of a group of runs.
 pub(crate) struct Prepared<'a> {
-    run: &'a Run,
+    runs: &'a [Run],
     objective: Objective,
-    schedule: Schedule,
+    schedule: ScheduleOf,
     evaluation: Duration,
 }
 
 impl<'a> Prepared<'a> {
     /// Rejects data that do not fit the model.
     pub(crate) fn new(
-        run: &'a Run,
+        runs: &'a [Run],
         tuned: &Tuned<'_>,
         protocol: LanguageProtocol,
         model: Reader,
         data: TrainData,
-        schedule: Schedule,
+        schedule: ScheduleOf,
     ) -> Result<Self> {
+        let run = &runs[0];
         let loaded = language_model(tuned.base)?;
         data.fits(&run.backbone, loaded.architecture.context(), protocol.max_new_tokens)?;
         let batch_size = run.protocol.batch_size;
         let objective = Objective {
             protocol,
             batch_size,
-            seed: run.seed,
+            seeds: runs.iter().map(|run| run.seed).collect(),
             model,
             data,
             device: tuned.device,
             batch: Vec::new(),
         };
-        Ok(Self { run, objective, schedule, evaluation: Duration::ZERO })
+        Ok(Self { runs, objective, schedule, evaluation: Duration::ZERO })
     }
 }
 
@@ -78,15 +80,15 @@ pub(crate) fn language_model(base: &BaseModel) -> Result<&LoadedLanguageModel> {
 }
 
 impl TrainTask for Prepared<'_> {
-    fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
+    fn steps(&self, epoch: u64) -> Vec<StepExamples> {
         self.objective.steps(epoch)
     }
 
-    fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Box<dyn Fn(u64) -> f64> {
+    fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Schedule {
         (self.schedule)(learning_rate, steps.iter().sum())
     }
 
-    fn load(&mut self, examples: &[usize], _: StepPosition) -> Result<()> {
+    fn load(&mut self, examples: &[Vec<usize>], _: StepPosition) -> Result<()> {
         self.objective.load(examples)
     }
 
@@ -96,27 +98,41 @@ impl TrainTask for Prepared<'_> {
 }
 
 impl PreparedTask for Prepared<'_> {
-    fn evaluate(&mut self, tuned: &Tuned<'_>, folder: &Path, stop: &StopFlag) -> Result<EvalScores> {
-        let start = std::time::Instant::now();
-        let scores = Evaluator::new(&self.objective, tuned)?.evaluate(folder, stop)?;
+    fn evaluate(
+        &mut self,
+        tuned: &Tuned<'_>,
+        runs: &[(usize, &Path)],
+        stop: &StopFlag,
+    ) -> Result<Vec<Option<EvalScores>>> {
+        let start = Instant::now();
+        let objective = &self.objective;
+        let evaluate = |(run, folder): &(usize, &Path)| {
+            let scores = tuned.with_run(i64::try_from(*run)?, |tuned| {
+                Evaluator::new(objective, tuned)?.evaluate(folder, stop)
+            });
+            match scores {
+                Err(error) if is_divergence(&error) => Ok(None),
+                scores => scores.map(Some),
+            }
+        };
+        let mut all: Vec<Option<EvalScores>> = runs.iter().map(evaluate).collect::<Result<_>>()?;
         self.evaluation += start.elapsed();
         // Settings are selected by the mean only.
-        let to_choose_by = splits(self.run.stage).1 == Split::Val;
-        Ok(EvalScores {
-            evaluations: if to_choose_by { Vec::new() } else { scores.evaluations.clone() },
-            ..scores
-        })
+        if splits(self.runs[0].stage).1 == Split::Val {
+            all.iter_mut().flatten().for_each(|scores| scores.evaluations.clear());
+        }
+        Ok(all)
     }
 
     fn dataset(&self, scores: Option<&EvalScores>) -> Result<Dataset> {
         Ok(Dataset {
-            name: self.run.set_label(),
-            group: self.run.suite.clone(),
+            name: self.runs[0].set_label(),
+            group: self.runs[0].suite.clone(),
             order: 0,
             classes: 0,
             train: u32::try_from(self.objective.data.truncation.rows)?,
             test: scores.map_or(0, |scores| scores.evaluated),
-            checksum: self.run.data_checksum.clone(),
+            checksum: self.runs[0].data_checksum.clone(),
         })
     }
 

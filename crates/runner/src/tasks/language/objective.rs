@@ -1,5 +1,8 @@
-//! The training objective of a language model: tokenised examples, split into as many micro-batches as memory requires,
-//! and the loss on the tokens that they train on.
+//! The training objective of a group of language models: tokenised examples, split into as many micro-batches as memory
+//! requires, and the loss on the tokens that they train on.
+//!
+//! Runs of different seeds have other examples in a step. In the stack, each run's are padded to the longest and the most
+//! of any run; what is padded has no loss, so that a run computes what it computes alone.
 
 use std::num::NonZeroUsize;
 
@@ -8,17 +11,18 @@ use backbones::Error;
 use backbones::checkpointing;
 use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, training_batches};
 use san_core::Trainables;
-use tch::{Device, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor};
 
 use super::data::TrainData;
 use super::protocol::LanguageProtocol;
 use crate::models::reader::Reader;
+use crate::train::trainer::StepExamples;
 
-/// The training examples of a language model, and the current batch.
+/// The training examples of a group of language models, and the current batch.
 pub(crate) struct Objective {
     pub(crate) protocol: LanguageProtocol,
     pub(crate) batch_size: usize,
-    pub(crate) seed: u64,
+    pub(crate) seeds: Vec<u64>,
     pub(crate) model: Reader,
     pub(crate) data: TrainData,
     pub(crate) device: Device,
@@ -27,48 +31,72 @@ pub(crate) struct Objective {
 
 /// A micro-batch: examples of a step that are computed together.
 pub(crate) struct Part {
-    /// `[examples, length]`, padded on the right.
+    /// `[K * examples, length]`, padded on the right.
     pub(crate) tokens: Tensor,
-    /// Positions `[n]` in the flattened `[examples, length - 1]` whose next token is predicted.
+    /// Positions in the flattened `[K * examples, length - 1]` whose next token is predicted, run by run.
     pub(crate) places: Tensor,
+    /// The number of these positions of each run.
+    pub(crate) predicted: Vec<i64>,
     /// The vision tower's features of the examples' images.
     pub(crate) images: Option<Tensor>,
-    /// The index of the text within its example, for each token, `[examples, length]`; `None` if every example is a
+    /// The index of the text within its example, for each token, `[K * examples, length]`; `None` if every example is a
     /// single text.
     pub(crate) texts: Option<Tensor>,
+    /// Examples and tokens of each run before padding to those of the others; `None` if all are equal.
+    pub(crate) extents: Option<Vec<[i64; 2]>>,
 }
 
 impl Objective {
     /// The examples of each step of an epoch.
-    pub(super) fn steps(&self, epoch: u64) -> Vec<Vec<usize>> {
+    pub(super) fn steps(&self, epoch: u64) -> Vec<StepExamples> {
         // The mean loss over zero tokens is undefined, and batches are grouped by length: the examples whose answers
         // were truncated would end up in the same batch.
         let examples = self.data.examples.iter().enumerate().filter(|(_, example)| example.teaches());
         let (taught, lengths): (Vec<usize>, Vec<usize>) =
             examples.map(|(place, example)| (place, example.tokens.len())).unzip();
         let limits = self.protocol.batch_limits(self.batch_size);
-        let batches = training_batches(&lengths, limits, self.seed, epoch);
-        batches.into_iter().map(|batch| batch.into_iter().map(|place| taught[place]).collect()).collect()
+        let by_run: Vec<_> =
+            self.seeds.iter().map(|&seed| training_batches(&lengths, limits, seed, epoch)).collect();
+        let of_run = |batch: &Vec<usize>| batch.iter().map(|&place| taught[place]).collect();
+        let steps = by_run.first().map_or(0, Vec::len);
+        (0..steps).map(|step| by_run.iter().map(|batches| of_run(&batches[step])).collect()).collect()
     }
 
     /// Assembles the batch of a step.
-    pub(super) fn load(&mut self, examples: &[usize]) -> Result<()> {
-        let size = self.protocol.memory.micro_batch_size.map_or(examples.len(), NonZeroUsize::get);
-        self.batch = examples.chunks(size).map(|some| self.part(some)).collect::<Result<_>>()?;
+    pub(super) fn load(&mut self, examples: &[Vec<usize>]) -> Result<()> {
+        let most = examples.iter().map(Vec::len).max().unwrap_or(0);
+        let size = self.protocol.memory.micro_batch_size.map_or(most, NonZeroUsize::get);
+        let part = |first: usize| {
+            let of_run = |all: &Vec<usize>| all[first.min(all.len())..(first + size).min(all.len())].to_vec();
+            let own: Vec<Vec<usize>> = examples.iter().map(of_run).collect();
+            // What a run without examples in this part is padded with.
+            let spare: Vec<usize> = examples.iter().filter_map(|all| all.last().copied()).collect();
+            self.part(&own, &spare)
+        };
+        self.batch = (0..most).step_by(size.max(1)).map(part).collect::<Result<_>>()?;
         Ok(())
     }
 
-    /// Loss and gradient of the batch: the mean over its micro-batches, weighted by the number of predicted tokens.
+    /// Losses `[K]` and gradient `[K, P]` of the batch: the mean over its micro-batches, weighted by the number of
+    /// predicted tokens.
     pub(super) fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
-        let parts = &self.batch;
-        let predicted = |part: &Part| part.places.numel() as f64;
-        let all: f64 = parts.iter().map(predicted).sum();
+        let mut all = vec![0; self.seeds.len()];
+        for part in &self.batch {
+            all.iter_mut().zip(&part.predicted).for_each(|(all, predicted)| *all += predicted);
+        }
         let mut sum: Option<(Tensor, Tensor)> = None;
-        for (number, part) in (0..).zip(parts) {
+        for (number, part) in (0..).zip(&self.batch) {
             trainables.pass().set_micro_batch(number);
-            let (loss, gradient) = self.gradient_of_part(part, trainables)?;
-            let share = predicted(part) / all;
-            let weighted = (loss.f_detach()? * share, gradient * share);
+            trainables.pass().set_extents(part.extents.clone());
+            let (losses, gradient) = self.gradient_of_part(part, trainables)?;
+            if self.batch.len() == 1 {
+                return Ok((losses, gradient));
+            }
+            #[allow(clippy::cast_possible_truncation)]
+            let share = |(predicted, all): (&i64, &i64)| (*predicted as f64 / *all as f64) as f32;
+            let shares: Vec<f32> = part.predicted.iter().zip(&all).map(share).collect();
+            let shares = Tensor::f_from_slice(&shares)?.f_to_device(self.device)?;
+            let weighted = (losses.f_mul(&shares)?, gradient.f_mul(&shares.f_unsqueeze(1)?)?);
             sum = Some(match sum {
                 None => weighted,
                 Some((losses, gradients)) => (losses + weighted.0, gradients + weighted.1),
@@ -76,18 +104,31 @@ impl Objective {
         }
         sum.context("no batch has been loaded")
     }
-}
 
-impl Objective {
-    fn part(&self, examples: &[usize]) -> Result<Part> {
-        let rows = examples.iter().map(|&row| &self.data.examples[row]);
-        let branched = rows.clone().any(|example| !example.branches.is_empty());
+    /// The examples of each run; `spare` has an example of each run.
+    fn part(&self, own: &[Vec<usize>], spare: &[usize]) -> Result<Part> {
+        let most = own.iter().map(Vec::len).max().unwrap_or(0);
+        let padded = own.iter().zip(spare);
+        let examples: Vec<usize> = padded
+            .flat_map(|(own, spare)| own.iter().chain(std::iter::repeat_n(spare, most - own.len())).copied())
+            .collect();
+        let all: Vec<_> = examples.iter().map(|&row| &self.data.examples[row]).collect();
+        let branched = all.iter().any(|example| !example.branches.is_empty());
         // Padding is on the right: earlier tokens never attend to it, so no mask is needed.
-        let batch = PaddedBatch::new(rows, 0, PaddingSide::Right);
+        let batch = PaddedBatch::new(all.iter().copied(), 0, PaddingSide::Right);
         let columns = batch.columns;
         let is_predicted = |place: &usize| !place.is_multiple_of(columns) && batch.labels[*place] != MASKED;
-        let loss_of_hidden = |place: usize| (place - place / columns - 1) as i64;
-        let places: Vec<i64> = (0..batch.labels.len()).filter(is_predicted).map(loss_of_hidden).collect();
+        let hidden_before = |place: usize| (place - place / columns - 1) as i64;
+        let (mut places, mut predicted, mut extents) = (Vec::new(), Vec::new(), Vec::new());
+        for (run, own) in own.iter().enumerate() {
+            let first = run * most * columns;
+            let before = places.len();
+            places.extend((first..first + own.len() * columns).filter(is_predicted).map(hidden_before));
+            predicted.push((places.len() - before) as i64);
+            let longest = own.iter().map(|&row| self.data.examples[row].tokens.len()).max().unwrap_or(0);
+            extents.push([own.len() as i64, longest as i64]);
+        }
+        let is_padded = extents.iter().any(|own| *own != [most as i64, columns as i64]);
         let table = |values: &[i64]| -> Result<Tensor> {
             let values = Tensor::f_from_slice(values)?.f_view([batch.rows as i64, columns as i64])?;
             Ok(values.f_to_device(self.device)?)
@@ -95,35 +136,44 @@ impl Objective {
         Ok(Part {
             tokens: table(&batch.tokens)?,
             places: Tensor::f_from_slice(&places)?.f_to_device(self.device)?,
-            images: self.data.images.features(examples)?,
+            predicted,
+            images: self.data.images.features(&examples)?,
             texts: branched.then(|| table(&batch.texts)).transpose()?,
+            extents: is_padded.then_some(extents),
         })
     }
 
     fn gradient_of_part(&self, part: &Part, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
         if !self.protocol.memory.gradient_checkpointing {
-            let loss = loss(&self.model, part)?;
-            let gradient = trainables.gradient(&loss)?;
-            return Ok((loss, gradient));
+            let losses = losses(&self.model, part)?;
+            let gradient = trainables.gradient(&losses.f_sum(None::<Kind>)?)?;
+            return Ok((losses.f_detach()?, gradient));
         }
         let embedded = self.model.embed(&part.tokens, part.images.as_ref())?;
         let (language, texts) = (self.model.language(), part.texts.as_ref());
-        let loss_of_hidden = |hidden: &Tensor| loss_after(&self.model, hidden, part);
-        Ok(checkpointing::gradient(language, trainables, &embedded, texts, loss_of_hidden)?)
+        let losses_of_hidden = |hidden: &Tensor| losses_after(&self.model, hidden, part);
+        Ok(checkpointing::gradient(language, trainables, &embedded, texts, losses_of_hidden)?)
     }
 }
 
-/// Mean loss of the tokens after the given positions.
-pub(super) fn loss(model: &Reader, part: &Part) -> Result<Tensor, Error> {
+/// Mean loss `[K]` of the tokens after the given positions of each run.
+pub(super) fn losses(model: &Reader, part: &Part) -> Result<Tensor, Error> {
     let embedded = model.embed(&part.tokens, part.images.as_ref())?;
-    loss_after(model, &model.language().hidden(&embedded, part.texts.as_ref(), None), part)
+    losses_after(model, &model.language().hidden(&embedded, part.texts.as_ref(), None), part)
 }
 
 /// The same from the last block's output. Logits are computed for these positions only, since the vocabulary is large.
-fn loss_after(model: &Reader, hidden: &Tensor, Part { tokens, places, .. }: &Part) -> Result<Tensor, Error> {
+fn losses_after(model: &Reader, hidden: &Tensor, part: &Part) -> Result<Tensor, Error> {
+    let Part { tokens, places, predicted, .. } = part;
     let length = tokens.size()[1];
     let hidden = hidden.f_narrow(1, 0, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;
     let next = tokens.f_narrow(1, 1, length - 1)?.f_flatten(0, 1)?.f_index_select(0, places)?;
     let logits = model.language().logits(&hidden);
-    Ok(logits.f_cross_entropy_loss(&next, None::<Tensor>, Reduction::Mean, -100, 0.0)?)
+    let losses = logits.f_cross_entropy_loss(&next, None::<Tensor>, Reduction::None, -100, 0.0)?;
+    let of_runs = losses.f_split_with_sizes(predicted.as_slice(), 0)?;
+    // A run without examples in this part has the loss 0.
+    let mean =
+        |(losses, count): (&Tensor, &i64)| losses.f_sum(None::<Kind>)?.f_div_scalar((*count).max(1) as f64);
+    let means = of_runs.iter().zip(predicted).map(mean).collect::<Result<Vec<_>, _>>()?;
+    Ok(Tensor::f_stack(&means, 0)?)
 }

@@ -24,6 +24,7 @@ use crate::tasks::language::data::{EvalSet, TrainData};
 use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
+use crate::train::trainer::Schedule;
 
 /// The protocol of visual question answering.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -112,12 +113,18 @@ impl Task for VisualQuestionAnswering {
         self.projector.map(|projector| (names, projector.learning_rate))
     }
 
+    /// Examples differ in their numbers of images, so that those of two seeds cannot be stacked.
+    fn steps_depend_on_seed(&self) -> bool {
+        true
+    }
+
     fn prepare<'a>(
         &'a self,
-        run: &'a Run,
+        runs: &'a [Run],
         tuned: &Tuned<'_>,
         resources: &mut Resources,
     ) -> Result<Box<dyn PreparedTask + 'a>> {
+        let run = &runs[0];
         let BaseModel::Language(model) = tuned.base else {
             bail!("visual question answering needs a vision-language model")
         };
@@ -128,13 +135,13 @@ impl Task for VisualQuestionAnswering {
         let reader = model.architecture.build(&model.weights, tuned.adapters)?;
         let data = self.data(run, &suite, model, &reader, tuned.device, &mut resources.features)?;
         let warmup_ratio = self.warmup_ratio;
-        let schedule = move |base, steps: u64| -> Box<dyn Fn(u64) -> f64> {
+        let schedule = move |base, steps: u64| -> Schedule {
             #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let warmup_steps = (warmup_ratio * steps as f64).ceil() as u64;
             let schedule = Cosine { base, warmup_start: 0.0, warmup_steps, floor: 0.0, steps };
             Box::new(move |step| schedule.rate(step))
         };
-        Ok(Box::new(Prepared::new(run, tuned, self.language, reader, data, Box::new(schedule))?))
+        Ok(Box::new(Prepared::new(runs, tuned, self.language, reader, data, Box::new(schedule))?))
     }
 }
 

@@ -1,0 +1,40 @@
+//! How many runs are trained together.
+
+use anyhow::Result;
+
+use crate::plan::Plan;
+use crate::tasks::{Run, RunGroup, groups};
+
+/// The most runs of a group, unless the user asks for more.
+const MOST_TOGETHER: usize = 8;
+
+impl Plan {
+    /// The number of runs that are trained together unless the user says otherwise: as many as are faster together, if
+    /// the activations of all fit into the memory of a GPU for servers (docs/speed.md). It follows from the plan and the
+    /// kind of device alone.
+    ///
+    /// # Errors
+    /// When the run's method is unknown.
+    pub fn usual_group_size(&self, run: &Run, on_gpu: bool) -> Result<usize> {
+        if run.method()?.features_are_frozen() {
+            return Ok(MOST_TOGETHER);
+        }
+        // One run keeps a processor's core busy, and the activations of several exceed its cache.
+        if !on_gpu {
+            return Ok(1);
+        }
+        Ok(match self.sizes.get(&run.backbone) {
+            Some(..50_000_000) => MOST_TOGETHER,
+            Some(..400_000_000) => MOST_TOGETHER / 2,
+            _ => 1,
+        })
+    }
+
+    /// Packs runs of this plan into groups of at most `size` runs, or of the usual number.
+    ///
+    /// # Errors
+    /// When a run's method is unknown, or it cannot be serialised.
+    pub fn groups(&self, runs: &[Run], size: Option<usize>, on_gpu: bool) -> Result<Vec<RunGroup>> {
+        groups(runs, |run| size.map_or_else(|| self.usual_group_size(run, on_gpu), Ok))
+    }
+}

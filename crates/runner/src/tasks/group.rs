@@ -1,0 +1,105 @@
+//! Run groups: runs that differ only in seed and learning rate, which are trained together.
+//!
+//! They share one pass over the frozen weights: a step of K runs takes less time than K steps. A group is locked, trained
+//! and published as a whole, and its composition follows from the plan alone, not from what is done already: a sweep that
+//! was interrupted ends with the same bytes as one that was not. A run has the same numbers in a group as alone, up to
+//! rounding.
+
+use std::collections::HashMap;
+
+use anyhow::Result;
+use report::record::canonical_hash;
+
+use crate::tasks::Run;
+
+/// Runs that are trained together, at least one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunGroup {
+    runs: Vec<Run>,
+    names: Vec<String>,
+}
+
+impl RunGroup {
+    /// A group of the given runs.
+    ///
+    /// # Errors
+    /// When a run cannot be serialised.
+    pub fn new(runs: Vec<Run>) -> Result<Self> {
+        let names = runs.iter().map(Run::name).collect::<Result<_, _>>()?;
+        Ok(Self { runs, names })
+    }
+
+    /// The runs.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The names of the runs.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// The name of the run if there is only one, otherwise the hash of all names.
+    pub fn name(&self) -> String {
+        match &self.names[..] {
+            [name] => name.clone(),
+            names => blake3::hash(names.concat().as_bytes()).to_hex().to_string(),
+        }
+    }
+
+    /// A short description, which says what its runs differ in.
+    pub fn label(&self) -> String {
+        let first = &self.runs[0];
+        if self.runs.len() == 1 {
+            return first.label();
+        }
+        let all = |what: &str, value: &dyn Fn(&Run) -> String| {
+            let mut values: Vec<String> = self.runs.iter().map(value).collect();
+            values.dedup();
+            let plural = if values.len() > 1 { "s" } else { "" };
+            format!("{what}{plural} {}", values.join(", "))
+        };
+        let seeds = all("seed", &|run| run.seed.to_string());
+        let rates = all("lr", &|run| run.learning_rate.to_string());
+        format!("{} {} {seeds} {rates}", first.set_label(), first.method)
+    }
+}
+
+/// Packs the runs of a stage into groups of at most `size(run)` runs: the indices of each group, in the order of its
+/// first run.
+///
+/// # Errors
+/// When a run cannot be serialised, or its protocol has no task; errors of `size`.
+pub fn group_indices(runs: &[Run], size: impl Fn(&Run) -> Result<usize>) -> Result<Vec<Vec<usize>>> {
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    let mut open: HashMap<String, usize> = HashMap::new();
+    for (index, run) in runs.iter().enumerate() {
+        let key = shared_settings(run)?;
+        let most = size(run)?.max(1);
+        match open.get(&key).map(|&group| &mut groups[group]) {
+            Some(group) if group.len() < most => group.push(index),
+            _ => {
+                open.insert(key, groups.len());
+                groups.push(vec![index]);
+            }
+        }
+    }
+    Ok(groups)
+}
+
+/// [`group_indices`], with the runs themselves.
+///
+/// # Errors
+/// As for [`group_indices`].
+pub fn groups(runs: &[Run], size: impl Fn(&Run) -> Result<usize>) -> Result<Vec<RunGroup>> {
+    let members = |indices: Vec<usize>| indices.into_iter().map(|index| runs[index].clone()).collect();
+    group_indices(runs, size)?.into_iter().map(|indices| RunGroup::new(members(indices))).collect()
+}
+
+/// A hash of everything that the runs of a group have in common.
+fn shared_settings(run: &Run) -> Result<String> {
+    let task = run.protocol.task().map_err(anyhow::Error::msg)?;
+    let seed = if task.steps_depend_on_seed() { run.seed } else { 0 };
+    let shared = Run { seed, learning_rate: 0.0, chosen_from: Vec::new(), ..run.clone() };
+    Ok(canonical_hash(&serde_json::to_value(&shared)?))
+}
