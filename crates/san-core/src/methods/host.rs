@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::methods::{Method, MethodInfo};
-use crate::nn::site::{Adapter, Merged};
+use crate::nn::site::{Adapter, Merged, OutputScale};
 use crate::spec::trainable::TrainableSpec;
 use crate::spec::wiring::{ChannelMap, Wiring};
 use crate::train::trainables::Trainables;
@@ -136,6 +136,13 @@ impl Adapter for HostWithInputScale {
         let vector = self.scaling.vector();
         let vector = if self.detach { vector.detach() } else { vector };
         Some(self.map.apply(&vector, self.channels))
+    }
+
+    fn output_scale(&self) -> Option<OutputScale> {
+        match &self.host {
+            Some(host) => host.output_scale(),
+            None => Some(OutputScale::default()),
+        }
     }
 
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {

@@ -13,7 +13,7 @@ use tch::Tensor;
 use crate::methods::peft::{self, Imported, PeftFiles, PeftForm, check_linear, roles};
 use crate::methods::targets::{self, Target};
 use crate::methods::{Method, MethodInfo, bad_option, parse};
-use crate::nn::site::{Adapter, Merged, rescale};
+use crate::nn::site::{Adapter, Merged, OutputScale};
 use crate::spec::init::Init;
 use crate::spec::model::{Role, SiteSpec};
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -199,11 +199,8 @@ impl Adapter for Scales {
         self.input.as_ref().map(Tensor::shallow_clone)
     }
 
-    fn adapt(&self, _: &Tensor, y: Tensor) -> Tensor {
-        match self.output() {
-            Some(vector) => rescale(&y, &vector, None),
-            None => y,
-        }
+    fn output_scale(&self) -> Option<OutputScale> {
+        Some(OutputScale { scale: self.output(), shift: None })
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {

@@ -13,8 +13,7 @@ use tch::Tensor;
 
 use crate::methods::tensors::{from_frozen, norm_tensors};
 use crate::methods::{Method, MethodInfo, parse};
-use crate::nn::parameter;
-use crate::nn::site::{Adapter, Merged, rescale};
+use crate::nn::site::{Adapter, Merged, OutputScale};
 use crate::spec::init::Init;
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -200,12 +199,9 @@ impl Adapter for Scaling {
         self.propagated.as_ref().map(Propagated::vector)
     }
 
-    fn adapt(&self, _: &Tensor, y: Tensor) -> Tensor {
-        match (&self.own, &self.shift) {
-            (Some(gamma), shift) => rescale(&y, gamma, shift.as_ref()),
-            (None, Some(shift)) => parameter::shift(&y, shift),
-            (None, None) => y,
-        }
+    fn output_scale(&self) -> Option<OutputScale> {
+        let copy = |tensor: &Option<Tensor>| tensor.as_ref().map(Tensor::shallow_clone);
+        Some(OutputScale { scale: copy(&self.own), shift: copy(&self.shift) })
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {

@@ -14,7 +14,7 @@ use tch::Tensor;
 use crate::methods::host::{Host, Scaling};
 use crate::methods::san_ssf;
 use crate::methods::{Method, MethodInfo, parse};
-use crate::nn::site::{Adapter, Merged, NormAffine, rescale};
+use crate::nn::site::{Adapter, Merged, NormAffine, OutputScale};
 use crate::spec::init::Init;
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -121,8 +121,9 @@ struct ScaleShift {
 }
 
 impl Adapter for ScaleShift {
-    fn adapt(&self, _: &Tensor, y: Tensor) -> Tensor {
-        rescale(&y, &self.scale, self.shift.as_ref())
+    fn output_scale(&self) -> Option<OutputScale> {
+        let shift = self.shift.as_ref().map(Tensor::shallow_clone);
+        Some(OutputScale { scale: Some(self.scale.shallow_clone()), shift })
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {

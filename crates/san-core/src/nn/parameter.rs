@@ -99,9 +99,9 @@ fn by_run(x: &Tensor, vector: &Tensor, apply: impl Fn(&Tensor, &Tensor) -> Tenso
 pub fn product(x: &Tensor, weight: &Tensor) -> Tensor {
     let (outer, inner) = (x.kind(), weight.kind());
     if outer == inner {
-        return x.linear(weight, None::<&Tensor>);
+        return torch_ops::linear(x, weight, None);
     }
-    x.to_kind(inner).linear(weight, None::<&Tensor>).to_kind(outer)
+    torch_ops::linear(&x.to_kind(inner), weight, None).to_kind(outer)
 }
 
 /// `x W^T + b`: `x` is `[K * batch, ..., in]`; per run, the weight is `[out, in]` and the bias `[out]`.
@@ -113,9 +113,9 @@ pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Tenso
     }
     let single_bias = bias.map(Parameter::single);
     match (weight.single(), single_bias) {
-        (Some(weight), None) => x.linear(&weight, None::<&Tensor>),
-        (Some(weight), Some(Some(bias))) => x.linear(&weight, Some(&bias)),
-        (Some(weight), Some(None)) => add_bias(&x.linear(&weight, None::<&Tensor>), bias),
+        (Some(weight), None) => torch_ops::linear(x, &weight, None),
+        (Some(weight), Some(Some(bias))) => torch_ops::linear(x, &weight, Some(&bias)),
+        (Some(weight), Some(None)) => add_bias(&torch_ops::linear(x, &weight, None), bias),
         (None, _) => {
             let weight = weight.stacked();
             let [stack, outputs, inputs] = weight.size()[..] else {

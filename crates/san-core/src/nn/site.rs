@@ -6,6 +6,7 @@
 use std::rc::Rc;
 
 use tch::{Kind, Tensor};
+use torch_ops::Scales;
 
 use crate::Error;
 use crate::nn::parameter::{Parameter, depthwise, layer_norm, linear, patches, rms_norm, scale, shift};
@@ -19,9 +20,17 @@ pub trait Adapter: std::fmt::Debug {
         None
     }
 
-    /// The adapted output. `x` `[K * batch, ..., inputs]` is the (scaled) input with patches unfolded, `y` `[K
-    /// * batch, ..., outputs]` the frozen projection's output.
-    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor;
+    /// The scale and the shift of the output, for an adapter that does nothing else to it; both may be absent. The
+    /// site then applies them, to the weights or to the activations.
+    fn output_scale(&self) -> Option<OutputScale> {
+        None
+    }
+
+    /// The adapted output of any other adapter. `x` `[K * batch, ..., inputs]` is the (scaled) input with patches
+    /// unfolded, `y` `[K * batch, ..., outputs]` the frozen projection's output.
+    fn adapt(&self, _x: &Tensor, y: Tensor) -> Tensor {
+        y
+    }
 
     /// Weight `[outputs, inputs]` and bias `[outputs]` that have the same effect on the input as
     /// [`Adapter::adapt`], for one run. The caller merges the input scale afterwards.
@@ -29,6 +38,25 @@ pub trait Adapter: std::fmt::Debug {
     /// # Errors
     /// If no such weight exists.
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error>;
+}
+
+/// `scale * y + shift` of an output y, each `[K, outputs]`.
+#[derive(Debug, Default)]
+pub struct OutputScale {
+    /// Factor.
+    pub scale: Option<Tensor>,
+    /// Addend.
+    pub shift: Option<Tensor>,
+}
+
+impl OutputScale {
+    fn apply(&self, y: Tensor) -> Tensor {
+        match (&self.scale, &self.shift) {
+            (Some(scale), shift) => rescale(&y, scale, shift.as_ref()),
+            (None, Some(add)) => shift(&y, add),
+            (None, None) => y,
+        }
+    }
 }
 
 /// A merged weight `[outputs, inputs]` and bias `[outputs]`.
@@ -66,29 +94,73 @@ impl Site {
 
     /// Projects an input that is not scaled yet, `[K * batch, ..., channels]`.
     pub fn forward(&self, x: &Tensor) -> Tensor {
-        match self.input_scale() {
-            Some(p) => self.project(&scale(x, &p)),
-            None => self.project(x),
-        }
+        self.adapted(x, self.input_scale().as_ref())
     }
 
     /// Projects an input already scaled by [`Site::input_scale`]. Images are `[K * batch, height, width,
     /// channels]`.
     pub fn project(&self, x: &Tensor) -> Tensor {
+        self.adapted(x, None)
+    }
+
+    fn adapted(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
+        let output = match &self.adapter {
+            Some(adapter) => adapter.output_scale(),
+            None => Some(OutputScale::default()),
+        };
+        if let Some(y) = output.as_ref().and_then(|output| self.with_scaled_weights(x, p, output)) {
+            return y;
+        }
+        let x = p.map_or_else(|| x.shallow_clone(), |p| scale(x, p));
         let bias = self.bias.as_ref();
         let (x, y) = match self.projection {
-            Projection::Linear => (x.shallow_clone(), linear(x, &self.weight, bias)),
-            Projection::Patches { size } => {
-                let x = patches(x, size);
+            Projection::Linear => {
                 let y = linear(&x, &self.weight, bias);
                 (x, y)
             }
-            Projection::Depthwise { kernel } => (x.shallow_clone(), depthwise(x, &self.weight, bias, kernel)),
+            Projection::Patches { size } => {
+                let x = patches(&x, size);
+                let y = linear(&x, &self.weight, bias);
+                (x, y)
+            }
+            Projection::Depthwise { kernel } => {
+                let y = depthwise(&x, &self.weight, bias, kernel);
+                (x, y)
+            }
         };
-        match &self.adapter {
-            Some(adapter) => adapter.adapt(&x, y),
-            None => y,
+        match (output, &self.adapter) {
+            (Some(output), _) => output.apply(y),
+            (None, Some(adapter)) => adapter.adapt(&x, y),
+            (None, None) => y,
         }
+    }
+
+    /// The output by products with scaled weights instead of scaled activations, where that is the smaller work: scaling
+    /// activations `[samples, channels]` is two passes over them and two more in the backward pass, which compares with
+    /// two passes over the weight `[outputs, inputs]`. `None` where activations are to be scaled.
+    fn with_scaled_weights(&self, x: &Tensor, p: Option<&Tensor>, output: &OutputScale) -> Option<Tensor> {
+        let OutputScale { scale, shift } = output;
+        let runs = p.or(scale.as_ref())?.size()[0];
+        let (Parameter::Frozen(weight), None | Some(Parameter::Frozen(_))) = (&self.weight, &self.bias) else {
+            return None;
+        };
+        let x = match self.projection {
+            Projection::Linear => x.shallow_clone(),
+            Projection::Patches { size } if p.is_none() => patches(x, size),
+            _ => return None,
+        };
+        let [outputs, inputs] = weight.size()[..] else { return None };
+        let samples = i64::try_from(x.numel()).ok()? / inputs / runs;
+        let channels = p.map_or(0, |_| inputs) + scale.as_ref().map_or(0, |_| outputs);
+        if x.kind() != weight.kind() || samples * channels < outputs * inputs {
+            return None;
+        }
+        let bias = match &self.bias {
+            Some(Parameter::Frozen(bias)) => Some(bias),
+            _ => None,
+        };
+        let scales = Scales { p, scale: scale.as_ref(), shift: shift.as_ref() };
+        Some(torch_ops::scaled_linear(&x, weight, bias, scales))
     }
 }
 

@@ -1,0 +1,173 @@
+//! What tch does not offer: libtorch's switches and counters, and the products of this project's layers.
+//!
+//! The products are autograd functions in C++ (`ops.cpp`), since tch can neither define one nor reach oneDNN. This is the
+//! only crate with `unsafe` code in it.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use tch::{Device, TchError, Tensor};
+
+/// `at::Tensor`.
+type RawTensor = *const c_void;
+
+unsafe extern "C" {
+    fn torch_ops_free(message: *mut c_char);
+    fn torch_ops_linear(
+        y: *mut *mut c_void,
+        x: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor,
+    ) -> *mut c_char;
+    fn torch_ops_scaled_linear(
+        y: *mut *mut c_void,
+        x: RawTensor,
+        weight: RawTensor,
+        bias: RawTensor,
+        p: RawTensor,
+        scale: RawTensor,
+        shift: RawTensor,
+    ) -> *mut c_char;
+    fn torch_ops_is_amd_with_avx512() -> bool;
+    fn torch_ops_allow_tf32(allow: bool);
+    fn torch_ops_reset_peak_memory(device: c_int) -> *mut c_char;
+    fn torch_ops_peak_memory(device: c_int, bytes: *mut i64) -> *mut c_char;
+}
+
+/// The message of a function that failed, as an error.
+fn checked(message: *mut c_char) -> Result<(), TchError> {
+    if message.is_null() {
+        return Ok(());
+    }
+    // SAFETY: a message is a string that `strdup` has allocated, and it is freed once, here.
+    let text = unsafe { CStr::from_ptr(message).to_string_lossy().into_owned() };
+    unsafe { torch_ops_free(message) };
+    // The lines after the first are a stack trace of libtorch.
+    Err(TchError::Torch(text.lines().next().unwrap_or_default().to_owned()))
+}
+
+fn raw(tensor: &Tensor) -> RawTensor {
+    tensor.as_ptr().cast()
+}
+
+fn raw_or_null(tensor: Option<&Tensor>) -> RawTensor {
+    tensor.map_or(std::ptr::null(), raw)
+}
+
+/// The tensor that a function returned.
+fn result(run: impl FnOnce(*mut *mut c_void) -> *mut c_char) -> Result<Tensor, TchError> {
+    let mut y = std::ptr::null_mut();
+    checked(run(&raw mut y))?;
+    // SAFETY: without an error, `y` is a tensor that C++ has allocated with `new`, as tch's own tensors are.
+    Ok(unsafe { Tensor::from_ptr(y.cast()) })
+}
+
+/// `x W^T + b`: `x` `[..., in]`, `weight` `[out, in]`, `bias` `[out]`, all of one dtype. The same as libtorch's `linear`,
+/// but keeps no input of a frozen weight, and is computed by oneDNN where that is faster than MKL (see
+/// [`is_amd_with_avx512`]).
+///
+/// # Errors
+/// When the shapes or dtypes do not fit.
+pub fn f_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor, TchError> {
+    // SAFETY: all pointers are those of living tensors, or null for an absent bias.
+    result(|y| unsafe { torch_ops_linear(y, raw(x), raw(weight), raw_or_null(bias)) })
+}
+
+/// [`f_linear`] for shapes that fit.
+///
+/// # Panics
+/// When they do not, as tch's methods without `f_` do.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+    fitting(f_linear(x, weight, bias))
+}
+
+#[allow(clippy::panic)]
+fn fitting(y: Result<Tensor, TchError>) -> Tensor {
+    y.unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The factors and the shift of a [`scaled_linear`], each for K runs; at least `p` or `scale` is present.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Scales<'a> {
+    /// Multiplies the input: `[K, in]`.
+    pub p: Option<&'a Tensor>,
+    /// Multiplies the output with its bias: `[K, out]`.
+    pub scale: Option<&'a Tensor>,
+    /// Added to the output: `[K, out]`.
+    pub shift: Option<&'a Tensor>,
+}
+
+/// `scale * (W diag(p) x + b) + shift` for K runs that share the frozen `weight` `[out, in]` and `bias` `[out]`: `x` is
+/// `[K * batch, ..., in]`. The scaled weights are computed, not the scaled activations; the result and the gradients of
+/// x, p, scale and shift are the same up to rounding.
+///
+/// # Errors
+/// When the shapes do not fit, or neither p nor scale is present.
+pub fn f_scaled_linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    scales: Scales<'_>,
+) -> Result<Tensor, TchError> {
+    let Scales { p, scale, shift } = scales;
+    if p.is_none() && scale.is_none() {
+        return Err(TchError::Torch("scaled_linear needs a factor".into()));
+    }
+    // SAFETY: as in `linear`.
+    result(|y| unsafe {
+        torch_ops_scaled_linear(
+            y,
+            raw(x),
+            raw(weight),
+            raw_or_null(bias),
+            raw_or_null(p),
+            raw_or_null(scale),
+            raw_or_null(shift),
+        )
+    })
+}
+
+/// [`f_scaled_linear`] for shapes that fit.
+///
+/// # Panics
+/// When they do not, as tch's methods without `f_` do.
+pub fn scaled_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, scales: Scales<'_>) -> Tensor {
+    fitting(f_scaled_linear(x, weight, bias, scales))
+}
+
+/// Whether this is an AMD processor with AVX-512: [`linear`] and [`scaled_linear`] in f32 are then computed by oneDNN.
+pub fn is_amd_with_avx512() -> bool {
+    // SAFETY: the function reads the processor's identification only.
+    unsafe { torch_ops_is_amd_with_avx512() }
+}
+
+/// Whether products and convolutions in f32 may use a GPU's TF32 units, which round their inputs to 10 bits.
+pub fn allow_tf32(allow: bool) {
+    // SAFETY: the function sets two flags of libtorch.
+    unsafe { torch_ops_allow_tf32(allow) }
+}
+
+/// Starts a new measurement of [`peak_memory`] on a GPU; does nothing on other devices.
+///
+/// # Errors
+/// When libtorch's allocator was not used yet.
+pub fn reset_peak_memory(device: Device) -> Result<(), TchError> {
+    match device {
+        // SAFETY: the function reads and writes counters of libtorch's allocator.
+        Device::Cuda(index) => {
+            checked(unsafe { torch_ops_reset_peak_memory(c_int::try_from(index).unwrap_or(0)) })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The most memory that libtorch's tensors have had on a GPU since [`reset_peak_memory`], bytes; `None` on other devices.
+///
+/// # Errors
+/// When libtorch's allocator was not used yet.
+pub fn peak_memory(device: Device) -> Result<Option<u64>, TchError> {
+    let Device::Cuda(index) = device else { return Ok(None) };
+    let mut bytes = 0;
+    // SAFETY: as in `reset_peak_memory`; `bytes` outlives the call.
+    checked(unsafe { torch_ops_peak_memory(c_int::try_from(index).unwrap_or(0), &raw mut bytes) })?;
+    Ok(u64::try_from(bytes).ok())
+}
