@@ -108,9 +108,8 @@ fn bf16_weights_give_logits_and_gradients_within_bf16_precision() {
         let (logits, gradient) =
             (relative_error(&logits, &narrow_logits), relative_error(&gradient, &narrow_gradient));
         println!("{name}: logits {logits:.1e}, gradient {gradient:.1e}");
-        // bf16 has an 8-bit significand; tensors that full fine-tuning trains are multiplied in the dtype of
-        // the weights they replace.
-        let expected = 1e-5..3e-2;
+        // bf16 has an 8-bit significand, and every activation is rounded to it.
+        let expected = 1e-3..5e-2;
         assert!(expected.contains(&logits) && expected.contains(&gradient), "{name}: {logits} {gradient}");
     }
 }

@@ -39,6 +39,7 @@ profiles:
     seeds: [0]
     protocol:
       epochs: 1
+      precision: bf16
       batch_size: 4
       visual_question_answering:
         picture: {image_size: 32, square: pad, filter: bicubic, normalisation: clip}
@@ -50,7 +51,6 @@ profiles:
           decoding: greedy
           max_new_tokens: 4
           evaluation: {sequences: 4}
-          precision: bf16
           memory: {micro_batch_size: 2, gradient_checkpointing: true}
 ";
 

@@ -115,6 +115,35 @@ fn language_models_in_a_group_have_the_losses_that_they_have_alone() {
 }
 
 #[test]
+fn precisions_differ_by_rounding_and_are_recorded() {
+    for backbone in ["vit_micro", "swin_micro", "convnext_micro"] {
+        let losses = |precision: &str| {
+            let text = SYNTHETIC
+                .replace("vit_micro", backbone)
+                .replace("[1.0e-3, 1.0e-2]", "2.0e-3")
+                .replace("method: linear, learning_rate: 1.0e-2", "method: fft, learning_rate: 3.0e-4")
+                .replace("epochs: 2", &format!("epochs: 8\n      precision: {precision}"));
+            let bench = Bench::new(&text);
+            done(&bench, &["run", "vtab.yaml", "--group", "2"]);
+            let record = |(record, losses): &(Value, Vec<f64>)| {
+                let recorded = record["protocol"].get("precision").and_then(Value::as_str).unwrap_or("f32");
+                assert_eq!(recorded, precision);
+                (format!("{} {}", record["method"]["name"], record["seed"]), losses.clone())
+            };
+            records(&bench).values().map(record).collect::<BTreeMap<_, _>>()
+        };
+        let (single, tf32, half) = (losses("f32"), losses("tf32"), losses("bf16"));
+        assert_eq!(single, tf32, "on a processor");
+        for (run, losses) in single {
+            let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
+            let (one, other) = (mean(&losses), mean(&half[&run]));
+            assert_ne!(one, other, "{backbone} {run}");
+            assert!((one - other).abs() < 0.02 * one, "{backbone} {run}: {one} and {other}");
+        }
+    }
+}
+
+#[test]
 fn a_run_that_diverges_leaves_the_bytes_of_the_others_as_they_are() {
     let with_rate = |rate: &str| {
         let text = SYNTHETIC.replace("[1.0e-3, 1.0e-2]", &format!("[1.0e-3, {rate}]"));

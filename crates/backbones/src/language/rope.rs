@@ -67,9 +67,8 @@ impl Rope {
         Self { frequencies: unscaled.map(|frequency| scaled(frequency, scaling)).collect() }
     }
 
-    /// Cosines and sines `[..., width]` of `positions` `[...]`; f64 if `kind` is f64, else f32.
+    /// Cosines and sines `[..., width]` of `positions` `[...]`, computed in f64 and stored in `kind`.
     pub(crate) fn rotations(&self, positions: &Tensor, kind: Kind) -> (Tensor, Tensor) {
-        let kind = if kind == Kind::Double { kind } else { Kind::Float };
         let frequencies = Tensor::from_slice(&self.frequencies).to_device(positions.device());
         // In f64: at position 100,000 an f32 angle has lost its third digit.
         let angles = positions.to_kind(Kind::Double).unsqueeze(-1) * frequencies;

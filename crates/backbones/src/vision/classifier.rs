@@ -31,8 +31,8 @@ impl Classifier {
         let [weight, bias] = head_tensors(model_spec)?;
         Ok(Self {
             backbone: architecture.build(&ModelBuilder::new(weights, adapters))?,
-            weight: Parameter::Trained(trainables.get(&weight)?),
-            bias: Parameter::Trained(trainables.get(&bias)?),
+            weight: Parameter::trained(trainables.get(&weight)?),
+            bias: Parameter::trained(trainables.get(&bias)?),
         })
     }
 
@@ -64,9 +64,9 @@ impl Classifier {
         self.backbone.features(images)
     }
 
-    /// Class logits of features.
+    /// Class logits of features, in the head's dtype: f32, whatever that of the features.
     pub fn head(&self, features: &Tensor) -> Tensor {
-        linear(features, &self.weight, Some(&self.bias))
+        linear(&features.to_kind(self.weight.kind()), &self.weight, Some(&self.bias))
     }
 }
 

@@ -248,6 +248,7 @@ impl Clip {
         let patches = self.patch_embed.forward(&images.permute([0, 2, 3, 1])).flatten(1, 2);
         let [batch, _, dim] = patches.size()[..] else { unreachable!("tokens have three dimensions") };
         let class = self.class_embedding.per_sample(batch).expand([batch, 1, dim], false);
+        let class = class.to_kind(patches.kind());
         let embedded = Tensor::cat(&[class, patches], 1) + self.position_embedding.per_sample(batch);
         let start = self.pre_norm.forward(&embedded);
         self.blocks.iter().take(blocks).fold(start, |x, block| block.forward(&x))

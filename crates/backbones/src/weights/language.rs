@@ -32,7 +32,8 @@ impl Default for Target {
 }
 
 impl Target {
-    /// Converts a tensor for storage: matrices to the chosen dtype, vectors (norms, biases) to f32.
+    /// Converts a tensor for storage: matrices to the chosen dtype, vectors (norms, biases) to f32: they are small, and
+    /// may be trained.
     ///
     /// # Errors
     /// If memory cannot be allocated.

@@ -259,8 +259,8 @@ pub struct Cost {
     pub evaluate_seconds: f64,
     /// Time spent reading, generating or decoding data, in seconds.
     pub data_seconds: f64,
-    /// Peak resident memory of the worker during the run, bytes, with all runs of its group; `None` if it cannot be read,
-    /// or on a GPU.
+    /// Peak memory during the run, bytes, with all runs of its group: resident memory of the worker, or on a GPU that of
+    /// libtorch's tensors; `None` if it cannot be read.
     pub peak_memory: Option<u64>,
     /// Number of runs that were trained together, with this one.
     #[serde(default = "alone", skip_serializing_if = "is_alone")]

@@ -11,7 +11,7 @@ use runner::tasks::Run;
 use san_core::adapters::file as adapter_file;
 use san_core::methods::{self, Method};
 use san_core::{AdapterSet, Trainables};
-use tch::Device;
+use tch::{Device, Kind};
 
 /// A finished run.
 pub(super) struct TrainedRun {
@@ -45,7 +45,8 @@ impl TrainedRun {
         let run: Run = serde_json::from_slice(&text)
             .with_context(|| format!("{} is not the configuration of a run", path.display()))?;
         let task = run.protocol.task().map_err(anyhow::Error::msg)?;
-        let base = task.base_model(&run.backbone, &mut Resources::new(Device::Cpu).models)?;
+        let mut resources = Resources::new(Device::Cpu);
+        let base = task.base_model(&run.backbone, Kind::Float, &mut resources.models)?;
         let modules = run.protocol.modules_to_save(&run.method).map_err(anyhow::Error::msg)?;
         let method = run.method()?;
         let adapter = folder.join(ADAPTER_FILE);

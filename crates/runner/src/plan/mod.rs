@@ -129,7 +129,7 @@ impl Plan {
         backbone: &str,
         resources: &mut Resources,
     ) -> Result<()> {
-        let base = task.base_model(backbone, &mut resources.models)?;
+        let base = task.base_model(backbone, profile.protocol.precision.kind(), &mut resources.models)?;
         self.sizes.insert(backbone.to_owned(), base.model_spec().parameters());
         for (spec, columns) in profile.methods.iter().zip(&mut self.methods) {
             let trials = spec.trials(&profile.protocol).map_err(Error::msg)?;
@@ -159,7 +159,9 @@ impl Plan {
         resources: &mut Resources,
     ) -> Result<()> {
         for backbone in &profile.backbones {
-            let weights_checksum = task.base_model(backbone, &mut resources.models)?.checksum().to_owned();
+            let kind = profile.protocol.precision.kind();
+            let base = task.base_model(backbone, kind, &mut resources.models)?;
+            let weights_checksum = base.checksum().to_owned();
             for spec in &profile.methods {
                 let base = Run {
                     experiment: self.experiment.clone(),

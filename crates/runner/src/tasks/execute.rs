@@ -11,12 +11,12 @@ use report::record::{ADAPTER_FILE, Dataset, Metrics, Parameters, Stage, State};
 use san_core::adapters::file::{self as adapter_file, AdapterHeader};
 use san_core::methods::{self, Method, UNTRAINED};
 use san_core::spec::trainable::Group;
-use san_core::{AdapterSet, ModelSpec, Trainables};
+use san_core::{AdapterSet, ModelSpec, Trainables, Weights};
 
 use crate::error::RunError;
 use crate::models::BaseModel;
 use crate::resources::Resources;
-use crate::tasks::{EvalScores, PreparedTask, Run, Task, Times, Tuned};
+use crate::tasks::{EvalScores, Precision, PreparedTask, Run, Task, Times, Tuned};
 use crate::train::checkpoint::RunProgress;
 use crate::train::trainer::{RunControl, Trainer};
 
@@ -55,6 +55,7 @@ pub fn execute(
     control: &mut RunControl<'_>,
 ) -> Result<Vec<Outcome>> {
     let first = &runs[0];
+    torch_ops::allow_tf32(first.protocol.precision == Precision::Tf32);
     let mut execution = control.stop.interruptible(|| {
         let task = first.protocol.task().map_err(anyhow::Error::msg)?;
         let modules = task.modules_to_save().filter(|_| first.method != UNTRAINED);
@@ -75,6 +76,8 @@ type RunResults = (Option<EvalScores>, u64);
 pub(super) struct GroupExecution<'a> {
     runs: &'a [Run],
     base: BaseModel,
+    /// The base model's weights in the dtype of the protocol.
+    weights: Weights,
     method: Box<dyn Method>,
     modules_to_save: Vec<String>,
     adapters: AdapterSet,
@@ -93,7 +96,8 @@ impl<'a> GroupExecution<'a> {
         resources: &mut Resources,
     ) -> Result<Self> {
         let run = &runs[0];
-        let base = task.base_model(&run.backbone, &mut resources.models)?;
+        let kind = run.protocol.precision.kind();
+        let base = task.base_model(&run.backbone, kind, &mut resources.models)?;
         if base.checksum() != run.weights_checksum {
             return Err(RunError::ChangedWeights { backbone: run.backbone.clone() }.into());
         }
@@ -102,10 +106,15 @@ impl<'a> GroupExecution<'a> {
         let modules: Vec<String> = modules.unwrap_or_default();
         let classes = task.classes(run, &mut resources.data)?;
         let seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
-        let (trainables, adapters) =
-            methods::prepare(&*method, &modules, base.model_spec(), base.weights(), classes, &seeds, device)?;
+        let model_spec = base.model_spec();
+        let trainables =
+            methods::allocate(&*method, &modules, model_spec, base.weights(), classes, &seeds, device)?;
+        let weights = base.weights().to_kind(kind)?;
+        let adapters = methods::attach(&*method, &modules, model_spec, &weights, &trainables)?;
         let tuned = Tuned {
             base: &base,
+            weights: &weights,
+            kind,
             method: &*method,
             modules_to_save: &modules,
             adapters: &adapters,
@@ -118,7 +127,17 @@ impl<'a> GroupExecution<'a> {
             let factors: Vec<f64> = runs.iter().map(|run| rate / run.learning_rate).collect();
             trainer = trainer.modules_to_save_at(&factors)?;
         }
-        Ok(Self { runs, base, method, modules_to_save: modules, adapters, trainer, task: prepared, classes })
+        Ok(Self {
+            runs,
+            base,
+            weights,
+            method,
+            modules_to_save: modules,
+            adapters,
+            trainer,
+            task: prepared,
+            classes,
+        })
     }
 
     /// Trains from the first batch, or from the checkpoint, to the last batch.
@@ -158,9 +177,10 @@ impl<'a> GroupExecution<'a> {
 
     /// The task, and the model that it trains.
     fn parts(&mut self, device: tch::Device) -> (&mut (dyn PreparedTask + 'a), Tuned<'_>) {
-        let Self { base, method, modules_to_save, adapters, trainer, task, .. } = self;
-        let trainables = &trainer.trainables;
-        (&mut **task, Tuned { base, method: &**method, modules_to_save, adapters, trainables, device })
+        let Self { runs, base, weights, method, modules_to_save, adapters, trainer, task, .. } = self;
+        let (trainables, kind) = (&trainer.trainables, runs[0].protocol.precision.kind());
+        let method = &**method;
+        (&mut **task, Tuned { base, weights, kind, method, modules_to_save, adapters, trainables, device })
     }
 
     /// Writes the adapter of a run; returns its size in bytes.

@@ -13,6 +13,7 @@ use data_loaders::text::{
 use report::record::Dataset;
 use san_core::train::schedule::Linear;
 use serde::{Deserialize, Serialize};
+use tch::Kind;
 
 use crate::error::RunError;
 use crate::models::{BaseModel, LoadedLanguageModel};
@@ -59,8 +60,8 @@ impl Task for InstructionFollowing {
         Ok(UnitData { checksum: suite_checksum(&sets), sets: sets.iter().map(row).collect() })
     }
 
-    fn base_model(&self, name: &str, models: &mut Models) -> Result<BaseModel> {
-        Ok(BaseModel::Language(models.language(name, self.language.precision.kind())?))
+    fn base_model(&self, name: &str, kind: Kind, models: &mut Models) -> Result<BaseModel> {
+        Ok(BaseModel::Language(models.language(name, kind)?))
     }
 
     fn steps_depend_on_seed(&self) -> bool {
@@ -87,7 +88,7 @@ impl Task for InstructionFollowing {
             let schedule = Linear { base, warmup_steps, steps };
             Box::new(move |step| schedule.rate(step))
         };
-        let reader = model.architecture.build(&model.weights, tuned.adapters)?;
+        let reader = model.architecture.build(tuned.weights, tuned.adapters)?;
         Ok(Box::new(Prepared::new(runs, tuned, self.language, reader, data, Box::new(schedule))?))
     }
 }

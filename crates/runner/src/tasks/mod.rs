@@ -11,6 +11,7 @@ mod group;
 pub mod instruction_following;
 pub mod language;
 pub(crate) mod protocol;
+mod precision;
 mod run;
 pub mod visual_question_answering;
 
@@ -23,11 +24,13 @@ use data_loaders::{DatasetEntry, Split, SplitCounts};
 use report::record::{Dataset, Evaluation, Forgetting, Pending, Truncation};
 use san_core::adapters::merge::merge;
 use san_core::methods::{self, Method};
+use san_core::spec::model::HeadSpec;
 use san_core::{AdapterSet, Trainables, Weights};
-use tch::Device;
+use tch::{Device, Kind};
 
 pub use execute::{Outcome, execute};
 pub use group::{RunGroup, group_indices, groups};
+pub use precision::Precision;
 pub use protocol::Protocol;
 pub use run::{Run, Stage, Trial};
 
@@ -65,11 +68,12 @@ pub trait Task: Debug {
         Ok(())
     }
 
-    /// The frozen model of that name.
+    /// The frozen model of that name. A language model's matrices are read as `kind`, since they are large; those of other
+    /// models are f32.
     ///
     /// # Errors
     /// When it is unknown, or its weights are missing or do not fit.
-    fn base_model(&self, name: &str, models: &mut Models) -> Result<BaseModel>;
+    fn base_model(&self, name: &str, kind: Kind, models: &mut Models) -> Result<BaseModel>;
 
     /// Number of classes of the head that a run trains; 0 if it has none.
     ///
@@ -138,6 +142,10 @@ pub struct SetRow {
 pub struct Tuned<'a> {
     /// The frozen model.
     pub base: &'a BaseModel,
+    /// Its weights in the dtype that they are used in.
+    pub weights: &'a Weights,
+    /// That dtype.
+    pub kind: Kind,
     /// The method.
     pub method: &'a dyn Method,
     /// Modules that are trained in full in addition to the method.
@@ -159,8 +167,14 @@ impl Tuned<'_> {
         if self.method.unmergeable().is_some() {
             return Ok(None);
         }
+        // Merged before it is rounded: an update may be smaller than half a step of the frozen weight's dtype.
         let (model_spec, weights) = (self.base.model_spec(), self.base.weights());
-        Ok(Some(merge(model_spec, weights, self.adapters, self.trainables, run)?))
+        let merged = merge(model_spec, weights, self.adapters, self.trainables, run)?;
+        let mut used = merged.to_kind(self.kind)?;
+        for name in model_spec.head.iter().flat_map(HeadSpec::tensors) {
+            used.insert(&name, merged.get(&name)?.shallow_clone());
+        }
+        Ok(Some(used))
     }
 
     /// Does something with the model of one run of the stack, which shares its tensors with the stack.
@@ -169,7 +183,7 @@ impl Tuned<'_> {
     /// When there is no such run; errors of `act`.
     pub fn with_run<T>(&self, run: i64, act: impl FnOnce(&Tuned<'_>) -> Result<T>) -> Result<T> {
         let trainables = self.trainables.of_run(run)?;
-        let (model_spec, weights) = (self.base.model_spec(), self.base.weights());
+        let (model_spec, weights) = (self.base.model_spec(), self.weights);
         let adapters = methods::attach(self.method, self.modules_to_save, model_spec, weights, &trainables)?;
         act(&Tuned { trainables: &trainables, adapters: &adapters, ..*self })
     }

@@ -7,6 +7,7 @@ use san_core::methods::UNTRAINED;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::tasks::precision::Precision;
 use crate::tasks::Task;
 use crate::tasks::classification::Classification;
 use crate::tasks::instruction_following::InstructionFollowing;
@@ -23,6 +24,9 @@ pub struct Protocol {
     /// AdamW's decoupled weight decay of matrices.
     #[serde(default)]
     pub weight_decay: f64,
+    /// The precision of frozen weights and activations.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// Image classification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classification: Option<Classification>,

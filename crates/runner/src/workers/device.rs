@@ -62,16 +62,18 @@ fn processor() -> Option<String> {
 }
 
 /// Starts a new measurement of [`peak_memory`].
-pub fn reset_peak_memory() {
+pub fn reset_peak_memory(device: Device) {
+    // Fails on a GPU that no tensor has been moved to yet, which has no peak to forget.
+    let _ = torch_ops::reset_peak_memory(device);
     // Linux: writing 5 resets the process's high-water mark. Other systems have none.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
 }
 
-/// Peak resident memory of this process since [`reset_peak_memory`], bytes; `None` on a GPU, whose memory tch cannot
-/// measure.
+/// Peak memory since [`reset_peak_memory`], bytes: of this process on a processor, of libtorch's tensors on a GPU; `None`
+/// if it cannot be read.
 pub fn peak_memory(device: Device) -> Option<u64> {
     if device != Device::Cpu {
-        return None;
+        return torch_ops::peak_memory(device).ok().flatten();
     }
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;

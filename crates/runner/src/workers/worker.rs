@@ -186,7 +186,7 @@ impl<'a> Worker<'a> {
             }
             create_folder(scratch)?;
         }
-        device::reset_peak_memory();
+        device::reset_peak_memory(self.resources.models.device());
         let mut beat =
             Heartbeat { label: label.into(), host: host(), process: std::process::id(), done: 0, total: 0 };
         lock.write_heartbeat(&beat);

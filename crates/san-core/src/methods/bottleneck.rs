@@ -64,7 +64,7 @@ pub(super) fn attach<'a>(
 ) -> Result<AdapterSet, Error> {
     let mut adapters = AdapterSet::default();
     for branch in branches {
-        let get = |what| trainables.get(&format!("{}.adapter.{what}", branch.name)).map(Parameter::Trained);
+        let get = |what| trainables.get(&format!("{}.adapter.{what}", branch.name)).map(Parameter::trained);
         let module = BottleneckMlp {
             down: (get("down.weight")?, get("down.bias")?),
             up: (get("up.weight")?, get("up.bias")?),

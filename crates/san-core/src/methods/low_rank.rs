@@ -79,7 +79,7 @@ impl LowRank {
 
     /// y + s B A x.
     pub(super) fn add(&self, x: &Tensor, y: &Tensor) -> Tensor {
-        let (a, b) = (self.all_a(), self.all_b());
+        let [a, b] = [self.all_a(), self.all_b()].map(|factor| factor.to_kind(x.kind()));
         let stack = a.size()[0];
         let hidden = x.reshape([stack, -1, a.size()[2]]).matmul(&a.transpose(1, 2));
         let stacked = y.reshape([stack, -1, self.outputs]);

@@ -218,15 +218,33 @@ pub fn prepare(
     seeds: &[u64],
     device: Device,
 ) -> Result<(Trainables, AdapterSet), Error> {
-    let mut specs = trainables_with(method, modules_to_save, model_spec)?;
-    specs.extend(head_specs(model_spec, classes));
-    let trainables = Trainables::allocate(specs, seeds, weights, device)?
-        .with_constants(&method.constants(model_spec)?, weights)?;
+    let trainables = allocate(method, modules_to_save, model_spec, weights, classes, seeds, device)?;
     let adapters = attach(method, modules_to_save, model_spec, weights, &trainables)?;
     Ok((trainables, adapters))
 }
 
-/// Attaches a method and fully trained modules to a model, given their tensors.
+/// Allocates the tensors of a method, of `modules_to_save` and of a head for `classes` classes, one run per seed, with
+/// initial values from `weights`.
+///
+/// # Errors
+/// If the method is not compatible with the backbone, or memory cannot be allocated.
+pub fn allocate(
+    method: &dyn Method,
+    modules_to_save: &[String],
+    model_spec: &ModelSpec,
+    weights: &Weights,
+    classes: i64,
+    seeds: &[u64],
+    device: Device,
+) -> Result<Trainables, Error> {
+    let mut specs = trainables_with(method, modules_to_save, model_spec)?;
+    specs.extend(head_specs(model_spec, classes));
+    Trainables::allocate(specs, seeds, weights, device)?
+        .with_constants(&method.constants(model_spec)?, weights)
+}
+
+/// Attaches a method and fully trained modules to a model with the frozen `weights`, given their tensors. The weights may
+/// have another dtype than those that the tensors were allocated from.
 ///
 /// # Errors
 /// If a tensor is missing.

@@ -216,9 +216,9 @@ struct RandomProjections {
 
 impl Adapter for RandomProjections {
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
-        let hidden = x.linear(&self.a, None::<Tensor>);
+        let hidden = x.linear(&self.a.to_kind(x.kind()), None::<Tensor>);
         self.blocks.iter().fold(y, |y, block| {
-            let rows = scale(&hidden, &block.lambda_d).linear(&block.b, None::<Tensor>);
+            let rows = scale(&hidden, &block.lambda_d).linear(&block.b.to_kind(x.kind()), None::<Tensor>);
             y + block.padded(&scale(&rows, &block.lambda_b), self.outputs)
         })
     }

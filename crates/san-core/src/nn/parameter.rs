@@ -6,34 +6,32 @@
 
 use tch::{Kind, Tensor};
 
-/// A model tensor.
+/// A model tensor. Trained tensors are stored in f32 and used in the dtype of the activations that they meet.
 #[derive(Debug)]
 pub enum Parameter {
     /// Frozen, with the checkpoint's values.
     Frozen(Tensor),
-    /// Trained: `[K, ...]`.
-    Trained(Tensor),
-    /// Trained replacement for a frozen half-precision tensor: `[K, ...]`, stored in f32 and multiplied in the
-    /// frozen tensor's dtype.
-    Narrowed(Tensor, Kind),
-}
-
-/// Whether a dtype is half precision.
-pub fn is_narrow(kind: Kind) -> bool {
-    matches!(kind, Kind::Half | Kind::BFloat16)
+    /// Trained: `[K, ...]`, and the dtype that it is used in.
+    Trained(Tensor, Kind),
 }
 
 impl Parameter {
-    /// A trained tensor `[K, ...]` that replaces a frozen one.
-    pub fn replacing(frozen: &Tensor, trained: Tensor) -> Self {
-        if is_narrow(frozen.kind()) { Self::Narrowed(trained, frozen.kind()) } else { Self::Trained(trained) }
+    /// A trained tensor `[K, ...]`, used in its own dtype.
+    pub fn trained(tensor: Tensor) -> Self {
+        let kind = tensor.kind();
+        Self::Trained(tensor, kind)
     }
 
-    /// The dtype used in products.
+    /// A trained tensor `[K, ...]` that replaces a frozen one, whose dtype it is used in.
+    pub fn replacing(frozen: &Tensor, trained: Tensor) -> Self {
+        Self::Trained(trained, frozen.kind())
+    }
+
+    /// The dtype that it is used in.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Frozen(tensor) | Self::Trained(tensor) => tensor.kind(),
-            Self::Narrowed(_, kind) => *kind,
+            Self::Frozen(tensor) => tensor.kind(),
+            Self::Trained(_, kind) => *kind,
         }
     }
 
@@ -41,8 +39,8 @@ impl Parameter {
     pub fn single(&self) -> Option<Tensor> {
         match self {
             Self::Frozen(tensor) => Some(tensor.shallow_clone()),
-            Self::Trained(tensor) | Self::Narrowed(tensor, _) => {
-                (tensor.size()[0] == 1).then(|| tensor.squeeze_dim(0))
+            Self::Trained(tensor, kind) => {
+                (tensor.size()[0] == 1).then(|| tensor.squeeze_dim(0).to_kind(*kind))
             }
         }
     }
@@ -51,7 +49,7 @@ impl Parameter {
     pub fn stacked(&self) -> Tensor {
         match self {
             Self::Frozen(tensor) => tensor.unsqueeze(0),
-            Self::Trained(tensor) | Self::Narrowed(tensor, _) => tensor.shallow_clone(),
+            Self::Trained(tensor, kind) => tensor.to_kind(*kind),
         }
     }
 
@@ -73,19 +71,20 @@ impl Parameter {
         };
         match self {
             Self::Frozen(tensor) => Self::Frozen(tensor.reshape(shape)),
-            Self::Trained(tensor) => Self::Trained(stacked(tensor)),
-            Self::Narrowed(tensor, kind) => Self::Narrowed(stacked(tensor), *kind),
+            Self::Trained(tensor, kind) => Self::Trained(stacked(tensor), *kind),
         }
     }
 }
 
 /// `x * vector`: `x` is `[K * batch, ..., channels]`, `vector` `[K, channels]`.
 pub fn scale(x: &Tensor, vector: &Tensor) -> Tensor {
+    let vector = &vector.to_kind(x.kind());
     if vector.size()[0] == 1 { x * vector.squeeze_dim(0) } else { by_run(x, vector, |x, v| x * v) }
 }
 
 /// `x + vector`, shapes as for [`scale`].
 pub fn shift(x: &Tensor, vector: &Tensor) -> Tensor {
+    let vector = &vector.to_kind(x.kind());
     if vector.size()[0] == 1 { x + vector.squeeze_dim(0) } else { by_run(x, vector, |x, v| x + v) }
 }
 
@@ -94,8 +93,7 @@ fn by_run(x: &Tensor, vector: &Tensor, apply: impl Fn(&Tensor, &Tensor) -> Tenso
     apply(&x.reshape([stack, -1, channels]), &vector.unsqueeze(1)).reshape(x.size())
 }
 
-/// `x W^T`, computed in the dtype of `weight` `[out, in]` and returned in that of `x`: frozen weights may be
-/// bf16 while activations between products, norms and all trained tensors stay f32.
+/// `x W^T`, computed in the dtype of `weight` `[out, in]` and returned in that of `x`.
 pub fn product(x: &Tensor, weight: &Tensor) -> Tensor {
     let (outer, inner) = (x.kind(), weight.kind());
     if outer == inner {
@@ -106,18 +104,15 @@ pub fn product(x: &Tensor, weight: &Tensor) -> Tensor {
 
 /// `x W^T + b`: `x` is `[K * batch, ..., in]`; per run, the weight is `[out, in]` and the bias `[out]`.
 pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Tensor {
-    if weight.kind() != x.kind()
-        && let Some(single) = weight.single()
-    {
-        return add_bias(&product(x, &single.to_kind(weight.kind())), bias);
-    }
-    let single_bias = bias.map(Parameter::single);
-    match (weight.single(), single_bias) {
+    let kind = x.kind();
+    let single = |parameter: &Parameter| parameter.single().map(|tensor| tensor.to_kind(kind));
+    let single_bias = bias.map(single);
+    match (single(weight), single_bias) {
         (Some(weight), None) => torch_ops::linear(x, &weight, None),
         (Some(weight), Some(Some(bias))) => torch_ops::linear(x, &weight, Some(&bias)),
         (Some(weight), Some(None)) => add_bias(&torch_ops::linear(x, &weight, None), bias),
         (None, _) => {
-            let weight = weight.stacked();
+            let weight = weight.stacked().to_kind(kind);
             let [stack, outputs, inputs] = weight.size()[..] else {
                 unreachable!("a linear weight has two dimensions per run")
             };
@@ -154,7 +149,7 @@ pub fn patches(images: &Tensor, size: i64) -> Tensor {
 /// kernel * kernel]` and the bias `[channels]`. Zero padding preserves height and width.
 pub fn depthwise(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>, kernel: i64) -> Tensor {
     let [batch, height, width, channels] = x.size()[..] else { unreachable!("images have four dimensions") };
-    let weight = weight.stacked();
+    let weight = weight.stacked().to_kind(x.kind());
     let stack = weight.size()[0];
     // Runs become channel groups: [batch, K * channels, height, width].
     let (x, last) = if stack == 1 {
@@ -165,7 +160,7 @@ pub fn depthwise(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>, kerne
     };
     let weight = weight.reshape([stack * channels, 1, kernel, kernel]);
     let single = bias.map(Parameter::stacked).filter(|bias| bias.size()[0] == stack);
-    let flat = single.as_ref().map(|bias| bias.reshape([-1]));
+    let flat = single.as_ref().map(|bias| bias.reshape([-1]).to_kind(x.kind()));
     let y = x.conv2d(&weight, flat.as_ref(), [1, 1], [kernel / 2, kernel / 2], [1, 1], stack * channels);
     let y = if stack == 1 {
         y.permute(last)
@@ -180,7 +175,10 @@ pub fn depthwise(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>, kerne
 pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, epsilon: f64) -> Tensor {
     let width = *x.size().last().unwrap_or(&1);
     match (weight.single(), bias.single()) {
-        (Some(weight), Some(bias)) => x.layer_norm([width], Some(weight), Some(bias), epsilon, false),
+        (Some(weight), Some(bias)) => {
+            let [weight, bias] = [weight, bias].map(|tensor| tensor.to_kind(x.kind()));
+            x.layer_norm([width], Some(weight), Some(bias), epsilon, false)
+        }
         _ => {
             let normal = x.layer_norm([width], None::<Tensor>, None::<Tensor>, epsilon, false);
             shift(&scale(&normal, &weight.stacked()), &bias.stacked())
@@ -192,7 +190,7 @@ pub fn layer_norm(x: &Tensor, weight: &Parameter, bias: &Parameter, epsilon: f64
 pub fn rms_norm(x: &Tensor, weight: &Parameter, epsilon: f64) -> Tensor {
     let width = *x.size().last().unwrap_or(&1);
     match weight.single() {
-        Some(weight) => x.rms_norm([width], Some(weight), epsilon),
+        Some(weight) => x.rms_norm([width], Some(weight.to_kind(x.kind())), epsilon),
         None => scale(&x.rms_norm([width], None::<Tensor>, epsilon), &weight.stacked()),
     }
 }

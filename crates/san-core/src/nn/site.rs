@@ -82,7 +82,7 @@ impl Site {
         Self { projection, weight, bias, adapter }
     }
 
-    /// Dtype of the weight, in which the product is computed.
+    /// Dtype of the weight, which is that of the activations.
     pub fn kind(&self) -> Kind {
         self.weight.kind()
     }
@@ -104,6 +104,8 @@ impl Site {
     }
 
     fn adapted(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
+        // Images enter in f32; everything else has this dtype already.
+        let x = &x.to_kind(self.kind());
         let output = match &self.adapter {
             Some(adapter) => adapter.output_scale(),
             None => Some(OutputScale::default()),
@@ -233,9 +235,9 @@ impl Norm {
             weight = &weight * p;
             bias = bias.map(|bias| bias * p);
         }
-        let weight = Parameter::Trained(weight);
+        let weight = Parameter::trained(weight);
         match bias {
-            Some(bias) => layer_norm(x, &weight, &Parameter::Trained(bias), self.epsilon),
+            Some(bias) => layer_norm(x, &weight, &Parameter::trained(bias), self.epsilon),
             None => rms_norm(x, &weight, self.epsilon),
         }
     }

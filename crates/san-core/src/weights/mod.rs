@@ -5,7 +5,7 @@ pub mod draw;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tch::{Device, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::spec::model::TensorSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -70,6 +70,15 @@ impl Weights {
     /// Shallow copies: the tensors share their storage.
     pub fn shallow_clone(&self) -> Self {
         Self { tensors: self.tensors.iter().map(|(n, t)| (n.clone(), t.shallow_clone())).collect() }
+    }
+
+    /// In another dtype; tensors that have it already are shared.
+    ///
+    /// # Errors
+    /// If there is not enough memory.
+    pub fn to_kind(&self, kind: Kind) -> Result<Self, Error> {
+        let tensors = self.tensors.iter().map(|(n, t)| Ok((n.clone(), t.f_to_kind(kind)?)));
+        Ok(Self { tensors: tensors.collect::<Result<_, Error>>()? })
     }
 
     /// Copies to `device`.

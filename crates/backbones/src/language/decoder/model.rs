@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use san_core::nn::branch::Branch;
 use san_core::nn::builder::ModelBuilder;
-use san_core::nn::parameter::{Parameter, is_narrow, linear};
+use san_core::nn::parameter::{Parameter, linear};
 use san_core::nn::site::{Norm, Site};
 use tch::{Kind, Tensor};
 
@@ -55,15 +55,10 @@ impl DecoderModel {
     }
 }
 
-/// Upcasts half precision to f32: activations between products are never narrower.
-fn upcast(x: &Tensor) -> Tensor {
-    if is_narrow(x.kind()) { x.to_kind(Kind::Float) } else { x.shallow_clone() }
-}
-
 impl LanguageModel for DecoderModel {
     fn embed(&self, tokens: &Tensor) -> Tensor {
         match self.embedding.single() {
-            Some(table) => upcast(&Tensor::embedding(&table, tokens, -1, false, false)),
+            Some(table) => Tensor::embedding(&table, tokens, -1, false, false),
             None => {
                 // Per run: each has its own embedding table.
                 let tables = self.embedding.stacked();
@@ -104,7 +99,8 @@ impl LanguageModel for DecoderModel {
     }
 
     fn logits(&self, hidden: &Tensor) -> Tensor {
-        linear(hidden, self.output.as_ref().unwrap_or(&self.embedding), None)
+        let logits = linear(hidden, self.output.as_ref().unwrap_or(&self.embedding), None);
+        if logits.kind() == Kind::Double { logits } else { logits.to_kind(Kind::Float) }
     }
 }
 
@@ -169,9 +165,6 @@ impl Block {
         let q = rotate(&split(q, self.heads), &context.rotations);
         let k = rotate(&split(k, self.key_heads), &context.rotations);
         let v = split(v, self.key_heads);
-        let (outer, inner) = (x.kind(), self.q.kind());
-        // Attention adds two more products; the cache also stores keys and values in the narrow dtype.
-        let [q, k, v] = if is_narrow(inner) { [q, k, v].map(|x| x.to_kind(inner)) } else { [q, k, v] };
         let (k, v) = match cache {
             Some((layer, cache)) => cache.extend(layer, &k, &v),
             None => (k, v),
@@ -179,6 +172,6 @@ impl Block {
         let grouped = self.heads != self.key_heads;
         let mask = context.mask.as_ref();
         let y = Tensor::scaled_dot_product_attention(&q, &k, &v, mask, 0.0, context.causal, None, grouped);
-        y.transpose(1, 2).reshape([batch, tokens, -1]).to_kind(outer)
+        y.transpose(1, 2).reshape([batch, tokens, -1])
     }
 }

@@ -187,7 +187,7 @@ impl Block {
         let scores = match &self.mask {
             Some(mask) => {
                 let shape = [-1, mask.size()[0], heads, tokens, tokens];
-                (scores.reshape(shape) + mask).reshape(scores.size())
+                (scores.reshape(shape) + mask.to_kind(scores.kind())).reshape(scores.size())
             }
             None => scores,
         };

@@ -8,6 +8,7 @@ use anyhow::Result;
 use backbones::vision::Classifier;
 use data_loaders::{Augmentation, ImageProtocol};
 use serde::{Deserialize, Serialize};
+use tch::Kind;
 
 use self::inputs::{Inputs, SharedReads};
 use self::part_accuracies::Parts;
@@ -90,7 +91,7 @@ impl Task for Classification {
         Ok(data.images(&unit.set, source, self.image.image_size)?.check_images()?)
     }
 
-    fn base_model(&self, name: &str, models: &mut Models) -> Result<BaseModel> {
+    fn base_model(&self, name: &str, _: Kind, models: &mut Models) -> Result<BaseModel> {
         Ok(BaseModel::Vision(models.backbone(name, self.image.image_size)?))
     }
 
@@ -141,8 +142,8 @@ impl Classification {
 
 /// The classifier on a fine-tuned backbone with `adapters` attached.
 fn classifier(tuned: &Tuned<'_>, adapters: &san_core::AdapterSet) -> Result<Classifier> {
-    let LoadedBackbone { architecture, model_spec, weights, .. } = backbone_of(tuned.base)?;
-    Ok(Classifier::new(&**architecture, model_spec, weights, adapters, tuned.trainables)?)
+    let LoadedBackbone { architecture, model_spec, .. } = backbone_of(tuned.base)?;
+    Ok(Classifier::new(&**architecture, model_spec, tuned.weights, adapters, tuned.trainables)?)
 }
 
 fn backbone_of(base: &BaseModel) -> Result<&LoadedBackbone> {

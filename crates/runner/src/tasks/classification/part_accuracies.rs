@@ -32,7 +32,7 @@ impl Parts {
                 options.insert("detach".into(), false.into());
             }
             let method = methods::find("san", options)?;
-            let (model_spec, weights) = (tuned.base.model_spec(), tuned.base.weights());
+            let (model_spec, weights) = (tuned.base.model_spec(), tuned.weights);
             classifier(tuned, &method.attach(model_spec, weights, tuned.trainables)?)
         };
         let head = classifier(tuned, &AdapterSet::default())?;

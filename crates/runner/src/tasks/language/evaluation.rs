@@ -33,7 +33,7 @@ pub(super) struct Evaluator<'a> {
 impl<'a> Evaluator<'a> {
     pub(super) fn new(objective: &'a Objective, tuned: &'a Tuned<'a>) -> Result<Self> {
         let loaded = language_model(tuned.base)?;
-        let model = loaded.architecture.build(&loaded.weights, tuned.adapters)?;
+        let model = loaded.architecture.build(tuned.weights, tuned.adapters)?;
         Ok(Self { objective, tuned, loaded, model })
     }
 
@@ -150,7 +150,7 @@ impl<'a> Evaluator<'a> {
             let loss = no_grad(|| losses(model, &text))?.f_get(0)?.f_to_kind(Kind::Double)?;
             Ok(finite(f64::try_from(loss)?, "the loss on the neutral text")?)
         };
-        let frozen = self.loaded.architecture.build(&self.loaded.weights, &AdapterSet::default())?;
+        let frozen = self.loaded.architecture.build(self.tuned.weights, &AdapterSet::default())?;
         Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(&self.model)? }))
     }
 }

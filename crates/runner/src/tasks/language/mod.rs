@@ -18,7 +18,7 @@ use report::record::{self, Dataset};
 use san_core::Trainables;
 use tch::Tensor;
 
-pub use protocol::{AnswerDecoding, LanguageProtocol, Memory, Precision};
+pub use protocol::{AnswerDecoding, LanguageProtocol, Memory};
 
 use self::data::TrainData;
 use self::evaluation::Evaluator;

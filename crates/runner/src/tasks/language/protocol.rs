@@ -1,11 +1,10 @@
-//! What the protocols of language tasks have in common: batches, precision, memory, and how answers are generated.
+//! What the protocols of language tasks have in common: batches, memory, and how answers are generated.
 
 use std::num::NonZeroUsize;
 
 use backbones::language::generate::Decoding;
 use data_loaders::text::BatchLimits;
 use serde::{Deserialize, Serialize};
-use tch::Kind;
 
 use crate::tasks::protocol::check_counts;
 
@@ -22,9 +21,6 @@ pub struct LanguageProtocol {
     pub max_new_tokens: i64,
     /// The limits of an evaluation batch.
     pub evaluation: BatchLimits,
-    /// The precision of frozen weight matrices.
-    #[serde(default, skip_serializing_if = "Precision::is_f32")]
-    pub precision: Precision,
     /// How a step fits into memory.
     #[serde(default, skip_serializing_if = "Memory::is_whole")]
     pub memory: Memory,
@@ -73,33 +69,6 @@ impl AnswerDecoding {
             Self::Greedy => Some(Decoding::Greedy),
             Self::Beams(beams) => Some(Decoding::Beams(beams)),
             Self::Likelihood => None,
-        }
-    }
-}
-
-/// The dtype in which frozen matrices are stored and multiplied. Trained tensors, norms and everything between products
-/// are f32 either way.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Precision {
-    /// Single precision.
-    #[default]
-    F32,
-    /// 8 bits of precision: half the memory, and faster if the processor or GPU supports bf16 products.
-    Bf16,
-}
-
-impl Precision {
-    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
-    fn is_f32(&self) -> bool {
-        *self == Self::F32
-    }
-
-    /// The dtype of tensors.
-    pub fn kind(self) -> Kind {
-        match self {
-            Self::F32 => Kind::Float,
-            Self::Bf16 => Kind::BFloat16,
         }
     }
 }

@@ -10,7 +10,7 @@ use data_loaders::text::{Example, Truncation};
 use data_loaders::vl::{PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior};
 use san_core::train::schedule::Cosine;
 use serde::{Deserialize, Serialize};
-use tch::Device;
+use tch::{Device, Kind};
 
 use evaluation::QuestionEvalSet;
 use images::{PictureCache, share_passes};
@@ -103,8 +103,7 @@ impl Task for VisualQuestionAnswering {
         Ok(UnitData { checksum: suite.checksum().to_owned(), sets: suite.sets().iter().map(row).collect() })
     }
 
-    fn base_model(&self, name: &str, models: &mut Models) -> Result<BaseModel> {
-        let kind = self.language.precision.kind();
+    fn base_model(&self, name: &str, kind: Kind, models: &mut Models) -> Result<BaseModel> {
         Ok(BaseModel::Language(models.llava(name, self.picture.image_size, kind)?))
     }
 
@@ -132,7 +131,7 @@ impl Task for VisualQuestionAnswering {
         if suite.checksum() != run.data_checksum {
             return Err(RunError::Changed { set: run.set.clone() }.into());
         }
-        let reader = model.architecture.build(&model.weights, tuned.adapters)?;
+        let reader = model.architecture.build(tuned.weights, tuned.adapters)?;
         let data = self.data(run, &suite, model, &reader, tuned.device, &mut resources.features)?;
         let warmup_ratio = self.warmup_ratio;
         let schedule = move |base, steps: u64| -> Schedule {
