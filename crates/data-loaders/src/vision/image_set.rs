@@ -185,6 +185,23 @@ impl ImageSet {
         result
     }
 
+    /// The images at `indices` of a split as interleaved RGB bytes, resized and not normalised: `[indices, side, side, 3]`.
+    /// They are not cached here: the caller keeps them.
+    ///
+    /// # Errors
+    /// As [`ImageSet::read`].
+    pub fn read_bytes(
+        &self,
+        split: Split,
+        indices: &[usize],
+        protocol: &ImageProtocol,
+    ) -> Result<Vec<u8>, DataError> {
+        resize::check_size(protocol.image_size)?;
+        let places = self.locate_all(split, indices)?;
+        let images = places.par_iter().map(|(part, index)| self.resized(*part, *index, protocol));
+        Ok(images.collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
     /// Writes what [`Self::read`] appends into `planes`, which has the required size.
     pub(crate) fn fill(
         &self,

@@ -1,4 +1,5 @@
-//! Atomic files, and the file of predictions.
+//! Atomic files, the file of predictions, and copies to a GPU.
 
 pub mod files;
 pub mod predictions;
+pub mod transfer;

@@ -1,6 +1,7 @@
 //! What a process opens once and shares between runs: data sets, models, features.
 
 mod data;
+mod device_images;
 mod features;
 mod models;
 mod source;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use tch::Device;
 
 pub use data::DataSets;
+pub use device_images::{DeviceImages, normalised};
 pub use features::{FeatureCache, Features};
 pub use models::Models;
 pub use source::DataSource;
@@ -23,6 +25,8 @@ pub struct Resources {
     pub models: Models,
     /// Features of frozen models.
     pub features: FeatureCache,
+    /// Images on a GPU.
+    pub images: DeviceImages,
 }
 
 impl Resources {
@@ -32,6 +36,7 @@ impl Resources {
             data: DataSets::new(root("SAN_DATA")),
             models: Models::new(root("SAN_WEIGHTS"), device),
             features: FeatureCache::default(),
+            images: DeviceImages::default(),
         }
     }
 

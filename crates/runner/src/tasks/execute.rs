@@ -157,7 +157,7 @@ impl<'a> GroupExecution<'a> {
     ) -> Result<Vec<RunResults>> {
         let device = resources.models.device();
         let (task, tuned) = self.parts(device);
-        task.before_training(&tuned, &mut resources.features, control.stop)?;
+        task.before_training(&tuned, resources, control.stop)?;
         self.train(control)?;
         let states = self.trainer.states();
         let finished: Vec<(usize, &Path)> =

@@ -35,7 +35,7 @@ pub use protocol::Protocol;
 pub use run::{Run, Stage, Trial};
 
 use crate::models::BaseModel;
-use crate::resources::{DataSets, DataSource, FeatureCache, Models, Resources};
+use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::train::signals::StopFlag;
 use crate::train::trainer::TrainTask;
 
@@ -198,10 +198,10 @@ pub trait PreparedTask: TrainTask {
     fn before_training(
         &mut self,
         tuned: &Tuned<'_>,
-        features: &mut FeatureCache,
+        resources: &mut Resources,
         stop: &StopFlag,
     ) -> Result<()> {
-        let _ = (tuned, features, stop);
+        let _ = (tuned, resources, stop);
         Ok(())
     }
 

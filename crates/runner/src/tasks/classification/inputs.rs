@@ -8,7 +8,8 @@ use backbones::vision::Classifier;
 use data_loaders::{Augmentation, Batch, BatchStep, ImageProtocol, ImageSet, Loader, LoaderRecipe, Split};
 use tch::{Device, Kind, Tensor, no_grad};
 
-use crate::resources::{FeatureCache, Features};
+use crate::io::transfer::to_device;
+use crate::resources::{DeviceImages, FeatureCache, Features, normalised};
 use crate::tasks::Run;
 use crate::train::signals::StopFlag;
 
@@ -22,12 +23,14 @@ pub(super) struct Inputs {
     pub(super) protocol: ImageProtocol,
     pub(super) device: Device,
     pub(super) features: Option<Tensor>,
+    /// All images as bytes on the device, `[images, size, size, 3]`, if they fit.
+    kept: Option<Tensor>,
     pub(super) data_wait: Duration,
 }
 
 impl Inputs {
     pub(super) fn new(set: Arc<ImageSet>, split: Split, protocol: ImageProtocol, device: Device) -> Self {
-        Self { set, split, protocol, device, features: None, data_wait: Duration::ZERO }
+        Self { set, split, protocol, device, features: None, kept: None, data_wait: Duration::ZERO }
     }
 
     pub(super) fn labels(&self) -> &[u32] {
@@ -62,12 +65,21 @@ impl Inputs {
         Ok(Tensor::f_from_slice(&batch.pixels)?.f_view([-1, 3, size, size])?.f_to_device(self.device)?)
     }
 
-    /// The features `[n, features]` of some samples; `None` if the inputs are images.
-    pub(super) fn features_of(&self, indices: &[usize]) -> Result<Option<Tensor>> {
-        let Some(features) = &self.features else { return Ok(None) };
+    /// Reads all images of the split to the device once, for all runs that use them, if they fit.
+    pub(super) fn keep_on_device(&mut self, images: &mut DeviceImages, stop: &StopFlag) -> Result<()> {
+        let start = Instant::now();
+        self.kept = images.of_split(&self.set, self.split, &self.protocol, self.device, &|| Ok(stop.check()?))?;
+        self.data_wait += start.elapsed();
+        Ok(())
+    }
+
+    /// The inputs of some samples that are on the device already: features, or images; `None` if they are to be loaded.
+    pub(super) fn on_device(&self, indices: &[usize]) -> Result<Option<Tensor>> {
+        let Some(all) = self.features.as_ref().or(self.kept.as_ref()) else { return Ok(None) };
         let rows: Vec<i64> = indices.iter().map(|&index| index as i64).collect();
-        let rows = Tensor::f_from_slice(&rows)?.f_to_device(self.device)?;
-        Ok(Some(features.f_index_select(0, &rows)?))
+        let rows = to_device(&Tensor::f_from_slice(&rows)?, self.device)?;
+        let some = all.f_index_select(0, &rows)?;
+        Ok(Some(if self.features.is_some() { some } else { normalised(&some, &self.protocol)? }))
     }
 
     /// Calls `act` with the inputs of each batch of `size` samples of the split, in order: images, or features.
@@ -77,10 +89,13 @@ impl Inputs {
         stop: &StopFlag,
         mut act: impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<()> {
-        if let Some(features) = &self.features {
-            return features.f_split(i64::try_from(size)?, 0)?.iter().try_for_each(|some| {
+        if let Some(all) = self.features.as_ref().or(self.kept.as_ref()) {
+            return all.f_split(i64::try_from(size)?, 0)?.iter().try_for_each(|some| {
                 stop.check()?;
-                act(some)
+                match self.features {
+                    Some(_) => act(some),
+                    None => act(&normalised(some, &self.protocol)?),
+                }
             });
         }
         let count = self.len();

@@ -17,8 +17,9 @@ use super::inputs::{Inputs, SharedReads, repeated};
 use super::part_accuracies::Parts;
 use super::{Classification, backbone_of};
 use crate::io::predictions;
+use crate::io::transfer::to_device;
 use crate::models::LoadedBackbone;
-use crate::resources::FeatureCache;
+use crate::resources::Resources;
 use crate::tasks::{EvalScores, PreparedTask, Run, Times, Tuned, dataset};
 use crate::train::log::EpochMetrics;
 use crate::train::signals::StopFlag;
@@ -89,9 +90,9 @@ impl TrainTask for Prepared<'_> {
     fn load(&mut self, examples: &[Vec<usize>], position: StepPosition) -> Result<()> {
         let start = Instant::now();
         let indices = self.reads.of_seeds(examples).collect::<Vec<_>>().concat();
-        let (inputs, targets) = if let Some(features) = self.inputs.features_of(&indices)? {
+        let (inputs, targets) = if let Some(inputs) = self.inputs.on_device(&indices)? {
             let all = self.inputs.labels();
-            (features, self.classes(indices.iter().map(|&index| all[index]))?)
+            (inputs, self.classes(indices.iter().map(|&index| all[index]))?)
         } else {
             let batch = self.loaded(position)?;
             let targets = match &batch.targets {
@@ -161,7 +162,7 @@ impl Prepared<'_> {
     /// The labels of each seed's samples as the targets of each run's.
     fn classes(&self, labels: impl Iterator<Item = u32>) -> Result<Targets> {
         let labels: Vec<i64> = labels.map(i64::from).collect();
-        let labels = Tensor::f_from_slice(&labels)?.f_to_device(self.inputs.device)?;
+        let labels = to_device(&Tensor::f_from_slice(&labels)?, self.inputs.device)?;
         Ok(Targets::Classes(self.reads.stack(&labels)?))
     }
 
@@ -221,12 +222,20 @@ impl PreparedTask for Prepared<'_> {
     fn before_training(
         &mut self,
         tuned: &Tuned<'_>,
-        features: &mut FeatureCache,
+        resources: &mut Resources,
         stop: &StopFlag,
     ) -> Result<()> {
-        // Augmented images differ between epochs, so their features cannot be computed once.
-        if tuned.method.features_are_frozen() && self.protocol.augmentation.is_none() {
-            let Self { runs, model, inputs, test_inputs, times, .. } = self;
+        let Self { runs, model, inputs, test_inputs, times, .. } = self;
+        // Augmented images differ between epochs: they are made anew, and their features cannot be computed once.
+        let is_augmented = self.protocol.augmentation.is_some();
+        if tuned.device != Device::Cpu {
+            test_inputs.keep_on_device(&mut resources.images, stop)?;
+            if !is_augmented {
+                inputs.keep_on_device(&mut resources.images, stop)?;
+            }
+        }
+        if tuned.method.features_are_frozen() && !is_augmented {
+            let features = &mut resources.features;
             times.preparation += inputs.become_features(&runs[0], features, model, stop)?;
             times.evaluation += test_inputs.become_features(&runs[0], features, model, stop)?;
         }
