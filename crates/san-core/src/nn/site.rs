@@ -9,7 +9,9 @@ use tch::{Kind, Tensor};
 use torch_ops::Scales;
 
 use crate::Error;
-use crate::nn::parameter::{Parameter, depthwise, layer_norm, linear, patches, rms_norm, scale, shift};
+use crate::nn::parameter::{
+    Parameter, depthwise, layer_norm, linear, patches, product, rms_norm, scale, shift,
+};
 use crate::spec::model::Projection;
 
 /// What a method does at one projection y = W x + b.
@@ -101,6 +103,31 @@ impl Site {
     /// channels]`.
     pub fn project(&self, x: &Tensor) -> Tensor {
         self.adapted(x, None)
+    }
+
+    /// Projects `weight * x + bias`, each `[K, channels]`, which already contain [`Site::input_scale`].
+    fn project_affine(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
+        self.with_affine_in_weights(x, weight, bias).unwrap_or_else(|| {
+            let scaled = scale(x, weight);
+            self.project(&bias.map_or_else(|| scaled.shallow_clone(), |bias| shift(&scaled, bias)))
+        })
+    }
+
+    /// The same with W (weight * x + bias) = W diag(weight) x + W bias; `None` where [`Site::with_scaled_weights`] is.
+    fn with_affine_in_weights(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Option<Tensor> {
+        let (Projection::Linear, Parameter::Frozen(frozen)) = (self.projection, &self.weight) else {
+            return None;
+        };
+        let mut output = match &self.adapter {
+            Some(adapter) => adapter.output_scale()?,
+            None => OutputScale::default(),
+        };
+        if let Some(bias) = bias {
+            let constant = product(bias, frozen);
+            let constant = output.scale.as_ref().map_or_else(|| constant.shallow_clone(), |by| &constant * by);
+            output.shift = Some(output.shift.map_or_else(|| constant.shallow_clone(), |add| add + &constant));
+        }
+        self.with_scaled_weights(x, Some(weight), &output)
     }
 
     fn adapted(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
@@ -203,16 +230,25 @@ impl Norm {
     /// Projects the normalised input. The site's input scale is folded into the norm's affine map, which saves
     /// a pass over the activations.
     pub fn then(&self, x: &Tensor, site: &Site) -> Tensor {
-        site.project(&self.forward_for(x, site))
+        self.then_each(x, [site])[0].shallow_clone()
     }
 
-    /// Same as [`Norm::then`] for several sites that share the norm, computed once if no site scales its input.
+    /// Same as [`Norm::then`] for several sites that share the norm. It is computed once if no site scales its input, or
+    /// if the norms of several runs differ and each site takes their affine maps into its weights.
     pub fn then_each<const N: usize>(&self, x: &Tensor, sites: [&Site; N]) -> [Tensor; N] {
-        if sites.iter().all(|site| site.input_scale().is_none()) {
+        if sites.iter().all(|site| site.input_scale().is_none()) && self.affine(None).0.size()[0] == 1 {
             let x = self.forward(x);
             return sites.map(|site| site.project(&x));
         }
-        sites.map(|site| self.then(x, site))
+        let mut normal = None;
+        sites.map(|site| {
+            let (weight, bias) = self.affine(site.input_scale().as_ref());
+            if weight.size()[0] == 1 {
+                return site.project(&self.normalised(x, Some((weight, bias))));
+            }
+            let normal = normal.get_or_insert_with(|| self.normalised(x, None));
+            site.project_affine(normal, &weight, bias.as_ref())
+        })
     }
 
     /// The normalised input, already scaled for the site; pass it to [`Site::project`].
@@ -221,6 +257,11 @@ impl Norm {
     }
 
     fn scaled(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
+        self.normalised(x, Some(self.affine(p)))
+    }
+
+    /// Weight and bias `[1 or K, channels]`, with the method's affine map after the norm and a site's input scale.
+    fn affine(&self, p: Option<&Tensor>) -> (Tensor, Option<Tensor>) {
         let (mut weight, mut bias) = (self.weight.stacked(), self.bias.as_ref().map(Parameter::stacked));
         // Never in place: these are the frozen tensors themselves.
         if let Some(NormAffine { scale, shift }) = self.affine.as_deref() {
@@ -235,6 +276,18 @@ impl Norm {
             weight = &weight * p;
             bias = bias.map(|bias| bias * p);
         }
+        (weight, bias)
+    }
+
+    /// The norm with an affine map, or without.
+    fn normalised(&self, x: &Tensor, affine: Option<(Tensor, Option<Tensor>)>) -> Tensor {
+        let width = *x.size().last().unwrap_or(&1);
+        let Some((weight, bias)) = affine else {
+            return match self.bias {
+                Some(_) => x.layer_norm([width], None::<Tensor>, None::<Tensor>, self.epsilon, false),
+                None => x.rms_norm([width], None::<Tensor>, self.epsilon),
+            };
+        };
         let weight = Parameter::trained(weight);
         match bias {
             Some(bias) => layer_norm(x, &weight, &Parameter::trained(bias), self.epsilon),
