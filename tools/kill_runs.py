@@ -1,8 +1,8 @@
 """Kills a sweep at random times and resumes it until it is complete; then compares all result files byte for byte.
 
-Run: python tools/kill_runs.py [--kills 50] [--seed 0] [--program target/debug/san]
+Run: python tools/kill_runs.py [--kills 50] [--group 2] [--seed 0] [--program target/debug/san]
 
-The sweep: five methods on two synthetic sets, two seeds, two workers, a checkpoint after every step. SIGKILL ends in
+The sweep: five methods on two synthetic sets, two seeds in groups, two workers, a checkpoint after every step. SIGKILL ends in
 turn the supervisor process, the workers, or all of them; each worker has its own process group. Every second sweep is
 slowed down where files are flushed and renamed (by a small preloaded library that sleeps there), so that kills also
 hit the publication of a run and the writing of a table. Adapters and predictions of the interrupted sweep must equal
@@ -73,8 +73,8 @@ def pausing_library(folder):
     return str(library)
 
 
-def start(program, folder, preload=None):
-    command = [program, "run", "vtab.yaml", "--workers", "2", "--checkpoint-every", "0"]
+def start(program, folder, group, preload=None):
+    command = [program, "run", "vtab.yaml", "--workers", "2", "--checkpoint-every", "0", "--group", str(group)]
     environment = {**os.environ, **({"LD_PRELOAD": preload} if preload else {})}
     return subprocess.Popen(
         command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
@@ -117,6 +117,7 @@ def files(folder):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--group", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--program", type=Path, default=ROOT / "target/debug/san")
     options = parser.parse_args()
@@ -127,7 +128,7 @@ def main():
         for folder in (whole, broken):
             (Path(folder) / "vtab.yaml").write_text(EXPERIMENT)
         begun = time.monotonic()
-        assert start(program, whole).wait() == 0, "the unbroken sweep failed"
+        assert start(program, whole, options.group).wait() == 0, "the unbroken sweep failed"
         print(f"unbroken: {time.monotonic() - begun:.0f} s")
         preload = pausing_library(tools)
         killed, in_the_middle, sweeps, by_victims = 0, 0, 0, dict.fromkeys(VICTIMS, 0)
@@ -139,7 +140,7 @@ def main():
                     for run in list(Path(broken).glob("results/runs/vtab/embedded/*/record.json"))[:6]:
                         shutil.rmtree(run.parent)
                 sweeps += 1
-                sweep = start(program, broken, preload if sweeps % 2 else None)
+                sweep = start(program, broken, options.group, preload if sweeps % 2 else None)
             time.sleep(moments.uniform(0.1, 2.6))
             victims = VICTIMS[killed % len(VICTIMS)]
             if sweep.poll() is None and kill(sweep, victims):
@@ -147,7 +148,7 @@ def main():
                 by_victims[victims] += 1
                 in_the_middle += any(Path(broken).glob("results/runs/vtab/embedded/.checkpoints/*.safetensors"))
         kill(sweep, "all")
-        assert start(program, broken).wait() == 0, "the broken sweep did not come to its end"
+        assert start(program, broken, options.group).wait() == 0, "the broken sweep did not come to its end"
         expected, found = files(Path(whole)), files(Path(broken))
         print(f"{killed} kills ({by_victims}), {in_the_middle} with a run in its middle; {len(expected)} files compared")
         assert expected.keys() == found.keys(), sorted(expected.keys() ^ found.keys())

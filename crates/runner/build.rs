@@ -10,7 +10,8 @@ use std::process::Command;
 mod rpath;
 
 /// The program's sources, relative to this crate's folder.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
+    "../torch-ops/src",
     "../san-core/src",
     "../backbones/src",
     "../data-loaders/src",

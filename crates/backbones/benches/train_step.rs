@@ -60,7 +60,7 @@ fn step(
         let logits = model.forward(black_box(&images));
         let losses = logits.cross_entropy_loss(&labels, None::<Tensor>, Reduction::Sum, -100, 0.0);
         let gradient = trainables.gradient(&losses).unwrap();
-        optimiser.step(&trainables, &gradient, &rates).unwrap();
+        optimiser.step(&trainables, &gradient, &rates, None).unwrap();
     }
 }
 

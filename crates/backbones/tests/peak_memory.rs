@@ -45,7 +45,7 @@ fn growth(name: &str, architecture: &dyn Architecture, weights: &Weights) -> f64
     let mut step = || {
         let loss = model.forward(&image).cross_entropy_for_logits(&Tensor::from_slice(&[1_i64]));
         let gradient = trainables.gradient(&loss).unwrap();
-        optimiser.step(&trainables, &gradient, &rates).unwrap();
+        optimiser.step(&trainables, &gradient, &rates, None).unwrap();
     };
     step(); // libtorch's persistent buffers are now allocated
     peak_of(step)

@@ -41,7 +41,7 @@ fn matches_torch(weight_decay: f64, expected: &str) {
     for step in 0..20 {
         let rate = get("learning_rates").double_value(&[step]);
         let gradient = get("gradients").get(step).unsqueeze(0);
-        optimiser.step(&trainables, &gradient, &rates(&trainables, rate)).unwrap();
+        optimiser.step(&trainables, &gradient, &rates(&trainables, rate), None).unwrap();
         let difference = (trainables.values().get(0) - get(expected).get(step)).abs().max();
         assert!(f64::try_from(difference).unwrap() < 2e-7, "step {step}");
     }
@@ -70,12 +70,12 @@ fn a_factor_acts_like_a_different_learning_rate() {
     let both = start(vec![in_group(Group::Method), other(Group::ModulesToSave)]);
     let mut optimiser = AdamW::new(&both, settings).unwrap().with_module_factors(&both, &[0.25]).unwrap();
     let gradient = both.values().ones_like() * 0.3;
-    (0..3).for_each(|_| optimiser.step(&both, &gradient, &rates(&both, 0.2)).unwrap());
+    (0..3).for_each(|_| optimiser.step(&both, &gradient, &rates(&both, 0.2), None).unwrap());
     for (name, rate) in [("matrix", 0.2), ("other", 0.05)] {
         let alone = start(vec![in_group(Group::Method)]);
         let mut optimiser = AdamW::new(&alone, settings).unwrap();
         let gradient = alone.values().ones_like() * 0.3;
-        (0..3).for_each(|_| optimiser.step(&alone, &gradient, &rates(&alone, rate)).unwrap());
+        (0..3).for_each(|_| optimiser.step(&alone, &gradient, &rates(&alone, rate), None).unwrap());
         let difference = (both.get(name).unwrap() - alone.get("matrix").unwrap()).abs().max();
         assert!(f64::try_from(difference).unwrap() < 1e-6, "{name}");
     }
@@ -94,7 +94,7 @@ fn each_run_of_a_stack_has_its_own_learning_rate() {
         let rates = Tensor::from_slice(rates).unsqueeze(1);
         for step in 1..4 {
             let gradient = trainables.values().ones_like() * f64::from(step);
-            optimiser.step(trainables, &gradient, &rates).unwrap();
+            optimiser.step(trainables, &gradient, &rates, None).unwrap();
         }
     };
     let both = start(&[0, 1]);
@@ -112,7 +112,7 @@ fn weight_decay_skips_one_dimensional_tensors() {
     let _ = no_grad(|| trainables.values().shallow_clone().fill_(1.0));
     let settings = AdamWSettings { weight_decay: 0.5, ..AdamWSettings::default() };
     let mut optimiser = AdamW::new(&trainables, settings).unwrap();
-    optimiser.step(&trainables, &trainables.values().zeros_like(), &rates(&trainables, 0.1)).unwrap();
+    optimiser.step(&trainables, &trainables.values().zeros_like(), &rates(&trainables, 0.1), None).unwrap();
     let value = |name: &str| f64::try_from(trainables.get(name).unwrap().mean(None)).unwrap();
     assert!((value("matrix") - 0.95).abs() < 1e-6);
     assert!((value("rest") - 1.0).abs() < 1e-9);

@@ -27,6 +27,19 @@ unsafe extern "C" {
         scale: RawTensor,
         shift: RawTensor,
     ) -> *mut c_char;
+    fn torch_ops_adamw(
+        values: RawTensor,
+        gradient: RawTensor,
+        first: RawTensor,
+        second: RawTensor,
+        step: RawTensor,
+        rate: RawTensor,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        skipped: RawTensor,
+    ) -> *mut c_char;
     fn torch_ops_is_amd_with_avx512() -> bool;
     fn torch_ops_allow_tf32(allow: bool);
     fn torch_ops_reset_peak_memory(device: c_int) -> *mut c_char;
@@ -134,10 +147,76 @@ pub fn scaled_linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, scales:
     fitting(f_scaled_linear(x, weight, bias, scales))
 }
 
+/// The tensors of an AdamW step: contiguous, of one shape, on one device.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWTensors<'a> {
+    /// What is trained; updated in place.
+    pub values: &'a Tensor,
+    /// Its gradient.
+    pub gradient: &'a Tensor,
+    /// First moment; updated in place.
+    pub first: &'a Tensor,
+    /// Second moment; updated in place.
+    pub second: &'a Tensor,
+}
+
+/// Numbers of an AdamW step.
+#[derive(Debug, Clone, Copy)]
+pub struct AdamWNumbers<'a> {
+    /// The number of this step, from 1: a scalar in f32.
+    pub step: &'a Tensor,
+    /// Learning rate: a scalar.
+    pub rate: &'a Tensor,
+    /// If this scalar in f32 is 1, nothing is changed.
+    pub skipped: &'a Tensor,
+    /// Decay rates of the moments.
+    pub betas: [f64; 2],
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Added to the denominator.
+    pub epsilon: f64,
+}
+
+/// One step of AdamW in a single pass over the tensors, by libtorch's fused kernel.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn adamw(tensors: AdamWTensors<'_>, numbers: AdamWNumbers<'_>) -> Result<(), TchError> {
+    let AdamWTensors { values, gradient, first, second } = tensors;
+    let AdamWNumbers { step, rate, skipped, betas: [beta1, beta2], weight_decay, epsilon } = numbers;
+    // SAFETY: all pointers are those of living tensors.
+    checked(unsafe {
+        torch_ops_adamw(
+            raw(values),
+            raw(gradient),
+            raw(first),
+            raw(second),
+            raw(step),
+            raw(rate),
+            beta1,
+            beta2,
+            weight_decay,
+            epsilon,
+            raw(skipped),
+        )
+    })
+}
+
 /// Whether this is an AMD processor with AVX-512: [`linear`] and [`scaled_linear`] in f32 are then computed by oneDNN.
 pub fn is_amd_with_avx512() -> bool {
     // SAFETY: the function reads the processor's identification only.
     unsafe { torch_ops_is_amd_with_avx512() }
+}
+
+/// Loads libtorch's CUDA library if present, so that one binary serves machines with and without a GPU: nothing links to
+/// it.
+pub fn load_cuda() {
+    // SAFETY: the library's initialisers register CUDA's operators with libtorch and touch nothing of the program; it
+    // comes from the same libtorch folder and is never unloaded.
+    let library = unsafe { libloading::Library::new("libtorch_cuda.so") };
+    if let Ok(library) = library {
+        std::mem::forget(library);
+    }
 }
 
 /// Whether products and convolutions in f32 may use a GPU's TF32 units, which round their inputs to 10 bits.

@@ -269,6 +269,16 @@ char *torch_ops_scaled_linear(Tensor **y, const Tensor *x, const Tensor *weight,
   });
 }
 
+char *torch_ops_adamw(const Tensor *values, const Tensor *gradient, const Tensor *first, const Tensor *second,
+                      const Tensor *step, const Tensor *rate, double beta1, double beta2, double weight_decay,
+                      double epsilon, const Tensor *skipped) {
+  return guarded([&] {
+    at::NoGradGuard guard;
+    at::_fused_adamw_({*values}, {*gradient}, {*first}, {*second}, {}, {*step}, *rate, beta1, beta2, weight_decay,
+                      epsilon, false, false, std::nullopt, *skipped);
+  });
+}
+
 bool torch_ops_is_amd_with_avx512() { return is_amd_with_avx512(); }
 
 void torch_ops_allow_tf32(bool allow) {

@@ -117,6 +117,8 @@ pub struct CostSummary {
     pub train_seconds: Option<f64>,
     /// Peak memory of the worker in bytes, maximum over all runs.
     pub peak_memory: Option<u64>,
+    /// The most runs that were trained together.
+    pub group_size: u32,
     /// Size of the adapter file of a finished run in bytes, mean.
     pub adapter_bytes: Option<f64>,
 }
@@ -291,6 +293,7 @@ impl CostSummary {
         Self {
             train_seconds: mean(&seconds),
             peak_memory: records.iter().filter_map(|record| record.cost.peak_memory).max(),
+            group_size: records.iter().map(|record| record.cost.group_size).max().unwrap_or(1),
             adapter_bytes: mean(&bytes),
         }
     }

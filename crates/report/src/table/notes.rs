@@ -56,6 +56,12 @@ impl Comparison {
              head; head, training time and adapter are means over runs, peak memory is the maximum."
                 .into(),
         );
+        if let Some(most) = self.rows.iter().map(|row| row.cost.group_size).max().filter(|most| *most > 1) {
+            notes.push(format!(
+                "Runs were trained in groups of up to {most}: training time is a run's share of that of its group, peak \
+                 memory is that of a group."
+            ));
+        }
         if self.rows.iter().any(|row| row.test_selected.is_some()) {
             notes.push(
                 "test-selected: the accuracy of the best epoch on the test split, a common convention; optimism: its \

@@ -142,7 +142,8 @@ fn seconds(option: &str, number: f64) -> Result<Duration> {
 pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
     let pool = arguments.pool()?;
-    output::text(format_args!("{}", plan.describe(&store, pool.workers)))?;
+    let described = plan.describe(&store, pool.workers, arguments.group_size(), pool.is_on_gpu())?;
+    output::text(format_args!("{described}"))?;
     Ok(())
 }
 
@@ -167,9 +168,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     if arguments.slurm.is_selected() {
         return slurm::submit(arguments, &plan, &store);
     }
-    output::line(format_args!("{}", plan.describe(&store, pool.workers)))?;
+    let (group, on_gpu) = (arguments.group_size(), pool.is_on_gpu());
+    output::line(format_args!("{}", plan.describe(&store, pool.workers, group, on_gpu)?))?;
     create_folder(&store.folder)?;
-    let groups = |runs: &[Run]| plan.groups(runs, arguments.group_size(), pool.device == "cuda");
+    let groups = |runs: &[Run]| plan.groups(runs, group, on_gpu);
     pool.run("tuning on val", &groups(&plan.tune)?, &store, &stop)?;
     let runs = plan.final_runs(&store)?;
     run_plan(&plan.settings, &runs)?.add_to(&store.folder)?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Result;
 use comfy_table::{Table, presets};
 use indicatif::HumanDuration;
 
@@ -67,10 +68,28 @@ impl Plan {
         }
     }
 
-    /// What will run, as text.
-    pub fn describe(&self, store: &Store, workers: u32) -> String {
+    /// What will run, as text; `group` and `on_gpu` are as in [`Plan::groups`].
+    ///
+    /// # Errors
+    /// When a run's method is unknown, or it cannot be serialised.
+    pub fn describe(
+        &self,
+        store: &Store,
+        workers: u32,
+        group: Option<usize>,
+        on_gpu: bool,
+    ) -> Result<String> {
         let mut text = self.summary(store, workers);
         text.push('\n');
+        let finals: Vec<Run> = self.finals.iter().map(|row| row.run.clone()).collect();
+        let groups = self.groups(&finals, group, on_gpu)?;
+        let most = groups.iter().map(|group| group.runs().len()).max().unwrap_or(1);
+        if most > 1 {
+            text += &format!("trained in {} groups of up to {most} runs\n", groups.len());
+        }
+        if let Some(precision) = finals.first().map(|run| run.protocol.precision.name()) {
+            text += &format!("precision {precision}\n");
+        }
         let mut sets = Table::new();
         sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes"]);
         sets.add_rows(self.sets.iter().map(SetRow::runs));
@@ -86,7 +105,7 @@ impl Plan {
                 "the projector of {pair} is untrained: `san align {experiment} --profile {profile}` comes first\n"
             );
         }
-        text
+        Ok(text)
     }
 }
 

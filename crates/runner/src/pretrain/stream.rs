@@ -10,7 +10,8 @@ use tch::Tensor;
 
 use crate::io::files::create_folder;
 use crate::pretrain::Training;
-use crate::train::trainer::{RunControl, Schedule, StepExamples, StepPosition, TrainTask, Trainer};
+use crate::train::task::{Schedule, StepExamples, StepPosition, TrainTask};
+use crate::train::trainer::{RunControl, Trainer};
 
 /// Batches that are generated ahead.
 const AHEAD: usize = 8;

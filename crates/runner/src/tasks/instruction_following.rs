@@ -22,7 +22,7 @@ use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures
 use crate::tasks::language::{LanguageProtocol, Prepared};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
-use crate::train::trainer::Schedule;
+use crate::train::task::Schedule;
 
 /// The protocol of instruction following.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -37,7 +37,7 @@ pub use run::{Run, Stage, Trial};
 use crate::models::BaseModel;
 use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::train::signals::StopFlag;
-use crate::train::trainer::TrainTask;
+use crate::train::task::TrainTask;
 
 /// A task, with its section of the protocol.
 pub trait Task: Debug {

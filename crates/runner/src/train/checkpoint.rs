@@ -254,7 +254,7 @@ mod tests {
             for step in steps {
                 let gradient = (Tensor::arange(8, (Kind::Float, Device::Cpu)) + step as f64).sin();
                 let rates = Tensor::from_slice(&[1e-2_f32]).view([1, 1]);
-                self.1.step(&self.0, &gradient.view([1, 8]), &rates).unwrap();
+                self.1.step(&self.0, &gradient.view([1, 8]), &rates, None).unwrap();
             }
             let values: Vec<f32> = Vec::try_from(self.0.values().flatten(0, -1)).unwrap();
             values.iter().flat_map(|value| value.to_le_bytes()).collect()

@@ -2,5 +2,7 @@
 
 pub mod checkpoint;
 pub mod log;
+mod rates;
 pub mod signals;
+pub mod task;
 pub mod trainer;

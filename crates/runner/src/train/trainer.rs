@@ -1,12 +1,12 @@
 //! The training loop that all tasks, alignment and pre-training share.
 //!
-//! A [`TrainTask`] defines which examples make up a step and what their losses are; a [`Trainer`] owns what is trained:
-//! one run, or a group of runs that take their steps together. All random choices are functions of (seed, epoch, step),
-//! so that a training resumes from a checkpoint bit for bit. A step does not wait for the device: losses and norms are
-//! read every [`READ_EVERY`] steps, and a run whose numbers are not finite is stopped on the device.
+//! A [`Trainer`] owns what is trained: one run, or a group of runs that take their steps together. All random choices are
+//! functions of (seed, epoch, step), so that a training resumes from a checkpoint bit for bit. A step does not wait for
+//! the device: losses and norms are read every [`READ_EVERY`] steps, and a run whose numbers are not finite is stopped on
+//! the device.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use report::record::State;
@@ -17,60 +17,12 @@ use tch::{Device, Kind, Tensor, no_grad};
 use crate::error::RunError;
 use crate::train::checkpoint::{CheckpointFile, Progress, RunProgress};
 use crate::train::log::{EpochLine, EpochMetrics, RunLog, StepLine};
+use crate::train::rates::Rates;
 use crate::train::signals::StopFlag;
+use crate::train::task::{StepExamples, StepPosition, TrainTask};
 
 /// Steps between two reads of losses and gradient norms from the device.
 const READ_EVERY: usize = 16;
-
-/// A position in a training.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StepPosition {
-    /// Counted from 0.
-    pub epoch: u64,
-    /// Steps before this one, over all epochs.
-    pub step: u64,
-}
-
-/// The examples of a step, for each run.
-pub type StepExamples = Vec<Vec<usize>>;
-
-/// The learning rate by step.
-pub type Schedule = Box<dyn Fn(u64) -> f64>;
-
-/// The training objective of K runs, and its data.
-pub trait TrainTask {
-    /// The examples of each step of an epoch; a function of the runs' seeds and the epoch.
-    fn steps(&self, epoch: u64) -> Vec<StepExamples>;
-
-    /// The learning rate by step, from the peak rate and the number of steps in each epoch.
-    fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Schedule;
-
-    /// Loads the examples of a step, for [`TrainTask::gradient`].
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    fn load(&mut self, examples: &[Vec<usize>], position: StepPosition) -> Result<()>;
-
-    /// The mean loss `[K]` over each run's loaded examples, and its gradient `[K, P]`.
-    ///
-    /// # Errors
-    /// When libtorch fails.
-    fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)>;
-
-    /// Evaluates the runs after an epoch, for the log only; `None`, the default, if nothing is evaluated.
-    ///
-    /// # Errors
-    /// When data cannot be read, or a signal asked to stop.
-    fn after_epoch(&mut self, stop: &StopFlag) -> Result<Option<Vec<EpochMetrics>>> {
-        let _ = stop;
-        Ok(None)
-    }
-
-    /// Total time that [`TrainTask::load`] has waited.
-    fn data_wait(&self) -> Duration {
-        Duration::ZERO
-    }
-}
 
 /// How a training is stopped, saved and monitored.
 pub struct RunControl<'a> {
@@ -220,10 +172,8 @@ impl Trainer {
             let numbers = Tensor::f_stack(&[losses.f_to_kind(norms.kind())?, norms], 0)?;
             let finite = numbers.f_isfinite()?.f_all_dim(0, false)?.f_view([stack, 1])?;
             let _ = self.finite.f_logical_and_(&finite)?;
-            // A gradient that is not finite must not reach the moments.
-            let gradient = gradient.f_masked_fill(&self.finite.f_logical_not()?, 0.0)?;
-            let used = rates.at(position.step)?.f_mul(&self.finite)?;
-            self.optimiser.step(&self.trainables, &gradient, &used)?;
+            let stopped = self.finite.f_logical_not()?;
+            self.optimiser.step(&self.trainables, &gradient, &rates.at(position.step)?, Some(&stopped))?;
             self.unread.push(UnreadStep {
                 numbers,
                 learning_rates: rates.of_runs(position.step),
@@ -342,34 +292,5 @@ impl Trainer {
         let mut progress = self.progress.clone();
         progress.data_wait += task.data_wait();
         checkpoint.save(&progress, &self.trainables, &self.optimiser)
-    }
-}
-
-/// The learning rates of all runs and steps.
-struct Rates {
-    schedules: Vec<Schedule>,
-    /// `[steps, K, 1]`, on the device: a copy from the host in every step would wait for the device.
-    table: Tensor,
-}
-
-impl Rates {
-    fn new(task: &(impl TrainTask + ?Sized), peaks: &[f64], steps: &[u64], device: Device) -> Result<Self> {
-        let schedules: Vec<Schedule> = peaks.iter().map(|&peak| task.schedule(peak, steps)).collect();
-        let total: u64 = steps.iter().sum();
-        #[allow(clippy::cast_possible_truncation)]
-        let rates = (0..total).flat_map(|step| schedules.iter().map(move |schedule| schedule(step) as f32));
-        let table = Tensor::f_from_slice(&rates.collect::<Vec<f32>>())?;
-        let table = table.f_view([-1, schedules.len() as i64, 1])?.f_to_device(device)?;
-        Ok(Self { schedules, table })
-    }
-
-    /// The rates of a step, `[K, 1]`.
-    fn at(&self, step: u64) -> Result<Tensor> {
-        Ok(self.table.f_get(i64::try_from(step)?)?)
-    }
-
-    /// The rate of each run in a step.
-    fn of_runs(&self, step: u64) -> Vec<f64> {
-        self.schedules.iter().map(|schedule| schedule(step)).collect()
     }
 }

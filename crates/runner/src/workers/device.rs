@@ -11,7 +11,7 @@ pub fn resolve(name: &str) -> Result<Device> {
     match name {
         "cpu" => Ok(Device::Cpu),
         "auto" | "cuda" => {
-            load_cuda();
+            torch_ops::load_cuda();
             match (Cuda::is_available(), name) {
                 (true, _) => Ok(Device::Cuda(0)),
                 (false, "auto") => Ok(Device::Cpu),
@@ -21,18 +21,6 @@ pub fn resolve(name: &str) -> Result<Device> {
             }
         }
         other => bail!("there is no device `{other}`; use auto, cpu or cuda"),
-    }
-}
-
-/// Loads libtorch's CUDA library if present, so that one binary serves machines with and without a GPU: nothing links to
-/// it.
-fn load_cuda() {
-    // SAFETY: the library's initialisers register CUDA's operators with libtorch and touch nothing of
-    // this program; it comes from the same libtorch folder and is never unloaded.
-    #[allow(unsafe_code)]
-    let library = unsafe { libloading::Library::new("libtorch_cuda.so") };
-    if let Ok(library) = library {
-        std::mem::forget(library);
     }
 }
 

@@ -58,6 +58,11 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Whether its device is a GPU.
+    pub fn is_on_gpu(&self) -> bool {
+        self.device != "cpu"
+    }
+
     /// Executes the groups with unfinished runs; returns when all are done. A run that failed in an earlier call is tried
     /// again.
     ///

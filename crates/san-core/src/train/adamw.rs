@@ -1,10 +1,11 @@
 //! AdamW over one flat buffer (Loshchilov and Hutter, arXiv 1711.05101; step as in torch's `AdamW`).
 //!
-//! `tch` 0.24 exposes neither a fused optimiser nor optimiser state. Here the state is two tensors and a
-//! counter, and a step takes a handful of tensor operations regardless of the number of trained tensors.
+//! The state is two tensors and a counter. A step is one fused operation (`torch-ops`) for each run and each range of
+//! columns with the same weight decay, regardless of the number of trained tensors.
 
 use serde::{Deserialize, Serialize};
-use tch::{Tensor, no_grad};
+use tch::{Kind, Tensor, no_grad};
+use torch_ops::{AdamWNumbers, AdamWTensors};
 
 use crate::spec::trainable::Group;
 use crate::{Error, Trainables};
@@ -35,7 +36,8 @@ pub struct AdamW {
     settings: AdamWSettings,
     first: Tensor,
     second: Tensor,
-    steps: i32,
+    /// Steps done, a scalar in f32 on the device.
+    steps: Tensor,
     segments: Vec<Segment>,
     /// The rate of the fully trained modules over that of the other tensors, `[K, 1]`.
     module_factors: Option<Tensor>,
@@ -59,7 +61,8 @@ impl AdamW {
         let first = trainables.values().f_zeros_like()?;
         let second = first.f_zeros_like()?;
         let segments = segments(trainables, settings.weight_decay != 0.0, false);
-        Ok(Self { settings, first, second, steps: 0, segments, module_factors: None })
+        let steps = Tensor::f_zeros([], (Kind::Float, first.device()))?;
+        Ok(Self { settings, first, second, steps, segments, module_factors: None })
     }
 
     /// Multiplies the learning rate of the fully trained modules by a factor for each run.
@@ -90,50 +93,73 @@ impl AdamW {
         no_grad(|| {
             self.first.f_copy_(first)?;
             self.second.f_copy_(second)?;
-            self.steps = i32::try_from(steps).unwrap_or(i32::MAX);
+            #[allow(clippy::cast_precision_loss)]
+            let _ = self.steps.f_fill_(steps as f64)?;
             Ok(())
         })
     }
 
     /// One step with gradient `[K, P]` and a learning rate for each run, `rates` `[K, 1]`, both on the device of the
-    /// trained tensors.
+    /// trained tensors. A run whose entry in `stopped` `[K, 1]` is true does not change, whatever its gradient.
     ///
     /// # Errors
     /// If the gradient has another shape.
-    pub fn step(&mut self, trainables: &Trainables, gradient: &Tensor, rates: &Tensor) -> Result<(), Error> {
-        self.steps += 1;
+    pub fn step(
+        &mut self,
+        trainables: &Trainables,
+        gradient: &Tensor,
+        rates: &Tensor,
+        stopped: Option<&Tensor>,
+    ) -> Result<(), Error> {
+        if trainables.values().numel() == 0 {
+            return Ok(());
+        }
         no_grad(|| {
-            self.segments.iter().try_for_each(|&segment| self.update(trainables, gradient, rates, segment))
+            let _ = self.steps.f_add_scalar_(1.0)?;
+            let skipped = match stopped {
+                Some(stopped) => stopped.f_to_kind(Kind::Float)?,
+                None => rates.f_zeros_like()?.f_to_kind(Kind::Float)?,
+            };
+            for run in 0..trainables.stack() {
+                let row = |tensor: &Tensor| tensor.f_get(run);
+                let (values, gradient) = (row(trainables.values())?, row(gradient)?);
+                let (first, second) = (row(&self.first)?, row(&self.second)?);
+                let (rate, skipped) = (row(rates)?.f_squeeze()?, row(&skipped)?.f_squeeze()?);
+                for &segment in &self.segments {
+                    self.update([&values, &gradient, &first, &second], run, &rate, &skipped, segment)?;
+                }
+            }
+            Ok(())
         })
     }
 
     fn update(
         &self,
-        trainables: &Trainables,
-        gradient: &Tensor,
-        rates: &Tensor,
+        tensors: [&Tensor; 4],
+        run: i64,
+        rate: &Tensor,
+        skipped: &Tensor,
         segment: Segment,
     ) -> Result<(), Error> {
         let AdamWSettings { beta1, beta2, epsilon, weight_decay } = self.settings;
-        let correction1 = 1.0 - beta1.powi(self.steps);
-        let correction2 = 1.0 - beta2.powi(self.steps);
-        let columns = |tensor: &Tensor| tensor.f_narrow(1, segment.start, segment.length);
-        let rates = match &self.module_factors {
-            Some(factors) if segment.modules_to_save => rates.f_mul(factors)?,
-            _ => rates.shallow_clone(),
+        let columns = |tensor: &Tensor| tensor.f_narrow(0, segment.start, segment.length);
+        let [values, gradient, first, second] = tensors.map(columns);
+        let (values, gradient, first, second) = (values?, gradient?, first?, second?);
+        let rate = match &self.module_factors {
+            Some(factors) if segment.modules_to_save => rate.f_mul(&factors.f_get(run)?.f_squeeze()?)?,
+            _ => rate.shallow_clone(),
         };
-        let (mut values, gradient) = (columns(trainables.values())?, columns(gradient)?);
-        let (mut first, mut second) = (columns(&self.first)?, columns(&self.second)?);
-        if segment.decays && weight_decay != 0.0 {
-            let kept = rates.f_mul_scalar(-weight_decay)?.f_add_scalar(1.0)?;
-            let _ = values.f_mul_(&kept)?;
-        }
-        let _ = first.f_lerp_(&gradient, 1.0 - beta1)?;
-        let _ = second.f_lerp_(&gradient.f_square()?, 1.0 - beta2)?;
-        let mut denominator = second.f_sqrt()?;
-        let _ = denominator.f_div_scalar_(correction2.sqrt())?.f_add_scalar_(epsilon)?;
-        let mut update = first.f_div(&denominator)?;
-        let _ = values.f_sub_(&update.f_mul_(&rates.f_div_scalar(correction1)?)?)?;
+        torch_ops::adamw(
+            AdamWTensors { values: &values, gradient: &gradient, first: &first, second: &second },
+            AdamWNumbers {
+                step: &self.steps,
+                rate: &rate,
+                skipped,
+                betas: [beta1, beta2],
+                weight_decay: if segment.decays { weight_decay } else { 0.0 },
+                epsilon,
+            },
+        )?;
         Ok(())
     }
 }

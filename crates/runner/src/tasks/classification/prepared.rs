@@ -23,10 +23,11 @@ use crate::resources::Resources;
 use crate::tasks::{EvalScores, PreparedTask, Run, Times, Tuned, dataset};
 use crate::train::log::EpochMetrics;
 use crate::train::signals::StopFlag;
-use crate::train::trainer::{Schedule, StepExamples, StepPosition, TrainTask};
+use crate::train::task::{Schedule, StepExamples, StepPosition, TrainTask};
 
-/// Images per forward pass of an evaluation, over all runs.
-const EVALUATION_BATCH: usize = 256;
+/// Images per forward pass of an evaluation, over all runs: what a GPU needs, and what fits into a processor's cache.
+const EVALUATION_BATCH_ON_GPU: usize = 256;
+const EVALUATION_BATCH_ON_CPU: usize = 64;
 /// Images on which merged and unmerged logits are compared.
 const MERGE_CHECK: usize = 32;
 /// Name of the score.
@@ -292,7 +293,8 @@ fn predict(
 ) -> Result<Vec<Option<Vec<i64>>>> {
     let are_features = inputs.features.is_some();
     let (mut classes, mut finite) = (Vec::new(), Vec::new());
-    let images_per_pass = (EVALUATION_BATCH / usize::try_from(stack)?.max(1)).max(1);
+    let most = if inputs.device == Device::Cpu { EVALUATION_BATCH_ON_CPU } else { EVALUATION_BATCH_ON_GPU };
+    let images_per_pass = (most / usize::try_from(stack)?.max(1)).max(1);
     inputs.for_each_batch(images_per_pass, stop, |images| {
         let start = Instant::now();
         let logits = no_grad(|| -> Result<Tensor> {

@@ -28,7 +28,7 @@ use crate::models::reader::Reader;
 use crate::models::{BaseModel, LoadedLanguageModel};
 use crate::tasks::{EvalScores, PreparedTask, Run, Times, Tuned, splits};
 use crate::train::signals::StopFlag;
-use crate::train::trainer::{Schedule, StepExamples, StepPosition, TrainTask};
+use crate::train::task::{Schedule, StepExamples, StepPosition, TrainTask};
 
 /// A schedule, from the peak rate and the total number of steps.
 pub(crate) type ScheduleOf = Box<dyn Fn(f64, u64) -> Schedule>;

@@ -16,7 +16,7 @@ use tch::{Device, Kind, Reduction, Tensor};
 use super::data::TrainData;
 use super::protocol::LanguageProtocol;
 use crate::models::reader::Reader;
-use crate::train::trainer::StepExamples;
+use crate::train::task::StepExamples;
 
 /// The training examples of a group of language models, and the current batch.
 pub(crate) struct Objective {

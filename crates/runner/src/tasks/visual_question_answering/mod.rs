@@ -24,7 +24,7 @@ use crate::tasks::language::data::{EvalSet, TrainData};
 use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
-use crate::train::trainer::Schedule;
+use crate::train::task::Schedule;
 
 /// The protocol of visual question answering.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
