@@ -175,9 +175,11 @@ impl Block {
         let StageSizes { dim, heads, .. } = self.sizes;
         let [count, tokens, _] = qkv.size()[..] else { unreachable!("tokens have three dimensions") };
         let parts = qkv.reshape([count, tokens, 3, heads, dim / heads]).permute([2, 0, 3, 1, 4]);
+        let parts = parts.unbind(0);
+        let [q, k, v] = &parts[..] else { unreachable!("queries, keys and values") };
         #[allow(clippy::cast_precision_loss)]
-        let q = parts.get(0) * ((dim / heads) as f64).powf(-0.5);
-        let scores = q.matmul(&parts.get(1).transpose(2, 3));
+        let q = q * ((dim / heads) as f64).powf(-0.5);
+        let scores = q.matmul(&k.transpose(2, 3));
         // One shared table, or one per run: [1 or K, 1, heads, tokens, tokens].
         let table = self.position_bias.stacked();
         let runs = table.size()[0];
@@ -191,7 +193,7 @@ impl Block {
             }
             None => scores,
         };
-        let y = scores.softmax(-1, None).matmul(&parts.get(2));
+        let y = scores.softmax(-1, None).matmul(v);
         y.transpose(1, 2).reshape([count, tokens, dim])
     }
 }

@@ -163,8 +163,10 @@ fn attend(qkv: &Tensor, heads: i64) -> Tensor {
     let [batch, tokens, width] = qkv.size()[..] else { unreachable!("tokens have three dimensions") };
     let dim = width / 3;
     let parts = qkv.reshape([batch, tokens, 3, heads, dim / heads]).permute([2, 0, 3, 1, 4]);
-    let (q, k, v) = (parts.get(0), parts.get(1), parts.get(2));
-    let y = Tensor::scaled_dot_product_attention(&q, &k, &v, None::<Tensor>, 0.0, false, None, false);
+    // Not `get`, whose gradients are three tensors of this size that are mostly zero.
+    let parts = parts.unbind(0);
+    let [q, k, v] = &parts[..] else { unreachable!("queries, keys and values") };
+    let y = Tensor::scaled_dot_product_attention(q, k, v, None::<Tensor>, 0.0, false, None, false);
     y.transpose(1, 2).reshape([batch, tokens, dim])
 }
 
