@@ -160,7 +160,8 @@ impl Setting {
                 wait();
                 start = Instant::now();
             }
-            let gradient = trainables.pass().training(step as u64, || trainables.gradient(&losses())).unwrap();
+            let gradient =
+                trainables.pass().training(step as u64, || trainables.gradient(&losses())).unwrap();
             optimiser.step(trainables, &gradient, &rates, None).unwrap();
         }
         wait();

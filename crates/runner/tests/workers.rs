@@ -76,6 +76,29 @@ fn a_killed_worker_is_replaced_and_its_run_resumes() {
     assert_eq!(adapters(&whole), adapters(&bench));
 }
 
+/// A handler on the stack of a thread that is in one of oneDNN's products would overwrite its memory.
+#[test]
+fn only_a_thread_that_computes_nothing_receives_signals() {
+    let bench = long();
+    let mut child = start(&bench, &[&SAN[..], &["--workers", "1"]].concat());
+    until("a saved state", || checkpoints(&bench) > 0);
+    let threads = std::fs::read_dir(format!("/proc/{}/task", workers_of(&child)[0])).unwrap().flatten();
+    let field = |path: &std::path::Path, name: &str| {
+        let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
+        let line =
+            status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+        line
+    };
+    let receives = |path: &std::path::PathBuf| {
+        let blocked = u64::from_str_radix(&field(path, "SigBlk:"), 16);
+        blocked.is_ok_and(|mask| mask >> 14 & 1 == 0)
+    };
+    let receivers: Vec<_> = threads.map(|thread| thread.path()).filter(receives).collect();
+    let names: Vec<_> = receivers.iter().map(|path| field(path, "Name:")).collect();
+    assert_eq!(names, ["signals"]);
+    assert_eq!(child.wait().unwrap().code(), Some(0), "{}", said(&bench));
+}
+
 #[test]
 fn a_run_that_repeatedly_kills_its_worker_fails_and_the_others_run() {
     let bench = long();

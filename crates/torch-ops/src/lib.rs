@@ -12,12 +12,8 @@ type RawTensor = *const c_void;
 
 unsafe extern "C" {
     fn torch_ops_free(message: *mut c_char);
-    fn torch_ops_linear(
-        y: *mut *mut c_void,
-        x: RawTensor,
-        weight: RawTensor,
-        bias: RawTensor,
-    ) -> *mut c_char;
+    fn torch_ops_linear(y: *mut *mut c_void, x: RawTensor, weight: RawTensor, bias: RawTensor)
+    -> *mut c_char;
     fn torch_ops_scaled_linear(
         y: *mut *mut c_void,
         x: RawTensor,

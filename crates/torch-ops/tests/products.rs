@@ -120,7 +120,8 @@ fn bf16_activations_get_gradients_of_f32_vectors_within_its_precision() {
     tch::manual_seed(4);
     let x = leaf(random(&[4, 64, 32], Kind::Float).to_kind(Kind::BFloat16));
     let weight = random(&[24, 32], Kind::Float).to_kind(Kind::BFloat16);
-    let (p, scale) = (leaf(random(&[2, 32], Kind::Float) * 0.1 + 1.0), leaf(random(&[2, 24], Kind::Float) * 0.1 + 1.0));
+    let (p, scale) =
+        (leaf(random(&[2, 32], Kind::Float) * 0.1 + 1.0), leaf(random(&[2, 24], Kind::Float) * 0.1 + 1.0));
     let scales = Scales { p: Some(&p), scale: Some(&scale), shift: None };
     let found = scaled_linear(&x, &weight, None, scales);
     assert_eq!(found.kind(), Kind::BFloat16);
@@ -133,5 +134,7 @@ fn shapes_that_do_not_fit_are_an_error() {
     let (x, weight) = (random(&[2, 5, 4], Kind::Float), random(&[3, 7], Kind::Float));
     let error = torch_ops::f_linear(&x, &weight, None).unwrap_err().to_string();
     assert!(!error.is_empty() && !error.contains('\n'), "{error}");
-    assert!(f_scaled_linear(&x, &weight, None, Scales::default()).unwrap_err().to_string().contains("factor"));
+    assert!(
+        f_scaled_linear(&x, &weight, None, Scales::default()).unwrap_err().to_string().contains("factor")
+    );
 }

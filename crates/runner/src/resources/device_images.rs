@@ -91,11 +91,14 @@ mod tests {
         let set = ImageSet::draw(dataset("svhn").unwrap(), counts, 32).unwrap();
         let mut images = DeviceImages::default();
         for normalisation in [Normalisation::Imagenet, Normalisation::Half] {
-            let protocol =
-                ImageProtocol { image_size: 24, resize: Resize::Plain, filter: Filter::Bilinear, normalisation };
-            let mut of_split = |split| {
-                images.of_split(&set, split, &protocol, Device::Cpu, &|| Ok(())).unwrap().unwrap()
+            let protocol = ImageProtocol {
+                image_size: 24,
+                resize: Resize::Plain,
+                filter: Filter::Bilinear,
+                normalisation,
             };
+            let mut of_split =
+                |split| images.of_split(&set, split, &protocol, Device::Cpu, &|| Ok(())).unwrap().unwrap();
             let kept = normalised(&of_split(Split::TrainVal), &protocol).unwrap();
             let mut loaded = Vec::new();
             set.read(Split::TrainVal, &[0, 1, 2, 3, 4, 5, 6], &protocol, &mut loaded).unwrap();

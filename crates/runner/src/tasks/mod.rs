@@ -10,8 +10,8 @@ mod execute;
 mod group;
 pub mod instruction_following;
 pub mod language;
-pub(crate) mod protocol;
 mod precision;
+pub(crate) mod protocol;
 mod run;
 pub mod visual_question_answering;
 

@@ -7,10 +7,10 @@ use san_core::methods::UNTRAINED;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::tasks::precision::Precision;
 use crate::tasks::Task;
 use crate::tasks::classification::Classification;
 use crate::tasks::instruction_following::InstructionFollowing;
+use crate::tasks::precision::Precision;
 use crate::tasks::visual_question_answering::VisualQuestionAnswering;
 
 /// How one run is trained and evaluated.

@@ -17,7 +17,12 @@ impl Rates {
     ///
     /// # Errors
     /// When there is not enough memory.
-    pub(super) fn new(task: &(impl TrainTask + ?Sized), peaks: &[f64], steps: &[u64], device: Device) -> Result<Self> {
+    pub(super) fn new(
+        task: &(impl TrainTask + ?Sized),
+        peaks: &[f64],
+        steps: &[u64],
+        device: Device,
+    ) -> Result<Self> {
         let schedules: Vec<Schedule> = peaks.iter().map(|&peak| task.schedule(peak, steps)).collect();
         let total: u64 = steps.iter().sum();
         #[allow(clippy::cast_possible_truncation)]

@@ -3,12 +3,17 @@
 //! SIGTERM, SIGINT and SIGUSR1 (Slurm's warning before the end of a job) are treated alike. If there is nothing to save
 //! yet, as while data are opened, the process exits immediately; and if a step takes longer than the deadline, it exits
 //! without waiting, since its last saved state is on disk.
+//!
+//! Only a thread that does nothing else receives these signals. A handler runs on the stack of the thread that it
+//! interrupts, and oneDNN's generated code uses the stack pointer as an ordinary register: a signal in the middle of a
+//! product would overwrite memory.
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
 
 use crate::error::RunError;
@@ -49,8 +54,14 @@ impl StopFlag {
             }
             signal_hook::flag::register(signal, flag.asked.clone())?;
         }
+        // Threads that this one starts from now on inherit the mask.
+        let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1].into_iter().collect();
+        signals.thread_block()?;
         let asked = flag.asked.clone();
-        std::thread::spawn(move || {
+        std::thread::Builder::new().name("signals".into()).spawn(move || {
+            if let Err(error) = signals.thread_unblock() {
+                message(format_args!("san: signals are not handled: {error}"));
+            }
             while !asked.load(Ordering::Relaxed) {
                 std::thread::sleep(POLL_INTERVAL);
             }
@@ -60,7 +71,7 @@ impl StopFlag {
             ));
             // Without running destructors: libtorch is busy in another thread.
             signal_hook::low_level::exit(RESUMABLE);
-        });
+        })?;
         Ok(flag)
     }
 

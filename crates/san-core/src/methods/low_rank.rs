@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use tch::{Kind, Tensor};
+use tch::{Device, Kind, Tensor};
 
 use crate::nn::dropout::Dropout;
 use crate::nn::parameter::product;
@@ -81,6 +81,11 @@ impl LowRank {
     pub(super) fn add(&self, x: &Tensor, y: &Tensor) -> Tensor {
         let [a, b] = [self.all_a(), self.all_b()].map(|factor| factor.to_kind(x.kind()));
         let stack = a.size()[0];
+        // On a GPU the sum is part of the second product, below.
+        if stack == 1 && x.device() == Device::Cpu {
+            let hidden = torch_ops::linear(x, &a.squeeze_dim(0), None);
+            return y + torch_ops::linear(&hidden, &b.squeeze_dim(0), None);
+        }
         let hidden = x.reshape([stack, -1, a.size()[2]]).matmul(&a.transpose(1, 2));
         let stacked = y.reshape([stack, -1, self.outputs]);
         stacked.baddbmm(&hidden, &b.transpose(1, 2), 1, 1).reshape(y.size())

@@ -100,7 +100,10 @@ impl Prompts {
         let [batch, _, width] = tokens.size()[..] else { unreachable!("tokens have three dimensions") };
         let [stack, prompts, _] = self.0.size()[..] else { unreachable!("prompts have three dimensions") };
         let repeated = self.0.unsqueeze(1).expand([stack, batch / stack, prompts, width], false);
-        Tensor::cat(&[tokens.narrow(1, 0, kept), repeated.reshape([batch, prompts, width]).to_kind(tokens.kind())], 1)
+        Tensor::cat(
+            &[tokens.narrow(1, 0, kept), repeated.reshape([batch, prompts, width]).to_kind(tokens.kind())],
+            1,
+        )
     }
 }
 

@@ -124,7 +124,8 @@ impl Site {
         };
         if let Some(bias) = bias {
             let constant = product(bias, frozen);
-            let constant = output.scale.as_ref().map_or_else(|| constant.shallow_clone(), |by| &constant * by);
+            let constant =
+                output.scale.as_ref().map_or_else(|| constant.shallow_clone(), |by| &constant * by);
             output.shift = Some(output.shift.map_or_else(|| constant.shallow_clone(), |add| add + &constant));
         }
         self.with_scaled_weights(x, Some(weight), &output)
@@ -170,7 +171,8 @@ impl Site {
     fn with_scaled_weights(&self, x: &Tensor, p: Option<&Tensor>, output: &OutputScale) -> Option<Tensor> {
         let OutputScale { scale, shift } = output;
         let runs = p.or(scale.as_ref())?.size()[0];
-        let (Parameter::Frozen(weight), None | Some(Parameter::Frozen(_))) = (&self.weight, &self.bias) else {
+        let (Parameter::Frozen(weight), None | Some(Parameter::Frozen(_))) = (&self.weight, &self.bias)
+        else {
             return None;
         };
         let x = match self.projection {

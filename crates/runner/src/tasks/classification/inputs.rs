@@ -68,7 +68,8 @@ impl Inputs {
     /// Reads all images of the split to the device once, for all runs that use them, if they fit.
     pub(super) fn keep_on_device(&mut self, images: &mut DeviceImages, stop: &StopFlag) -> Result<()> {
         let start = Instant::now();
-        self.kept = images.of_split(&self.set, self.split, &self.protocol, self.device, &|| Ok(stop.check()?))?;
+        self.kept =
+            images.of_split(&self.set, self.split, &self.protocol, self.device, &|| Ok(stop.check()?))?;
         self.data_wait += start.elapsed();
         Ok(())
     }
