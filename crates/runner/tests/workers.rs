@@ -85,9 +85,8 @@ fn only_a_thread_that_computes_nothing_receives_signals() {
     let threads = std::fs::read_dir(format!("/proc/{}/task", workers_of(&child)[0])).unwrap().flatten();
     let field = |path: &std::path::Path, name: &str| {
         let status = std::fs::read_to_string(path.join("status")).unwrap_or_default();
-        let line =
-            status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
-        line
+        let lines = status.lines().filter_map(|line| line.strip_prefix(name));
+        lines.map(|value| value.trim().to_owned()).next().unwrap_or_default()
     };
     let receives = |path: &std::path::PathBuf| {
         let blocked = u64::from_str_radix(&field(path, "SigBlk:"), 16);

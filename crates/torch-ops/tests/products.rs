@@ -56,17 +56,11 @@ fn a_frozen_weight_has_no_gradient_and_an_input_may_have_none() {
 /// scale * (W (p * x) + b) + shift, run by run.
 fn plain(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, scales: Scales<'_>, runs: i64) -> Tensor {
     let by_run = |vector: &Tensor| vector.unsqueeze(1).unsqueeze(1);
-    let mut x = x.reshape([runs, -1, x.size()[1], x.size()[2]]);
-    if let Some(p) = scales.p {
-        x = x * by_run(p);
-    }
-    let mut y = x.linear(weight, bias);
-    if let Some(scale) = scales.scale {
-        y = y * by_run(scale);
-    }
-    if let Some(shift) = scales.shift {
-        y = y + by_run(shift);
-    }
+    let x = x.reshape([runs, -1, x.size()[1], x.size()[2]]);
+    let x = scales.p.map_or_else(|| x.shallow_clone(), |p| &x * by_run(p));
+    let y = x.linear(weight, bias);
+    let y = scales.scale.map_or_else(|| y.shallow_clone(), |scale| &y * by_run(scale));
+    let y = scales.shift.map_or_else(|| y.shallow_clone(), |shift| &y + by_run(shift));
     y.flatten(0, 1)
 }
 

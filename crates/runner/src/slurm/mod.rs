@@ -105,7 +105,7 @@ impl Submission {
     pub fn new(plan: &Plan, store: &Store, size: Option<usize>, on_gpu: bool, chunk: usize) -> Result<Self> {
         let size = |run: &Run| size.map_or_else(|| plan.usual_group_size(run, on_gpu), Ok);
         let open = |runs: &[Run]| -> Result<Vec<Vec<usize>>> {
-            let mut open = group_indices(runs, &size)?;
+            let mut open = group_indices(runs, size)?;
             let names: Vec<String> = runs.iter().map(Run::name).collect::<Result<_, _>>()?;
             open.retain(|group| group.iter().any(|&run| !store.is_done(&names[run])));
             Ok(open)
@@ -117,7 +117,7 @@ impl Submission {
             open(&plan.final_runs(store)?)?
         } else {
             let finals: Vec<Run> = plan.finals.iter().map(|one| one.run.clone()).collect();
-            group_indices(&finals, &size)?
+            group_indices(&finals, size)?
         };
         Ok(Self {
             store: std::path::absolute(&store.folder)?,

@@ -2,7 +2,7 @@
 //!
 //! A [`Trainer`] owns what is trained: one run, or a group of runs that take their steps together. All random choices are
 //! functions of (seed, epoch, step), so that a training resumes from a checkpoint bit for bit. A step does not wait for
-//! the device: losses and norms are read every [`READ_EVERY`] steps, and a run whose numbers are not finite is stopped on
+//! the device: losses and norms are read every few steps, and a run whose numbers are not finite is stopped on
 //! the device.
 
 use std::path::Path;
