@@ -168,6 +168,11 @@ fn a_run_that_diverges_leaves_the_bytes_of_the_others_as_they_are() {
     let steps = String::from_utf8(files[2].clone()).unwrap();
     assert_eq!(diverged["metrics"]["steps"].as_u64().unwrap(), steps.lines().count() as u64);
     assert!(diverged["metrics"]["steps"].as_u64().unwrap() < 12, "it stopped before the last step");
+    let adapter = wild.path("adapter.safetensors");
+    std::fs::write(&adapter, &files[0]).unwrap();
+    let tensors = san_core::io::safetensors::TensorFile::read(&adapter).unwrap().tensors;
+    let is_finite = |tensor: &tch::Tensor| tensor.isfinite().all().int64_value(&[]) == 1;
+    assert!(tensors.values().all(is_finite), "it has not changed since its last finite step");
 }
 
 #[test]
