@@ -227,7 +227,7 @@ impl PreparedTask for Prepared<'_> {
         stop: &StopFlag,
     ) -> Result<()> {
         let Self { runs, model, inputs, test_inputs, times, .. } = self;
-        // Augmented images differ between epochs: they are made anew, and their features cannot be computed once.
+        // Augmented images differ between epochs: neither they nor their features can be computed once.
         let is_augmented = self.protocol.augmentation.is_some();
         if tuned.device != Device::Cpu {
             test_inputs.keep_on_device(&mut resources.images, stop)?;
