@@ -32,7 +32,7 @@ pub struct InstructionFollowing {
     pub examples: ExampleProtocol,
     /// Linear warm-up steps; linear decay follows.
     pub warmup_steps: u64,
-    /// Batches, precision, memory and generation.
+    /// Batches, memory and generation.
     pub language: LanguageProtocol,
 }
 

@@ -2,9 +2,9 @@
 //!
 //! For a site with frozen W and b:  y = gamma * ((W diag(p)) x + b),  where p is the gamma of the anterior
 //! site, mapped to the input width. By default nothing is detached: a gamma gets gradients from both of its
-//! roles. W diag(p) is never built; the input is scaled instead. Gammas are initialised to 1; the norms are
-//! trained too. Names: `<site>.gamma`, and optionally `<site>.ltd_ltp`, a second vector that multiplies p, and
-//! `<site>.shift`, added after gamma if the site has a bias to merge it into.
+//! roles. The site scales the input and the output, or the weight, whichever is less work. Gammas are
+//! initialised to 1; the norms are trained too. Names: `<site>.gamma`, and optionally `<site>.ltd_ltp`, a second
+//! vector that multiplies p, and `<site>.shift`, added after gamma if the site has a bias to merge it into.
 
 use std::rc::Rc;
 

@@ -16,7 +16,7 @@ use crate::spec::model::Projection;
 
 /// What a method does at one projection y = W x + b.
 pub trait Adapter: std::fmt::Debug {
-    /// A vector `[K, channels]` that scales the input: W diag(p) x = W (p * x), so no matrix is built. If the
+    /// A vector `[K, channels]` that scales the input: W diag(p) x = W (p * x). If the
     /// input is the output of a norm, the model folds the vector into the norm.
     fn input_scale(&self) -> Option<Tensor> {
         None

@@ -46,7 +46,7 @@ pub struct VisualQuestionAnswering {
     /// passes. Questions do not attend to each other, so the loss is that of single questions. 1 if omitted.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub questions_per_sequence: usize,
-    /// Batches, precision, memory and generation.
+    /// Batches, memory and generation.
     pub language: LanguageProtocol,
 }
 
