@@ -22,6 +22,10 @@ compare suite *arguments: setup
 figures suite="vtab" *arguments: setup
     @{{san_program}} report {{suite}} --figures {{arguments}}
 
+# Make every table and figure of all suites that have records: one HTML page and one LaTeX document
+regenerate *arguments: setup
+    @{{san_program}} regenerate {{arguments}}
+
 # Print what a sweep would run, and what is missing for it
 plan suite profile="embedded" *arguments: setup
     @{{san_program}} plan {{suite}} --profile {{profile}} {{arguments}}

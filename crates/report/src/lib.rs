@@ -38,7 +38,7 @@ pub mod table;
 pub mod text;
 
 pub use comparison::{Comparison, STUDIED};
-pub use document::{keep_wider_tables, write_tables};
+pub use document::{Missing, keep_wider_tables, write_collection, write_tables};
 pub use error::ReportError;
 pub use export::tensorboard::write_event_files;
 pub use figure::draw_figures;

@@ -25,6 +25,37 @@ pub(crate) fn one_line(text: &str) -> String {
     printable(text).replace(['\n', '\t'], " ")
 }
 
+/// The text for LaTeX (T1, UTF-8): special characters are escaped, and letters outside Latin-1 that are not known here
+/// become a question mark, which every engine can set.
+pub(crate) fn latex(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in one_line(text).chars() {
+        match letter {
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', letter]),
+            '~' => escaped.push_str("\\textasciitilde{}"),
+            '^' => escaped.push_str("\\textasciicircum{}"),
+            '\\' => escaped.push_str("\\textbackslash{}"),
+            '<' => escaped.push_str("$<$"),
+            '>' => escaped.push_str("$>$"),
+            '†' => escaped.push_str("$^{\\dagger}$"),
+            '±' => escaped.push_str("$\\pm$"),
+            '×' => escaped.push_str("$\\times$"),
+            '·' => escaped.push_str("$\\cdot$"),
+            '²' => escaped.push_str("$^2$"),
+            '−' => escaped.push_str("$-$"),
+            '–' => escaped.push_str("--"),
+            '’' => escaped.push('\''),
+            'γ' => escaped.push_str("$\\gamma$"),
+            '≤' => escaped.push_str("$\\le$"),
+            '≥' => escaped.push_str("$\\ge$"),
+            '`' => escaped.push('\''),
+            letter if letter.is_ascii() || ('\u{c0}'..='\u{ff}').contains(&letter) => escaped.push(letter),
+            _ => escaped.push('?'),
+        }
+    }
+    escaped
+}
+
 /// The text as a CSV cell that a spreadsheet does not interpret as a formula: where it would, an apostrophe is put
 /// before it. Numbers are unchanged.
 pub(crate) fn csv_cell(text: &str) -> Cow<'_, str> {
@@ -43,6 +74,11 @@ pub(crate) fn path_component(text: &str) -> String {
 /// A number of things: `1 seed`, `3 seeds`.
 pub fn count_of(count: usize, singular: &str) -> String {
     format!("{count} {singular}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A p-value, as `p = 0.012` or `p < 0.001`.
+pub fn p_value(p: f64) -> String {
+    if p < 0.001 { "p < 0.001".into() } else { format!("p = {p:.3}") }
 }
 
 /// An integer with commas between thousands.

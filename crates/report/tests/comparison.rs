@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use report::Comparison;
 use report::comparison::comparisons;
 use report::comparison::difference::Verdict;
+use report::comparison::estimate::Seeds;
 use report::comparison::row::{Average, Outcome, Row};
 
 fn comparison() -> Comparison {
@@ -92,19 +93,23 @@ fn sizes_and_costs_separate_the_head_and_exclude_diverged_runs() {
 }
 
 #[test]
-fn differences_are_paired_by_set_and_seed() {
+fn differences_are_paired_by_set_and_seed_and_tested_by_set_and_by_training() {
     let comparison = comparison();
     let sentences: Vec<String> = comparison.differences.iter().map(ToString::to_string).collect();
-    let beats: Vec<bool> =
-        comparison.differences.iter().map(|difference| difference.verdict == Verdict::Beats).collect();
-    // SAN - LoRA: 2, -1, -1, 1, -3: mean -0.4, sd 1.949, SE 0.872; p by scipy 0.67037.
+    // SAN - LoRA: 2, -1 on a, -1, 1 on b, -3 on c: by set 0.5, 0 and -3, p by scipy 0.52542; c has one training.
     assert_eq!(
         sentences[4],
-        "SAN (authors) is not shown to beat LoRA (r 4): -0.4 ± 0.9 (5 pairs, p = 0.670)"
+        "SAN (authors) does not differ significantly from LoRA (r 4): -0.8 ± 1.1 points [-5.5, +3.9] (3 sets, \
+         5 trainings; p = 0.525 by set)"
     );
-    // LoRA - linear: 20, 22, 20, 18, 23, 22; the p-value stays significant after any correction.
-    assert!(sentences[1].starts_with("LoRA (r 4) - linear: +20.8 ± 0.7 (6 pairs, p < 0.001)"));
-    assert_eq!(beats, [true, true, true, false, false]);
+    // LoRA - linear: 20, 22 on a, 20, 18 on b, 23, 22 on c; by scipy 0.0023596 and 0.00014653, five and four tests.
+    let lora = &comparison.differences[1];
+    assert!(sentences[1].starts_with("LoRA (r 4) beats linear: +20.8 ± 1.0 points [+16.5, +25.2]"));
+    let tests = lora.estimate.unwrap().tests;
+    assert!((tests.by_set.unwrap().p_value - 0.002_359_621_923).abs() < 1e-9);
+    assert!((tests.by_training.unwrap().p_value - 0.000_146_535_467).abs() < 1e-9);
+    let verdicts: Vec<Verdict> = comparison.differences.iter().map(|difference| difference.verdict).collect();
+    assert_eq!((verdicts[1], verdicts[4]), (Verdict::Beats, Verdict::NotSignificant));
     assert_eq!(comparison.differences.iter().filter(|d| d.method == "linear").count(), 0);
 }
 
@@ -112,23 +117,55 @@ fn differences_are_paired_by_set_and_seed() {
 fn a_gain_within_the_noise_is_not_reported_as_beating_the_baseline() {
     let mut records = records();
     for stored in records.iter_mut().filter(|stored| stored.record.method.name == "san") {
-        stored.record.metrics.accuracy = stored.record.metrics.accuracy.map(|accuracy| accuracy + 0.01);
+        stored.record.metrics.accuracy = stored.record.metrics.accuracy.map(|accuracy| accuracy + 0.02);
     }
-    // SAN - LoRA is now 3, 0, 0, 2, -2.
     let comparison = comparisons(records, None).unwrap().remove(0);
     let sentence = comparison.differences[4].to_string();
-    assert!(sentence.starts_with("SAN (authors) is not shown to beat LoRA (r 4): +0.6 ± 0.9"), "{sentence}");
+    assert!(sentence.contains("does not differ significantly from LoRA (r 4): +1.2 ± 1.1"), "{sentence}");
+}
+
+/// The records of `records` as parts of runs that were evaluated on all sets.
+fn shared_records() -> Vec<report::load::Stored> {
+    let mut records = records();
+    records.retain(|stored| ["linear", "lora"].contains(&stored.record.method.name.as_str()));
+    records.iter_mut().for_each(|stored| stored.is_part = true);
+    records
+}
+
+#[test]
+fn the_seeds_are_the_trainings_where_one_model_is_trained_for_all_sets() {
+    let comparison = comparisons(shared_records(), None).unwrap().remove(0);
+    assert!(comparison.shared_trainings);
+    let difference = &comparison.differences[0];
+    let estimate = difference.estimate.unwrap();
+    assert_eq!((estimate.sets, estimate.trainings), (3, 2));
+    // By seed: 21 and 62/3, a standard error of 1/6.
+    let by_training = estimate.tests.by_training.unwrap();
+    assert!((by_training.standard_error - 1.0 / 6.0).abs() < 1e-9 && by_training.degrees_of_freedom == 1.0);
+    // The variance of the test by set is that of the sets' means and that of the seeds'.
+    let of_sets = report::statistics::t_test(&[21.0, 19.0, 22.5]).unwrap().standard_error;
+    let by_set = estimate.tests.by_set.unwrap().standard_error;
+    assert!((by_set.powi(2) - of_sets.powi(2) - 1.0 / 36.0).abs() < 1e-9);
+    assert!(estimate.wilcoxon.is_none());
+    // A single seed is a single training, whatever the number of sets.
+    let mut one_seed = shared_records();
+    one_seed.retain(|stored| stored.record.seed == 0);
+    let comparison = comparisons(one_seed, None).unwrap().remove(0);
+    assert_eq!(comparison.differences[0].verdict, Verdict::Untested);
 }
 
 #[test]
 fn p_values_are_corrected_for_all_differences_of_the_table() {
     let comparison = comparison();
-    let raw: Vec<f64> =
-        comparison.differences.iter().map(|difference| difference.t_test.unwrap().p_value).collect();
+    let raw: Vec<f64> = comparison
+        .differences
+        .iter()
+        .map(|difference| difference.estimate.unwrap().tests.by_set.unwrap().p_value)
+        .collect();
     let largest = raw.iter().copied().fold(0.0, f64::max);
     let smallest = raw.iter().copied().fold(1.0, f64::min);
     for (difference, raw) in comparison.differences.iter().zip(&raw) {
-        let corrected = difference.corrected_p.unwrap();
+        let corrected = difference.corrected.by_set.unwrap();
         if *raw == smallest {
             assert!((corrected - 5.0 * raw).abs() < 1e-12);
         }
@@ -136,6 +173,32 @@ fn p_values_are_corrected_for_all_differences_of_the_table() {
             assert!((corrected - raw).abs() < 1e-12);
         }
     }
+}
+
+#[test]
+fn the_numbers_of_sets_and_seeds_that_a_difference_would_need_are_told() {
+    let comparison = comparison();
+    // SAN - LoRA: -0.8333 with a standard deviation of 1.8930 over sets; 43 by statsmodels' TTestPower.
+    let needed = comparison.differences[4].estimate.unwrap().needed;
+    assert_eq!((needed.sets, needed.seeds), (Some(43), Seeds::Unknown));
+    // LoRA - linear is large: two sets or one seed.
+    let needed = comparison.differences[1].estimate.unwrap().needed;
+    assert_eq!((needed.sets, needed.seeds), (Some(2), Seeds::Count(1)));
+}
+
+#[test]
+fn aggregates_are_over_complete_methods_and_relative_to_the_best() {
+    let comparison = comparison();
+    let labels: Vec<&str> = comparison.aggregates.iter().map(|method| method.label.as_str()).collect();
+    assert_eq!(labels, ["linear", "LoRA (r 4)"]);
+    // LoRA: the middle four of 43, 44, 70, 74, 80, 80 (scipy cuts one of six on each side).
+    let lora = &comparison.aggregates[1];
+    assert!((lora.interquartile_mean.value - 67.0).abs() < 1e-9);
+    // LoRA is the best on every set, so its gap is that of its seeds below their own mean: 70/72 and 43/43.5.
+    let gap = 100.0 * (2.0 / 72.0 + 0.5 / 43.5) / 6.0;
+    assert!((lora.optimality_gap.value - gap).abs() < 1e-9);
+    assert!((comparison.aggregates[0].improvement.unwrap().value).abs() < 1e-9);
+    assert!(lora.improvement.is_none());
 }
 
 #[test]
@@ -205,14 +268,16 @@ fn only_complete_methods_are_ranked_and_compared_with_the_best() {
         (&["linear".to_owned(), "LoRA (r 4)".to_owned()][..], 3)
     );
     assert_eq!(ranking.average_ranks, [2.0, 1.0]);
-    assert!(comparison.against_best.iter().all(|difference| difference.baseline == "LoRA (r 4)"));
-    // Where SAN is complete, LoRA's gap to it is within the noise and linear's is not: only LoRA is marked with the dagger.
+    assert_eq!(comparison.best.unwrap().label, "LoRA (r 4)");
+    // Where SAN is complete, its gap to LoRA is within the noise and linear's is not: only SAN is marked with the dagger.
     let mut records = records();
-    records.retain(|stored| stored.record.dataset.name != "mini/c");
+    let diverged = records.iter_mut().find(|stored| stored.record.metrics.accuracy.is_none()).unwrap();
+    diverged.record.metrics.accuracy = Some(0.41);
+    diverged.record.state = report::record::State::Finished;
     let table = comparisons(records, None).unwrap().remove(0).table();
-    let mean = table.columns.iter().position(|column| column.header == "mean of 2 sets").unwrap();
+    let mean = table.columns.iter().position(|column| column.header == "mean of 3 sets").unwrap();
     let marked: Vec<bool> = table.rows.iter().map(|row| row.cells[mean].text.ends_with('†')).collect();
-    assert_eq!((marked[0], marked[2], marked[3]), (false, true, false));
+    assert_eq!((marked[0], marked[2], marked[3]), (false, false, true));
 }
 
 #[test]
@@ -327,18 +392,116 @@ fn predictions_out_of_order_are_rejected_with_their_file() {
     assert!(message.contains("predictions.csv") && message.contains("row 1 has the index 2"), "{message}");
 }
 
+/// A comparison of the profile `paper` with one run of one method on each set, all at 50 %.
+fn paper(
+    suite: &str,
+    backbone: &str,
+    sets: &[(&str, &str)],
+    names: &[&str],
+    config: serde_json::Value,
+) -> Comparison {
+    let records = (0..sets.len()).map(|set| {
+        let mut record = record(METHODS[2], set, sets, 0, Some(50.0));
+        (record.suite, record.profile) = (suite.into(), "paper".into());
+        record.backbone.name = backbone.into();
+        record.method.label = "ours".into();
+        record.method.published_as = names.iter().map(ToString::to_string).collect();
+        record.method.config = config.clone();
+        // 0.84 % of the backbone, as DoRA of rank 32 on LLaMA-7B.
+        record.parameters.trainable = 840;
+        stored(record)
+    });
+    comparisons(records.collect(), None).unwrap().remove(0)
+}
+
+/// Row labels and the cells of a column of ours minus published.
+fn against_published(comparison: &Comparison, header: &str) -> Vec<(String, String)> {
+    let Some(table) = report::table::published::differences(comparison).unwrap() else { return Vec::new() };
+    let column = table.columns.iter().position(|column| column.header == header).unwrap();
+    table.rows.iter().map(|row| (row.label.clone(), row.cells[column].text.clone())).collect()
+}
+
+const COMMONSENSE: [(&str, &str); 8] = [
+    ("boolq", "c"),
+    ("piqa", "c"),
+    ("siqa", "c"),
+    ("hellaswag", "c"),
+    ("winogrande", "c"),
+    ("arc_easy", "c"),
+    ("arc_challenge", "c"),
+    ("openbookqa", "c"),
+];
+
 #[test]
-fn ours_minus_published_has_a_row_for_each_source() {
-    let mut record = record(METHODS[1], 0, &[("cifar100", "natural")], 0, Some(70.0));
-    record.profile = "paper".into();
-    record.backbone.name = "vit_base_patch16_224.augreg_in21k".into();
-    record.method.published_as = vec!["Full".into()];
-    let comparison = comparisons(vec![stored(record)], None).unwrap().remove(0);
-    let table = report::table::published::differences(&comparison).unwrap().unwrap();
-    let row = table.rows.iter().find(|row| row.cells[0].text != "-").unwrap();
-    // V-PETL-Bench prints 68.9 for full fine-tuning.
-    assert_eq!((row.label.as_str(), row.cells[0].text.as_str()), ("FFT - Full", "+1.1"));
-    assert!(row.cells.iter().any(|cell| cell.text == "V-PETL-Bench README"));
+fn published_rows_are_matched_by_backbone_method_and_rank_in_every_suite() {
+    // V-PETL-Bench prints 68.9 for full fine-tuning on CIFAR-100.
+    let vtab = paper(
+        "vtab",
+        "vit_base_patch16_224.augreg_in21k",
+        &[("cifar100", "natural")],
+        &["Full"],
+        serde_json::json!({}),
+    );
+    assert!(against_published(&vtab, "cifar100").contains(&("ours - Full".into(), "-18.9".into())));
+    let of_rank = |rank: u64| {
+        let config = serde_json::json!({"rank": rank, "targets": "usual"});
+        against_published(&paper("commonsense", "llama-7b", &COMMONSENSE, &["DoRA"], config), "boolq")
+    };
+    // The sources have DoRA on LLaMA-7B at the ranks 16 and 32 only (DoRA's table 1).
+    let labels = |rows: Vec<(String, String)>| rows.into_iter().map(|(label, _)| label).collect::<Vec<_>>();
+    assert_eq!(labels(of_rank(32)), ["ours - DoRA r32"]);
+    assert!(labels(of_rank(8)).is_empty());
+    let published = report::comparison::published::rows(&paper(
+        "commonsense",
+        "llama-7b",
+        &COMMONSENSE,
+        &["DoRA"],
+        serde_json::json!({}),
+    ))
+    .unwrap();
+    let names: Vec<&str> = published.iter().map(|row| row.method.as_str()).collect();
+    assert!(names.contains(&"DoRA r32") && names.contains(&"Series"), "{names:?}");
+    assert!(
+        published.iter().any(|row| row.backbone == "ChatGPT"
+            && row.mean_of_sets.is_some_and(|mean| (mean - 77.0125).abs() < 1e-9))
+    );
+    // gic_cifar100 is CIFAR-100 in the sources.
+    let gic = paper(
+        "gic",
+        "vit_base_patch16_224.augreg_in21k",
+        &[("gic_cifar100", "general")],
+        &["SSF"],
+        serde_json::json!({}),
+    );
+    assert_eq!(against_published(&gic, "gic_cifar100").len(), 1);
+    let fgvc = paper(
+        "fgvc",
+        "vit_base_patch16_224.augreg_in21k",
+        &[("cub_200_2011", "f"), ("stanford_cars", "f")],
+        &["SSF"],
+        serde_json::json!({}),
+    );
+    assert_eq!(labels(against_published(&fgvc, "stanford_cars")), ["ours - SSF"]);
+    let vl = paper(
+        "vl",
+        "clip-vit-large-patch14-336+vicuna-7b-v1.5",
+        &[("vqav2", "v"), ("gqa", "v")],
+        &["SAN"],
+        serde_json::json!({}),
+    );
+    assert_eq!(labels(against_published(&vl, "vqav2")), ["ours - SAN"]);
+    assert_eq!(against_published(&vl, "mean of sets")[0].1, "-", "SAN's average is over seven sets");
+}
+
+#[test]
+fn a_published_average_is_used_only_where_all_its_sets_are_there() {
+    let rows = |sets: &[(&str, &str)]| {
+        let comparison = paper("commonsense", "llama3-8b", sets, &["SAN"], serde_json::json!({}));
+        let rows = report::comparison::published::rows(&comparison).unwrap();
+        rows.into_iter().find(|row| row.method == "SAN").unwrap()
+    };
+    assert_eq!(rows(&COMMONSENSE).mean_of_sets, Some(85.5));
+    assert_eq!(rows(&COMMONSENSE[..7]).mean_of_sets, None);
 }
 
 proptest! {

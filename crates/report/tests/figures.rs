@@ -44,8 +44,16 @@ fn every_figure_is_drawn_as_svg_and_png_with_its_labels() {
     let (_folder, written) = draw(&SITES, 1.25).unwrap();
     let names: Vec<_> = written.iter().map(|path| path.file_name().unwrap().to_str().unwrap()).collect();
     let name = "vtab-embedded-vit_micro";
-    let kinds =
-        ["accuracy", "accuracy-memory", "accuracy-time", "groups", "ranks", "gamma", "gamma-histogram"];
+    let kinds = [
+        "accuracy",
+        "accuracy-memory",
+        "accuracy-time",
+        "groups",
+        "ranks",
+        "profiles",
+        "gamma",
+        "gamma-histogram",
+    ];
     let expected: Vec<String> =
         kinds.iter().flat_map(|kind| [format!("{name}-{kind}.svg"), format!("{name}-{kind}.png")]).collect();
     assert_eq!(names, expected);
@@ -65,7 +73,7 @@ fn every_figure_is_drawn_as_svg_and_png_with_its_labels() {
         assert!(accuracy.contains(text), "{text}");
     }
     assert!(!accuracy.contains("FFT"), "its average would be over fewer sets");
-    let gamma = std::fs::read_to_string(&written[10]).unwrap();
+    let gamma = std::fs::read_to_string(&written[12]).unwrap();
     for text in [
         "patch_embed.proj",
         "blocks.0.attn.qkv",
@@ -82,7 +90,7 @@ fn every_figure_is_drawn_as_svg_and_png_with_its_labels() {
 
 #[test]
 fn without_an_adapter_file_only_the_figures_of_the_comparison_are_drawn() {
-    assert_eq!(draw(&[], 1.0).unwrap().1.len(), 10);
+    assert_eq!(draw(&[], 1.0).unwrap().1.len(), 12);
 }
 
 /// Draws records, some of which have files next to them; returns the kinds of figures drawn, or the error message.

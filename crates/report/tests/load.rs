@@ -105,10 +105,13 @@ fn tables_are_complete_and_the_tidy_file_has_one_line_per_record() {
         ["md", "tex", "csv"]
             .map(|ending| format!("{name}.{ending}"))
             .into_iter()
-            .chain(["-runs.csv", ".html", "-runs.parquet"].map(|ending| format!("{name}{ending}")))
+            .chain(
+                ["-differences.csv", "-aggregates.csv", "-runs.csv", ".html", "-runs.parquet"]
+                    .map(|ending| format!("{name}{ending}"))
+            )
             .collect::<Vec<_>>()
     );
-    let tidy = std::fs::read_to_string(&written[3]).unwrap();
+    let tidy = std::fs::read_to_string(&written[5]).unwrap();
     assert_eq!(tidy.lines().count(), 1 + records().len());
     assert!(tidy.contains("vtab,embedded,vit_micro,san,SAN (authors),structured,mini/c,2,1,diverged,,"));
     assert_eq!(std::fs::read_dir(out.path().join("tables")).unwrap().count(), written.len());

@@ -1,7 +1,7 @@
 //! Our statistics compared with scipy's and statsmodels' (tools/statistics_fixtures.py).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use report::statistics::{self, Discordant, PairedTest};
+use report::statistics::{self, Discordant, PairedTest, Scores, TTest};
 use serde_json::Value;
 
 fn fixture() -> Value {
@@ -40,12 +40,82 @@ fn the_spread_of_a_sample_equals_scipy() {
 }
 
 #[test]
-fn the_paired_tests_equal_scipy_with_and_without_ties() {
-    for pair in fixture()["pairs"].as_array().unwrap() {
-        let (first, second) = (numbers(&pair["first"]), numbers(&pair["second"]));
-        let name = pair["name"].as_str().unwrap();
-        assert_test(name, statistics::paired_t_test(&first, &second).unwrap(), &pair["t"]);
-        assert_test(name, statistics::wilcoxon_signed_rank(&first, &second).unwrap(), &pair["wilcoxon"]);
+fn wilcoxons_test_equals_scipy_with_and_without_ties() {
+    for case in list(&fixture(), "wilcoxon") {
+        let name = case["name"].as_str().unwrap();
+        assert_test(name, statistics::wilcoxon_signed_rank(&numbers(&case["differences"])).unwrap(), case);
+    }
+}
+
+fn assert_t_test(name: &str, ours: Option<TTest>, theirs: &Value) {
+    let Some(ours) = ours else { return assert!(theirs.is_null(), "{name}: None, not {theirs}") };
+    assert!(!theirs.is_null(), "{name}: {ours:?} is undefined");
+    assert_close(name, ours.p_value, &theirs["p_value"]);
+    assert_close(name, ours.statistic, &theirs["statistic"]);
+}
+
+#[test]
+fn tests_and_intervals_over_sets_and_trainings_equal_scipy_in_twenty_cases() {
+    let fixture = fixture();
+    let cases = list(&fixture, "two_level");
+    assert_eq!(cases.len(), 20);
+    for case in cases {
+        let name = case["name"].as_str().unwrap();
+        let strata: Vec<Vec<f64>> = list(case, "strata").iter().map(numbers).collect();
+        let means: Vec<f64> = strata.iter().map(|set| statistics::mean(set).unwrap()).collect();
+        assert_t_test(name, statistics::t_test(&means), &case["by_set"]);
+        assert_t_test(name, statistics::stratified_t_test(&strata), &case["by_training"]);
+        assert_t_test(name, statistics::crossed_t_test(&strata), &case["crossed"]);
+        match statistics::studentised_interval(&means, 0.95, 199, 5) {
+            None => assert!(case["studentised"].is_null(), "{name}"),
+            Some((low, high)) => {
+                assert_close(name, low, &case["studentised"][0]);
+                assert_close(name, high, &case["studentised"][1]);
+            }
+        }
+    }
+}
+
+#[test]
+fn power_and_needed_units_equal_statsmodels() {
+    for case in list(&fixture(), "power") {
+        let (degrees, noncentrality) =
+            (case["degrees_of_freedom"].as_f64().unwrap(), case["noncentrality"].as_f64().unwrap());
+        let ours = statistics::t_test_power(degrees, noncentrality, 0.05).unwrap();
+        assert!((ours - case["power"].as_f64().unwrap()).abs() < 1e-6, "{ours}: {case}");
+        let back = statistics::needed_noncentrality(degrees, ours, 0.05).unwrap();
+        assert!((back - noncentrality).abs() < 1e-4, "{back}: {case}");
+    }
+    for case in list(&fixture(), "needed") {
+        let units = statistics::units_needed(case["effect"].as_f64().unwrap(), 0.8, 0.05).unwrap();
+        assert_eq!(units as u64, case["units"].as_u64().unwrap(), "{case}");
+    }
+}
+
+#[test]
+fn aggregates_and_their_intervals_equal_rliables_formulas() {
+    for case in list(&fixture(), "aggregates") {
+        let scores = |name: &str| Scores {
+            sets: list(case, name).iter().map(numbers).collect(),
+            shared: case["shared"].as_bool().unwrap(),
+        };
+        let (first, second) = (scores("first"), scores("second"));
+        let of_middle = |scores: &[Scores]| statistics::interquartile_mean(&scores[0]);
+        assert_close("IQM", of_middle(std::slice::from_ref(&first)).unwrap(), &case["interquartile_mean"]);
+        let interval = Scores::interval_95(&[&first], 150, 3, of_middle).unwrap();
+        assert_close("IQM, low", interval.0, &case["interquartile_mean_interval"][0]);
+        assert_close("IQM, high", interval.1, &case["interquartile_mean_interval"][1]);
+        assert_close("gap", statistics::optimality_gap(&first, 0.5).unwrap(), &case["optimality_gap"]);
+        let improvement = |both: &[Scores]| statistics::probability_of_improvement(&both[0], &both[1]);
+        let found = improvement(&[first.clone(), second.clone()]).unwrap();
+        assert_close("improvement", found, &case["improvement"]);
+        let interval = Scores::interval_95(&[&first, &second], 150, 4, improvement).unwrap();
+        assert_close("improvement, low", interval.0, &case["improvement_interval"][0]);
+        assert_close("improvement, high", interval.1, &case["improvement_interval"][1]);
+        let profile = statistics::performance_profile(&first, &numbers(&case["thresholds"]));
+        for (ours, theirs) in profile.iter().zip(list(case, "profile")) {
+            assert_close("profile", *ours, theirs);
+        }
     }
 }
 
@@ -109,8 +179,11 @@ fn undefined_statistics_are_none() {
     assert_eq!(statistics::mean(&[]), None);
     assert_eq!(statistics::standard_deviation(&[1.0]), None);
     assert_eq!(statistics::t_interval(&[1.0], 0.95), None);
-    assert_eq!(statistics::paired_t_test(&[2.0, 3.0], &[1.0, 2.0]), None);
-    assert_eq!(statistics::wilcoxon_signed_rank(&[1.0], &[1.0]), None);
+    assert_eq!(statistics::t_test(&[0.1, 0.1, 0.1]), None, "not a tiny p-value from rounding");
+    assert_eq!(statistics::stratified_t_test(&[]), None);
+    assert_eq!(statistics::crossed_t_test(&[vec![1.0, 2.0], vec![1.0]]), None);
+    assert_eq!(statistics::wilcoxon_signed_rank(&[0.0]), None);
+    assert_eq!(statistics::units_needed(0.0, 0.8, 0.05), None);
     assert!(statistics::holm(&[]).is_empty());
     assert_eq!(statistics::mcnemar_exact(Discordant::default()), None);
     assert_eq!(statistics::mcnemar_corrected(Discordant::default()), None);

@@ -29,6 +29,8 @@ enum Command {
     Status(commands::run::Arguments),
     /// Print tables, or draw figures, of finished runs.
     Report(commands::report::Arguments),
+    /// Make every table and figure of all records again, as one page and one LaTeX document.
+    Regenerate(commands::regenerate::Arguments),
     /// Merge a run's adapter into plain weights that timm or transformers can load.
     Merge(commands::merge::Arguments),
     /// List all data sets: classes, split sizes, licence; with --markdown also downloads.
@@ -63,6 +65,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Status(arguments) => commands::run::status(&arguments),
         Command::Report(arguments) => commands::report::report(&arguments),
+        Command::Regenerate(arguments) => commands::regenerate::regenerate(&arguments),
         Command::Merge(arguments) => commands::merge::merge(&arguments),
         Command::Datasets(arguments) => commands::datasets::list(&arguments),
         Command::Fetch(arguments) => commands::fetch::fetch(&arguments),

@@ -2,18 +2,22 @@
 //! layout.
 //!
 //! [`row`] reduces a method's records to cells and averages, [`difference`] tests methods against the baselines and the
-//! best, [`items`] does so over individual predictions, [`ranking`] ranks over data sets, [`origin`] describes where the
-//! records come from, `prior` reports the question-only prior, `pending` lists what only a server can score, and
-//! `yes_or_no` gives the counts that an F1 is computed from. A [`Comparison`] serialises to the summary that `--json` prints. Accuracies
-//! are in percent from here on.
+//! best by the mean differences of [`estimate`], [`aggregates`] summarises each method, [`items`] compares over
+//! individual predictions, [`ranking`] ranks over data sets, [`published`] finds numbers of others, [`origin`] describes
+//! where the records come from, `prior` reports the question-only prior, `pending` lists what only a server can score,
+//! and `yes_or_no` gives the counts that an F1 is computed from. A [`Comparison`] serialises to the summary that
+//! `--json` prints. Accuracies are in percent from here on.
 
+pub mod aggregates;
 pub mod difference;
+pub mod estimate;
 pub mod frame;
 pub mod items;
 pub mod origin;
 mod pending;
 mod prior;
 pub mod progress;
+pub mod published;
 pub mod ranking;
 pub mod row;
 mod yes_or_no;
@@ -27,7 +31,8 @@ use crate::error::ReportError;
 use crate::load::Stored;
 use crate::load::plans::RunPlan;
 use crate::record::Record;
-use difference::Difference;
+use aggregates::Aggregates;
+use difference::{Best, Difference};
 use items::ItemAnswers;
 use origin::Origin;
 use progress::Progress;
@@ -56,10 +61,14 @@ pub struct Comparison {
     pub groups: Vec<Group>,
     /// The methods.
     pub rows: Vec<Row>,
+    /// Whether one model is trained for all sets, so that the scores of a seed are not independent.
+    pub shared_trainings: bool,
     /// Each method against the baselines.
     pub differences: Vec<Difference>,
-    /// Each method against the best complete one, corrected as a separate family; empty if there is no other.
-    pub against_best: Vec<Difference>,
+    /// The best complete method and those that do not differ significantly from it.
+    pub best: Option<Best>,
+    /// Aggregates over sets and seeds of the complete methods.
+    pub aggregates: Vec<Aggregates>,
     /// Average ranks over the data sets; `None` for fewer than two complete methods.
     pub ranking: Option<Ranking>,
     /// How much of the plan is finished; `None` if no command planned the records.
@@ -131,6 +140,11 @@ impl Comparison {
         &self.records
     }
 
+    /// Name of the experiment that its runs belong to.
+    pub fn experiment(&self) -> &str {
+        self.records.first().map_or(&self.suite, |stored| &stored.record.experiment)
+    }
+
     /// Suite, profile, backbone and any suffix that distinguishes it from a larger comparison, as one word for file names.
     pub fn name(&self) -> String {
         let variant = self.variant.as_ref().map_or(String::new(), |variant| format!("-{variant}"));
@@ -179,8 +193,10 @@ fn compare(records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Comparison, R
     // The same items with another seed are not new items.
     let answers = seeds.first().map(|&seed| ItemAnswers::read(&records, seed)).transpose()?;
     let item_test = |method: &str, baseline: &str| answers.as_ref()?.test(method, baseline, &datasets);
-    let differences = difference::against_baselines(&rows, &item_test);
-    let against_best = difference::against_best(&rows);
+    let shared_trainings = records.iter().any(|stored| stored.is_part);
+    let differences = difference::against_baselines(&rows, shared_trainings, &item_test);
+    let best = Best::of(&rows, shared_trainings);
+    let aggregates = aggregates::of_rows(&rows, shared_trainings);
     let ranking = Ranking::of(&rows);
     let origin = Origin::of(&records, &datasets);
     Ok(Comparison {
@@ -192,8 +208,10 @@ fn compare(records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Comparison, R
         datasets,
         groups,
         rows,
+        shared_trainings,
         differences,
-        against_best,
+        best,
+        aggregates,
         ranking,
         progress,
         variant: None,

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::comparison::difference::SIGNIFICANCE;
+use crate::comparison::estimate::SIGNIFICANCE;
 use crate::comparison::row::Row;
 use crate::statistics::{Friedman, average_ranks, friedman, nemenyi_critical_difference};
 

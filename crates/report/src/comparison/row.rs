@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::comparison::{DatasetColumn, Group};
 use crate::record::{Record, State};
-use crate::statistics::{Spread, mean};
+use crate::statistics::{Scores, Spread, mean};
 
 /// A method's results.
 #[derive(Debug, Clone, Serialize)]
@@ -21,6 +22,8 @@ pub struct Row {
     pub label: String,
     /// Names under which other papers' tables list the method.
     pub published_as: Vec<String>,
+    /// Its rank, bottleneck or number of prompts, if it has one.
+    pub size: Option<u64>,
     /// One per data set.
     pub cells: Vec<Cell>,
     /// One per group.
@@ -148,6 +151,7 @@ impl Row {
             method: records[0].method.name.clone(),
             label: records[0].method.label.clone(),
             published_as: records[0].method.published_as.clone(),
+            size: size(&records[0].method.config),
             group_means: group_cells.iter().map(|group| average(std::slice::from_ref(group))).collect(),
             mean_of_sets: average(&[all_cells]),
             mean_of_groups: average(&group_cells),
@@ -161,6 +165,12 @@ impl Row {
             cost: CostSummary::of(records),
             cells,
         }
+    }
+
+    /// All scores, by set and seed; `None` if one is missing.
+    pub(super) fn scores(&self, shared: bool) -> Option<Scores> {
+        let of_cell = |cell: &Cell| cell.outcomes.iter().map(|outcome| outcome.accuracy()).collect();
+        Some(Scores { sets: self.cells.iter().map(of_cell).collect::<Option<_>>()?, shared })
     }
 }
 
@@ -235,6 +245,12 @@ impl Average {
 /// Indices of the seeds for which the method has any accuracy.
 fn seeds_run(cells: &[Cell], seeds: usize) -> Vec<usize> {
     (0..seeds).filter(|&seed| cells.iter().any(|cell| cell.outcomes[seed].accuracy().is_some())).collect()
+}
+
+/// The number in a method's options by which tables distinguish its versions.
+fn size(options: &Value) -> Option<u64> {
+    let options = options.get("host").unwrap_or(options);
+    ["rank", "bottleneck", "prompts"].iter().find_map(|name| options.get(name)?.as_u64())
 }
 
 /// Mean over the cells that have a value.

@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use crate::comparison::{Comparison, frame};
+use crate::document::chapter::Chapter;
 use crate::document::page::page;
 use crate::error::ReportError;
 use crate::export::{self, FILE_FORMATS};
-use crate::figure::inline_figures;
 use crate::files::write_atomically;
-use crate::table::published;
 
 /// Suffix of the name of a comparison whose tables must not replace those over more records.
 const PARTIAL: &str = "partial";
@@ -38,18 +37,15 @@ pub fn keep_wider_tables(comparison: &mut Comparison, folder: &Path) -> Result<(
     Ok(())
 }
 
-/// Writes the tables of a comparison into `folder` (created if needed): `<name>.md` and `<name>.tex` with the table
-/// and, where they are comparable, the published rows and the differences from them; `<name>.csv`, the table as
-/// displayed, `<name>-published.csv` and `<name>-against-published.csv` likewise; `<name>-runs.csv` and
-/// `<name>-runs.parquet`, one row per record; `<name>.html`, a page with all of them and the figures. Returns their
-/// paths.
+/// Writes the tables of a comparison into `folder` (created if needed): `<name>.md` and `<name>.tex` with all of
+/// [`Comparison::tables`]; `<name>.csv`, the table as displayed, and `<name>-differences.csv`, `<name>-aggregates.csv`,
+/// `<name>-published.csv` and `<name>-against-published.csv` likewise; `<name>-runs.csv` and `<name>-runs.parquet`, one
+/// row per record; `<name>.html`, a page with all of them and the figures. Returns their paths.
 ///
 /// # Errors
 /// When the folder cannot be written.
 pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBuf>, ReportError> {
-    let mut tables = vec![comparison.table()];
-    tables.extend(published::table(comparison)?);
-    tables.extend(published::differences(comparison)?);
+    let tables = comparison.tables()?;
     let mut written = Vec::new();
     let mut write = |name: String, text: String| {
         let path = folder.join(name);
@@ -71,8 +67,7 @@ pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
     }
     let tidy = frame::of_records(comparison.records())?;
     write(format!("{}-runs.csv", comparison.name()), frame::csv(&tidy)?)?;
-    let figures = inline_figures(comparison)?;
-    write(format!("{}.html", comparison.name()), page(comparison, &tables, &figures))?;
+    write(format!("{}.html", comparison.name()), page(&Chapter::of(comparison)?))?;
     let path = folder.join(format!("{}-runs.parquet", comparison.name()));
     write_atomically(&path, |scratch| export::parquet::write(&tidy, scratch))?;
     written.push(path);

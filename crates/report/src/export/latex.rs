@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::error::ReportError;
 use crate::export::Exporter;
 use crate::table::{Emphasis, HEADER_WIDTH, Table, TableCell, wrap};
-use crate::text::one_line;
+use crate::text::latex;
 
 /// LaTeX at full text width; needs the package `booktabs`.
 #[derive(Debug, Clone, Copy)]
@@ -21,39 +21,44 @@ impl Exporter for Latex {
 
     fn export(&self, table: &Table) -> Result<String, ReportError> {
         let mut text = String::from("% needs \\usepackage{booktabs}\n\\begin{table*}\n  \\centering\n");
-        text += &format!("  \\caption{{{}}}\n  \\label{{tab:{}}}\n", escape(&table.caption), table.name);
-        text += "  \\scriptsize\n  \\setlength{\\tabcolsep}{3pt}\n";
-        let blocks = table.blocks(|block| width(table, block) <= LINE);
-        let tabulars: Vec<String> = blocks.into_iter().map(|block| tabular(table, block)).collect();
-        text += &tabulars.join("\n  \\par\\medskip\n");
-        text += "\n  \\par\\medskip\n  \\begin{minipage}{\\linewidth}\n";
-        for note in &table.notes {
-            text += &format!("    {}\\par\n", escape(note));
-        }
-        text += "  \\end{minipage}\n\\end{table*}\n";
+        text += &format!("  \\caption{{{}}}\n  \\label{{tab:{}}}\n", latex(&table.caption), table.name);
+        text += &body(table).join("\n  \\par\\medskip\n");
+        text += "\n\\end{table*}\n";
         Ok(text)
     }
+}
+
+/// The blocks of a table and its notes, without a float around them: a document breaks the page between them.
+pub(crate) fn body(table: &Table) -> Vec<String> {
+    let blocks = table.blocks(|block| width(table, block) <= LINE);
+    let mut parts: Vec<String> = blocks.into_iter().map(|block| tabular(table, block)).collect();
+    let notes: String = table.notes.iter().map(|note| format!("    {}\\par\n", latex(note))).collect();
+    parts.push(format!("  \\begin{{minipage}}{{\\linewidth}}\\scriptsize\n{notes}  \\end{{minipage}}"));
+    parts
 }
 
 fn tabular(table: &Table, block: Range<usize>) -> String {
     let columns = &table.columns[block.clone()];
     let headers: Vec<String> = columns.iter().map(|column| header(&column.header)).collect();
-    let mut text = format!("  \\begin{{tabular}}{{l{}}}\n    \\toprule\n", "r".repeat(block.len()));
-    text += &format!("    {} & {} \\\\\n    \\midrule\n", escape(&table.corner), headers.join(" & "));
+    let mut text = format!(
+        "  {{\\scriptsize\\setlength{{\\tabcolsep}}{{3pt}}\\begin{{tabular}}{{l{}}}\n    \\toprule\n",
+        "r".repeat(block.len())
+    );
+    text += &format!("    {} & {} \\\\\n    \\midrule\n", latex(&table.corner), headers.join(" & "));
     for row in &table.rows {
         let cells: Vec<String> = row.cells[block.clone()].iter().map(cell).collect();
-        text += &format!("    {} & {} \\\\\n", escape(&row.label), cells.join(" & "));
+        text += &format!("    {} & {} \\\\\n", latex(&row.label), cells.join(" & "));
     }
-    text + "    \\bottomrule\n  \\end{tabular}"
+    text + "    \\bottomrule\n  \\end{tabular}}"
 }
 
 fn header(text: &str) -> String {
-    let lines: Vec<String> = wrap(text, HEADER_WIDTH).iter().map(|line| escape(line)).collect();
+    let lines: Vec<String> = wrap(text, HEADER_WIDTH).iter().map(|line| latex(line)).collect();
     format!("\\shortstack[r]{{{}}}", lines.join("\\\\"))
 }
 
 fn cell(cell: &TableCell) -> String {
-    let text = escape(&cell.text);
+    let text = latex(&cell.text);
     match cell.emphasis {
         Emphasis::None => text,
         Emphasis::Best => format!("\\textbf{{{text}}}"),
@@ -73,24 +78,4 @@ fn width(table: &Table, block: Range<usize>) -> usize {
         longest(lengths)
     };
     longest(labels) + block.map(column).sum::<usize>()
-}
-
-/// Escapes LaTeX's special characters.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in one_line(text).chars() {
-        match letter {
-            '&' | '%' | '$' | '#' | '_' | '{' | '}' => escaped.extend(['\\', letter]),
-            '~' => escaped.push_str("\\textasciitilde{}"),
-            '^' => escaped.push_str("\\textasciicircum{}"),
-            '\\' => escaped.push_str("\\textbackslash{}"),
-            '<' => escaped.push_str("$<$"),
-            '>' => escaped.push_str("$>$"),
-            '†' => escaped.push_str("$^{\\dagger}$"),
-            '±' => escaped.push_str("$\\pm$"),
-            '`' => escaped.push('\''),
-            _ => escaped.push(letter),
-        }
-    }
-    escaped
 }

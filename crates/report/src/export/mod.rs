@@ -9,6 +9,7 @@ mod terminal;
 
 pub use csv::Csv;
 pub use latex::Latex;
+pub(crate) use latex::body;
 pub use markdown::Markdown;
 pub use terminal::Terminal;
 

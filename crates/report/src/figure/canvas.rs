@@ -12,6 +12,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{FontTransform, register_font};
 
 use crate::error::ReportError;
+use crate::figure::pgf::PgfBackend;
 use crate::files::write_atomically;
 
 const FONT_NAME: &str = "sans-serif";
@@ -59,6 +60,13 @@ fn write_png(figure: &impl Figure, path: &Path) -> Result<(), std::io::Error> {
 pub(super) fn svg(figure: &impl Figure) -> Result<String, std::io::Error> {
     let mut text = String::new();
     paint(figure, SVGBackend::with_string(&mut text, figure.size()))?;
+    Ok(text)
+}
+
+/// The figure as a `pgfpicture` that is `width` big points wide; it needs the macros of [`crate::figure::pgf::PREAMBLE`].
+pub(super) fn pgf(figure: &impl Figure, width: f64) -> Result<String, std::io::Error> {
+    let mut text = String::new();
+    paint(figure, PgfBackend::new(&mut text, figure.size(), width))?;
     Ok(text)
 }
 

@@ -13,7 +13,9 @@ mod heat_map;
 mod histogram;
 mod labels;
 mod palette;
+pub(crate) mod pgf;
 mod plot;
+mod profile;
 mod ranks;
 mod scatter;
 mod spectrum;
@@ -33,6 +35,7 @@ use canvas::Figure;
 use curves::Curves;
 use heat_map::HeatMap;
 use histogram::Histograms;
+use profile::Profiles;
 use ranks::RankDiagram;
 use scatter::{CostAxis, Scatter};
 use spectrum::{EffectiveRanks, Shifts, Spectra};
@@ -42,7 +45,8 @@ use wiring::WiringFigure;
 pub use wiring::WiredSite;
 
 /// Draws the figures of a comparison into `folder` (created if needed), as `<name>-<kind>.svg` and `.png`, each where
-/// there are data for it. Of the comparison: `accuracy`, `accuracy-memory` and `accuracy-time`, `groups`, `ranks`.
+/// there are data for it. Of the comparison: `accuracy`, `accuracy-memory` and `accuracy-time`, `groups`, `ranks`,
+/// `profiles`.
 /// Of the first finished SAN run in the table's order that has the file: `gamma` and `gamma-histogram` (adapter),
 /// `curves` (epochs). Of the first data set and seed with weight shifts: `singular-values`, `effective-rank`,
 /// `surface`. Returns the paths.
@@ -70,9 +74,14 @@ pub(crate) struct InlineFigure {
     pub(crate) title: String,
     /// The element `svg`.
     pub(crate) svg: String,
+    /// The environment `pgfpicture`.
+    pub(crate) pgf: String,
 }
 
-/// The figures of a comparison as SVG text, in the order of [`draw_figures`].
+/// Width of a figure in print, in big points: the text of an A4 page with margins of 2 cm.
+const PRINT_WIDTH: f64 = 480.0;
+
+/// The figures of a comparison as text, in the order of [`draw_figures`].
 pub(crate) fn inline_figures(comparison: &Comparison) -> Result<Vec<InlineFigure>, ReportError> {
     let mut inline = Inline(Vec::new());
     draw_all(comparison, &mut inline)?;
@@ -102,11 +111,13 @@ struct Inline(Vec<InlineFigure>);
 
 impl Sink for Inline {
     fn put(&mut self, kind: &str, figure: &impl Figure) -> Result<(), ReportError> {
-        let svg = canvas::svg(figure).map_err(|error| ReportError::Format {
+        let fault = |error: std::io::Error| ReportError::Format {
             what: format!("figure {kind}"),
             reason: error.to_string(),
-        })?;
-        self.0.push(InlineFigure { title: figure.title(), svg });
+        };
+        let svg = canvas::svg(figure).map_err(fault)?;
+        let pgf = canvas::pgf(figure, PRINT_WIDTH).map_err(fault)?;
+        self.0.push(InlineFigure { title: figure.title(), svg, pgf });
         Ok(())
     }
 }
@@ -128,6 +139,9 @@ fn draw_all(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportE
         comparison.ranking.as_ref().and_then(|ranking| RankDiagram::of(comparison, ranking))
     {
         sink.put("ranks", &diagram)?;
+    }
+    if let Some(profiles) = Profiles::of(comparison) {
+        sink.put("profiles", &profiles)?;
     }
     draw_studied(comparison, sink)?;
     draw_shifts(comparison, sink)

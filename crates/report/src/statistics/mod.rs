@@ -1,20 +1,31 @@
 //! Statistics of samples and of pairs: pure functions of numbers, independent of records.
 //!
-//! They are called by [`crate::comparison`]. `paired` tests values of sets and seeds, `items` tests predictions on
-//! single items, `ranks` compares many methods at once. Each function is checked against scipy or statsmodels
-//! (tests/statistics.rs), and against data simulated under the null hypothesis (tests/known_nulls.rs). A quantity that
-//! is undefined for the data (the spread of one value, a test of pairs that never differ) is `None`, never zero or
-//! infinite.
+//! They are called by [`crate::comparison`]. `means` tests a mean difference between two methods with the training as
+//! the unit, `paired` and `items` test without assuming a distribution, `bootstrap` gives intervals, `ranks` compares
+//! many methods at once, `aggregates` summarises one over sets and trainings, `power` says how many more would be
+//! needed. Each function is checked against scipy or statsmodels (tests/statistics.rs), and against simulated data
+//! (tests/known_nulls.rs). A quantity that is undefined for the data (the spread of one value, a test of differences
+//! that are all equal) is `None`, never zero or infinite.
 
+mod aggregates;
+mod bootstrap;
 mod items;
+mod means;
 mod paired;
+mod power;
 mod ranks;
 
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
-pub use items::{Bootstrap, Discordant, mcnemar_corrected, mcnemar_exact, paired_bootstrap};
-pub use paired::{PairedTest, paired_t_test, wilcoxon_signed_rank};
+pub use aggregates::{
+    Scores, interquartile_mean, optimality_gap, performance_profile, probability_of_improvement,
+};
+pub use bootstrap::{Bootstrap, paired_bootstrap, studentised_interval};
+pub use items::{Discordant, mcnemar_corrected, mcnemar_exact};
+pub use means::{Components, TTest, column_means, crossed_t_test, stratified_t_test, t_test};
+pub use paired::{PairedTest, wilcoxon_signed_rank};
+pub use power::{needed_noncentrality, t_test_power, units_needed};
 pub use ranks::{Friedman, average_ranks, friedman, nemenyi_critical_difference, ranks};
 
 /// A sample's mean and spread; the spread of a single value is `None`.

@@ -1,9 +1,7 @@
-//! Tests of paired values: the results of two methods on the same sets and seeds.
+//! Wilcoxon's signed-rank test of paired values: the results of two methods on the same sets.
 
 use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
-
-use crate::statistics::{mean, standard_error};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 /// Maximum number of pairs for which Wilcoxon's test is exact, as in scipy.
 const EXACT_PAIRS: usize = 50;
@@ -11,27 +9,16 @@ const EXACT_PAIRS: usize = 50;
 /// A two-sided test of paired values.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct PairedTest {
-    /// Student's t, or the smaller of Wilcoxon's two rank sums.
+    /// The smaller of Wilcoxon's two rank sums, or McNemar's statistic.
     pub statistic: f64,
     /// Two-sided p-value.
     pub p_value: f64,
 }
 
-/// Student's paired t test of the differences `first - second` (equal lengths); `None` for fewer than two
-/// pairs, or where all differences are equal.
-pub fn paired_t_test(first: &[f64], second: &[f64]) -> Option<PairedTest> {
-    let differences = differences(first, second);
-    let error = standard_error(&differences).filter(|&error| error > 0.0)?;
-    let statistic = mean(&differences)? / error;
-    let student = StudentsT::new(0.0, 1.0, (differences.len() - 1) as f64).ok()?;
-    Some(PairedTest { statistic, p_value: 2.0 * student.cdf(-statistic.abs()) })
-}
-
-/// Wilcoxon's signed-rank test of `first - second` (equal lengths); pairs that do not differ are
-/// dropped, ties share the mean of their ranks. The p-value is exact up to 50 pairs, ties included, and by the normal
+/// Wilcoxon's signed-rank test of the differences of pairs; pairs that do not differ are dropped, ties share the mean of their ranks. The p-value is exact up to 50 pairs, ties included, and by the normal
 /// approximation with tie correction beyond; `None` if no pair differs.
-pub fn wilcoxon_signed_rank(first: &[f64], second: &[f64]) -> Option<PairedTest> {
-    let mut differences = differences(first, second);
+pub fn wilcoxon_signed_rank(differences: &[f64]) -> Option<PairedTest> {
+    let mut differences = differences.to_vec();
     differences.retain(|&difference| difference != 0.0);
     differences.sort_by(|a, b| a.abs().total_cmp(&b.abs()));
     let doubled_ranks = doubled_ranks(&differences);
@@ -45,11 +32,6 @@ pub fn wilcoxon_signed_rank(first: &[f64], second: &[f64]) -> Option<PairedTest>
         _ => normal_p_value(&doubled_ranks, smaller)?,
     };
     Some(PairedTest { statistic: smaller as f64 / 2.0, p_value })
-}
-
-fn differences(first: &[f64], second: &[f64]) -> Vec<f64> {
-    debug_assert_eq!(first.len(), second.len());
-    first.iter().zip(second).map(|(a, b)| a - b).collect()
 }
 
 /// Twice the rank of each absolute difference (sorted), so that the half ranks of ties are integers.

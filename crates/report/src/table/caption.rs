@@ -23,6 +23,11 @@ impl Comparison {
         metrics
     }
 
+    /// Suite, profile and backbone, as the captions name them.
+    pub(crate) fn title(&self) -> String {
+        format!("{}, profile {}, backbone {}", self.suite.to_uppercase(), self.profile, self.backbone)
+    }
+
     pub(super) fn caption(&self) -> String {
         let origin = &self.origin;
         // Several metrics are listed in a note.
@@ -34,11 +39,9 @@ impl Comparison {
             origin.commits.iter().map(|commit| commit.get(..12).unwrap_or(commit)).collect();
         let dirty = if origin.dirty { " with uncommitted changes" } else { "" };
         format!(
-            "{}, profile {}, backbone {}{epochs}: {} in %, mean ± sd over {} ({}). \
+            "{}{epochs}: {} in %, mean ± sd over {} ({}). \
              Code {}{dirty}; device {}.",
-            self.suite.to_uppercase(),
-            self.profile,
-            self.backbone,
+            self.title(),
             metric.first().map_or("score", |(metric, _)| metric),
             count_of(seeds.len(), "seed"),
             seeds.join(", "),

@@ -163,8 +163,7 @@ impl Comparison {
     }
 
     fn is_not_different_from_best(&self, row: &Row) -> bool {
-        let mut against = self.against_best.iter().filter(|difference| difference.method == row.label);
-        against.any(|difference| difference.is_significant() == Some(false))
+        self.best.as_ref().is_some_and(|best| best.not_different.contains(&row.label))
     }
 }
 

@@ -2,12 +2,17 @@
 //!
 //! A [`crate::comparison`] is laid out into it once; every exporter shows the same text.
 
+mod aggregates;
 mod caption;
 pub(crate) mod comparison;
+mod differences;
 mod notes;
 pub mod published;
 
 use std::ops::Range;
+
+use crate::comparison::Comparison;
+use crate::error::ReportError;
 
 /// Maximum width in characters of a header line where columns are narrow.
 pub const HEADER_WIDTH: usize = 10;
@@ -67,6 +72,22 @@ pub enum Emphasis {
     Best,
     /// The second best: underlined.
     Second,
+}
+
+impl Comparison {
+    /// Every table of the comparison: the methods, their differences, their aggregates and, where they are comparable,
+    /// published rows and the differences from them.
+    ///
+    /// # Errors
+    /// As [`published::rows`].
+    pub fn tables(&self) -> Result<Vec<Table>, ReportError> {
+        let mut tables = vec![self.table()];
+        tables.extend(self.differences_table());
+        tables.extend(self.aggregates_table());
+        tables.extend(published::table(self)?);
+        tables.extend(published::differences(self)?);
+        Ok(tables)
+    }
 }
 
 impl From<String> for TableCell {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use crate::comparison::Comparison;
-use crate::comparison::difference::Difference;
 use crate::comparison::ranking::Ranking;
 use crate::comparison::row::{Cell, Outcome, Row};
 use crate::table::comparison::{INCOMPLETE, NOT_DIFFERENT};
 use crate::table::published::COMPARABLE_PROFILE;
+use crate::text::p_value;
 
 impl Comparison {
     pub(super) fn notes(&self) -> Vec<String> {
@@ -25,26 +25,18 @@ impl Comparison {
         if !differences.is_empty() {
             notes.extend(differences);
             notes.push(
-                "Differences: mean over paired sets and seeds ± its standard error, in points; two-sided paired \
-                 t test, p corrected by Holm; `does not beat`: the mean is not above 0 or p is not below 0.05; \
-                 `is not shown to beat`: the same, over fewer than 6 pairs."
+                "Differences: mean over sets of the means over paired seeds ± standard error, 95 % interval; p of two \
+                 tests, by set (other sets and seeds) and by training (other seeds), each corrected by Holm; \
+                 significant if both are below 0.05. A difference that is not significant does not show equality; \
+                 the table of differences has the numbers of sets and seeds that would be needed."
                     .into(),
             );
         }
-        let items: Vec<String> = self.differences.iter().filter_map(Difference::items_in_words).collect();
-        if !items.is_empty() {
-            notes.extend(items.into_iter().map(|sentence| format!("{sentence}.")));
-            notes.push(
-                "Over items: McNemar's test (exact up to 1,000 discordant items), p corrected by Holm; points: mean over \
-                 sets with the 95 % interval of a paired bootstrap within sets."
-                    .into(),
-            );
-        }
-        if let Some(best) = self.against_best.first() {
+        if let Some(best) = self.best.as_ref().filter(|best| !best.not_different.is_empty()) {
             notes.push(format!(
-                "{NOT_DIFFERENT}: not significantly different from the best, {} (paired t test over sets and \
-                 seeds, corrected by Holm, 0.05).",
-                best.baseline
+                "{NOT_DIFFERENT}: not significantly different from the best, {} (both tests, corrected by Holm for all \
+                 pairs of methods, since the best is chosen by looking at the results).",
+                best.label
             ));
         }
         notes.extend(self.ranking.as_ref().and_then(ranking_note));
@@ -144,8 +136,7 @@ impl Row {
 
 fn ranking_note(ranking: &Ranking) -> Option<String> {
     let friedman = ranking.friedman?;
-    let p =
-        if friedman.p_value < 0.001 { "p < 0.001".into() } else { format!("p = {:.3}", friedman.p_value) };
+    let p = p_value(friedman.p_value);
     let critical = ranking.critical_difference?;
     Some(format!(
         "Average ranks over {} sets (1 is best): Friedman's test {p}; ranks that differ by more than {critical:.2} \

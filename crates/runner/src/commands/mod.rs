@@ -9,6 +9,7 @@ mod meter;
 pub(crate) mod methods;
 mod output;
 pub(crate) mod pretrain;
+pub(crate) mod regenerate;
 pub(crate) mod report;
 pub(crate) mod run;
 mod sets;

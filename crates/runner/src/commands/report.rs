@@ -76,12 +76,8 @@ pub(crate) fn compare(results: &Path, experiment: &str, profile: Option<&str>) -
     for mut comparison in comparisons(results, experiment, profile)? {
         let folder = results.join("tables").join(experiment).join(&comparison.profile);
         report::keep_wider_tables(&mut comparison, &folder)?;
-        output::text(format_args!("{}\n", terminal().export(&comparison.table())?))?;
-        if let Some(published) = report::table::published::table(&comparison)? {
-            output::text(format_args!("{}\n", terminal().export(&published)?))?;
-        }
-        if let Some(differences) = report::table::published::differences(&comparison)? {
-            output::text(format_args!("{}\n", terminal().export(&differences)?))?;
+        for table in comparison.tables()? {
+            output::text(format_args!("{}\n", terminal().export(&table)?))?;
         }
         announce("table", &report::write_tables(&comparison, &folder)?)?;
     }
@@ -108,7 +104,7 @@ fn comparisons(results: &Path, experiment: &str, profile: Option<&str>) -> Resul
     let runs = results.join("runs");
     let profiles = match profile {
         Some(profile) => BTreeSet::from([profile.to_owned()]),
-        None => profiles_under(&runs.join(experiment)),
+        None => folders_in(&runs.join(experiment)),
     };
     if profiles.is_empty() {
         return Err(RunError::Missing {
@@ -130,7 +126,8 @@ fn comparisons(results: &Path, experiment: &str, profile: Option<&str>) -> Resul
     Ok(all)
 }
 
-fn profiles_under(folder: &Path) -> BTreeSet<String> {
+/// Names of the folders in a folder; none where it does not exist.
+pub(super) fn folders_in(folder: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.path().is_dir());
     folders.filter_map(|entry| entry.file_name().into_string().ok()).collect()

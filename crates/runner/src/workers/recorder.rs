@@ -66,7 +66,7 @@ impl Recorder {
                 label: run.row_label()?,
                 config: method.options()?.into(),
                 position: u32::try_from(methods::table_position(&run.method)).ok(),
-                published_as: method.info().published_as.iter().map(ToString::to_string).collect(),
+                published_as: method.published_as().iter().map(ToString::to_string).collect(),
             },
             seed: run.seed,
             protocol,

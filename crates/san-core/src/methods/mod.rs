@@ -76,6 +76,11 @@ pub trait Method: Options + std::fmt::Debug + Send + Sync {
         None
     }
 
+    /// Names under which tables publish it with these options.
+    fn published_as(&self) -> &'static [&'static str] {
+        self.info().published_as
+    }
+
     /// Name of its table row: the usual name plus any options that differ from the defaults.
     fn label(&self) -> String {
         self.info().label.into()

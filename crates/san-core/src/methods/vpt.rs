@@ -53,6 +53,10 @@ impl Method for Vpt {
         &INFO
     }
 
+    fn published_as(&self) -> &'static [&'static str] {
+        if self.deep { &["VPT-Deep"] } else { &["VPT-Shallow"] }
+    }
+
     fn label(&self) -> String {
         let name = if self.deep { "VPT-deep" } else { "VPT-shallow" };
         if self.prompts == Self::default().prompts { name.into() } else { format!("{name} {}", self.prompts) }

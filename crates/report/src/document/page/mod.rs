@@ -3,33 +3,63 @@
 //! The page loads no external resources. The tables are complete without the script, which only adds sorting and
 //! filters. Style and script are separate files next to this one.
 
-use crate::comparison::Comparison;
+use crate::document::chapter::Chapter;
+use crate::document::regenerate::Missing;
 use crate::figure::InlineFigure;
 use crate::table::{Emphasis, Table, TableCell};
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
-/// The page of a comparison, as HTML.
-pub(crate) fn page(comparison: &Comparison, tables: &[Table], figures: &[InlineFigure]) -> String {
-    let title =
-        format!("{} ({}), {}", comparison.suite.to_uppercase(), comparison.profile, comparison.backbone);
-    let title = escape(&title);
+/// The page of one comparison, as HTML.
+pub(crate) fn page(chapter: &Chapter) -> String {
+    document(&chapter.title, "", std::slice::from_ref(chapter))
+}
+
+/// The page of all comparisons, with a table of contents and what is missing.
+pub(crate) fn collection(title: &str, chapters: &[Chapter], missing: &[Missing]) -> String {
+    let mut contents = String::from("<nav aria-label=\"Contents\">\n<ul>\n");
+    for (index, chapter) in chapters.iter().enumerate() {
+        contents += &format!("<li><a href=\"#chapter-{index}\">{}</a></li>\n", escape(&chapter.title));
+    }
+    contents += "</ul>\n</nav>\n";
+    if !missing.is_empty() {
+        contents += "<section aria-labelledby=\"missing\">\n<h2 id=\"missing\">What is missing</h2>\n<ul>\n";
+        for Missing { what, command } in missing {
+            contents += &format!("<li>{}: <code>{}</code></li>\n", escape(what), escape(command));
+        }
+        contents += "</ul>\n</section>\n";
+    }
+    document(title, &contents, chapters)
+}
+
+fn document(title: &str, contents: &str, chapters: &[Chapter]) -> String {
+    let title = escape(title);
     let mut text = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n<style>\n{STYLE}</style>\n\
          </head>\n<body>\n<a class=\"skip\" href=\"#table-0\">Skip to the table</a>\n\
-         <header><h1>{title}</h1></header>\n<main>\n"
+         <header><h1>{title}</h1></header>\n<main>\n{contents}"
     );
-    for (index, table) in tables.iter().enumerate() {
-        text += &section(index, table);
+    let mut tables = 0;
+    for (index, chapter) in chapters.iter().enumerate() {
+        if chapters.len() > 1 {
+            text += &format!("<h2 id=\"chapter-{index}\">{}</h2>\n", escape(&chapter.title));
+        }
+        for table in &chapter.tables {
+            text += &section(tables, table);
+            tables += 1;
+        }
+        text += &format!(
+            "<section aria-labelledby=\"figures-{index}\">\n<h3 id=\"figures-{index}\">Figures</h3>\n"
+        );
+        for figure in &chapter.figures {
+            text += &figure_element(figure);
+        }
+        text += "</section>\n";
     }
-    text += "<section aria-labelledby=\"figures\">\n<h2 id=\"figures\">Figures</h2>\n";
-    for figure in figures {
-        text += &figure_element(figure);
-    }
-    text += "</section>\n</main>\n<p id=\"status\" class=\"hidden\" role=\"status\"></p>\n";
+    text += "</main>\n<p id=\"status\" class=\"hidden\" role=\"status\"></p>\n";
     text += &format!("<script>\n{SCRIPT}</script>\n</body>\n</html>\n");
     text
 }
