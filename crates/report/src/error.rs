@@ -50,6 +50,24 @@ pub enum ReportError {
         /// The fields of protocol and method that differ.
         differing: String,
     },
+    /// A filter is malformed, or names a field that no record has.
+    #[error(
+        "the filter `{expression}` cannot be used: {reason}; example: method in (san, lora) and seed < 3"
+    )]
+    Filter {
+        /// The filter.
+        expression: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A column was requested that the table does not have.
+    #[error("the table has no column or group of columns `{name}`; it has: {found}")]
+    Column {
+        /// The requested name.
+        name: String,
+        /// Names of the groups.
+        found: String,
+    },
     /// There is nothing to compare.
     #[error(
         "no finished record of experiment `{experiment}`, profile `{profile}`{backbone} under {runs}; {found}"

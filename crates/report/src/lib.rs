@@ -15,6 +15,8 @@
 //!     experiment: "vtab".into(),
 //!     profile: "embedded".into(),
 //!     backbone: None,
+//!     all_runs: false,
+//!     filter: None,
 //! };
 //! for comparison in report::compare(&request)? {
 //!     for path in report::write_tables(&comparison, Path::new("results/tables"))? {
@@ -43,8 +45,9 @@ pub use error::ReportError;
 pub use export::tensorboard::write_event_files;
 pub use figure::draw_figures;
 pub use load::Request;
+pub use load::filter::Filter;
 pub use record::Record;
-pub use table::Table;
+pub use table::{Table, over_backbones};
 
 /// Compares the methods of one suite and profile: one comparison for each choice of settings and each backbone
 /// found, in alphabetical order of backbones.

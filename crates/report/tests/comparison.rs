@@ -504,6 +504,77 @@ fn a_published_average_is_used_only_where_all_its_sets_are_there() {
     assert_eq!(rows(&COMMONSENSE[..7]).mean_of_sets, None);
 }
 
+#[test]
+fn a_filter_selects_records_by_fields_and_paths() {
+    let records = records();
+    let all: Vec<&report::Record> = records.iter().map(|stored| &stored.record).collect();
+    let count = |text: &str| {
+        let matches = report::Filter::parse(text).unwrap().matches(&all).unwrap();
+        matches.into_iter().filter(|matches| *matches).count()
+    };
+    assert_eq!(count("method in (san, lora) and seed < 1"), 6);
+    assert_eq!(count("method = SAN or method = 'linear'"), 12);
+    assert_eq!(count("not (seed >= 1) and dataset != mini/a"), 7);
+    assert_eq!(count("protocol.optimiser.learning_rate <= 0.002 and label = \"LoRA (r 4)\""), 4);
+    assert_eq!(count("accuracy > 0.79"), 3);
+    // A diverged run has no accuracy, and no comparison with it holds.
+    assert_eq!(count("accuracy < 1") + count("accuracy >= 1"), records.len() - 1);
+}
+
+#[test]
+fn a_filter_that_cannot_be_used_says_what_is_wrong() {
+    let records = records();
+    let all: Vec<&report::Record> = records.iter().map(|stored| &stored.record).collect();
+    for (text, part) in [
+        ("method san", "`san` is not an operator"),
+        ("method in san", "needs a list"),
+        ("(seed < 3", "closing parenthesis"),
+        ("seed <", "a value is missing at the end"),
+        ("seed < 3 method", "`method` is not expected"),
+        ("label = 'x", "is not closed"),
+        ("seed & 3", "`&` has no meaning"),
+        ("", "a field is missing"),
+    ] {
+        let message = report::Filter::parse(text).unwrap_err().to_string();
+        assert!(message.contains(part), "{text}: {message}");
+    }
+    let message = report::Filter::parse("methd = san").unwrap().matches(&all).unwrap_err().to_string();
+    assert!(message.contains("no record has the field `methd`"), "{message}");
+}
+
+#[test]
+fn columns_are_chosen_by_group_or_header() {
+    let table = comparison().table();
+    let names = |names: &[&str]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
+    let chosen = table.clone().with_columns(&names(&["averages", "mini/c"])).unwrap();
+    assert!(chosen.columns.iter().all(|column| column.group == "averages" || column.header == "mini/c"));
+    assert!(chosen.rows.iter().all(|row| row.cells.len() == chosen.columns.len()));
+    assert!(chosen.rows[2].cells[0].text.starts_with("43.5"));
+    let message = table.with_columns(&names(&["average"])).unwrap_err().to_string();
+    assert!(
+        message.contains("`average`") && message.contains("natural, structured, averages, cost"),
+        "{message}"
+    );
+}
+
+#[test]
+fn backbones_are_beside_each_other_in_one_table() {
+    let mut records = records();
+    let mut other = records.clone();
+    other.retain(|stored| stored.record.method.name == "lora");
+    for stored in &mut other {
+        stored.record.backbone.name = "swin_micro".into();
+    }
+    records.extend(other);
+    let comparisons = comparisons(records, None).unwrap();
+    let table = report::over_backbones(&comparisons.iter().collect::<Vec<_>>()).unwrap();
+    let lora = table.rows.iter().find(|row| row.label == "LoRA (r 4)").unwrap();
+    let linear = table.rows.iter().find(|row| row.label == "linear").unwrap();
+    assert_eq!((lora.cells[0].text.as_str(), lora.cells[3].text.as_str()), ("65.2 ± 1.2", "65.2 ± 1.2"));
+    assert_eq!(linear.cells[0].text, "-");
+    assert_eq!(report::over_backbones(&[&comparisons[0]]), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
     #[test]

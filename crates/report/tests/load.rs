@@ -10,7 +10,14 @@ use report::record::{STEPS_FILE, Stage};
 use report::{Request, compare, write_event_files, write_tables};
 
 fn request(runs: &Path) -> Request {
-    Request { runs: runs.into(), experiment: "vtab".into(), profile: "embedded".into(), backbone: None }
+    Request {
+        runs: runs.into(),
+        experiment: "vtab".into(),
+        profile: "embedded".into(),
+        backbone: None,
+        all_runs: false,
+        filter: None,
+    }
 }
 
 fn folder_of_runs() -> tempfile::TempDir {

@@ -53,6 +53,8 @@ fn twenty_thousand_records_become_tables_and_figures_in_ten_seconds_and_a_gigaby
         experiment: "vtab".into(),
         profile: "embedded".into(),
         backbone: None,
+        all_runs: false,
+        filter: None,
     };
     let start = Instant::now();
     let comparison = compare(&request).unwrap().remove(0);

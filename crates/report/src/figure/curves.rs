@@ -3,35 +3,15 @@
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use serde::Deserialize;
 
 use crate::figure::canvas::{Failure, Figure};
 use crate::figure::labels::Area;
 use crate::figure::palette::qualitative;
 use crate::figure::plot::{Panel, draw_legend, draw_mark, draw_title, range};
 use crate::load::Stored;
+use crate::load::logs::Epoch;
 
 const SIZE: (u32, u32) = (1400, 720);
-
-/// One epoch. Accuracies are in [0, 1]; other fields are ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-pub(super) struct Epoch {
-    epoch: u64,
-    train_loss: f64,
-    #[serde(default)]
-    test_accuracy: Option<f64>,
-    #[serde(default, alias = "readings")]
-    part_accuracies: Option<PartAccuracies>,
-}
-
-/// The same model evaluated with part of what it learned: `nt` only the scales after projections, `sp` only the
-/// propagated ones, `head` neither.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
-struct PartAccuracies {
-    nt: f64,
-    sp: f64,
-    head: f64,
-}
 
 /// The curves of one run, ready to be drawn.
 pub(super) struct Curves {

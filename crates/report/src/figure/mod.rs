@@ -45,7 +45,8 @@ use wiring::WiringFigure;
 pub use wiring::WiredSite;
 
 /// Draws the figures of a comparison into `folder` (created if needed), as `<name>-<kind>.svg` and `.png`, each where
-/// there are data for it. Of the comparison: `accuracy`, `accuracy-memory` and `accuracy-time`, `groups`, `ranks`,
+/// there are data for it. Of the comparison: `accuracy`, `accuracy-memory`, `accuracy-time` and
+/// `accuracy-forgetting`, `groups`, `ranks`,
 /// `profiles`.
 /// Of the first finished SAN run in the table's order that has the file: `gamma` and `gamma-histogram` (adapter),
 /// `curves` (epochs). Of the first data set and seed with weight shifts: `singular-values`, `effective-rank`,
@@ -123,10 +124,11 @@ impl Sink for Inline {
 }
 
 fn draw_all(comparison: &Comparison, sink: &mut impl Sink) -> Result<(), ReportError> {
-    let costs = [
+    let costs: [(&str, CostAxis); 4] = [
         ("accuracy", CostAxis::Parameters),
         ("accuracy-memory", CostAxis::Memory),
         ("accuracy-time", CostAxis::Time),
+        ("accuracy-forgetting", CostAxis::Forgetting),
     ];
     for (kind, cost) in costs {
         let scatter = Scatter::of(comparison, cost);

@@ -20,7 +20,7 @@ pub(crate) const PREAMBLE: &str = "\
 \\newcommand\\figrect[4]{\\pgfpathrectanglecorners{\\pgfqpoint{#1bp}{#2bp}}{\\pgfqpoint{#3bp}{#4bp}}}
 \\newcommand\\figcircle[3]{\\pgfpathcircle{\\pgfqpoint{#1bp}{#2bp}}{#3bp}}
 \\newcommand\\figcolour[4]{\\definecolor{figure}{RGB}{#1,#2,#3}\\pgfsetcolor{figure}\\pgfsetstrokeopacity{#4}\\pgfsetfillopacity{#4}}
-\\newcommand\\figtext[5]{\\pgftext[x=#1bp,y=#2bp,#3]{\\fontsize{#4}{#4}\\selectfont #5}}
+\\newcommand\\figtext[5]{\\pgftext[x=#1bp,y=#2bp,#3]{\\fontsize{#4}{#4}\\selectfont\\sffamily #5}}
 ";
 
 /// Collects a `pgfpicture` that is `width` big points (1/72 inch) wide.

@@ -122,18 +122,28 @@ pub(super) fn draw_mark<B: DrawingBackend>(
     }
 }
 
-/// Legend: names of series with their markers, from left to right.
+/// Legend: names of series with their markers, from left to right, in two rows around `y` where one is too wide.
 pub(super) fn draw_legend<B: DrawingBackend>(
     area: &DrawingArea<B, Shift>,
     names: &[String],
-    (mut x, y): Pixels,
+    (left, y): Pixels,
 ) -> Result<(), Failure<B>> {
-    for (index, name) in names.iter().enumerate() {
+    const ROW: i32 = 26;
+    let width_of = |name: &String| -> Result<i32, Failure<B>> {
+        Ok(90 + area.estimate_text_size(name, &style(LABEL_SIZE, Anchor::Left))?.0 as i32)
+    };
+    let widths: Vec<i32> = names.iter().map(width_of).collect::<Result<_, _>>()?;
+    let fits = left + widths.iter().sum::<i32>() <= area.dim_in_pixel().0 as i32;
+    let of_first_row = if fits { names.len() } else { names.len().div_ceil(2) };
+    let (mut x, mut y) = (left, if fits { y } else { y - ROW / 2 });
+    for (index, (name, width)) in names.iter().zip(widths).enumerate() {
+        if index == of_first_row {
+            (x, y) = (left, y + ROW);
+        }
         line(area, (x, y), (x + 44, y), qualitative(index).stroke_width(3))?;
         draw_mark(area, index, (x + 22, y))?;
         text(area, name, &style(LABEL_SIZE, Anchor::Left), (x + 54, y))?;
-        let (width, _) = area.estimate_text_size(name, &style(LABEL_SIZE, Anchor::Left))?;
-        x += 54 + width as i32 + 36;
+        x += width;
     }
     Ok(())
 }

@@ -31,6 +31,8 @@ pub(super) enum CostAxis {
     Memory,
     /// Training time in seconds.
     Time,
+    /// Increase of the loss on a neutral text, nats per token.
+    Forgetting,
 }
 
 impl CostAxis {
@@ -39,6 +41,7 @@ impl CostAxis {
             Self::Parameters => Some(row.parameters.trainable),
             Self::Memory => row.cost.peak_memory.map(|bytes| bytes as f64 / 1048576.0),
             Self::Time => row.cost.train_seconds,
+            Self::Forgetting => row.forgetting,
         }
     }
 
@@ -47,6 +50,7 @@ impl CostAxis {
             Self::Parameters => "trainable parameters",
             Self::Memory => "peak memory",
             Self::Time => "training time",
+            Self::Forgetting => "forgetting",
         }
     }
 
@@ -55,6 +59,7 @@ impl CostAxis {
             Self::Parameters => "trainable parameters, without head",
             Self::Memory => "peak memory of the process (MiB)",
             Self::Time => "training time of a run (s)",
+            Self::Forgetting => "increase of the loss on a neutral text (nats per token)",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The folder is walked in sorted order, so that nothing downstream depends on the file system's order. A damaged
 //! record is an error: a table made only from readable records would be misleading.
 
+pub mod filter;
 pub(crate) mod logs;
 pub mod plans;
 pub mod predictions;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use crate::error::ReportError;
+use crate::load::filter::Filter;
 use crate::load::plans::{RunPlan, plans_of};
 use crate::record::{RECORD_FILE, Record, Stage};
 
@@ -28,6 +30,10 @@ pub struct Request {
     pub profile: String,
     /// One backbone, or all that are found, each in its own table.
     pub backbone: Option<String>,
+    /// All finished runs of the folder instead of those that the plans list.
+    pub all_runs: bool,
+    /// Only records that match.
+    pub filter: Option<Filter>,
 }
 
 /// A record and where it was found.
@@ -103,13 +109,23 @@ pub fn select(request: &Request) -> Result<Vec<Selection>, ReportError> {
             && request.backbone.as_ref().is_none_or(|name| *name == record.backbone.name)
     };
     let found = describe(&all);
-    let records: Vec<Stored> = all.into_iter().filter(|stored| is_requested(&stored.record)).collect();
-    let plans = plans_of(&request.runs.join(&request.profile))?;
+    let mut records: Vec<Stored> = all.into_iter().filter(|stored| is_requested(&stored.record)).collect();
+    if let Some(filter) = &request.filter {
+        let matches = filter.matches(&records.iter().map(|stored| &stored.record).collect::<Vec<_>>())?;
+        let mut matches = matches.into_iter();
+        records.retain(|_| matches.next() == Some(true));
+    }
+    // A selection of a plan's runs is not an incomplete plan.
+    let ignores_plans = request.all_runs || request.filter.is_some();
+    let plans = if request.all_runs { Vec::new() } else { plans_of(&request.runs.join(&request.profile))? };
     let mut selections = if plans.is_empty() {
         vec![Selection { plan: None, records }]
     } else {
         plans.into_iter().map(|plan| of_plan(plan, &records)).collect()
     };
+    if ignores_plans {
+        selections.iter_mut().for_each(|selection| selection.plan = None);
+    }
     selections.retain(|selection| !selection.records.is_empty());
     if selections.is_empty() {
         return Err(ReportError::Empty {

@@ -15,7 +15,7 @@ pub(super) const INCOMPLETE: &str = "*";
 pub(crate) const NOT_DIFFERENT: char = '†';
 
 /// A cell, the number by which it is ranked (`None` if ranking would be misleading), and the number by which it is sorted.
-struct Entry {
+pub(super) struct Entry {
     text: String,
     rank_by: Option<f64>,
     value: Option<f64>,
@@ -25,6 +25,11 @@ struct Entry {
 type OptionalColumn = (&'static str, fn(&Row) -> Option<f64>, usize);
 
 impl Entry {
+    /// As a cell outside a ranking.
+    pub(super) fn into_cell(self) -> TableCell {
+        TableCell { text: self.text, emphasis: Emphasis::None, value: self.value }
+    }
+
     /// An unranked text.
     fn plain(text: String, value: Option<f64>) -> Self {
         Self { text, rank_by: None, value }
@@ -179,7 +184,7 @@ fn cell_entry(cell: &Cell) -> Entry {
     Entry::plain(format!("{} ({}/{})", plus_minus(&spread), spread.count, cell.outcomes.len()), mean)
 }
 
-fn average_entry(average: &Average) -> Entry {
+pub(super) fn average_entry(average: &Average) -> Entry {
     match average.spread {
         None if average.sets == 0 => Entry::plain("missing".into(), None),
         None => Entry::plain(format!("{} of {} sets", average.sets, average.expected_sets), None),
@@ -190,7 +195,7 @@ fn average_entry(average: &Average) -> Entry {
     }
 }
 
-fn interval_entry(average: &Average) -> Entry {
+pub(super) fn interval_entry(average: &Average) -> Entry {
     let interval = average.spread.and_then(|spread| spread.interval_95);
     let text = or_dash(interval.map(|(low, high)| format!("{low:.1} to {high:.1}")));
     Entry::plain(text, interval.map(|(low, _)| low))

@@ -7,12 +7,16 @@ mod caption;
 pub(crate) mod comparison;
 mod differences;
 mod notes;
+mod overview;
+mod parts;
 pub mod published;
 
 use std::ops::Range;
 
 use crate::comparison::Comparison;
 use crate::error::ReportError;
+
+pub use overview::over_backbones;
 
 /// Maximum width in characters of a header line where columns are narrow.
 pub const HEADER_WIDTH: usize = 10;
@@ -75,15 +79,16 @@ pub enum Emphasis {
 }
 
 impl Comparison {
-    /// Every table of the comparison: the methods, their differences, their aggregates and, where they are comparable,
-    /// published rows and the differences from them.
+    /// Every table of the comparison: the methods, their differences, their aggregates, SAN with part of what it learned
+    /// and, where they are comparable, published rows and the differences from them.
     ///
     /// # Errors
-    /// As [`published::rows`].
+    /// As [`published::table`]; when a log next to a record is malformed.
     pub fn tables(&self) -> Result<Vec<Table>, ReportError> {
         let mut tables = vec![self.table()];
         tables.extend(self.differences_table());
         tables.extend(self.aggregates_table());
+        tables.extend(self.parts_table()?);
         tables.extend(published::table(self)?);
         tables.extend(published::differences(self)?);
         Ok(tables)
@@ -97,6 +102,35 @@ impl From<String> for TableCell {
 }
 
 impl Table {
+    /// The table with only some columns, named by group or header; all where none is named.
+    ///
+    /// # Errors
+    /// When a name is neither, with the names of the groups.
+    pub fn with_columns(mut self, names: &[String]) -> Result<Self, ReportError> {
+        let is_named = |column: &Column, name: &str| {
+            column.group.eq_ignore_ascii_case(name) || column.header.eq_ignore_ascii_case(name)
+        };
+        if let Some(name) =
+            names.iter().find(|name| !self.columns.iter().any(|column| is_named(column, name)))
+        {
+            let mut groups: Vec<&str> = self.columns.iter().map(|column| column.group.as_str()).collect();
+            groups.dedup();
+            return Err(ReportError::Column { name: name.clone(), found: groups.join(", ") });
+        }
+        if names.is_empty() {
+            return Ok(self);
+        }
+        let keep: Vec<bool> =
+            self.columns.iter().map(|column| names.iter().any(|name| is_named(column, name))).collect();
+        let mut kept = keep.iter();
+        self.columns.retain(|_| kept.next() == Some(&true));
+        for row in &mut self.rows {
+            let mut kept = keep.iter();
+            row.cells.retain(|_| kept.next() == Some(&true));
+        }
+        Ok(self)
+    }
+
     /// Splits the columns into blocks of whole groups, as many as `fits` allows next to each other; a group that does not fit
     /// by itself is split. Each block is shown with the column of row names.
     pub fn blocks(&self, fits: impl Fn(Range<usize>) -> bool) -> Vec<Range<usize>> {

@@ -65,8 +65,14 @@ pub(crate) fn regenerate(arguments: &Arguments) -> Result<()> {
 
 /// The comparisons of final runs; an experiment that only tuned has none.
 fn finished(runs: &Path, experiment: &str, profile: String) -> Result<Vec<Comparison>> {
-    let request =
-        Request { runs: runs.join(experiment), experiment: experiment.into(), profile, backbone: None };
+    let request = Request {
+        runs: runs.join(experiment),
+        experiment: experiment.into(),
+        profile,
+        backbone: None,
+        all_runs: false,
+        filter: None,
+    };
     match report::compare(&request) {
         Err(ReportError::Empty { .. }) => Ok(Vec::new()),
         other => Ok(other?),

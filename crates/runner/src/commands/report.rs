@@ -6,15 +6,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use report::export::{Exporter, Terminal};
-use report::{Comparison, Request};
+use report::{Comparison, Filter, Request};
 use runner::error::RunError;
 
 use super::output;
+
+/// Stands for every backbone.
+const ALL: &str = "all";
 
 /// Options of `san report`.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  san report vtab\n  san report vtab --figures\n  san report vtab --json\n  \
+    san report vtab --where 'method in (san, lora) and seed < 3' --columns averages,cost\n  \
+    san report vtab --all-runs --backbones vit_micro,swin_micro\n  \
     san report vtab --tensorboard events && tensorboard --logdir events"
 )]
 pub(crate) struct Arguments {
@@ -23,6 +28,18 @@ pub(crate) struct Arguments {
     /// Only this profile; by default all that were run, each in its own table.
     #[arg(long)]
     profile: Option<String>,
+    /// Only these backbones; several also have one table together. `all` is the default.
+    #[arg(long, value_delimiter = ',', default_value = "all")]
+    backbones: Vec<String>,
+    /// Only records that match an expression over their fields, such as `method in (san, lora) and seed < 3`.
+    #[arg(long = "where", value_name = "EXPRESSION", value_parser = Filter::parse)]
+    filter: Option<Filter>,
+    /// All finished runs of the results, not only those of the latest plans.
+    #[arg(long)]
+    all_runs: bool,
+    /// Only these columns of the main table, by group or header: averages, cost, natural, ...
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    columns: Vec<String>,
     /// Draw the figures instead of the tables.
     #[arg(long)]
     figures: bool,
@@ -39,17 +56,14 @@ pub(crate) struct Arguments {
 
 pub(crate) fn report(arguments: &Arguments) -> Result<()> {
     let Arguments { experiment, results, .. } = arguments;
-    let profile = arguments.profile.as_deref();
+    let mut comparisons = comparisons(arguments)?;
     if arguments.json {
-        output::line(format_args!(
-            "{}",
-            serde_json::to_string_pretty(&comparisons(results, experiment, profile)?)?
-        ))?;
+        output::line(format_args!("{}", serde_json::to_string_pretty(&comparisons)?))?;
         return Ok(());
     }
     if let Some(folder) = &arguments.tensorboard {
         let mut files = 0;
-        for comparison in comparisons(results, experiment, profile)? {
+        for comparison in comparisons {
             files += report::write_event_files(&comparison, &folder.join(&comparison.profile))?.len();
         }
         output::line(format_args!(
@@ -59,9 +73,9 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     if !arguments.figures {
-        return compare(results, experiment, profile);
+        return print_tables(&mut comparisons, results, experiment, &arguments.columns);
     }
-    for mut comparison in comparisons(results, experiment, profile)? {
+    for mut comparison in comparisons {
         crate::commands::shift::write_all(&comparison)?;
         let folder = |kind: &str| results.join(kind).join(experiment).join(&comparison.profile);
         let (tables, folder) = (folder("tables"), folder("figures"));
@@ -73,13 +87,41 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
 
 /// Prints the tables of an experiment and writes them under `<results>/tables`.
 pub(crate) fn compare(results: &Path, experiment: &str, profile: Option<&str>) -> Result<()> {
-    for mut comparison in comparisons(results, experiment, profile)? {
+    let mut comparisons = comparisons(&Arguments {
+        experiment: experiment.into(),
+        profile: profile.map(str::to_owned),
+        backbones: vec![ALL.into()],
+        filter: None,
+        all_runs: false,
+        columns: Vec::new(),
+        figures: false,
+        tensorboard: None,
+        json: false,
+        results: results.into(),
+    })?;
+    print_tables(&mut comparisons, results, experiment, &[])
+}
+
+fn print_tables(
+    comparisons: &mut [Comparison],
+    results: &Path,
+    experiment: &str,
+    columns: &[String],
+) -> Result<()> {
+    for comparison in comparisons.iter_mut() {
         let folder = results.join("tables").join(experiment).join(&comparison.profile);
-        report::keep_wider_tables(&mut comparison, &folder)?;
-        for table in comparison.tables()? {
+        report::keep_wider_tables(comparison, &folder)?;
+        let mut tables = comparison.tables()?;
+        let main = tables.remove(0).with_columns(columns)?;
+        for table in std::iter::once(main).chain(tables) {
             output::text(format_args!("{}\n", terminal().export(&table)?))?;
         }
-        announce("table", &report::write_tables(&comparison, &folder)?)?;
+        announce("table", &report::write_tables(comparison, &folder)?)?;
+    }
+    for of_profile in comparisons.chunk_by(|a, b| a.profile == b.profile) {
+        if let Some(table) = report::over_backbones(&of_profile.iter().collect::<Vec<_>>()) {
+            output::text(format_args!("{}\n", terminal().export(&table)?))?;
+        }
     }
     Ok(())
 }
@@ -100,10 +142,11 @@ fn announce(what: &str, paths: &[PathBuf]) -> Result<()> {
 }
 
 /// One comparison per profile and backbone.
-fn comparisons(results: &Path, experiment: &str, profile: Option<&str>) -> Result<Vec<Comparison>> {
+fn comparisons(arguments: &Arguments) -> Result<Vec<Comparison>> {
+    let Arguments { experiment, results, .. } = arguments;
     let runs = results.join("runs");
-    let profiles = match profile {
-        Some(profile) => BTreeSet::from([profile.to_owned()]),
+    let profiles = match &arguments.profile {
+        Some(profile) => BTreeSet::from([profile.clone()]),
         None => folders_in(&runs.join(experiment)),
     };
     if profiles.is_empty() {
@@ -113,15 +156,20 @@ fn comparisons(results: &Path, experiment: &str, profile: Option<&str>) -> Resul
         }
         .into());
     }
+    let backbones: Vec<Option<&String>> =
+        arguments.backbones.iter().map(|name| Some(name).filter(|name| *name != ALL)).collect();
     let mut all = Vec::new();
     for profile in profiles {
-        let request = Request {
-            runs: runs.join(experiment),
-            experiment: experiment.to_owned(),
-            profile,
-            backbone: None,
-        };
-        all.extend(report::compare(&request)?);
+        for backbone in &backbones {
+            all.extend(report::compare(&Request {
+                runs: runs.join(experiment),
+                experiment: experiment.clone(),
+                profile: profile.clone(),
+                backbone: backbone.cloned(),
+                all_runs: arguments.all_runs,
+                filter: arguments.filter.clone(),
+            })?);
+        }
     }
     Ok(all)
 }
