@@ -50,6 +50,14 @@ pub enum ReportError {
         /// The fields of protocol and method that differ.
         differing: String,
     },
+    /// Scores returned by a server cannot be read or entered.
+    #[error("{path}: {reason}")]
+    ServerScore {
+        /// The file of the entered scores.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// A filter is malformed, or names a field that no record has.
     #[error(
         "the filter `{expression}` cannot be used: {reason}; example: method in (san, lora) and seed < 3"

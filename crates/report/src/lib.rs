@@ -46,6 +46,7 @@ pub use export::tensorboard::write_event_files;
 pub use figure::draw_figures;
 pub use load::Request;
 pub use load::filter::Filter;
+pub use load::server_scores::{ServerScore, enter_server_score};
 pub use record::Record;
 pub use table::{Table, over_backbones};
 

@@ -31,6 +31,8 @@ enum Command {
     Report(commands::report::Arguments),
     /// Make every table and figure of all records again, as one page and one LaTeX document.
     Regenerate(commands::regenerate::Arguments),
+    /// Enter what a benchmark's server returned for a run's submission file.
+    Score(commands::score::Arguments),
     /// Merge a run's adapter into plain weights that timm or transformers can load.
     Merge(commands::merge::Arguments),
     /// List all data sets: classes, split sizes, licence; with --markdown also downloads.
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => commands::run::status(&arguments),
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Regenerate(arguments) => commands::regenerate::regenerate(&arguments),
+        Command::Score(arguments) => commands::score::score(&arguments),
         Command::Merge(arguments) => commands::merge::merge(&arguments),
         Command::Datasets(arguments) => commands::datasets::list(&arguments),
         Command::Fetch(arguments) => commands::fetch::fetch(&arguments),

@@ -112,14 +112,28 @@ fn a_set_that_only_a_server_can_score_is_pending_with_a_submission_file() {
     let record = Record::read(&run.join("record.json")).unwrap();
     let sets: Vec<&str> = record.metrics.evaluations.iter().map(|one| one.dataset.name.as_str()).collect();
     assert_eq!(sets, ["gqa"]);
-    assert_eq!(
-        record.metrics.pending,
-        [Pending { dataset: "vizwiz".into(), file: "vizwiz_test.json".into() }]
-    );
+    let [Pending { dataset, file, details: Some(details) }] = &record.metrics.pending[..] else {
+        panic!("{:?}", record.metrics.pending)
+    };
+    assert_eq!((dataset.as_str(), file.as_str(), details.test), ("vizwiz", "vizwiz_test.json", 1));
     let submitted: Value =
         serde_json::from_slice(&std::fs::read(run.join("vizwiz_test.json")).unwrap()).unwrap();
     assert_eq!(submitted[0]["image"], "t.png");
     assert!(submitted[0]["answer"].is_string(), "{submitted}");
+    // What the server returns completes the table, and is marked as entered.
+    let run = run.file_name().unwrap().to_str().unwrap();
+    let entered =
+        ["score", "vtab", "--run", run, "--set", "vizwiz", "--value", "61.5", "--source", "EvalAI, no. 7"];
+    done(&bench, &entered);
+    let table = done(&bench, &["report", "vtab"]);
+    assert!(
+        table.contains("61.5") && table.contains("Entered by hand") && table.contains("EvalAI, no. 7"),
+        "{table}"
+    );
+    assert!(!table.contains("Pending"), "{table}");
+    let refused =
+        bench.run(&["score", "vtab", "--run", run, "--set", "gqa", "--value", "5", "--source", "x"]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("no pending set `gqa`; pending: vizwiz"));
 }
 
 fn model(folder: &Path) -> Llava {

@@ -4,7 +4,7 @@
 //! If a dataset's test answers are on a server, `Answers::Server` opens that part without answers, and `Answers::Local`
 //! opens the part whose answers are public, which is a different part with a different score.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -77,6 +77,45 @@ impl Benchmark {
             Self::Pope => pope(self.name(), &folder, &folder.join("val2014")),
             Self::Mmbench => table::mmbench(self.name(), &folder.join("mmbench_dev_20230712.tsv")),
         }
+    }
+
+    /// Identifiers of all questions of the list from which the asked ones are taken, where the server expects them: those
+    /// of test2015 for VQAv2's test-dev, as LLaVA's `convert_vqav2_for_submission.py` has them. None where that list is
+    /// not there.
+    ///
+    /// # Errors
+    /// When the list is malformed.
+    pub fn also_submitted(self, root: &Path, answers: Answers) -> Result<Vec<String>, DataError> {
+        #[derive(Deserialize)]
+        struct Questions {
+            questions: Vec<QuestionRow>,
+        }
+        #[derive(Deserialize)]
+        struct QuestionRow {
+            question_id: u64,
+        }
+        let list = root.join(self.name()).join("v2_OpenEnded_mscoco_test2015_questions.json");
+        if self != Self::Vqav2 || answers == Answers::Local || !list.is_file() {
+            return Ok(Vec::new());
+        }
+        let stored: Questions = read_json(self.name(), &list)?;
+        Ok(stored.questions.into_iter().map(|row| row.question_id.to_string()).collect())
+    }
+
+    /// The answers with an empty one for each further question, in the order of `also_submitted`.
+    pub fn complete(self, answers: Vec<Answered>, also_submitted: &[String]) -> Vec<Answered> {
+        if also_submitted.is_empty() {
+            return answers;
+        }
+        let listed: HashSet<&str> = also_submitted.iter().map(String::as_str).collect();
+        let (mut known, unlisted): (HashMap<String, Answered>, Vec<Answered>) = {
+            let (known, unlisted): (Vec<_>, Vec<_>) =
+                answers.into_iter().partition(|answered| listed.contains(answered.id.as_str()));
+            (known.into_iter().map(|answered| (answered.id.clone(), answered)).collect(), unlisted)
+        };
+        let empty = |id: &String| Answered { id: id.clone(), ..Answered::default() };
+        let all = also_submitted.iter().map(|id| known.remove(id).unwrap_or_else(|| empty(id)));
+        all.chain(unlisted).collect()
     }
 
     /// The submission file for the dataset's server, under its usual name; `None` for a dataset without a server.

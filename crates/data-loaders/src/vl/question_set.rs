@@ -45,6 +45,7 @@ pub struct QuestionSet {
     name: String,
     entry: DatasetEntry,
     questions: Splits<Question>,
+    also_submitted: Vec<String>,
     checksum: String,
 }
 
@@ -61,8 +62,10 @@ impl QuestionSet {
     ) -> Result<Self, DataError> {
         let empty =
             |part| DataError::EmptyPart { set: entry.name.clone(), part, path: root.join(entry.folder()) };
+        let mut also_submitted = Vec::new();
         let (train, val, mut test) = match form_of(entry)? {
             QuestionForm::Benchmark(benchmark) => {
+                also_submitted = benchmark.also_submitted(root, source.answers)?;
                 (Vec::new(), Vec::new(), benchmark.open(root, source.answers)?)
             }
             QuestionForm::Small(small) => {
@@ -84,7 +87,7 @@ impl QuestionSet {
         }
         let checksum = checksum_of(&entry.name, &[&train, &val, &test], hashes)?;
         let questions = Splits::new([train, val, test]);
-        Ok(Self { name: entry.name.clone(), entry: entry.clone(), questions, checksum })
+        Ok(Self { name: entry.name.clone(), entry: entry.clone(), questions, also_submitted, checksum })
     }
 
     /// A dataset of generated questions.
@@ -94,7 +97,8 @@ impl QuestionSet {
         questions: [Vec<Question>; 3],
         checksum: String,
     ) -> Self {
-        Self { name, entry: entry.clone(), questions: Splits::new(questions), checksum }
+        let questions = Splits::new(questions);
+        Self { name, entry: entry.clone(), questions, also_submitted: Vec::new(), checksum }
     }
 
     /// The name used in results: the dataset's, or `mini/<set>` for a synthetic one.
@@ -115,6 +119,11 @@ impl QuestionSet {
     /// The questions of a split.
     pub fn questions(&self, split: Split) -> &[Question] {
         self.questions.of(split)
+    }
+
+    /// Identifiers of questions that the benchmark's server expects in a submission although they are not asked.
+    pub fn also_submitted(&self) -> &[String] {
+        &self.also_submitted
     }
 
     /// blake3 (hex) of prompts, answers, keys, and the names and contents of images.

@@ -10,7 +10,7 @@ use crate::vl::judge::option_letter;
 use crate::vl::normalise::evalai_answer;
 
 /// One generated text and what the server needs about its question.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answered {
     /// The benchmark's question identifier.
     pub id: String,

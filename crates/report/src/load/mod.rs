@@ -7,6 +7,7 @@ pub mod filter;
 pub(crate) mod logs;
 pub mod plans;
 pub mod predictions;
+pub mod server_scores;
 pub mod weight_shift;
 
 use std::collections::BTreeSet;
@@ -17,6 +18,7 @@ use rayon::prelude::*;
 use crate::error::ReportError;
 use crate::load::filter::Filter;
 use crate::load::plans::{RunPlan, plans_of};
+use crate::load::server_scores::{ServerScore, server_scores};
 use crate::record::{RECORD_FILE, Record, Stage};
 
 /// What to compare.
@@ -75,7 +77,7 @@ impl Stored {
     }
 }
 
-/// Reads every record under `runs`, in sorted order of their paths.
+/// Reads every record under `runs`, in sorted order of their paths, with the scores that servers returned for them.
 ///
 /// # Errors
 /// When a folder cannot be listed, or a record is unreadable, of another schema, or inconsistent.
@@ -83,7 +85,13 @@ pub fn read_records(runs: &Path) -> Result<Vec<Stored>, ReportError> {
     let mut paths = Vec::new();
     find_records(runs, &mut paths)?;
     paths.sort();
-    let rows: Vec<Vec<Stored>> = paths.into_par_iter().map(read_valid).collect::<Result<_, _>>()?;
+    let stores: BTreeSet<PathBuf> =
+        paths.iter().filter_map(|path| store_of(path)).map(Path::to_owned).collect();
+    let scores: Vec<Vec<ServerScore>> =
+        stores.iter().map(|store| server_scores(store)).collect::<Result<_, _>>()?;
+    let scores = scores.concat();
+    let read = |path: PathBuf| read_valid(path, &scores);
+    let rows: Vec<Vec<Stored>> = paths.into_par_iter().map(read).collect::<Result<_, _>>()?;
     Ok(rows.into_iter().flatten().collect())
 }
 
@@ -166,13 +174,21 @@ fn find_records(folder: &Path, paths: &mut Vec<PathBuf>) -> Result<(), ReportErr
     Ok(())
 }
 
-fn read_valid(path: PathBuf) -> Result<Vec<Stored>, ReportError> {
+/// The folder of a run's folder.
+fn store_of(record: &Path) -> Option<&Path> {
+    record.parent()?.parent()
+}
+
+fn read_valid(path: PathBuf, scores: &[ServerScore]) -> Result<Vec<Stored>, ReportError> {
     let record = Record::read(&path)?;
     if let Some(reason) = record.contradiction() {
         return Err(ReportError::Unsound { path, reason });
     }
     record.check_folder(&path)?;
-    Ok(Stored::rows(path, record))
+    let entered = server_scores::entered(&path, &record, scores);
+    let mut rows = Stored::rows(path, record);
+    rows.extend(entered);
+    Ok(rows)
 }
 
 fn describe(all: &[Stored]) -> String {

@@ -199,13 +199,16 @@ pub struct Metrics {
 }
 
 /// A set that only a server can score.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Pending {
     /// Name of the set.
     pub dataset: String,
     /// The submission file for the server, next to the record.
     pub file: String,
+    /// The set, so that its score can be entered later; records of earlier versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Dataset>,
 }
 
 /// Training rows that exceeded the protocol's maximum length in tokens.

@@ -12,6 +12,7 @@ pub(crate) mod pretrain;
 pub(crate) mod regenerate;
 pub(crate) mod report;
 pub(crate) mod run;
+pub(crate) mod score;
 mod sets;
 mod shift;
 mod slurm;

@@ -49,8 +49,9 @@ impl<'a> Evaluator<'a> {
         for (set, answers) in sets.iter().zip(&answers) {
             let judged = set.judge(answers);
             write_answers(folder, &**set, &judged, answers)?;
+            let submitted = submit(folder, &**set, answers)?;
             let Some(accuracy) = judged.score else {
-                pending.extend(submit(folder, &**set, answers)?);
+                pending.extend(submitted);
                 continue;
             };
             let generated = self.objective.protocol.decoding != AnswerDecoding::Likelihood;
@@ -169,11 +170,13 @@ fn finite(number: f64, what: &'static str) -> Result<f64, Error> {
     if number.is_finite() { Ok(number) } else { Err(Error::NotFinite { what }) }
 }
 
-/// Writes the submission file for a set whose answers are not public; its score is pending.
+/// Writes the submission file for a set with a server, also where its answers are public: MMBench's local score is not
+/// the published one, which rotates the options.
 fn submit(folder: &Path, set: &dyn EvalSet, answers: &[Answer]) -> Result<Option<Pending>> {
     let Some((name, file)) = set.submission(answers)? else { return Ok(None) };
     write_atomically(&folder.join(name), &file)?;
-    Ok(Some(Pending { dataset: set.dataset().name.clone(), file: name.into() }))
+    let details = Some(set.dataset().clone());
+    Ok(Some(Pending { dataset: set.dataset().name.clone(), file: name.into(), details }))
 }
 
 /// Writes `<set>.predictions.parquet`, the labels of the correct and the given answers, and `<set>.texts.jsonl`, the

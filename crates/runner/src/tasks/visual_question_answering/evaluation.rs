@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use data_loaders::QuestionForm;
+use data_loaders::{Benchmark, QuestionForm};
 use data_loaders::vl::{Answered, Judgement, Key, Question, Tally, YesNoCounts};
 use report::record::Dataset;
 
@@ -18,6 +18,8 @@ pub(super) struct QuestionEvalSet {
     pub(super) prompts: Vec<Vec<i64>>,
     pub(super) images: PictureFeatures,
     pub(super) questions: Vec<Question>,
+    /// Identifiers of questions that the server expects although they are not asked.
+    pub(super) also_submitted: Vec<String>,
     /// Accuracy of the most frequent answer to each question, without looking at the images.
     pub(super) prior: Option<f64>,
 }
@@ -28,6 +30,10 @@ impl EvalSet for QuestionEvalSet {
     }
 
     fn metric(&self) -> &'static str {
+        // The published number of MMBench asks each question with its options rotated.
+        if let Some(QuestionForm::Benchmark(Benchmark::Mmbench)) = self.form {
+            return "accuracy of the option, not circular";
+        }
         match self.questions.first().map(|question| &question.key) {
             Some(Key::Vqa(_) | Key::TextVqa(_)) => "VQA soft accuracy",
             Some(Key::YesNo(_)) => "F1",
@@ -60,6 +66,7 @@ impl EvalSet for QuestionEvalSet {
         let Some(QuestionForm::Benchmark(benchmark)) = self.form else { return Ok(None) };
         let answered = |(question, answer): (&Question, &Answer)| question.answered(answer.words());
         let answered: Vec<Answered> = self.questions.iter().zip(answers).map(answered).collect();
+        let answered = benchmark.complete(answered, &self.also_submitted);
         Ok(match benchmark.submission(&answered) {
             Some((name, file)) => Some((name, file?)),
             None => None,

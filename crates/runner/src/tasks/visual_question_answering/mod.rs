@@ -185,6 +185,7 @@ impl VisualQuestionAnswering {
                 prompts,
                 images: pictures.features_of(questions.iter().map(|one| Some(&one.picture)), &tokens),
                 questions: questions.to_vec(),
+                also_submitted: set.also_submitted().to_vec(),
                 prior: question_only_prior(set.questions(train), questions),
             }))
         };
