@@ -53,7 +53,7 @@ impl Method for Vpt {
         &INFO
     }
 
-    fn label(&self) -> String {
+    fn title(&self) -> String {
         let name = if self.deep { "VPT-deep" } else { "VPT-shallow" };
         if self.prompts == Self::default().prompts { name.into() } else { format!("{name} {}", self.prompts) }
     }
