@@ -158,8 +158,9 @@ def ours(arguments):
         record = json.loads(path.read_text())
         key = record["dataset"]["name"], record["method"]["name"]
         found.setdefault(key, []).append((record["seed"], 100 * record["metrics"]["accuracy"]))
-        commits.add(record["provenance"]["commit"])
-    print(f"san: commit {', '.join(map(str, commits))}")
+        provenance = record["provenance"]
+        commits.add(provenance["commit"] + (", with uncommitted changes" if provenance["dirty"] else ""))
+    print(f"san: commit {'; '.join(commits)}")
     return {key: [accuracy for _, accuracy in sorted(runs)] for key, runs in found.items()}
 
 

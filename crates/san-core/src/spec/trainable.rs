@@ -40,8 +40,8 @@ impl TrainableSpec {
         self.shape.iter().product()
     }
 
-    /// Whether weight decay applies: not to vectors (biases, norms, scales) nor to the names in [`NOT_DECAYED`] (timm's
-    /// `param_groups_weight_decay`).
+    /// Whether weight decay applies: not to vectors (biases, norms, scales) nor to class tokens, position embeddings
+    /// and position bias tables (timm's `param_groups_weight_decay`).
     pub fn decays(&self) -> bool {
         let last = self.name.rsplit('.').next().unwrap_or_default();
         self.shape.len() > 1 && !NOT_DECAYED.contains(&last)
