@@ -24,7 +24,6 @@ import peft
 import scipy.stats
 import timm
 import torch
-import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from timm.models.vision_transformer import checkpoint_filter_fn
@@ -150,7 +149,7 @@ def ours(arguments):
     experiment = dict(name="replication", suite="vtab", profiles=dict(small=profile))
     arguments.results.mkdir(parents=True, exist_ok=True)
     path = arguments.results / "replication.yaml"
-    path.write_text(yaml.safe_dump(experiment, sort_keys=False))
+    path.write_text(json.dumps(experiment, indent=1))
     command = [arguments.san, "run", path, "--profile", "small", "--workers", "1", "--results", arguments.results]
     subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
     found, commits = {}, set()
