@@ -14,16 +14,23 @@ Every file is safetensors, f32, with the network's settings as JSON under the me
 - san_<extra>.safetensors: the same with the option `ltd_ltp`, `shift` or `detach`, wiring authors_resize.
 - san_on_<swin or convnext>.safetensors: `trained.<site>.gamma`, and `<mode>_<wiring>.{logits,grad.<site>.gamma}`.
 - <timm name>.json: names and shapes of the published checkpoint, without head.
+- swin_old_names.safetensors: a checkpoint of a Swin as timm saved it before its reductions moved to the next stage
+  (timm 0.6), and swin_old_names_expected.safetensors: `input` and `logits`, with `config`.
+- weight_decay.json: for each of four timm names, whether timm decays each parameter.
 - methods.safetensors (metadata also `lora` = {"rank","alpha"}): for method in lora, ssf: `<method>.trained.*`,
   `<method>.logits`, `<method>.grad.*` (trained tensors and head).
 """
 
 import json
 import pathlib
+import re
 
+import safetensors.torch
 import timm
 import torch
+from timm.models import swin_transformer
 from timm.models.vision_transformer import checkpoint_filter_fn
+from timm.optim import param_groups_weight_decay
 
 import fixture_file
 import reference_hierarchical as hierarchical
@@ -46,6 +53,7 @@ def main():
     write_vit("vit_registers_swiglu", vit.config(**registers), seed=5)
     write_hierarchical("swin_shifted", hierarchical.swin(img_size=32, window_size=4), seed=6)
     write_hierarchical("swin_padded", hierarchical.swin(img_size=48, window_size=5, qkv_bias=False), seed=7)
+    write_old_swin(hierarchical.swin(img_size=64, depths=[1, 2, 1], num_heads=[2, 4, 8], embed_dim=8), seed=10)
     write_hierarchical("convnext_small_stem", hierarchical.convnext(patch_size=2), seed=8)
     write_hierarchical("convnext_no_layer_scale", hierarchical.convnext(ls_init_value=None, kernel_sizes=5), seed=9)
     for name in (
@@ -55,6 +63,7 @@ def main():
         "convnext_base.fb_in22k",
     ):
         write_published_layout(name)
+    write_weight_decay()
 
 
 def write_vit(name, settings, seed):
@@ -84,6 +93,26 @@ def write_hierarchical(name, settings, seed):
     write_hierarchical_san(name, model, settings, tensors, generator)
 
 
+def write_old_swin(settings, seed):
+    generator = torch.Generator().manual_seed(seed)
+    model = vit.randomise(hierarchical.timm_model(settings), generator)
+    state, old = model.state_dict(), {}
+    for key, value in state.items():
+        moved = lambda match: f"layers.{int(match[1]) - 1}.downsample."
+        old[re.sub(r"layers\.(\d+)\.downsample\.", moved, key).replace("head.fc.", "head.")] = value
+    for key, module in model.named_modules():
+        if hasattr(module, "relative_position_index"):
+            old[f"{key}.relative_position_index"] = module.relative_position_index
+        if getattr(module, "attn_mask", None) is not None:
+            old[f"{key}.attn_mask"] = module.attn_mask
+    assert any("attn_mask" in key for key in old) and "layers.0.downsample.norm.weight" in old
+    converted = swin_transformer.checkpoint_filter_fn(old, model)
+    assert converted.keys() == state.keys() and all(converted[key] is state[key] for key in state)
+    safetensors.torch.save_file(old, FIXTURES / "swin_old_names.safetensors")
+    images = torch.randn((BATCH, 3, settings["img_size"], settings["img_size"]), generator=generator)
+    save("swin_old_names_expected", {"input": images, "logits": model(images)}, {"config": settings})
+
+
 def write_hierarchical_san(name, model, settings, tensors, generator):
     """`<mode>_<wiring>.{logits,grad.*}` and `trained.*` of SAN on a Swin or a ConvNeXt."""
     weights = {k: v.detach() for k, v in model.state_dict().items()}
@@ -106,6 +135,19 @@ def write_published_layout(name):
     state = timm.create_model(name, pretrained=False, num_classes=0).state_dict()
     shapes = {key: list(value.shape) for key, value in state.items()}
     (FIXTURES / f"{name}.json").write_text(json.dumps(shapes, indent=0) + "\n")
+
+
+def write_weight_decay():
+    """The parameters in the group that `create_optimizer_v2` decays."""
+    names = ("vit_small_patch16_224.augreg_in21k", "vit_small_patch14_reg4_dinov2.lvd142m")
+    decays = {}
+    for name in (*names, "swin_tiny_patch4_window7_224.ms_in22k", "convnext_tiny.fb_in22k"):
+        model = timm.create_model(name, pretrained=False, num_classes=5)
+        excluded = model.no_weight_decay() if hasattr(model, "no_weight_decay") else ()
+        groups = param_groups_weight_decay(model, 0.1, excluded)
+        decayed = {id(one) for group in groups if group["weight_decay"] > 0 for one in group["params"]}
+        decays[name] = {key: id(parameter) in decayed for key, parameter in model.named_parameters()}
+    (FIXTURES / "weight_decay.json").write_text(json.dumps(decays, indent=0) + "\n")
 
 
 def check_against_resampled_load(model, settings, size, tensors):

@@ -5,6 +5,7 @@ of the adapted network of san_base.safetensors.
 
 For each case a folder written by `save_pretrained`, and next to it `<case>.safetensors`: `logits` [2,5] of the input in
 san_base.safetensors, and `grad.<our name>`: the gradient of (logits * probe).sum() for the adapter's tensors.
+The cases patterns* have several ranks and alphas, and own_head was trained without `modules_to_save`.
 pissa.safetensors holds `<site>`: the initial update s B A of peft's PiSSA, `init_lora_weights="pissa"`.
 """
 
@@ -34,10 +35,19 @@ EVERY = ["qkv", "attn.proj", "fc1", "fc2"]
 
 def cases():
     lora = lambda **changes: peft.LoraConfig(**(dict(r=3, lora_alpha=6, target_modules=EVERY) | changes))
+    # Whole names, ends of names and expressions; the first key that matches counts, in the order of the saved file.
+    patterns = dict(
+        rank_pattern={"attn.proj": 2, r"blocks\.[02]\.mlp\.fc1": 5, "^blocks.1.attn.qkv": 1},
+        alpha_pattern={r".*\.0\.mlp\.fc2": 1, "^blocks.0.attn.qkv": 12, "fc1": 2, "mlp.fc2": 9},
+    )
     return {
         "lora": lora(),
         "rslora": lora(use_rslora=True),
         "dora": lora(use_dora=True, target_modules=["qkv", "fc2"]),
+        "patterns": lora(**patterns),
+        "patterns_rslora": lora(use_rslora=True, **patterns),
+        "patterns_dora": lora(use_dora=True, **patterns),
+        "own_head": lora(target_modules=["qkv"]),
         "ia3": peft.IA3Config(target_modules=["qkv", "fc2"], feedforward_modules=["fc2"]),
         "vera": peft.VeraConfig(r=4, target_modules=["qkv", "fc1"], projection_prng_key=3),
     }
@@ -65,7 +75,7 @@ def write(name, config):
     torch.manual_seed(11)  # peft initialises from the global generator
     generator = torch.Generator().manual_seed(11)
     model, images, probe = base()
-    config.modules_to_save = ["head"]
+    config.modules_to_save = None if name == "own_head" else ["head"]
     adapted = peft.get_peft_model(model, config).eval()
     leaves = {}
     for key, parameter in adapted.named_parameters():

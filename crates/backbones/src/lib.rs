@@ -64,8 +64,14 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
     /// If the model does not support that size.
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error>;
 
-    /// Adapts a published checkpoint to this configuration if the model supports it (for example resampling the
-    /// position embedding to another image size).
+    /// Whether a published file may have this tensor although the model has not: buffers and unused layers in files
+    /// for older versions of timm. It is not read.
+    fn is_obsolete(&self, _: &str) -> bool {
+        false
+    }
+
+    /// Adapts a published checkpoint to this configuration if the model supports it: names that older versions of timm
+    /// gave its tensors (timm's `checkpoint_filter_fn`), and for example the position embedding of another image size.
     ///
     /// # Errors
     /// If the checkpoint cannot be adapted.

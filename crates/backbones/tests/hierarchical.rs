@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use backbones::registry;
 use common::{Fixture, assert_close, method, tuned};
+use san_core::methods;
 use serde_json::json;
 
 const TOLERANCE: f64 = 1e-4;
@@ -86,6 +87,40 @@ fn model_specs_match_published_checkpoints() {
         let ours: BTreeMap<_, _> =
             model_spec.tensors.into_iter().map(|tensor| (tensor.name, tensor.shape)).collect();
         assert_eq!(ours, published, "{name}");
+    }
+}
+
+#[test]
+fn a_swin_file_with_the_names_and_buffers_of_older_versions_of_timm_is_read() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let expected = Fixture::read("swin_old_names_expected");
+    let (architecture, model_spec) = (expected.config.image(), expected.config.model_spec("test"));
+    let file = folder.join("swin_old_names.safetensors");
+    let read = backbones::weights::read(&file, architecture, &model_spec).unwrap();
+    let mut weights = read.weights.shallow_clone();
+    assert_eq!(
+        read.head.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        ["head.fc.bias", "head.fc.weight"]
+    );
+    read.head.iter().for_each(|(name, tensor)| weights.insert(name, tensor.shallow_clone()));
+    let model = backbones::vision::Classifier::merged(architecture, &model_spec, &weights).unwrap();
+    let logits = tch::no_grad(|| model.forward(expected.get("input")));
+    assert_close("logits", &logits, expected.get("logits"), TOLERANCE);
+}
+
+#[test]
+fn weight_decay_applies_to_the_same_parameters_as_in_timm() {
+    let text = include_str!("fixtures/weight_decay.json");
+    let published: BTreeMap<String, BTreeMap<String, bool>> = serde_json::from_str(text).unwrap();
+    assert_eq!(published.len(), 4);
+    for (name, theirs) in published {
+        let model_spec = registry::find(&name).unwrap().architecture.model_spec(&name);
+        let trained = methods::trainables_with(&*method("fft", json!({})), &[], &model_spec).unwrap();
+        let ours: BTreeMap<_, _> =
+            trained.into_iter().map(|spec| (spec.name.clone(), spec.decays())).collect();
+        let head = model_spec.head.unwrap().name;
+        let theirs = theirs.into_iter().filter(|(key, _)| !key.starts_with(&format!("{head}.")));
+        assert_eq!(ours, theirs.collect(), "{name}");
     }
 }
 

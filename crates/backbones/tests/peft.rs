@@ -52,6 +52,16 @@ fn imported_adapters_match_logits_and_gradients_of_peft() {
 }
 
 #[test]
+fn adapters_with_several_ranks_and_alphas_or_without_a_head_match_logits_of_peft() {
+    let base = Fixture::read("san_base");
+    for case in ["patterns", "patterns_rslora", "patterns_dora", "own_head"] {
+        let theirs = TensorFile::read(&folder(&format!("{case}.safetensors"))).unwrap().tensors;
+        let (_, ours) = imported(&base, case);
+        assert_close(case, &ours.model.forward(base.get("input")), &theirs["logits"], 1e-4);
+    }
+}
+
+#[test]
 fn exported_adapters_match_files_saved_by_peft() {
     let base = Fixture::read("san_base");
     for case in CASES {
@@ -111,14 +121,6 @@ fn parts_of_a_fused_projection_are_exported_as_one_equivalent_adapter() {
         no_grad(|| ours.trainables.values().shallow_clone().f_add_(&noise).map(drop)).unwrap();
         let written = tempfile::tempdir().unwrap();
         export(written.path(), &*method, &[], &ours.model_spec, &ours.weights, &ours.trainables, 0).unwrap();
-        if name == "lora" && method.label().contains("down") {
-            // Two parts in qkv and one in fc2: two ranks, which only peft can express.
-            assert!(
-                import(written.path(), &ours.model_spec).unwrap_err().to_string().contains("rank_pattern")
-            );
-            loads_in_peft(&base, &ours, written.path());
-            continue;
-        }
         let read = import(written.path(), &ours.model_spec).unwrap();
         let again = common::method(&read.method, Value::Object(read.options));
         let other = tuned(&base.config, &base, &*again, &[read.tensors]);
@@ -163,7 +165,7 @@ fn a_language_model_adapter_has_peft_names_and_round_trips() {
 }
 
 #[test]
-fn an_adapter_whose_initialisation_changed_the_frozen_weights_is_rejected() {
+fn an_adapter_that_computes_something_else_on_the_published_weights_is_rejected() {
     let base = Fixture::read("llama_grouped");
     let method = method("lora", json!({"rank": 2, "targets": ["q", "v"]}));
     let ours = tuned(&base.config, &base, &*method, &[BTreeMap::new()]);
@@ -186,6 +188,11 @@ fn an_adapter_whose_initialisation_changed_the_frozen_weights_is_rejected() {
             Err(error) => assert!(!accepted && error.to_string().contains("`init_lora_weights`"), "{error}"),
         }
     }
+    config["init_lora_weights"] = json!(true);
+    config["alora_invocation_tokens"] = json!([1, 2]);
+    std::fs::write(&path, config.to_string()).unwrap();
+    let error = import(folder.path(), &ours.model_spec).unwrap_err().to_string();
+    assert!(error.contains("`alora_invocation_tokens`"), "{error}");
 }
 
 /// Runs peft itself if available: `SAN_PYTHON` is a Python with tools/requirements.txt.

@@ -8,6 +8,7 @@ mod skipped;
 use std::collections::BTreeMap;
 
 use common::{Fixture, Tuned, assert_close, method, tuned};
+use san_core::io::safetensors::write_tensors;
 use serde_json::json;
 
 const TOLERANCE: f64 = 1e-4;
@@ -44,6 +45,23 @@ fn matches_timm(name: &str) {
 #[test]
 fn a_class_token_model_matches_timm() {
     matches_timm("vit_class_token");
+}
+
+#[test]
+fn the_unused_layer_before_the_head_in_older_files_is_not_read() {
+    let fixture = Fixture::read("vit_class_token");
+    let (architecture, model_spec) = (fixture.config.image(), fixture.config.model_spec("test"));
+    let mut tensors = fixture.under("weights.");
+    let expected = tensors.len();
+    for name in ["pre_logits.fc.weight", "pre_logits.fc.bias"] {
+        tensors.insert(name.into(), tch::Tensor::ones([2], (tch::Kind::Float, tch::Device::Cpu)));
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let named = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    write_tensors(&path, named, ("format", "pt".into()), tch::Kind::Float).unwrap();
+    let read = backbones::weights::read(&path, architecture, &model_spec).unwrap();
+    assert_eq!(read.weights.iter().count() + read.head.iter().count(), expected);
 }
 
 #[test]

@@ -74,3 +74,22 @@ fn all_end_tokens_of_a_generation_config_are_used_and_are_part_of_the_checksum()
     let said = refusal(&bench.run(&["plan", "vtab.yaml"]), 5);
     assert!(said.contains("generation_config.json") && said.contains("`eos_token_id`"), "{said}");
 }
+
+#[test]
+fn without_a_generation_config_the_end_tokens_of_the_configuration_are_used() {
+    let bench = with_qwen2();
+    let path = bench.path("weights/small/config.json");
+    let mut config: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    config["eos_token_id"] = json!([0, 5]);
+    std::fs::write(&path, config.to_string()).unwrap();
+    done(&bench, &["run", "vtab.yaml"]);
+    let record = std::fs::read_to_string(bench.runs()[0].join("record.json")).unwrap();
+    assert!(record.contains("+end tokens [5]"), "{record}");
+    let generation = json!({"eos_token_id": 7}).to_string();
+    std::fs::write(bench.path("weights/small/generation_config.json"), generation).unwrap();
+    done(&bench, &["run", "vtab.yaml"]);
+    let records =
+        bench.runs().into_iter().map(|run| std::fs::read_to_string(run.join("record.json")).unwrap());
+    assert!(records.into_iter().any(|record| record.contains("+end tokens [7]")));
+}

@@ -5,9 +5,9 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Bench, SYNTHETIC, adapters, done, is_checkpoint};
+use common::{Bench, SYNTHETIC, adapters, done, is_checkpoint, refusal};
 use report::record::{Record, Stage};
-use san_core::io::safetensors::TensorFile;
+use san_core::io::safetensors::{TensorFile, write_tensors};
 
 #[test]
 fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
@@ -311,6 +311,50 @@ fn a_wiring_is_printed_and_drawn_for_every_family() {
 }
 
 #[test]
+fn methods_that_differ_in_any_option_have_different_rows() {
+    let options = "{method: lora, learning_rate: 1.0e-2, options: {alpha: 16}}";
+    let both = format!("{{method: lora, learning_rate: 1.0e-2}}\n      - {options}");
+    let bench = Bench::new(&SYNTHETIC.replace("{method: linear, learning_rate: 1.0e-2}", &both));
+    let plan = done(&bench, &["plan", "vtab.yaml"]);
+    assert!(plan.contains("LoRA (alpha 16)"), "{plan}");
+}
+
+#[test]
+fn an_adapter_without_a_head_gets_that_of_the_published_weights_or_is_refused() {
+    const NAME: &str = "vit_tiny_patch16_224.augreg_in21k";
+    let bench = Bench::new(SYNTHETIC);
+    let model_spec = backbones::registry::find(NAME).unwrap().architecture.model_spec(NAME);
+    let mut weights = san_core::Weights::random(&model_spec, 0).unwrap();
+    let ones = |size: &[i64]| tch::Tensor::ones(size, (tch::Kind::Float, tch::Device::Cpu));
+    let factors: Vec<_> = (0..12)
+        .flat_map(|block| [("A", [2, 192]), ("B", [576, 2])].map(|(factor, size)| (block, factor, size)))
+        .map(|(block, factor, size)| {
+            (format!("base_model.model.blocks.{block}.attn.qkv.lora_{factor}.weight"), ones(&size))
+        })
+        .collect();
+    let write = |path: &str, tensors: Vec<(&str, &tch::Tensor)>| {
+        std::fs::create_dir_all(bench.path(path).parent().unwrap()).unwrap();
+        write_tensors(&bench.path(path), tensors, ("format", "pt".into()), tch::Kind::Float).unwrap();
+    };
+    let named = factors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+    write("peft/adapter_model.safetensors", named);
+    let config = r#"{"peft_type": "LORA", "r": 2, "lora_alpha": 4, "modules_to_save": null}"#;
+    std::fs::write(bench.path("peft/adapter_config.json"), config).unwrap();
+
+    let arguments = ["import", "peft", "--backbone", NAME, "--output", "adapter.safetensors"];
+    let file = format!("weights/{NAME}/model.safetensors");
+    write(&file, weights.iter().collect());
+    let said = refusal(&bench.run(&arguments), 4);
+    assert!(said.contains("without `modules_to_save`") && said.contains("have no head"), "{said}");
+    weights.insert("head.weight", ones(&[3, 192]));
+    weights.insert("head.bias", ones(&[3]) * 2.0);
+    write(&file, weights.iter().collect());
+    done(&bench, &arguments);
+    let read = TensorFile::read(&bench.path("adapter.safetensors")).unwrap();
+    assert_eq!(read.tensors["head.bias"].squeeze(), ones(&[3]) * 2.0);
+}
+
+#[test]
 fn an_adapter_goes_to_pefts_format_and_back() {
     let lora = "{method: lora, learning_rate: 1.0e-2}";
     let bench = Bench::new(&SYNTHETIC.replace("{method: linear, learning_rate: 1.0e-2}", lora));
@@ -320,7 +364,7 @@ fn an_adapter_goes_to_pefts_format_and_back() {
     assert!(std::fs::read_to_string(bench.path("peft/adapter_config.json")).unwrap().contains("LORA"));
     let said =
         done(&bench, &["import", "peft", "--backbone", "vit_micro", "--output", "adapter.safetensors"]);
-    assert!(said.contains("LoRA r=16 (qkv)"), "{said}");
+    assert!(said.contains("LoRA r=16 (qkv, alpha 16)"), "{said}");
     let read = |path: PathBuf| san_core::io::safetensors::TensorFile::read(&path).unwrap().tensors;
     let (before, after) =
         (read(bench.runs()[0].join("adapter.safetensors")), read(bench.path("adapter.safetensors")));

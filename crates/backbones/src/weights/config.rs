@@ -25,19 +25,20 @@ pub(super) fn document(path: &Path) -> Result<Value, Error> {
     serde_json::from_slice(&text).map_err(malformed)
 }
 
-/// The tokens that end a generated text, from a model's `generation_config.json`: instruction-tuned models have several.
-/// `None` if there is no such file, or it names none.
+/// The tokens that end a generated text, which instruction-tuned models have several of: from `generation_config.json`,
+/// or, if there is no such file, from `config.json`, as in transformers. `None` if it names none.
 ///
 /// # Errors
 /// If the file is malformed.
 pub fn generation_end_tokens(folder: &Path) -> Result<Option<Vec<i64>>, Error> {
-    let path = folder.join("generation_config.json");
-    if !path.is_file() {
-        return Ok(None);
-    }
+    let files = ["generation_config.json", "config.json"].map(|name| folder.join(name));
+    let Some(path) = files.iter().find(|path| path.is_file()) else { return Ok(None) };
     let malformed = |reason: &str| Error::Configuration { path: path.clone(), reason: reason.into() };
-    match document(&path)?.get("eos_token_id") {
-        None | Some(Value::Null) => Ok(None),
+    let document = document(path)?;
+    // A model that also takes images has the configuration of its language model in a section.
+    let entries = [document.get("eos_token_id"), document.pointer("/text_config/eos_token_id")];
+    match entries.into_iter().flatten().find(|entry| !entry.is_null()) {
+        None => Ok(None),
         Some(Value::Array(tokens)) => {
             let tokens: Option<Vec<i64>> = tokens.iter().map(Value::as_i64).collect();
             tokens.map(Some).ok_or_else(|| malformed("`eos_token_id` lists something other than token ids"))

@@ -31,6 +31,8 @@ use crate::{Architecture, Error, vlm};
 pub struct Checkpoint {
     /// The weights, without head, in f32 on the CPU.
     pub weights: Weights,
+    /// The head, as far as the file has one.
+    pub head: Weights,
     /// blake3 of the file, hex.
     pub checksum: String,
 }
@@ -58,7 +60,7 @@ pub fn architecture(folder: &Path) -> Result<Published, Error> {
     })
 }
 
-/// Reads a published checkpoint of `architecture`; its head is dropped, as every task trains its own.
+/// Reads a published checkpoint of `architecture`. Its head is set apart, as every task trains its own.
 ///
 /// # Errors
 /// If the file cannot be read, is not a safetensors file, or a tensor is missing, unexpected or of the wrong shape.
@@ -67,7 +69,8 @@ pub fn read(
     architecture: &dyn Architecture,
     model_spec: &ModelSpec,
 ) -> Result<Checkpoint, Error> {
-    from_file(TensorFile::read(path)?, path, architecture, model_spec)
+    let file = TensorFile::read_some(path, &|name| !architecture.is_obsolete(name))?;
+    from_file(file, path, architecture, model_spec)
 }
 
 /// Same as [`read`], from bytes already in memory; `path` is used in messages.
@@ -89,11 +92,10 @@ fn from_file(
     architecture: &dyn Architecture,
     model_spec: &ModelSpec,
 ) -> Result<Checkpoint, Error> {
-    let mut weights = Weights::new(file.tensors);
-    for name in model_spec.head.iter().flat_map(HeadSpec::tensors) {
-        weights.remove(&name);
-    }
-    let weights = architecture.fit(weights)?;
+    let mut weights = architecture.fit(Weights::new(file.tensors))?;
+    let head = model_spec.head.iter().flat_map(HeadSpec::tensors);
+    let head = head.filter_map(|name| Some((weights.remove(&name)?, name)));
+    let head = Weights::new(head.map(|(tensor, name)| (name, tensor)).collect());
     weights.check(model_spec, &path.display().to_string())?;
-    Ok(Checkpoint { weights, checksum: file.checksum })
+    Ok(Checkpoint { weights, head, checksum: file.checksum })
 }

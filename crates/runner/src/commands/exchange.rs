@@ -36,7 +36,12 @@ pub(crate) fn export(arguments: &ExportArguments) -> Result<()> {
         &trainables,
         0,
     )?;
-    output::line(format_args!("{}: {} for {}", arguments.output.display(), method.label(), run.set_label()))?;
+    output::line(format_args!(
+        "{}: {} for {}",
+        arguments.output.display(),
+        method.label()?,
+        run.set_label()
+    ))?;
     Ok(())
 }
 
@@ -59,14 +64,25 @@ pub(crate) struct ImportArguments {
 pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
     let base = Resources::new(Device::Cpu).models.base(&arguments.backbone)?;
     let (model_spec, weights) = (base.model_spec(), base.weights());
-    let read = peft::import(&arguments.adapter, model_spec)?;
+    let mut read = peft::import(&arguments.adapter, model_spec)?;
     let classes = match &model_spec.head {
         None => 0,
         Some(head) => {
+            // Without `modules_to_save`, peft leaves the model's own head in place.
+            for name in head.tensors() {
+                if let (false, Some(own)) = (read.tensors.contains_key(&name), base.head_tensor(&name)) {
+                    read.tensors.insert(name, own.shallow_clone());
+                }
+            }
             let [_, bias] = head.tensors();
-            read.tensors.get(&bias).map(|bias| bias.size()[0]).ok_or_else(|| RunError::Missing {
+            let classes = read.tensors.get(&bias).and_then(|bias| bias.size().first().copied());
+            classes.ok_or_else(|| RunError::Missing {
                 what: format!("the head `{}`", head.name),
-                reason: format!("{} was saved without `modules_to_save`", arguments.adapter.display()),
+                reason: format!(
+                    "{} was saved without `modules_to_save`, and the weights of {} have no head",
+                    arguments.adapter.display(),
+                    arguments.backbone
+                ),
             })?
         }
     };
@@ -95,7 +111,7 @@ pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
     output::line(format_args!(
         "{}: {} on {}",
         arguments.output.display(),
-        method.label(),
+        method.label()?,
         arguments.backbone
     ))?;
     Ok(())

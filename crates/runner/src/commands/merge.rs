@@ -42,7 +42,12 @@ pub(crate) fn merge(arguments: &Arguments) -> Result<()> {
             write_tensors(&arguments.output, merged.iter(), ("config", config.to_string()), Kind::Float)?;
         }
     }
-    output::line(format_args!("{}: {} for {}", arguments.output.display(), method.label(), run.set_label()))?;
+    output::line(format_args!(
+        "{}: {} for {}",
+        arguments.output.display(),
+        method.label()?,
+        run.set_label()
+    ))?;
     Ok(())
 }
 

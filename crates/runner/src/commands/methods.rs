@@ -78,7 +78,7 @@ fn row(entry: &MethodInfo, model_specs: &[ModelSpec]) -> Result<Row, Error> {
     };
     Ok(Row {
         name: entry.name,
-        label: method.label(),
+        label: method.label()?,
         summary: entry.summary,
         trained: model_specs.iter().map(count).collect(),
         unmergeable: method.unmergeable(),

@@ -23,6 +23,8 @@ pub struct LoadedBackbone {
     pub model_spec: ModelSpec,
     /// The frozen weights, on the device.
     pub weights: Weights,
+    /// The head of its file, if that has one; on the CPU.
+    pub head: Weights,
     /// blake3 of the file, or `random:<seed>`.
     pub checksum: String,
 }
@@ -40,6 +42,7 @@ impl LoadedBackbone {
         let checkpoint = if name.ends_with(RANDOM) {
             Checkpoint {
                 weights: Weights::random(&model_spec, RANDOM_WEIGHTS_SEED)?,
+                head: Weights::default(),
                 checksum: format!("random:{RANDOM_WEIGHTS_SEED}"),
             }
         } else {
@@ -52,7 +55,8 @@ impl LoadedBackbone {
             }
         };
         let weights = checkpoint.weights.to_device(device).context("moving the weights to the device")?;
-        Ok(Self { architecture, model_spec, weights, checksum: checkpoint.checksum })
+        let Checkpoint { head, checksum, .. } = checkpoint;
+        Ok(Self { architecture, model_spec, weights, head, checksum })
     }
 }
 

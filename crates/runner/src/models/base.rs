@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use san_core::{ModelSpec, Weights};
+use tch::Tensor;
 
 use crate::models::backbone::LoadedBackbone;
 use crate::models::language::LoadedLanguageModel;
@@ -30,6 +31,14 @@ impl BaseModel {
         match self {
             Self::Vision(model) => &model.weights,
             Self::Language(model) => &model.weights,
+        }
+    }
+
+    /// A tensor of the head in the published file, if that has one.
+    pub fn head_tensor(&self, name: &str) -> Option<&Tensor> {
+        match self {
+            Self::Vision(model) => model.head.get(name).ok(),
+            Self::Language(_) => None,
         }
     }
 

@@ -140,7 +140,7 @@ impl Plan {
                 let specs = methods::trainables_with(&*method, &modules, base.model_spec())?;
                 counts.insert(specs.iter().map(TrainableSpec::count).sum::<i64>());
             }
-            let label = methods::find(&spec.method, spec.options.clone())?.label();
+            let label = methods::find(&spec.method, spec.options.clone())?.label()?;
             columns[0] = row(spec)?.unwrap_or(label);
             columns[1] = if trials.len() > 1 { trials.len().to_string() } else { "fixed".into() };
             let counts: Vec<String> = counts.iter().map(i64::to_string).collect();
@@ -257,6 +257,6 @@ fn row(spec: &MethodSpec) -> Result<Option<String>> {
     if searched.is_empty() {
         return Ok(None);
     }
-    let label = methods::find(&spec.method, spec.options.clone())?.label();
+    let label = methods::find(&spec.method, spec.options.clone())?.label()?;
     Ok(Some(format!("{label}, tuned {}", searched.join(", "))))
 }

@@ -95,7 +95,7 @@ impl Run {
     pub fn row_label(&self) -> Result<String, san_core::Error> {
         match &self.row {
             Some(row) => Ok(row.clone()),
-            None => Ok(self.method()?.label()),
+            None => self.method()?.label(),
         }
     }
 

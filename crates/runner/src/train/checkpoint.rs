@@ -67,6 +67,8 @@ pub struct CheckpointFile {
 #[serde(deny_unknown_fields)]
 struct Header {
     runs: Vec<String>,
+    /// The trained tensors in the order of the buffer, which is not the same in every version of the program.
+    trained: Vec<String>,
     progress: Progress,
     contents: String,
 }
@@ -119,6 +121,7 @@ impl CheckpointFile {
         let tensors = [("first", first), ("second", second), ("values", trainables.values())];
         let header = Header {
             runs: self.runs.clone(),
+            trained: names(trainables),
             progress: progress.clone(),
             contents: checksum(progress, tensors.map(|(_, tensor)| tensor))?,
         };
@@ -156,6 +159,9 @@ impl CheckpointFile {
         if header.runs != self.runs {
             return Err("it belongs to another run".into());
         }
+        if header.trained != names(trainables) {
+            return Err("it has other trained tensors".into());
+        }
         let mut take = |name: &str| file.tensors.remove(name).ok_or(format!("it has no `{name}`"));
         let tensors = [take("first")?, take("second")?, take("values")?];
         if tensors.iter().any(|tensor| tensor.size() != trainables.values().size()) {
@@ -185,6 +191,10 @@ impl CheckpointFile {
         }
         self.log_stems().iter().try_for_each(|stem| RunLog::remove(stem))
     }
+}
+
+fn names(trainables: &Trainables) -> Vec<String> {
+    trainables.iter().map(|(spec, _)| spec.name.clone()).collect()
 }
 
 fn path(folder: &Path, name: &str) -> PathBuf {
@@ -242,10 +252,19 @@ mod tests {
 
     impl Training {
         fn new() -> Self {
-            let spec =
-                TrainableSpec { name: "x".into(), shape: vec![8], init: Init::Ones, group: Group::Method };
-            let trainables =
-                Trainables::allocate(vec![spec], &[0], &Weights::default(), Device::Cpu).unwrap();
+            Self::of(&["x"])
+        }
+
+        fn of(names: &[&str]) -> Self {
+            let shape = vec![8 / names.len() as i64];
+            let spec = |name: &&str| TrainableSpec {
+                name: (*name).into(),
+                shape: shape.clone(),
+                init: Init::Ones,
+                group: Group::Method,
+            };
+            let specs = names.iter().map(spec).collect();
+            let trainables = Trainables::allocate(specs, &[0], &Weights::default(), Device::Cpu).unwrap();
             let optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
             Self(trainables, optimiser)
         }
@@ -281,5 +300,17 @@ mod tests {
         let mut lost = AdamW::new(&cold.0, AdamWSettings::default()).unwrap();
         file.restore(&cold.0, &mut lost).unwrap();
         assert_ne!(cold.steps(4..9), whole, "the values alone are no state");
+    }
+
+    #[test]
+    fn a_state_whose_tensors_are_in_another_order_is_not_restored() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = CheckpointFile::of_run(folder.path(), "a", Duration::ZERO);
+        let saved = Training::of(&["x", "y"]);
+        let progress = Progress { runs: vec![RunProgress::default()], ..Progress::default() };
+        file.logs().unwrap();
+        file.save(&progress, &saved.0, &saved.1).unwrap();
+        let mut other = Training::of(&["y", "x"]);
+        assert_eq!(file.restore(&other.0, &mut other.1).unwrap(), None);
     }
 }

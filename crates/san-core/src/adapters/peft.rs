@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tch::{Kind, Tensor};
 
 use crate::io::files::write_atomically;
@@ -71,9 +71,8 @@ pub fn import(folder: &Path, model_spec: &ModelSpec) -> Result<Imported, Error> 
     let read = std::fs::read(&path);
     let text = read.map_err(|source| Error::File { action: "read", path: path.clone(), source })?;
     let malformed = |reason: String| Error::Malformed { path: path.clone(), reason };
-    let config: Map<String, Value> =
-        serde_json::from_slice(&text).map_err(|error| malformed(error.to_string()))?;
-    let mut files = PeftFiles::new(config, TensorFile::read(&folder.join(TENSOR_FILE))?.tensors);
+    let tensors = TensorFile::read(&folder.join(TENSOR_FILE))?.tensors;
+    let mut files = PeftFiles::new(&text, tensors).map_err(|error| malformed(error.to_string()))?;
     let head = model_spec.head.iter().flat_map(HeadSpec::tensors);
     let head: Vec<_> =
         head.filter_map(|name| Some((files.tensors.remove(&format!("{ROOT}{name}"))?, name))).collect();

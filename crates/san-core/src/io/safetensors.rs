@@ -38,12 +38,20 @@ impl TensorFile {
     /// # Errors
     /// If it cannot be read, is a pickle, is truncated, or holds a dtype other than f32, f16, bf16.
     pub fn read(path: &Path) -> Result<Self, Error> {
+        Self::read_some(path, &|_| true)
+    }
+
+    /// Reads the tensors whose names are `wanted`; the others may have any dtype.
+    ///
+    /// # Errors
+    /// Same as [`TensorFile::read`].
+    pub fn read_some(path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Self, Error> {
         let error = |source| Error::File { action: "read", path: path.into(), source };
         let mut file = open(path, MAX_BYTES)?;
         let length = file.metadata().map_err(error)?.len();
         // A file of another kind, or a sparse file of 16 GiB, is rejected by its first bytes.
         read_header(&mut file, length, path)?;
-        Self::parse(&read(path, MAX_BYTES)?, path)
+        Self::parse_some(&read(path, MAX_BYTES)?, path, wanted)
     }
 
     /// Parses a file's contents; errors mention `path`.
@@ -51,12 +59,16 @@ impl TensorFile {
     /// # Errors
     /// Same as [`TensorFile::read`].
     pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+        Self::parse_some(bytes, path, &|_| true)
+    }
+
+    fn parse_some(bytes: &[u8], path: &Path, wanted: &dyn Fn(&str) -> bool) -> Result<Self, Error> {
         let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
         let header = read_header(&mut &bytes[..], bytes.len() as u64, path)?;
         let metadata = header.metadata().iter().flatten().map(|(k, v)| (k.clone(), v.clone())).collect();
         let file = SafeTensors::deserialize(bytes).map_err(|error| malformed(error.to_string()))?;
         let mut tensors = BTreeMap::new();
-        for (name, view) in file.iter() {
+        for (name, view) in file.iter().filter(|(name, _)| wanted(name)) {
             let kind = match view.dtype() {
                 Dtype::F32 => Kind::Float,
                 Dtype::F16 => Kind::Half,
@@ -105,11 +117,14 @@ pub fn read_header(file: &mut dyn Read, length: u64, path: &Path) -> Result<Meta
 }
 
 /// Whether a file starts as `torch.save` writes one: a zip archive since PyTorch 1.6, before that a bare pickle of
-/// protocol 2 or later. Some header lengths, 640 bytes for example, give a safetensors file the first bytes of
-/// a pickle, but its header then starts with a brace, which is not an opcode that can follow there.
+/// protocol 2 or later. The length of some headers, 640 bytes for example, has the same first bytes; such a file is a
+/// safetensors file if the whole number is a possible length and the header after it starts with a brace.
 fn is_pickle(start: &[u8]) -> bool {
-    start.starts_with(b"PK\x03\x04")
-        || (matches!(start, [0x80, 2..=5, ..]) && start.get(8).is_none_or(|byte| *byte != b'{'))
+    let is_header = |(length, rest): (&[u8; 8], &[u8])| {
+        u64::from_le_bytes(*length) <= MAX_HEADER_LENGTH && rest.first() == Some(&b'{')
+    };
+    (start.starts_with(b"PK\x03\x04") || matches!(start, [0x80, 2..=5, ..]))
+        && !start.split_first_chunk().is_some_and(is_header)
 }
 
 /// The next `count` bytes.
@@ -166,4 +181,34 @@ fn to_bytes(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
     } else {
         values.iter().flat_map(|value| value.to_le_bytes()).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_header_length_makes_a_safetensors_file_look_like_a_pickle() {
+        // 0x4034b50 has the first bytes of a zip archive.
+        for length in (8..=70_000_u64).chain([0x0403_4b50, MAX_HEADER_LENGTH]) {
+            let start = [&length.to_le_bytes()[..], b"{"].concat();
+            assert!(!is_pickle(&start), "{length}");
+        }
+    }
+
+    #[test]
+    fn files_of_torch_save_are_recognised_by_their_first_bytes() {
+        // Torch 2.11: `torch.save`, `torch.save(_use_new_zipfile_serialization=False)`, and bare pickles.
+        for start in [
+            &b"PK\x03\x04\x00\x00\x08\x08\x00"[..],
+            b"\x80\x02\x8a\x0al\xfc\x9cF\xf9",
+            b"\x80\x02}q\x00X\x01\x00\x00",
+            b"\x80\x04\x95{\x00\x00\x00\x00\x00",
+            b"\x80\x02X\x01\x00\x00\x00{q",
+            b"\x80\x02}",
+            b"PK\x03\x04",
+        ] {
+            assert!(is_pickle(start), "{start:?}");
+        }
+    }
 }

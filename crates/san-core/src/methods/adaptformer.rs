@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, label_with_size, specs};
+use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, specs, title_with_size};
 use crate::methods::{Method, MethodInfo, parse};
 use crate::spec::init::Init;
 use crate::spec::model::{BranchKind, BranchSpec};
@@ -49,8 +49,8 @@ impl Method for AdaptFormer {
         &INFO
     }
 
-    fn label(&self) -> String {
-        label_with_size("AdaptFormer", self.bottleneck, Self::default().bottleneck)
+    fn title(&self) -> String {
+        title_with_size("AdaptFormer", self.bottleneck, Self::default().bottleneck)
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

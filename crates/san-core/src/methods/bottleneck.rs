@@ -21,7 +21,7 @@ pub(super) const UNMERGEABLE: &str =
     "a bottleneck has a nonlinearity, which no backbone weight can represent";
 
 /// The name, followed by the number of hidden channels unless it is the default.
-pub(super) fn label_with_size(name: &str, bottleneck: i64, default: i64) -> String {
+pub(super) fn title_with_size(name: &str, bottleneck: i64, default: i64) -> String {
     if bottleneck == default { name.into() } else { format!("{name} {bottleneck}") }
 }
 

@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::methods::host::{Host, Scaling};
-use crate::methods::lora::{Lora, Updated, low_rank_from_peft, peft_form};
+use crate::methods::lora::{Lora, Updated};
 use crate::methods::low_rank::{LowRank, RowNorms};
+use crate::methods::low_rank_peft::{low_rank_from_peft, peft_form};
 use crate::methods::peft::{Imported, PeftFiles, PeftForm, named};
 use crate::methods::san_dora;
 use crate::methods::targets::{Target, Targets};
@@ -108,7 +109,7 @@ impl Method for Dora {
         &INFO
     }
 
-    fn label(&self) -> String {
+    fn title(&self) -> String {
         let attached = if self.detach_norm { "" } else { " (attached norm)" };
         format!("DoRA{}{attached}", self.lora().suffix())
     }

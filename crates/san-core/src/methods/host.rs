@@ -71,14 +71,14 @@ impl<H: Host + Serialize> Method for SanOver<H> {
         Some(&self.host)
     }
 
-    fn label(&self) -> String {
+    fn title(&self) -> String {
         let wiring = match self.wiring {
             Wiring::Full => "",
             Wiring::Authors => " (authors' wiring)",
             Wiring::AuthorsResize => " (resized wiring)",
         };
         let detached = if self.detach { " (detached)" } else { "" };
-        format!("SAN-{}{wiring}{detached}", self.host.label())
+        format!("SAN-{}{wiring}{detached}", self.host.title())
     }
 
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {

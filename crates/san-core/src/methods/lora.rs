@@ -9,12 +9,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use tch::Tensor;
 
 use crate::methods::host::{Host, Scaling};
 use crate::methods::low_rank::{Block, LowRank, RowNorms};
-use crate::methods::peft::{Imported, PeftFiles, PeftForm, check_linear, common_rank, named, options, roles};
+use crate::methods::low_rank_peft::{low_rank_from_peft, peft_form};
+use crate::methods::peft::{Imported, PeftFiles, PeftForm};
 use crate::methods::targets::{Target, Targeted, Targets};
 use crate::methods::{Method, MethodInfo, bad_option, check_size, parse, san_lora};
 use crate::nn::dropout::Dropout;
@@ -206,65 +207,6 @@ impl Lora {
     }
 }
 
-/// LoRA as stored by peft: one module per site, whose rank is the sum over its targets.
-pub(super) fn peft_form(
-    method: &str,
-    updates: &[Updated],
-    dropout: f64,
-    run: i64,
-) -> Result<PeftForm, Error> {
-    let mut form = PeftForm::default();
-    let (mut ranks, mut alphas) = (Map::new(), Map::new());
-    for Updated { site, update, .. } in updates {
-        check_linear(method, site)?;
-        let (a, b, factor) = update.factors(run)?;
-        // peft computes s as alpha / rank.
-        #[allow(clippy::cast_precision_loss)]
-        let alpha = factor * a.size()[0] as f64;
-        ranks.insert(site.name.clone(), a.size()[0].into());
-        alphas.insert(site.name.clone(), alpha.into());
-        form.modules.insert(format!("{}.lora_A.weight", site.name), a);
-        form.modules.insert(format!("{}.lora_B.weight", site.name), b);
-    }
-    let first = |map: &Map<String, Value>| map.values().next().cloned();
-    let (Some(rank), Some(alpha)) = (first(&ranks), first(&alphas)) else {
-        return Err(Error::Unexportable { method: method.into(), reason: "it adapts no projection".into() });
-    };
-    form.configure([
-        ("peft_type", json!("LORA")),
-        ("r", json!(rank)),
-        ("lora_alpha", json!(alpha)),
-        ("lora_dropout", json!(dropout)),
-        ("bias", json!("none")),
-        ("target_modules", json!(updates.iter().map(|updated| &updated.site.name).collect::<Vec<_>>())),
-    ]);
-    for (name, mut map, default) in [("rank_pattern", ranks, rank), ("alpha_pattern", alphas, alpha)] {
-        map.retain(|_, value| *value != default);
-        form.config.insert(name.into(), map.into());
-    }
-    Ok(form)
-}
-
-/// What LoRA and DoRA share in peft's files: options and factors.
-pub(super) fn low_rank_from_peft(
-    method: &str,
-    files: &mut PeftFiles,
-    model_spec: &ModelSpec,
-) -> Result<Imported, String> {
-    files.published_base()?;
-    files.no_patterns()?;
-    let (a, b) = (files.take(".lora_A.weight"), files.take(".lora_B.weight"));
-    let targets = roles(model_spec, a.keys())?;
-    let options = options([
-        ("rank", json!(common_rank(&a)?)),
-        ("alpha", json!(files.number("lora_alpha")?)),
-        ("targets", json!(targets)),
-    ]);
-    let mut tensors = named(a, "lora_a");
-    tensors.extend(named(b, "lora_b"));
-    Ok(Imported { method: method.into(), options, tensors })
-}
-
 fn from_peft(files: &mut PeftFiles, model_spec: &ModelSpec) -> Result<Option<Imported>, String> {
     if files.kind() != "LORA" || files.flag("use_dora") {
         return Ok(None);
@@ -286,7 +228,7 @@ impl Method for Lora {
         &INFO
     }
 
-    fn label(&self) -> String {
+    fn title(&self) -> String {
         let name = match (self.scaling, self.init) {
             (RankScaling::Standard, FactorInit::Kaiming) => "LoRA",
             (RankScaling::RankStabilised, FactorInit::Kaiming) => "rsLoRA",

@@ -12,11 +12,14 @@ mod fft;
 mod frozen;
 mod host;
 mod ia3;
+mod label;
 mod linear;
 mod lora;
 mod low_rank;
+mod low_rank_peft;
 mod modules_to_save;
 mod norm;
+mod patterns;
 pub mod peft;
 mod san;
 mod san_dora;
@@ -81,9 +84,17 @@ pub trait Method: Options + std::fmt::Debug + Send + Sync {
         self.info().published_as
     }
 
-    /// Name of its table row: the usual name plus any options that differ from the defaults.
-    fn label(&self) -> String {
+    /// Its usual name, which may have a place for some of its options.
+    fn title(&self) -> String {
         self.info().label.into()
+    }
+
+    /// Name of its table row: the title, and the options that differ from the defaults.
+    ///
+    /// # Errors
+    /// If an option cannot be written as JSON.
+    fn label(&self) -> Result<String, Error> {
+        label::complete(self.info(), self.title(), &self.options()?)
     }
 
     /// The tensors to train in addition to the head.

@@ -4,9 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 use tch::Tensor;
 
+use crate::methods::patterns::Patterns;
 use crate::spec::model::{Projection, SiteSpec};
 use crate::{Error, ModelSpec};
 
@@ -62,12 +64,20 @@ pub(crate) fn check_linear(method: &str, site: &SiteSpec) -> Result<(), Error> {
 /// The parts of peft's files that are not consumed yet.
 pub(crate) struct PeftFiles {
     config: Map<String, Value>,
+    alphas: Patterns,
     pub(crate) tensors: BTreeMap<String, Tensor>,
 }
 
 impl PeftFiles {
-    pub(crate) fn new(config: Map<String, Value>, tensors: BTreeMap<String, Tensor>) -> Self {
-        Self { config, tensors }
+    /// From the text of the configuration, and the tensors.
+    pub(crate) fn new(config: &[u8], tensors: BTreeMap<String, Tensor>) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Ordered {
+            #[serde(default)]
+            alpha_pattern: Patterns,
+        }
+        let Ordered { alpha_pattern } = serde_json::from_slice(config)?;
+        Ok(Self { config: serde_json::from_slice(config)?, alphas: alpha_pattern, tensors })
     }
 
     /// `peft_type`; empty if absent.
@@ -87,9 +97,25 @@ impl PeftFiles {
         self.config.get(name).and_then(Value::as_f64).ok_or_else(|| format!("it has no number `{name}`"))
     }
 
+    /// `lora_alpha` of a module, or what `alpha_pattern` gives it.
+    pub(super) fn alpha(&self, module: &str) -> Result<f64, String> {
+        let own = self.alphas.value(module).map_err(|reason| format!("`alpha_pattern`: {reason}"))?;
+        own.map_or_else(|| self.number("lora_alpha"), Ok)
+    }
+
     /// Whether a boolean in the configuration is true.
     pub(super) fn flag(&self, name: &str) -> bool {
         self.config.get(name).and_then(Value::as_bool).unwrap_or(false)
+    }
+
+    /// Rejects variants of LoRA that compute something else with the same tensors.
+    pub(super) fn plain_lora(&self) -> Result<(), String> {
+        let used =
+            |name: &&&str| !matches!(self.config.get(**name), None | Some(Value::Null | Value::Bool(false)));
+        match ["alora_invocation_tokens", "use_qalora", "layer_replication"].iter().find(used) {
+            Some(name) => Err(format!("`{name}` is not supported")),
+            None => Ok(()),
+        }
     }
 
     /// Rejects initialisations after which the adapter belongs to changed frozen weights (PiSSA, OLoRA, CorDA, LoftQ):
@@ -103,17 +129,6 @@ impl PeftFiles {
             )),
         }
     }
-
-    /// Rejects patterns: they give single modules another rank, which options by role cannot express.
-    pub(super) fn no_patterns(&self) -> Result<(), String> {
-        let non_empty = |name: &&&str| {
-            self.config.get(**name).and_then(Value::as_object).is_some_and(|patterns| !patterns.is_empty())
-        };
-        match ["rank_pattern", "alpha_pattern"].iter().find(non_empty) {
-            Some(name) => Err(format!("`{name}` is not empty; all modules must have one rank")),
-            None => Ok(()),
-        }
-    }
 }
 
 /// Options by name.
@@ -124,15 +139,6 @@ pub(super) fn options<const N: usize>(entries: [(&str, Value); N]) -> Map<String
 /// The same tensors under this project's names.
 pub(super) fn named(tensors: BTreeMap<String, Tensor>, what: &str) -> BTreeMap<String, Tensor> {
     tensors.into_iter().map(|(site, tensor)| (format!("{site}.{what}"), tensor)).collect()
-}
-
-/// The rank shared by all modules.
-pub(super) fn common_rank(a: &BTreeMap<String, Tensor>) -> Result<i64, String> {
-    let ranks: BTreeSet<i64> = a.values().map(|tensor| tensor.size()[0]).collect();
-    match ranks.into_iter().collect::<Vec<_>>()[..] {
-        [rank] => Ok(rank),
-        ref ranks => Err(format!("its modules have different ranks, {ranks:?}; they must have one rank")),
-    }
 }
 
 /// The roles that cover exactly these sites.

@@ -64,7 +64,7 @@ impl Method for San {
         &INFO
     }
 
-    fn label(&self) -> String {
+    fn title(&self) -> String {
         let mode = match self.mode {
             Mode::Both => None,
             Mode::Nt => Some("nt"),

@@ -82,7 +82,7 @@ impl Method for Vera {
         &INFO
     }
 
-    fn label(&self) -> String {
+    fn title(&self) -> String {
         if self.rank == Self::default().rank { "VeRA".into() } else { format!("VeRA r={}", self.rank) }
     }
 

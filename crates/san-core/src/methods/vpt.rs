@@ -57,7 +57,7 @@ impl Method for Vpt {
         if self.deep { &["VPT-Deep"] } else { &["VPT-Shallow"] }
     }
 
-    fn label(&self) -> String {
+    fn title(&self) -> String {
         let name = if self.deep { "VPT-deep" } else { "VPT-shallow" };
         if self.prompts == Self::default().prompts { name.into() } else { format!("{name} {}", self.prompts) }
     }

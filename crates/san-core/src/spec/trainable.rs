@@ -4,6 +4,10 @@
 use crate::ModelSpec;
 use crate::spec::init::Init;
 
+/// The tensors of image models that timm does not decay although they are not vectors: `no_weight_decay` of its ViT and
+/// its Swin.
+const NOT_DECAYED: [&str; 4] = ["cls_token", "dist_token", "pos_embed", "relative_position_bias_table"];
+
 /// What a trained tensor belongs to; used for separate parameter counts and learning rates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Group {
@@ -36,10 +40,11 @@ impl TrainableSpec {
         self.shape.iter().product()
     }
 
-    /// Whether weight decay applies: to matrices, not to biases, norms and scaling vectors (timm's
-    /// `param_groups_weight_decay`).
+    /// Whether weight decay applies: not to vectors (biases, norms, scales) nor to class tokens, position embeddings
+    /// and position bias tables (timm's `param_groups_weight_decay`).
     pub fn decays(&self) -> bool {
-        self.shape.len() > 1
+        let last = self.name.rsplit('.').next().unwrap_or_default();
+        self.shape.len() > 1 && !NOT_DECAYED.contains(&last)
     }
 }
 

@@ -73,8 +73,16 @@ impl Architecture for Config {
         }
     }
 
+    /// Buffers that older versions of timm saved.
+    fn is_obsolete(&self, name: &str) -> bool {
+        ["relative_position_index", "attn_mask"].iter().any(|buffer| name.contains(buffer))
+    }
+
     fn fit(&self, weights: Weights) -> Result<Weights, Error> {
-        Ok(weights)
+        // In older versions of timm a stage ended with the reduction that now starts the next one: stage 0 had one.
+        let is_old = weights.iter().any(|(name, _)| name.starts_with("layers.0.downsample."));
+        let name = |name: &str| if is_old { current_name(name) } else { name.to_owned() };
+        Ok(Weights::new(weights.iter().map(|(key, tensor)| (name(key), tensor.shallow_clone())).collect()))
     }
 
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
@@ -84,6 +92,16 @@ impl Architecture for Config {
     fn published_config(&self) -> Result<serde_json::Value, Error> {
         Ok(serde_json::to_value(self)?)
     }
+}
+
+/// The present name of a tensor in a file for an older version of timm.
+fn current_name(old: &str) -> String {
+    let reduction = || {
+        let (stage, rest) = old.strip_prefix("layers.")?.split_once(".downsample.")?;
+        Some(format!("layers.{}.downsample.{rest}", stage.parse::<usize>().ok()?.checked_add(1)?))
+    };
+    let head = || Some(format!("head.fc.{}", old.strip_prefix("head.")?));
+    reduction().or_else(head).unwrap_or_else(|| old.to_owned())
 }
 
 /// Published models under timm's names.

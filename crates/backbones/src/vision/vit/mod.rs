@@ -77,6 +77,11 @@ impl Architecture for Config {
         Ok(Box::new(Self { img_size: size, ..self.clone() }))
     }
 
+    /// The layer before the head of the first models pre-trained on ImageNet-21k, which timm removed.
+    fn is_obsolete(&self, name: &str) -> bool {
+        name.contains("pre_logits")
+    }
+
     fn fit(&self, mut weights: Weights) -> Result<Weights, Error> {
         if let Ok(stored) = weights.get("pos_embed") {
             let resampled = self.resample_position_embedding(stored)?;
