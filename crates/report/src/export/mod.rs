@@ -6,6 +6,7 @@ mod markdown;
 pub(crate) mod parquet;
 pub mod tensorboard;
 mod terminal;
+pub mod trackers;
 
 pub use csv::Csv;
 pub use latex::Latex;

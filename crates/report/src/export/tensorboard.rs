@@ -40,7 +40,7 @@ pub fn write_event_files(comparison: &Comparison, folder: &Path) -> Result<Vec<P
     Ok(written)
 }
 
-fn run_name(stored: &Stored) -> PathBuf {
+pub(super) fn run_name(stored: &Stored) -> PathBuf {
     let record = &stored.record;
     let run = path_component(&format!("{}-seed{}", record.method.label, record.seed));
     // The name of a synthetic set has two parts.
@@ -80,7 +80,7 @@ fn events_of(stored: &Stored) -> Result<Option<Vec<u8>>, ReportError> {
 }
 
 /// Adds the numbers of a line as `<prefix>/<field>`, including those of nested objects; the field `axis` is skipped.
-fn collect(line: &Map<String, Value>, axis: &str, prefix: &str, scalars: &mut Vec<(String, f32)>) {
+pub(super) fn collect(line: &Map<String, Value>, axis: &str, prefix: &str, scalars: &mut Vec<(String, f32)>) {
     for (field, value) in line {
         let tag = format!("{prefix}/{field}");
         match value {

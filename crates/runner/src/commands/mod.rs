@@ -17,6 +17,7 @@ mod sets;
 mod shift;
 mod slurm;
 pub(crate) mod task;
+mod trackio;
 mod trained_run;
 pub(crate) mod verify;
 pub(crate) mod wiring;

@@ -5,11 +5,12 @@ use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use report::export::trackers::{tracked_runs, write_history_files};
 use report::export::{Exporter, Terminal};
 use report::{Comparison, Filter, Request};
 use runner::error::RunError;
 
-use super::output;
+use super::{output, trackio};
 
 /// Stands for every backbone.
 const ALL: &str = "all";
@@ -20,7 +21,8 @@ const ALL: &str = "all";
     after_help = "Examples:\n  san report vtab\n  san report vtab --figures\n  san report vtab --json\n  \
     san report vtab --where 'method in (san, lora) and seed < 3' --columns averages,cost\n  \
     san report vtab --all-runs --backbones vit_micro,swin_micro\n  \
-    san report vtab --tensorboard events && tensorboard --logdir events"
+    san report vtab --tensorboard events && tensorboard --logdir events\n  \
+    TRACKIO_WRITE_TOKEN=... san report vtab --trackio http://127.0.0.1:7860"
 )]
 pub(crate) struct Arguments {
     /// Name of the experiment, usually that of its suite: vtab, ...
@@ -46,8 +48,14 @@ pub(crate) struct Arguments {
     /// Write the training curves as TensorBoard event files into this folder instead.
     #[arg(long, value_name = "FOLDER", conflicts_with = "figures")]
     tensorboard: Option<PathBuf>,
+    /// Write the training curves as files of Weights & Biases' layout into this folder instead.
+    #[arg(long, value_name = "FOLDER", conflicts_with_all = ["figures", "tensorboard"])]
+    wandb_files: Option<PathBuf>,
+    /// Send the training curves to a Trackio server at this address instead; its token in TRACKIO_WRITE_TOKEN.
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["figures", "tensorboard", "wandb_files"])]
+    trackio: Option<String>,
     /// Print one JSON array instead.
-    #[arg(long, conflicts_with_all = ["figures", "tensorboard"])]
+    #[arg(long, conflicts_with_all = ["figures", "tensorboard", "wandb_files", "trackio"])]
     json: bool,
     /// Folder of the results.
     #[arg(long, default_value = "results")]
@@ -70,6 +78,22 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
             "event files: {files}; view them with: tensorboard --logdir {}",
             folder.display()
         ))?;
+        return Ok(());
+    }
+    if let Some(folder) = &arguments.wandb_files {
+        let mut files = 0;
+        for comparison in &comparisons {
+            files += write_history_files(comparison, &folder.join(&comparison.profile))?.len();
+        }
+        output::line(format_args!("history files: {files}, under {}", folder.display()))?;
+        return Ok(());
+    }
+    if let Some(address) = &arguments.trackio {
+        let mut entries = 0;
+        for comparison in &comparisons {
+            entries += trackio::send(address, &tracked_runs(comparison)?)?;
+        }
+        output::line(format_args!("sent to {address}: {entries} entries"))?;
         return Ok(());
     }
     if !arguments.figures {
@@ -96,6 +120,8 @@ pub(crate) fn compare(results: &Path, experiment: &str, profile: Option<&str>) -
         columns: Vec::new(),
         figures: false,
         tensorboard: None,
+        wandb_files: None,
+        trackio: None,
         json: false,
         results: results.into(),
     })?;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
-use data_loaders::{Benchmark, QuestionForm};
 use data_loaders::vl::{Answered, Judgement, Key, Question, Tally, YesNoCounts};
+use data_loaders::{Benchmark, QuestionForm};
 use report::record::Dataset;
 
 use super::images::PictureFeatures;
