@@ -80,12 +80,12 @@ fn events_of(stored: &Stored) -> Result<Option<Vec<u8>>, ReportError> {
 }
 
 /// Adds the numbers of a line as `<prefix>/<field>`, including those of nested objects; the field `axis` is skipped.
-pub(super) fn collect(line: &Map<String, Value>, axis: &str, prefix: &str, scalars: &mut Vec<(String, f32)>) {
+pub(super) fn collect(line: &Map<String, Value>, axis: &str, prefix: &str, scalars: &mut Vec<(String, f64)>) {
     for (field, value) in line {
         let tag = format!("{prefix}/{field}");
         match value {
             Value::Number(number) if field != axis => {
-                scalars.push((tag, number.as_f64().unwrap_or(f64::NAN) as f32));
+                scalars.push((tag, number.as_f64().unwrap_or(f64::NAN)));
             }
             Value::Object(inner) => collect(inner, axis, &tag, scalars),
             _ => {}
@@ -109,12 +109,12 @@ impl EventFile {
     }
 
     /// One event with a value for each tag.
-    fn scalars(&mut self, wall_time: f64, step: i64, scalars: &[(String, f32)]) {
+    fn scalars(&mut self, wall_time: f64, step: i64, scalars: &[(String, f64)]) {
         let mut summary = Message::default();
         for (tag, number) in scalars {
             let mut value = Message::default();
             value.bytes(1, tag.as_bytes());
-            value.float(2, *number);
+            value.float(2, *number as f32);
             summary.bytes(1, &value.0);
         }
         let mut event = Message::default();
