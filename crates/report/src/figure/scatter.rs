@@ -132,7 +132,8 @@ impl Scatter {
             let decimals = usize::from(axes.step < 1.0);
             text(
                 area,
-                &format!("{:.decimals$}", tick * axes.step),
+                // Adding 0 turns a negative zero into a positive one.
+                &format!("{:.decimals$}", tick * axes.step + 0.0),
                 &style(TICK_SIZE, Anchor::Right),
                 (FRAME.left - 12, y),
             )?;
