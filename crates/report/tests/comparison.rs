@@ -110,6 +110,10 @@ fn differences_are_paired_by_set_and_seed_and_tested_by_set_and_by_training() {
     assert!((tests.by_training.unwrap().p_value - 0.000_146_535_467).abs() < 1e-9);
     let verdicts: Vec<Verdict> = comparison.differences.iter().map(|difference| difference.verdict).collect();
     assert_eq!((verdicts[1], verdicts[4]), (Verdict::Beats, Verdict::NotSignificant));
+    // FFT - linear is significant by training alone, which does not suffice.
+    let fft = &comparison.differences[0];
+    assert!(fft.corrected.by_training.unwrap() < 0.05 && fft.corrected.by_set.unwrap() > 0.05);
+    assert_eq!(fft.verdict, Verdict::NotSignificant);
     assert_eq!(comparison.differences.iter().filter(|d| d.method == "linear").count(), 0);
 }
 
