@@ -6,6 +6,7 @@ mod caption;
 pub(crate) mod comparison;
 mod notes;
 pub mod published;
+pub mod recipes;
 
 use std::ops::Range;
 
