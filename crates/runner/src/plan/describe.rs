@@ -99,6 +99,9 @@ impl Plan {
         let first = ["method".to_owned(), "settings tried".to_owned()];
         methods.set_header(first.into_iter().chain(counts)).add_rows(&self.methods);
         text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
+        if !self.overrides.is_empty() {
+            text += &format!("settings of their own:\n  {}\n", self.overrides.join("\n  "));
+        }
         for pair in &self.unaligned {
             let Self { experiment, profile, .. } = self;
             text += &format!(
