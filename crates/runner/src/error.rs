@@ -184,9 +184,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
             RunError::CommandLine { .. } => 2,
-            RunError::Experiment { .. } | RunError::NothingTaught { .. } | RunError::NothingLeft { .. } => {
-                3
-            },
+            RunError::Experiment { .. } | RunError::NothingTaught { .. } | RunError::NothingLeft { .. } => 3,
             RunError::Missing { .. }
             | RunError::Changed { .. }
             | RunError::TooLong { .. }

@@ -87,7 +87,8 @@ fn a_run_in_a_group_has_the_losses_that_it_has_alone_for_every_method() {
 }
 
 /// Selection of weights, and batches of equal numbers.
-const SELECT: &str = "select: {every_steps: 4, rows: 3, seed: 42}\n          batching: by_modality_and_length";
+const SELECT: &str =
+    "select: {every_steps: 4, rows: 3, seed: 42}\n          batching: by_modality_and_length";
 
 /// Rows of several lengths, so that the batches of two seeds are padded differently.
 fn rows() -> Vec<Value> {
@@ -103,7 +104,10 @@ fn language_models_in_a_group_have_the_losses_that_they_have_alone() {
         ROWS.replace("BACKBONE", "llama_micro")
             .replace("seeds: [0]", "seeds: [0, 1, 2]")
             .replace("epochs: 1", "epochs: 3")
-            .replace("max_new_tokens: 4", &format!("max_new_tokens: 2\n          memory: {memory}\n          {SELECT}"))
+            .replace(
+                "max_new_tokens: 4",
+                &format!("max_new_tokens: 2\n          memory: {memory}\n          {SELECT}"),
+            )
             .replace(
                 "      - {method: san, learning_rate: 1.0e-2}",
                 "      - {method: san, learning_rate: 1.0e-2}
@@ -185,8 +189,7 @@ const RESUMED: &str = "epochs: 25\n      gradient_clipping: 0.5\n      ema: 0.95
 
 #[test]
 fn a_group_resumes_after_a_kill_and_publishes_only_the_runs_that_are_missing() {
-    let long =
-        || Bench::new(&SYNTHETIC.replace("epochs: 2", RESUMED).replace("[1.0e-3, 1.0e-2]", "1.0e-3"));
+    let long = || Bench::new(&SYNTHETIC.replace("epochs: 2", RESUMED).replace("[1.0e-3, 1.0e-2]", "1.0e-3"));
     let arguments = ["run", "vtab.yaml", "--methods", "san", "--group", "2", "--checkpoint-every", "0.02"];
     let whole = long();
     done(&whole, &arguments);

@@ -49,7 +49,8 @@ impl TrainTask for Toy {
 
     fn gradient(&self, _: &Trainables) -> Result<(Tensor, Tensor)> {
         let of_run = |run: &usize| {
-            let numbers = Tensor::arange(8, (Kind::Float, Device::Cpu)) + (self.step as f64 + 100.0 * *run as f64);
+            let numbers =
+                Tensor::arange(8, (Kind::Float, Device::Cpu)) + (self.step as f64 + 100.0 * *run as f64);
             numbers.sin() * 3.0
         };
         let gradient = Tensor::stack(&self.runs.iter().map(of_run).collect::<Vec<_>>(), 0);
@@ -67,7 +68,11 @@ impl TrainTask for Toy {
 }
 
 /// Trains in a folder, if need be twice; the last values, and what the evaluations saw.
-fn trained(runs: &[usize], settings: TrainSettings, stop_before: Option<u64>) -> (Trainer, Vec<(u64, Tensor)>) {
+fn trained(
+    runs: &[usize],
+    settings: TrainSettings,
+    stop_before: Option<u64>,
+) -> (Trainer, Vec<(u64, Tensor)>) {
     let folder = tempfile::tempdir().unwrap();
     let names: Vec<String> = runs.iter().map(|run| format!("run{run}")).collect();
     let checkpoint = CheckpointFile::new(folder.path(), "group", &names, Duration::from_secs(3600));
@@ -98,8 +103,11 @@ fn trained(runs: &[usize], settings: TrainSettings, stop_before: Option<u64>) ->
 fn fresh(runs: &[usize], settings: &TrainSettings) -> Trainer {
     let spec = TrainableSpec { name: "x".into(), shape: vec![8], init: Init::Ones, group: Group::Method };
     let seeds: Vec<u64> = runs.iter().map(|&run| run as u64).collect();
-    Trainer::new(Trainables::allocate(vec![spec], &seeds, &Weights::default(), Device::Cpu).unwrap(), settings)
-        .unwrap()
+    Trainer::new(
+        Trainables::allocate(vec![spec], &seeds, &Weights::default(), Device::Cpu).unwrap(),
+        settings,
+    )
+    .unwrap()
 }
 
 fn values(trainer: &Trainer) -> Vec<f32> {
@@ -136,6 +144,7 @@ fn averages_and_best_values_are_those_of_each_run_alone_and_survive_an_interrupt
             assert_eq!(seen, again, "each evaluation takes place once");
         }
     }
-    let plain = trained(&[0, 1], TrainSettings { gradient_clipping: Some(1.0), ..TrainSettings::default() }, None);
+    let plain =
+        trained(&[0, 1], TrainSettings { gradient_clipping: Some(1.0), ..TrainSettings::default() }, None);
     assert_ne!(values(&plain.0), values(&trained(&[0, 1], averaged, None).0));
 }

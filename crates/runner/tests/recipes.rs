@@ -114,7 +114,11 @@ fn settings_of_single_sets_and_backbones_are_planned_and_recorded() {
         .map(|record| {
             let protocol = &record["protocol"];
             assert_eq!(protocol["classification"]["image"]["normalisation"], "imagenet");
-            (record["dataset"]["name"] == "mini/svhn", protocol["learning_rate"].clone(), protocol["weight_decay"].clone())
+            (
+                record["dataset"]["name"] == "mini/svhn",
+                protocol["learning_rate"].clone(),
+                protocol["weight_decay"].clone(),
+            )
         })
         .collect();
     assert_eq!(found.len(), 2);
@@ -141,7 +145,10 @@ fn the_weights_with_the_lowest_held_out_loss_are_recorded_and_held_out_rows_are_
     assert_eq!(record["metrics"]["evaluations"][0]["dataset"]["train"], 16);
     assert_eq!(record["protocol"]["reported"], "lowest held-out loss");
     assert!(with("batching: by_length")["metrics"].get("selected").is_none());
-    let text = text.replace("          decoding", "          select: {every_steps: 2, rows: 21, seed: 42}\n          decoding");
+    let text = text.replace(
+        "          decoding",
+        "          select: {every_steps: 2, rows: 21, seed: 42}\n          decoding",
+    );
     let refused = refusal(&bench_on(&text, &rows, &rows[..2]).run(&["run", "vtab.yaml"]), 3);
     assert!(refused.contains("lower `rows`"), "{refused}");
 }

@@ -129,8 +129,7 @@ fn clipped(runs: &[bool], interrupted_at: Option<i64>) -> Vec<(Tensor, Tensor)> 
     let settings = AdamWSettings { weight_decay: 0.05, ..AdamWSettings::default() };
     let seeds: Vec<u64> = (0..runs.len() as u64).collect();
     let fresh = || {
-        let trainables =
-            Trainables::allocate(specs(true), &seeds, &Weights::default(), Device::Cpu).unwrap();
+        let trainables = Trainables::allocate(specs(true), &seeds, &Weights::default(), Device::Cpu).unwrap();
         no_grad(|| trainables.values().shallow_clone().copy_(get("start")));
         let optimiser = AdamW::new(&trainables, settings).unwrap();
         let ema = Ema::new(&trainables, number("decay")).unwrap();
@@ -163,9 +162,12 @@ fn clipped(runs: &[bool], interrupted_at: Option<i64>) -> Vec<(Tensor, Tensor)> 
 fn clipping_and_averages_match_torch_and_timm() {
     let file = TensorFile::read(&fixture("clipped.safetensors")).unwrap();
     for (step, (values, average)) in (0..).zip(clipped(&[false], None)) {
-        for (ours, name) in [(&values, "parameters"), (&average, "ema_v2"), (&average, "ema_v3")] {
+        // The two averages of timm differ by 1e-6 from each other, by rounding.
+        for (ours, name, tolerance) in
+            [(&values, "parameters", 4e-7), (&average, "ema_v2", 2e-6), (&average, "ema_v3", 2e-6)]
+        {
             let difference = (ours.get(0) - file.tensors[name].get(step)).abs().max();
-            assert!(f64::try_from(difference).unwrap() < 4e-7, "{name}, step {step}");
+            assert!(f64::try_from(difference).unwrap() < tolerance, "{name}, step {step}");
         }
     }
 }

@@ -48,7 +48,12 @@ pub struct PaddedBatch {
 }
 
 /// The batches of an epoch: indices of sequences, with `lengths` in tokens.
-pub(super) fn window_batches(lengths: &[usize], limits: BatchLimits, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+pub(super) fn window_batches(
+    lengths: &[usize],
+    limits: BatchLimits,
+    seed: u64,
+    epoch: u64,
+) -> Vec<Vec<usize>> {
     let order = Stream::new("text/order", &[seed, epoch]).permutation(lengths.len());
     let mut batches = Vec::new();
     for window in order.chunks(limits.sequences.max(1) * WINDOW_BATCHES) {

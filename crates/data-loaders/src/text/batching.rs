@@ -52,8 +52,7 @@ impl Batching {
     ) -> Vec<Vec<usize>> {
         let Sequences { lengths, pictured } = sequences;
         let size = limits.sequences.max(1);
-        let shuffled =
-            |purpose: &str, count: usize| Stream::new(purpose, &[seed, epoch]).permutation(count);
+        let shuffled = |purpose: &str, count: usize| Stream::new(purpose, &[seed, epoch]).permutation(count);
         let order = match self {
             Self::Windows => return window_batches(lengths, limits, seed, epoch),
             Self::Shuffled => shuffled("text/order", lengths.len()),

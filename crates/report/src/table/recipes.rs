@@ -178,7 +178,10 @@ mod tests {
         let mut seen = BTreeSet::new();
         for RecipeField { recipe, suite, method, backbone, dataset, field, source, .. } in &all {
             assert!(!source.is_empty(), "{field}");
-            assert!(seen.insert((recipe, suite, method, backbone, dataset, field)), "{recipe} {suite} {dataset} {field}");
+            assert!(
+                seen.insert((recipe, suite, method, backbone, dataset, field)),
+                "{recipe} {suite} {dataset} {field}"
+            );
         }
     }
 }

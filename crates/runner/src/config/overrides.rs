@@ -57,7 +57,8 @@ impl Profile {
         let backbone = backbone.split('@').next().unwrap_or(backbone);
         let common = [self.for_backbones.get(backbone), self.for_sets.get(set)];
         let own = [spec.for_backbones.get(backbone), spec.for_sets.get(set)];
-        let mut fields: Vec<&Map<String, Value>> = common.into_iter().flatten().map(|one| &one.protocol).collect();
+        let mut fields: Vec<&Map<String, Value>> =
+            common.into_iter().flatten().map(|one| &one.protocol).collect();
         fields.push(&spec.protocol);
         fields.extend(own.into_iter().flatten().map(|one| &one.protocol));
         let mut resolved = MethodSpec {
@@ -89,14 +90,18 @@ impl Profile {
                 return Err(format!("`for_sets`: `sets` has no `{set}`"));
             }
             if !units.contains(set) {
-                return Err(format!("`for_sets`: one model is trained on all sets, so `{set}` has no own settings"));
+                return Err(format!(
+                    "`for_sets`: one model is trained on all sets, so `{set}` has no own settings"
+                ));
             }
         }
         let backbones = self.for_backbones.keys().chain(methods().flat_map(|spec| spec.for_backbones.keys()));
         for name in backbones.filter(|name| !self.backbones.contains(name)) {
             registry::find(name).map_err(|error| format!("`for_backbones`: {error}"))?;
         }
-        for spec in methods().filter(|spec| spec.search.as_ref().is_some_and(|one| one.learning_rate.is_some())) {
+        for spec in
+            methods().filter(|spec| spec.search.as_ref().is_some_and(|one| one.learning_rate.is_some()))
+        {
             let mut own = spec.for_sets.values().chain(spec.for_backbones.values());
             if own.any(|one| one.learning_rate.is_some()) {
                 return Err(format!(
@@ -211,7 +216,10 @@ profiles:
         assert_eq!(of(1, "svhn", "vit_micro").spec.options["rank"], 2);
         assert_eq!(of(1, "dtd", "vit_micro").protocol.ema, None);
         let words = profile.overrides_in_words();
-        assert!(words.contains(&"ssf on svhn: learning_rate 0.2 or 0.3, classification.drop_path 0.1".into()), "{words:?}");
+        assert!(
+            words.contains(&"ssf on svhn: learning_rate 0.2 or 0.3, classification.drop_path 0.1".into()),
+            "{words:?}"
+        );
         assert!(!words.iter().any(|line| line.contains("swin")), "it is not used: {words:?}");
     }
 

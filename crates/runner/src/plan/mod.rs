@@ -158,7 +158,8 @@ impl Plan {
             }
             let label = methods::find(&spec.method, spec.options.clone())?.label();
             columns[0] = row(spec)?.unwrap_or(label);
-            let budgets = budgets.iter().map(|&most| if most > 1 { most.to_string() } else { "fixed".into() });
+            let budgets =
+                budgets.iter().map(|&most| if most > 1 { most.to_string() } else { "fixed".into() });
             columns[1] = budgets.collect::<Vec<_>>().join(" or ");
             columns.push(counts.iter().map(i64::to_string).collect::<Vec<_>>().join(" or "));
         }

@@ -122,7 +122,8 @@ impl<'a> GroupExecution<'a> {
             device,
         };
         let prepared = task.prepare(runs, &tuned, resources)?;
-        let mut trainer = Trainer::new(trainables, &run.protocol.train_settings().map_err(anyhow::Error::msg)?)?;
+        let mut trainer =
+            Trainer::new(trainables, &run.protocol.train_settings().map_err(anyhow::Error::msg)?)?;
         if let Some(rate) = rate.filter(|rate| runs.iter().any(|run| run.learning_rate != *rate)) {
             let factors: Vec<f64> = runs.iter().map(|run| rate / run.learning_rate).collect();
             trainer = trainer.modules_to_save_at(&factors)?;

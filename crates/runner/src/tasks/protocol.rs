@@ -144,7 +144,9 @@ impl Protocol {
             let known = report::table::recipes::names().map_err(|error| error.to_string())?;
             if !known.contains(recipe) {
                 let known = Vec::from_iter(known).join(", ");
-                return Err(format!("there is no recipe `{recipe}`; results/reference/recipes.csv has {known}"));
+                return Err(format!(
+                    "there is no recipe `{recipe}`; results/reference/recipes.csv has {known}"
+                ));
             }
         }
         let task = self.task()?;

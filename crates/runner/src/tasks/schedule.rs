@@ -25,7 +25,7 @@ pub struct ScheduleProtocol {
 
 /// The start of a warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`warmup_from` must be a learning rate, or {factor: <share of the peak>}")]
 pub enum WarmupFrom {
     /// A learning rate.
     Rate(f64),
@@ -88,7 +88,8 @@ impl ScheduleProtocol {
 
     /// The schedule with a peak, for the number of steps in each epoch.
     pub(super) fn of(&self, peak: f64, warmup_epochs: u64, steps: &[u64]) -> Schedule {
-        let decaying = steps.len().saturating_sub(usize::try_from(self.cooldown_epochs).unwrap_or(usize::MAX));
+        let decaying =
+            steps.len().saturating_sub(usize::try_from(self.cooldown_epochs).unwrap_or(usize::MAX));
         let warmup = usize::try_from(warmup_epochs).unwrap_or(usize::MAX);
         let first = |epochs: usize| steps.iter().take(epochs).sum::<u64>();
         let (warmup_steps, total) = match self.per {

@@ -236,10 +236,10 @@ fn checksum<'a>(progress: &Progress, tensors: impl Iterator<Item = &'a Tensor>) 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use san_core::{Trainables, Weights};
     use san_core::spec::init::Init;
     use san_core::spec::trainable::{Group, TrainableSpec};
     use san_core::train::adamw::{AdamW, AdamWSettings};
+    use san_core::{Trainables, Weights};
     use tch::{Device, no_grad};
 
     use super::*;

@@ -194,7 +194,8 @@ impl Trainer {
             if self.have_all_diverged() {
                 return Ok(());
             }
-            let metrics = self.kept.with_average(&self.trainables, || task.after_epoch(epoch, control.stop))?;
+            let metrics =
+                self.kept.with_average(&self.trainables, || task.after_epoch(epoch, control.stop))?;
             self.end_epoch(&steps, metrics)?;
         }
         self.kept.replace_last(&self.trainables, &self.progress.runs)?;

@@ -227,7 +227,10 @@ mod tests {
         assert_eq!(changed, Augmentation { mixup: 0.0, rand_augment: None, ..Augmentation::default() });
         assert!(read(r#"{"mixxup": 0.0}"#).is_err());
         assert!(
-            Augmentation { erasing: 1.5, ..Augmentation::default() }.check(24).unwrap_err().contains("erasing")
+            Augmentation { erasing: 1.5, ..Augmentation::default() }
+                .check(24)
+                .unwrap_err()
+                .contains("erasing")
         );
         assert!(Augmentation { scale: (0.0, 1.0), ..Augmentation::default() }.check(24).is_err());
         assert!(Augmentation { shorter_side: Some(23), ..Augmentation::default() }.check(24).is_err());
@@ -257,17 +260,22 @@ mod tests {
             let mut planes = vec![0.0; 3 * 24 * 24];
             let mut stream = Stream::new("augmentation", &[0, 0, index]);
             crop_only.apply(&image, &PROTOCOL, &mut stream, &mut planes).unwrap();
-            let found = (0..=16_u32).flat_map(|left| (0..=6_u32).map(move |top| (left, top))).find(|&(left, top)| {
-                // Away from the right edge of the square, where the kernels see other pixels.
-                let columns = 26_u32.saturating_sub(left).min(24);
-                columns >= 12
-                    && (0..24).all(|y| {
-                        (0..columns).all(|x| {
-                            let level = f32::from(square.get_pixel(left + x, top + y).0[0]) / 127.5 - 1.0;
-                            (planes[(y * 24 + x) as usize] - level).abs() < 0.01
+            let found =
+                (0..=16_u32).flat_map(|left| (0..=6_u32).map(move |top| (left, top))).find(|&(left, top)| {
+                    // Away from the right edge of the square, where the kernels see other pixels.
+                    let columns = 26_u32.saturating_sub(left).min(24);
+                    columns >= 12
+                        && (0..24).all(|y| {
+                            (0..columns).all(|x| {
+                                let pixel = square.get_pixel(left + x, top + y).0;
+                                (0..2).all(|channel| {
+                                    let level = f32::from(pixel[channel]) / 127.5 - 1.0;
+                                    let place = channel * 24 * 24 + (y * 24 + x) as usize;
+                                    (planes[place] - level).abs() < 0.01
+                                })
+                            })
                         })
-                    })
-            });
+                });
             starts.extend(found);
         }
         assert!(starts.len() > 60, "{starts:?}");

@@ -53,7 +53,7 @@ pub struct Classification {
 
 /// After which epochs the test split is evaluated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`test_selected` must be true, false, or {every: <epochs>}")]
 pub enum TestSelected {
     /// After all, or none.
     Always(bool),

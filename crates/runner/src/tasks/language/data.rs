@@ -38,7 +38,8 @@ impl TrainData {
             return Err(RunError::NothingLeft { held_out: rows.get(), examples: taught.len() });
         }
         let order = permutation(seed, "held-out examples", taught.len());
-        let mut held_out: Vec<usize> = order.into_iter().take(rows.get()).map(|place| taught[place]).collect();
+        let mut held_out: Vec<usize> =
+            order.into_iter().take(rows.get()).map(|place| taught[place]).collect();
         held_out.sort_unstable();
         Ok(held_out)
     }

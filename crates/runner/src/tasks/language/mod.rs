@@ -55,7 +55,8 @@ impl<'a> Prepared<'a> {
         let loaded = language_model(tuned.base)?;
         data.fits(&run.backbone, loaded.architecture.context(), protocol.max_new_tokens)?;
         let batch_size = run.protocol.batch_size;
-        let held_out = protocol.select.map_or(Ok(Vec::new()), |select| data.hold_out(select.rows, select.seed))?;
+        let held_out =
+            protocol.select.map_or(Ok(Vec::new()), |select| data.hold_out(select.rows, select.seed))?;
         let objective = Objective {
             protocol,
             batch_size,

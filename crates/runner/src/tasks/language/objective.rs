@@ -61,7 +61,8 @@ impl Objective {
             self.data.examples[*place].teaches() && self.held_out.binary_search(place).is_err()
         };
         let taught: Vec<usize> = (0..self.data.examples.len()).filter(is_taught).collect();
-        let lengths: Vec<usize> = taught.iter().map(|&place| self.data.examples[place].tokens.len()).collect();
+        let lengths: Vec<usize> =
+            taught.iter().map(|&place| self.data.examples[place].tokens.len()).collect();
         let pictured: Vec<bool> = taught.iter().map(|&place| self.data.images.has_images(place)).collect();
         let sequences = Sequences { lengths: &lengths, pictured: &pictured };
         let LanguageProtocol { batching, .. } = self.protocol;

@@ -66,7 +66,9 @@ impl LanguageProtocol {
             counts.push(("beams", beams.into()));
         }
         if self.batch_tokens.is_some() && self.batching != Batching::Windows {
-            return Err("`batch_tokens` needs `batching: windows`: the others have batches of equal numbers".into());
+            return Err(
+                "`batch_tokens` needs `batching: windows`: the others have batches of equal numbers".into()
+            );
         }
         check_counts(&counts)
     }
