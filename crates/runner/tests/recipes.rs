@@ -31,7 +31,6 @@ const SSF: &str = "classification:
 #[test]
 fn a_recipe_is_recorded_in_full_and_a_table_names_what_deviates() {
     let text = SYNTHETIC
-        .replace("vit_micro", "vit_micro")
         .replace("      - {method: linear, learning_rate: 1.0e-2}\n", "")
         .replace("{method: san, learning_rate: [1.0e-3, 1.0e-2]}", "{method: ssf, learning_rate: 5.0e-3}")
         .replace("[0, 1]", "[0]")
