@@ -62,6 +62,14 @@ pub enum RunError {
         /// How many there are.
         examples: usize,
     },
+    /// Selection holds out all training examples.
+    #[error("`select` holds out {held_out} examples, and {examples} can be trained on: lower `rows`")]
+    NothingLeft {
+        /// How many it holds out.
+        held_out: usize,
+        /// How many there are.
+        examples: usize,
+    },
     /// Some of the data sets that were checked cannot be used.
     #[error("{} cannot be used; the problems are listed above", sets.join(", "))]
     Unusable {
@@ -176,7 +184,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
     if let Some(error) = cause.downcast_ref::<RunError>() {
         return Some(match error {
             RunError::CommandLine { .. } => 2,
-            RunError::Experiment { .. } | RunError::NothingTaught { .. } => 3,
+            RunError::Experiment { .. } | RunError::NothingTaught { .. } | RunError::NothingLeft { .. } => 3,
             RunError::Missing { .. }
             | RunError::Changed { .. }
             | RunError::TooLong { .. }

@@ -37,7 +37,7 @@ fn every_method() -> String {
     let mut text = SYNTHETIC.to_owned();
     text.replace_range(methods, METHODS.trim_start_matches('\n'));
     text.replace("train: 24", "train: 60")
-        .replace("epochs: 2\n", "epochs: 10\n      weight_decay: 0.05\n")
+        .replace("epochs: 2\n", "epochs: 10\n      weight_decay: 0.05\n      gradient_clipping: 0.5\n")
         .replace("warmup_epochs: 1", "warmup_epochs: 1\n        drop_path: 0.1\n        augmentation: {}")
 }
 
@@ -60,6 +60,8 @@ fn same_losses(alone: &Bench, grouped: &Bench, tolerance: f64) -> Vec<u64> {
     let mut sizes = Vec::new();
     for (name, (record, losses)) in &alone {
         let (other, others) = &grouped[name];
+        let (selected, others_selected) = (&record["metrics"]["selected"], &other["metrics"]["selected"]);
+        assert_eq!(selected["step"], others_selected["step"], "{selected} and {others_selected}");
         let label = format!("{} seed {} {}", record["method"]["label"], record["seed"], record["stage"]);
         assert_eq!(losses.len(), others.len(), "{label}");
         for (step, (one, other)) in losses.iter().zip(others).enumerate() {
@@ -84,6 +86,10 @@ fn a_run_in_a_group_has_the_losses_that_it_has_alone_for_every_method() {
     );
 }
 
+/// Selection of weights, and batches of equal numbers.
+const SELECT: &str =
+    "select: {every_steps: 4, rows: 3, seed: 42}\n          batching: by_modality_and_length";
+
 /// Rows of several lengths, so that the batches of two seeds are padded differently.
 fn rows() -> Vec<Value> {
     let question = |index: usize| {
@@ -98,7 +104,10 @@ fn language_models_in_a_group_have_the_losses_that_they_have_alone() {
         ROWS.replace("BACKBONE", "llama_micro")
             .replace("seeds: [0]", "seeds: [0, 1, 2]")
             .replace("epochs: 1", "epochs: 3")
-            .replace("max_new_tokens: 4", &format!("max_new_tokens: 2\n          memory: {memory}"))
+            .replace(
+                "max_new_tokens: 4",
+                &format!("max_new_tokens: 2\n          memory: {memory}\n          {SELECT}"),
+            )
             .replace(
                 "      - {method: san, learning_rate: 1.0e-2}",
                 "      - {method: san, learning_rate: 1.0e-2}
@@ -175,10 +184,12 @@ fn a_run_that_diverges_leaves_the_bytes_of_the_others_as_they_are() {
     assert!(tensors.values().all(is_finite), "it has not changed since its last finite step");
 }
 
+/// With an average of the trained tensors, which is part of a checkpoint.
+const RESUMED: &str = "epochs: 25\n      gradient_clipping: 0.5\n      ema: 0.95";
+
 #[test]
 fn a_group_resumes_after_a_kill_and_publishes_only_the_runs_that_are_missing() {
-    let long =
-        || Bench::new(&SYNTHETIC.replace("epochs: 2", "epochs: 25").replace("[1.0e-3, 1.0e-2]", "1.0e-3"));
+    let long = || Bench::new(&SYNTHETIC.replace("epochs: 2", RESUMED).replace("[1.0e-3, 1.0e-2]", "1.0e-3"));
     let arguments = ["run", "vtab.yaml", "--methods", "san", "--group", "2", "--checkpoint-every", "0.02"];
     let whole = long();
     done(&whole, &arguments);

@@ -48,7 +48,12 @@ pub struct PaddedBatch {
 }
 
 /// The batches of an epoch: indices of sequences, with `lengths` in tokens.
-pub fn training_batches(lengths: &[usize], limits: BatchLimits, seed: u64, epoch: u64) -> Vec<Vec<usize>> {
+pub(super) fn window_batches(
+    lengths: &[usize],
+    limits: BatchLimits,
+    seed: u64,
+    epoch: u64,
+) -> Vec<Vec<usize>> {
     let order = Stream::new("text/order", &[seed, epoch]).permutation(lengths.len());
     let mut batches = Vec::new();
     for window in order.chunks(limits.sequences.max(1) * WINDOW_BATCHES) {
@@ -156,10 +161,10 @@ mod tests {
     fn an_order_is_a_function_of_seed_and_epoch_only() {
         let lengths: Vec<usize> = (0..500).map(|n| 20 + n * 7 % 90).collect();
         let limits = BatchLimits { sequences: 16, tokens: Some(1200) };
-        let first = training_batches(&lengths, limits, 1, 0);
-        assert_eq!(first, training_batches(&lengths, limits, 1, 0));
-        assert_ne!(first, training_batches(&lengths, limits, 1, 1));
-        assert_ne!(first, training_batches(&lengths, limits, 2, 0));
+        let first = window_batches(&lengths, limits, 1, 0);
+        assert_eq!(first, window_batches(&lengths, limits, 1, 0));
+        assert_ne!(first, window_batches(&lengths, limits, 1, 1));
+        assert_ne!(first, window_batches(&lengths, limits, 2, 0));
     }
 
     #[test]
@@ -167,7 +172,7 @@ mod tests {
         let lengths: Vec<usize> = (0..2000).map(|n| 20 + n * 37 % 230).collect();
         let tokens: usize = lengths.iter().sum();
         let limits = BatchLimits { sequences: 16, tokens: None };
-        let padded: usize = training_batches(&lengths, limits, 0, 0)
+        let padded: usize = window_batches(&lengths, limits, 0, 0)
             .iter()
             .map(|batch| batch.len() * batch.iter().map(|place| lengths[*place]).max().unwrap())
             .sum();
@@ -183,7 +188,7 @@ mod tests {
             seed in 0_u64..9,
         ) {
             let limits = BatchLimits { sequences, tokens };
-            for batches in [training_batches(&lengths, limits, seed, 3), evaluation_batches(&lengths, limits)] {
+            for batches in [window_batches(&lengths, limits, seed, 3), evaluation_batches(&lengths, limits)] {
                 let mut places = batches.concat();
                 places.sort_unstable();
                 prop_assert_eq!(places, (0..lengths.len()).collect::<Vec<_>>());

@@ -24,7 +24,8 @@ pub(crate) fn resize(image: &RgbImage, protocol: &ImageProtocol) -> Result<Vec<u
     let window = match protocol.resize {
         Resize::Plain => Window::whole(image),
         Resize::TimmEval { crop_pct } => {
-            Window::centre(image, crop_pct.scale_size(protocol.image_size), protocol.image_size)
+            let (short, side) = (crop_pct.scale_size(protocol.image_size), protocol.image_size);
+            Window::crop(image, short, side, half_to_even)
         }
     };
     scale(image, window, protocol.image_size, protocol.filter)
@@ -41,6 +42,18 @@ pub(crate) fn resize_part(
     scale(&cut, Window::whole(&cut), side, filter)
 }
 
+/// Resizes an image so that its shorter side is `short`, at least `side`, and crops a square of `side` where `start`
+/// chooses, from the number of pixels that are left over: of the rows first, then of the columns.
+pub(crate) fn resize_and_crop(
+    image: &RgbImage,
+    short: u32,
+    side: u32,
+    filter: Filter,
+    start: impl FnMut(u64) -> u64,
+) -> Result<Vec<u8>, String> {
+    scale(image, Window::crop(image, short, side, start), side, filter)
+}
+
 /// A rectangle in fractional pixels, within the image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Window {
@@ -55,23 +68,24 @@ impl Window {
         Self { left: 0.0, top: 0.0, width: f64::from(image.width()), height: f64::from(image.height()) }
     }
 
-    /// The part of an image shown by the centre crop of `side` after the shorter side is resized to `short`, at least
-    /// `side`.
+    /// The part of an image shown by a crop of `side` after the shorter side is resized to `short`, at least `side`;
+    /// `start` chooses where, from the number of pixels that are left over.
     ///
     /// Only this part is resized: a kernel uses the same pixels with the same weights whether or not the pixels next to
     /// the crop are computed.
-    fn centre(image: &RgbImage, short: u32, side: u32) -> Self {
+    fn crop(image: &RgbImage, short: u32, side: u32, mut start: impl FnMut(u64) -> u64) -> Self {
         let (width, height) = image.dimensions();
         let shorter = u64::from(width.min(height));
         // torchvision's rule: the longer side is rounded down.
         let scaled = |length: u32| u64::from(short) * u64::from(length) / shorter;
-        let part = |length: u32| {
+        let mut part = |length: u32| {
             let scaled = scaled(length);
             let unit = f64::from(length) / scaled as f64;
-            let start = half_to_even(scaled - u64::from(side)) as f64 * unit;
+            let start = start(scaled - u64::from(side)) as f64 * unit;
             (start, (f64::from(side) * unit).min(f64::from(length) - start))
         };
-        let ((left, width), (top, height)) = (part(width), part(height));
+        let (top, height) = part(height);
+        let (left, width) = part(width);
         Self { left, top, width, height }
     }
 }

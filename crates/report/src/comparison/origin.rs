@@ -72,7 +72,8 @@ fn shared_fields<'a>(values: impl Iterator<Item = &'a Value>) -> (BTreeMap<Strin
     (shared, varying.into_iter().map(|(name, _)| name).collect())
 }
 
-fn flatten(prefix: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
+/// Adds the innermost fields of a value under their dotted names.
+pub(crate) fn flatten(prefix: &str, value: &Value, fields: &mut BTreeMap<String, String>) {
     match value {
         Value::Object(members) => {
             for (name, member) in members {

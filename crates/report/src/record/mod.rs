@@ -176,6 +176,10 @@ pub struct Metrics {
     pub loss_history: Vec<f64>,
     /// Number of optimiser steps.
     pub steps: u64,
+    /// The evaluation on held-out training examples whose weights were kept instead of the last ones, if the protocol
+    /// selects them so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selected: Option<Selected>,
     /// The best accuracy of any epoch on the test split: a common convention in the literature, which is optimistic. It
     /// is shown next to [`Metrics::accuracy`] and never used for selection; `None` if it was not evaluated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,6 +200,16 @@ pub struct Metrics {
     /// Evaluated sets that only a server can score.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pending: Vec<Pending>,
+}
+
+/// An evaluation on held-out training examples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Selected {
+    /// Optimiser steps before it.
+    pub step: u64,
+    /// The mean loss.
+    pub loss: f64,
 }
 
 /// A set that only a server can score.

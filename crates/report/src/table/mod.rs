@@ -10,6 +10,7 @@ mod notes;
 mod overview;
 mod parts;
 pub mod published;
+pub mod recipes;
 
 use std::ops::Range;
 

@@ -7,6 +7,7 @@ use crate::comparison::ranking::Ranking;
 use crate::comparison::row::{Cell, Outcome, Row};
 use crate::table::comparison::{INCOMPLETE, NOT_DIFFERENT};
 use crate::table::published::COMPARABLE_PROFILE;
+use crate::table::recipes;
 use crate::text::p_value;
 
 impl Comparison {
@@ -74,6 +75,7 @@ impl Comparison {
                 origin.protocol.iter().map(|(name, value)| format!("{name} {value}")).collect();
             notes.push(format!("Protocol: {}.", fields.join(", ")));
         }
+        notes.extend(recipes::notes(self.records()));
         if !origin.varying.is_empty() {
             notes.push(format!("Differs between runs: {}.", origin.varying.join(", ")));
         }

@@ -63,6 +63,7 @@ pub(crate) fn record(
             merge_difference: None,
             loss_history: vec![1.0, 0.5],
             steps: 160,
+            selected: None,
             test_selected: None,
             no_answer: None,
             forgetting: None,

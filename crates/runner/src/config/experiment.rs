@@ -5,7 +5,7 @@
 //! set, and the best one is then trained on `train` + `val`. A `search` tunes more than the rate. Every method has the
 //! same number of settings to choose from, unless the file allows otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use data_loaders::{QuestionForm, SplitCounts};
@@ -13,6 +13,7 @@ use san_core::methods::UNTRAINED;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::config::overrides::{MethodOverride, ProtocolOverride};
 use crate::config::search::Search;
 use crate::error::RunError;
 use crate::resources::DataSource;
@@ -47,6 +48,12 @@ pub struct Profile {
     pub sets: Vec<String>,
     /// Names in the registry of backbones; the suffix `@random` selects random weights.
     pub backbones: Vec<String>,
+    /// Fields of the protocol for single sets, by name.
+    #[serde(default)]
+    pub for_sets: BTreeMap<String, ProtocolOverride>,
+    /// Fields of the protocol for single backbones, by name; also of some that only the command line selects.
+    #[serde(default)]
+    pub for_backbones: BTreeMap<String, ProtocolOverride>,
     /// Rows of the table.
     pub methods: Vec<MethodSpec>,
     /// One run is made for each.
@@ -73,6 +80,15 @@ pub struct MethodSpec {
     /// What else is tuned, and how.
     #[serde(default)]
     pub search: Option<Search>,
+    /// Fields of the protocol for this method.
+    #[serde(default)]
+    pub protocol: Map<String, Value>,
+    /// Its settings for single sets, by name.
+    #[serde(default)]
+    pub for_sets: BTreeMap<String, MethodOverride>,
+    /// Its settings for single backbones, by name.
+    #[serde(default)]
+    pub for_backbones: BTreeMap<String, MethodOverride>,
 }
 
 /// A number, or a list of them to choose from on `val`.
@@ -120,7 +136,7 @@ impl Experiment {
             }
         }
         for (name, profile) in &experiment.profiles {
-            profile.check().map_err(|reason| format!("profile `{name}`: {reason}"))?;
+            profile.check(&experiment.suite).map_err(|reason| format!("profile `{name}`: {reason}"))?;
         }
         Ok(experiment)
     }
@@ -128,7 +144,7 @@ impl Experiment {
 
 impl Profile {
     /// Checks what the types cannot express.
-    fn check(&self) -> Result<(), String> {
+    fn check(&self, suite: &str) -> Result<(), String> {
         let empty = [
             ("sets", self.sets.is_empty()),
             ("backbones", self.backbones.is_empty()),
@@ -143,10 +159,28 @@ impl Profile {
         if let DataSource::Synthetic(SplitCounts { train, val, test }) = self.data {
             check_counts(&[("train", train as i128), ("val", val as i128), ("test", test as i128)])?;
         }
+        let units: Vec<String> =
+            protocol.task()?.units(suite, &self.sets).into_iter().map(|unit| unit.set).collect();
+        self.check_overrides(&units)?;
+        let backbones: BTreeSet<&String> = self.backbones.iter().chain(self.for_backbones.keys()).collect();
+        for (set, backbone) in units.iter().flat_map(|set| backbones.iter().map(move |name| (set, *name))) {
+            self.check_budgets(set, backbone)?;
+        }
+        Ok(())
+    }
+
+    /// Checks the settings of every method on a set and a backbone, and that each has as many as the others.
+    fn check_budgets(&self, set: &str, backbone: &str) -> Result<(), String> {
         let mut budgets = Vec::new();
         // A method that trains nothing has nothing to tune.
         for spec in self.methods.iter().filter(|spec| spec.method != UNTRAINED) {
-            budgets.push((spec.trials(protocol)?.len(), &spec.method));
+            let trials = self.resolved(spec, set, backbone).and_then(|one| one.spec.trials(&one.protocol));
+            let is_plain = self.for_sets.is_empty() && spec.for_sets.is_empty();
+            let trials = trials.map_err(|reason| match is_plain {
+                true => reason,
+                false => format!("{}: {reason}", Self::place(spec, set, backbone)),
+            })?;
+            budgets.push((trials.len(), &spec.method));
         }
         self.check_source(&budgets)?;
         match (budgets.iter().min(), budgets.iter().max()) {

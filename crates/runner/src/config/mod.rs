@@ -2,6 +2,7 @@
 //! them.
 
 pub mod experiment;
+pub mod overrides;
 pub mod search;
 mod selection;
 

@@ -1,6 +1,7 @@
 //! Restricts and changes a profile by command-line options.
 
 use san_core::methods;
+use serde_json::{Map, Value};
 
 use crate::config::experiment::Profile;
 use crate::tasks::protocol::check_counts;
@@ -47,12 +48,37 @@ impl Selection {
         if let Some(epochs) = self.epochs {
             check_counts(&[("--epochs", epochs.into())])?;
             profile.protocol.epochs = epochs;
+            let mut warmup = 0;
             if let Some(task) = &mut profile.protocol.classification {
                 task.warmup_epochs = task.warmup_epochs.min(epochs - 1);
+                warmup = task.warmup_epochs;
+                let cooldown = &mut task.schedule.cooldown_epochs;
+                *cooldown = (*cooldown).min(epochs - 1 - warmup);
+            }
+            let common = profile.for_sets.values_mut().chain(profile.for_backbones.values_mut());
+            common.for_each(|one| shorten(&mut one.protocol, epochs, warmup));
+            for spec in &mut profile.methods {
+                shorten(&mut spec.protocol, epochs, warmup);
+                let own = spec.for_sets.values_mut().chain(spec.for_backbones.values_mut());
+                own.for_each(|one| shorten(&mut one.protocol, epochs, warmup));
             }
         }
         Ok(profile)
     }
+}
+
+/// Makes fields of a protocol fit a number of epochs and of warm-up epochs.
+fn shorten(fields: &mut Map<String, Value>, epochs: u64, warmup: u64) {
+    fields.remove("epochs");
+    let Some(section) = fields.get_mut("classification").and_then(Value::as_object_mut) else { return };
+    let lower = |value: Option<&mut Value>, most: u64| {
+        if let Some(value) = value.filter(|value| value.as_u64().is_some_and(|epochs| epochs > most)) {
+            *value = most.into();
+        }
+    };
+    lower(section.get_mut("warmup_epochs"), epochs - 1);
+    let schedule = section.get_mut("schedule").and_then(Value::as_object_mut);
+    lower(schedule.and_then(|schedule| schedule.get_mut("cooldown_epochs")), epochs - 1 - warmup);
 }
 
 fn unknown(what: &str, asked: &[String], known: &[String]) -> Result<(), String> {

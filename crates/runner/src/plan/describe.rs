@@ -87,9 +87,8 @@ impl Plan {
         if most > 1 {
             text += &format!("trained in {} groups of up to {most} runs\n", groups.len());
         }
-        if let Some(precision) = finals.first().map(|run| run.protocol.precision.name()) {
-            text += &format!("precision {precision}\n");
-        }
+        let precisions: BTreeSet<&str> = finals.iter().map(|run| run.protocol.precision.name()).collect();
+        text += &format!("precision {}\n", Vec::from_iter(precisions).join(" or "));
         let mut sets = Table::new();
         sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes"]);
         sets.add_rows(self.sets.iter().map(SetRow::runs));
@@ -99,6 +98,9 @@ impl Plan {
         let first = ["method".to_owned(), "settings tried".to_owned()];
         methods.set_header(first.into_iter().chain(counts)).add_rows(&self.methods);
         text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
+        if !self.overrides.is_empty() {
+            text += &format!("settings of their own:\n  {}\n", self.overrides.join("\n  "));
+        }
         for pair in &self.unaligned {
             let Self { experiment, profile, .. } = self;
             text += &format!(

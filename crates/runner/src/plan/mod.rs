@@ -21,11 +21,12 @@ use serde_json::{Map, Value};
 
 use crate::config::Selection;
 use crate::config::experiment::{Experiment, MethodSpec, Profile};
+use crate::config::overrides::Resolved;
 use crate::error::RunError;
 use crate::plan::tuning::{FinalRun, choose_all};
 use crate::resources::Resources;
 use crate::store::Store;
-use crate::tasks::{Run, SetRow, Task, Trial, Unit, UnitData};
+use crate::tasks::{Protocol, Run, SetRow, Trial, Unit};
 
 /// A resolved experiment.
 #[derive(Debug)]
@@ -49,6 +50,8 @@ pub struct Plan {
     /// Pairs of a tower and a language model whose projector was never trained.
     unaligned: Vec<String>,
     seeds: usize,
+    /// Settings of single methods, sets and backbones, as text.
+    overrides: Vec<String>,
     /// Data and protocol: what distinguishes the table of these runs from others of the same store.
     pub settings: Value,
 }
@@ -86,21 +89,23 @@ impl Plan {
             sizes: BTreeMap::new(),
             unaligned: Vec::new(),
             seeds: profile.seeds.len(),
-            settings: serde_json::json!({"data": &profile.data, "protocol": &profile.protocol}),
+            overrides: profile.overrides_in_words(),
+            settings: settings(&profile),
         };
+        let units = task.units(&experiment.suite, &profile.sets);
         for backbone in &profile.backbones {
-            plan.count_parameters(&profile, task, backbone, resources)?;
+            plan.count_parameters(&profile, &units, backbone, resources)?;
             let aligned = resources.models.projector_file(backbone).is_ok_and(|path| path.is_file());
             if backbone.contains('+') && !aligned {
                 plan.unaligned.push(backbone.clone());
             }
         }
-        for unit in task.units(&experiment.suite, &profile.sets) {
-            let data = task.describe(&unit, &profile.data, &mut resources.data)?;
-            plan.add_unit(&profile, task, &unit, &data, resources)?;
+        for unit in &units {
+            let data = task.describe(unit, &profile.data, &mut resources.data)?;
+            plan.add_unit(&profile, unit, resources)?;
             plan.sets.extend(data.sets);
             if check_samples {
-                task.check_samples(&unit, &profile.data, &mut resources.data)?;
+                task.check_samples(unit, &profile.data, &mut resources.data)?;
             }
         }
         plan.refuse_duplicates().map_err(wrong)?;
@@ -125,72 +130,89 @@ impl Plan {
     fn count_parameters(
         &mut self,
         profile: &Profile,
-        task: &dyn Task,
+        units: &[Unit],
         backbone: &str,
         resources: &mut Resources,
     ) -> Result<()> {
-        let base = task.base_model(backbone, profile.protocol.precision.kind(), &mut resources.models)?;
-        self.sizes.insert(backbone.to_owned(), base.model_spec().parameters());
         for (spec, columns) in profile.methods.iter().zip(&mut self.methods) {
-            let trials = spec.trials(&profile.protocol).map_err(Error::msg)?;
-            let modules = profile.protocol.modules_to_save(&spec.method).map_err(Error::msg)?;
-            let mut counts = BTreeSet::new();
-            for trial in &trials {
-                let method = methods::find(&spec.method, resolved_options(spec, trial)?)?;
-                let specs = methods::trainables_with(&*method, &modules, base.model_spec())?;
-                counts.insert(specs.iter().map(TrainableSpec::count).sum::<i64>());
+            let (mut counts, mut budgets) = (BTreeSet::new(), BTreeSet::new());
+            for unit in units {
+                let Resolved { spec, protocol } =
+                    profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
+                let task = protocol.task().map_err(Error::msg)?;
+                let base = task.base_model(backbone, protocol.precision.kind(), &mut resources.models)?;
+                self.sizes.insert(backbone.to_owned(), base.model_spec().parameters());
+                let trials = spec.trials(&protocol).map_err(Error::msg)?;
+                let modules = protocol.modules_to_save(&spec.method).map_err(Error::msg)?;
+                budgets.insert(trials.len());
+                let options = trials.iter().map(|trial| resolved_options(&spec, trial));
+                let mut counted: Vec<Map<String, Value>> = Vec::new();
+                for options in options.collect::<Result<Vec<_>>>()? {
+                    if !counted.contains(&options) {
+                        let method = methods::find(&spec.method, options.clone())?;
+                        let specs = methods::trainables_with(&*method, &modules, base.model_spec())?;
+                        counts.insert(specs.iter().map(TrainableSpec::count).sum::<i64>());
+                        counted.push(options);
+                    }
+                }
             }
             let label = methods::find(&spec.method, spec.options.clone())?.label()?;
             columns[0] = row(spec)?.unwrap_or(label);
-            columns[1] = if trials.len() > 1 { trials.len().to_string() } else { "fixed".into() };
-            let counts: Vec<String> = counts.iter().map(i64::to_string).collect();
-            columns.push(counts.join(" or "));
+            let budgets =
+                budgets.iter().map(|&most| if most > 1 { most.to_string() } else { "fixed".into() });
+            columns[1] = budgets.collect::<Vec<_>>().join(" or ");
+            columns.push(counts.iter().map(i64::to_string).collect::<Vec<_>>().join(" or "));
         }
         Ok(())
     }
 
     /// Adds the runs of every method on every backbone for one unit.
-    fn add_unit(
-        &mut self,
-        profile: &Profile,
-        task: &dyn Task,
-        unit: &Unit,
-        data: &UnitData,
-        resources: &mut Resources,
-    ) -> Result<()> {
-        for backbone in &profile.backbones {
-            let kind = profile.protocol.precision.kind();
-            let base = task.base_model(backbone, kind, &mut resources.models)?;
-            let weights_checksum = base.checksum().to_owned();
-            for spec in &profile.methods {
-                let base = Run {
-                    experiment: self.experiment.clone(),
-                    suite: self.suite.clone(),
-                    profile: self.profile.clone(),
-                    stage: Stage::Final,
-                    set: unit.set.clone(),
-                    sets: unit.sets.clone(),
-                    data: profile.data.clone(),
-                    data_checksum: data.checksum.clone(),
-                    backbone: backbone.clone(),
-                    weights_checksum: weights_checksum.clone(),
-                    method: spec.method.clone(),
-                    options: Map::new(),
-                    learning_rate: 0.0,
-                    chosen_from: Vec::new(),
-                    searched: Vec::new(),
-                    row: None,
-                    seed: profile.seeds[0],
-                    protocol: profile.protocol.clone(),
-                };
-                self.add_runs(&base, spec, profile)?;
-            }
+    fn add_unit(&mut self, profile: &Profile, unit: &Unit, resources: &mut Resources) -> Result<()> {
+        // Sets are opened once for each protocol: methods rarely differ in theirs.
+        let mut opened: Vec<(Protocol, String)> = Vec::new();
+        for (backbone, spec) in
+            profile.backbones.iter().flat_map(|name| profile.methods.iter().map(move |spec| (name, spec)))
+        {
+            let Resolved { spec, protocol } =
+                profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
+            let task = protocol.task().map_err(Error::msg)?;
+            let base = task.base_model(backbone, protocol.precision.kind(), &mut resources.models)?;
+            let known = opened.iter().find(|(other, _)| *other == protocol).map(|(_, data)| data.clone());
+            let data_checksum = match known {
+                Some(checksum) => checksum,
+                None => {
+                    let checksum = task.describe(unit, &profile.data, &mut resources.data)?.checksum;
+                    opened.push((protocol.clone(), checksum.clone()));
+                    checksum
+                }
+            };
+            let base = Run {
+                experiment: self.experiment.clone(),
+                suite: self.suite.clone(),
+                profile: self.profile.clone(),
+                stage: Stage::Final,
+                set: unit.set.clone(),
+                sets: unit.sets.clone(),
+                data: profile.data.clone(),
+                data_checksum,
+                backbone: backbone.clone(),
+                weights_checksum: base.checksum().to_owned(),
+                method: spec.method.clone(),
+                options: Map::new(),
+                learning_rate: 0.0,
+                chosen_from: Vec::new(),
+                searched: Vec::new(),
+                row: None,
+                seed: profile.seeds[0],
+                protocol,
+            };
+            self.add_runs(&base, &spec, &profile.seeds)?;
         }
         Ok(())
     }
 
-    fn add_runs(&mut self, base: &Run, spec: &MethodSpec, profile: &Profile) -> Result<()> {
-        let trials = spec.trials(&profile.protocol).map_err(Error::msg)?;
+    fn add_runs(&mut self, base: &Run, spec: &MethodSpec, seeds: &[u64]) -> Result<()> {
+        let trials = spec.trials(&base.protocol).map_err(Error::msg)?;
         let mut runs = Vec::with_capacity(trials.len());
         for trial in &trials {
             let run = base.with(trial).map_err(Error::msg)?;
@@ -208,7 +230,7 @@ impl Plan {
             None => run.chosen_from = trials.iter().map(|trial| trial.learning_rate).collect(),
             Some(_) => run.searched = trials,
         }
-        for &seed in &profile.seeds {
+        for &seed in seeds {
             let candidates = first..self.tune.len();
             self.finals.push(FinalRun { run: Run { seed, ..run.clone() }, candidates });
         }
@@ -222,6 +244,17 @@ impl Plan {
     pub fn final_runs(&self, store: &Store) -> Result<Vec<Run>> {
         choose_all(&self.tune, &self.finals, store)
     }
+}
+
+/// What all runs of a profile's table share, except for what is tuned or a method's own.
+fn settings(profile: &Profile) -> Value {
+    let mut settings = serde_json::json!({"data": &profile.data, "protocol": &profile.protocol});
+    for (name, own) in [("for_sets", &profile.for_sets), ("for_backbones", &profile.for_backbones)] {
+        if !own.is_empty() {
+            settings[name] = serde_json::json!(own);
+        }
+    }
+    settings
 }
 
 /// The runs of a table, with the names from their plan.

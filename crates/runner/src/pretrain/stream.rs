@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use san_core::Trainables;
+use san_core::train::adamw::AdamWSettings;
 use san_core::train::schedule::Cosine;
 use tch::Tensor;
 
 use crate::io::files::create_folder;
 use crate::pretrain::Training;
 use crate::train::task::{Schedule, StepExamples, StepPosition, TrainTask};
-use crate::train::trainer::{RunControl, Trainer};
+use crate::train::trainer::{RunControl, TrainSettings, Trainer};
 
 /// Batches that are generated ahead.
 const AHEAD: usize = 8;
@@ -38,6 +39,7 @@ impl<B, L: Fn(&B) -> Result<Tensor>> TrainTask for Stream<B, L> {
             warmup_steps: (steps / 20).max(1),
             floor: 0.0,
             steps,
+            warmup_prefix: true,
         };
         Box::new(move |step| schedule.rate(step))
     }
@@ -69,7 +71,8 @@ pub(super) fn train<B: Send>(
     control: &mut RunControl<'_>,
 ) -> Result<Trainables> {
     let settings = training.settings;
-    let mut trainer = Trainer::new(trainables, settings.weight_decay)?;
+    let adamw = AdamWSettings { weight_decay: settings.weight_decay, ..AdamWSettings::default() };
+    let mut trainer = Trainer::new(trainables, &TrainSettings { adamw, ..TrainSettings::default() })?;
     trainer.restore(control.checkpoint)?;
     let steps = usize::try_from(settings.steps)?;
     let remaining = trainer.progress.steps..settings.steps;

@@ -49,8 +49,10 @@ impl Alignment {
             ..run.clone()
         };
         run.protocol.epochs = self.epochs;
+        run.protocol.ema = None;
         if let Some(task) = &mut run.protocol.visual_question_answering {
             task.projector = None;
+            task.language.select = None;
         }
         run
     }

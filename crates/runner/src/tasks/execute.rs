@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use report::record::{ADAPTER_FILE, Dataset, Metrics, Parameters, Stage, State};
+use report::record::{ADAPTER_FILE, Dataset, Metrics, Parameters, Selected, Stage, State};
 use san_core::adapters::file::{self as adapter_file, AdapterHeader};
 use san_core::methods::{self, Method, UNTRAINED};
 use san_core::spec::trainable::Group;
@@ -17,7 +17,7 @@ use crate::error::RunError;
 use crate::models::BaseModel;
 use crate::resources::Resources;
 use crate::tasks::{EvalScores, Precision, PreparedTask, Run, Task, Times, Tuned};
-use crate::train::checkpoint::RunProgress;
+use crate::train::checkpoint::{Best, RunProgress};
 use crate::train::trainer::{RunControl, Trainer};
 
 /// The results of a run and their cost. Times are the run's share of its group's.
@@ -122,7 +122,8 @@ impl<'a> GroupExecution<'a> {
             device,
         };
         let prepared = task.prepare(runs, &tuned, resources)?;
-        let mut trainer = Trainer::new(trainables, run.protocol.weight_decay)?;
+        let mut trainer =
+            Trainer::new(trainables, &run.protocol.train_settings().map_err(anyhow::Error::msg)?)?;
         if let Some(rate) = rate.filter(|rate| runs.iter().any(|run| run.learning_rate != *rate)) {
             let factors: Vec<f64> = runs.iter().map(|run| rate / run.learning_rate).collect();
             trainer = trainer.modules_to_save_at(&factors)?;
@@ -228,6 +229,7 @@ impl<'a> GroupExecution<'a> {
                     merge_difference: scores.merge_difference,
                     loss_history: run.losses,
                     steps: run.diverged_after.unwrap_or(progress.steps),
+                    selected: run.best.map(|Best { step, loss }| Selected { step, loss }),
                     test_selected: run.test_selected.filter(|_| self.runs[0].stage == Stage::Final),
                     no_answer: scores.no_answer,
                     forgetting: scores.forgetting,

@@ -13,6 +13,7 @@ use data_loaders::text::{
 use report::record::Dataset;
 use san_core::train::schedule::Linear;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::Kind;
 
 use crate::error::RunError;
@@ -21,6 +22,7 @@ use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures, NoImages, TrainData};
 use crate::tasks::language::{LanguageProtocol, Prepared};
 use crate::tasks::protocol::check_counts;
+use crate::tasks::schedule::from_and_to_zero;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
 use crate::train::task::Schedule;
 
@@ -44,6 +46,14 @@ impl Task for InstructionFollowing {
     fn check(&self, _: u64) -> Result<(), String> {
         check_counts(&[("max_length", self.examples.max_length as i128)])?;
         self.language.check()
+    }
+
+    fn recorded_schedule(&self) -> Value {
+        from_and_to_zero("linear")
+    }
+
+    fn keeps_best(&self) -> bool {
+        self.language.select.is_some()
     }
 
     fn units(&self, suite: &str, sets: &[String]) -> Vec<Unit> {

@@ -13,6 +13,7 @@ pub mod language;
 mod precision;
 pub(crate) mod protocol;
 mod run;
+mod schedule;
 pub mod visual_question_answering;
 
 use std::fmt::Debug;
@@ -26,6 +27,7 @@ use san_core::adapters::merge::merge;
 use san_core::methods::{self, Method};
 use san_core::spec::model::HeadSpec;
 use san_core::{AdapterSet, Trainables, Weights};
+use serde_json::Value;
 use tch::{Device, Kind};
 
 pub use execute::{Outcome, execute};
@@ -33,6 +35,7 @@ pub use group::{RunGroup, group_indices, groups};
 pub use precision::Precision;
 pub use protocol::Protocol;
 pub use run::{Run, Stage, Trial};
+pub use schedule::{PeakFactor, Per, ScheduleProtocol, WarmupFrom};
 
 use crate::models::BaseModel;
 use crate::resources::{DataSets, DataSource, Models, Resources};
@@ -88,6 +91,14 @@ pub trait Task: Debug {
     /// rate.
     fn modules_to_save(&self) -> Option<(Vec<String>, f64)> {
         None
+    }
+
+    /// The numbers of its learning-rate schedule, for the record.
+    fn recorded_schedule(&self) -> Value;
+
+    /// Whether the trained tensors with the lowest loss on held-out examples are kept instead of the last ones.
+    fn keeps_best(&self) -> bool {
+        false
     }
 
     /// Whether the number of steps or the sizes of their batches differ between seeds, so that runs of different seeds

@@ -4,6 +4,7 @@
 //! written, hashed and printed that has no effect.
 
 use san_core::methods::UNTRAINED;
+use san_core::train::adamw::AdamWSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -12,6 +13,7 @@ use crate::tasks::classification::Classification;
 use crate::tasks::instruction_following::InstructionFollowing;
 use crate::tasks::precision::Precision;
 use crate::tasks::visual_question_answering::VisualQuestionAnswering;
+use crate::train::trainer::TrainSettings;
 
 /// How one run is trained and evaluated.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +26,21 @@ pub struct Protocol {
     /// AdamW's decoupled weight decay of matrices.
     #[serde(default)]
     pub weight_decay: f64,
+    /// AdamW's other numbers.
+    #[serde(default, skip_serializing_if = "AdamWNumbers::is_default")]
+    pub adamw: AdamWNumbers,
+    /// The norm over all trained tensors to which a gradient is clipped, as torch's `clip_grad_norm_`; not clipped if
+    /// omitted. Hugging Face's `Trainer` has 1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gradient_clipping: Option<f64>,
+    /// The decay of an exponential moving average of the trained tensors, which is evaluated and saved in place of the
+    /// last ones, as timm's `ModelEmaV2`; none if omitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ema: Option<f64>,
+    /// The published recipe that it follows; a table lists in which fields it deviates from it
+    /// (results/reference/recipes.csv).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
     /// The precision of frozen weights and activations.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
@@ -44,6 +61,30 @@ pub struct Protocol {
         with = "serde_yaml::with::singleton_map_recursive"
     )]
     pub visual_question_answering: Option<VisualQuestionAnswering>,
+}
+
+/// AdamW's numbers other than the learning rate and the weight decay.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamWNumbers {
+    /// Decay rates of the first and the second moment, each below 1.
+    pub betas: [f64; 2],
+    /// Added to the denominator.
+    pub epsilon: f64,
+}
+
+impl Default for AdamWNumbers {
+    fn default() -> Self {
+        let AdamWSettings { beta1, beta2, epsilon, .. } = AdamWSettings::default();
+        Self { betas: [beta1, beta2], epsilon }
+    }
+}
+
+impl AdamWNumbers {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Protocol {
@@ -89,8 +130,75 @@ impl Protocol {
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             return Err("`weight_decay` must be at least 0".into());
         }
+        let AdamWNumbers { betas, epsilon } = self.adamw;
+        if !(betas.iter().all(|beta| (0.0..1.0).contains(beta)) && epsilon.is_finite() && epsilon > 0.0) {
+            return Err("`adamw`: `betas` must be at least 0 and below 1, and `epsilon` above 0".into());
+        }
+        if self.gradient_clipping.is_some_and(|norm| !(norm.is_finite() && norm > 0.0)) {
+            return Err("`gradient_clipping` is a norm: it must be above 0".into());
+        }
+        if self.ema.is_some_and(|decay| !(decay > 0.0 && decay < 1.0)) {
+            return Err("`ema` must be above 0 and below 1".into());
+        }
+        if let Some(recipe) = &self.recipe {
+            let known = report::table::recipes::names().map_err(|error| error.to_string())?;
+            if !known.contains(recipe) {
+                let known = Vec::from_iter(known).join(", ");
+                return Err(format!(
+                    "there is no recipe `{recipe}`; results/reference/recipes.csv has {known}"
+                ));
+            }
+        }
         let task = self.task()?;
+        if self.ema.is_some() && task.keeps_best() {
+            return Err("`ema` and `select` would both replace the last weights: choose one".into());
+        }
         task.check(self.epochs).map_err(|reason| format!("{}: {reason}", task.name()))
+    }
+
+    /// How its runs are trained apart from the task.
+    ///
+    /// # Errors
+    /// As for [`Protocol::task`].
+    pub fn train_settings(&self) -> Result<TrainSettings, String> {
+        let AdamWNumbers { betas: [beta1, beta2], epsilon } = self.adamw;
+        Ok(TrainSettings {
+            adamw: AdamWSettings { beta1, beta2, epsilon, weight_decay: self.weight_decay },
+            gradient_clipping: self.gradient_clipping,
+            ema: self.ema,
+            keep_best: self.task()?.keeps_best(),
+        })
+    }
+
+    /// The protocol for a record: with every number, also those that are not written if they have their default values.
+    ///
+    /// # Errors
+    /// When it cannot be serialised; as for [`Protocol::task`].
+    pub fn recorded(&self) -> Result<Value, String> {
+        let mut written = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        written["optimiser"] = "adamw".into();
+        written["weight_decay_of"] = "matrices".into();
+        written["reported"] =
+            if self.task()?.keeps_best() { "lowest held-out loss" } else { "last epoch" }.into();
+        written["adamw"] = serde_json::to_value(self.adamw).map_err(|error| error.to_string())?;
+        let task = self.task()?;
+        written[task.name()]["schedule"] = task.recorded_schedule();
+        Ok(written)
+    }
+
+    /// The protocol with other values of some fields; later ones count more. A section is merged with its other fields.
+    ///
+    /// # Errors
+    /// For an unknown field, by its name, and for a value that does not fit it.
+    pub fn with_fields(&self, fields: &[&Map<String, Value>]) -> Result<Self, String> {
+        if fields.iter().all(|fields| fields.is_empty()) {
+            return Ok(self.clone());
+        }
+        let mut written = serde_json::to_value(self).map_err(|error| error.to_string())?;
+        fields.iter().for_each(|fields| merge(&mut written, &Value::Object((*fields).clone())));
+        let changed: Self = serde_json::from_value(written).map_err(|error| error.to_string())?;
+        changed.check()?;
+        Ok(changed)
     }
 
     /// The protocol with other values of its task's fields.
@@ -110,6 +218,18 @@ impl Protocol {
         let changed: Self = serde_json::from_value(written).map_err(|error| format!("{name}: {error}"))?;
         changed.check()?;
         Ok(changed)
+    }
+}
+
+/// Replaces values; those of objects one by one.
+fn merge(value: &mut Value, other: &Value) {
+    match (value, other) {
+        (Value::Object(members), Value::Object(others)) => {
+            for (name, other) in others {
+                merge(members.entry(name.clone()).or_insert(Value::Null), other);
+            }
+        }
+        (value, other) => *value = other.clone(),
     }
 }
 

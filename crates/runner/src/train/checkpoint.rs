@@ -1,7 +1,8 @@
 //! The state of a group of runs in the middle of training, from which they resume bit for bit.
 //!
 //! Batches, augmentation and all other random choices are functions of (seed, epoch, step), so a state consists of the
-//! trained tensors, the optimiser's moments and the progress of the training. Its file is stored under `.checkpoints/`,
+//! trained tensors, the optimiser's moments, whatever else the training keeps of the tensors (their average, the best
+//! of them), and the progress. Its file is stored under `.checkpoints/`,
 //! apart from the scratch folders, and contains the names of its runs and the checksum of its own contents: one that is
 //! truncated, altered, or belongs to other runs is set aside, with a warning, and the runs start again.
 
@@ -12,9 +13,8 @@ use std::time::Duration;
 use anyhow::Result;
 use san_core::Trainables;
 use san_core::io::safetensors::{TensorFile, read_header, write_tensors};
-use san_core::train::adamw::AdamW;
 use serde::{Deserialize, Serialize};
-use tch::{Kind, Tensor, no_grad};
+use tch::{Kind, Tensor};
 
 use crate::error::RunError;
 use crate::io::files::{create_folder, writing};
@@ -49,10 +49,22 @@ pub struct RunProgress {
     pub sum: f64,
     /// The best test accuracy of any epoch, if it is evaluated.
     pub test_selected: Option<f64>,
+    /// The evaluation on held-out examples with the lowest loss so far, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub best: Option<Best>,
     /// Number of steps before the one whose loss or gradient was not finite; the run has not changed since.
     pub diverged_after: Option<u64>,
     /// The part of the logs that belongs to this state.
     pub logged: Logged,
+}
+
+/// An evaluation on held-out examples.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Steps before it.
+    pub step: u64,
+    /// The loss.
+    pub loss: f64,
 }
 
 /// Where the checkpoint of a group of runs is stored, and how often it is written.
@@ -111,38 +123,43 @@ impl CheckpointFile {
         self.every
     }
 
-    /// Writes the state, completely or not at all.
+    /// Writes the state, completely or not at all; each tensor is `[K, P]`.
     ///
     /// # Errors
     /// When the folder cannot be written; an older checkpoint stays as it was.
-    pub fn save(&self, progress: &Progress, trainables: &Trainables, optimiser: &AdamW) -> Result<()> {
+    pub fn save(
+        &self,
+        progress: &Progress,
+        trainables: &Trainables,
+        tensors: &[(&str, &Tensor)],
+    ) -> Result<()> {
         create_folder(self.path.parent().unwrap_or(Path::new(".")))?;
-        let (first, second) = optimiser.moments();
-        let tensors = [("first", first), ("second", second), ("values", trainables.values())];
         let header = Header {
             runs: self.runs.clone(),
             trained: names(trainables),
             progress: progress.clone(),
-            contents: checksum(progress, tensors.map(|(_, tensor)| tensor))?,
+            contents: checksum(progress, tensors.iter().map(|(_, tensor)| *tensor))?,
         };
-        write_tensors(&self.path, tensors, (KEY, serde_json::to_string(&header)?), Kind::Float)?;
+        let metadata = (KEY, serde_json::to_string(&header)?);
+        write_tensors(&self.path, tensors.iter().copied(), metadata, Kind::Float)?;
         Ok(())
     }
 
-    /// Restores the state, if there is one; `None`, and no change, if there is none or it is damaged.
+    /// The saved progress and the tensors of these names, each of the size of the trained tensors; `None` if there is no
+    /// state, or it is damaged or of other trained tensors.
     ///
     /// # Errors
     /// When a damaged file cannot be removed.
-    pub fn restore(&self, trainables: &Trainables, optimiser: &mut AdamW) -> Result<Option<Progress>> {
+    pub fn restore(
+        &self,
+        trainables: &Trainables,
+        wanted: &[&str],
+    ) -> Result<Option<(Progress, Vec<Tensor>)>> {
         if !self.path.is_file() {
             return Ok(None);
         }
-        match self.read(trainables) {
-            Ok((progress, [first, second, values])) => {
-                no_grad(|| trainables.values().shallow_clone().f_copy_(&values).map(drop))?;
-                optimiser.restore(&first, &second, progress.steps)?;
-                Ok(Some(progress))
-            }
+        match self.read(trainables, wanted) {
+            Ok(state) => Ok(Some(state)),
             Err(reason) => {
                 let starts = if self.runs.len() == 1 { "the run starts" } else { "its runs start" };
                 message(format_args!("san: {}: {reason}; {starts} again", self.path.display()));
@@ -152,7 +169,7 @@ impl CheckpointFile {
         }
     }
 
-    fn read(&self, trainables: &Trainables) -> Result<(Progress, [Tensor; 3]), String> {
+    fn read(&self, trainables: &Trainables, wanted: &[&str]) -> Result<(Progress, Vec<Tensor>), String> {
         let mut file = TensorFile::read(&self.path).map_err(|error| error.to_string())?;
         let text = file.metadata.get(KEY).ok_or("it is not a checkpoint")?;
         let header: Header = serde_json::from_str(text).map_err(|error| error.to_string())?;
@@ -162,12 +179,12 @@ impl CheckpointFile {
         if header.trained != names(trainables) {
             return Err("it has other trained tensors".into());
         }
-        let mut take = |name: &str| file.tensors.remove(name).ok_or(format!("it has no `{name}`"));
-        let tensors = [take("first")?, take("second")?, take("values")?];
+        let take = |name: &&str| file.tensors.remove(*name).ok_or(format!("it has no `{name}`"));
+        let tensors = wanted.iter().map(take).collect::<Result<Vec<_>, _>>()?;
         if tensors.iter().any(|tensor| tensor.size() != trainables.values().size()) {
             return Err("its tensors have another size".into());
         }
-        let found = checksum(&header.progress, tensors.each_ref()).map_err(|error| error.to_string())?;
+        let found = checksum(&header.progress, tensors.iter()).map_err(|error| error.to_string())?;
         if found != header.contents {
             return Err("its contents do not match its checksum".into());
         }
@@ -225,7 +242,7 @@ pub fn group_of(file: &str) -> (&str, bool) {
 }
 
 /// blake3 of the progress and of the tensors' f32 elements.
-fn checksum(progress: &Progress, tensors: [&Tensor; 3]) -> Result<String> {
+fn checksum<'a>(progress: &Progress, tensors: impl Iterator<Item = &'a Tensor>) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&serde_json::to_vec(progress)?);
     for tensor in tensors {
@@ -242,8 +259,8 @@ mod tests {
     use san_core::Weights;
     use san_core::spec::init::Init;
     use san_core::spec::trainable::{Group, TrainableSpec};
-    use san_core::train::adamw::AdamWSettings;
-    use tch::Device;
+    use san_core::train::adamw::{AdamW, AdamWSettings};
+    use tch::{Device, no_grad};
 
     use super::*;
 
@@ -289,16 +306,20 @@ mod tests {
         broken.steps(0..4);
         let progress = Progress { steps: 4, runs: vec![RunProgress::default()], ..Progress::default() };
         file.logs().unwrap();
-        file.save(&progress, &broken.0, &broken.1).unwrap();
+        let (first, second) = broken.1.moments();
+        let state = [("first", first), ("second", second), ("values", broken.0.values())];
+        file.save(&progress, &broken.0, &state).unwrap();
 
+        let wanted = ["first", "second", "values"];
+        let (found, tensors) = file.restore(&broken.0, &wanted).unwrap().unwrap();
+        assert_eq!(found, progress);
         let mut restored = Training::new();
-        let found = file.restore(&restored.0, &mut restored.1).unwrap();
-        assert_eq!(found, Some(progress));
+        no_grad(|| restored.0.values().shallow_clone().copy_(&tensors[2]));
+        restored.1.restore(&tensors[0], &tensors[1], 4).unwrap();
         assert_eq!(restored.steps(4..9), whole);
 
         let mut cold = Training::new();
-        let mut lost = AdamW::new(&cold.0, AdamWSettings::default()).unwrap();
-        file.restore(&cold.0, &mut lost).unwrap();
+        no_grad(|| cold.0.values().shallow_clone().copy_(&tensors[2]));
         assert_ne!(cold.steps(4..9), whole, "the values alone are no state");
     }
 
@@ -309,8 +330,8 @@ mod tests {
         let saved = Training::of(&["x", "y"]);
         let progress = Progress { runs: vec![RunProgress::default()], ..Progress::default() };
         file.logs().unwrap();
-        file.save(&progress, &saved.0, &saved.1).unwrap();
-        let mut other = Training::of(&["y", "x"]);
-        assert_eq!(file.restore(&other.0, &mut other.1).unwrap(), None);
+        file.save(&progress, &saved.0, &[("values", saved.0.values())]).unwrap();
+        let other = Training::of(&["y", "x"]);
+        assert!(file.restore(&other.0, &["values"]).unwrap().is_none());
     }
 }

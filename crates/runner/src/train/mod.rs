@@ -1,6 +1,7 @@
 //! Training: the loop, its checkpoints and logs, and the signals that stop it.
 
 pub mod checkpoint;
+mod kept;
 pub mod log;
 mod rates;
 pub mod signals;

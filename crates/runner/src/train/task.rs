@@ -44,12 +44,24 @@ pub trait TrainTask {
     /// When libtorch fails.
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)>;
 
-    /// Evaluates the runs after an epoch, for the log only; `None`, the default, if nothing is evaluated.
+    /// Evaluates the runs after an epoch, counted from 0, for the log only; `None`, the default, if nothing is evaluated.
     ///
     /// # Errors
     /// When data cannot be read, or a signal asked to stop.
-    fn after_epoch(&mut self, stop: &StopFlag) -> Result<Option<Vec<EpochMetrics>>> {
-        let _ = stop;
+    fn after_epoch(&mut self, epoch: u64, stop: &StopFlag) -> Result<Option<Vec<EpochMetrics>>> {
+        let _ = (epoch, stop);
+        Ok(None)
+    }
+
+    /// The loss of each run on held-out examples after this number of steps; `None`, the default, if it is not due. The
+    /// tensors with the lowest loss are kept if [`TrainSettings::keep_best`] is set.
+    ///
+    /// [`TrainSettings::keep_best`]: crate::train::trainer::TrainSettings::keep_best
+    ///
+    /// # Errors
+    /// When libtorch fails.
+    fn held_out_losses(&mut self, steps: u64) -> Result<Option<Vec<f64>>> {
+        let _ = steps;
         Ok(None)
     }
 

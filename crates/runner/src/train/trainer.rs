@@ -12,10 +12,12 @@ use anyhow::Result;
 use report::record::State;
 use san_core::Trainables;
 use san_core::train::adamw::{AdamW, AdamWSettings};
+use san_core::train::clipping::clip_gradient;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::RunError;
 use crate::train::checkpoint::{CheckpointFile, Progress, RunProgress};
+use crate::train::kept::Kept;
 use crate::train::log::{EpochLine, EpochMetrics, RunLog, StepLine};
 use crate::train::rates::Rates;
 use crate::train::signals::StopFlag;
@@ -34,12 +36,27 @@ pub struct RunControl<'a> {
     pub progress: &'a mut dyn FnMut(u64, u64),
 }
 
+/// What a trainer does with the gradients and the trained tensors, apart from the task.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct TrainSettings {
+    /// The optimiser's.
+    pub adamw: AdamWSettings,
+    /// The norm over all trained tensors of a run to which its gradient is clipped.
+    pub gradient_clipping: Option<f64>,
+    /// The decay of an average of the trained tensors, which takes their place at the end and in every evaluation.
+    pub ema: Option<f64>,
+    /// Whether the tensors with the lowest held-out loss take the place of the last ones at the end.
+    pub keep_best: bool,
+}
+
 /// The trained tensors of K runs, their optimiser, and the progress.
 #[derive(Debug)]
 pub struct Trainer {
     /// What is trained.
     pub trainables: Trainables,
     optimiser: AdamW,
+    gradient_clipping: Option<f64>,
+    kept: Kept,
     /// Steps, losses and times so far.
     pub progress: Progress,
     logs: Vec<RunLog>,
@@ -64,14 +81,22 @@ impl Trainer {
     ///
     /// # Errors
     /// When there is not enough memory.
-    pub fn new(trainables: Trainables, weight_decay: f64) -> Result<Self> {
-        let settings = AdamWSettings { weight_decay, ..AdamWSettings::default() };
-        let optimiser = AdamW::new(&trainables, settings)?;
+    pub fn new(trainables: Trainables, settings: &TrainSettings) -> Result<Self> {
+        let optimiser = AdamW::new(&trainables, settings.adamw)?;
+        let kept = Kept::new(&trainables, settings)?;
         let stack = trainables.stack();
         let finite = Tensor::f_ones([stack, 1], (Kind::Bool, trainables.values().device()))?;
         let runs = vec![RunProgress::default(); usize::try_from(stack)?];
-        let progress = Progress { runs, ..Progress::default() };
-        Ok(Self { trainables, optimiser, progress, logs: Vec::new(), finite, unread: Vec::new() })
+        Ok(Self {
+            trainables,
+            optimiser,
+            gradient_clipping: settings.gradient_clipping,
+            kept,
+            progress: Progress { runs, ..Progress::default() },
+            logs: Vec::new(),
+            finite,
+            unread: Vec::new(),
+        })
     }
 
     /// The same, with the learning rate of the fully trained modules multiplied by a factor for each run.
@@ -88,8 +113,10 @@ impl Trainer {
     /// # Errors
     /// When a damaged file cannot be removed.
     pub fn restore(&mut self, checkpoint: &CheckpointFile) -> Result<()> {
-        if let Some(progress) = checkpoint.restore(&self.trainables, &mut self.optimiser)? {
+        let names: Vec<&str> = self.state().into_iter().map(|(name, _)| name).collect();
+        if let Some((progress, tensors)) = checkpoint.restore(&self.trainables, &names)? {
             self.progress = progress;
+            self.restore_state(&tensors)?;
             let finite: Vec<bool> =
                 self.progress.runs.iter().map(|run| run.diverged_after.is_none()).collect();
             self.finite.f_copy_(&Tensor::f_from_slice(&finite)?.f_unsqueeze(1)?)?;
@@ -99,6 +126,22 @@ impl Trainer {
             log.truncate_to(&run.logged)?;
         }
         Ok(())
+    }
+
+    /// All tensors `[K, P]` that a training resumes from, by name.
+    fn state(&self) -> Vec<(&'static str, &Tensor)> {
+        let (first, second) = self.optimiser.moments();
+        let mut state = vec![("first", first), ("second", second), ("values", self.trainables.values())];
+        state.extend(self.kept.state());
+        state
+    }
+
+    /// Continues from the tensors of [`Self::state`], in that order.
+    fn restore_state(&mut self, tensors: &[Tensor]) -> Result<()> {
+        let [first, second, values, kept @ ..] = tensors else { return Ok(()) };
+        self.optimiser.restore(first, second, self.progress.steps)?;
+        no_grad(|| self.trainables.values().shallow_clone().f_copy_(values))?;
+        self.kept.restore(kept)
     }
 
     /// Moves the logs of finished runs into their folders.
@@ -141,6 +184,7 @@ impl Trainer {
                 task.load(examples, position)?;
                 let start = Instant::now();
                 self.step(task, position, examples, &rates)?;
+                self.compare_held_out(task)?;
                 self.progress.training += start.elapsed();
                 (control.progress)(self.progress.steps, total);
             }
@@ -150,10 +194,21 @@ impl Trainer {
             if self.have_all_diverged() {
                 return Ok(());
             }
-            let metrics = task.after_epoch(control.stop)?;
+            let metrics =
+                self.kept.with_average(&self.trainables, || task.after_epoch(epoch, control.stop))?;
             self.end_epoch(&steps, metrics)?;
         }
+        self.kept.replace_last(&self.trainables, &self.progress.runs)?;
         self.check_values()
+    }
+
+    /// Compares the losses on held-out examples with the lowest so far, if they are due. No signal interrupts this: a
+    /// training that resumes after the step would not repeat it.
+    fn compare_held_out(&mut self, task: &mut (impl TrainTask + ?Sized)) -> Result<()> {
+        let step = self.progress.steps;
+        let losses = if self.kept.keeps_best() { task.held_out_losses(step)? } else { None };
+        let Some(losses) = losses else { return Ok(()) };
+        self.kept.compare(&self.trainables, &mut self.progress.runs, step, &losses)
     }
 
     /// One step of all runs.
@@ -169,11 +224,15 @@ impl Trainer {
         let stack = losses.size()[0];
         no_grad(|| -> Result<()> {
             let norms = gradient.f_norm_scalaropt_dim(2.0, [1].as_slice(), false)?;
+            if let Some(max_norm) = self.gradient_clipping {
+                clip_gradient(&gradient, &norms, max_norm)?;
+            }
             let numbers = Tensor::f_stack(&[losses.f_to_kind(norms.kind())?, norms], 0)?;
             let finite = numbers.f_isfinite()?.f_all_dim(0, false)?.f_view([stack, 1])?;
             let _ = self.finite.f_logical_and_(&finite)?;
             let stopped = self.finite.f_logical_not()?;
             self.optimiser.step(&self.trainables, &gradient, &rates.at(position.step)?, Some(&stopped))?;
+            self.kept.after_step(&self.trainables)?;
             self.unread.push(UnreadStep {
                 numbers,
                 learning_rates: rates.of_runs(position.step),
@@ -291,6 +350,6 @@ impl Trainer {
         }
         let mut progress = self.progress.clone();
         progress.data_wait += task.data_wait();
-        checkpoint.save(&progress, &self.trainables, &self.optimiser)
+        checkpoint.save(&progress, &self.trainables, &self.state())
     }
 }

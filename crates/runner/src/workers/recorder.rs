@@ -43,7 +43,7 @@ impl Recorder {
     /// # Errors
     /// When the method or an option is unknown.
     pub fn record(&self, run: &Run, name: &str, outcome: Outcome) -> Result<Record> {
-        let mut protocol = serde_json::to_value(&run.protocol)?;
+        let mut protocol = run.protocol.recorded().map_err(anyhow::Error::msg)?;
         protocol["learning_rate"] = run.learning_rate.into();
         protocol["chosen_from"] = run.chosen_from.clone().into();
         protocol["tuning_budget"] = run.budget().into();

@@ -1,5 +1,8 @@
-//! Training apart from the model: the trained tensors in one buffer, the optimiser, learning-rate schedules.
+//! Training apart from the model: the trained tensors in one buffer and their average, the optimiser, clipping,
+//! learning-rate schedules.
 
 pub mod adamw;
+pub mod clipping;
+pub mod ema;
 pub mod schedule;
 pub mod trainables;

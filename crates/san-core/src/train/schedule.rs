@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// Linear warm-up, then half a cosine down to a floor.
 ///
-/// Same as timm's `CosineLRScheduler` with `warmup_prefix=True`: step 0 uses `warmup_start`, and the cosine
-/// begins when the warm-up ends.
+/// Same as timm's `CosineLRScheduler`: step 0 uses `warmup_start`. Steps may be those of the optimiser or epochs.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Cosine {
     /// Peak learning rate.
@@ -20,6 +19,9 @@ pub struct Cosine {
     pub floor: f64,
     /// Total steps, including warm-up.
     pub steps: u64,
+    /// Whether the cosine begins when the warm-up ends. Otherwise it begins at step 0 and is hidden by the warm-up,
+    /// after which the rate drops onto it: the default of timm's command line.
+    pub warmup_prefix: bool,
 }
 
 impl Cosine {
@@ -30,8 +32,9 @@ impl Cosine {
             let part = step as f64 / self.warmup_steps as f64;
             return self.warmup_start + part * (self.base - self.warmup_start);
         }
-        let length = self.steps.saturating_sub(self.warmup_steps).max(1) as f64;
-        let part = ((step - self.warmup_steps) as f64 / length).min(1.0);
+        let start = if self.warmup_prefix { self.warmup_steps } else { 0 };
+        let length = self.steps.saturating_sub(start).max(1) as f64;
+        let part = ((step - start) as f64 / length).min(1.0);
         self.floor + 0.5 * (self.base - self.floor) * (1.0 + (PI * part).cos())
     }
 }

@@ -30,6 +30,10 @@ use crate::transform::resize;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augmentation {
+    /// Instead of the crop that `scale` and `ratio` describe: the shorter side is resized to this length, and a square of
+    /// the input size is cropped at random. VPT's FGVC runs have 256 for an input of 224.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shorter_side: Option<u32>,
     /// Minimum and maximum share of the image's area that is kept.
     pub scale: (f64, f64),
     /// Minimum and maximum ratio of the crop's width to its height.
@@ -57,6 +61,7 @@ pub struct Augmentation {
 impl Default for Augmentation {
     fn default() -> Self {
         Self {
+            shorter_side: None,
             scale: (0.08, 1.0),
             ratio: (3.0 / 4.0, 4.0 / 3.0),
             interpolation: Interpolation::Random,
@@ -96,7 +101,10 @@ impl Augmentation {
     ///
     /// # Errors
     /// A clause that names the field that is out of range.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, image_size: u32) -> Result<(), String> {
+        if self.shorter_side.is_some_and(|side| side < image_size) {
+            return Err(format!("`shorter_side` must be at least the `image_size`, {image_size}"));
+        }
         let probabilities = [
             ("flip", self.flip),
             ("erasing", self.erasing),
@@ -134,9 +142,18 @@ impl Augmentation {
         planes: &mut [f32],
     ) -> Result<(), String> {
         let side = protocol.image_size;
-        let part = crop::sample(image.dimensions(), self.scale, self.ratio, stream);
-        let filter = self.interpolation.draw(protocol, stream);
-        let bytes = resize::resize_part(image, part, side, filter)?;
+        let bytes = match self.shorter_side {
+            Some(shorter) => {
+                let filter = self.interpolation.draw(protocol, stream);
+                let start = |free: u64| stream.below(free as usize + 1) as u64;
+                resize::resize_and_crop(image, shorter, side, filter, start)?
+            }
+            None => {
+                let part = crop::sample(image.dimensions(), self.scale, self.ratio, stream);
+                let filter = self.interpolation.draw(protocol, stream);
+                resize::resize_part(image, part, side, filter)?
+            }
+        };
         let mut image = RgbImage::from_raw(side, side, bytes).ok_or("its size differs from the input's")?;
         if stream.chance(self.flip as f32) {
             image::imageops::flip_horizontal_in_place(&mut image);
@@ -210,9 +227,58 @@ mod tests {
         assert_eq!(changed, Augmentation { mixup: 0.0, rand_augment: None, ..Augmentation::default() });
         assert!(read(r#"{"mixxup": 0.0}"#).is_err());
         assert!(
-            Augmentation { erasing: 1.5, ..Augmentation::default() }.check().unwrap_err().contains("erasing")
+            Augmentation { erasing: 1.5, ..Augmentation::default() }
+                .check(24)
+                .unwrap_err()
+                .contains("erasing")
         );
-        assert!(Augmentation { scale: (0.0, 1.0), ..Augmentation::default() }.check().is_err());
-        assert!(Augmentation::default().check().is_ok());
+        assert!(Augmentation { scale: (0.0, 1.0), ..Augmentation::default() }.check(24).is_err());
+        assert!(Augmentation { shorter_side: Some(23), ..Augmentation::default() }.check(24).is_err());
+        assert!(Augmentation::default().check(24).is_ok());
+    }
+
+    /// Every crop of an enlarged image, cut from the whole of it.
+    #[test]
+    fn a_crop_after_resizing_the_shorter_side_is_a_part_of_the_resized_image() {
+        let crop_only = Augmentation {
+            shorter_side: Some(30),
+            interpolation: Interpolation::Protocol,
+            flip: 0.0,
+            rand_augment: None,
+            erasing: 0.0,
+            ..Augmentation::default()
+        };
+        let image = RgbImage::from_fn(80, 60, |x, y| image::Rgb([x as u8 * 3, y as u8 * 4, (x * y) as u8]));
+        // Halved in both directions: 40 x 30 pixels.
+        let plain = |width: u32, height: u32| {
+            let whole = image::imageops::crop_imm(&image, 0, 0, width, height).to_image();
+            resize::resize_part(&whole, Part { left: 0, top: 0, width, height }, 30, Filter::Bicubic).unwrap()
+        };
+        let square = RgbImage::from_raw(30, 30, plain(60, 60)).unwrap();
+        let mut starts = std::collections::BTreeSet::new();
+        for index in 0..300 {
+            let mut planes = vec![0.0; 3 * 24 * 24];
+            let mut stream = Stream::new("augmentation", &[0, 0, index]);
+            crop_only.apply(&image, &PROTOCOL, &mut stream, &mut planes).unwrap();
+            let found =
+                (0..=16_u32).flat_map(|left| (0..=6_u32).map(move |top| (left, top))).find(|&(left, top)| {
+                    // Away from the right edge of the square, where the kernels see other pixels.
+                    let columns = 26_u32.saturating_sub(left).min(24);
+                    columns >= 12
+                        && (0..24).all(|y| {
+                            (0..columns).all(|x| {
+                                let pixel = square.get_pixel(left + x, top + y).0;
+                                (0..2).all(|channel| {
+                                    let level = f32::from(pixel[channel]) / 127.5 - 1.0;
+                                    let place = channel * 24 * 24 + (y * 24 + x) as usize;
+                                    (planes[place] - level).abs() < 0.01
+                                })
+                            })
+                        })
+                });
+            starts.extend(found);
+        }
+        assert!(starts.len() > 60, "{starts:?}");
+        assert!(starts.iter().any(|(left, _)| *left == 0) && starts.iter().any(|(_, top)| *top == 6));
     }
 }

@@ -4,10 +4,13 @@ mod inputs;
 mod part_accuracies;
 mod prepared;
 
+use std::num::NonZeroU64;
+
 use anyhow::Result;
 use backbones::vision::Classifier;
 use data_loaders::{Augmentation, ImageProtocol};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::Kind;
 
 use self::inputs::{Inputs, SharedReads};
@@ -16,6 +19,7 @@ use self::prepared::Prepared;
 use crate::error::RunError;
 use crate::models::{BaseModel, LoadedBackbone};
 use crate::resources::{DataSets, DataSource, Models, Resources};
+use crate::tasks::schedule::ScheduleProtocol;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData, splits};
 
 /// The protocol of classification.
@@ -27,14 +31,17 @@ pub struct Classification {
     /// Epochs of linear warm-up; cosine decay follows.
     #[serde(default)]
     pub warmup_epochs: u64,
+    /// The other numbers of the schedule.
+    #[serde(default, skip_serializing_if = "ScheduleProtocol::is_default")]
+    pub schedule: ScheduleProtocol,
     /// Stochastic depth: the probability, below 1, that the last block's branches are dropped in a training pass; it
     /// grows linearly from 0 at the first block.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub drop_path: f64,
-    /// Whether the test split is evaluated after each epoch, to report a test-selected accuracy, as other papers do,
+    /// Whether, or after which epochs, the test split is evaluated, to report a test-selected accuracy, as other papers do,
     /// next to the table's; nothing is selected by it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub test_selected: bool,
+    #[serde(default, skip_serializing_if = "TestSelected::is_off")]
+    pub test_selected: TestSelected,
     /// The run of SAN that is also evaluated after each epoch with its parts alone (neuron, synapse, head), for the
     /// figure of learning curves; none if omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,6 +49,45 @@ pub struct Classification {
     /// Data augmentation of training images; none if omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub augmentation: Option<Augmentation>,
+}
+
+/// After which epochs the test split is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "`test_selected` must be true, false, or {every: <epochs>}")]
+pub enum TestSelected {
+    /// After all, or none.
+    Always(bool),
+    /// After some.
+    Every(EveryEpochs),
+}
+
+/// Every few epochs, and the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EveryEpochs {
+    /// The number of epochs.
+    pub every: NonZeroU64,
+}
+
+impl Default for TestSelected {
+    fn default() -> Self {
+        Self::Always(false)
+    }
+}
+
+impl TestSelected {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
+    fn is_off(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether the split is evaluated after `done` of `epochs` epochs.
+    fn is_due(self, done: u64, epochs: u64) -> bool {
+        match self {
+            Self::Always(always) => always,
+            Self::Every(EveryEpochs { every }) => done.is_multiple_of(every.get()) || done == epochs,
+        }
+    }
 }
 
 /// One run of a method, by data set and seed.
@@ -71,8 +117,14 @@ impl Task for Classification {
         if self.warmup_epochs >= epochs {
             return Err("`warmup_epochs` must be below `epochs`".into());
         }
-        let augmentation = self.augmentation.as_ref().map_or(Ok(()), Augmentation::check);
+        self.schedule.check(self.warmup_epochs, epochs).map_err(|reason| format!("schedule: {reason}"))?;
+        let size = self.image.image_size;
+        let augmentation = self.augmentation.as_ref().map_or(Ok(()), |augmentation| augmentation.check(size));
         augmentation.map_err(|reason| format!("augmentation: {reason}"))
+    }
+
+    fn recorded_schedule(&self) -> Value {
+        self.schedule.recorded()
     }
 
     fn units(&self, _: &str, sets: &[String]) -> Vec<Unit> {

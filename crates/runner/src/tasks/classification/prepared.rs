@@ -10,7 +10,6 @@ use data_loaders::{BatchStep, Loader, StepPart};
 use report::record::Dataset;
 use san_core::Trainables;
 use san_core::random::permutation;
-use san_core::train::schedule::Cosine;
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use super::inputs::{Inputs, SharedReads, repeated};
@@ -77,15 +76,7 @@ impl TrainTask for Prepared<'_> {
     }
 
     fn schedule(&self, learning_rate: f64, steps: &[u64]) -> Schedule {
-        let warmup = usize::try_from(self.protocol.warmup_epochs).unwrap_or(usize::MAX);
-        let schedule = Cosine {
-            base: learning_rate,
-            warmup_start: learning_rate * 0.1,
-            warmup_steps: steps.iter().take(warmup).sum(),
-            floor: 1e-8,
-            steps: steps.iter().sum(),
-        };
-        Box::new(move |step| schedule.rate(step))
+        self.protocol.schedule.of(learning_rate, self.protocol.warmup_epochs, steps)
     }
 
     fn load(&mut self, examples: &[Vec<usize>], position: StepPosition) -> Result<()> {
@@ -122,8 +113,9 @@ impl TrainTask for Prepared<'_> {
         Ok((losses.f_detach()?, gradient))
     }
 
-    fn after_epoch(&mut self, stop: &StopFlag) -> Result<Option<Vec<EpochMetrics>>> {
-        if !(self.protocol.test_selected || self.parts.is_some()) {
+    fn after_epoch(&mut self, epoch: u64, stop: &StopFlag) -> Result<Option<Vec<EpochMetrics>>> {
+        let epochs = self.runs[0].protocol.epochs;
+        if !(self.protocol.test_selected.is_due(epoch + 1, epochs) || self.parts.is_some()) {
             return Ok(None);
         }
         let stack = self.runs.len() as i64;

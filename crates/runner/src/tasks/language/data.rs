@@ -2,11 +2,13 @@
 //! data.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 
 use anyhow::Result;
 use backbones::language::generate::Continuation;
 use data_loaders::text::{Example, Truncation};
 use report::record::Dataset;
+use san_core::random::permutation;
 use tch::Tensor;
 
 use crate::error::RunError;
@@ -24,6 +26,24 @@ pub(crate) struct TrainData {
 }
 
 impl TrainData {
+    /// The examples that are not trained on, to select weights by: drawn by a seed, in ascending order.
+    ///
+    /// # Errors
+    /// When none would be left to train on.
+    pub(crate) fn hold_out(&self, rows: NonZeroUsize, seed: u64) -> Result<Vec<usize>, RunError> {
+        // An example without a label has no loss.
+        let taught: Vec<usize> =
+            (0..self.examples.len()).filter(|&place| self.examples[place].teaches()).collect();
+        if rows.get() >= taught.len() && !taught.is_empty() {
+            return Err(RunError::NothingLeft { held_out: rows.get(), examples: taught.len() });
+        }
+        let order = permutation(seed, "held-out examples", taught.len());
+        let mut held_out: Vec<usize> =
+            order.into_iter().take(rows.get()).map(|place| taught[place]).collect();
+        held_out.sort_unstable();
+        Ok(held_out)
+    }
+
     /// Rejects a text that is longer than the model's context, with answers of `max_new_tokens` included, and examples
     /// that all have no token to train on.
     ///
@@ -64,6 +84,12 @@ pub(crate) trait ImageFeatures {
     /// # Errors
     /// When libtorch fails.
     fn features(&self, examples: &[usize]) -> Result<Option<Tensor>>;
+
+    /// Whether an example has an image.
+    fn has_images(&self, example: usize) -> bool {
+        let _ = example;
+        false
+    }
 }
 
 /// No pictures.

@@ -56,7 +56,7 @@ impl<'a> Evaluator<'a> {
             };
             let generated = self.objective.protocol.decoding != AnswerDecoding::Likelihood;
             evaluations.push(Evaluation {
-                dataset: Dataset { train: u32::try_from(data.truncation.rows)?, ..set.dataset().clone() },
+                dataset: Dataset { train: u32::try_from(self.objective.rows())?, ..set.dataset().clone() },
                 accuracy,
                 metric: set.metric().into(),
                 no_answer: generated.then_some(judged.no_answer),

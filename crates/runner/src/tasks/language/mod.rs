@@ -55,12 +55,15 @@ impl<'a> Prepared<'a> {
         let loaded = language_model(tuned.base)?;
         data.fits(&run.backbone, loaded.architecture.context(), protocol.max_new_tokens)?;
         let batch_size = run.protocol.batch_size;
+        let held_out =
+            protocol.select.map_or(Ok(Vec::new()), |select| data.hold_out(select.rows, select.seed))?;
         let objective = Objective {
             protocol,
             batch_size,
             seeds: runs.iter().map(|run| run.seed).collect(),
             model,
             data,
+            held_out,
             device: tuned.device,
             batch: Vec::new(),
         };
@@ -94,6 +97,12 @@ impl TrainTask for Prepared<'_> {
 
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
         self.objective.gradient(trainables)
+    }
+
+    fn held_out_losses(&mut self, steps: u64) -> Result<Option<Vec<f64>>> {
+        let select = self.objective.protocol.select;
+        let is_due = select.is_some_and(|select| steps.is_multiple_of(select.every_steps.get()));
+        is_due.then(|| self.objective.held_out_losses()).transpose()
     }
 }
 
@@ -130,7 +139,7 @@ impl PreparedTask for Prepared<'_> {
             group: self.runs[0].suite.clone(),
             order: 0,
             classes: 0,
-            train: u32::try_from(self.objective.data.truncation.rows)?,
+            train: u32::try_from(self.objective.rows())?,
             test: scores.map_or(0, |scores| scores.evaluated),
             checksum: self.runs[0].data_checksum.clone(),
         })

@@ -9,14 +9,18 @@ use std::num::NonZeroUsize;
 use anyhow::{Context as _, Result};
 use backbones::Error;
 use backbones::checkpointing;
-use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, training_batches};
+use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, Sequences};
 use san_core::Trainables;
-use tch::{Device, Kind, Reduction, Tensor};
+use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use super::data::TrainData;
 use super::protocol::LanguageProtocol;
 use crate::models::reader::Reader;
 use crate::train::task::StepExamples;
+
+/// Held-out examples in a forward pass: the usual number of Hugging Face's `Trainer`. Their mean losses are averaged, so
+/// that the number has an effect.
+const HELD_OUT_BATCH: usize = 8;
 
 /// The training examples of a group of language models, and the current batch.
 pub(crate) struct Objective {
@@ -25,6 +29,8 @@ pub(crate) struct Objective {
     pub(crate) seeds: Vec<u64>,
     pub(crate) model: Reader,
     pub(crate) data: TrainData,
+    /// Examples that are not trained on, in ascending order.
+    pub(crate) held_out: Vec<usize>,
     pub(crate) device: Device,
     pub(super) batch: Vec<Part>,
 }
@@ -51,15 +57,40 @@ impl Objective {
     pub(super) fn steps(&self, epoch: u64) -> Vec<StepExamples> {
         // The mean loss over zero tokens is undefined, and batches are grouped by length: the examples whose answers
         // were truncated would end up in the same batch.
-        let examples = self.data.examples.iter().enumerate().filter(|(_, example)| example.teaches());
-        let (taught, lengths): (Vec<usize>, Vec<usize>) =
-            examples.map(|(place, example)| (place, example.tokens.len())).unzip();
+        let is_taught = |place: &usize| {
+            self.data.examples[*place].teaches() && self.held_out.binary_search(place).is_err()
+        };
+        let taught: Vec<usize> = (0..self.data.examples.len()).filter(is_taught).collect();
+        let lengths: Vec<usize> =
+            taught.iter().map(|&place| self.data.examples[place].tokens.len()).collect();
+        let pictured: Vec<bool> = taught.iter().map(|&place| self.data.images.has_images(place)).collect();
+        let sequences = Sequences { lengths: &lengths, pictured: &pictured };
+        let LanguageProtocol { batching, .. } = self.protocol;
         let limits = self.protocol.batch_limits(self.batch_size);
         let by_run: Vec<_> =
-            self.seeds.iter().map(|&seed| training_batches(&lengths, limits, seed, epoch)).collect();
+            self.seeds.iter().map(|&seed| batching.batches(sequences, limits, seed, epoch)).collect();
         let of_run = |batch: &Vec<usize>| batch.iter().map(|&place| taught[place]).collect();
         let steps = by_run.first().map_or(0, Vec::len);
         (0..steps).map(|step| by_run.iter().map(|batches| of_run(&batches[step])).collect()).collect()
+    }
+
+    /// Number of rows or conversations that are trained on.
+    pub(super) fn rows(&self) -> usize {
+        let texts = |&place: &usize| self.data.examples[place].branches.len().max(1);
+        self.data.truncation.rows.saturating_sub(self.held_out.iter().map(texts).sum())
+    }
+
+    /// The mean loss of each run on the held-out examples: over batches, each weighted by its examples.
+    pub(super) fn held_out_losses(&self) -> Result<Vec<f64>> {
+        let mut sum = Tensor::f_zeros([self.seeds.len() as i64], (Kind::Double, self.device))?;
+        for examples in self.held_out.chunks(HELD_OUT_BATCH) {
+            let own = vec![examples.to_vec(); self.seeds.len()];
+            let part = self.part(&own, &vec![examples[0]; self.seeds.len()])?;
+            let losses = no_grad(|| losses(&self.model, &part))?.f_to_kind(Kind::Double)?;
+            sum += losses * examples.len() as f64;
+        }
+        let means = sum.f_div_scalar(self.held_out.len() as f64)?;
+        Ok(Vec::try_from(means.f_to_device(Device::Cpu)?)?)
     }
 
     /// Assembles the batch of a step.

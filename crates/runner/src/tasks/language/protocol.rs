@@ -1,9 +1,9 @@
 //! What the protocols of language tasks have in common: batches, memory, and how answers are generated.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 
 use backbones::language::generate::Decoding;
-use data_loaders::text::BatchLimits;
+use data_loaders::text::{BatchLimits, Batching};
 use serde::{Deserialize, Serialize};
 
 use crate::tasks::protocol::check_counts;
@@ -15,6 +15,13 @@ pub struct LanguageProtocol {
     /// Maximum number of tokens in a training batch, padding included; unlimited if omitted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_tokens: Option<usize>,
+    /// Which examples share a batch.
+    #[serde(default, skip_serializing_if = "Batching::is_default")]
+    pub batching: Batching,
+    /// Keeps the weights with the lowest loss on some training examples, which are not trained on, instead of the last
+    /// ones; the last ones are kept if omitted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub select: Option<SelectByLoss>,
     /// How an answer is generated or selected.
     pub decoding: AnswerDecoding,
     /// Maximum number of tokens in an answer.
@@ -24,6 +31,18 @@ pub struct LanguageProtocol {
     /// How a step fits into memory.
     #[serde(default, skip_serializing_if = "Memory::is_whole")]
     pub memory: Memory,
+}
+
+/// How weights are selected by their loss on held-out training examples. LLM-Adapters: every 80 steps, 120 rows, seed 42.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectByLoss {
+    /// Steps between two evaluations.
+    pub every_steps: NonZeroU64,
+    /// Number of examples that are held out.
+    pub rows: NonZeroUsize,
+    /// The seed by which they are drawn, the same for every run.
+    pub seed: u64,
 }
 
 impl LanguageProtocol {
@@ -45,6 +64,11 @@ impl LanguageProtocol {
         counts.extend(self.batch_tokens.map(|tokens| ("batch_tokens", tokens as i128)));
         if let AnswerDecoding::Beams(beams) = self.decoding {
             counts.push(("beams", beams.into()));
+        }
+        if self.batch_tokens.is_some() && self.batching != Batching::Windows {
+            return Err(
+                "`batch_tokens` needs `batching: windows`: the others have batches of equal numbers".into()
+            );
         }
         check_counts(&counts)
     }

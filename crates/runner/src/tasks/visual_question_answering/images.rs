@@ -121,4 +121,8 @@ impl ImageFeatures for PictureFeatures {
         let places = Tensor::f_from_slice(&places)?.f_to_device(self.tokens.device())?;
         Ok(Some(self.tokens.f_index_select(0, &places)?))
     }
+
+    fn has_images(&self, example: usize) -> bool {
+        self.places[example].is_some()
+    }
 }

@@ -10,6 +10,7 @@ use data_loaders::text::{Example, Truncation};
 use data_loaders::vl::{PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior};
 use san_core::train::schedule::Cosine;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tch::{Device, Kind};
 
 use evaluation::QuestionEvalSet;
@@ -23,6 +24,7 @@ use crate::resources::{DataSets, DataSource, FeatureCache, Models, Resources};
 use crate::tasks::language::data::{EvalSet, TrainData};
 use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
 use crate::tasks::protocol::check_counts;
+use crate::tasks::schedule::from_and_to_zero;
 use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
 use crate::train::task::Schedule;
 
@@ -92,6 +94,14 @@ impl Task for VisualQuestionAnswering {
         Ok(())
     }
 
+    fn recorded_schedule(&self) -> Value {
+        from_and_to_zero("cosine")
+    }
+
+    fn keeps_best(&self) -> bool {
+        self.language.select.is_some()
+    }
+
     fn units(&self, suite: &str, sets: &[String]) -> Vec<Unit> {
         vec![Unit { set: suite.to_owned(), sets: sets.to_vec() }]
     }
@@ -137,7 +147,8 @@ impl Task for VisualQuestionAnswering {
         let schedule = move |base, steps: u64| -> Schedule {
             #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
             let warmup_steps = (warmup_ratio * steps as f64).ceil() as u64;
-            let schedule = Cosine { base, warmup_start: 0.0, warmup_steps, floor: 0.0, steps };
+            let schedule =
+                Cosine { base, warmup_start: 0.0, warmup_steps, floor: 0.0, steps, warmup_prefix: true };
             Box::new(move |step| schedule.rate(step))
         };
         Ok(Box::new(Prepared::new(runs, tuned, self.language, reader, data, Box::new(schedule))?))
