@@ -305,3 +305,30 @@ fn more_threads_than_processors_are_refused() {
     let said = refusal(&bench.run(&["run", "vtab.yaml", "--threads", "1000"]), 2);
     assert!(said.contains("--threads 1000") && said.contains("processors"), "{said}");
 }
+
+/// LoRA of a rank that needs gigabytes, between two methods that run; LoRA and SAN are tuned.
+const FAILING: &str =
+    "- {method: lora, learning_rate: [1.0e-3, 1.0e-2], options: {rank: 65536}, protocol: {epochs: 200}}";
+
+#[test]
+fn a_method_that_always_fails_does_not_end_the_sweep() {
+    let recipe = SYNTHETIC.replace("- {method: linear", &format!("{FAILING}\n      - {{method: linear"));
+    assert_ne!(recipe, SYNTHETIC);
+    let bench = Bench::new(&recipe);
+    let output = bench.run(&["run", "vtab.yaml", "--workers", "1"]);
+    let text =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.code().is_some_and(|code| code != 0), "{text}");
+    // Every other row is there, and the table says what is missing.
+    let methods: std::collections::BTreeSet<String> = bench
+        .runs()
+        .iter()
+        .map(|run| report::Record::read(&run.join("record.json")).unwrap())
+        .filter(|record| record.stage == report::record::Stage::Final)
+        .map(|record| record.method.name)
+        .collect();
+    assert_eq!(methods.into_iter().collect::<Vec<_>>(), ["linear", "san"], "{text}");
+    assert!(text.contains("planned runs are missing") && text.contains("LoRA"), "{text}");
+    let status = done(&bench, &["status", "vtab.yaml"]);
+    assert!(status.contains("it was not run, because its tuning failed"), "{status}");
+}

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Result;
 use runner::config::Selection;
 use runner::config::experiment::Experiment;
-use runner::error::RunError;
+use runner::error::{RUN_FAILED, RunError, WRITE};
 use runner::io::files::create_folder;
 use runner::plan::{Plan, run_plan};
 use runner::resources::Resources;
@@ -172,9 +172,32 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     output::line(format_args!("{}", plan.describe(&store, pool.workers, group, on_gpu)?))?;
     create_folder(&store.folder)?;
     let groups = |runs: &[Run]| plan.groups(runs, group, on_gpu);
-    pool.run("tuning on val", &groups(&plan.tune)?, &store, &stop)?;
-    let runs = plan.final_runs(&store)?;
-    run_plan(&plan.settings, &runs)?.add_to(&store.folder)?;
-    pool.run("running", &groups(&runs)?, &store, &stop)?;
-    crate::commands::report::compare(&arguments.results, &plan.experiment, Some(&plan.profile))
+    for row in &plan.finals {
+        failure::clear(&store, &row.run.name()?)?;
+    }
+    let tuning = failed_runs(pool.run("tuning on val", &groups(&plan.tune)?, &store, &stop))?;
+    let chosen = plan.final_runs(&store)?;
+    for run in &chosen.untuned {
+        let reason = "it was not run, because its tuning failed";
+        failure::mark_failed(&store, &run.name()?, &run.label(), reason, RUN_FAILED)?;
+    }
+    run_plan(&plan.settings, &chosen.all())?.add_to(&store.folder)?;
+    let finals = failed_runs(pool.run("running", &groups(&chosen.runs)?, &store, &stop))?;
+    let table = crate::commands::report::compare(&arguments.results, &plan.experiment, Some(&plan.profile));
+    // What failed is the cause of a table that is not complete, or that does not exist.
+    match tuning.or(finals) {
+        Some(error) => Err(error),
+        None => table,
+    }
+}
+
+/// The error of runs that failed, which does not end the sweep; any other error does.
+fn failed_runs(result: Result<()>) -> Result<Option<anyhow::Error>> {
+    let Err(error) = result else { return Ok(None) };
+    let of_runs = match error.downcast_ref() {
+        Some(RunError::RunsFailed { code, .. }) => *code != WRITE,
+        Some(RunError::Workers { code, .. }) => *code != i32::from(WRITE),
+        _ => false,
+    };
+    if of_runs { Ok(Some(error)) } else { Err(error) }
 }

@@ -54,8 +54,8 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
 
 /// Writes which runs make up the table, and prints it.
 fn table(submission: &Submission, store: &Store) -> Result<()> {
-    let runs = tuning::choose_all(&submission.tune, &submission.finals, store)?;
-    run_plan(&submission.settings, &runs)?.add_to(&store.folder)?;
+    let chosen = tuning::choose_all(&submission.tune, &submission.finals, store)?;
+    run_plan(&submission.settings, &chosen.all())?.add_to(&store.folder)?;
     let results: &Path = &submission.results;
     crate::commands::report::compare(results, &submission.experiment, Some(&submission.profile))
 }

@@ -29,9 +29,9 @@ impl Plan {
         let tune: Vec<(&Run, bool)> = self.tune.iter().map(|run| (run, is_done(run))).collect();
         let tuned = tune.iter().filter(|(_, done)| *done).count();
         let tuning = format!("{} tuning runs on val, {tuned} done", self.tune.len());
-        let chosen = self.final_runs(store).ok();
+        let chosen = self.final_runs(store).ok().filter(|chosen| chosen.untuned.is_empty());
         let finals: Vec<(&Run, bool)> = match &chosen {
-            Some(runs) => runs.iter().map(|run| (run, is_done(run))).collect(),
+            Some(chosen) => chosen.runs.iter().map(|run| (run, is_done(run))).collect(),
             None => self.finals.iter().map(|row| (&row.run, false)).collect(),
         };
         let done = finals.iter().filter(|(_, done)| *done).count();

@@ -23,7 +23,7 @@ use crate::config::Selection;
 use crate::config::experiment::{Experiment, MethodSpec, Profile};
 use crate::config::overrides::Resolved;
 use crate::error::RunError;
-use crate::plan::tuning::{FinalRun, choose_all};
+use crate::plan::tuning::{ChosenRuns, FinalRun, choose_all};
 use crate::resources::Resources;
 use crate::store::Store;
 use crate::tasks::{Protocol, Run, SetRow, Trial, Unit};
@@ -240,8 +240,8 @@ impl Plan {
     /// The runs of the table, with the settings that the first stage selected.
     ///
     /// # Errors
-    /// When a record of the first stage is missing or corrupt.
-    pub fn final_runs(&self, store: &Store) -> Result<Vec<Run>> {
+    /// When a record of the first stage is corrupt.
+    pub fn final_runs(&self, store: &Store) -> Result<ChosenRuns> {
         choose_all(&self.tune, &self.finals, store)
     }
 }

@@ -36,6 +36,13 @@ impl FinalRun {
         Ok(best.map_or_else(|| self.run.clone(), |(candidate, _)| self.following(candidate)))
     }
 
+    /// Whether every candidate is done.
+    fn is_tuned(&self, tune: &[Run], store: &Store) -> Result<bool> {
+        let candidates = tune[self.candidates.clone()].iter();
+        let names = candidates.map(Run::name).collect::<Result<Vec<String>, _>>()?;
+        Ok(names.iter().all(|name| store.is_done(name)))
+    }
+
     fn following(&self, candidate: &Run) -> Run {
         let mut run = self.run.clone();
         run.learning_rate = candidate.learning_rate;
@@ -45,19 +52,37 @@ impl FinalRun {
     }
 }
 
-/// [`FinalRun::choose`] for all; runs that share candidates read them once.
+/// The runs of a table after the first stage.
+#[derive(Debug, Clone, Default)]
+pub struct ChosenRuns {
+    /// Runs with the settings that were chosen for them.
+    pub runs: Vec<Run>,
+    /// Runs whose tuning is not complete, because a candidate failed; with the settings of the first candidate.
+    pub untuned: Vec<Run>,
+}
+
+impl ChosenRuns {
+    /// All runs of the table.
+    pub fn all(&self) -> Vec<Run> {
+        [self.runs.clone(), self.untuned.clone()].concat()
+    }
+}
+
+/// [`FinalRun::choose`] for all whose candidates are done; runs that share candidates read them once.
 ///
 /// # Errors
-/// When a candidate's record is missing or corrupt.
-pub fn choose_all(tune: &[Run], finals: &[FinalRun], store: &Store) -> Result<Vec<Run>> {
-    let mut chosen: Vec<Run> = Vec::with_capacity(finals.len());
+/// When a candidate's record is corrupt.
+pub fn choose_all(tune: &[Run], finals: &[FinalRun], store: &Store) -> Result<ChosenRuns> {
+    let mut chosen = ChosenRuns::default();
     for (index, row) in finals.iter().enumerate() {
-        let run = match index.checked_sub(1).map(|before| &finals[before]) {
-            _ if row.candidates.is_empty() => row.run.clone(),
-            Some(before) if before.candidates == row.candidates => row.following(&chosen[index - 1]),
-            _ => row.choose(tune, store)?,
-        };
-        chosen.push(run);
+        let before = index.checked_sub(1).map(|before| &finals[before]);
+        let shared =
+            before.filter(|before| !row.candidates.is_empty() && before.candidates == row.candidates);
+        match (shared, chosen.runs.last()) {
+            (Some(_), Some(last)) if chosen.untuned.is_empty() => chosen.runs.push(row.following(last)),
+            _ if row.is_tuned(tune, store)? => chosen.runs.push(row.choose(tune, store)?),
+            _ => chosen.untuned.push(row.run.clone()),
+        }
     }
     Ok(chosen)
 }

@@ -114,7 +114,7 @@ impl Submission {
         // Which final runs are done is known only once their settings are; how they are grouped is known before, since
         // the runs of a group select the same settings.
         let open_finals = if open_tune.is_empty() {
-            open(&plan.final_runs(store)?)?
+            open(&plan.final_runs(store)?.runs)?
         } else {
             let finals: Vec<Run> = plan.finals.iter().map(|one| one.run.clone()).collect();
             group_indices(&finals, size)?

@@ -35,7 +35,7 @@ pub fn has_failed(store: &Store, run: &str) -> bool {
 ///
 /// # Errors
 /// When the folder cannot be written.
-fn mark_failed(store: &Store, run: &str, label: &str, reason: &str, code: u8) -> Result<(), RunError> {
+pub fn mark_failed(store: &Store, run: &str, label: &str, reason: &str, code: u8) -> Result<(), RunError> {
     create_folder(&store.folder.join(FOLDER))?;
     write_json(&path(store, run), &Failure { label: label.into(), reason: reason.into(), code })
 }

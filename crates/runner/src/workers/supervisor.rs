@@ -37,6 +37,8 @@ const MAX_WORKER_FAILURES: u32 = 3;
 const POLL_EVERY: Duration = Duration::from_millis(100);
 /// How often their memory is checked.
 const MEMORY_EVERY: Duration = Duration::from_secs(1);
+/// How long a worker that was asked to stop may take: its own deadline, and the time of a signal.
+const PATIENCE: Duration = WORKER_DEADLINE.saturating_add(Duration::from_millis(500));
 /// Exit code of a panic.
 const PANIC: i32 = 101;
 
@@ -66,6 +68,10 @@ struct WorkerSlot {
     alive: Instant,
     /// Whether the worker was asked to stop because of the memory limit, and is not to be replaced.
     stopping: bool,
+    /// Whether it was asked to stop because its run exceeds the limit by itself; another worker takes the other runs.
+    too_large: bool,
+    /// When it was asked to stop because of the memory limit.
+    asked: Option<Instant>,
 }
 
 impl<'a> Supervisor<'a> {
@@ -129,6 +135,8 @@ impl<'a> Supervisor<'a> {
             checks: 0,
             alive: Instant::now(),
             stopping: false,
+            too_large: false,
+            asked: None,
         })
     }
 
@@ -145,7 +153,7 @@ impl<'a> Supervisor<'a> {
                     asked = Some(Instant::now());
                     self.slots.iter().for_each(WorkerSlot::ask_to_stop);
                 }
-                Some(since) if since.elapsed() > WORKER_DEADLINE + Duration::from_millis(500) => {
+                Some(since) if since.elapsed() > PATIENCE => {
                     self.slots.iter_mut().for_each(WorkerSlot::kill);
                 }
                 _ => {}
@@ -186,6 +194,8 @@ impl<'a> Supervisor<'a> {
             let Some(worker) = &mut slot.worker else { continue };
             if let Some(status) = worker.try_wait()? {
                 self.on_exit(index, status, stop)?;
+            } else if slot.asked.is_some_and(|since| since.elapsed() > PATIENCE) {
+                slot.kill();
             } else if slot.alive.elapsed() > self.pool.hung_after {
                 let (seconds, process) = (self.pool.hung_after.as_secs(), worker.id());
                 self.display
@@ -211,6 +221,10 @@ impl<'a> Supervisor<'a> {
         let slot = &mut self.slots[index];
         let current = slot.current.take();
         if stop.is_set() || slot.stopping {
+            return Ok(());
+        }
+        if slot.too_large {
+            self.slots[index] = self.start_worker(index)?;
             return Ok(());
         }
         match status.code() {
@@ -266,22 +280,26 @@ impl<'a> Supervisor<'a> {
         self.memory_checked = Instant::now();
         let living: Vec<usize> =
             (0..self.slots.len()).filter(|&index| self.slots[index].process().is_some()).collect();
-        if living.iter().any(|&index| self.slots[index].stopping) {
+        let is_ending = |slot: &WorkerSlot| slot.stopping || slot.too_large;
+        if living.iter().any(|&index| is_ending(&self.slots[index])) {
             return Ok(()); // one is on its way out
         }
         let total: u64 = living.iter().filter_map(|&i| self.slots[i].process()).map(memory::resident).sum();
         let Some(&last) = living.last().filter(|_| total > budget) else { return Ok(()) };
         let (has, may) = (memory::in_words(total), memory::in_words(budget));
         let slot = &mut self.slots[last];
-        slot.stopping = true;
         slot.ask_to_stop();
+        slot.asked = Some(Instant::now());
         if living.len() > 1 {
+            slot.stopping = true;
             self.display
                 .say(&format!("the workers use {has} of {may}: one of them is stopped and will resume"));
         } else if let Some((runs, label)) = &slot.current {
             let reason = format!("it needs {has}, but the memory limit for all workers is {may}");
             self.display.say(&format!("{label} failed: {reason}"));
             failure::mark_group(self.store, runs, label, &reason, crate::error::RUN_FAILED)?;
+            // Another worker runs the rest.
+            slot.too_large = true;
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! the group is stored elsewhere (`train::checkpoint`). A group that another worker has locked is tried again later, since
 //! that worker may die.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -66,8 +66,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(250);
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// How often runs that other workers have locked are tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
-/// A worker ends after this many failed groups: the cause is then unlikely to be the runs.
-const FAILURES: usize = 3;
+/// A worker ends when the groups of this many methods have failed one after the other: the cause is then unlikely to be
+/// the runs. A method of which every run fails does not end it.
+const FAILED_METHODS: usize = 3;
 
 /// How a worker works.
 #[derive(Debug, Clone, Copy)]
@@ -109,7 +110,7 @@ impl<'a> Worker<'a> {
     pub fn work(&mut self, groups: &[RunGroup], output: &mut dyn Write) -> Result<()> {
         create_folder(&self.store.folder)?;
         let mut open: Vec<&RunGroup> = groups.iter().collect();
-        let mut errors = Vec::new();
+        let (mut errors, mut failing) = (Vec::new(), BTreeSet::new());
         loop {
             let mut elsewhere = Vec::new();
             for group in open {
@@ -121,13 +122,20 @@ impl<'a> Worker<'a> {
                     None => elsewhere.push(group),
                     // Another worker may have finished it since the check.
                     Some(lock) if self.is_settled(group) => lock.release()?,
-                    Some(lock) => errors.extend(self.run_locked(group, lock, output)?),
+                    Some(lock) => match self.run_locked(group, lock, output)? {
+                        Some(code) => {
+                            errors.push(code);
+                            failing.extend(group.runs().iter().map(|run| run.method.clone()));
+                        }
+                        None => failing.clear(),
+                    },
                 }
-                if errors.len() >= FAILURES {
+                if failing.len() >= FAILED_METHODS {
                     break;
                 }
             }
-            if elsewhere.is_empty() || errors.len() >= FAILURES || !self.settings.wait_for_others {
+            let gives_up = failing.len() >= FAILED_METHODS;
+            if elsewhere.is_empty() || gives_up || !self.settings.wait_for_others {
                 return match errors.first() {
                     Some(&code) => Err(RunError::AlreadyReported { code }.into()),
                     None => Ok(()),
