@@ -8,30 +8,38 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use data_loaders::{
-    Credential, DatasetEntry, Distribution, FetchError, FetchEvent, FetchRequest, Fetched, Inspect, Mirror,
-    Patience, PlannedFile, Step, fetch as load, planned_files, remove_downloads,
+    Credential, DatasetEntry, Distribution, FetchError, FetchEvent, FetchRequest, Fetched, HUB, Inspect,
+    Mirror, Patience, PlannedFile, SharedEntry, Step, fetch as load, planned_files, remove_downloads,
+    shared_files,
 };
 use indicatif::HumanBytes;
 use runner::error::RunError;
 use runner::messages::message;
-use runner::models::published::{HUB, PublishedWeights, inspect, published_weights};
+use runner::models::published::{PublishedWeights, conversion, inspect, published_weights};
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
 
 use super::meter::{Meter, Unit};
 use super::output;
+use super::space::Space;
 use crate::commands::sets::{self, Named};
 
 /// Options of `san fetch`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  SAN_DATA=data san fetch fgvc --dry-run\n  san fetch oxford_flowers --data /data/fgvc\n  \
+    after_help = "Examples:\n  SAN_DATA=data san fetch vl --dry-run\n  SAN_DATA=data san fetch vtab --accept-licence\n  \
+    san fetch dmlab --source original --data /data/vtab\n  \
     san fetch stanford_cars --accept-licence --from /archives/cars\n  \
-    SAN_WEIGHTS=weights san fetch SmolLM2-135M-Instruct"
+    SAN_WEIGHTS=weights HF_TOKEN=... san fetch llama2-7b"
 )]
 pub(crate) struct Arguments {
-    /// Name of a set or suite (see `san datasets`), or of a published backbone; if `HF_TOKEN` is set, it is sent to
-    /// Hugging Face and nowhere else.
+    /// Name of a set or suite (see `san datasets`), of files that several sets share (`vtab-1k`,
+    /// `llava_v1_5_mix665k`, ...), or of a published backbone. If `HF_TOKEN` is set, it is sent to the Hugging Face Hub
+    /// (or to `HF_ENDPOINT`) and nowhere else.
     name: String,
+    /// Which copy of the sets: the archive of the whole benchmark that papers use, tables on the Hugging Face Hub, or
+    /// the files of the authors. By default the archive for a suite that has one, and otherwise the authors' files.
+    #[arg(long, value_enum)]
+    source: Option<SetSource>,
     /// Folder that contains the folders of the sets; by default `$SAN_DATA/vision/<suite>` (`$SAN_DATA/<suite>` for
     /// commonsense and vl), or that of the folders of backbones, `$SAN_WEIGHTS`.
     #[arg(long)]
@@ -50,7 +58,18 @@ pub(crate) struct Arguments {
     keep: bool,
 }
 
-/// What can be fetched by name: a data set, or the weights of a backbone.
+/// A copy of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SetSource {
+    /// The archive of the whole benchmark that papers use.
+    Published,
+    /// Tables on the Hugging Face Hub.
+    Hub,
+    /// The files of the authors.
+    Original,
+}
+
+/// What can be fetched by name: a data set, files that several share, or the weights of a backbone.
 struct Item<'a> {
     distribution: Distribution<'a>,
     /// Licence, terms and citation, for the user.
@@ -59,6 +78,7 @@ struct Item<'a> {
     next: String,
     /// Checks its files before they are moved into place.
     inspect: Option<Inspect>,
+    files: Vec<PlannedFile>,
 }
 
 /// The options, and the folders and addresses that they resolve to.
@@ -67,10 +87,20 @@ struct Destinations<'a> {
     root: PathBuf,
     downloads: PathBuf,
     mirror: Option<Mirror>,
+    hub: String,
     credential: Option<Credential>,
 }
 
-impl Destinations<'_> {
+impl<'d> Destinations<'d> {
+    fn new(arguments: &'d Arguments, root: PathBuf) -> Result<Self> {
+        let downloads = root.join("downloads");
+        let mirror = arguments.from.as_deref().map(Mirror::parse).transpose()?;
+        let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.trim().is_empty());
+        let hub = variable("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned());
+        let credential = variable("HF_TOKEN").map(|token| Credential::new(&hub, token.trim()));
+        Ok(Self { arguments, root, downloads, mirror, hub, credential })
+    }
+
     fn request<'a>(&'a self, item: &Item<'a>) -> FetchRequest<'a> {
         FetchRequest {
             distribution: item.distribution,
@@ -82,25 +112,24 @@ impl Destinations<'_> {
             limits: None,
             inspect: item.inspect,
             credential: self.credential.as_ref(),
+            hub: &self.hub,
         }
     }
 }
 
 pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
     let published = published_weights(&arguments.name);
-    let (all, alone, root) = find(arguments, published.as_ref())?;
-    let downloads = root.join("downloads");
-    let mirror = arguments.from.as_deref().map(Mirror::parse).transpose()?;
-    let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
-    let credential = token.map(|token| Credential::new(HUB, token.trim()));
-    let places = Destinations { arguments, root, downloads, mirror, credential };
-    let items = announce(all, alone, &places)?;
+    let Found { items, alone, root } = find(arguments, published.as_ref())?;
+    let places = Destinations::new(arguments, root)?;
+    let items = announce(items, alone, &places)?;
+    let needs = Space::needed(items.iter().map(|item| item.files.as_slice()), arguments.keep);
     if arguments.dry_run {
-        return Ok(());
+        return output::line(format_args!("{}", needs.compared_with(&places.root)));
     }
     if let Some(error) = items.iter().find_map(|item| unaccepted(item, arguments)) {
         return Err(error.into());
     }
+    needs.check(&arguments.name, &places.root)?;
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     let mut failed = Vec::new();
     for (index, item) in items.iter().enumerate() {
@@ -117,41 +146,104 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
             }
         }
         // CLEVR, dSprites and Small NORB each serve two sets from one download.
-        let later =
-            |source: &_| items[index + 1..].iter().any(|other| other.distribution.sources.contains(source));
-        remove_downloads(&request, |source| arguments.keep || later(source));
+        let later = |source: &_| {
+            let others = items[index + 1..].iter().flat_map(|other| &other.files);
+            others.map(PlannedFile::source).any(|other| other == source)
+        };
+        remove_downloads(&request, &item.files, |source| arguments.keep || later(source));
     }
     // Removed only if it is empty.
     let _ = std::fs::remove_dir(&places.downloads);
     if failed.is_empty() { Ok(()) } else { Err(RunError::Unfetched { sets: failed }.into()) }
 }
 
-/// The items that the name stands for, whether it names a single one, and the folder that theirs go into.
-fn find<'a>(
-    arguments: &Arguments,
-    published: Option<&'a PublishedWeights>,
-) -> Result<(Vec<Item<'a>>, bool, PathBuf)> {
-    let Arguments { name, data, .. } = arguments;
+/// The items that a name stands for.
+struct Found<'a> {
+    items: Vec<Item<'a>>,
+    /// Whether it names a single one.
+    alone: bool,
+    /// The folder that theirs go into.
+    root: PathBuf,
+}
+
+fn find<'a>(arguments: &Arguments, published: Option<&'a PublishedWeights>) -> Result<Found<'a>> {
+    let Arguments { name, data, source, .. } = arguments;
     if let Some(published) = published {
         let root = data.clone().map_or_else(|| sets::from_environment("SAN_WEIGHTS", "weights"), Ok)?;
-        let notice = format!("{name}: licence and citation: {}", published.home);
-        let next = format!("experiments refer to it as `{name}`");
-        let distribution = published.distribution();
-        return Ok((vec![Item { distribution, notice, next, inspect: Some(inspect) }], true, root));
+        return Ok(Found { items: vec![of_weights(name, published)], alone: true, root });
+    }
+    if let Some(shared) = shared_files()?.iter().find(|shared| shared.name == *name) {
+        let root = sets::root(data.as_deref(), shared.suite)?;
+        return Ok(Found { items: vec![of_shared(shared)], alone: true, root });
     }
     let named = Named::find(name)?;
-    let root = sets::root(data.as_deref(), named.suite())?;
-    let (entries, alone) = match named {
-        Named::Set(entry) => (vec![entry], true),
-        Named::Suite(_, all) => (all.into_iter().filter(|entry| entry.official).collect(), false),
+    let suite = named.suite();
+    let root = sets::root(data.as_deref(), suite)?;
+    let of_suite = || shared_files().map(|all| all.iter().filter(move |shared| shared.suite == suite));
+    let whole = of_suite()?.find(|shared| shared.replaces_sets);
+    let is_suite = matches!(named, Named::Suite(..));
+    let entries = match (named, source, whole) {
+        (Named::Suite(..), None | Some(SetSource::Published), Some(whole)) => {
+            return Ok(Found { items: vec![of_shared(whole)], alone: true, root });
+        }
+        (_, Some(SetSource::Published), whole) => {
+            let other = whole
+                .map_or_else(String::new, |whole| format!("; `san fetch {}` has all of them", whole.name));
+            let reason = format!("there is no archive of {name} alone{other}");
+            return Err(RunError::CommandLine { reason }.into());
+        }
+        (Named::Set(entry), ..) => vec![entry],
+        (Named::Suite(_, all), ..) => all.into_iter().filter(|entry| entry.official).collect(),
     };
-    let item = |entry: &'static DatasetEntry| Item {
-        distribution: entry.distribution(),
-        notice: notice(entry),
+    let from_hub = *source == Some(SetSource::Hub);
+    let mut items: Vec<Item> = entries.into_iter().map(|entry| of_set(entry, from_hub)).collect();
+    if is_suite {
+        items.extend(of_suite()?.filter(|shared| !shared.replaces_sets).map(of_shared));
+    }
+    Ok(Found { alone: !is_suite, items, root })
+}
+
+fn of_weights<'a>(name: &str, published: &'a PublishedWeights) -> Item<'a> {
+    let mut notice = format!("{name}: licence and citation: {}", published.home);
+    if let Some(note) = published.note {
+        notice += &format!("\n  {note}");
+    }
+    Item {
+        distribution: published.distribution(),
+        notice,
+        next: format!("experiments refer to it as `{name}`"),
+        inspect: Some(inspect),
+        files: Vec::new(),
+    }
+}
+
+fn of_shared(shared: &SharedEntry) -> Item<'_> {
+    let SharedEntry { name, title, citation, licence, terms, manual, note, .. } = shared;
+    let mut notice = format!("{name}: {title}; {citation}; licence: {licence}");
+    let more = [("terms to accept", terms), ("note", note), ("manual download", manual)];
+    for (what, text) in more.into_iter().filter_map(|(what, text)| Some((what, text.as_ref()?))) {
+        notice += &format!("\n  {what}: {text}");
+    }
+    let next = if shared.replaces_sets {
+        format!("`san verify {}` checks every image", shared.suite.name())
+    } else {
+        format!("experiments of {} read it", shared.suite.name())
+    };
+    Item { distribution: shared.distribution(), notice, next, inspect: None, files: Vec::new() }
+}
+
+fn of_set(entry: &DatasetEntry, from_hub: bool) -> Item<'_> {
+    const NOT_ON_HUB: &str = "it is not on the Hugging Face Hub as tables; fetch its original files";
+    let not_there = || Distribution { sources: &[], manual: Some(NOT_ON_HUB), ..entry.distribution() };
+    let distribution =
+        if from_hub { entry.hub_distribution().unwrap_or_else(not_there) } else { entry.distribution() };
+    Item {
+        distribution,
+        notice: notice(entry, from_hub),
         next: format!("`san verify {}` checks every image", entry.name),
         inspect: None,
-    };
-    Ok((entries.into_iter().map(item).collect(), alone, root))
+        files: Vec::new(),
+    }
 }
 
 /// Prints what will be downloaded and under which terms; returns the items that can be.
@@ -163,11 +255,11 @@ fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Destinations) -> Re
         match planned_files(&places.request(&item)) {
             Ok(files) => {
                 output::line(format_args!("{}", item.notice))?;
-                for file in files {
-                    table.add_row(row(&item, &file));
-                    needed.insert(file.from.clone(), file);
+                for file in &files {
+                    table.add_row(row(&item, file));
+                    needed.insert(file.from.clone(), file.clone());
                 }
-                items.push(item);
+                items.push(Item { files, ..item });
             }
             Err(FetchError::ByHand { set, reason }) if !alone => {
                 by_hand.push(format!("{set} must be downloaded manually: {reason}"))
@@ -192,20 +284,16 @@ fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Destinations) -> Re
 }
 
 /// Licence, terms and citation.
-fn notice(entry: &DatasetEntry) -> String {
+fn notice(entry: &DatasetEntry, from_hub: bool) -> String {
     let mut text = format!("{}: {}; licence: {}", entry.name, entry.citation, entry.licence);
-    if let Some(terms) = &entry.terms {
-        text += &format!("\n  terms to accept: {terms}");
-    }
-    if let Some(manual) = &entry.manual {
-        text += &format!("\n  manual download: {manual}");
-    }
-    if entry.original.is_none()
-        && entry.text.is_none()
-        && entry.questions.is_none()
-        && !entry.sources.is_empty()
-    {
-        text += "\n  no reader for this distribution yet: the files are kept as they are";
+    let original = entry.original.as_ref().filter(|_| !from_hub);
+    let notes = [
+        ("terms to accept", entry.terms.as_ref()),
+        ("manual download", entry.manual.as_ref().filter(|_| !from_hub)),
+        ("different from the benchmark", original.and_then(|original| original.differs.as_ref())),
+    ];
+    for (what, note) in notes.into_iter().filter_map(|(what, note)| Some((what, note?))) {
+        text += &format!("\n  {what}: {note}");
     }
     text
 }
@@ -216,7 +304,7 @@ fn row(item: &Item, file: &PlannedFile) -> [String; 5] {
         file.from.clone(),
         file.size.map_or_else(|| "not published".to_owned(), |size| size.to_string()),
         file.bytes_on_disk.to_string(),
-        file.checksum.unwrap_or("nothing").to_owned(),
+        file.checksum.unwrap_or("first download").to_owned(),
     ]
 }
 
@@ -232,7 +320,15 @@ fn report(item: &Item, fetched: &Fetched) -> Result<()> {
         Fetched::AlreadyThere(path) => {
             output::line(format_args!("{}", text(path, "was already fetched into")))
         }
-        Fetched::New(path) => output::line(format_args!("{}; {}", text(path, "is in"), item.next)),
+        Fetched::New(path) => {
+            output::line(format_args!("{}; {}", text(path, "is in"), item.next))?;
+            match conversion(path) {
+                Some(command) => output::line(format_args!(
+                    "its weights are published as pickles, which are not read; convert them once: {command}"
+                )),
+                None => Ok(()),
+            }
+        }
     }
 }
 

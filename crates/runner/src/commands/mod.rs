@@ -14,6 +14,7 @@ pub(crate) mod run;
 mod sets;
 mod shift;
 mod slurm;
+mod space;
 pub(crate) mod task;
 mod trained_run;
 pub(crate) mod verify;

@@ -133,6 +133,7 @@ impl PreparedTask for Prepared<'_> {
             train: u32::try_from(self.objective.data.truncation.rows)?,
             test: scores.map_or(0, |scores| scores.evaluated),
             checksum: self.runs[0].data_checksum.clone(),
+            source: None,
         })
     }
 
