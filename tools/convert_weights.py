@@ -41,9 +41,12 @@ def target_of(path):
 
 def convert(path):
     """Writes the safetensors file of a pickle; returns its path, and the size in bytes of each of its tensors."""
-    target, tensors = target_of(path), tensors_of(path)
+    target = target_of(path)
+    if target == path:
+        raise ValueError("it is a pickle by another name; rename it to pytorch_model.bin first")
     if target.exists():
         raise FileExistsError(f"{target} already exists")
+    tensors = tensors_of(path)
     # Under another name until it is complete. `format` is what transformers expects.
     new = target.with_name(target.name + ".new")
     save_file(tensors, new, metadata={"format": "pt"})
