@@ -65,5 +65,6 @@ pub use transform::augment::{
 };
 pub use transform::protocol::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
 pub use vision::image_set::ImageSet;
+pub use vision::inspect::{Inspection, inspect};
 pub use vision::loader::{Batch, Loader, LoaderRecipe, Step as BatchStep, StepPart};
 pub use vision::verify::{Duplicate, Verification, verify, verify_watched};

@@ -1,6 +1,7 @@
 //! The registry as a document: `DATASETS.md` is the output of [`catalogue`]; a test compares them.
 
-use crate::registry::entry::{ClassNames, DatasetEntry, Download, Metric};
+use crate::registry::download::Download;
+use crate::registry::entry::{ClassNames, DatasetEntry, Metric};
 use crate::registry::shared::SharedEntry;
 
 const HEAD: &str = "\

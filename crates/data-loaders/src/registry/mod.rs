@@ -5,18 +5,21 @@
 //! file and one line in the list below; a test compares the list with the folder.
 
 mod catalogue;
+mod download;
 mod entry;
 mod original;
 mod questions;
 mod shared;
 pub(crate) mod synthetic_task;
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 pub use catalogue::catalogue;
+pub use download::{Distribution, Download, HubRepository, SetFolder};
 pub use entry::{
-    ClassNames, DatasetEntry, Distribution, Download, Group, HubParts, HubRepository, HubTables, Metric,
-    QuestionEntry, QuestionForm, SetFolder, Suite, TextEntry,
+    ClassNames, DatasetEntry, Group, HubParts, HubTables, Metric, QuestionEntry, QuestionForm, Suite,
+    TextEntry,
 };
 pub use original::{ClevrQuestion, NorbFactor, Original, OriginalFormat, PoolCounts};
 pub use questions::{AnswerFormat, Benchmark, SmallSet};
@@ -84,6 +87,9 @@ const FILES: &[(&str, &str)] = embedded!["":
     "nlvr",
 ];
 
+/// The variable that names a folder with entries of one's own.
+const OWN: &str = "SAN_DATASETS";
+
 /// File names and contents of `datasets/shared/`.
 const SHARED: &[(&str, &str)] =
     embedded!["shared/": "vtab-1k", "vtab-1k-drive", "commonsense_170k", "llava_v1_5_mix665k"];
@@ -97,8 +103,37 @@ pub fn datasets() -> Result<&'static [DatasetEntry], DataError> {
     if let Some(entries) = ENTRIES.get() {
         return Ok(entries);
     }
-    let entries = FILES.iter().map(|(file, text)| parse_dataset(file, text)).collect::<Result<_, _>>()?;
+    let mut entries =
+        FILES.iter().map(|(file, text)| parse_dataset(file, text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(folder) = std::env::var_os(OWN).filter(|folder| !folder.is_empty()) {
+        add_own(&mut entries, Path::new(&folder))?;
+    }
     Ok(ENTRIES.get_or_init(|| entries))
+}
+
+/// Adds the entries of a folder of one's own, `<name>.yaml` each.
+fn add_own(entries: &mut Vec<DatasetEntry>, folder: &Path) -> Result<(), DataError> {
+    let fault =
+        |file: &Path, reason: String| DataError::Registry { file: file.display().to_string(), reason };
+    let unreadable = |error: std::io::Error| fault(folder, format!("{OWN}: {error}"));
+    let mut files = std::fs::read_dir(folder)
+        .and_then(|all| all.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
+        .map_err(unreadable)?;
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    files.sort();
+    for path in files {
+        let text = std::fs::read_to_string(&path).map_err(|error| fault(&path, error.to_string()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let entry = parse_dataset(&name, &text)?;
+        if entry.official {
+            return Err(fault(&path, "`official` is for the data sets of the benchmarks themselves".into()));
+        }
+        if entries.iter().any(|other| other.name == entry.name) {
+            return Err(fault(&path, format!("there is already a data set named `{}`", entry.name)));
+        }
+        entries.push(entry);
+    }
+    Ok(())
 }
 
 /// All files that several datasets use.

@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::DataError;
-use crate::registry::entry::{DatasetEntry, Distribution, Download, SetFolder, Suite};
+use crate::registry::download::{Distribution, Download, SetFolder};
+use crate::registry::entry::{DatasetEntry, Suite};
 
 /// Files that several datasets of a suite use.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

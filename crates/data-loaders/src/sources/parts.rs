@@ -6,6 +6,7 @@
 
 use crate::random::Stream;
 use crate::registry::{DatasetEntry, Suite};
+use crate::sources::layout::Drawn;
 use crate::sources::sample::Sample;
 
 /// The authors' own parts, in the order train, val, test; empty if there are none.
@@ -58,9 +59,25 @@ pub(crate) fn first_rows(entry: &DatasetEntry, pools: Pools) -> Pools {
 
 /// Divides the images of train+val, given as one list, into train and val.
 pub(crate) fn hold_out_val(entry: &DatasetEntry, both: Vec<Sample>) -> (Vec<Sample>, Vec<Sample>) {
-    let count = entry.splits.map_or(0, |sizes| share(both.len(), sizes.val, sizes.train + sizes.val));
+    let count = entry.splits.map_or_else(
+        || share(both.len(), 1, 5),
+        |sizes| share(both.len(), sizes.val, sizes.train + sizes.val),
+    );
     let (val, train) = take(both, count, &entry.name, "val");
     (train, val)
+}
+
+/// The parts of a set of one's own: those that are given, and a tenth of train for each of val and test that is not.
+pub(crate) fn complete(entry: &DatasetEntry, pools: Pools) -> (Pools, Drawn) {
+    let [mut train, mut val, mut test] = pools;
+    let (count, mut drawn) = (share(train.len(), 1, 10), Drawn::Nothing);
+    for (part, purpose) in [(&mut test, "test"), (&mut val, "val")] {
+        if part.is_empty() {
+            (*part, train) = take(train, count, &entry.name, purpose);
+            drawn = Drawn::Seeded;
+        }
+    }
+    ([train, val, test], drawn)
 }
 
 /// `part / whole` of a pool, rounded to the nearest image; with two or more images, each side gets at least one.

@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::error::DataError;
 use crate::random::Stream;
 use crate::registry::DatasetEntry;
-use crate::sources::layout::{self, Drawn, SplitOrigin};
+use crate::sources::layout::{self, Drawn, SplitOrigin, own};
 use crate::sources::sample::decode;
 use crate::sources::sample::{Fault, Sample};
 use crate::split::{Part, Split, SplitCounts, Splits};
@@ -63,6 +63,14 @@ impl ImageSet {
         let layout::Opened { parts, drawn, checksum } = opened;
         let source = Source::Stored { parts, drawn, checksum };
         Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source))
+    }
+
+    /// Opens a folder of images without an entry in the registry; `name` is the name in results.
+    ///
+    /// # Errors
+    /// As [`ImageSet::open`], and if the folder is of no known kind.
+    pub fn open_own(name: &str, folder: &Path) -> Result<Self, DataError> {
+        Self::open(&own::own_set(name, folder)?, &own::root_of(folder))
     }
 
     /// A dataset of generated images, with the labels of its parts.

@@ -8,20 +8,19 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use data_loaders::{
-    Credential, DatasetEntry, Distribution, FetchError, FetchEvent, FetchRequest, Fetched, HUB, Inspect,
-    Mirror, Patience, PlannedFile, SharedEntry, Step, fetch as load, planned_files, remove_downloads,
-    shared_files,
+    Credential, FetchError, FetchEvent, FetchRequest, Fetched, HUB, Mirror, Patience, PlannedFile, Step,
+    fetch as load, planned_files, remove_downloads,
 };
 use indicatif::HumanBytes;
 use runner::error::RunError;
 use runner::messages::message;
-use runner::models::published::{PublishedWeights, conversion, inspect, published_weights};
+use runner::models::published::{conversion, published_weights};
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
 
+use super::items::{Found, Item, SetSource};
 use super::meter::{Meter, Unit};
 use super::output;
 use super::space::Space;
-use crate::commands::sets::{self, Named};
 
 /// Options of `san fetch`.
 #[derive(Debug, clap::Args)]
@@ -56,29 +55,6 @@ pub(crate) struct Arguments {
     /// Keep the downloaded archives, in the folder `downloads` next to the sets.
     #[arg(long)]
     keep: bool,
-}
-
-/// A copy of a set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum SetSource {
-    /// The archive of the whole benchmark that papers use.
-    Published,
-    /// Tables on the Hugging Face Hub.
-    Hub,
-    /// The files of the authors.
-    Original,
-}
-
-/// What can be fetched by name: a data set, files that several share, or the weights of a backbone.
-struct Item<'a> {
-    distribution: Distribution<'a>,
-    /// Licence, terms and citation, for the user.
-    notice: String,
-    /// What to do after the fetch.
-    next: String,
-    /// Checks its files before they are moved into place.
-    inspect: Option<Inspect>,
-    files: Vec<PlannedFile>,
 }
 
 /// The options, and the folders and addresses that they resolve to.
@@ -119,7 +95,8 @@ impl<'d> Destinations<'d> {
 
 pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
     let published = published_weights(&arguments.name);
-    let Found { items, alone, root } = find(arguments, published.as_ref())?;
+    let Found { items, alone, root } =
+        Found::by_name(&arguments.name, arguments.source, arguments.data.as_deref(), published.as_ref())?;
     let places = Destinations::new(arguments, root)?;
     let items = announce(items, alone, &places)?;
     let needs = Space::needed(items.iter().map(|item| item.files.as_slice()), arguments.keep);
@@ -157,95 +134,6 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
     if failed.is_empty() { Ok(()) } else { Err(RunError::Unfetched { sets: failed }.into()) }
 }
 
-/// The items that a name stands for.
-struct Found<'a> {
-    items: Vec<Item<'a>>,
-    /// Whether it names a single one.
-    alone: bool,
-    /// The folder that theirs go into.
-    root: PathBuf,
-}
-
-fn find<'a>(arguments: &Arguments, published: Option<&'a PublishedWeights>) -> Result<Found<'a>> {
-    let Arguments { name, data, source, .. } = arguments;
-    if let Some(published) = published {
-        let root = data.clone().map_or_else(|| sets::from_environment("SAN_WEIGHTS", "weights"), Ok)?;
-        return Ok(Found { items: vec![of_weights(name, published)], alone: true, root });
-    }
-    if let Some(shared) = shared_files()?.iter().find(|shared| shared.name == *name) {
-        let root = sets::root(data.as_deref(), shared.suite)?;
-        return Ok(Found { items: vec![of_shared(shared)], alone: true, root });
-    }
-    let named = Named::find(name)?;
-    let suite = named.suite();
-    let root = sets::root(data.as_deref(), suite)?;
-    let of_suite = || shared_files().map(|all| all.iter().filter(move |shared| shared.suite == suite));
-    let whole = of_suite()?.find(|shared| shared.replaces_sets);
-    let is_suite = matches!(named, Named::Suite(..));
-    let entries = match (named, source, whole) {
-        (Named::Suite(..), None | Some(SetSource::Published), Some(whole)) => {
-            return Ok(Found { items: vec![of_shared(whole)], alone: true, root });
-        }
-        (_, Some(SetSource::Published), whole) => {
-            let other = whole
-                .map_or_else(String::new, |whole| format!("; `san fetch {}` has all of them", whole.name));
-            let reason = format!("there is no archive of {name} alone{other}");
-            return Err(RunError::CommandLine { reason }.into());
-        }
-        (Named::Set(entry), ..) => vec![entry],
-        (Named::Suite(_, all), ..) => all.into_iter().filter(|entry| entry.official).collect(),
-    };
-    let from_hub = *source == Some(SetSource::Hub);
-    let mut items: Vec<Item> = entries.into_iter().map(|entry| of_set(entry, from_hub)).collect();
-    if is_suite {
-        items.extend(of_suite()?.filter(|shared| !shared.replaces_sets).map(of_shared));
-    }
-    Ok(Found { alone: !is_suite, items, root })
-}
-
-fn of_weights<'a>(name: &str, published: &'a PublishedWeights) -> Item<'a> {
-    let mut notice = format!("{name}: licence and citation: {}", published.home);
-    if let Some(note) = published.note {
-        notice += &format!("\n  {note}");
-    }
-    Item {
-        distribution: published.distribution(),
-        notice,
-        next: format!("experiments refer to it as `{name}`"),
-        inspect: Some(inspect),
-        files: Vec::new(),
-    }
-}
-
-fn of_shared(shared: &SharedEntry) -> Item<'_> {
-    let SharedEntry { name, title, citation, licence, terms, manual, note, .. } = shared;
-    let mut notice = format!("{name}: {title}; {citation}; licence: {licence}");
-    let more = [("terms to accept", terms), ("note", note), ("manual download", manual)];
-    for (what, text) in more.into_iter().filter_map(|(what, text)| Some((what, text.as_ref()?))) {
-        notice += &format!("\n  {what}: {text}");
-    }
-    let next = if shared.replaces_sets {
-        format!("`san verify {}` checks every image", shared.suite.name())
-    } else {
-        format!("experiments of {} read it", shared.suite.name())
-    };
-    Item { distribution: shared.distribution(), notice, next, inspect: None, files: Vec::new() }
-}
-
-fn of_set(entry: &DatasetEntry, from_hub: bool) -> Item<'_> {
-    const NOT_ON_HUB: &str = "it is not on the Hugging Face Hub as tables; fetch its original files";
-    let not_there = || Distribution { sources: &[], manual: Some(NOT_ON_HUB), ..entry.distribution() };
-    let distribution =
-        if from_hub { entry.hub_distribution().unwrap_or_else(not_there) } else { entry.distribution() };
-    Item {
-        distribution,
-        notice: notice(entry, from_hub),
-        next: format!("`san verify {}` checks every image", entry.name),
-        inspect: None,
-        files: Vec::new(),
-    }
-}
-
 /// Prints what will be downloaded and under which terms; returns the items that can be.
 fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Destinations) -> Result<Vec<Item<'a>>> {
     let (mut items, mut table, mut by_hand) = (Vec::new(), Table::new(), Vec::new());
@@ -281,21 +169,6 @@ fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Destinations) -> Re
         output::line(format_args!("{line}"))?;
     }
     Ok(items)
-}
-
-/// Licence, terms and citation.
-fn notice(entry: &DatasetEntry, from_hub: bool) -> String {
-    let mut text = format!("{}: {}; licence: {}", entry.name, entry.citation, entry.licence);
-    let original = entry.original.as_ref().filter(|_| !from_hub);
-    let notes = [
-        ("terms to accept", entry.terms.as_ref()),
-        ("manual download", entry.manual.as_ref().filter(|_| !from_hub)),
-        ("different from the benchmark", original.and_then(|original| original.differs.as_ref())),
-    ];
-    for (what, note) in notes.into_iter().filter_map(|(what, note)| Some((what, note?))) {
-        text += &format!("\n  {what}: {note}");
-    }
-    text
 }
 
 fn row(item: &Item, file: &PlannedFile) -> [String; 5] {

@@ -4,6 +4,8 @@ pub(crate) mod align;
 pub(crate) mod datasets;
 pub(crate) mod exchange;
 pub(crate) mod fetch;
+pub(crate) mod inspect;
+mod items;
 pub(crate) mod merge;
 mod meter;
 pub(crate) mod methods;

@@ -5,6 +5,8 @@
 //! val part, are sampled by `parts`; [`SplitOrigin`] records the difference.
 
 pub(crate) mod class_folders;
+pub(crate) mod own;
+mod sheet;
 mod tables;
 mod vpt;
 mod vtab;
@@ -44,6 +46,7 @@ impl SplitOrigin {
         match (drawn, entry.splits) {
             (Drawn::Seeded, _) => Self::Seeded,
             (Drawn::FirstRows, _) => Self::FirstRows,
+            (Drawn::Val, None) => Self::Seeded,
             (Drawn::Val, Some(published)) if published == counts => Self::PublishedTrainVal,
             (Drawn::Nothing, Some(published)) if published == counts => Self::Published,
             _ => Self::OwnLists,
@@ -59,6 +62,8 @@ impl SplitOrigin {
             (_, Suite::Vtab) => "VTAB-1k style",
             (Self::Published, Suite::Fgvc) => "VPT",
             (_, Suite::Fgvc) => "VPT style",
+            (Self::Seeded, Suite::Own) => "own, drawn by seed",
+            (_, Suite::Own) => "own split",
             (Self::Published, Suite::Gic) => "GIC",
             (_, Suite::Gic) => "GIC style",
             (Self::Published, Suite::Commonsense) => "LLM-Adapters",
@@ -123,8 +128,13 @@ pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataErr
     } else if vpt::is_here(&folder) {
         (vpt::read(entry, &folder)?, Drawn::Nothing)
     } else {
-        let sampled = |pools| (parts::sample_parts(entry, pools), Drawn::Seeded);
+        let sampled = |pools| match entry.suite {
+            Suite::Own => parts::complete(entry, pools),
+            _ => (parts::sample_parts(entry, pools), Drawn::Seeded),
+        };
+        let own_table = entry.suite == Suite::Own && sheet::is_here(&folder);
         match original::read(entry, &folder)? {
+            None if own_table => sampled(sheet::read(entry, &folder)?),
             Some(pools) => sampled(pools),
             None if class_folders::is_here(&folder) => sampled(class_folders::read(entry, &folder)?),
             None if tables::is_here(&folder) => tables::read(entry, &folder)?,

@@ -36,7 +36,15 @@ pub(super) fn read(entry: &DatasetEntry, folder: &Path) -> Result<(Pools, Drawn)
             pool.extend(samples(entry, path, Columns::usual())?);
         }
     }
-    Ok((parts::sample_parts(entry, pools), Drawn::Seeded))
+    Ok(match entry.suite {
+        Suite::Own => parts::complete(entry, pools),
+        _ => (parts::sample_parts(entry, pools), Drawn::Seeded),
+    })
+}
+
+/// All tables of the three parts.
+pub(super) fn all(folder: &Path) -> Vec<PathBuf> {
+    tables(folder, |name| PARTS.iter().any(|part| name.contains(part)))
 }
 
 /// The parts as the registry names them.

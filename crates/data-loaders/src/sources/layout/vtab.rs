@@ -21,6 +21,9 @@ const LISTS: [&str; 3] = ["train800.txt", "val200.txt", "test.txt"];
 /// The list that combines the first two.
 const UNION: &str = "train800val200.txt";
 
+/// The lists with the labels that may occur.
+pub(super) const LABELLED: [&str; 4] = [LISTS[0], LISTS[1], LISTS[2], UNION];
+
 /// A split list, read but not yet parsed.
 struct List<'a> {
     set: &'a str,
