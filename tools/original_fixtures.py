@@ -1,6 +1,7 @@
 """Writes tiny copies of the vision sets in the format that their authors distribute, for tests/originals.rs of the
 crate `data-loaders`: containers are written by the libraries that their authors used (scipy, h5py, numpy, pickle) or
-that the Hugging Face Hub uses (pyarrow), never by this project.
+that the Hugging Face Hub uses (pyarrow) or, for TensorFlow's records, by the package tfrecord (which writes messages with
+google.protobuf and checksums with crc32c), never by this project.
 
     python tools/original_fixtures.py      # rewrites crates/data-loaders/tests/fixtures/originals/
 
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import scipy.io
+import tfrecord
 from PIL import Image
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "crates/data-loaders/tests/fixtures/originals"
@@ -241,14 +243,90 @@ def tables(folder):
     return expected
 
 
+def encoded(image, kind="PNG"):
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, kind, **({"quality": 95} if kind == "JPEG" else {}))
+    return stream.getvalue()
+
+
+def dmlab(folder):
+    """Three parts, train in two files; JPEG as distributed, and PNG."""
+    folder.mkdir()
+    expected, seed = [], 80
+    for file, part, labels in (
+        ("dmlab-train.tfrecord-00000-of-00002", "train", [0, 5, 3]),
+        ("dmlab-train.tfrecord-00001-of-00002", "train", [2, 2]),
+        ("dmlab-validation.tfrecord-00000-of-00001", "val", [4, 1]),
+        ("dmlab-test.tfrecord-00000-of-00001", "test", [1, 0, 5]),
+    ):
+        writer = tfrecord.TFRecordWriter(str(folder / file))
+        for index, label in enumerate(labels):
+            if index == 0:
+                level = seed % 25
+                image = encoded(np.full((20, 20, 3), grey(level), np.uint8), "JPEG")
+                expected.append(colour(part, label, level))
+            else:
+                pixels = pattern(seed, 20, 20, 3)
+                image = encoded(pixels)
+                expected.append(entry(part, label, pixels))
+            name = f"{part}/{seed:06}.jpg".encode()
+            writer.write({"image": (image, "byte"), "filename": (name, "byte"), "label": (label, "int")})
+            seed += 1
+        writer.close()
+    return expected
+
+
+def hub_tables(folder, splits, columns):
+    """A set of TensorFlow Datasets as the Hub has it: `splits` are (split, rows per shard), `columns` are functions of
+    the number of a row. Returns the rows of each split, in order."""
+    (folder / "data").mkdir(parents=True)
+    image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
+    fields = [("image", image), *((name, pyarrow.int64()) for name in columns)]
+    rows, seed = {}, 0
+    for split, shards in splits:
+        rows[split] = []
+        for shard, count in enumerate(shards):
+            table = []
+            for _ in range(count):
+                pixels = pattern(100 + seed, 20, 20, 3)
+                labels = {name: label(seed) for name, label in columns.items()}
+                table.append({"image": {"bytes": encoded(pixels), "path": f"{seed}.png"}, **labels})
+                rows[split].append((pixels, labels))
+                seed += 1
+            path = folder / f"data/{split}-{shard:05}-of-{len(shards):05}.parquet"
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table, pyarrow.schema(fields)), path, row_group_size=3)
+    return rows
+
+
+def hub(folder):
+    """Three kinds of parts: test is another split (CLEVR), test is the second half of a split (Small NORB), and there is
+    only one split (EuroSAT). Val has a fifth of the rows of train in these tiny copies, as 200 of 1,000."""
+    clevr = {"label_count": lambda i: i % 8, "label_distance": lambda i: (5 * i) % 6}
+    norb = {"label_azimuth": lambda i: (7 * i) % 18, "label_elevation": lambda i: (4 * i) % 9}
+    rows = hub_tables(folder / "hub_clevr", [("train", [6, 4]), ("validation", [4]), ("test", [2])], clevr)
+    parts = {"train": rows["train"][:8], "val": rows["train"][8:], "test": rows["validation"]}
+    expected = {f"hub_clevr_{name[6:]}": listed(parts, name) for name in clevr}
+    rows = hub_tables(folder / "hub_smallnorb", [("train", [10]), ("test", [4, 4])], norb)
+    parts = {"train": rows["train"], "val": rows["test"][:4], "test": rows["test"][4:]}
+    expected.update({f"hub_smallnorb_{name[6:]}": listed(parts, name) for name in norb})
+    rows = hub_tables(folder / "hub_eurosat", [("train", [10])], {"label": lambda i: (3 * i) % 10})
+    parts = {"train": rows["train"][:6], "val": rows["train"][6:8], "test": rows["train"][8:]}
+    return {**expected, "hub_eurosat": listed(parts, "label")}
+
+
+def listed(parts, label):
+    return [entry(part, labels[label], pixels) for part, rows in parts.items() for pixels, labels in rows]
+
+
 def main():
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     expected = cifar(FOLDER)
-    for make in (svhn, flowers, stanford_dogs, stanford_cars, patch_camelyon, tables):
+    for make in (svhn, flowers, stanford_dogs, stanford_cars, patch_camelyon, tables, dmlab):
         expected[make.__name__] = make(FOLDER / make.__name__)
     expected["dsprites_location"], expected["dsprites_orientation"] = dsprites(FOLDER / "dsprites")
     expected["smallnorb_azimuth"], expected["smallnorb_elevation"] = small_norb(FOLDER / "smallnorb")
+    expected.update(hub(FOLDER))
     text = json.dumps(expected, indent=0, sort_keys=True)
     (FOLDER / "expected.json").write_text(text + "\n")
 

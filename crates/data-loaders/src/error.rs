@@ -20,6 +20,9 @@ pub enum DataError {
     /// The dataset's folder does not exist.
     #[error("{set}: the folder {} does not exist", path.display())]
     MissingFolder { set: String, path: PathBuf },
+    /// Several folders could be that of the dataset.
+    #[error("{set}: only one of these folders can be its own; move the others away: {}", listed(paths))]
+    SeveralFolders { set: String, paths: Vec<PathBuf> },
     /// The folder has no known layout.
     #[error("{set}: {} has no supported layout: expected VTAB-1k lists (train800.txt ...), VPT lists (train.json ...), class folders (train/<class>/, test/<class>/) or Parquet tables (*train*.parquet ...){original}", path.display())]
     UnknownLayout { set: String, path: PathBuf, original: String },
@@ -50,9 +53,9 @@ pub enum DataError {
     /// An image is listed twice, within one split or across splits.
     #[error("{set}: {}:{line}: the image `{image}` is already listed in {other}", path.display())]
     RepeatedImage { set: String, path: PathBuf, line: usize, image: String, other: String },
-    /// `train800val200.txt` is not the union of the other two lists.
-    #[error("{set}: {} is not train800.txt followed by val200.txt (first difference: line {line})", path.display())]
-    ListsDisagree { set: String, path: PathBuf, line: usize },
+    /// `train800val200.txt` does not have the rows of the other two lists.
+    #[error("{set}: {}:{line}: the row is not in {other}", path.display())]
+    ListsDisagree { set: String, path: PathBuf, line: usize, other: &'static str },
     /// An image cannot be decoded or is truncated.
     #[error("{set}: the image {} cannot be decoded: {reason}", path.display())]
     BadImage { set: String, path: PathBuf, reason: String },
@@ -83,4 +86,8 @@ pub enum DataError {
     /// The image size is zero or too large to hold in memory.
     #[error("the image size {size} is not between 1 and 4096")]
     ImageSize { size: u32 },
+}
+
+fn listed(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
 }

@@ -46,15 +46,16 @@ pub mod vl;
 
 pub use error::DataError;
 pub use fetch::{
-    Credential, Fault, FetchError, FetchEvent, FetchRequest, Fetched, Inspect, Limits, Mirror, Patience,
+    Credential, Fault, FetchError, FetchEvent, FetchRequest, Fetched, HUB, Inspect, Limits, Mirror, Patience,
     PlannedFile, Step, Watch, fetch, planned_files, remove_downloads,
 };
 pub use io::file_hashes::FileHashes;
 pub use registry::{
-    AnswerFormat, Benchmark, ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group, Metric,
-    MiniTask, NorbFactor, Original, OriginalFormat, PoolCounts, Portrayal, QuestionEntry, QuestionForm,
-    SceneQuestion, SmallSet, SpecimenKind, SpriteFactor, Suite, Surface, TextEntry, TissueQuestion,
-    catalogue, dataset, datasets, parse_dataset,
+    AnswerFormat, Benchmark, ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group,
+    HubParts, HubRepository, HubTables, Metric, MiniTask, NorbFactor, Original, OriginalFormat, PoolCounts,
+    Portrayal, QuestionEntry, QuestionForm, SceneQuestion, SetFolder, SharedEntry, SmallSet, SpecimenKind,
+    SpriteFactor, Suite, Surface, TextEntry, TissueQuestion, catalogue, dataset, datasets, parse_dataset,
+    shared_files,
 };
 pub use sources::layout::SplitOrigin;
 pub use split::{Split, SplitCounts};
@@ -64,5 +65,6 @@ pub use transform::augment::{
 };
 pub use transform::protocol::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
 pub use vision::image_set::ImageSet;
+pub use vision::inspect::{Inspection, inspect};
 pub use vision::loader::{Batch, Loader, LoaderRecipe, Step as BatchStep, StepPart};
 pub use vision::verify::{Duplicate, Verification, verify, verify_watched};

@@ -29,6 +29,7 @@ fn unpack(name: &str, bytes: &[u8], limits: Option<Limits>) -> (TempDir, Result<
         limits,
         inspect: None,
         credential: None,
+        hub: data_loaders::HUB,
     };
     let result = fetch(&request, &mut |_| ControlFlow::Continue(()));
     (disk, result.map(drop).map_err(|error| error.to_string()))

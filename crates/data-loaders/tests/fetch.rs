@@ -12,7 +12,8 @@ use std::io::Write;
 use std::ops::ControlFlow;
 
 use data_loaders::{
-    DatasetEntry, FetchEvent, FetchRequest, Fetched, Mirror, Step, dataset, fetch, remove_downloads,
+    DatasetEntry, FetchEvent, FetchRequest, Fetched, Mirror, Step, dataset, fetch, planned_files,
+    remove_downloads,
 };
 use disk::{Disk, cifar, entry, gzip, hex, opens, source};
 use server::{Page, Server};
@@ -195,8 +196,9 @@ fn downloads_are_removed_except_those_needed_by_another_data_set() {
     disk.fetch(&entry).unwrap();
     assert_eq!(disk.files_of_downloads().len(), 1);
     let request = disk.request(&entry);
-    remove_downloads(&request, |_| true);
+    let files = planned_files(&request).unwrap();
+    remove_downloads(&request, &files, |_| true);
     assert_eq!(disk.files_of_downloads().len(), 1);
-    remove_downloads(&request, |_| false);
+    remove_downloads(&request, &files, |_| false);
     assert!(disk.files_of_downloads().is_empty());
 }

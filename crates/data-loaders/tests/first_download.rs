@@ -10,7 +10,9 @@ mod server;
 use std::fs;
 use std::ops::ControlFlow;
 
-use data_loaders::{DatasetEntry, Download, Fault, FetchRequest, Fetched, fetch, remove_downloads};
+use data_loaders::{
+    DatasetEntry, Download, Fault, FetchRequest, Fetched, fetch, planned_files, remove_downloads,
+};
 use disk::{Disk, hex, unchecked};
 use server::{Page, Server};
 use sha2::{Digest, Sha256};
@@ -28,7 +30,8 @@ fn checked(url: &str, sha256: Option<String>) -> DatasetEntry {
 
 /// Removes what a fetch left, as `san fetch` does, and the dataset.
 fn forget(disk: &Disk, entry: &DatasetEntry) {
-    remove_downloads(&disk.request(entry), |_| false);
+    let request = disk.request(entry);
+    remove_downloads(&request, &planned_files(&request).unwrap(), |_| false);
     fs::remove_dir_all(disk.sets.join("cifar100")).unwrap();
 }
 
@@ -122,7 +125,7 @@ fn a_file_that_fails_inspection_is_not_published_and_is_downloaded_again() {
 fn an_archive_that_cannot_be_unpacked_is_downloaded_again() {
     let server = Server::new([("set.tar", Page { body: vec![0; 1024], ..Page::default() })]);
     let url = format!("{}/set.tar", server.url);
-    let sources = vec![Download { url, size: None, sha256: None, md5: None }];
+    let sources = vec![Download { url, ..Download::default() }];
     let (disk, entry) = (Disk::new(), DatasetEntry { sources, ..unchecked(&server.url, None) });
     let message = disk.rejection(&entry);
     assert!(

@@ -101,6 +101,8 @@ fn a_distance_that_is_not_a_number_is_rejected_with_file_and_line() {
     let root = tempfile::tempdir().unwrap();
     let folder = root.path().join("kitti_distance");
     write_text(&folder, "training/image_2/000000.png", "");
+    write_text(&folder, "mapping/train_mapping.txt", "2011_09_26 a 0\n");
+    write_text(&folder, "mapping/train_rand.txt", "1");
     for z in ["nan", "inf"] {
         let line = format!("Car 0 0 -1.6 587 173 614 200 1.6 1.7 3.6 -0.7 1.7 {z} -1.6\n");
         write_text(&folder, "training/label_2/000000.txt", &line);

@@ -66,7 +66,7 @@ fn dtd_is_split_by_its_lists_and_labelled_alphabetically() {
 }
 
 #[test]
-fn sun397_uses_class_name_for_labels_and_the_first_partition_for_splits() {
+fn sun397_uses_class_name_for_labels_and_the_lists_of_tensorflow_datasets_for_splits() {
     let entry = small("sun397", 3);
     let (root, folder) = folder(&entry);
     write_text(&folder, "SUN397/ClassName.txt", "/a/abbey\n/a/apartment_building/outdoor\n/b/bar\n");
@@ -74,10 +74,12 @@ fn sun397_uses_class_name_for_labels_and_the_first_partition_for_splits() {
     for (level, name) in images.iter().enumerate() {
         write_grey(&folder.join(format!("SUN397/{name}.jpg")), level as u8 * 20);
     }
-    write_text(&folder, "Partitions/Training_01.txt", "/b/bar/x3.jpg\n/a/abbey/x1.jpg\n");
-    write_text(&folder, "Partitions/Testing_01.txt", "/b/bar/x4.jpg\n/a/apartment_building/outdoor/x2.jpg\n");
+    write_text(&folder, "sun397_tfds_tr.txt", "/b/bar/x3.jpg\n");
+    write_text(&folder, "sun397_tfds_va.txt", "/a/abbey/x1.jpg\n");
+    write_text(&folder, "sun397_tfds_te.txt", "/b/bar/x4.jpg\n/a/apartment_building/outdoor/x2.jpg\n");
     let set = ImageSet::open(&entry, root.path()).unwrap();
     assert_eq!(all(&set), [(0, 0), (20, 1), (40, 2), (60, 2)]);
+    assert_eq!(greys_of(&set, Split::Val), [(0, 0)]);
     assert_eq!(greys_of(&set, Split::Test), [(20, 1), (60, 2)]);
 }
 
@@ -187,9 +189,8 @@ fn clevr_scenes_are_counted_and_binned_as_in_vtab() {
 }
 
 #[test]
-fn kitti_is_labelled_by_the_closest_vehicle() {
-    let mut entry = small("kitti_distance", 4);
-    entry.original.as_mut().unwrap().counts = PoolCounts { train: 7481, val: 0, test: 0 };
+fn kitti_is_labelled_by_the_closest_vehicle_and_divided_by_drive() {
+    let entry = small("kitti_distance", 4);
     let (root, folder) = folder(&entry);
     let object = |kind: &str, z: f64| {
         format!("{kind} 0.00 0 -1.58 587.01 173.33 614.12 200.12 1.65 1.67 3.64 -0.65 1.71 {z} -1.59\n")
@@ -204,8 +205,23 @@ fn kitti_is_labelled_by_the_closest_vehicle() {
         write_text(&folder, &format!("training/label_2/{index:06}.txt"), text);
         write_grey(&folder.join(format!("training/image_2/{index:06}.png")), index as u8 * 20);
     }
+    // np.random.seed(123); np.random.choice(["a", "b", "c"], 1, replace=False) is a; np.random.choice(["b", "c"], 1,
+    // replace=False) is c.
+    let frames = ["a 7", "c 2", "b 1", "c 9"].map(|frame| format!("2011_09_26 {frame}\n")).concat();
+    write_text(&folder, "mapping/train_mapping.txt", &frames);
+    write_text(&folder, "mapping/train_rand.txt", "3,1,4,2\n");
     let set = ImageSet::open(&entry, root.path()).unwrap();
-    assert_eq!(all(&set), [(0, 0), (20, 1), (40, 2), (60, 3)]);
+    assert_eq!(greys_of(&set, Split::Test), [(20, 1)]);
+    assert_eq!(greys_of(&set, Split::Val), [(40, 2), (60, 3)]);
+    assert_eq!(greys_of(&set, Split::Train), [(0, 0)]);
+    write_text(&folder, "mapping/train_rand.txt", "3,1,5,2\n");
+    assert!(message(&entry, root.path()).contains("train_rand.txt: number 2, `5`, is not that of a frame"));
+    write_text(&folder, "mapping/train_rand.txt", "3,1,4\n");
+    assert!(message(&entry, root.path()).contains("has no number for this image"));
+    fs::remove_dir_all(folder.join("mapping")).unwrap();
+    assert!(message(&entry, root.path()).contains("train_mapping.txt: it does not exist"));
+    write_text(&folder, "mapping/train_mapping.txt", &frames);
+    write_text(&folder, "mapping/train_rand.txt", "3,1,4,2\n");
     write_text(&folder, "training/label_2/000002.txt", "Car 0.00\n");
     assert!(message(&entry, root.path()).contains("000002.txt:1: expected 15 fields"));
 }
@@ -248,7 +264,7 @@ fn class_folders_without_val_get_a_stratified_val_split() {
     let set = ImageSet::open(&entry, root.path()).unwrap();
     assert_eq!((set.len(Split::Train), set.len(Split::Val), set.len(Split::Test)), (9, 1, 4));
     assert_eq!(greys_of(&set, Split::Test), [(150, 0), (160, 1), (170, 0), (180, 1)]);
-    assert_eq!(set.split_origin().label(entry.suite), "gic-style");
+    assert_eq!(set.split_origin().label(entry.suite), "GIC style");
 }
 
 #[test]
@@ -289,7 +305,7 @@ fn vpt_labels_are_ranks_among_the_training_ids() {
     assert_eq!(greys_of(&set, Split::Val), [(60, 1)]);
     assert_eq!(greys_of(&set, Split::Test), [(80, 2), (100, 0)]);
     assert_eq!(set.split_origin(), SplitOrigin::OwnLists);
-    assert_eq!(set.split_origin().label(entry.suite), "vpt-style");
+    assert_eq!(set.split_origin().label(entry.suite), "VPT style");
 }
 
 #[test]
@@ -335,7 +351,7 @@ fn real_cars_and_full_cifar_open_if_san_data_is_set() {
     let cars = ImageSet::open(dataset("stanford_cars").unwrap(), &vision.join("fgvc")).unwrap();
     assert_eq!((cars.len(Split::Train), cars.len(Split::Val), cars.len(Split::Test)), (1568, 392, 784));
     assert_eq!(cars.labels(Split::Test).iter().max(), Some(&195));
-    assert_eq!(cars.split_origin().label(cars.entry().suite), "vpt-style");
+    assert_eq!(cars.split_origin().label(cars.entry().suite), "VPT style");
     let cifar = ImageSet::open(dataset("gic_cifar100").unwrap(), &vision.join("gic")).unwrap();
     assert_eq!((cifar.len(Split::Train), cifar.len(Split::Val), cifar.len(Split::Test)), (3600, 400, 1000));
 }

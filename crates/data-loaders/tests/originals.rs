@@ -70,13 +70,13 @@ fn check(set: &str, folder: &str, expectation: &str, side: u32) -> ImageSet {
 fn cifar_is_read_from_the_binary_version() {
     let set = check("gic_cifar100", "cifar_binary", "cifar_binary", 32);
     assert_eq!((set.len(Split::Train), set.len(Split::Val), set.len(Split::Test)), (5, 1, 4));
-    assert_eq!(set.split_origin().label(set.entry().suite), "gic-style");
+    assert_eq!(set.split_origin().label(set.entry().suite), "GIC style");
 }
 
 #[test]
 fn cifar_is_read_from_the_python_version() {
     let set = check("cifar100", "cifar_python", "cifar_python", 32);
-    assert_eq!(set.split_origin().label(set.entry().suite), "vtab1k-style");
+    assert_eq!(set.split_origin().label(set.entry().suite), "VTAB-1k style");
 }
 
 #[test]
@@ -124,6 +124,73 @@ fn image_tables_of_the_hub_are_read_across_shards_and_row_groups() {
     check("gic_cifar100", "tables", "tables", 20);
 }
 
+#[test]
+fn dmlab_is_read_from_records_in_several_files() {
+    let set = check("dmlab", "dmlab", "dmlab", 20);
+    assert_eq!((set.len(Split::Train), set.len(Split::Val), set.len(Split::Test)), (5, 2, 3));
+    assert_eq!(set.labels(Split::TrainVal), [0, 5, 3, 2, 2, 4, 1]);
+}
+
+/// Reads tables of the Hub; every part has the expected images with their labels, in order.
+fn check_in_order(set: &str, folder: &str) {
+    let opened = ImageSet::open(&entry(set, folder), &fixtures("originals")).unwrap();
+    let expected = expected(&format!("hub_{set}"));
+    for (split, part) in [(Split::Train, "train"), (Split::Val, "val"), (Split::Test, "test")] {
+        let images = images_of(&opened, split, 20);
+        let found: Vec<_> =
+            images.iter().map(|image| hex(image)).zip(opened.labels(split).iter().copied()).collect();
+        let expected = expected.iter().filter(|image| image.part == part);
+        let expected: Vec<_> = expected.map(|image| (image.key(), image.label)).collect();
+        assert_eq!(found, expected, "{set} {part}");
+    }
+    assert_eq!(opened.split_origin(), SplitOrigin::FirstRows);
+    assert_eq!(opened.split_label(), "VTAB-1k style");
+}
+
+fn hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn tables_of_the_hub_are_cut_in_order_with_the_columns_of_the_registry() {
+    check_in_order("clevr_count", "hub_clevr");
+    check_in_order("clevr_distance", "hub_clevr");
+    check_in_order("smallnorb_azimuth", "hub_smallnorb");
+    check_in_order("smallnorb_elevation", "hub_smallnorb");
+    check_in_order("eurosat", "hub_eurosat");
+}
+
+#[test]
+fn a_table_of_the_hub_without_the_named_column_or_part_is_reported() {
+    let message = message_after("dsprites_location", "hub_eurosat", |_| ());
+    assert!(
+        message.contains("train-00000-of-00001.parquet: it has no column label_x_position_16"),
+        "{message}"
+    );
+    let message = message_after("clevr_count", "hub_clevr", |root| {
+        fs::remove_file(root.join("data/validation-00000-of-00001.parquet")).unwrap();
+    });
+    assert!(message.contains("there is no table validation-*.parquet"), "{message}");
+}
+
+#[test]
+fn a_record_with_a_wrong_checksum_is_rejected_wherever_the_damage_is() {
+    let file = "dmlab-validation.tfrecord-00000-of-00001";
+    let size = fs::read(fixtures("originals/dmlab").join(file)).unwrap().len();
+    for place in [0, 7, 8, 11, 12, 13, 40, size / 2, size - 5, size - 1] {
+        let message = message_after("dmlab", "dmlab", |root| {
+            let path = root.join(file);
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[place] ^= 1;
+            fs::write(path, bytes).unwrap();
+        });
+        assert!(message.contains(&format!("{file}: record ")), "{place}: {message}");
+        let what =
+            if place < 12 { "its length is damaged: its checksum is wrong" } else { "checksum is wrong" };
+        assert!(message.contains(what), "{place}: {message}");
+    }
+}
+
 fn cut(path: &Path) {
     let bytes = fs::read(path).unwrap();
     fs::write(path, &bytes[..bytes.len() * 2 / 3]).unwrap();
@@ -142,6 +209,8 @@ fn a_truncated_container_is_rejected_with_its_name() {
         ("smallnorb_azimuth", "smallnorb", "smallnorb-5x01235x9x18x6x2x96x96-testing-info.mat"),
         ("smallnorb_azimuth", "smallnorb", "smallnorb-5x01235x9x18x6x2x96x96-testing-dat.mat"),
         ("gic_cifar100", "tables", "data/test-00000-of-00001.parquet"),
+        ("eurosat", "hub_eurosat", "data/train-00000-of-00001.parquet"),
+        ("dmlab", "dmlab", "dmlab-train.tfrecord-00001-of-00002"),
     ] {
         let message = message_after(set, folder, |root| cut(&root.join(file)));
         assert!(message.starts_with(&format!("{set}: ")) && message.contains(file), "{message}");

@@ -53,7 +53,7 @@ fn a_valid_data_set_has_no_faults_and_its_checksum_is_that_of_its_manifest() {
     let file = fs::read(root.path().join("svhn/images/7.png")).unwrap();
     let line = format!("{}  test 7 images/7.png", blake3::hash(&file).to_hex());
     assert!(found.manifest.lines().any(|other| other == line), "{}", found.manifest);
-    assert!(found.to_string().contains("4 / 2 / 3 images (vtab1k-style)"), "{found}");
+    assert!(found.to_string().contains("4 / 2 / 3 images (VTAB-1k style)"), "{found}");
     assert!(found.to_string().contains("the registry lists 800 / 200 / 26032"), "{found}");
 }
 

@@ -7,7 +7,10 @@ mod skipped;
 use std::fs;
 use std::path::Path;
 
-use data_loaders::{DataError, Filter, ImageProtocol, ImageSet, Normalisation, Resize, Split, dataset};
+use data_loaders::{
+    DataError, DatasetEntry, Filter, ImageProtocol, ImageSet, Normalisation, Resize, Split, SplitCounts,
+    dataset,
+};
 use image::{Rgb, RgbImage};
 use tempfile::TempDir;
 
@@ -142,11 +145,71 @@ fn an_image_in_two_splits_is_reported() {
 }
 
 #[test]
-fn an_inconsistent_union_list_is_reported() {
+fn the_union_list_may_have_any_order_but_must_have_the_same_rows() {
     let root = folder();
     let union = root.path().join("svhn/train800val200.txt");
-    fs::write(&union, fs::read_to_string(&union).unwrap().replace("5.png 5", "5.png 4")).unwrap();
-    assert_names(&open(root.path()).err().unwrap().to_string(), &["train800val200.txt", "line 6"]);
+    let text = fs::read_to_string(&union).unwrap();
+    let reversed: Vec<&str> = text.lines().rev().collect();
+    fs::write(&union, reversed.join("\n")).unwrap();
+    assert_eq!(open(root.path()).unwrap().labels(Split::TrainVal), [0, 1, 2, 3, 4, 5]);
+    fs::write(&union, text.replace("5.png 5", "5.png 4")).unwrap();
+    assert_names(
+        &open(root.path()).err().unwrap().to_string(),
+        &["train800val200.txt:6: the row is not in train800.txt or val200.txt"],
+    );
+    fs::write(&union, text.replace("images/2.png 2\n", "")).unwrap();
+    assert_names(
+        &open(root.path()).err().unwrap().to_string(),
+        &["train800.txt:3: the row is not in train800val200.txt"],
+    );
+}
+
+/// The entry of SVHN, with the sizes of the folder's lists as those of the benchmark.
+fn of_these_sizes() -> DatasetEntry {
+    let splits = Some(SplitCounts { train: 4, val: 2, test: 3 });
+    DatasetEntry { splits, ..dataset("svhn").unwrap().clone() }
+}
+
+#[test]
+fn the_benchmark_is_named_only_for_its_own_lists() {
+    let root = folder();
+    let label = |entry: &DatasetEntry| ImageSet::open(entry, root.path()).unwrap().split_label();
+    assert_eq!(label(&of_these_sizes()), "VTAB-1k");
+    assert_eq!(label(dataset("svhn").unwrap()), "VTAB-1k style");
+}
+
+#[test]
+fn val_is_drawn_where_a_copy_has_no_list_of_it() {
+    let root = folder();
+    for list in ["train800.txt", "val200.txt"] {
+        fs::remove_file(root.path().join("svhn").join(list)).unwrap();
+    }
+    let set = ImageSet::open(&of_these_sizes(), root.path()).unwrap();
+    assert_eq!((set.len(Split::Train), set.len(Split::Val)), (4, 2));
+    let mut labels = set.labels(Split::TrainVal).to_vec();
+    labels.sort_unstable();
+    assert_eq!((labels, set.labels(Split::Test)), (vec![0, 1, 2, 3, 4, 5], &[6, 7, 8][..]));
+    assert_eq!(set.split_label(), "VTAB-1k, val drawn");
+    assert_eq!(ImageSet::open(&of_these_sizes(), root.path()).unwrap().checksum(), set.checksum());
+}
+
+#[test]
+fn a_set_is_found_under_the_names_of_the_published_archive() {
+    let root = folder();
+    let rename = |from: &str, to: &str| {
+        fs::create_dir_all(root.path().join(to).parent().unwrap()).unwrap();
+        fs::rename(root.path().join(from), root.path().join(to)).unwrap();
+    };
+    let entry = DatasetEntry { other_folders: vec!["digits".into()], ..of_these_sizes() };
+    let mut last = "svhn";
+    for folder in ["digits", "vtab-1k/svhn", "vtab-1k/digits"] {
+        rename(last, folder);
+        last = folder;
+        assert_eq!(ImageSet::open(&entry, root.path()).unwrap().len(Split::Test), 3, "{folder}");
+    }
+    fs::create_dir(root.path().join("svhn")).unwrap();
+    let message = ImageSet::open(&entry, root.path()).err().unwrap().to_string();
+    assert_names(&message, &["only one of these folders", "/svhn, ", "vtab-1k/digits"]);
 }
 
 #[test]

@@ -41,6 +41,8 @@ enum Command {
     Fetch(commands::fetch::Arguments),
     /// Check every image of a set or suite for damage and duplicates, and write a manifest.
     Verify(commands::verify::Arguments),
+    /// Print what would be read from a folder of your own images, and show ten of them.
+    Inspect(commands::inspect::Arguments),
     /// Export a run's adapter to the format of Hugging Face's peft.
     Export(commands::exchange::ExportArguments),
     /// Import an adapter saved by Hugging Face's peft.
@@ -73,6 +75,7 @@ fn main() -> ExitCode {
         Command::Datasets(arguments) => commands::datasets::list(&arguments),
         Command::Fetch(arguments) => commands::fetch::fetch(&arguments),
         Command::Verify(arguments) => commands::verify::verify(&arguments),
+        Command::Inspect(arguments) => commands::inspect::inspect(&arguments),
         Command::Export(arguments) => commands::exchange::export(&arguments),
         Command::Import(arguments) => commands::exchange::import(&arguments),
         Command::Methods(arguments) => commands::methods::methods(&arguments),

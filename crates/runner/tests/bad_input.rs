@@ -152,7 +152,7 @@ fn a_tensor_of_wrong_shape_is_named_with_both_shapes() {
 #[test]
 fn a_pickle_given_as_weights_is_refused_with_the_conversion() {
     let bench = with_weights(|path| std::fs::write(path, b"PK\x03\x04archive/data.pkl").unwrap());
-    refused(&bench, WEIGHTS, &["model.safetensors", "pickle", "save_file"]);
+    refused(&bench, WEIGHTS, &["model.safetensors", "pickle", "python tools/convert_weights.py"]);
 }
 
 #[test]

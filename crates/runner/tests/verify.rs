@@ -19,7 +19,7 @@ fn a_valid_set_is_reported_and_its_manifest_is_written_to_the_results_folder() {
     let output = verify(&bench, "mednist", &[]);
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(
-        output.status.success() && text.starts_with("mednist: 6 / 6 / 6 images (vtab1k-style)"),
+        output.status.success() && text.starts_with("mednist: 6 / 6 / 6 images (VTAB-1k style)"),
         "{text}"
     );
     let manifest = std::fs::read(bench.path("results/manifests/vtab/mednist.txt")).unwrap();

@@ -68,8 +68,7 @@ pub enum Error {
     /// A pickle was given as weights.
     #[error(
         "{path} is a Python pickle, which can run code when opened; convert it once with: \
-         python3 -c \"import sys, torch; from safetensors.torch import save_file; \
-         save_file(torch.load(sys.argv[1], weights_only=True), sys.argv[2])\" {path} model.safetensors"
+         python tools/convert_weights.py {path}"
     )]
     Pickle {
         /// The file.

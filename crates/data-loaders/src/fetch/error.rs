@@ -35,6 +35,9 @@ pub enum FetchError {
     /// The dataset's target path is occupied.
     #[error("{set}: {} already exists; move it away, or check it with `san verify {set}`", path.display())]
     InTheWay { set: String, path: PathBuf },
+    /// The disk is too small.
+    #[error("{set}: {} has {free} bytes free, but at least {needed} are needed: {download} to download, {unpack} to unpack", path.display())]
+    Space { set: String, path: PathBuf, free: u64, needed: u64, download: u64, unpack: u64 },
     /// A file cannot be read.
     #[error("{set}: cannot read {}: {source}", path.display())]
     Read { set: String, path: PathBuf, source: std::io::Error },

@@ -1,6 +1,7 @@
 //! Fetches a dataset from its official URL, a mirror or a local archive into the folder that `sources::layout` reads.
 //!
-//! [`fetch`] runs the steps in order: `download` puts each file into a download folder (`request` follows redirects,
+//! [`fetch`] runs the steps in order: `plan` lists the files, with the help of `hub` for a repository of the Hugging Face
+//! Hub; `download` puts each file into a download folder (`request` follows redirects,
 //! `reply` checks the response, `partial` manages the partial file), `check` compares size and checksum with the
 //! registry, `unpack` unpacks untrusted archives into a scratch folder within a `budget`, `place` renames that folder. A dataset is
 //! either complete or absent; finished downloads are not repeated.
@@ -9,6 +10,7 @@ mod budget;
 mod check;
 mod download;
 mod error;
+mod hub;
 mod lock;
 mod partial;
 mod place;
@@ -23,6 +25,7 @@ use std::time::Duration;
 
 pub use budget::Limits;
 pub use error::FetchError;
+pub use hub::HUB;
 pub use plan::{PlannedFile, planned_files};
 pub use request::Credential;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -83,6 +86,8 @@ pub struct FetchRequest<'a> {
     pub inspect: Option<Inspect>,
     /// A token for a single site.
     pub credential: Option<&'a Credential>,
+    /// The address to use instead of [`HUB`].
+    pub hub: &'a str,
 }
 
 /// Inspects a folder of unpacked files and reports the first invalid one.
@@ -169,7 +174,7 @@ pub enum Fetched {
 /// folder is not touched before everything is unpacked.
 pub fn fetch(request: &FetchRequest, watch: &mut Watch) -> Result<Fetched, FetchError> {
     let distribution = request.distribution;
-    let folder = request.root.join(distribution.folder);
+    let folder = place::folder(distribution, request.root);
     if place::was_fetched(distribution, &folder) {
         return Ok(Fetched::AlreadyThere(folder));
     }
@@ -186,11 +191,17 @@ pub fn fetch(request: &FetchRequest, watch: &mut Watch) -> Result<Fetched, Fetch
     for file in &files {
         obtained.push(Obtained { file, path: obtain(request, file, watch)? });
     }
-    let scratch = place::Scratch::create(distribution, request.root)?;
+    let mut scratch = place::Scratch::create(distribution, request.root)?;
     for one in &obtained {
-        let (path, name) = (&one.path, &one.file.name);
-        let unpacked = unpack::unpack(distribution.name, path, name, scratch.path(), request.limits, watch);
+        let into = one.file.source.into.as_deref().unwrap_or(".");
+        let unpacked = one.unpack(request, &scratch.path().join(into), watch);
         unpacked.map_err(|error| one.set_aside(request, error))?;
+    }
+    if !distribution.sets.is_empty() {
+        scratch.arrange(distribution.sets).map_err(|fault| match obtained.first() {
+            Some(archive) => archive.set_aside(request, archive.mismatch(request, fault.reason)),
+            None => faulty(request, &obtained, fault),
+        })?;
     }
     if let Some(Err(fault)) = request.inspect.map(|inspect| inspect(scratch.path())) {
         return Err(faulty(request, &obtained, fault));
@@ -221,6 +232,21 @@ struct Obtained<'a> {
 }
 
 impl Obtained<'_> {
+    /// Unpacks it into a folder. A downloaded file that is not an archive is not copied: the folder gets a second name
+    /// for it, since it may have many gigabytes.
+    fn unpack(&self, request: &FetchRequest, folder: &Path, watch: &mut Watch) -> Result<(), FetchError> {
+        let (set, name) = (request.distribution.name, &self.file.name);
+        error::writing(set, folder, std::fs::create_dir_all(folder))?;
+        let loaded = self.path == cached(request, &self.file.source);
+        let linked =
+            loaded && unpack::is_copied(name) && std::fs::hard_link(&self.path, folder.join(name)).is_ok();
+        if linked { Ok(()) } else { unpack::unpack(set, &self.path, name, folder, request.limits, watch) }
+    }
+
+    fn mismatch(&self, request: &FetchRequest, reason: String) -> FetchError {
+        FetchError::Mismatch { set: request.distribution.name.to_owned(), path: self.path.clone(), reason }
+    }
+
     /// If the file turns out damaged and has no published checksum, renames it so that the next fetch downloads it
     /// again; the error contains the new name.
     fn set_aside(&self, request: &FetchRequest, error: FetchError) -> FetchError {
@@ -253,10 +279,10 @@ fn faulty(request: &FetchRequest, obtained: &[Obtained], fault: Fault) -> FetchE
     }
 }
 
-/// Removes a dataset's files from the download folder, except those that `keep` selects. Also keeps the note with the
-/// first download's checksum if none is published.
-pub fn remove_downloads(request: &FetchRequest, keep: impl Fn(&Download) -> bool) {
-    for source in request.distribution.sources.iter().filter(|source| !keep(source)) {
+/// Removes these files of a dataset from the download folder, except those that `keep` selects. Also keeps the note
+/// with the first download's checksum if none is published.
+pub fn remove_downloads(request: &FetchRequest, files: &[PlannedFile], keep: impl Fn(&Download) -> bool) {
+    for source in files.iter().map(|file| &file.source).filter(|source| !keep(source)) {
         // A file that cannot be removed only wastes space.
         let _ = std::fs::remove_file(cached(request, source));
     }

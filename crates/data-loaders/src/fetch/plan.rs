@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::fetch::{FetchError, FetchRequest, Mirror, partial};
+use crate::fetch::{FetchError, FetchRequest, Mirror, hub, partial, unpack};
 use crate::registry::Download;
 
 /// A file of a dataset, with its source.
@@ -21,21 +21,35 @@ pub struct PlannedFile {
     pub(super) source: Download,
 }
 
-/// The files of a dataset, with the source of each and the number of bytes already on disk.
+impl PlannedFile {
+    /// Where it is downloaded from.
+    pub fn source(&self) -> &Download {
+        &self.source
+    }
+
+    /// Whether it is an archive, which needs disk space besides that of its contents.
+    pub fn is_archive(&self) -> bool {
+        !unpack::is_copied(&self.name)
+    }
+}
+
+/// The files of a dataset, with the source of each and the number of bytes already on disk. A repository of the Hugging
+/// Face Hub is asked for them.
 ///
 /// # Errors
-/// [`FetchError::ByHand`] if nothing can be downloaded.
+/// [`FetchError::ByHand`] if nothing can be downloaded; [`FetchError::Download`] if the Hub does not answer.
 pub fn planned_files(request: &FetchRequest) -> Result<Vec<PlannedFile>, FetchError> {
     let FetchRequest { distribution, mirror, .. } = request;
-    let named = |name: &str| Download { url: name.to_owned(), size: None, sha256: None, md5: None };
-    let sources = match (distribution.sources, mirror) {
-        ([], Some(Mirror::File(path))) => vec![named(&path.to_string_lossy())],
-        ([], Some(Mirror::Web(url))) => vec![named(url)],
-        ([], _) => {
+    let named = |name: &str| Download { url: name.to_owned(), ..Download::default() };
+    let sources = match (distribution.sources, distribution.repository, mirror) {
+        ([], Some(repository), _) => hub::files(request, repository)?,
+        ([], None, Some(Mirror::File(path))) => vec![named(&path.to_string_lossy())],
+        ([], None, Some(Mirror::Web(url))) => vec![named(url)],
+        ([], None, _) => {
             let reason = distribution.manual.unwrap_or("the registry lists no URL").to_owned();
             return Err(FetchError::ByHand { set: distribution.name.to_owned(), reason });
         }
-        (sources, _) => sources.to_vec(),
+        (sources, ..) => sources.to_vec(),
     };
     if let Some(Mirror::File(path)) = mirror
         && !sources
@@ -61,7 +75,7 @@ fn plan(request: &FetchRequest, source: Download) -> PlannedFile {
                 Some(Mirror::Web(base)) if !request.distribution.sources.is_empty() => {
                     format!("{base}/{name}")
                 }
-                _ => source.url.clone(),
+                _ => hub::address(request, &source.url),
             };
             let bytes_on_disk = partial::bytes_on_disk(&cached(request, &source));
             (url, bytes_on_disk)

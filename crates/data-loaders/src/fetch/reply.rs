@@ -57,6 +57,10 @@ impl SentRequest<'_> {
             _ if status.is_server_error() => {
                 Err(DownloadFailure::Transient(format!("the server responded with {status}")))
             }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(DownloadFailure::Permanent(format!(
+                "the server responded with {status}; on the Hugging Face Hub, accept the terms on the page of the \
+                 repository, and set HF_TOKEN to a token that may read it"
+            ))),
             _ => Err(DownloadFailure::Permanent(format!("the server responded with {status}"))),
         }
     }

@@ -83,6 +83,11 @@ pub(crate) fn unpack(
     Ok(())
 }
 
+/// Whether a file of this name is not unpacked but copied.
+pub(super) fn is_copied(name: &str) -> bool {
+    Kind::of(name) == Kind::File
+}
+
 /// Archives in a folder, down to `depth`, sorted by name.
 fn archives_in(folder: &Path, depth: usize) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -8,7 +8,7 @@ use image::{ImageFormat, RgbImage};
 
 use crate::registry::parse_dataset;
 use crate::sources::formats::pickle::Pickle;
-use crate::sources::formats::{mat5, norb, npz};
+use crate::sources::formats::{mat5, norb, npz, tfrecord};
 use crate::transform::decode::decode;
 
 /// Where the other files of a dataset come from.
@@ -62,8 +62,9 @@ const DTD: &[(&str, &str)] = &[
 const SUN: &[(&str, &str)] = &[
     ("a/abbey/x1.jpg", ""),
     ("ClassName.txt", "/a/abbey\n/b/bar\n"),
-    ("Training_01.txt", "/b/bar/x3.jpg\n/a/abbey/x1.jpg\n"),
-    ("Testing_01.txt", "/b/bar/x4.jpg\n"),
+    ("sun397_tfds_tr.txt", "/b/bar/x3.jpg\n/a/abbey/x1.jpg\n"),
+    ("sun397_tfds_va.txt", "/b/bar/x2.jpg\n"),
+    ("sun397_tfds_te.txt", "/b/bar/x4.jpg\n"),
 ];
 const PETS: &[(&str, &str)] = &[
     ("images/x.jpg", ""),
@@ -90,6 +91,8 @@ const KITTI: &[(&str, &str)] = &[
     ),
     ("training/label_2/000001.txt", ""),
     ("training/label_2/000002.txt", ""),
+    ("mapping/train_mapping.txt", "2011_09_26 a 0\n2011_09_26 b 0\n2011_09_26 c 0\n"),
+    ("mapping/train_rand.txt", "2,3,1"),
 ];
 const CLEVR: &[(&str, &str)] = &[
     ("images/train/x.png", ""),
@@ -116,7 +119,7 @@ pub(super) const CASES: &[Case] = &[
     texts("stanford_cars", 2, "test.json", VPT),
     texts("dtd", 2, "labels/train1.txt", DTD),
     texts("sun397", 2, "ClassName.txt", SUN),
-    texts("sun397", 2, "Training_01.txt", SUN),
+    texts("sun397", 2, "sun397_tfds_tr.txt", SUN),
     texts("oxford_iiit_pet", 2, "annotations/trainval.txt", PETS),
     texts("cub_200_2011", 2, "images.txt", BIRDS),
     texts("cub_200_2011", 2, "image_class_labels.txt", BIRDS),
@@ -124,6 +127,8 @@ pub(super) const CASES: &[Case] = &[
     texts("diabetic_retinopathy", 5, "trainLabels.csv", RETINOPATHY),
     texts("diabetic_retinopathy", 5, "retinopathy_solution.csv", RETINOPATHY),
     texts("kitti_distance", 4, "training/label_2/000000.txt", KITTI),
+    texts("kitti_distance", 4, "mapping/train_mapping.txt", KITTI),
+    texts("kitti_distance", 4, "mapping/train_rand.txt", KITTI),
     texts("clevr_count", 8, "scenes/CLEVR_train_scenes.json", CLEVR),
     texts("clevr_distance", 6, "scenes/CLEVR_train_scenes.json", CLEVR),
     fixture("svhn", "svhn", "test_32x32.mat"),
@@ -134,6 +139,8 @@ pub(super) const CASES: &[Case] = &[
     fixture("gic_cifar100", "cifar_binary", "cifar-100-binary/test.bin"),
     fixture("gic_cifar100", "cifar_python", "cifar-100-python/test"),
     fixture("gic_cifar100", "tables", "data/train-00000-of-00002.parquet"),
+    fixture("eurosat", "hub_eurosat", "data/train-00000-of-00001.parquet"),
+    fixture("dmlab", "dmlab", "dmlab-validation.tfrecord-00000-of-00001"),
     fixture("patch_camelyon", "patch_camelyon", "camelyonpatch_level_2_split_test_y.h5"),
     fixture("patch_camelyon", "patch_camelyon", "camelyonpatch_level_2_split_test_x.h5"),
     fixture("dsprites_location", "dsprites", "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz"),
@@ -148,6 +155,7 @@ pub(super) const PLAIN: &[Plain] = &[
     ("a MAT-file", |bytes| mat5::parse(bytes).is_ok(), || stored("flowers/setid.mat")),
     ("a pickle", pickle, || stored("cifar_python/cifar-100-python/test")),
     ("an npy header", |mut bytes| npz::header(&mut bytes).is_ok(), || Ok(npy())),
+    ("a tf.train.Example", |bytes| tfrecord::is_example(bytes), example),
     ("a NORB header", |bytes| norb::header(bytes).is_ok(), || Ok(NORB.to_vec())),
     ("a NORB matrix", |bytes| norb::integers(bytes).is_ok(), || Ok(NORB.to_vec())),
     ("an image: JPEG", image, || stored("stanford_cars/cars_test/00001.jpg")),
@@ -172,6 +180,13 @@ fn npy() -> Vec<u8> {
     bytes.extend((text.len() as u16).to_le_bytes());
     bytes.extend(text.as_bytes());
     bytes
+}
+
+/// The message of a record, without its length and checksums, which would hide what the parser does with damage.
+fn example() -> io::Result<Vec<u8>> {
+    let bytes = stored("dmlab/dmlab-validation.tfrecord-00000-of-00001")?;
+    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length) as usize);
+    Ok(bytes.get(12..12 + length).unwrap_or_default().to_vec())
 }
 
 fn pickle(bytes: &[u8]) -> bool {

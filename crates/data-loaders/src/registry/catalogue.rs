@@ -1,17 +1,24 @@
 //! The registry as a document: `DATASETS.md` is the output of [`catalogue`]; a test compares them.
 
-use crate::registry::entry::{ClassNames, DatasetEntry, Download, Metric};
+use crate::registry::download::Download;
+use crate::registry::entry::{ClassNames, DatasetEntry, Metric};
+use crate::registry::shared::SharedEntry;
 
 const HEAD: &str = "\
 # Data sets
 
 Written by `san datasets --markdown > DATASETS.md` from `datasets/*.yaml`. Splits are train / val / test; a
-data set in italics is not part of its benchmark and is excluded from averages. A download has no checksum where its
-publisher provides none.
+data set in italics is not part of its benchmark and is excluded from averages. A download without a published checksum
+is compared with the first download.
+
+The lists of VTAB-1k come with the archive `vtab-1k` (`san fetch vtab`): all outputs call their split `VTAB-1k`. The
+original files (`--source original`) and the tables on the Hugging Face Hub (`--source hub`) are whole data sets, from
+which the 1,000 training images are taken here: that is `VTAB-1k style`.
 ";
 
-/// The document in Markdown: a table of the datasets, then terms, citation and downloads of each.
-pub fn catalogue(entries: &[DatasetEntry]) -> String {
+/// The document in Markdown: a table of the datasets, then terms, citation and downloads of each, then the files that
+/// several of them share.
+pub fn catalogue(entries: &[DatasetEntry], shared: &[SharedEntry]) -> String {
     let mut text = format!(
         "{HEAD}\n| set | suite | group | classes | splits | metric | licence |\n\
          | --- | --- | --- | --- | --- | --- | --- |\n"
@@ -21,6 +28,9 @@ pub fn catalogue(entries: &[DatasetEntry]) -> String {
     }
     for entry in entries {
         text += &section(entry);
+    }
+    for entry in shared {
+        text += &shared_section(entry);
     }
     text
 }
@@ -64,15 +74,39 @@ fn section(entry: &DatasetEntry) -> String {
         ("Terms to accept", &entry.terms),
         ("Manual download", &entry.manual),
     ];
-    for (title, note) in noted {
-        if let Some(note) = note {
-            text += &format!("- {title}: {note}.\n");
-        }
+    text += &notes(&noted);
+    if let Some(differs) = entry.original.as_ref().and_then(|original| original.differs.as_ref()) {
+        text += &format!("- The original files differ from the benchmark: {differs}.\n");
     }
-    for source in &entry.sources {
-        text += &format!("- Download: <{}>{}\n", source.url, identity(source));
+    text += &downloads(&entry.sources);
+    if let Some(hub) = &entry.hub {
+        let repository = &hub.repository;
+        text += &format!(
+            "- Tables on the Hugging Face Hub: `{}` at `{}`, columns `{}` and `{}`.\n",
+            repository.id, repository.revision, hub.image, hub.label
+        );
     }
     text
+}
+
+fn shared_section(entry: &SharedEntry) -> String {
+    let SharedEntry { name, title, citation, licence, suite, .. } = entry;
+    let mut text = format!(
+        "\n## {title} (`{name}`)\n\n{citation}.\n\n- Used by the data sets of the suite `{}`; licence: {licence}.\n",
+        suite.name()
+    );
+    let noted =
+        [("Note", &entry.note), ("Terms to accept", &entry.terms), ("Manual download", &entry.manual)];
+    text += &notes(&noted);
+    text + &downloads(&entry.sources)
+}
+
+fn notes(noted: &[(&str, &Option<String>)]) -> String {
+    noted.iter().filter_map(|(title, note)| Some(format!("- {title}: {}.\n", note.as_ref()?))).collect()
+}
+
+fn downloads(sources: &[Download]) -> String {
+    sources.iter().map(|source| format!("- Download: <{}>{}\n", source.url, identity(source))).collect()
 }
 
 fn identity(source: &Download) -> String {

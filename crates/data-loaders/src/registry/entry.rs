@@ -1,7 +1,10 @@
 //! The types of the registry: the schema of the files in `datasets/`.
 
+use std::path::{Path, PathBuf};
+
 use serde::{Deserialize, Serialize};
 
+use crate::registry::download::{Distribution, Download, HubRepository};
 use crate::registry::original::Original;
 use crate::registry::questions::{AnswerFormat, Benchmark, SmallSet};
 use crate::registry::synthetic_task::MiniTask;
@@ -19,6 +22,8 @@ pub enum Suite {
     Gic,
     /// Eight multiple-choice datasets, with the prompts of LLM-Adapters (Hu et al. 2023).
     Commonsense,
+    /// A set of one's own.
+    Own,
     /// Seven datasets of questions about images, with the prompts of LLaVA-1.5 (Liu et al. 2023).
     Vl,
 }
@@ -32,13 +37,14 @@ impl Suite {
             Self::Gic => "gic",
             Self::Commonsense => "commonsense",
             Self::Vl => "vl",
+            Self::Own => "own",
         }
     }
 
     /// The folder of its datasets under the data root, by this project's convention.
-    pub fn folder(self) -> std::path::PathBuf {
+    pub fn folder(self) -> PathBuf {
         match self {
-            Self::Vtab | Self::Fgvc | Self::Gic => std::path::Path::new("vision").join(self.name()),
+            Self::Vtab | Self::Fgvc | Self::Gic | Self::Own => Path::new("vision").join(self.name()),
             Self::Commonsense | Self::Vl => self.name().into(),
         }
     }
@@ -94,6 +100,9 @@ pub struct DatasetEntry {
     /// Name of the folder on disk if it differs from `name`: two suites may share a folder.
     #[serde(default)]
     pub folder: Option<String>,
+    /// Names of its folder in other copies, such as the published archive of VTAB-1k.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_folders: Vec<String>,
     /// Number of classes; labels lie in `0..classes`. 0 for questions about images, whose answers are free-form.
     #[serde(default)]
     pub classes: u32,
@@ -121,6 +130,9 @@ pub struct DatasetEntry {
     /// The downloads; empty if a manual download is required.
     #[serde(default)]
     pub sources: Vec<Download>,
+    /// The same images as tables on the Hugging Face Hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hub: Option<HubTables>,
     /// Manual steps, in addition to the downloads or instead of them.
     #[serde(default)]
     pub manual: Option<String>,
@@ -141,31 +153,68 @@ impl DatasetEntry {
         self.folder.as_deref().unwrap_or(&self.name)
     }
 
+    /// The folders under `root` that could be its own: of its own name or another one that copies of it have, also one
+    /// level further down, where the published archive of VTAB-1k unpacks to.
+    pub fn folders(&self, root: &Path) -> Vec<PathBuf> {
+        let names = std::iter::once(self.folder()).chain(self.other_folders.iter().map(String::as_str));
+        let places = names.flat_map(|name| [root.join(name), root.join("vtab-1k").join(name)]);
+        places.filter(|place| place.is_dir()).collect()
+    }
+
     /// The files that can be fetched.
     pub fn distribution(&self) -> Distribution<'_> {
         Distribution {
             name: &self.name,
             folder: self.folder(),
             sources: &self.sources,
+            repository: None,
+            sets: &[],
             terms: self.terms.as_deref(),
             manual: self.manual.as_deref(),
         }
     }
+
+    /// Its tables on the Hugging Face Hub, instead of the original files; `None` if there are none.
+    pub fn hub_distribution(&self) -> Option<Distribution<'_>> {
+        let repository = Some(&self.hub.as_ref()?.repository);
+        Some(Distribution { sources: &[], repository, manual: None, ..self.distribution() })
+    }
 }
 
-/// Files that belong together in one folder: those of a dataset, or of a published model.
-#[derive(Debug, Clone, Copy)]
-pub struct Distribution<'a> {
-    /// The name, for messages.
-    pub name: &'a str,
-    /// Name of the folder.
-    pub folder: &'a str,
-    /// The downloads; empty if a manual download is required.
-    pub sources: &'a [Download],
-    /// Terms that have to be accepted before a download.
-    pub terms: Option<&'a str>,
-    /// Manual steps, in addition to the downloads or instead of them.
-    pub manual: Option<&'a str>,
+/// A dataset as tables (Parquet) on the Hugging Face Hub.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubTables {
+    /// The repository.
+    pub repository: HubRepository,
+    /// Name of the image column.
+    pub image: String,
+    /// Name of the label column.
+    pub label: String,
+    /// The tables of each part.
+    #[serde(default)]
+    pub parts: HubParts,
+}
+
+/// The beginning of the names of the tables of each part, before `-00000-of-00001.parquet`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HubParts {
+    /// Train.
+    pub train: String,
+    /// Val; taken from train if there is none. If it is the same as test, val is its first half.
+    #[serde(default)]
+    pub val: Option<String>,
+    /// Test; the last rows of train if there is none.
+    #[serde(default)]
+    pub test: Option<String>,
+}
+
+impl Default for HubParts {
+    /// Train and test.
+    fn default() -> Self {
+        Self { train: "train".into(), val: None, test: Some("test".into()) }
+    }
 }
 
 /// Extra fields of a text dataset: its samples are rows of instruction and answer, its classes the possible answers.
@@ -212,48 +261,5 @@ impl Default for ClassNames {
     /// No classes.
     fn default() -> Self {
         Self::Listed(Vec::new())
-    }
-}
-
-/// A file to download.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Download {
-    /// The official URL.
-    pub url: String,
-    /// Size in bytes, if published.
-    #[serde(default)]
-    pub size: Option<u64>,
-    /// Hexadecimal, if published.
-    #[serde(default)]
-    pub sha256: Option<String>,
-    /// Hexadecimal, if published; checked only if there is no SHA-256.
-    #[serde(default)]
-    pub md5: Option<String>,
-}
-
-impl Download {
-    /// Name of the file: the last segment of the URL.
-    pub fn file_name(&self) -> &str {
-        self.url.rsplit('/').next().unwrap_or(&self.url)
-    }
-
-    /// Returns what is wrong with the entry, if anything.
-    pub(super) fn check(&self) -> Result<(), String> {
-        let hashes = [("sha256", &self.sha256, 64), ("md5", &self.md5, 32)];
-        for (name, hash, digits) in hashes {
-            let Some(hash) = hash else { continue };
-            let valid = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-            if hash.len() != digits || !hash.bytes().all(valid) {
-                return Err(format!(
-                    "`{hash}` is not a valid {name}: expected {digits} lower-case hexadecimal digits"
-                ));
-            }
-        }
-        let name = self.file_name();
-        if name.is_empty() || name == ".." || name.contains(['?', '\\']) {
-            return Err(format!("`{}` does not end with a file name", self.url));
-        }
-        Ok(())
     }
 }

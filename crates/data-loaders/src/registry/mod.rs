@@ -5,20 +5,25 @@
 //! file and one line in the list below; a test compares the list with the folder.
 
 mod catalogue;
+mod download;
 mod entry;
 mod original;
 mod questions;
+mod shared;
 pub(crate) mod synthetic_task;
 
+use std::path::Path;
 use std::sync::OnceLock;
 
 pub use catalogue::catalogue;
+pub use download::{Distribution, Download, HubRepository, SetFolder};
 pub use entry::{
-    ClassNames, DatasetEntry, Distribution, Download, Group, Metric, QuestionEntry, QuestionForm, Suite,
+    ClassNames, DatasetEntry, Group, HubParts, HubTables, Metric, QuestionEntry, QuestionForm, Suite,
     TextEntry,
 };
 pub use original::{ClevrQuestion, NorbFactor, Original, OriginalFormat, PoolCounts};
 pub use questions::{AnswerFormat, Benchmark, SmallSet};
+pub use shared::SharedEntry;
 pub use synthetic_task::{
     MiniTask, Portrayal, SceneQuestion, SpecimenKind, SpriteFactor, Surface, TissueQuestion,
 };
@@ -26,13 +31,13 @@ pub use synthetic_task::{
 use crate::error::DataError;
 
 macro_rules! embedded {
-    ($($name:literal),* $(,)?) => {
-        &[$((concat!($name, ".yaml"), include_str!(concat!("../../../../datasets/", $name, ".yaml")))),*]
+    ($folder:literal: $($name:literal),* $(,)?) => {
+        &[$((concat!($name, ".yaml"), include_str!(concat!("../../../../datasets/", $folder, $name, ".yaml")))),*]
     };
 }
 
 /// File names and contents of `datasets/`, in table order.
-const FILES: &[(&str, &str)] = embedded![
+const FILES: &[(&str, &str)] = embedded!["":
     "cifar100",
     "caltech101",
     "dtd",
@@ -82,6 +87,13 @@ const FILES: &[(&str, &str)] = embedded![
     "nlvr",
 ];
 
+/// The variable that names a folder with entries of one's own.
+const OWN: &str = "SAN_DATASETS";
+
+/// File names and contents of `datasets/shared/`.
+const SHARED: &[(&str, &str)] =
+    embedded!["shared/": "vtab-1k", "vtab-1k-drive", "commonsense_170k", "llava_v1_5_mix665k"];
+
 /// All registered datasets, suite by suite, in table order.
 ///
 /// # Errors
@@ -91,7 +103,51 @@ pub fn datasets() -> Result<&'static [DatasetEntry], DataError> {
     if let Some(entries) = ENTRIES.get() {
         return Ok(entries);
     }
-    let entries = FILES.iter().map(|(file, text)| parse_dataset(file, text)).collect::<Result<_, _>>()?;
+    let mut entries =
+        FILES.iter().map(|(file, text)| parse_dataset(file, text)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(folder) = std::env::var_os(OWN).filter(|folder| !folder.is_empty()) {
+        add_own(&mut entries, Path::new(&folder))?;
+    }
+    Ok(ENTRIES.get_or_init(|| entries))
+}
+
+/// Adds the entries of a folder of one's own, `<name>.yaml` each.
+fn add_own(entries: &mut Vec<DatasetEntry>, folder: &Path) -> Result<(), DataError> {
+    let fault =
+        |file: &Path, reason: String| DataError::Registry { file: file.display().to_string(), reason };
+    let unreadable = |error: std::io::Error| fault(folder, format!("{OWN}: {error}"));
+    let mut files = std::fs::read_dir(folder)
+        .and_then(|all| all.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>())
+        .map_err(unreadable)?;
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    files.sort();
+    for path in files {
+        let text = std::fs::read_to_string(&path).map_err(|error| fault(&path, error.to_string()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let entry = parse_dataset(&name, &text)?;
+        if entry.official {
+            return Err(fault(&path, "`official` is for the data sets of the benchmarks themselves".into()));
+        }
+        if entries.iter().any(|other| other.name == entry.name) {
+            return Err(fault(&path, format!("there is already a data set named `{}`", entry.name)));
+        }
+        entries.push(entry);
+    }
+    Ok(())
+}
+
+/// All files that several datasets use.
+///
+/// # Errors
+/// As [`datasets`].
+pub fn shared_files() -> Result<&'static [SharedEntry], DataError> {
+    static ENTRIES: OnceLock<Vec<SharedEntry>> = OnceLock::new();
+    if let Some(entries) = ENTRIES.get() {
+        return Ok(entries);
+    }
+    let sets = datasets()?;
+    let entries = SHARED.iter().map(|(file, text)| SharedEntry::parse(file, text, sets));
+    let entries = entries.collect::<Result<_, _>>()?;
     Ok(ENTRIES.get_or_init(|| entries))
 }
 
@@ -269,6 +325,44 @@ mod tests {
     }
 
     #[test]
+    fn every_file_of_the_folder_shared_is_embedded() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../datasets/shared");
+        let files = std::fs::read_dir(folder).unwrap();
+        let on_disk: BTreeSet<String> =
+            files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+        assert_eq!(on_disk, SHARED.iter().map(|(file, _)| (*file).to_owned()).collect());
+    }
+
+    #[test]
+    fn the_archive_of_vtab_has_the_folders_of_its_nineteen_sets() {
+        let archive = shared_files().unwrap().iter().find(|shared| shared.name == "vtab-1k").unwrap();
+        let sets = archive.distribution().sets;
+        assert_eq!(sets.len(), 19);
+        let theirs = ["cifar", "clevr_dist", "dsprites_loc", "dsprites_ori", "kitti", "smallnorb_azi"];
+        let names: Vec<_> = sets.iter().flat_map(|set| &set.names).map(String::as_str).collect();
+        assert!(theirs.iter().chain(&["smallnorb_ele"]).all(|name| names.contains(name)), "{names:?}");
+        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "no name is used twice");
+    }
+
+    #[test]
+    fn all_of_vtab_but_retinopathy_and_cub_are_on_the_hub() {
+        let on_hub = datasets().unwrap().iter().filter(|entry| entry.hub.is_some());
+        let on_hub: Vec<_> = on_hub.map(|entry| entry.name.as_str()).collect();
+        assert_eq!(on_hub.len(), 19);
+        assert!(on_hub.contains(&"cub_200_2011") && !on_hub.contains(&"diabetic_retinopathy"));
+    }
+
+    #[test]
+    fn a_folder_outside_that_of_the_data_set_is_rejected() {
+        let (file, text) = FILES.iter().find(|(file, _)| *file == "scienceqa_img.yaml").unwrap();
+        for folder in ["../images", "/images", "a/../b", "''"] {
+            let text = text.replace("into: images", &format!("into: {folder}"));
+            let message = parse_dataset(file, &text).unwrap_err().to_string();
+            assert!(message.contains("is not a folder within"), "{message}");
+        }
+    }
+
+    #[test]
     fn a_malformed_checksum_is_rejected() {
         let text = FILES[0].1.replace("sha256: 58", "sha256: 5");
         let message = parse_dataset("cifar100.yaml", &text).unwrap_err().to_string();
@@ -286,7 +380,11 @@ mod tests {
     fn the_committed_catalogue_equals_the_registry() {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../DATASETS.md");
         let committed = std::fs::read_to_string(path).unwrap();
-        assert_eq!(committed, catalogue(datasets().unwrap()), "san datasets --markdown > DATASETS.md");
+        assert_eq!(
+            committed,
+            catalogue(datasets().unwrap(), shared_files().unwrap()),
+            "san datasets --markdown > DATASETS.md"
+        );
     }
 
     #[test]

@@ -12,6 +12,9 @@ pub struct Original {
     pub format: OriginalFormat,
     /// Number of images in each of the authors' parts.
     pub counts: PoolCounts,
+    /// How its images or parts differ from those of the benchmark.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs: Option<String>,
 }
 
 /// Number of images in each of the authors' parts; all are in `train` if the authors defined no parts.
@@ -41,7 +44,7 @@ pub enum OriginalFormat {
     },
     /// Describable Textures: `labels/{train,val,test}1.txt`.
     Dtd,
-    /// SUN397: `ClassName.txt` and `Training_01.txt`, `Testing_01.txt`.
+    /// SUN397: `ClassName.txt`, and the lists of TensorFlow Datasets, `sun397_tfds_{tr,va,te}.txt`.
     Sun397,
     /// SVHN, cropped digits: `{train,test}_32x32.mat`.
     Svhn,
@@ -58,7 +61,10 @@ pub enum OriginalFormat {
         /// The label to derive from a scene.
         question: ClevrQuestion,
     },
-    /// KITTI 2D objects: `training/label_2/*.txt`; the label is VTAB's, the distance of the closest vehicle.
+    /// DMLab: `dmlab-{train,validation,test}.tfrecord*`.
+    Dmlab,
+    /// KITTI 2D objects: `training/label_2/*.txt`, and `mapping/` of the development kit, by which drives are kept
+    /// together; the label is VTAB's, the distance of the closest vehicle.
     Kitti,
     /// dSprites: one `.npz`.
     Dsprites {

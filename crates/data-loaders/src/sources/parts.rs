@@ -6,6 +6,7 @@
 
 use crate::random::Stream;
 use crate::registry::{DatasetEntry, Suite};
+use crate::sources::layout::Drawn;
 use crate::sources::sample::Sample;
 
 /// The authors' own parts, in the order train, val, test; empty if there are none.
@@ -36,6 +37,47 @@ pub(crate) fn sample_parts(entry: &DatasetEntry, pools: Pools) -> Pools {
         }
     }
     [train, val, test]
+}
+
+/// VTAB's parts of a whole dataset, in the order of its rows: the first 800 rows of train and the first 200 of val, or
+/// the 200 after those 800 if there is no val; if there is no test, the last rows of train.
+pub(crate) fn first_rows(entry: &DatasetEntry, pools: Pools) -> Pools {
+    let [mut train, mut val, mut test] = pools;
+    let Some(sizes) = entry.splits else { return [train, val, test] };
+    if test.is_empty() {
+        let available = entry.original.as_ref().map_or(train.len(), |original| original.counts.train);
+        test = train.split_off(train.len() - share(train.len(), sizes.test, available.max(sizes.test)));
+    }
+    if val.is_empty() {
+        train.truncate(sizes.train + sizes.val);
+        val = train.split_off(train.len() - share(train.len(), sizes.val, sizes.train + sizes.val));
+    }
+    train.truncate(sizes.train);
+    val.truncate(sizes.val);
+    [train, val, test]
+}
+
+/// Divides the images of train+val, given as one list, into train and val.
+pub(crate) fn hold_out_val(entry: &DatasetEntry, both: Vec<Sample>) -> (Vec<Sample>, Vec<Sample>) {
+    let count = entry.splits.map_or_else(
+        || share(both.len(), 1, 5),
+        |sizes| share(both.len(), sizes.val, sizes.train + sizes.val),
+    );
+    let (val, train) = take(both, count, &entry.name, "val");
+    (train, val)
+}
+
+/// The parts of a set of one's own: those that are given, and a tenth of train for each of val and test that is not.
+pub(crate) fn complete(entry: &DatasetEntry, pools: Pools) -> (Pools, Drawn) {
+    let [mut train, mut val, mut test] = pools;
+    let (count, mut drawn) = (share(train.len(), 1, 10), Drawn::Nothing);
+    for (part, purpose) in [(&mut test, "test"), (&mut val, "val")] {
+        if part.is_empty() {
+            (*part, train) = take(train, count, &entry.name, purpose);
+            drawn = Drawn::Seeded;
+        }
+    }
+    ([train, val, test], drawn)
 }
 
 /// `part / whole` of a pool, rounded to the nearest image; with two or more images, each side gets at least one.
@@ -113,7 +155,7 @@ mod tests {
 
     #[test]
     fn three_images_are_enough_for_three_parts() {
-        let entry = dataset("kitti_distance").unwrap();
+        let entry = dataset("eurosat").unwrap();
         let sizes = sample_parts(entry, [pool([0, 1, 2]), pool([]), pool([])]).map(|part| part.len());
         assert_eq!(sizes, [1, 1, 1]);
     }
@@ -123,7 +165,7 @@ mod tests {
         for (name, pools, expected) in [
             ("eurosat", [27000, 0, 0], [800, 200, 5400]),
             ("caltech101", [9144, 0, 0], [800, 200, 6084]),
-            ("kitti_distance", [7481, 0, 0], [800, 200, 711]),
+            ("kitti_distance", [6347, 423, 711], [800, 200, 711]),
             ("dtd", [1880, 1880, 1880], [800, 200, 1880]),
             ("svhn", [73257, 0, 26032], [800, 200, 26032]),
             ("gic_cifar100", [50000, 0, 10000], [45000, 5000, 10000]),

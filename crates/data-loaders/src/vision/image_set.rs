@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use crate::error::DataError;
 use crate::random::Stream;
 use crate::registry::DatasetEntry;
-use crate::sources::layout::{self, SplitOrigin};
+use crate::sources::layout::{self, Drawn, SplitOrigin, own};
 use crate::sources::sample::decode;
 use crate::sources::sample::{Fault, Sample};
 use crate::split::{Part, Split, SplitCounts, Splits};
@@ -24,7 +24,7 @@ use crate::vision::image_cache::{ImageCache, sample_bytes};
 /// Where the images come from.
 enum Source {
     /// Images on disk, by part.
-    Stored { parts: [Vec<Sample>; 3], seeded: bool, checksum: String },
+    Stored { parts: [Vec<Sample>; 3], drawn: Drawn, checksum: String },
     /// Generated images.
     Synthetic(Box<dyn PictureSource>),
 }
@@ -60,9 +60,17 @@ impl ImageSet {
     pub fn open(entry: &DatasetEntry, root: &Path) -> Result<Self, DataError> {
         let opened = layout::open(entry, root)?;
         let labels = opened.parts.each_ref().map(|part| part.iter().map(|sample| sample.label).collect());
-        let layout::Opened { parts, seeded, checksum } = opened;
-        let source = Source::Stored { parts, seeded, checksum };
+        let layout::Opened { parts, drawn, checksum } = opened;
+        let source = Source::Stored { parts, drawn, checksum };
         Ok(Self::assemble(entry.name.clone(), entry, entry.classes, labels, source))
+    }
+
+    /// Opens a folder of images without an entry in the registry; `name` is the name in results.
+    ///
+    /// # Errors
+    /// As [`ImageSet::open`], and if the folder is of no known kind.
+    pub fn open_own(name: &str, folder: &Path) -> Result<Self, DataError> {
+        Self::open(&own::own_set(name, folder)?, &own::root_of(folder))
     }
 
     /// A dataset of generated images, with the labels of its parts.
@@ -107,11 +115,16 @@ impl ImageSet {
         matches!(self.source, Source::Synthetic(_))
     }
 
-    /// Origin of the split; its label must be included in every output.
+    /// The name of the split in every output: that of the benchmark for its own lists, otherwise `... style`.
+    pub fn split_label(&self) -> &'static str {
+        self.split_origin().label(self.entry.suite)
+    }
+
+    /// Origin of the split.
     pub fn split_origin(&self) -> SplitOrigin {
         match &self.source {
             Source::Synthetic(_) => SplitOrigin::Synthetic,
-            Source::Stored { seeded, .. } => SplitOrigin::of(&self.entry, *seeded, self.counts()),
+            Source::Stored { drawn, .. } => SplitOrigin::of(&self.entry, *drawn, self.counts()),
         }
     }
 

@@ -2,5 +2,6 @@
 
 mod image_cache;
 pub(crate) mod image_set;
+pub(crate) mod inspect;
 pub(crate) mod loader;
 pub(crate) mod verify;

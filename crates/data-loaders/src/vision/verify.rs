@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -27,6 +27,8 @@ const MAX_LISTED: usize = 10;
 pub struct Verification {
     /// Name of the dataset.
     pub set: String,
+    /// Its folder.
+    pub folder: PathBuf,
     /// Origin of its split.
     pub origin: SplitOrigin,
     /// Its label in outputs.
@@ -86,7 +88,7 @@ pub fn verify_watched(
     root: &Path,
     watch: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Verification, DataError> {
-    let Listing { parts, seeded, folder } = layout::list(entry, root)?;
+    let Listing { parts, drawn, folder } = layout::list(entry, root)?;
     let (mut manifest, mut faults, mut seen) = (Manifest::new(&folder), Vec::new(), Seen::default());
     let (done, total) = (AtomicUsize::new(0), parts.iter().map(Vec::len).sum());
     for (samples, part) in parts.iter().zip(PARTS) {
@@ -105,9 +107,10 @@ pub fn verify_watched(
     }
     let [train, val, test] = parts.each_ref().map(Vec::len);
     let counts = SplitCounts { train, val, test };
-    let origin = SplitOrigin::of(entry, seeded, counts);
+    let origin = SplitOrigin::of(entry, drawn, counts);
     Ok(Verification {
         set: entry.name.clone(),
+        folder,
         origin,
         origin_label: origin.label(entry.suite),
         counts,

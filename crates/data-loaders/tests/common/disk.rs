@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use data_loaders::{
-    DatasetEntry, Download, FetchError, FetchRequest, Fetched, ImageSet, Mirror, Patience, Split, Watch,
+    DatasetEntry, Download, FetchError, FetchRequest, Fetched, HUB, ImageSet, Mirror, Patience, Split, Watch,
     dataset, fetch, verify,
 };
 use flate2::Compression;
@@ -40,7 +40,7 @@ pub(crate) fn cifar() -> Vec<u8> {
 
 pub(crate) fn source(url: &str, bytes: &[u8]) -> Download {
     let sha256 = Some(hex(Sha256::digest(bytes)));
-    Download { url: url.to_owned(), size: Some(bytes.len() as u64), sha256, md5: None }
+    Download { url: url.to_owned(), size: Some(bytes.len() as u64), sha256, ..Download::default() }
 }
 
 /// The full CIFAR-100, available from `url` under the name `cifar.tar.gz`.
@@ -51,7 +51,7 @@ pub(crate) fn entry(url: &str, bytes: &[u8]) -> DatasetEntry {
 
 /// A dataset consisting of the file `notes.bin` from `url`, with no published checksum and an optional size.
 pub(crate) fn unchecked(url: &str, size: Option<u64>) -> DatasetEntry {
-    let sources = vec![Download { url: format!("{url}/notes.bin"), size, sha256: None, md5: None }];
+    let sources = vec![Download { url: format!("{url}/notes.bin"), size, ..Download::default() }];
     DatasetEntry { sources, ..dataset("gic_cifar100").unwrap().clone() }
 }
 
@@ -80,6 +80,7 @@ impl Disk {
             limits: None,
             inspect: None,
             credential: None,
+            hub: HUB,
         }
     }
 

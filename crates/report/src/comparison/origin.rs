@@ -18,6 +18,8 @@ pub struct Origin {
     pub dirty: bool,
     /// Devices, sorted.
     pub devices: Vec<String>,
+    /// Whose splits the data sets have (`VTAB-1k`, `VTAB-1k style`, ...), sorted; empty if no record says so.
+    pub splits: Vec<String>,
     /// Protocol fields that all records share (`optimiser.weight_decay` -> `0`).
     pub protocol: BTreeMap<String, String>,
     /// Protocol fields that differ between records, because they were tuned or depend on the data set.
@@ -33,6 +35,12 @@ impl Origin {
             commits: distinct(records, |record| record.provenance.commit.clone()),
             dirty: records.iter().any(|stored| stored.record.provenance.dirty),
             devices: distinct(records, |record| record.provenance.device.clone()),
+            splits: records
+                .iter()
+                .filter_map(|stored| stored.record.dataset.source.clone())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
             protocol,
             varying,
             warnings: warnings(records, datasets),
@@ -103,6 +111,18 @@ fn warnings(records: &[Stored], datasets: &[DatasetColumn]) -> Vec<String> {
         if checksums.len() > 1 {
             warnings.push(format!("The data of {} differ between runs.", dataset.name));
         }
+    }
+    let mut by_split: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for Record { dataset, .. } in records.iter().map(|stored| &stored.record) {
+        if let Some(source) = &dataset.source {
+            by_split.entry(source).or_default().insert(&dataset.name);
+        }
+    }
+    if by_split.len() > 1 {
+        let listed = by_split
+            .iter()
+            .map(|(split, sets)| format!("{split}: {}", sets.iter().copied().collect::<Vec<_>>().join(", ")));
+        warnings.push(format!("The splits are of several kinds: {}.", listed.collect::<Vec<_>>().join("; ")));
     }
     let present: BTreeSet<u32> = datasets.iter().map(|dataset| dataset.order).collect();
     let all = present.last().map_or(0..0, |last| 0..*last);

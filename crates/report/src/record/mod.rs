@@ -117,6 +117,10 @@ pub struct Dataset {
     pub test: u32,
     /// blake3 of the data that were read (file lists and files, or the generator's parameters).
     pub checksum: String,
+    /// Whose split it is: `VTAB-1k` for the lists of the benchmark, `VTAB-1k style` for another split of its sets,
+    /// `synthetic`; absent in records of earlier versions and for sets of text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
 }
 
 /// The frozen model of a run.

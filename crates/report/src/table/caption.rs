@@ -37,9 +37,13 @@ impl Comparison {
             origin.protocol.get("epochs").map_or(String::new(), |epochs| format!(", {epochs} epochs"));
         let commits: Vec<&str> =
             origin.commits.iter().map(|commit| commit.get(..12).unwrap_or(commit)).collect();
+        let data = match origin.splits.as_slice() {
+            [] => String::new(),
+            splits => format!(", data {}", splits.join(" and ")),
+        };
         let dirty = if origin.dirty { " with uncommitted changes" } else { "" };
         format!(
-            "{}{epochs}: {} in %, mean ± sd over {} ({}). \
+            "{}{data}{epochs}: {} in %, mean ± sd over {} ({}). \
              Code {}{dirty}; device {}.",
             self.title(),
             metric.first().map_or("score", |(metric, _)| metric),

@@ -44,6 +44,7 @@ pub(crate) fn record(
             train: 1000,
             test: 500,
             checksum: "d".into(),
+            source: None,
         },
         backbone: Backbone { name: "vit_micro".into(), checksum: "b".into() },
         method: Method {

@@ -8,30 +8,37 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use comfy_table::{Table, presets};
 use data_loaders::{
-    Credential, DatasetEntry, Distribution, FetchError, FetchEvent, FetchRequest, Fetched, Inspect, Mirror,
-    Patience, PlannedFile, Step, fetch as load, planned_files, remove_downloads,
+    Credential, FetchError, FetchEvent, FetchRequest, Fetched, HUB, Mirror, Patience, PlannedFile, Step,
+    fetch as load, planned_files, remove_downloads,
 };
 use indicatif::HumanBytes;
 use runner::error::RunError;
 use runner::messages::message;
-use runner::models::published::{HUB, PublishedWeights, inspect, published_weights};
+use runner::models::published::{conversion, published_weights};
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
 
+use super::items::{Found, Item, SetSource};
 use super::meter::{Meter, Unit};
 use super::output;
-use crate::commands::sets::{self, Named};
+use super::space::Space;
 
 /// Options of `san fetch`.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  SAN_DATA=data san fetch fgvc --dry-run\n  san fetch oxford_flowers --data /data/fgvc\n  \
+    after_help = "Examples:\n  SAN_DATA=data san fetch vl --dry-run\n  SAN_DATA=data san fetch vtab --accept-licence\n  \
+    san fetch dmlab --source original --data /data/vtab\n  \
     san fetch stanford_cars --accept-licence --from /archives/cars\n  \
-    SAN_WEIGHTS=weights san fetch SmolLM2-135M-Instruct"
+    SAN_WEIGHTS=weights HF_TOKEN=... san fetch llama2-7b"
 )]
 pub(crate) struct Arguments {
-    /// Name of a set or suite (see `san datasets`), or of a published backbone; if `HF_TOKEN` is set, it is sent to
-    /// Hugging Face and nowhere else.
+    /// Name of a set or suite (see `san datasets`), of files that several sets share (`vtab-1k`,
+    /// `llava_v1_5_mix665k`, ...), or of a published backbone. If `HF_TOKEN` is set, it is sent to the Hugging Face Hub
+    /// (or to `HF_ENDPOINT`) and nowhere else.
     name: String,
+    /// Which copy of the sets: the archive of the whole benchmark that papers use, tables on the Hugging Face Hub, or
+    /// the files of the authors. By default the archive for a suite that has one, and otherwise the authors' files.
+    #[arg(long, value_enum)]
+    source: Option<SetSource>,
     /// Folder that contains the folders of the sets; by default `$SAN_DATA/vision/<suite>` (`$SAN_DATA/<suite>` for
     /// commonsense and vl), or that of the folders of backbones, `$SAN_WEIGHTS`.
     #[arg(long)]
@@ -50,27 +57,26 @@ pub(crate) struct Arguments {
     keep: bool,
 }
 
-/// What can be fetched by name: a data set, or the weights of a backbone.
-struct Item<'a> {
-    distribution: Distribution<'a>,
-    /// Licence, terms and citation, for the user.
-    notice: String,
-    /// What to do after the fetch.
-    next: String,
-    /// Checks its files before they are moved into place.
-    inspect: Option<Inspect>,
-}
-
 /// The options, and the folders and addresses that they resolve to.
 struct Destinations<'a> {
     arguments: &'a Arguments,
     root: PathBuf,
     downloads: PathBuf,
     mirror: Option<Mirror>,
+    hub: String,
     credential: Option<Credential>,
 }
 
-impl Destinations<'_> {
+impl<'d> Destinations<'d> {
+    fn new(arguments: &'d Arguments, root: PathBuf) -> Result<Self> {
+        let downloads = root.join("downloads");
+        let mirror = arguments.from.as_deref().map(Mirror::parse).transpose()?;
+        let variable = |name| std::env::var(name).ok().filter(|value: &String| !value.trim().is_empty());
+        let hub = variable("HF_ENDPOINT").unwrap_or_else(|| HUB.to_owned());
+        let credential = variable("HF_TOKEN").map(|token| Credential::new(&hub, token.trim()));
+        Ok(Self { arguments, root, downloads, mirror, hub, credential })
+    }
+
     fn request<'a>(&'a self, item: &Item<'a>) -> FetchRequest<'a> {
         FetchRequest {
             distribution: item.distribution,
@@ -82,25 +88,25 @@ impl Destinations<'_> {
             limits: None,
             inspect: item.inspect,
             credential: self.credential.as_ref(),
+            hub: &self.hub,
         }
     }
 }
 
 pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
     let published = published_weights(&arguments.name);
-    let (all, alone, root) = find(arguments, published.as_ref())?;
-    let downloads = root.join("downloads");
-    let mirror = arguments.from.as_deref().map(Mirror::parse).transpose()?;
-    let token = std::env::var("HF_TOKEN").ok().filter(|token| !token.is_empty());
-    let credential = token.map(|token| Credential::new(HUB, token.trim()));
-    let places = Destinations { arguments, root, downloads, mirror, credential };
-    let items = announce(all, alone, &places)?;
+    let Found { items, alone, root } =
+        Found::by_name(&arguments.name, arguments.source, arguments.data.as_deref(), published.as_ref())?;
+    let places = Destinations::new(arguments, root)?;
+    let items = announce(items, alone, &places)?;
+    let needs = Space::needed(items.iter().map(|item| item.files.as_slice()), arguments.keep);
     if arguments.dry_run {
-        return Ok(());
+        return output::line(format_args!("{}", needs.compared_with(&places.root)));
     }
     if let Some(error) = items.iter().find_map(|item| unaccepted(item, arguments)) {
         return Err(error.into());
     }
+    needs.check(&arguments.name, &places.root)?;
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     let mut failed = Vec::new();
     for (index, item) in items.iter().enumerate() {
@@ -117,41 +123,15 @@ pub(crate) fn fetch(arguments: &Arguments) -> Result<()> {
             }
         }
         // CLEVR, dSprites and Small NORB each serve two sets from one download.
-        let later =
-            |source: &_| items[index + 1..].iter().any(|other| other.distribution.sources.contains(source));
-        remove_downloads(&request, |source| arguments.keep || later(source));
+        let later = |source: &_| {
+            let others = items[index + 1..].iter().flat_map(|other| &other.files);
+            others.map(PlannedFile::source).any(|other| other == source)
+        };
+        remove_downloads(&request, &item.files, |source| arguments.keep || later(source));
     }
     // Removed only if it is empty.
     let _ = std::fs::remove_dir(&places.downloads);
     if failed.is_empty() { Ok(()) } else { Err(RunError::Unfetched { sets: failed }.into()) }
-}
-
-/// The items that the name stands for, whether it names a single one, and the folder that theirs go into.
-fn find<'a>(
-    arguments: &Arguments,
-    published: Option<&'a PublishedWeights>,
-) -> Result<(Vec<Item<'a>>, bool, PathBuf)> {
-    let Arguments { name, data, .. } = arguments;
-    if let Some(published) = published {
-        let root = data.clone().map_or_else(|| sets::from_environment("SAN_WEIGHTS", "weights"), Ok)?;
-        let notice = format!("{name}: licence and citation: {}", published.home);
-        let next = format!("experiments refer to it as `{name}`");
-        let distribution = published.distribution();
-        return Ok((vec![Item { distribution, notice, next, inspect: Some(inspect) }], true, root));
-    }
-    let named = Named::find(name)?;
-    let root = sets::root(data.as_deref(), named.suite())?;
-    let (entries, alone) = match named {
-        Named::Set(entry) => (vec![entry], true),
-        Named::Suite(_, all) => (all.into_iter().filter(|entry| entry.official).collect(), false),
-    };
-    let item = |entry: &'static DatasetEntry| Item {
-        distribution: entry.distribution(),
-        notice: notice(entry),
-        next: format!("`san verify {}` checks every image", entry.name),
-        inspect: None,
-    };
-    Ok((entries.into_iter().map(item).collect(), alone, root))
 }
 
 /// Prints what will be downloaded and under which terms; returns the items that can be.
@@ -163,11 +143,11 @@ fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Destinations) -> Re
         match planned_files(&places.request(&item)) {
             Ok(files) => {
                 output::line(format_args!("{}", item.notice))?;
-                for file in files {
-                    table.add_row(row(&item, &file));
-                    needed.insert(file.from.clone(), file);
+                for file in &files {
+                    table.add_row(row(&item, file));
+                    needed.insert(file.from.clone(), file.clone());
                 }
-                items.push(item);
+                items.push(Item { files, ..item });
             }
             Err(FetchError::ByHand { set, reason }) if !alone => {
                 by_hand.push(format!("{set} must be downloaded manually: {reason}"))
@@ -191,32 +171,13 @@ fn announce<'a>(all: Vec<Item<'a>>, alone: bool, places: &'a Destinations) -> Re
     Ok(items)
 }
 
-/// Licence, terms and citation.
-fn notice(entry: &DatasetEntry) -> String {
-    let mut text = format!("{}: {}; licence: {}", entry.name, entry.citation, entry.licence);
-    if let Some(terms) = &entry.terms {
-        text += &format!("\n  terms to accept: {terms}");
-    }
-    if let Some(manual) = &entry.manual {
-        text += &format!("\n  manual download: {manual}");
-    }
-    if entry.original.is_none()
-        && entry.text.is_none()
-        && entry.questions.is_none()
-        && !entry.sources.is_empty()
-    {
-        text += "\n  no reader for this distribution yet: the files are kept as they are";
-    }
-    text
-}
-
 fn row(item: &Item, file: &PlannedFile) -> [String; 5] {
     [
         item.distribution.name.to_owned(),
         file.from.clone(),
         file.size.map_or_else(|| "not published".to_owned(), |size| size.to_string()),
         file.bytes_on_disk.to_string(),
-        file.checksum.unwrap_or("nothing").to_owned(),
+        file.checksum.unwrap_or("first download").to_owned(),
     ]
 }
 
@@ -232,7 +193,15 @@ fn report(item: &Item, fetched: &Fetched) -> Result<()> {
         Fetched::AlreadyThere(path) => {
             output::line(format_args!("{}", text(path, "was already fetched into")))
         }
-        Fetched::New(path) => output::line(format_args!("{}; {}", text(path, "is in"), item.next)),
+        Fetched::New(path) => {
+            output::line(format_args!("{}; {}", text(path, "is in"), item.next))?;
+            match conversion(path) {
+                Some(command) => output::line(format_args!(
+                    "its weights are published as pickles, which are not read; convert them once: {command}"
+                )),
+                None => Ok(()),
+            }
+        }
     }
 }
 

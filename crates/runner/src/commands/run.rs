@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// Only these sets.
     #[arg(long, value_delimiter = ',')]
     sets: Option<Vec<String>>,
+    /// A folder of your own images instead of the profile's sets (`san inspect` shows what would be read).
+    #[arg(long = "set", value_name = "FOLDER", conflicts_with = "sets")]
+    own_set: Option<PathBuf>,
     /// Use these backbones instead; the suffix `@random` selects random weights.
     #[arg(long = "backbone", value_delimiter = ',')]
     backbones: Option<Vec<String>>,
@@ -83,6 +86,7 @@ impl Arguments {
         let selection = Selection {
             methods: self.methods.clone(),
             sets: self.sets.clone(),
+            own_set: self.own_set.clone(),
             backbones: self.backbones.clone(),
             seeds: self.seeds,
             epochs: self.epochs,

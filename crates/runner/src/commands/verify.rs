@@ -70,7 +70,7 @@ pub(crate) fn verify(arguments: &Arguments) -> Result<()> {
         let looked = verify_watched(entry, &root, &|done, total| meter.show(done as u64, total as u64));
         drop(meter);
         let finding = match looked {
-            Ok(found) => Finding::of(found, arguments, entry, &root)?,
+            Ok(found) => Finding::of(found, arguments, entry)?,
             Err(error) => Finding::unreadable(entry, &error),
         };
         findings.push(finding);
@@ -93,7 +93,7 @@ fn present(named: Named, root: &Path) -> Result<(Vec<&'static DatasetEntry>, Vec
         Named::Suite(suite, all) => (suite, all),
     };
     let (there, missing): (Vec<_>, Vec<_>) =
-        all.into_iter().partition(|entry| root.join(entry.folder()).is_dir());
+        all.into_iter().partition(|entry| !entry.folders(root).is_empty());
     if there.is_empty() {
         return Err(RunError::Missing {
             what: format!("every set of {}", suite.name()),
@@ -106,9 +106,9 @@ fn present(named: Named, root: &Path) -> Result<(Vec<&'static DatasetEntry>, Vec
 
 impl Finding {
     /// Prints the findings and writes the manifest.
-    fn of(found: Verification, arguments: &Arguments, entry: &DatasetEntry, root: &Path) -> Result<Self> {
+    fn of(found: Verification, arguments: &Arguments, entry: &DatasetEntry) -> Result<Self> {
         let path = if arguments.manifest_next_to_data {
-            root.join(entry.folder()).join(MANIFEST)
+            found.folder.join(MANIFEST)
         } else {
             let folder = arguments.results.join("manifests").join(entry.suite.name());
             create_folder(&folder)?;

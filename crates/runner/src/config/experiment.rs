@@ -154,6 +154,9 @@ impl Profile {
         if let Some((field, _)) = empty.iter().find(|(_, empty)| *empty) {
             return Err(format!("`{field}` is empty"));
         }
+        if matches!(self.data, DataSource::Folder(_)) && self.sets.len() != 1 {
+            return Err("`data: {folder: ...}` is one set: `sets` must have one name".into());
+        }
         let protocol = &self.protocol;
         protocol.check()?;
         if let DataSource::Synthetic(SplitCounts { train, val, test }) = self.data {
@@ -200,7 +203,7 @@ impl Profile {
         let (nothing_to_choose_by, field) = match &self.data {
             DataSource::Rows { source, .. } => (source.val_rows == 0, "val_rows"),
             DataSource::Questions { source, .. } => (source.val_questions == 0, "val_questions"),
-            DataSource::Synthetic(_) | DataSource::Files(_) => (false, ""),
+            DataSource::Synthetic(_) | DataSource::Files(_) | DataSource::Folder(_) => (false, ""),
         };
         if let Some((settings, method)) = tuned.filter(|_| nothing_to_choose_by) {
             return Err(format!("`{method}` has {settings} settings to choose from and `{field}` is 0"));

@@ -1,9 +1,12 @@
 //! Restricts and changes a profile by command-line options.
 
+use std::path::PathBuf;
+
 use san_core::methods;
 use serde_json::{Map, Value};
 
 use crate::config::experiment::Profile;
+use crate::resources::DataSource;
 use crate::tasks::protocol::check_counts;
 
 /// Restrictions and changes from the command line.
@@ -13,6 +16,8 @@ pub struct Selection {
     pub methods: Option<Vec<String>>,
     /// Only these sets.
     pub sets: Option<Vec<String>>,
+    /// This folder of one's own images instead of the profile's sets.
+    pub own_set: Option<PathBuf>,
     /// These backbones instead of the profile's.
     pub backbones: Option<Vec<String>>,
     /// The first N seeds.
@@ -24,6 +29,13 @@ pub struct Selection {
 impl Selection {
     pub(crate) fn apply(&self, profile: &Profile) -> Result<Profile, String> {
         let mut profile = profile.clone();
+        if let Some(folder) = &self.own_set {
+            let name = std::fs::canonicalize(folder)
+                .map_err(|error| format!("--set {}: {error}", folder.display()))?;
+            let name = name.file_name().map(|name| name.to_string_lossy().into_owned());
+            profile.sets = vec![name.ok_or_else(|| format!("--set {} is not a folder", folder.display()))?];
+            profile.data = DataSource::Folder(folder.display().to_string());
+        }
         if let Some(sets) = &self.sets {
             unknown("set", sets, &profile.sets)?;
             profile.sets.retain(|set| sets.contains(set));

@@ -5,67 +5,56 @@ use std::path::Path;
 
 use backbones::registry::{self, Origin};
 use backbones::weights;
-use data_loaders::{Distribution, Download, Fault};
+use data_loaders::{Distribution, Download, Fault, HUB, HubRepository};
 use serde::de::IgnoredAny;
 
-/// The site of most weights; `HF_TOKEN` is sent only to it.
-pub const HUB: &str = "https://huggingface.co";
 /// Where timm's authors host the weights of a model, under its name.
-const TIMM: &str = "https://huggingface.co/timm";
+const TIMM: &str = "timm";
 
-/// A model and its source, if that is not timm.
+/// A model and its repository on the Hugging Face Hub, if that is not timm's.
 struct Home {
     name: &'static str,
-    /// Address of the folder that holds the files.
-    folder: &'static str,
-    /// The files; empty if they have to be downloaded manually.
+    repository: &'static str,
+    /// The files; those that the Hub lists if empty.
     files: &'static [&'static str],
-    /// What the user has to do in that case.
-    manual: Option<&'static str>,
+    /// What a user should know.
+    note: Option<&'static str>,
 }
 
 const SAFETENSORS: &[&str] = &["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"];
+const VISION: &[&str] = &["config.json", "model.safetensors"];
 
-const GATED: &str = "it is gated: accept its terms on the Hugging Face Hub, then download config.json, the tokenizer's files and all *.safetensors into the folder of that name under SAN_WEIGHTS";
-
-const PICKLED: &str = "it is published as pickles, which are refused: save it as model.safetensors (transformers: from_pretrained, then save_pretrained) in the folder of that name under SAN_WEIGHTS, together with config.json and the vocabulary, if there is one";
+const GATED: Option<&str> =
+    Some("accept its terms on that page, and set HF_TOKEN to a token that may read the repository");
+const PROJECTOR: Option<&str> = Some(
+    "LLaVA's projector after its first stage; converted, it is projector.safetensors in the folder \
+     clip-vit-large-patch14-336+vicuna-7b-v1.5",
+);
 
 const HOMES: &[Home] = &[
     Home {
         name: "SmolLM2-135M-Instruct",
-        folder: "https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct/resolve/main",
+        repository: "HuggingFaceTB/SmolLM2-135M-Instruct",
         files: SAFETENSORS,
-        manual: None,
+        note: None,
     },
-    Home {
-        name: "llama-7b",
-        folder: "https://huggingface.co/huggyllama/llama-7b",
-        files: &[],
-        manual: Some(GATED),
-    },
-    Home {
-        name: "llama2-7b",
-        folder: "https://huggingface.co/meta-llama/Llama-2-7b-hf",
-        files: &[],
-        manual: Some(GATED),
-    },
-    Home {
-        name: "llama3-8b",
-        folder: "https://huggingface.co/meta-llama/Meta-Llama-3-8B",
-        files: &[],
-        manual: Some(GATED),
-    },
-    Home {
-        name: "vicuna-7b-v1.5",
-        folder: "https://huggingface.co/lmsys/vicuna-7b-v1.5",
-        files: &[],
-        manual: Some(PICKLED),
-    },
+    Home { name: "llama-7b", repository: "huggyllama/llama-7b", files: &[], note: None },
+    Home { name: "llama-13b", repository: "huggyllama/llama-13b", files: &[], note: None },
+    Home { name: "llama2-7b", repository: "meta-llama/Llama-2-7b-hf", files: &[], note: GATED },
+    Home { name: "llama3-8b", repository: "meta-llama/Meta-Llama-3-8B", files: &[], note: GATED },
+    Home { name: "vicuna-7b-v1.5", repository: "lmsys/vicuna-7b-v1.5", files: &[], note: None },
     Home {
         name: "clip-vit-large-patch14-336",
-        folder: "https://huggingface.co/openai/clip-vit-large-patch14-336",
+        repository: "openai/clip-vit-large-patch14-336",
         files: &[],
-        manual: Some(PICKLED),
+        note: None,
+    },
+    Home { name: "llava-1.5-7b-hf", repository: "llava-hf/llava-1.5-7b-hf", files: &[], note: None },
+    Home {
+        name: "llava-v1.5-mlp2x-336px-pretrain-vicuna-7b-v1.5",
+        repository: "liuhaotian/llava-v1.5-mlp2x-336px-pretrain-vicuna-7b-v1.5",
+        files: &["config.json", "mm_projector.bin"],
+        note: PROJECTOR,
     },
 ];
 
@@ -74,9 +63,11 @@ const HOMES: &[Home] = &[
 pub struct PublishedWeights {
     name: String,
     files: Vec<Download>,
-    manual: Option<String>,
+    repository: HubRepository,
     /// The page with the model's description and licence.
     pub home: String,
+    /// What a user should know.
+    pub note: Option<&'static str>,
 }
 
 impl PublishedWeights {
@@ -86,32 +77,46 @@ impl PublishedWeights {
             name: &self.name,
             folder: &self.name,
             sources: &self.files,
+            repository: Some(&self.repository).filter(|_| self.files.is_empty()),
+            sets: &[],
             terms: None,
-            manual: self.manual.as_deref(),
+            manual: None,
+        }
+    }
+
+    fn new(name: &str, repository: &str, files: &[&str], note: Option<&'static str>) -> Self {
+        let home = format!("{HUB}/{repository}");
+        let file =
+            |file: &&str| Download { url: format!("{home}/resolve/main/{file}"), ..Download::default() };
+        Self {
+            name: name.to_owned(),
+            files: files.iter().map(file).collect(),
+            repository: HubRepository { id: repository.to_owned(), revision: "main".to_owned() },
+            home,
+            note,
         }
     }
 }
 
 /// The published weights of that name; `None` if there are none, or if they are bundled with the program.
 pub fn published_weights(name: &str) -> Option<PublishedWeights> {
-    let file = |url: String| Download { url, size: None, sha256: None, md5: None };
-    if let Some(home) = HOMES.iter().find(|home| home.name == name) {
-        let page = home.folder.trim_end_matches("/resolve/main").to_owned();
-        return Some(PublishedWeights {
-            name: name.to_owned(),
-            files: home.files.iter().map(|one| file(format!("{}/{one}", home.folder))).collect(),
-            manual: home.manual.map(|manual| format!("{page}: {manual}")),
-            home: page,
-        });
+    if let Some(Home { name, repository, files, note }) = HOMES.iter().find(|home| home.name == name) {
+        return Some(PublishedWeights::new(name, repository, files, *note));
     }
     // timm distinguishes the weights of one model by the part of the name after the dot.
     let known = registry::find(name).ok().filter(|entry| matches!(entry.origin, Origin::File));
-    known.filter(|_| name.contains('.')).map(|_| PublishedWeights {
-        name: name.to_owned(),
-        files: vec![file(format!("{TIMM}/{name}/resolve/main/model.safetensors"))],
-        manual: None,
-        home: format!("{TIMM}/{name}"),
-    })
+    known
+        .filter(|_| name.contains('.'))
+        .map(|_| PublishedWeights::new(name, &format!("{TIMM}/{name}"), VISION, None))
+}
+
+/// The command that converts the weights of a folder, if they are pickles, which are not read.
+pub fn conversion(folder: &Path) -> Option<String> {
+    let entries = std::fs::read_dir(folder).ok()?.flatten();
+    let names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let any = |ending: &str| names.iter().any(|name| name.ends_with(ending));
+    (any(".bin") && !any(".safetensors"))
+        .then(|| format!("python tools/convert_weights.py {}", folder.display()))
 }
 
 /// Checks a folder of weights that was just downloaded: headers and lists of files match the files, and files named
@@ -224,11 +229,22 @@ mod tests {
     #[test]
     fn vision_models_come_from_timm_and_language_models_with_their_tokenizer() {
         let vit = "vit_base_patch16_224.augreg_in21k";
-        assert_eq!(addresses(vit), [format!("{TIMM}/{vit}/resolve/main/model.safetensors")]);
+        let home = format!("{HUB}/timm/{vit}/resolve/main");
+        assert_eq!(addresses(vit), [format!("{home}/config.json"), format!("{home}/model.safetensors")]);
         assert!(addresses("SmolLM2-135M-Instruct").iter().any(|url| url.ends_with("/tokenizer.json")));
-        assert!(
-            published_weights("llama2-7b").unwrap().distribution().manual.unwrap().contains("meta-llama")
-        );
+        let llama = published_weights("llama2-7b").unwrap();
+        assert_eq!(llama.distribution().repository.unwrap().id, "meta-llama/Llama-2-7b-hf");
+    }
+
+    #[test]
+    fn pickles_without_safetensors_are_to_be_converted() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(conversion(folder.path()), None);
+        std::fs::write(folder.path().join("pytorch_model.bin"), "").unwrap();
+        let command = format!("python tools/convert_weights.py {}", folder.path().display());
+        assert_eq!(conversion(folder.path()), Some(command));
+        std::fs::write(folder.path().join("model.safetensors"), "").unwrap();
+        assert_eq!(conversion(folder.path()), None);
     }
 
     #[test]

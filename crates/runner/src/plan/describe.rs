@@ -90,7 +90,7 @@ impl Plan {
         let precisions: BTreeSet<&str> = finals.iter().map(|run| run.protocol.precision.name()).collect();
         text += &format!("precision {}\n", Vec::from_iter(precisions).join(" or "));
         let mut sets = Table::new();
-        sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes"]);
+        sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes", "split"]);
         sets.add_rows(self.sets.iter().map(SetRow::runs));
         let mut methods = Table::new();
         methods.load_preset(presets::NOTHING);
@@ -116,10 +116,11 @@ fn counted(number: usize, what: &str) -> String {
 }
 
 impl SetRow {
-    /// Name, number of training samples, number of test samples, classes.
-    fn runs(&self) -> [String; 4] {
-        let SetRow { name, counts, classes } = self;
+    /// Name, number of training samples, number of test samples, classes, whose split it is.
+    fn runs(&self) -> [String; 5] {
+        let SetRow { name, counts, classes, source } = self;
         let classes = classes.map_or("-".into(), |classes| classes.to_string());
-        [name.clone(), (counts.train + counts.val).to_string(), counts.test.to_string(), classes]
+        let split = source.unwrap_or("-").to_owned();
+        [name.clone(), (counts.train + counts.val).to_string(), counts.test.to_string(), classes, split]
     }
 }

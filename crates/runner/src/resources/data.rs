@@ -60,11 +60,11 @@ impl DataSets {
         if let Some(set) = self.images.get(&key) {
             return Ok(set.clone());
         }
-        let entry = dataset(name)?;
         let set = match source {
-            DataSource::Synthetic(counts) => ImageSet::draw(entry, *counts, image_size)?,
-            DataSource::Files(folder) => ImageSet::open(entry, &self.folder(name)?.join(folder))?,
-            _ => bail!("`{name}` is a set of images: `data` must be `synthetic` or `files`"),
+            DataSource::Synthetic(counts) => ImageSet::draw(dataset(name)?, *counts, image_size)?,
+            DataSource::Files(folder) => ImageSet::open(dataset(name)?, &self.folder(name)?.join(folder))?,
+            DataSource::Folder(folder) => ImageSet::open_own(name, Path::new(folder))?,
+            _ => bail!("`{name}` is a set of images: `data` must be `synthetic`, `files` or `folder`"),
         };
         if self.images.len() >= OPEN {
             self.images.clear();

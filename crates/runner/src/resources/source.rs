@@ -14,6 +14,8 @@ pub enum DataSource {
     Synthetic(SplitCounts),
     /// Files in this folder under `SAN_DATA`.
     Files(String),
+    /// Images of one's own in this folder, which no entry of the registry describes. There is one set, with any name.
+    Folder(String),
     /// Rows in this folder under `SAN_DATA`.
     Rows {
         /// The folder.

@@ -66,6 +66,7 @@ impl Task for InstructionFollowing {
             name: set.name().to_owned(),
             counts: set.counts(),
             classes: Some(set.entry().classes),
+            source: None,
         };
         Ok(UnitData { checksum: suite_checksum(&sets), sets: sets.iter().map(row).collect() })
     }

@@ -146,6 +146,8 @@ pub struct SetRow {
     pub counts: SplitCounts,
     /// Number of classes; `None` if answers are free-form.
     pub classes: Option<u32>,
+    /// Whose split it is, as in records; `None` for sets of text.
+    pub source: Option<&'static str>,
 }
 
 /// A base model with a method and its allocated tensors.
@@ -295,5 +297,6 @@ fn dataset(name: &str, entry: &DatasetEntry, evaluated: usize, checksum: &str) -
         train: 0,
         test: u32::try_from(evaluated)?,
         checksum: checksum.to_owned(),
+        source: None,
     })
 }

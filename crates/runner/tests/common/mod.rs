@@ -114,10 +114,15 @@ impl Bench {
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, &[])
+    }
+
+    /// As [`Bench::run`], with environment variables.
+    pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Output {
         let mut command = Command::cargo_bin("san").unwrap();
-        command.current_dir(self.folder.path());
+        command.current_dir(self.folder.path()).env_remove("HF_TOKEN").env_remove("HF_ENDPOINT");
         command.env("SAN_DATA", self.path("data")).env("SAN_WEIGHTS", self.path("weights"));
-        command.args(arguments).output().unwrap()
+        command.envs(variables.iter().copied()).args(arguments).output().unwrap()
     }
 
     pub fn run_all(&self) -> Output {

@@ -1,7 +1,7 @@
 //! Readers of container formats, limited to what our datasets need.
 //!
-//! Parquet comes from a library; MATLAB's MAT 5, Python's pickle, NumPy's npy, NORB's matrices and the part of HDF5
-//! that one dataset uses are small enough to be read here, where a wrong length only results in an error. Errors are
+//! Parquet comes from a library; MATLAB's MAT 5, Python's pickle, NumPy's npy, NORB's matrices, TensorFlow's
+//! records and the part of HDF5 that one dataset uses are small enough to be read here, where a wrong length only results in an error. Errors are
 //! clauses.
 
 pub(crate) mod hdf5;
@@ -11,6 +11,7 @@ pub(crate) mod npz;
 pub(crate) mod parquet;
 pub(crate) mod pickle;
 pub(crate) mod raw;
+pub(crate) mod tfrecord;
 
 /// A bounds-checked position in a byte slice.
 pub(crate) struct Cursor<'a> {

@@ -5,6 +5,8 @@
 //! val part, are sampled by `parts`; [`SplitOrigin`] records the difference.
 
 pub(crate) mod class_folders;
+pub(crate) mod own;
+mod sheet;
 mod tables;
 mod vpt;
 mod vtab;
@@ -26,8 +28,12 @@ use crate::split::SplitCounts;
 pub enum SplitOrigin {
     /// Lists supplied with the files, with the sizes that the benchmark publishes.
     Published,
+    /// The same for train+val and test; which images of the former are val was drawn here.
+    PublishedTrainVal,
     /// Lists supplied with the files, with other sizes: a custom split.
     OwnLists,
+    /// The first rows of tables, in the order of the tables.
+    FirstRows,
     /// Sampled here, wholly or in part, with a fixed seed.
     Seeded,
     /// A synthetic dataset.
@@ -36,38 +42,57 @@ pub enum SplitOrigin {
 
 impl SplitOrigin {
     /// The origin of a dataset on disk whose parts have these sizes.
-    pub(crate) fn of(entry: &DatasetEntry, seeded: bool, counts: SplitCounts) -> Self {
-        match entry.splits {
-            _ if seeded => Self::Seeded,
-            Some(published) if published == counts => Self::Published,
+    pub(crate) fn of(entry: &DatasetEntry, drawn: Drawn, counts: SplitCounts) -> Self {
+        match (drawn, entry.splits) {
+            (Drawn::Seeded, _) => Self::Seeded,
+            (Drawn::FirstRows, _) => Self::FirstRows,
+            (Drawn::Val, None) => Self::Seeded,
+            (Drawn::Val, Some(published)) if published == counts => Self::PublishedTrainVal,
+            (Drawn::Nothing, Some(published)) if published == counts => Self::Published,
             _ => Self::OwnLists,
         }
     }
 
-    /// The label for outputs: `vtab1k` is used only for the benchmark's own lists, otherwise `vtab1k-style`.
+    /// The name in all outputs: a benchmark's own only for its own lists, otherwise `... style`.
     pub fn label(self, suite: Suite) -> &'static str {
         match (self, suite) {
             (Self::Synthetic, _) => "synthetic",
-            (Self::Published, Suite::Vtab) => "vtab1k",
-            (_, Suite::Vtab) => "vtab1k-style",
-            (Self::Published, Suite::Fgvc) => "vpt",
-            (_, Suite::Fgvc) => "vpt-style",
-            (Self::Published, Suite::Gic) => "gic",
-            (_, Suite::Gic) => "gic-style",
-            (Self::Published, Suite::Commonsense) => "llm-adapters",
-            (_, Suite::Commonsense) => "llm-adapters-style",
-            (Self::Published, Suite::Vl) => "llava",
-            (_, Suite::Vl) => "llava-style",
+            (Self::Published, Suite::Vtab) => "VTAB-1k",
+            (Self::PublishedTrainVal, Suite::Vtab) => "VTAB-1k, val drawn",
+            (_, Suite::Vtab) => "VTAB-1k style",
+            (Self::Published, Suite::Fgvc) => "VPT",
+            (_, Suite::Fgvc) => "VPT style",
+            (Self::Seeded, Suite::Own) => "own, drawn by seed",
+            (_, Suite::Own) => "own split",
+            (Self::Published, Suite::Gic) => "GIC",
+            (_, Suite::Gic) => "GIC style",
+            (Self::Published, Suite::Commonsense) => "LLM-Adapters",
+            (_, Suite::Commonsense) => "LLM-Adapters style",
+            (Self::Published, Suite::Vl) => "LLaVA",
+            (_, Suite::Vl) => "LLaVA style",
         }
     }
+}
+
+/// What was drawn here, instead of being given by lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drawn {
+    /// Nothing.
+    Nothing,
+    /// Which images of train+val are val.
+    Val,
+    /// All parts that the authors do not define, from the first rows of their tables.
+    FirstRows,
+    /// The same with a seed.
+    Seeded,
 }
 
 /// A dataset on disk.
 pub(crate) struct Opened {
     /// Samples of train, val and test.
     pub(crate) parts: Pools,
-    /// Whether a part was sampled here.
-    pub(crate) seeded: bool,
+    /// What was drawn here.
+    pub(crate) drawn: Drawn,
     /// blake3 (hex) of the manifest.
     pub(crate) checksum: String,
 }
@@ -76,15 +101,15 @@ pub(crate) struct Opened {
 pub(crate) struct Listing {
     /// Samples of train, val and test.
     pub(crate) parts: Pools,
-    /// Whether a part was sampled here.
-    pub(crate) seeded: bool,
+    /// What was drawn here.
+    pub(crate) drawn: Drawn,
     /// The dataset's folder.
     pub(crate) folder: PathBuf,
 }
 
 /// Opens the dataset in its folder under `root`, whatever its layout.
 pub(crate) fn open(entry: &DatasetEntry, root: &Path) -> Result<Opened, DataError> {
-    let Listing { parts, seeded, folder } = list(entry, root)?;
+    let Listing { parts, drawn, folder } = list(entry, root)?;
     let mut manifest = Manifest::new(&folder);
     for (part, name) in parts.iter().zip(PARTS) {
         for (sample, hash) in part.iter().zip(content_hashes(&entry.name, part)?) {
@@ -92,27 +117,29 @@ pub(crate) fn open(entry: &DatasetEntry, root: &Path) -> Result<Opened, DataErro
         }
     }
     let checksum = manifest.checksum();
-    Ok(Opened { parts, seeded, checksum })
+    Ok(Opened { parts, drawn, checksum })
 }
 
 /// Reads and checks the lists of the dataset in its folder under `root`, whatever its layout.
 pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataError> {
-    let folder = root.join(entry.folder());
-    if !folder.is_dir() {
-        return Err(DataError::MissingFolder { set: entry.name.clone(), path: folder });
-    }
-    let (parts, seeded) = if vtab::is_here(&folder) {
-        (vtab::read(entry, &folder)?, false)
+    let folder = folder_of(entry, root)?;
+    let (parts, drawn) = if vtab::is_here(&folder) {
+        vtab::read(entry, &folder)?
     } else if vpt::is_here(&folder) {
-        (vpt::read(entry, &folder)?, false)
+        (vpt::read(entry, &folder)?, Drawn::Nothing)
     } else {
-        let pools = match original::read(entry, &folder)? {
-            Some(pools) => pools,
-            None if class_folders::is_here(&folder) => class_folders::read(entry, &folder)?,
+        let sampled = |pools| match entry.suite {
+            Suite::Own => parts::complete(entry, pools),
+            _ => (parts::sample_parts(entry, pools), Drawn::Seeded),
+        };
+        let own_table = entry.suite == Suite::Own && sheet::is_here(&folder);
+        match original::read(entry, &folder)? {
+            None if own_table => sampled(sheet::read(entry, &folder)?),
+            Some(pools) => sampled(pools),
+            None if class_folders::is_here(&folder) => sampled(class_folders::read(entry, &folder)?),
             None if tables::is_here(&folder) => tables::read(entry, &folder)?,
             None => return Err(unknown(entry, &folder)),
-        };
-        (parts::sample_parts(entry, pools), true)
+        }
     };
     for (part, name) in parts.iter().zip(PARTS) {
         if part.is_empty() {
@@ -121,7 +148,19 @@ pub(crate) fn list(entry: &DatasetEntry, root: &Path) -> Result<Listing, DataErr
     }
     check_distinct(entry, &parts)?;
     prepare(entry, &parts)?;
-    Ok(Listing { parts, seeded, folder })
+    Ok(Listing { parts, drawn, folder })
+}
+
+/// The one folder of the dataset under `root`.
+fn folder_of(entry: &DatasetEntry, root: &Path) -> Result<PathBuf, DataError> {
+    let set = entry.name.clone();
+    match <[PathBuf; 1]>::try_from(entry.folders(root)) {
+        Ok([folder]) => Ok(folder),
+        Err(found) if found.is_empty() => {
+            Err(DataError::MissingFolder { set, path: root.join(entry.folder()) })
+        }
+        Err(paths) => Err(DataError::SeveralFolders { set, paths }),
+    }
 }
 
 fn unknown(entry: &DatasetEntry, folder: &Path) -> DataError {

@@ -27,9 +27,18 @@ pub(super) fn is_here(folder: &Path) -> bool {
     folder.join(LISTS[0]).is_file()
 }
 
+/// The class ids of the training list, in ascending order.
+pub(super) fn ids(set: &str, folder: &Path) -> Result<Vec<u64>, DataError> {
+    let list = List::read(set, folder.join(LISTS[0]))?;
+    let mut ids: Vec<u64> = list.pairs.iter().map(|(_, id)| *id).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    Ok(ids)
+}
+
 /// Reads and checks the three lists.
 pub(super) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Pools, DataError> {
-    let list = |name| List::read(entry, folder.join(name));
+    let list = |name| List::read(&entry.name, folder.join(name));
     let lists = [list(LISTS[0])?, list(LISTS[1])?, list(LISTS[2])?];
     let labels = lists[0].labels(entry)?;
     let base = lists[0].base(folder);
@@ -73,8 +82,8 @@ impl<'de> Deserialize<'de> for Pairs {
 }
 
 impl List {
-    fn read(entry: &DatasetEntry, path: PathBuf) -> Result<Self, DataError> {
-        let set = || entry.name.clone();
+    fn read(set: &str, path: PathBuf) -> Result<Self, DataError> {
+        let set = || set.to_owned();
         let text = files::read_text(&path).map_err(|source| match source.kind() {
             std::io::ErrorKind::NotFound => DataError::MissingList { set: set(), path: path.clone() },
             _ => DataError::Read { set: set(), path: path.clone(), source },

@@ -23,7 +23,7 @@ pub(super) fn dtd(folder: &Folder) -> Result<Pools, DataError> {
     Ok([part("train")?, part("val")?, part("test")?])
 }
 
-/// `Training_01.txt` and `Testing_01.txt` list `/a/abbey/image.jpg` in `SUN397/`; labels are line numbers in
+/// The lists of TensorFlow Datasets name `/a/abbey/image.jpg` in `SUN397/`; labels are line numbers in
 /// `ClassName.txt`.
 pub(super) fn sun397(folder: &Folder) -> Result<Pools, DataError> {
     let names = folder.find("ClassName.txt")?;
@@ -36,7 +36,7 @@ pub(super) fn sun397(folder: &Folder) -> Result<Pools, DataError> {
         let path = folder.find(name)?;
         by_folder(folder, &path, images, |image| classes.get(image.rsplit_once('/')?.0).copied())
     };
-    Ok([part("Training_01.txt")?, Vec::new(), part("Testing_01.txt")?])
+    Ok([part("sun397_tfds_tr.txt")?, part("sun397_tfds_va.txt")?, part("sun397_tfds_te.txt")?])
 }
 
 /// Reads a list of images whose folder is their class.

@@ -5,8 +5,10 @@
 //! level further down.
 
 mod arrays;
+mod drives;
 mod lists;
 mod matrices;
+mod records;
 mod scenes;
 mod sheets;
 
@@ -27,13 +29,14 @@ pub(crate) fn marker(format: &OriginalFormat) -> &str {
         OriginalFormat::Cifar => "train.bin or meta",
         OriginalFormat::ClassFolders { folder } => folder,
         OriginalFormat::Dtd => "labels/train1.txt",
-        OriginalFormat::Sun397 => "Training_01.txt",
+        OriginalFormat::Sun397 => "sun397_tfds_tr.txt",
         OriginalFormat::Svhn => "train_32x32.mat",
         OriginalFormat::Flowers => "imagelabels.mat",
         OriginalFormat::Pets => "annotations/trainval.txt",
         OriginalFormat::PatchCamelyon => "camelyonpatch_level_2_split_train_x.h5",
         OriginalFormat::Retinopathy => "trainLabels.csv",
         OriginalFormat::Clevr { .. } => "scenes/CLEVR_train_scenes.json",
+        OriginalFormat::Dmlab => "dmlab-test.tfrecord*",
         OriginalFormat::Kitti => "training/label_2",
         OriginalFormat::Dsprites { .. } => "dsprites_ndarray_co1sh3sc6or40x32y32_64x64.npz",
         OriginalFormat::SmallNorb { .. } => "smallnorb-5x46789x9x18x6x2x96x96-training-dat.mat",
@@ -63,6 +66,7 @@ pub(crate) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Option<Pools>,
         OriginalFormat::PatchCamelyon => arrays::patch_camelyon(place),
         OriginalFormat::Retinopathy => sheets::retinopathy(place),
         OriginalFormat::Clevr { question } => scenes::clevr(place, *question),
+        OriginalFormat::Dmlab => records::dmlab(place),
         OriginalFormat::Kitti => scenes::kitti(place),
         OriginalFormat::Dsprites { factor } => arrays::dsprites(place, *factor),
         OriginalFormat::SmallNorb { factor } => arrays::small_norb(place, *factor),
@@ -83,7 +87,14 @@ pub(crate) fn read(entry: &DatasetEntry, folder: &Path) -> Result<Option<Pools>,
 /// The folder that contains a marker: the given one or one of its subfolders.
 fn base(folder: &Path, marker: &str) -> Option<PathBuf> {
     let below = class_folders::class_names(folder).into_iter().map(|name| folder.join(name));
-    std::iter::once(folder.to_owned()).chain(below).find(|base| base.join(marker).exists())
+    std::iter::once(folder.to_owned()).chain(below).find(|base| has(base, marker))
+}
+
+/// Whether a folder contains a marker: a path, or the start of a file name, followed by `*`.
+fn has(folder: &Path, marker: &str) -> bool {
+    let Some(start) = marker.strip_suffix('*') else { return folder.join(marker).exists() };
+    let mut entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.any(|entry| entry.file_name().to_string_lossy().starts_with(start))
 }
 
 /// A distribution being read, and its error messages.

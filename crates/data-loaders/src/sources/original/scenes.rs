@@ -11,6 +11,7 @@ use crate::error::DataError;
 use crate::io::files::{self, MAX_LIST_BYTES};
 use crate::registry::ClevrQuestion;
 use crate::sources::original::Folder;
+use crate::sources::original::drives::parts_by_drive;
 use crate::sources::parts::Pools;
 use crate::sources::sample::Sample;
 
@@ -71,7 +72,8 @@ pub(super) fn clevr(folder: &Folder, question: ClevrQuestion) -> Result<Pools, D
     Ok([part("train")?, Vec::new(), part("val")?])
 }
 
-/// `training/label_2/<image>.txt`, one line per object; images in `training/image_2/`. Only this part has labels.
+/// `training/label_2/<image>.txt`, one line per object; images in `training/image_2/`. Only this part has labels; it is
+/// divided by drive.
 pub(super) fn kitti(folder: &Folder) -> Result<Pools, DataError> {
     let labels = folder.base.join("training/label_2");
     let images = folder.find("training/image_2")?;
@@ -79,13 +81,19 @@ pub(super) fn kitti(folder: &Folder) -> Result<Pools, DataError> {
     let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
     files.retain(|path| path.extension().is_some_and(|ending| ending == "txt"));
     files.sort();
-    let sample = |path: &std::path::PathBuf| {
+    let part_of = parts_by_drive(folder)?;
+    let mut pools = Pools::default();
+    for path in &files {
         let name = path.file_stem().and_then(|name| name.to_str());
         let name = name.ok_or_else(|| folder.bad_file(path, "its name is not UTF-8".into()))?;
+        let part = name.parse().ok().and_then(|number: usize| part_of.get(number).copied());
+        let part = part.ok_or_else(|| {
+            folder.bad_file(path, "mapping/train_rand.txt has no number for this image".into())
+        })?;
         let label = folder.label(bin(closest_vehicle(folder, path)?, &KITTI_DISTANCES), 0, path, 1)?;
-        Ok(Sample::file(images.join(format!("{name}.png")), label))
-    };
-    Ok([files.iter().map(sample).collect::<Result<_, DataError>>()?, Vec::new(), Vec::new()])
+        pools[part].push(Sample::file(images.join(format!("{name}.png")), label));
+    }
+    Ok(pools)
 }
 
 /// The smallest z of the cars, vans and trucks: type first, location (x, y, z) in fields 12 to 14.

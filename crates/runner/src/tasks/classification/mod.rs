@@ -135,7 +135,12 @@ impl Task for Classification {
         let size = self.image.image_size;
         let set = data.images(&unit.set, source, size)?;
         let checksum = data.images_checksum(&set, size);
-        let row = SetRow { name: set.name().to_owned(), counts: set.counts(), classes: Some(set.classes()) };
+        let row = SetRow {
+            name: set.name().to_owned(),
+            counts: set.counts(),
+            classes: Some(set.classes()),
+            source: Some(set.split_label()),
+        };
         Ok(UnitData { checksum, sets: vec![row] })
     }
 

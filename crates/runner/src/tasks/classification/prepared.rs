@@ -266,7 +266,8 @@ impl PreparedTask for Prepared<'_> {
     fn dataset(&self, _: Option<&EvalScores>) -> Result<Dataset> {
         let (set, run) = (&self.test_inputs.set, &self.runs[0]);
         let dataset = dataset(&run.set_label(), set.entry(), self.test_inputs.len(), &run.data_checksum)?;
-        Ok(Dataset { classes: set.classes(), train: u32::try_from(self.inputs.len())?, ..dataset })
+        let train = u32::try_from(self.inputs.len())?;
+        Ok(Dataset { classes: set.classes(), train, source: Some(set.split_label().to_owned()), ..dataset })
     }
 
     fn times(&self) -> Times {

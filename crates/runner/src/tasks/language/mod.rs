@@ -142,6 +142,7 @@ impl PreparedTask for Prepared<'_> {
             train: u32::try_from(self.objective.rows())?,
             test: scores.map_or(0, |scores| scores.evaluated),
             checksum: self.runs[0].data_checksum.clone(),
+            source: None,
         })
     }
 

@@ -108,8 +108,12 @@ impl Task for VisualQuestionAnswering {
 
     fn describe(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<UnitData> {
         let suite = data.questions(&unit.sets, source, self.picture.image_size)?;
-        let row =
-            |set: &QuestionSet| SetRow { name: set.name().to_owned(), counts: set.counts(), classes: None };
+        let row = |set: &QuestionSet| SetRow {
+            name: set.name().to_owned(),
+            counts: set.counts(),
+            classes: None,
+            source: None,
+        };
         Ok(UnitData { checksum: suite.checksum().to_owned(), sets: suite.sets().iter().map(row).collect() })
     }
 
