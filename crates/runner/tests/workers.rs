@@ -315,7 +315,7 @@ fn a_method_that_always_fails_does_not_end_the_sweep() {
     let recipe = SYNTHETIC.replace("- {method: linear", &format!("{FAILING}\n      - {{method: linear"));
     assert_ne!(recipe, SYNTHETIC);
     let bench = Bench::new(&recipe);
-    let output = bench.run(&["run", "vtab.yaml", "--workers", "1"]);
+    let output = bench.run(&["run", "vtab.yaml", "--workers", "1", "--memory", "700MB"]);
     let text =
         format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.code().is_some_and(|code| code != 0), "{text}");
