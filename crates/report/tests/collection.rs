@@ -23,7 +23,14 @@ fn write(folder: &Path) {
         }
     }
     records.extend(other);
-    let comparisons = comparisons(records, None).unwrap();
+    // Another experiment of the same suite, profile and backbone has its own chapter and figures.
+    let mut ablation = common::records();
+    for stored in &mut ablation {
+        stored.record.experiment = "vtab_ablation".into();
+    }
+    let mut ablation = report::comparison::comparisons(ablation, None).unwrap();
+    let mut comparisons = comparisons(records, None).unwrap();
+    comparisons.append(&mut ablation);
     let missing =
         [Missing { what: "FGVC, profile paper".into(), command: "just reproduce fgvc paper".into() }];
     write_collection(&comparisons, &missing, folder).unwrap();
@@ -41,6 +48,7 @@ fn the_page_has_every_comparison_and_what_is_missing() {
         "SAN 100% &lt;γ&gt;",
         "aggregates over sets and seeds",
         "Performance profiles",
+        ">VTAB (vtab_ablation), profile embedded, backbone vit_micro</h2>",
     ] {
         assert!(page.contains(part), "{part}");
     }
@@ -56,9 +64,9 @@ fn the_latex_document_compiles() {
     let folder = tempfile::tempdir().unwrap();
     write(folder.path());
     let text = std::fs::read_to_string(folder.path().join("main.tex")).unwrap();
-    assert!(text.contains("\\input{figures/vtab-embedded-swin_micro-0.pgf}"));
+    assert!(text.contains("\\input{figures/vtab-vtab-embedded-swin_micro-0.pgf}"));
     let figure =
-        std::fs::read_to_string(folder.path().join("figures/vtab-embedded-swin_micro-0.pgf")).unwrap();
+        std::fs::read_to_string(folder.path().join("figures/vtab-vtab-embedded-swin_micro-0.pgf")).unwrap();
     assert!(figure.starts_with("\\begin{pgfpicture}") && figure.ends_with("\\end{pgfpicture}\n"));
     assert!(figure.contains("\\figtext") && figure.contains("accuracy"));
     if Command::new("pdflatex").arg("--version").output().is_err() {

@@ -4,10 +4,11 @@ use crate::comparison::Comparison;
 use crate::error::ReportError;
 use crate::figure::{InlineFigure, inline_figures};
 use crate::table::Table;
+use crate::text::path_component;
 
 /// Tables and figures of one comparison.
 pub(crate) struct Chapter {
-    /// Suite, profile and backbone.
+    /// Suite, experiment, profile and backbone.
     pub(crate) title: String,
     /// One word for labels.
     pub(crate) name: String,
@@ -21,7 +22,8 @@ impl Chapter {
     pub(crate) fn of(comparison: &Comparison) -> Result<Self, ReportError> {
         Ok(Self {
             title: comparison.title(),
-            name: comparison.name(),
+            // Experiments of one suite have comparisons of the same name.
+            name: format!("{}-{}", path_component(comparison.experiment()), comparison.name()),
             tables: comparison.tables()?,
             figures: inline_figures(comparison)?,
         })

@@ -23,9 +23,12 @@ impl Comparison {
         metrics
     }
 
-    /// Suite, profile and backbone, as the captions name them.
+    /// Suite, experiment where it is named otherwise, profile and backbone, as the captions name them.
     pub(crate) fn title(&self) -> String {
-        format!("{}, profile {}, backbone {}", self.suite.to_uppercase(), self.profile, self.backbone)
+        let suite = self.suite.to_uppercase();
+        let experiment = self.experiment();
+        let suite = if experiment == self.suite { suite } else { format!("{suite} ({experiment})") };
+        format!("{suite}, profile {}, backbone {}", self.profile, self.backbone)
     }
 
     pub(super) fn caption(&self) -> String {
