@@ -542,6 +542,9 @@ fn a_filter_that_cannot_be_used_says_what_is_wrong() {
         let message = report::Filter::parse(text).unwrap_err().to_string();
         assert!(message.contains(part), "{text}: {message}");
     }
+    for nested in ["(".repeat(50_000), "not ".repeat(50_000)] {
+        assert!(report::Filter::parse(&nested).unwrap_err().to_string().contains("nested deeper"));
+    }
     let message = report::Filter::parse("methd = san").unwrap().matches(&all).unwrap_err().to_string();
     assert!(message.contains("no record has the field `methd`"), "{message}");
 }

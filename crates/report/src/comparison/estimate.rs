@@ -81,7 +81,7 @@ pub struct Needed {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Seeds {
-    /// So many.
+    /// This number.
     Count(usize),
     /// The sets differ among themselves so much that no number suffices.
     NoNumber,

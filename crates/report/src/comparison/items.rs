@@ -1,7 +1,7 @@
 //! Compares two methods on the same items: McNemar's test and the paired bootstrap over individual predictions.
 //!
-//! This is a secondary view: it tells two trained models apart, not two methods, since the variance between trainings is
-//! left out. Only the first seed is used: evaluating the same items with another seed does not give new items. Data sets
+//! This is a secondary view: it compares two trained models rather than two methods, because the variance between
+//! trainings is left out. Only the first seed is used: evaluating the same items with another seed does not give new items. Data sets
 //! whose labels differ between the two runs are excluded.
 
 use std::collections::HashMap;

@@ -1,5 +1,5 @@
-//! Numbers published by others, and which of them belong beside a comparison: aliases of backbones, ranks of methods,
-//! and averages that are over the same sets.
+//! Numbers published by others, and which of them can be compared with ours: those of the same backbone (under any of its
+//! names), the same method and rank, and averages over the same sets.
 
 use std::collections::{BTreeMap, BTreeSet};
 

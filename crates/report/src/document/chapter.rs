@@ -19,12 +19,13 @@ pub(crate) struct Chapter {
 }
 
 impl Chapter {
-    pub(crate) fn of(comparison: &Comparison) -> Result<Self, ReportError> {
+    /// With its tables, which the caller may need as well.
+    pub(crate) fn of(comparison: &Comparison, tables: Vec<Table>) -> Result<Self, ReportError> {
         Ok(Self {
             title: comparison.title(),
             // Experiments of one suite have comparisons of the same name.
             name: format!("{}-{}", path_component(comparison.experiment()), comparison.name()),
-            tables: comparison.tables()?,
+            tables,
             figures: inline_figures(comparison)?,
         })
     }

@@ -34,7 +34,10 @@ pub fn write_collection(
     missing: &[Missing],
     folder: &Path,
 ) -> Result<Vec<PathBuf>, ReportError> {
-    let chapters = comparisons.iter().map(Chapter::of).collect::<Result<Vec<_>, _>>()?;
+    let chapters = comparisons
+        .iter()
+        .map(|comparison| Chapter::of(comparison, comparison.tables()?))
+        .collect::<Result<Vec<_>, _>>()?;
     let mut written = Vec::new();
     let mut write = |name: &str, text: &str| {
         let path = folder.join(name);

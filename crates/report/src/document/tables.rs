@@ -67,7 +67,7 @@ pub fn write_tables(comparison: &Comparison, folder: &Path) -> Result<Vec<PathBu
     }
     let tidy = frame::of_records(comparison.records())?;
     write(format!("{}-runs.csv", comparison.name()), frame::csv(&tidy)?)?;
-    write(format!("{}.html", comparison.name()), page(&Chapter::of(comparison)?))?;
+    write(format!("{}.html", comparison.name()), page(&Chapter::of(comparison, tables)?))?;
     let path = folder.join(format!("{}-runs.parquet", comparison.name()));
     write_atomically(&path, |scratch| export::parquet::write(&tidy, scratch))?;
     written.push(path);

@@ -54,7 +54,7 @@ impl Filter {
     /// When it is malformed, with what was expected where.
     pub fn parse(text: &str) -> Result<Self, ReportError> {
         let fault = |reason: String| ReportError::Filter { expression: text.into(), reason };
-        let mut parser = Parser { tokens: tokens(text).map_err(fault)?, next: 0 };
+        let mut parser = Parser { tokens: tokens(text).map_err(fault)?, next: 0, depth: 0 };
         let root = parser.any().map_err(fault)?;
         match parser.peek() {
             None => Ok(Self { text: text.into(), root }),
@@ -178,9 +178,13 @@ fn tokens(text: &str) -> Result<Vec<String>, String> {
     Ok(tokens)
 }
 
+/// Deepest nesting of parentheses and `not`: an expression of nothing else must not exhaust the stack.
+const DEEPEST: usize = 64;
+
 struct Parser {
     tokens: Vec<String>,
     next: usize,
+    depth: usize,
 }
 
 impl Parser {
@@ -218,13 +222,26 @@ impl Parser {
     }
 
     fn one(&mut self) -> Result<Node, String> {
-        if self.accept("not") {
-            return Ok(Node::Not(Box::new(self.one()?)));
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(format!("it is nested deeper than {DEEPEST} levels"));
         }
-        if self.accept("(") {
+        let node = if self.accept("not") {
+            Node::Not(Box::new(self.one()?))
+        } else if self.accept("(") {
             let node = self.any()?;
-            return if self.accept(")") { Ok(node) } else { Err("a closing parenthesis is missing".into()) };
-        }
+            if !self.accept(")") {
+                return Err("a closing parenthesis is missing".into());
+            }
+            node
+        } else {
+            self.comparison()?
+        };
+        self.depth -= 1;
+        Ok(node)
+    }
+
+    fn comparison(&mut self) -> Result<Node, String> {
         let name = self.take("a field")?;
         let path =
             SHORT_NAMES.iter().find(|(short, _)| *short == name).map_or(name.as_str(), |(_, path)| path);

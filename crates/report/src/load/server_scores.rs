@@ -30,7 +30,7 @@ pub struct ServerScore {
     pub source: String,
 }
 
-/// The entered scores of a store; none where there is no file.
+/// The scores entered for the runs of a store; empty if there is no file.
 ///
 /// # Errors
 /// When the file cannot be read or is malformed.

@@ -6,7 +6,7 @@ use crate::table::differences::{dash, number};
 use crate::table::{Column, Table, TableCell, TableRow};
 use crate::text::thousands;
 
-/// The comparisons of one suite and profile beside each other, in the order given; `None` for fewer than two. A method
+/// The comparisons of one suite and profile side by side, in the order given; `None` for fewer than two. A method
 /// that was not run on a backbone has dashes there.
 pub fn over_backbones(comparisons: &[&Comparison]) -> Option<Table> {
     let first = comparisons.first().filter(|_| comparisons.len() > 1)?;

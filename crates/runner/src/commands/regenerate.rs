@@ -16,7 +16,7 @@ const PROFILES: [&str; 3] = ["embedded", "small", "paper"];
 /// Options of `san regenerate`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  san regenerate\n  san regenerate --profile embedded --output paper && \
-    pdflatex -output-directory paper paper/main.tex")]
+    cd paper && pdflatex main.tex")]
 pub(crate) struct Arguments {
     /// Only this profile.
     #[arg(long)]
@@ -84,31 +84,25 @@ fn missing(comparisons: &[Comparison], is_wanted: impl Fn(&str) -> bool) -> Vec<
     let mut missing = Vec::new();
     for suite in SUITES {
         for profile in PROFILES.into_iter().filter(|profile| is_wanted(profile)) {
-            let has = |comparison: &&Comparison| comparison.suite == suite && comparison.profile == profile;
-            let found: Vec<&Comparison> = comparisons.iter().filter(has).collect();
-            if found.is_empty() {
+            // An ablation of a suite is not the suite.
+            let is_there = |one: &Comparison| one.experiment() == suite && one.profile == profile;
+            if !comparisons.iter().any(is_there) {
                 missing.push(Missing {
                     what: format!("{}, profile {profile}", suite.to_uppercase()),
                     command: format!("just reproduce {suite} {profile}"),
                 });
             }
-            for comparison in found {
-                let absent = comparison.progress.as_ref().map_or(0, |progress| progress.missing.len());
-                if absent > 0 {
-                    missing.push(Missing {
-                        what: format!(
-                            "{absent} runs of {}, profile {profile}, {}",
-                            suite.to_uppercase(),
-                            comparison.backbone
-                        ),
-                        command: format!(
-                            "san run {} --profile {profile} --backbone {}",
-                            comparison.experiment(),
-                            comparison.backbone
-                        ),
-                    });
-                }
-            }
+        }
+    }
+    for comparison in comparisons {
+        let absent = comparison.progress.as_ref().map_or(0, |progress| progress.missing.len());
+        if absent > 0 {
+            let (experiment, profile, backbone) =
+                (comparison.experiment(), &comparison.profile, &comparison.backbone);
+            missing.push(Missing {
+                what: format!("{absent} runs of {experiment}, profile {profile}, {backbone}"),
+                command: format!("san run {experiment} --profile {profile} --backbone {backbone}"),
+            });
         }
     }
     missing

@@ -93,7 +93,8 @@ pub(crate) fn report(arguments: &Arguments) -> Result<()> {
         for comparison in &comparisons {
             entries += trackio::send(address, &tracked_runs(comparison)?)?;
         }
-        output::line(format_args!("sent to {address}: {entries} entries"))?;
+        let server = address.split('?').next().unwrap_or_default();
+        output::line(format_args!("sent to {server}: {entries} entries"))?;
         return Ok(());
     }
     if !arguments.figures {
@@ -200,7 +201,7 @@ fn comparisons(arguments: &Arguments) -> Result<Vec<Comparison>> {
     Ok(all)
 }
 
-/// Names of the folders in a folder; none where it does not exist.
+/// Names of the folders in a folder; empty if it does not exist.
 pub(super) fn folders_in(folder: &Path) -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.filter(|entry| entry.path().is_dir());

@@ -70,7 +70,7 @@ fn find(runs: &Path, start: &str) -> Result<PathBuf> {
     };
     match &found[..] {
         [one] => Ok(one.clone()),
-        [] => Err(missing("`san report` lists experiments that were run".into()).into()),
+        [] => Err(missing("no folder of a run starts like this".into()).into()),
         several => {
             Err(missing(format!("{} runs start like this; give more of the name", several.len())).into())
         }

@@ -1,4 +1,5 @@
-//! A folder of images without an entry in the registry: its kind is told by its files, and its classes are counted.
+//! A folder of images without an entry in the registry: its layout is recognised by its files, and its classes are
+//! counted.
 
 use std::collections::BTreeSet;
 use std::fs;
