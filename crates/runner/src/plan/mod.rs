@@ -76,7 +76,10 @@ impl Plan {
             wrong(format!("there is no profile `{profile_name}`; the file has {}", known()))
         })?;
         let profile = selection.apply(profile).map_err(wrong)?;
-        let task = profile.protocol.task().map_err(wrong)?;
+        // Sets are shown, and their images checked, as the first model takes them.
+        let first = &profile.backbones[0];
+        let protocol = profile.protocol.with_input(|| resources.models.input(first))?;
+        let task = protocol.task().map_err(wrong)?;
         let mut plan = Self {
             experiment: experiment.name.clone(),
             suite: experiment.suite.clone(),
@@ -117,8 +120,12 @@ impl Plan {
         let mut places = BTreeSet::new();
         for FinalRun { run, .. } in &self.finals {
             let label = run.row_label().map_err(|error| error.to_string())?;
-            let place =
-                format!("set {}, backbone {}, method {label}, seed {}", run.set, run.backbone, run.seed);
+            let place = format!(
+                "set {}, backbone {}, method {label}, seed {}",
+                run.set,
+                run.backbone_label(),
+                run.seed
+            );
             if places.contains(&place) {
                 return Err(format!("two runs would fill the same place in the table: {place}"));
             }
@@ -139,6 +146,7 @@ impl Plan {
             for unit in units {
                 let Resolved { spec, protocol } =
                     profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
+                let protocol = protocol.with_input(|| resources.models.input(backbone))?;
                 let task = protocol.task().map_err(Error::msg)?;
                 let base = task.base_model(backbone, protocol.precision.kind(), &mut resources.models)?;
                 self.sizes.insert(backbone.to_owned(), base.model_spec().parameters());
@@ -175,6 +183,7 @@ impl Plan {
         {
             let Resolved { spec, protocol } =
                 profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
+            let protocol = protocol.with_input(|| resources.models.input(backbone))?;
             let task = protocol.task().map_err(Error::msg)?;
             let base = task.base_model(backbone, protocol.precision.kind(), &mut resources.models)?;
             let known = opened.iter().find(|(other, _)| *other == protocol).map(|(_, data)| data.clone());
@@ -266,7 +275,7 @@ pub fn run_plan(settings: &Value, runs: &[Run]) -> Result<RunPlan> {
         Ok(PlannedRun {
             name: run.name()?,
             place: Place {
-                backbone: run.backbone.clone(),
+                backbone: run.backbone_label(),
                 label: run.row_label()?,
                 dataset: run.set_label(),
                 seed: run.seed,
