@@ -159,7 +159,7 @@ pub fn pretrained(name: &str) -> Option<PretrainedConfig> {
 }
 
 /// The input of a model whose images were resized without keeping their aspect ratio.
-fn squash(size: i64, interpolation: &str, mean: [f32; 3], std: [f32; 3]) -> PretrainedConfig {
+fn squash(size: i64, interpolation: &str, mean: [f64; 3], std: [f64; 3]) -> PretrainedConfig {
     let (interpolation, crop_mode) = (interpolation.to_owned(), "squash".to_owned());
     PretrainedConfig { input_size: [3, size, size], interpolation, crop_pct: 1.0, crop_mode, mean, std }
 }

@@ -32,9 +32,9 @@ pub struct PretrainedConfig {
     #[serde(default = "center")]
     pub crop_mode: String,
     /// Means of the normalisation, red, green, blue; values are in [0, 1] before.
-    pub mean: [f32; 3],
+    pub mean: [f64; 3],
     /// Its standard deviations.
-    pub std: [f32; 3],
+    pub std: [f64; 3],
 }
 
 fn whole() -> f64 {

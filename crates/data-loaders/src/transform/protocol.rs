@@ -3,6 +3,7 @@
 //! VPT and SSF do not use ImageNet statistics for VTAB while NOAH and FacT do, so results are only comparable under the
 //! same protocol; the runner stores this structure with every result. `transform` implements it.
 
+use std::fmt;
 use std::hash::{Hash, Hasher};
 
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,11 @@ pub struct ImageSettings {
 }
 
 impl ImageSettings {
+    /// Whether no field is given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// The protocol, if every field is given.
     ///
     /// # Errors
@@ -70,6 +76,22 @@ impl ImageSettings {
 impl From<ImageProtocol> for ImageSettings {
     fn from(protocol: ImageProtocol) -> Self {
         Self::default().or(protocol)
+    }
+}
+
+impl fmt::Display for ImageProtocol {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { image_size, resize, filter, normalisation } = self;
+        write!(formatter, "{image_size} px, ")?;
+        match resize {
+            Resize::Plain => write!(formatter, "resized to a square")?,
+            Resize::TimmEval { crop_pct } => {
+                write!(formatter, "centre crop of {} of the shorter side", f64::from(*crop_pct))?;
+            }
+        }
+        let filter = if *filter == Filter::Bicubic { "bicubic" } else { "bilinear" };
+        let (mean, std) = normalisation.statistics();
+        write!(formatter, ", {filter}, mean {mean:?}, std {std:?}")
     }
 }
 
@@ -162,13 +184,13 @@ pub struct Statistics {
 
 /// A finite number for each channel.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "[f32; 3]", into = "[f32; 3]")]
-struct Channels([f32; 3]);
+#[serde(try_from = "[f64; 3]", into = "[f64; 3]")]
+struct Channels([f64; 3]);
 
-impl TryFrom<[f32; 3]> for Channels {
+impl TryFrom<[f64; 3]> for Channels {
     type Error = String;
 
-    fn try_from(values: [f32; 3]) -> Result<Self, String> {
+    fn try_from(values: [f64; 3]) -> Result<Self, String> {
         match values.iter().find(|value| !value.is_finite()) {
             Some(value) => Err(format!("{value} is not a mean or standard deviation")),
             None => Ok(Self(values)),
@@ -176,7 +198,7 @@ impl TryFrom<[f32; 3]> for Channels {
     }
 }
 
-impl From<Channels> for [f32; 3] {
+impl From<Channels> for [f64; 3] {
     fn from(channels: Channels) -> Self {
         channels.0
     }
@@ -191,14 +213,19 @@ impl Hash for Channels {
     }
 }
 
+#[allow(clippy::cast_possible_truncation, reason = "the dtype of the network's input")]
+fn single(values: [f64; 3]) -> [f32; 3] {
+    values.map(|value| value as f32)
+}
+
 impl Normalisation {
     /// The normalisation by these means and standard deviations, by its name if it has one.
     ///
     /// # Errors
     /// A clause, if one of them is not finite, or a standard deviation is not above 0.
-    pub fn of(mean: [f32; 3], std: [f32; 3]) -> Result<Self, String> {
+    pub fn of(mean: [f64; 3], std: [f64; 3]) -> Result<Self, String> {
         let named = [Self::None, Self::Half, Self::Imagenet, Self::Clip];
-        if let Some(named) = named.into_iter().find(|one| one.statistics() == (mean, std)) {
+        if let Some(named) = named.into_iter().find(|one| one.statistics() == (single(mean), single(std))) {
             return Ok(named);
         }
         if let Some(wrong) = std.iter().find(|deviation| !(**deviation > 0.0)) {
@@ -213,7 +240,7 @@ impl Normalisation {
             Self::None => ([0.0; 3], [1.0; 3]),
             Self::Half => ([0.5; 3], [0.5; 3]),
             Self::Imagenet => ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-            Self::Statistics(Statistics { mean, std }) => (mean.0, std.0),
+            Self::Statistics(Statistics { mean, std }) => (single(mean.0), single(std.0)),
             Self::Clip => {
                 ([0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1])
             }
@@ -258,7 +285,7 @@ mod tests {
 
     #[test]
     fn statistics_without_a_name_are_written_and_read_as_numbers() {
-        let imagenet = Normalisation::Imagenet.statistics();
+        let imagenet = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
         assert_eq!(Normalisation::of(imagenet.0, imagenet.1), Ok(Normalisation::Imagenet));
         let own = Normalisation::of([0.4, 0.5, 0.6], [0.2, 0.25, 0.3]).unwrap();
         assert_eq!(own.statistics(), ([0.4, 0.5, 0.6], [0.2, 0.25, 0.3]));
@@ -268,9 +295,11 @@ mod tests {
         assert_eq!(serde_yaml::from_str::<ImageSettings>(&text).unwrap(), settings);
         let json = serde_json::to_string(&settings).unwrap();
         assert_eq!(serde_json::from_str::<ImageSettings>(&json).unwrap(), settings);
+        // A run is named by the hash of its JSON, which is computed again from the file.
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap(), serde_json::json!(settings));
         assert_eq!(settings.complete(), Err("image_size"));
         assert!(Normalisation::of([0.5; 3], [0.0, 1.0, 1.0]).is_err());
-        assert!(Normalisation::of([f32::NAN; 3], [1.0; 3]).is_err());
+        assert!(Normalisation::of([f64::NAN; 3], [1.0; 3]).is_err());
     }
 
     #[test]

@@ -157,6 +157,11 @@ impl Protocol {
         task.check(self.epochs).map_err(|reason| format!("{}: {reason}", task.name()))
     }
 
+    /// Whether it says how images become a model's input, as far as its task has images of its own.
+    pub fn gives_input(&self) -> bool {
+        self.classification.as_ref().is_none_or(|task| task.image.complete().is_ok())
+    }
+
     /// The protocol with `model`, the input that a model's weights were trained on, in place of what it does not give.
     ///
     /// # Errors

@@ -27,7 +27,7 @@ use crate::tasks::{PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData
 #[serde(deny_unknown_fields)]
 pub struct Classification {
     /// How an image becomes the model's input; what is omitted is as in the training of the model's weights.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "ImageSettings::is_empty")]
     pub image: ImageSettings,
     /// Epochs of linear warm-up; cosine decay follows.
     #[serde(default)]
