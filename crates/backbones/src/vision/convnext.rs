@@ -16,7 +16,7 @@ use san_core::spec::wiring::Anteriors;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
-use crate::language::{check_epsilon, check_sizes};
+use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::Named;
 use crate::vision::activation::Activation;
 use crate::vision::timm::TimmConfig;

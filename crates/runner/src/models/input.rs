@@ -2,12 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use backbones::registry;
 use backbones::vision::timm::PretrainedConfig;
 use backbones::weights::{self, Published};
 use data_loaders::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
 
+use crate::error::RunError;
 use crate::models::backbone::RANDOM;
 use crate::models::place;
 
@@ -17,9 +18,7 @@ use crate::models::place;
 /// When neither says it, or it is of a kind that is not supported; the experiment must give it then.
 pub fn of_model(name: &str, root: Option<&Path>) -> Result<ImageProtocol> {
     let published = name.strip_suffix(RANDOM).unwrap_or(name);
-    let told = |reason: String| {
-        anyhow!("the input of `{name}` is not known: {reason}; give `classification.image` in the experiment")
-    };
+    let unknown = |reason: String| RunError::UnknownInput { backbone: name.to_owned(), reason };
     let config = match registry::pretrained(published) {
         Some(known) => known,
         None => {
@@ -28,10 +27,10 @@ pub fn of_model(name: &str, root: Option<&Path>) -> Result<ImageProtocol> {
                 Published::Vision(model) => model.pretrained,
                 Published::Language(_) | Published::Llava(_) => None,
             };
-            found.ok_or_else(|| told("its config.json has no `pretrained_cfg`".into()))?
+            found.ok_or_else(|| unknown("its config.json has no `pretrained_cfg`".into()))?
         }
     };
-    protocol(&config).map_err(told)
+    Ok(protocol(&config).map_err(unknown)?)
 }
 
 fn protocol(config: &PretrainedConfig) -> Result<ImageProtocol, String> {

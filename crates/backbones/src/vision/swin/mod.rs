@@ -16,7 +16,7 @@ use san_core::spec::model::{BranchKind, ModelSpec};
 
 pub use config::Config;
 
-use crate::language::{check_epsilon, check_sizes};
+use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::Named;
 use crate::vision::swin::model::Swin;
 use crate::vision::timm::TimmConfig;

@@ -15,7 +15,7 @@ use tch::Tensor;
 
 pub use config::{Config, MlpLayer, Pool};
 
-use crate::language::{check_epsilon, check_sizes};
+use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::Named;
 use crate::vision::timm::TimmConfig;
 use crate::vision::vit::model::Vit;
