@@ -154,5 +154,5 @@ fn images_that_cannot_be_used_are_refused_in_one_sentence() {
     assert!(refused("sheet").contains("labels.csv:22") && refused("sheet").contains("images/99.png"));
     sheet("images/0.png,cat,test");
     let said = refused("sheet");
-    assert!(said.contains("images/0.png") && said.contains("twice"), "{said}");
+    assert!(said.contains("images/0.png") && said.contains("already listed"), "{said}");
 }
