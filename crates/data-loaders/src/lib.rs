@@ -65,6 +65,6 @@ pub use transform::augment::{
 };
 pub use transform::protocol::{CropShare, Filter, ImageProtocol, ImageSettings, Normalisation, Resize};
 pub use vision::image_set::ImageSet;
-pub use vision::inspect::{Inspection, inspect};
+pub use vision::inspect::{Inspection, inspect, side_by_side};
 pub use vision::loader::{Batch, Loader, LoaderRecipe, Step as BatchStep, StepPart};
 pub use vision::verify::{Duplicate, Verification, verify, verify_watched};

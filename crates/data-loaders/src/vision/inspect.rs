@@ -80,8 +80,11 @@ fn read(set: &str, sample: &Sample) -> Result<RgbImage, DataError> {
     decode(content).map_err(|reason| sample.error(set, Fault::Bad(reason)))
 }
 
-/// The images in rows, each scaled to fit its square.
-fn side_by_side(images: &[RgbImage]) -> Result<Vec<u8>, String> {
+/// Images in rows, each scaled to fit its square, as a PNG.
+///
+/// # Errors
+/// If it cannot be encoded.
+pub fn side_by_side(images: &[RgbImage]) -> Result<Vec<u8>, String> {
     let rows = images.len().div_ceil(COLUMNS).max(1) as u32;
     let mut sheet = RgbImage::new(CELL * COLUMNS as u32, CELL * rows);
     for (index, image) in images.iter().enumerate() {

@@ -5,8 +5,11 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::error::DataError;
 use crate::io::file_hashes::FileHashes;
+use crate::io::files::{self, MAX_LIST_BYTES};
 use crate::random::Stream;
 use crate::registry::DatasetEntry;
 use crate::vl::conversation::{Conversation, read_conversations};
@@ -18,6 +21,34 @@ use crate::vl::question_suite::QuestionSuite;
 
 /// The seed of a split that is not given.
 const SEED: u64 = 0;
+
+/// What a JSON file of one's own contains, or the file `train` of a folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnRows {
+    /// Rows with an instruction.
+    Text,
+    /// Conversations, about images or not.
+    Conversations,
+}
+
+impl OwnRows {
+    /// By the first row; `None` if there is no such file, or it contains something else.
+    pub fn of(path: &Path) -> Option<Self> {
+        let files = ["train.json", "train.jsonl"].map(|name| path.join(name));
+        let file = if path.is_dir() { files.iter().find(|file| file.is_file())? } else { path };
+        let text = files::read(file, MAX_LIST_BYTES).ok()?;
+        let first: Value = match serde_json::from_slice(&text) {
+            Ok(Value::Array(rows)) => rows.into_iter().next()?,
+            Ok(row) => row,
+            Err(_) => serde_json::from_slice(text.split(|byte| *byte == b'\n').next()?).ok()?,
+        };
+        match (first.get("conversations"), first.get("instruction")) {
+            (Some(_), _) => Some(Self::Conversations),
+            (None, Some(_)) => Some(Self::Text),
+            (None, None) => None,
+        }
+    }
+}
 
 impl QuestionSuite {
     /// Opens a file of conversations, of which a tenth of the images each is drawn for test and val, or a folder with

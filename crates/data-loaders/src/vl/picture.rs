@@ -43,7 +43,11 @@ impl Picture {
         }
     }
 
-    fn load(&self, set: &str) -> Result<RgbImage, DataError> {
+    /// The decoded image; `set` is used in messages.
+    ///
+    /// # Errors
+    /// If it cannot be read or decoded.
+    pub fn load(&self, set: &str) -> Result<RgbImage, DataError> {
         let bad =
             |path: &PathBuf, reason| DataError::BadImage { set: set.into(), path: path.clone(), reason };
         match self {

@@ -70,6 +70,11 @@ impl QuestionSuite {
         &self.sets
     }
 
+    /// Conversations that are trained on in addition to the datasets' own questions.
+    pub fn mixture(&self) -> &[Conversation] {
+        &self.mixture
+    }
+
     /// The training data: the mixture, then each dataset's own questions of the split.
     ///
     /// # Errors
