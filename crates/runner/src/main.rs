@@ -31,6 +31,8 @@ enum Command {
     Report(commands::report::Arguments),
     /// Make every table and figure of all records again, as one page and one LaTeX document.
     Regenerate(commands::regenerate::Arguments),
+    /// Evaluate a saved adapter, trained here or by peft, without training.
+    Evaluate(commands::evaluate::Arguments),
     /// Enter what a benchmark's server returned for a run's submission file.
     Score(commands::score::Arguments),
     /// Merge a run's adapter into plain weights that timm or transformers can load.
@@ -70,6 +72,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => commands::run::status(&arguments),
         Command::Report(arguments) => commands::report::report(&arguments),
         Command::Regenerate(arguments) => commands::regenerate::regenerate(&arguments),
+        Command::Evaluate(arguments) => commands::evaluate::evaluate(&arguments),
         Command::Score(arguments) => commands::score::score(&arguments),
         Command::Merge(arguments) => commands::merge::merge(&arguments),
         Command::Datasets(arguments) => commands::datasets::list(&arguments),

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
-use runner::error::RunError;
+use runner::models::SavedAdapter;
 use runner::resources::Resources;
 use san_core::adapters::file::{self as adapter_file, AdapterHeader};
 use san_core::adapters::peft;
 use san_core::methods;
-use tch::{Device, no_grad};
+use tch::Device;
 
 use crate::commands::trained_run::TrainedRun;
 
@@ -63,46 +63,15 @@ pub(crate) struct ImportArguments {
 
 pub(crate) fn import(arguments: &ImportArguments) -> Result<()> {
     let base = Resources::new(Device::Cpu).models.base(&arguments.backbone)?;
-    let (model_spec, weights) = (base.model_spec(), base.weights());
-    let mut read = peft::import(&arguments.adapter, model_spec)?;
-    let classes = match &model_spec.head {
-        None => 0,
-        Some(head) => {
-            // Without `modules_to_save`, peft leaves the model's own head in place.
-            for name in head.tensors() {
-                if let (false, Some(own)) = (read.tensors.contains_key(&name), base.head_tensor(&name)) {
-                    read.tensors.insert(name, own.shallow_clone());
-                }
-            }
-            let [_, bias] = head.tensors();
-            let classes = read.tensors.get(&bias).and_then(|bias| bias.size().first().copied());
-            classes.ok_or_else(|| RunError::Missing {
-                what: format!("the head `{}`", head.name),
-                reason: format!(
-                    "{} was saved without `modules_to_save`, and the weights of {} have no head",
-                    arguments.adapter.display(),
-                    arguments.backbone
-                ),
-            })?
-        }
-    };
-    let method = methods::find(&read.method, read.options)?;
-    let (trainables, _) = methods::prepare(&*method, &[], model_spec, weights, classes, &[0], Device::Cpu)?;
-    for (name, tensor) in &read.tensors {
-        let target = match trainables.get(name) {
-            Ok(trained) => trained.f_get(0)?,
-            Err(_) => trainables.constant(name)?,
-        };
-        if target.size() != tensor.size() {
-            let place = arguments.adapter.display().to_string();
-            let (found, expected) = (tensor.size(), target.size());
-            return Err(san_core::Error::WrongShape { name: name.clone(), place, found, expected }.into());
-        }
-        no_grad(|| target.detach().f_copy_(tensor).map(drop))?;
-    }
+    let saved = SavedAdapter::read(&arguments.adapter, &base)?;
+    saved.check_head(&base)?;
+    let (method, classes) = (saved.method()?, saved.classes);
+    let (trainables, _) =
+        methods::prepare(&*method, &[], base.model_spec(), base.weights(), classes, &[0], Device::Cpu)?;
+    saved.copy_into(&base, classes, &trainables)?;
     let header = AdapterHeader {
-        method: read.method,
-        options: method.options()?.into(),
+        method: saved.method,
+        options: saved.options.into(),
         backbone: arguments.backbone.clone(),
         base_checksum: base.checksum().to_owned(),
         classes,

@@ -2,6 +2,7 @@
 
 pub(crate) mod align;
 pub(crate) mod datasets;
+pub(crate) mod evaluate;
 pub(crate) mod exchange;
 pub(crate) mod fetch;
 pub(crate) mod inspect;

@@ -151,11 +151,16 @@ impl Arguments {
 
 /// An experiment of experiments/, or a file, and its path.
 fn read(experiment: &str) -> Result<(Experiment, PathBuf)> {
-    let path = match Path::new(experiment) {
+    let path = experiment_file(experiment);
+    Ok((Experiment::read(&path)?, path))
+}
+
+/// The file of an experiment of experiments/, or the file itself.
+pub(super) fn experiment_file(experiment: &str) -> PathBuf {
+    match Path::new(experiment) {
         file if file.extension().is_some() => file.to_owned(),
         name => Path::new("experiments").join(name).with_extension("yaml"),
-    };
-    Ok((Experiment::read(&path)?, path))
+    }
 }
 
 /// Writes an experiment; another file of that name is kept.

@@ -1,4 +1,5 @@
-//! A method as the command line names it: `lora`, or `lora(rank=16, learning_rate=[1e-3, 5e-3])`.
+//! A method as the command line names it: `lora`, `lora(rank=16, learning_rate=[1e-3, 5e-3])`, or
+//! `lora(rank=16, adapter=folder)` to start from a saved adapter.
 
 use std::str::FromStr;
 
@@ -7,8 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::config::experiment::OneOrMany;
 
-/// The key that sets learning rates; no method has an option of this name.
+/// The keys that set learning rates and the adapter to start from; no method has options of these names.
 const LEARNING_RATE: &str = "learning_rate";
+const ADAPTER: &str = "adapter";
 
 /// A method, its options and its learning rates.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +21,8 @@ pub struct MethodChoice {
     pub options: Map<String, Value>,
     /// Its learning rates instead of the profile's.
     pub learning_rate: Option<OneOrMany>,
+    /// A saved adapter that every training starts from.
+    pub adapter: Option<String>,
 }
 
 impl FromStr for MethodChoice {
@@ -32,7 +36,7 @@ impl FromStr for MethodChoice {
                 (method.trim(), inside)
             }
         };
-        let (mut options, mut learning_rate) = (Map::new(), None);
+        let (mut options, mut learning_rate, mut adapter) = (Map::new(), None, None);
         for setting in settings(inside)? {
             let (name, value) =
                 setting.split_once('=').ok_or_else(|| format!("`{}` is not `name=value`", setting.trim()))?;
@@ -46,6 +50,7 @@ impl FromStr for MethodChoice {
                         rates.map_err(|_| format!("`{value}` is not a learning rate or a list of them"))?;
                     learning_rate.replace(rates).is_some()
                 }
+                ADAPTER => adapter.replace(value.trim_matches(['\'', '"']).to_owned()).is_some(),
                 _ => options.insert(name.to_owned(), parsed).is_some(),
             };
             if known {
@@ -53,7 +58,7 @@ impl FromStr for MethodChoice {
             }
         }
         methods::find(method, options.clone()).map_err(|error| error.to_string())?;
-        Ok(Self { method: method.to_owned(), options, learning_rate })
+        Ok(Self { method: method.to_owned(), options, learning_rate, adapter })
     }
 }
 

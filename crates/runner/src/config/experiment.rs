@@ -82,6 +82,10 @@ pub struct MethodSpec {
     /// The method's own options.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub options: Map<String, Value>,
+    /// A saved adapter of this method that every training starts from: a folder saved by peft, the folder of a finished
+    /// run, or an adapter file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<String>,
     /// What else is tuned, and how.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<Search>,

@@ -96,7 +96,7 @@ impl Selection {
 
     /// The profile's entry for a method with the choice's options and rates.
     fn spec(&self, choice: &MethodChoice, known: &[MethodSpec]) -> Result<MethodSpec, String> {
-        let MethodChoice { method, options, learning_rate } = choice;
+        let MethodChoice { method, options, learning_rate, adapter } = choice;
         let listed = known.iter().find(|spec| spec.method == *method).cloned();
         let common = self.learning_rate.as_deref().map(one_or_many);
         let rates = learning_rate.clone().or(common.filter(|_| method != UNTRAINED));
@@ -109,6 +109,7 @@ impl Selection {
         let mut spec =
             listed.unwrap_or_else(|| MethodSpec { method: method.clone(), ..MethodSpec::default() });
         spec.options.extend(options.clone());
+        spec.adapter = adapter.clone().or(spec.adapter);
         if let Some(rates) = rates {
             set_rates(&mut spec, rates);
         }

@@ -1,5 +1,6 @@
 //! Models in memory, and how texts and images become their input.
 
+pub mod adapter;
 pub mod backbone;
 pub mod base;
 pub mod input;
@@ -10,6 +11,7 @@ pub mod place;
 pub mod published;
 pub mod reader;
 
+pub use adapter::SavedAdapter;
 pub use backbone::LoadedBackbone;
 pub use base::BaseModel;
 pub use language::LoadedLanguageModel;

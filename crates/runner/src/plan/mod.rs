@@ -23,10 +23,11 @@ use crate::config::Selection;
 use crate::config::experiment::{Experiment, MethodSpec, Profile};
 use crate::config::overrides::Resolved;
 use crate::error::RunError;
+use crate::models::{BaseModel, SavedAdapter, place};
 use crate::plan::tuning::{ChosenRuns, FinalRun, choose_all};
 use crate::resources::Resources;
 use crate::store::Store;
-use crate::tasks::{Protocol, Run, SetRow, Trial, Unit};
+use crate::tasks::{Protocol, Run, SetRow, StartingAdapter, Trial, Unit};
 
 /// A resolved experiment.
 #[derive(Debug)]
@@ -199,6 +200,8 @@ impl Plan {
                     checksum
                 }
             };
+            let adapter =
+                spec.adapter.as_deref().map(|path| starting_adapter(&spec, path, &base)).transpose()?;
             let base = Run {
                 experiment: self.experiment.clone(),
                 suite: self.suite.clone(),
@@ -212,6 +215,7 @@ impl Plan {
                 weights_checksum: base.checksum().to_owned(),
                 method: spec.method.clone(),
                 options: Map::new(),
+                adapter,
                 learning_rate: 0.0,
                 chosen_from: Vec::new(),
                 searched: Vec::new(),
@@ -259,6 +263,21 @@ impl Plan {
     }
 }
 
+/// The adapter that the runs of a method start from; it must be of the same method and options.
+fn starting_adapter(spec: &MethodSpec, path: &str, base: &BaseModel) -> Result<StartingAdapter> {
+    let saved = SavedAdapter::read(Path::new(path), base)?;
+    let options = methods::find(&spec.method, spec.options.clone())?.options()?;
+    if (&saved.method, &saved.options) != (&spec.method, &options) {
+        let (found, expected) = (saved.method()?.label()?, methods::find(&spec.method, options)?.label()?);
+        let reason = format!(
+            "it is {found} with options {}, and the experiment has {expected}",
+            Value::Object(saved.options)
+        );
+        return Err(san_core::Error::Malformed { path: path.into(), reason }.into());
+    }
+    Ok(StartingAdapter { path: path.to_owned(), checksum: saved.checksum })
+}
+
 /// What all runs of a profile's table share, except for what is tuned or a method's own.
 fn settings(profile: &Profile) -> Value {
     let mut settings = serde_json::json!({"data": &profile.data, "protocol": &profile.protocol});
@@ -297,12 +316,18 @@ fn resolved_options(spec: &MethodSpec, trial: &Trial) -> Result<Map<String, Valu
     Ok(methods::find(&spec.method, given)?.options()?)
 }
 
-/// The name of a row whose options are tuned separately for each set.
+/// The name of a row whose options are tuned separately for each set, or that starts from a saved adapter.
 fn row(spec: &MethodSpec) -> Result<Option<String>> {
     let searched = spec.searched_options();
-    if searched.is_empty() {
+    if searched.is_empty() && spec.adapter.is_none() {
         return Ok(None);
     }
-    let label = methods::find(&spec.method, spec.options.clone())?.label()?;
-    Ok(Some(format!("{label}, tuned {}", searched.join(", "))))
+    let mut label = methods::find(&spec.method, spec.options.clone())?.label()?;
+    if !searched.is_empty() {
+        label += &format!(", tuned {}", searched.join(", "));
+    }
+    if let Some(adapter) = &spec.adapter {
+        label += &format!(", from {}", place::label(adapter));
+    }
+    Ok(Some(label))
 }

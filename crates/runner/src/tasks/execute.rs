@@ -14,10 +14,11 @@ use san_core::spec::trainable::Group;
 use san_core::{AdapterSet, ModelSpec, Trainables, Weights};
 
 use crate::error::RunError;
-use crate::models::BaseModel;
+use crate::models::{BaseModel, SavedAdapter};
 use crate::resources::Resources;
 use crate::tasks::{EvalScores, Precision, PreparedTask, Run, Task, Times, Tuned};
 use crate::train::checkpoint::{Best, RunProgress};
+use crate::train::signals::StopFlag;
 use crate::train::trainer::{RunControl, Trainer};
 
 /// The results of a run and their cost. Times are the run's share of its group's.
@@ -68,6 +69,23 @@ pub fn execute(
     }
 }
 
+/// Evaluates a run as it starts, without training; files of its answers are written into `folder`.
+///
+/// # Errors
+/// As for [`execute`]; and if the model computes numbers that are not finite.
+pub fn evaluate(run: &Run, resources: &mut Resources, folder: &Path, stop: &StopFlag) -> Result<EvalScores> {
+    torch_ops::allow_tf32(run.protocol.precision == Precision::Tf32);
+    let runs = std::slice::from_ref(run);
+    let task = run.protocol.task().map_err(anyhow::Error::msg)?;
+    let modules = task.modules_to_save().filter(|_| run.method != UNTRAINED);
+    let mut execution = GroupExecution::prepare(runs, task, modules, resources)?;
+    let (task, tuned) = execution.parts(resources.models.device());
+    task.before_training(&tuned, resources, stop)?;
+    let scores = task.evaluate(&tuned, &[(0, folder)], stop)?;
+    let not_finite = san_core::Error::NotFinite { what: "an output of the model" };
+    Ok(scores.into_iter().next().flatten().ok_or(not_finite)?)
+}
+
 /// The results of a run that are not in the trainer's progress: scores, `None` if it diverged, and the size of its
 /// adapter file in bytes.
 type RunResults = (Option<EvalScores>, u64);
@@ -109,6 +127,13 @@ impl<'a> GroupExecution<'a> {
         let model_spec = base.model_spec();
         let trainables =
             methods::allocate(&*method, &modules, model_spec, base.weights(), classes, &seeds, device)?;
+        if let Some(start) = &run.adapter {
+            let saved = SavedAdapter::read(Path::new(&start.path), &base)?;
+            if saved.checksum != start.checksum {
+                return Err(RunError::ChangedWeights { backbone: start.path.clone() }.into());
+            }
+            saved.copy_into(&base, classes, &trainables)?;
+        }
         let weights = base.weights().to_kind(kind)?;
         let adapters = methods::attach(&*method, &modules, model_spec, &weights, &trainables)?;
         let tuned = Tuned {

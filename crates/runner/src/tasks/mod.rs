@@ -30,11 +30,11 @@ use san_core::{AdapterSet, Trainables, Weights};
 use serde_json::Value;
 use tch::{Device, Kind};
 
-pub use execute::{Outcome, execute};
+pub use execute::{Outcome, evaluate, execute};
 pub use group::{RunGroup, group_indices, groups};
 pub use precision::Precision;
 pub use protocol::Protocol;
-pub use run::{Run, Stage, Trial};
+pub use run::{Run, Stage, StartingAdapter, Trial};
 pub use schedule::{PeakFactor, Per, ScheduleProtocol, WarmupFrom};
 
 use crate::models::BaseModel;

@@ -56,6 +56,9 @@ pub struct Run {
     pub method: String,
     /// All options of the method.
     pub options: Map<String, Value>,
+    /// The adapter that its training starts from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adapter: Option<StartingAdapter>,
     /// Peak learning rate of the schedule.
     pub learning_rate: f64,
     /// The rates that it was selected from on `val`; empty if it was fixed.
@@ -70,6 +73,16 @@ pub struct Run {
     pub seed: u64,
     /// Everything else about how it is trained and evaluated.
     pub protocol: Protocol,
+}
+
+/// A saved adapter that a training starts from, in place of the method's initial values.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartingAdapter {
+    /// A folder saved by peft, the folder of a finished run, or an adapter file.
+    pub path: String,
+    /// blake3 of its file.
+    pub checksum: String,
 }
 
 impl Run {

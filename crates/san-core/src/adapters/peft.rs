@@ -61,6 +61,14 @@ pub fn export(
     write_tensors(&folder.join(TENSOR_FILE), named, ("format", "pt".into()), Kind::Float).map(drop)
 }
 
+/// blake3 (hex) of the tensors' file in a folder saved by peft.
+///
+/// # Errors
+/// If it is missing or malformed.
+pub fn checksum(folder: &Path) -> Result<String, Error> {
+    Ok(TensorFile::read(&folder.join(TENSOR_FILE))?.checksum)
+}
+
 /// Reads peft's files from `folder`.
 ///
 /// # Errors
