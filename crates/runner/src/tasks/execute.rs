@@ -142,7 +142,9 @@ impl<'a> GroupExecution<'a> {
     }
 
     /// Trains from the first batch, or from the checkpoint, to the last batch.
-    pub(super) fn train(&mut self, control: &mut RunControl<'_>) -> Result<()> {
+    pub(super) fn train(&mut self, resources: &mut Resources, control: &mut RunControl<'_>) -> Result<()> {
+        let (task, tuned) = self.parts(resources.models.device());
+        task.before_training(&tuned, resources, control)?;
         let nothing_to_learn = self.trainer.trainables.values().numel() == 0;
         let epochs = if nothing_to_learn { 0 } else { self.runs[0].protocol.epochs };
         let rates: Vec<f64> = self.runs.iter().map(|run| run.learning_rate).collect();
@@ -156,14 +158,11 @@ impl<'a> GroupExecution<'a> {
         folders: &[&Path],
         control: &mut RunControl<'_>,
     ) -> Result<Vec<RunResults>> {
-        let device = resources.models.device();
-        let (task, tuned) = self.parts(device);
-        task.before_training(&tuned, resources, control.stop)?;
-        self.train(control)?;
+        self.train(resources, control)?;
         let states = self.trainer.states();
         let finished: Vec<(usize, &Path)> =
             (0..).zip(folders.iter().copied()).filter(|(run, _)| states[*run] == State::Finished).collect();
-        let (task, tuned) = self.parts(device);
+        let (task, tuned) = self.parts(resources.models.device());
         let scores = task.evaluate(&tuned, &finished, control.stop)?;
         let mut all: Vec<Option<EvalScores>> = vec![None; folders.len()];
         for ((run, _), scores) in finished.iter().zip(scores) {

@@ -7,7 +7,7 @@ use data_loaders::vl::{Answered, Judgement, Key, Question, Tally, YesNoCounts};
 use data_loaders::{Benchmark, QuestionForm};
 use report::record::Dataset;
 
-use super::images::PictureFeatures;
+use super::features::PictureFeatures;
 use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures};
 
 /// The questions of a set with their prompts, and the benchmark's own scoring.

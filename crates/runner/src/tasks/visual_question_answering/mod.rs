@@ -2,24 +2,36 @@
 //! and the benchmarks' own scoring. One model is trained on the questions of all sets, and evaluated on each.
 
 mod evaluation;
-mod images;
+mod features;
+mod pictures;
+mod tower;
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::{Arc, Once};
 
 use anyhow::{Result, bail};
 use backbones::vlm::llava;
 use data_loaders::text::{Example, Truncation};
-use data_loaders::vl::{PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior};
+use data_loaders::vl::{
+    Conversation, Picture, PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior,
+};
+use indicatif::HumanBytes;
 use san_core::train::schedule::Cosine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tch::{Device, Kind};
+use tch::Kind;
 
 use evaluation::QuestionEvalSet;
-use images::{PictureCache, share_passes};
+use features::{FeatureSource, Kept, PictureFeatures};
+use pictures::{BatchReader, Pictures, share_passes};
+use tower::Tower;
 
 use crate::error::RunError;
+use crate::messages::message;
 use crate::models::picture_text::PictureText;
-use crate::models::reader::{Reader, ReaderArchitecture};
-use crate::models::{BaseModel, LoadedLanguageModel};
+use crate::models::reader::ReaderArchitecture;
+use crate::models::{BaseModel, LoadedLanguageModel, NamedArchitecture};
 use crate::resources::{DataSets, DataSource, FeatureCache, Models, Resources};
 use crate::tasks::language::data::{EvalSet, TrainData};
 use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
@@ -131,6 +143,18 @@ impl Task for VisualQuestionAnswering {
         true
     }
 
+    fn cached_features(&self, run: &Run, resources: &mut Resources) -> Result<Option<(usize, u64)>> {
+        let NamedArchitecture::Llava(architecture) = resources.models.architecture(&run.backbone)? else {
+            bail!("visual question answering needs a vision-language model")
+        };
+        let size = self.picture.image_size;
+        let suite = resources.data.questions(&run.sets, &run.data, size)?;
+        let pictures = suite.pictures().collect::<Pictures>().all().len();
+        let tower = architecture.tower.at_image_size(i64::from(size))?;
+        let table = tower::table(&*tower, run.protocol.precision.kind(), pictures, String::new());
+        Ok(Some((pictures, table.bytes())))
+    }
+
     fn prepare<'a>(
         &'a self,
         runs: &'a [Run],
@@ -146,7 +170,7 @@ impl Task for VisualQuestionAnswering {
             return Err(RunError::Changed { set: run.set.clone() }.into());
         }
         let reader = model.architecture.build(tuned.weights, tuned.adapters)?;
-        let data = self.data(run, &suite, model, &reader, tuned.device, &mut resources.features)?;
+        let data = self.data(run, &suite, tuned, model, resources)?;
         let warmup_ratio = self.warmup_ratio;
         let schedule = move |base, steps: u64| -> Schedule {
             #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -160,51 +184,104 @@ impl Task for VisualQuestionAnswering {
 }
 
 impl VisualQuestionAnswering {
-    /// The tokenised questions of a run's sets, with the tower's features of their images.
+    /// The tokenised questions of a run's sets, and where the tower's features of their pictures come from.
     fn data(
         &self,
         run: &Run,
         suite: &QuestionSuite,
+        tuned: &Tuned<'_>,
         model: &LoadedLanguageModel,
-        reader: &Reader,
-        device: Device,
-        features: &mut FeatureCache,
+        resources: &Resources,
     ) -> Result<TrainData> {
         let ReaderArchitecture::Llava(architecture, _) = &model.architecture else {
             bail!("visual question answering needs a vision-language model")
         };
         let (train, evaluated) = splits(run.stage);
         let conversations = suite.conversations(train)?;
-        let mut pictures = PictureCache::default();
-        conversations.iter().for_each(|one| one.picture.iter().for_each(|picture| pictures.add(picture)));
-        suite
-            .sets()
-            .iter()
-            .flat_map(|set| set.questions(evaluated))
-            .for_each(|one| pictures.add(&one.picture));
-        let tokens = pictures.encode_images(run, &self.picture, reader, device, features)?;
-
+        let source = Rc::new(self.features(run, suite, &conversations, tuned, model, resources)?);
         let texts = PictureText::new(architecture, &model.tokenizer, model.end, self.template)?;
         let mut truncation = Truncation::default();
         let examples = conversations.iter().map(|one| texts.example(one, self.max_length, &mut truncation));
         let examples: Vec<Example> = examples.collect::<Result<_>>()?;
-        let images = pictures.features_of(conversations.iter().map(|one| one.picture.as_ref()), &tokens);
-        let (examples, images) = share_passes(examples, images, self.questions_per_sequence);
+        let place = |picture: Option<&Picture>| source.pictures.place(picture);
+        let places = conversations.iter().map(|one| place(one.picture.as_ref())).collect();
+        let (examples, places) = share_passes(examples, places, self.questions_per_sequence);
         let eval_set = |set: &QuestionSet| -> Result<Box<dyn EvalSet>> {
             let questions = set.questions(evaluated);
             let prompts = questions.iter().map(|one| texts.prompt(&one.prompt)).collect::<Result<_>>()?;
+            let places = questions.iter().map(|one| place(Some(&one.picture))).collect();
             Ok(Box::new(QuestionEvalSet {
                 name: set.entry().name.clone(),
                 form: set.entry().questions.map(|questions| questions.form),
                 dataset: dataset(set.name(), set.entry(), questions.len(), set.checksum())?,
                 prompts,
-                images: pictures.features_of(questions.iter().map(|one| Some(&one.picture)), &tokens),
+                images: PictureFeatures::new(&source, places),
                 questions: questions.to_vec(),
                 also_submitted: set.also_submitted().to_vec(),
                 prior: question_only_prior(set.questions(train), questions),
             }))
         };
         let eval_sets = suite.sets().iter().map(eval_set).collect::<Result<_>>()?;
-        Ok(TrainData { examples, truncation, images: Box::new(images), eval_sets })
+        let images = Box::new(PictureFeatures::new(&source, places));
+        Ok(TrainData { examples, truncation, images, eval_sets })
+    }
+
+    /// Chooses how a run has the features of its pictures: from a file if a folder is given, otherwise in memory if they
+    /// fit, otherwise computed for each batch.
+    fn features(
+        &self,
+        run: &Run,
+        suite: &QuestionSuite,
+        conversations: &[Conversation],
+        tuned: &Tuned<'_>,
+        model: &LoadedLanguageModel,
+        resources: &Resources,
+    ) -> Result<FeatureSource> {
+        let ReaderArchitecture::Llava(architecture, _) = &model.architecture else {
+            bail!("visual question answering needs a vision-language model")
+        };
+        static SAID: Once = Once::new();
+        let evaluated = splits(run.stage).1;
+        let asked = suite.sets().iter().flat_map(|set| set.questions(evaluated)).map(|one| &one.picture);
+        let trained = conversations.iter().filter_map(|one| one.picture.as_ref());
+        let table = |pictures, key| tower::table(&*architecture.tower, tuned.kind, pictures, key);
+        let (pictures, kept) = if let Some(folder) = resources.features.folder() {
+            // All splits, so that the runs of both stages read one file.
+            let pictures: Pictures = suite.pictures().collect();
+            let checksum = resources.data.pictures_checksum(&run.set_label(), pictures.all())?;
+            let key = format!("tower {}, {:?}, pictures {checksum}", tower::checksum(model)?, self.picture);
+            let table = table(pictures.all().len(), key);
+            (pictures, Kept::InFile(folder.to_owned(), table))
+        } else {
+            let pictures: Pictures = trained.chain(asked).collect();
+            let Run { data_checksum, weights_checksum, stage, .. } = run;
+            let key =
+                format!("{data_checksum} {weights_checksum} {stage:?} {:?} {:?}", tuned.kind, self.picture);
+            let bytes = table(pictures.all().len(), String::new()).bytes();
+            let kept = if bytes <= FeatureCache::budget(tuned.device)? {
+                Kept::InMemory(key)
+            } else {
+                let count = pictures.all().len();
+                // Once in a process, not for every run.
+                SAID.call_once(|| {
+                    message(format_args!(
+                        "san: the features of {count} pictures would need {}, so they are computed for each batch; \
+                         --cache-features keeps them in a file",
+                        HumanBytes(bytes)
+                    ));
+                });
+                Kept::Nowhere
+            };
+            (pictures, kept)
+        };
+        let pictures = Arc::new(pictures);
+        let (set, protocol) = (run.set_label(), self.picture);
+        Ok(FeatureSource {
+            tower: Tower::new(model, &self.picture, tuned.kind, tuned.device)?,
+            reader: BatchReader::Pictures { set, protocol, all: pictures.clone() },
+            pictures,
+            kept,
+            opened: OnceCell::new(),
+        })
     }
 }
