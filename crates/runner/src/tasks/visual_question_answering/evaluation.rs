@@ -64,6 +64,10 @@ impl EvalSet for QuestionEvalSet {
 
     fn submission(&self, answers: &[Answer]) -> Result<Option<(&'static str, Vec<u8>)>> {
         let Some(QuestionForm::Benchmark(benchmark)) = self.form else { return Ok(None) };
+        // A synthetic set, `mini/<set>`, is not the server's: it has no ids of the server's questions.
+        if self.dataset.name != self.name {
+            return Ok(None);
+        }
         let answered = |(question, answer): (&Question, &Answer)| question.answered(answer.words());
         let answered: Vec<Answered> = self.questions.iter().zip(answers).map(answered).collect();
         let answered = benchmark.complete(answered, &self.also_submitted);

@@ -275,8 +275,9 @@ mod tests {
     /// Ten pictures that are encoded for each batch, and one example about each.
     fn streamed() -> PictureFeatures {
         let model = Resources::new(Device::Cpu).models.llava("llava_micro", 32, Kind::Float).unwrap();
-        let picture =
-            |number: u8| Picture::Pixels(32, (0..3072).map(|byte| number * (byte % 251) as u8).collect());
+        let picture = |number: u8| {
+            Picture::Pixels(32, (0..3072).map(|byte| number.wrapping_mul((byte % 251) as u8)).collect())
+        };
         let pictures: Vec<Picture> = (0..10).map(picture).collect();
         let pictures = Arc::new(pictures.iter().collect::<Pictures>());
         let reader = BatchReader::Pictures { set: "a".into(), protocol: PROTOCOL, all: pictures.clone() };

@@ -1,38 +1,33 @@
 //! Visual question answering: questions about images, LLaVA's prompts with placeholders for the tokens of each image,
 //! and the benchmarks' own scoring. One model is trained on the questions of all sets, and evaluated on each.
 
+mod choice;
 mod evaluation;
 mod features;
 mod pictures;
 mod tower;
 
-use std::cell::OnceCell;
 use std::rc::Rc;
-use std::sync::{Arc, Once};
 
 use anyhow::{Result, bail};
 use backbones::vlm::llava;
 use data_loaders::text::{Example, Truncation};
-use data_loaders::vl::{
-    Conversation, Picture, PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior,
-};
-use indicatif::HumanBytes;
+use data_loaders::vl::{Picture, PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior};
 use san_core::train::schedule::Cosine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Kind;
 
+use choice::Choice;
 use evaluation::QuestionEvalSet;
-use features::{FeatureSource, Kept, PictureFeatures};
-use pictures::{BatchReader, Pictures, share_passes};
-use tower::Tower;
+use features::PictureFeatures;
+use pictures::{Pictures, share_passes};
 
 use crate::error::RunError;
-use crate::messages::message;
 use crate::models::picture_text::PictureText;
 use crate::models::reader::ReaderArchitecture;
 use crate::models::{BaseModel, LoadedLanguageModel, NamedArchitecture};
-use crate::resources::{DataSets, DataSource, FeatureCache, Models, Resources};
+use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::tasks::language::data::{EvalSet, TrainData};
 use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
 use crate::tasks::protocol::check_counts;
@@ -198,7 +193,16 @@ impl VisualQuestionAnswering {
         };
         let (train, evaluated) = splits(run.stage);
         let conversations = suite.conversations(train)?;
-        let source = Rc::new(self.features(run, suite, &conversations, tuned, model, resources)?);
+        let choice = Choice {
+            run,
+            suite,
+            conversations: &conversations,
+            protocol: self.picture,
+            model,
+            tuned,
+            resources,
+        };
+        let source = Rc::new(choice.source()?);
         let texts = PictureText::new(architecture, &model.tokenizer, model.end, self.template)?;
         let mut truncation = Truncation::default();
         let examples = conversations.iter().map(|one| texts.example(one, self.max_length, &mut truncation));
@@ -224,64 +228,5 @@ impl VisualQuestionAnswering {
         let eval_sets = suite.sets().iter().map(eval_set).collect::<Result<_>>()?;
         let images = Box::new(PictureFeatures::new(&source, places));
         Ok(TrainData { examples, truncation, images, eval_sets })
-    }
-
-    /// Chooses how a run has the features of its pictures: from a file if a folder is given, otherwise in memory if they
-    /// fit, otherwise computed for each batch.
-    fn features(
-        &self,
-        run: &Run,
-        suite: &QuestionSuite,
-        conversations: &[Conversation],
-        tuned: &Tuned<'_>,
-        model: &LoadedLanguageModel,
-        resources: &Resources,
-    ) -> Result<FeatureSource> {
-        let ReaderArchitecture::Llava(architecture, _) = &model.architecture else {
-            bail!("visual question answering needs a vision-language model")
-        };
-        static SAID: Once = Once::new();
-        let evaluated = splits(run.stage).1;
-        let asked = suite.sets().iter().flat_map(|set| set.questions(evaluated)).map(|one| &one.picture);
-        let trained = conversations.iter().filter_map(|one| one.picture.as_ref());
-        let table = |pictures, key| tower::table(&*architecture.tower, tuned.kind, pictures, key);
-        let (pictures, kept) = if let Some(folder) = resources.features.folder() {
-            // All splits, so that the runs of both stages read one file.
-            let pictures: Pictures = suite.pictures().collect();
-            let checksum = resources.data.pictures_checksum(&run.set_label(), pictures.all())?;
-            let key = format!("tower {}, {:?}, pictures {checksum}", tower::checksum(model)?, self.picture);
-            let table = table(pictures.all().len(), key);
-            (pictures, Kept::InFile(folder.to_owned(), table))
-        } else {
-            let pictures: Pictures = trained.chain(asked).collect();
-            let Run { data_checksum, weights_checksum, stage, .. } = run;
-            let key =
-                format!("{data_checksum} {weights_checksum} {stage:?} {:?} {:?}", tuned.kind, self.picture);
-            let bytes = table(pictures.all().len(), String::new()).bytes();
-            let kept = if bytes <= FeatureCache::budget(tuned.device)? {
-                Kept::InMemory(key)
-            } else {
-                let count = pictures.all().len();
-                // Once in a process, not for every run.
-                SAID.call_once(|| {
-                    message(format_args!(
-                        "san: the features of {count} pictures would need {}, so they are computed for each batch; \
-                         --cache-features keeps them in a file",
-                        HumanBytes(bytes)
-                    ));
-                });
-                Kept::Nowhere
-            };
-            (pictures, kept)
-        };
-        let pictures = Arc::new(pictures);
-        let (set, protocol) = (run.set_label(), self.picture);
-        Ok(FeatureSource {
-            tower: Tower::new(model, &self.picture, tuned.kind, tuned.device)?,
-            reader: BatchReader::Pictures { set, protocol, all: pictures.clone() },
-            pictures,
-            kept,
-            opened: OnceCell::new(),
-        })
     }
 }
