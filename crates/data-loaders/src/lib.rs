@@ -5,8 +5,8 @@
 //! folders; `sources` reads those folders through the guarded reads of `io`. `transform` turns an image file into model
 //! input, and `vision` provides image datasets and batches; `text` does the same for instructions and answers, `vl` for
 //! questions about images. `synthetic` generates the `mini/<set>` stand-ins and the streams that the bundled models are
-//! pretrained on. `prefetch`, `random` and `split` are shared by all of them. Nothing here depends on a model or libtorch: pixels
-//! are plain `f32` in NCHW order.
+//! pretrained on. `prefetch`, `random` and `split` are shared by all of them. Nothing here depends on a model or libtorch:
+//! pixels are plain `f32` in NCHW order.
 //!
 //! Two images of a synthetic set, as a model reads them:
 //!

@@ -1,5 +1,5 @@
-//! The features of pictures in memory, computed for each batch, and in a file: the same results, memory that does not grow
-//! with the pictures, and what interruptions leave.
+//! The features of pictures in memory, computed for each batch, and in a file: the same results, memory that does not
+//! grow with the pictures, and what interruptions leave.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod common;
@@ -75,7 +75,10 @@ fn bench_with(text: &str, count: usize) -> Bench {
         (1..3).map(|number| row(&set.join("images"), 1_000_000 + number)).collect(),
     );
     for part in ["random", "popular", "adversarial"] {
-        let ask = |id: usize| json!({"question_id": id, "image": format!("{}.png", 1_000_000 + id), "text": "Is there a dog?", "label": "no"});
+        let ask = |id: usize| {
+            let image = format!("{}.png", 1_000_000 + id);
+            json!({"question_id": id, "image": image, "text": "Is there a dog?", "label": "no"})
+        };
         std::fs::write(set.join(format!("coco_pope_{part}.json")), format!("{}\n{}", ask(1), ask(2)))
             .unwrap();
     }

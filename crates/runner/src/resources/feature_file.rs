@@ -1,8 +1,8 @@
 //! Features of frozen models in a file, which any later run reads row by row.
 //!
-//! A file has the safetensors format with one tensor, `features`, and is named by a hash of everything that the features
-//! depend on. It is written under another name, in order, and renamed when it is complete; after an interruption it is
-//! continued. One process writes it at a time, under a file lock, and the others wait.
+//! A file has the safetensors format with one tensor, `features`, and is named by a hash of everything that the
+//! features depend on. It is written under another name, in order, and renamed when it is complete; after an
+//! interruption it is continued. One process writes it at a time, under a file lock, and the others wait.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{Seek, SeekFrom, Write};

@@ -108,8 +108,8 @@ pub trait Task: Debug {
         false
     }
 
-    /// The features of pictures that `--cache-features` keeps for a run: number of pictures, and bytes; `None` if it has
-    /// none.
+    /// The features of pictures that `--cache-features` keeps for a run: number of pictures, and bytes; `None` if it
+    /// has none.
     ///
     /// # Errors
     /// When the model is unknown, or the data are missing or wrong.

@@ -1,5 +1,5 @@
-//! Chooses how a run has the features of its pictures: from a file if a folder is given, otherwise in memory if they fit,
-//! otherwise computed for each batch.
+//! Chooses how a run has the features of its pictures: from a file if a folder is given, otherwise in memory if they
+//! fit, otherwise computed for each batch.
 
 use std::cell::OnceCell;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! The tower's features of pictures, in one of three ways: all of them in memory, computed once; computed for each batch,
-//! whose pictures are decoded ahead by other threads; or read from a file that any later run reads too.
+//! The tower's features of pictures, in one of three ways: all of them in memory, computed once; computed for each
+//! batch, whose pictures are decoded ahead by other threads; or read from a file that any later run reads too.
 //!
 //! Features are the same in each way, up to the rounding of products of other shapes: a forward pass of the tower has
 //! [`TOWER_BATCH`] pictures in memory and in the file, and those of one micro-batch when they are computed for it.

@@ -71,7 +71,8 @@ impl BatchReader {
     }
 }
 
-/// Groups up to `most` examples about the same picture into one, in their original order; `places` has the picture of each.
+/// Groups up to `most` examples about the same picture into one, in their original order; `places` has the picture of
+/// each.
 pub(super) fn share_passes(
     examples: Vec<Example>,
     places: Vec<Option<usize>>,
