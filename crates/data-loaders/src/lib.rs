@@ -5,8 +5,8 @@
 //! folders; `sources` reads those folders through the guarded reads of `io`. `transform` turns an image file into model
 //! input, and `vision` provides image datasets and batches; `text` does the same for instructions and answers, `vl` for
 //! questions about images. `synthetic` generates the `mini/<set>` stand-ins and the streams that the bundled models are
-//! pretrained on. `random` and `split` are shared by all of them. Nothing here depends on a model or libtorch: pixels
-//! are plain `f32` in NCHW order.
+//! pretrained on. `prefetch`, `random` and `split` are shared by all of them. Nothing here depends on a model or libtorch:
+//! pixels are plain `f32` in NCHW order.
 //!
 //! Two images of a synthetic set, as a model reads them:
 //!
@@ -31,6 +31,7 @@
 mod error;
 mod fetch;
 mod io;
+mod prefetch;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod probe;
@@ -50,6 +51,7 @@ pub use fetch::{
     PlannedFile, Step, Watch, fetch, planned_files, remove_downloads,
 };
 pub use io::file_hashes::FileHashes;
+pub use prefetch::Prefetch;
 pub use registry::{
     AnswerFormat, Benchmark, ClassNames, ClevrQuestion, DatasetEntry, Distribution, Download, Group,
     HubParts, HubRepository, HubTables, Metric, MiniTask, NorbFactor, Original, OriginalFormat, PoolCounts,

@@ -107,6 +107,12 @@ pub enum RunError {
         /// The backbone.
         backbone: String,
     },
+    /// A file of features is not what was written.
+    #[error("{path} is damaged; remove it, and the next run makes it again")]
+    DamagedFeatures {
+        /// The file.
+        path: PathBuf,
+    },
     /// The results folder cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -199,7 +205,8 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             RunError::Missing { .. }
             | RunError::Changed { .. }
             | RunError::TooLong { .. }
-            | RunError::Unusable { .. } => 4,
+            | RunError::Unusable { .. }
+            | RunError::DamagedFeatures { .. } => 4,
             RunError::ChangedWeights { .. } | RunError::UnknownInput { .. } => 5,
             RunError::UnsoundRecord { .. } => 1,
             RunError::Write { .. } => WRITE,

@@ -90,6 +90,19 @@ fn one_model_is_trained_on_all_sets_and_evaluated_on_each() {
 }
 
 #[test]
+fn a_synthetic_set_of_a_benchmark_with_a_server_is_scored_and_not_submitted() {
+    let bench = Bench::new(&SYNTHETIC.replace("[gqa, pope]", "[vqav2, vizwiz, mmbench]"));
+    done(&bench, &["run", "vtab.yaml", "--methods", "frozen"]);
+    let [(run, record)] = &records(&bench)[..] else { panic!("{:?}", records(&bench)) };
+    assert_eq!((record.metrics.evaluations.len(), record.metrics.pending.len()), (3, 0));
+    let files = std::fs::read_dir(run).unwrap().map(|entry| entry.unwrap().file_name());
+    let is_submission = |name: &std::ffi::OsString| {
+        ["vqav2_", "mmbench_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
+    };
+    assert!(!files.into_iter().any(|name| is_submission(&name)));
+}
+
+#[test]
 fn answers_do_not_depend_on_the_number_of_workers_or_the_evaluation_batch_size() {
     let methods = ["--methods", "fft"];
     let run = |text: &str, workers: &str| {

@@ -1,25 +1,20 @@
-//! Prefetching loader: one thread processes the steps in order, a thread pool shares the images of each batch, and a
-//! bounded channel limits the number of waiting batches.
+//! Prefetching loader: one thread processes the steps in order, and a thread pool shares the images of each batch.
 //!
 //! The caller chooses the images of a step; their augmentation is a function of (seed, epoch, index) and (seed, epoch,
 //! step). So the batches are the same with any number of threads and from any starting step.
 
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
+use rayon::ThreadPoolBuilder;
 
 use crate::error::DataError;
+use crate::prefetch::Prefetch;
 use crate::random::Stream;
 use crate::split::Split;
 use crate::transform::augment::{Augmentation, Mix, mix_pixels, soft_targets};
 use crate::transform::protocol::ImageProtocol;
 use crate::transform::resize::check_size;
 use crate::vision::image_set::ImageSet;
-
-/// Number of finished batches that may wait, in addition to the one in progress.
-const AHEAD: usize = 2;
 
 /// How the images of a dataset are loaded as batches.
 #[derive(Debug, Clone, Copy)]
@@ -78,10 +73,8 @@ type Spare = Mutex<Vec<Vec<f32>>>;
 /// An iterator over batches in step order, which ends after the last step or the first error.
 #[derive(Debug)]
 pub struct Loader {
-    /// `None` while the loader is being dropped.
-    batches: Option<Receiver<Result<Batch, DataError>>>,
+    batches: Prefetch<Result<Batch, DataError>>,
     spare: Arc<Spare>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Loader {
@@ -96,12 +89,19 @@ impl Loader {
     ) -> std::io::Result<Self> {
         let pool =
             ThreadPoolBuilder::new().num_threads(recipe.threads).build().map_err(std::io::Error::other)?;
-        let (sender, batches) = sync_channel(AHEAD);
         let spare = Arc::new(Spare::default());
-        let thread = std::thread::Builder::new().name("loader".to_owned());
         let returned = Arc::clone(&spare);
-        let thread = thread.spawn(move || make(&set, &recipe, (&pool, &returned), steps, &sender))?;
-        Ok(Self { batches: Some(batches), spare, thread: Some(thread) })
+        let mut failed = false;
+        let batches = steps.map_while(move |step| {
+            if failed {
+                return None;
+            }
+            let buffer = returned.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            let batch = pool.install(|| recipe.batch_in(buffer, &set, &step));
+            failed = batch.is_err();
+            Some(batch)
+        });
+        Ok(Self { batches: Prefetch::start(batches)?, spare })
     }
 
     /// Recycles the buffer of a used batch.
@@ -117,35 +117,7 @@ impl Iterator for Loader {
     type Item = Result<Batch, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.batches.as_ref()?.recv().ok()
-    }
-}
-
-impl Drop for Loader {
-    /// Waits for the batch in progress, so that nothing reads the dataset after its loader is dropped.
-    fn drop(&mut self) {
-        drop(self.batches.take());
-        if let Some(thread) = self.thread.take() {
-            // A panic of the loader thread has already been reported.
-            drop(thread.join());
-        }
-    }
-}
-
-fn make(
-    set: &ImageSet,
-    recipe: &LoaderRecipe,
-    (pool, spare): (&ThreadPool, &Spare),
-    steps: impl Iterator<Item = Step>,
-    batches: &SyncSender<Result<Batch, DataError>>,
-) {
-    for step in steps {
-        let buffer = spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-        let batch = pool.install(|| recipe.batch_in(buffer, set, &step));
-        let failed = batch.is_err();
-        if batches.send(batch).is_err() || failed {
-            return;
-        }
+        self.batches.next()
     }
 }
 

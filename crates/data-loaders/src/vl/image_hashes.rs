@@ -30,6 +30,17 @@ pub(super) fn checksum_of(
     Ok(hasher.finalize().to_hex().to_string())
 }
 
+/// blake3 (hex) of the contents of pictures, in their order; `set` is for messages.
+///
+/// # Errors
+/// If a file cannot be read.
+pub fn pictures_checksum(set: &str, pictures: &[Picture], hashes: &FileHashes) -> Result<String, DataError> {
+    let files = PictureHashes::of(set, pictures.iter(), hashes)?;
+    let mut hasher = blake3::Hasher::new();
+    pictures.iter().for_each(|picture| files.update_contents(&mut hasher, picture));
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// The hashes of the image files of questions; each file is hashed once, however many questions share it.
 pub(super) struct PictureHashes<'a>(HashMap<&'a Path, blake3::Hash>);
 
@@ -54,6 +65,10 @@ impl<'a> PictureHashes<'a> {
 
     pub(super) fn update(&self, hasher: &mut blake3::Hasher, picture: &Picture) {
         update(hasher, picture.file_name().as_bytes());
+        self.update_contents(hasher, picture);
+    }
+
+    fn update_contents(&self, hasher: &mut blake3::Hasher, picture: &Picture) {
         match picture {
             Picture::File(path) => update(hasher, self.0[path.as_path()].as_bytes()),
             Picture::Inside(_, bytes) | Picture::Pixels(_, bytes) => update(hasher, bytes),

@@ -29,6 +29,7 @@ pub use benchmark::Answers;
 pub use conversation::{
     Conversation, ConversationFile, Origin, PLACEHOLDER, Turn, read_conversations, read_mixture,
 };
+pub use image_hashes::pictures_checksum;
 pub use judge::{Judgement, Key, option_letter, vqa_accuracy};
 pub use local::SmallPart;
 pub use normalise::{evalai_answer, vqa_answer};

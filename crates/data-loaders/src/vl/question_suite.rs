@@ -9,6 +9,7 @@ use crate::registry::DatasetEntry;
 use crate::split::Split;
 use crate::vl::conversation::{Conversation, read_mixture};
 use crate::vl::image_hashes::{PictureHashes, update};
+use crate::vl::picture::Picture;
 use crate::vl::question_set::{QuestionSet, QuestionSource};
 
 /// The name of a mixture in messages.
@@ -86,6 +87,14 @@ impl QuestionSuite {
                 .ok_or_else(|| question.origin.fault("the question has no answer to train on"))
         });
         self.mixture.iter().cloned().map(Ok).chain(own).collect()
+    }
+
+    /// The pictures of the mixture and of all splits, with repetitions, in the order in which a run that trains on all
+    /// training questions and is evaluated on the test questions uses them.
+    pub fn pictures(&self) -> impl Iterator<Item = &Picture> {
+        let of = |split: Split| self.sets.iter().flat_map(move |set| set.questions(split));
+        let asked = of(Split::TrainVal).chain(of(Split::Test)).map(|question| &question.picture);
+        self.mixture.iter().filter_map(|conversation| conversation.picture.as_ref()).chain(asked)
     }
 
     /// blake3 (hex) of all datasets and the mixture.

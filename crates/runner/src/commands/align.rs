@@ -41,6 +41,9 @@ pub(crate) struct Arguments {
     /// Compute threads.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     threads: u32,
+    /// Keep what vision towers compute from pictures in files of this folder, as `san run` does.
+    #[arg(long, value_name = "FOLDER")]
+    cache_features: Option<PathBuf>,
     /// auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     device: String,
@@ -59,8 +62,9 @@ fn above_zero(text: &str) -> Result<f64, String> {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     tch::set_num_threads(i32::try_from(arguments.threads)?);
-    let mut resources =
-        Resources::new(device::resolve(&arguments.device)?).keeping_file_hashes(&arguments.results);
+    let mut resources = Resources::new(device::resolve(&arguments.device)?)
+        .keeping_file_hashes(&arguments.results)
+        .caching_features(arguments.cache_features.clone());
     let plan = stop.interruptible(|| resolved(&arguments.experiment, &arguments.profile, &mut resources))?;
     let runs = plan.finals.iter().map(|row| (row.run.backbone.as_str(), &row.run));
     let pairs: BTreeMap<_, _> = runs.filter(|(backbone, _)| backbone.contains('+')).collect();

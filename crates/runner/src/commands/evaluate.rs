@@ -1,6 +1,7 @@
 //! `san evaluate`: the score of a saved adapter, trained here or by peft, on data of any kind; nothing is trained.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
@@ -13,10 +14,13 @@ use runner::models::{NamedArchitecture, SavedAdapter};
 use runner::plan::Plan;
 use runner::resources::Resources;
 use runner::tasks::{EvalScores, evaluate as score};
+use runner::train::checkpoint::CheckpointFile;
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::train::trainer::RunControl;
 use runner::workers::device;
 use serde_json::json;
 
+use super::meter::{Meter, Unit};
 use super::output;
 use crate::commands::run::experiment_file;
 
@@ -82,19 +86,21 @@ pub(crate) fn evaluate(arguments: &Arguments) -> Result<()> {
     let profile = arguments.profile.as_deref();
     let plan =
         stop.interruptible(|| Plan::resolve(&experiment, profile, &selection, &mut resources, &path, true))?;
+    let meter = Meter::new("preparing".into(), Unit::Steps, 0);
+    let mut progress = |done, total| meter.show(done, total);
     let mut scores = Vec::new();
     for row in &plan.finals {
-        let folder = tempfile::tempdir()?;
+        let temporary = tempfile::tempdir()?;
         let folder = match &arguments.output {
             Some(output) => output.join(&row.run.set),
-            None => folder.path().to_owned(),
+            None => temporary.path().to_owned(),
         };
         create_folder(&folder)?;
         check_classes(&saved, &arguments.adapter, row.run.set_label(), &row.run, &mut resources)?;
-        scores.push((
-            row.run.set_label(),
-            stop.interruptible(|| score(&row.run, &mut resources, &folder, &stop))?,
-        ));
+        // Nothing is trained, so nothing is saved there.
+        let checkpoint = CheckpointFile::of_run(temporary.path(), &row.run.name()?, Duration::MAX);
+        let mut control = RunControl { stop: &stop, checkpoint: &checkpoint, progress: &mut progress };
+        scores.push((row.run.set_label(), score(&row.run, &mut resources, &folder, &mut control)?));
     }
     print(arguments, &saved.method()?.label()?, &scores)
 }

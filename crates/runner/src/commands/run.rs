@@ -82,6 +82,10 @@ pub(crate) struct Arguments {
     /// Save the state of a run in training at this interval.
     #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
     pub(super) checkpoint_every: f64,
+    /// Keep what vision towers compute from pictures in files of this folder, for this and every later run. Without it,
+    /// features that do not fit into memory are computed again in every epoch of every run.
+    #[arg(long, value_name = "FOLDER")]
+    pub(super) cache_features: Option<PathBuf>,
     /// auto, cpu or cuda.
     #[arg(long, default_value = "auto")]
     pub(super) device: String,
@@ -94,7 +98,8 @@ pub(crate) struct Arguments {
 
 impl Arguments {
     /// `check_images` decodes every image of the sets, so that a broken one is found before training.
-    fn resolve(&self, check_images: bool) -> Result<(Plan, Store)> {
+    /// The last of the results is what the plan keeps on disk, as text.
+    fn resolve(&self, check_images: bool) -> Result<(Plan, Store, String)> {
         let (experiment, path) = read(&self.experiment)?;
         let selection = Selection {
             only_methods: self.methods.clone(),
@@ -120,7 +125,8 @@ impl Arguments {
             check_images,
         )?;
         let store = Store::new(&self.results, &plan.experiment, &plan.profile);
-        Ok((plan, store))
+        let kept = self.cache_features.as_deref().map(|folder| plan.cached_features(folder, &mut resources));
+        Ok((plan, store, kept.transpose()?.unwrap_or_default()))
     }
 
     /// The most runs of a group, if the user says so.
@@ -144,6 +150,7 @@ impl Arguments {
             checkpoint_every: seconds("--checkpoint-every", self.checkpoint_every)?,
             hung_after: seconds("--hung-after", self.hung_after)?,
             results: self.results.clone(),
+            cache_features: self.cache_features.as_ref().map(std::path::absolute).transpose()?,
             device: if device == tch::Device::Cpu { "cpu" } else { "cuda" }.into(),
         })
     }
@@ -184,15 +191,15 @@ fn seconds(option: &str, number: f64) -> Result<Duration> {
 }
 
 pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
-    let (plan, store) = arguments.resolve(false)?;
+    let (plan, store, kept) = arguments.resolve(false)?;
     let pool = arguments.pool()?;
     let described = plan.describe(&store, pool.workers, arguments.group_size(), pool.is_on_gpu())?;
-    output::text(format_args!("{described}"))?;
+    output::text(format_args!("{described}{kept}"))?;
     Ok(())
 }
 
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
-    let (plan, store) = arguments.resolve(false)?;
+    let (plan, store, _) = arguments.resolve(false)?;
     output::line(format_args!("{}", plan.summary(&store, arguments.pool()?.workers)))?;
     for beat in lock::running(&store) {
         let lock::Heartbeat { label, host, process, done, total } = beat;
@@ -208,12 +215,12 @@ pub(crate) fn status(arguments: &Arguments) -> Result<()> {
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     let pool = arguments.pool()?;
-    let (plan, store) = stop.interruptible(|| arguments.resolve(true))?;
+    let (plan, store, kept) = stop.interruptible(|| arguments.resolve(true))?;
     if arguments.slurm.is_selected() {
         return slurm::submit(arguments, &plan, &store);
     }
     let (group, on_gpu) = (arguments.group_size(), pool.is_on_gpu());
-    output::line(format_args!("{}", plan.describe(&store, pool.workers, group, on_gpu)?))?;
+    output::line(format_args!("{}{kept}", plan.describe(&store, pool.workers, group, on_gpu)?))?;
     create_folder(&store.folder)?;
     let groups = |runs: &[Run]| plan.groups(runs, group, on_gpu);
     for row in &plan.finals {

@@ -76,6 +76,7 @@ pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> 
     submission.device.clone_from(&arguments.device);
     submission.threads = arguments.threads.max(1);
     submission.checkpoint_every = arguments.checkpoint_every;
+    submission.cache_features = arguments.cache_features.as_ref().map(std::path::absolute).transpose()?;
     let resources = arguments.slurm.resources(arguments.memory);
     let program = std::env::current_exe()?;
     if arguments.slurm.dry_run {

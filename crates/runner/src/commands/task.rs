@@ -42,8 +42,9 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
         output::line(format_args!("run {name}: {}", run.label()))?;
     }
     tch::set_num_threads(i32::try_from(submission.threads)?);
-    let mut resources =
-        Resources::new(device::resolve(&submission.device)?).keeping_file_hashes(&submission.results);
+    let mut resources = Resources::new(device::resolve(&submission.device)?)
+        .keeping_file_hashes(&submission.results)
+        .caching_features(submission.cache_features.clone());
     let settings = Settings {
         threads: submission.threads,
         checkpoint_every: Duration::try_from_secs_f64(submission.checkpoint_every)?,

@@ -23,7 +23,9 @@ pub(crate) fn worker() -> Result<()> {
         serde_json::from_reader(std::io::stdin()).context("reading the assignment of a worker")?;
     tch::set_num_threads(i32::try_from(assignment.threads)?);
     let device = device::resolve(&assignment.device)?;
-    let mut resources = Resources::new(device).keeping_file_hashes(&assignment.results);
+    let mut resources = Resources::new(device)
+        .keeping_file_hashes(&assignment.results)
+        .caching_features(assignment.cache_features);
     let store = Store { folder: assignment.folder };
     let Assignment { groups, threads, checkpoint_every, .. } = assignment;
     let groups: Vec<RunGroup> = groups.into_iter().map(RunGroup::new).collect::<Result<_>>()?;

@@ -6,6 +6,7 @@
 
 mod describe;
 mod estimate;
+mod features;
 mod grouping;
 pub mod tuning;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use data_loaders::text::TextSet;
-use data_loaders::vl::QuestionSuite;
+use data_loaders::vl::{Picture, QuestionSuite, pictures_checksum};
 use data_loaders::{FileHashes, ImageSet, dataset};
 
 use crate::error::RunError;
@@ -148,6 +148,14 @@ impl DataSets {
         let suite = Rc::new(suite);
         self.questions = Some((key, suite.clone()));
         Ok(suite)
+    }
+
+    /// blake3 (hex) of the contents of pictures; `set` is for messages.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn pictures_checksum(&self, set: &str, pictures: &[Picture]) -> Result<String> {
+        Ok(pictures_checksum(set, pictures, &self.hashes)?)
     }
 
     fn folder(&self, set: &str) -> Result<&Path, RunError> {

@@ -2,6 +2,7 @@
 
 mod data;
 mod device_images;
+mod feature_file;
 mod features;
 mod models;
 mod source;
@@ -13,6 +14,7 @@ use tch::Device;
 
 pub use data::DataSets;
 pub use device_images::{DeviceImages, normalised};
+pub use feature_file::{FeatureFile, FeatureTable};
 pub use features::{FeatureCache, Features};
 pub use models::Models;
 pub use source::DataSource;
@@ -51,6 +53,12 @@ impl Resources {
     #[must_use]
     pub fn keeping_file_hashes(self, results: &Path) -> Self {
         Self { data: self.data.keeping_file_hashes(results), ..self }
+    }
+
+    /// Keeps features of pictures in files of a folder, if one is given, for this and every later run.
+    #[must_use]
+    pub fn caching_features(self, folder: Option<PathBuf>) -> Self {
+        Self { features: self.features.in_folder(folder), ..self }
     }
 }
 

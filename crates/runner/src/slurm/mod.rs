@@ -74,6 +74,9 @@ pub struct Submission {
     pub threads: u32,
     /// Seconds between two checkpoints.
     pub checkpoint_every: f64,
+    /// Folder of the files of picture features, if they are kept.
+    #[serde(default)]
+    pub cache_features: Option<PathBuf>,
     /// Groups of runs per task.
     pub chunk: usize,
     /// Runs of the tuning stage.
@@ -128,6 +131,7 @@ impl Submission {
             device: "auto".into(),
             threads: 1,
             checkpoint_every: 60.0,
+            cache_features: None,
             chunk: chunk.max(1),
             tune: plan.tune.clone(),
             finals: plan.finals.clone(),

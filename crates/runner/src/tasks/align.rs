@@ -70,7 +70,7 @@ pub fn align(run: &Run, resources: &mut Resources, control: &mut RunControl<'_>)
         GroupExecution::prepare(std::slice::from_ref(run), task, modules, resources)
     })?;
     execution.trainer.restore(control.checkpoint)?;
-    execution.train(control).map_err(|error| execution.save_after_error(error, control))?;
+    execution.train(resources, control).map_err(|error| execution.save_after_error(error, control))?;
     let progress = &execution.trainer.progress.runs[0];
     let (None, Some(&train_loss)) = (progress.diverged_after, progress.losses.last()) else {
         bail!("the loss is not finite: try a lower --learning-rate");

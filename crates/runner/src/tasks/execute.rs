@@ -18,7 +18,6 @@ use crate::models::{BaseModel, SavedAdapter};
 use crate::resources::Resources;
 use crate::tasks::{EvalScores, Precision, PreparedTask, Run, Task, Times, Tuned};
 use crate::train::checkpoint::{Best, RunProgress};
-use crate::train::signals::StopFlag;
 use crate::train::trainer::{RunControl, Trainer};
 
 /// The results of a run and their cost. Times are the run's share of its group's.
@@ -73,15 +72,20 @@ pub fn execute(
 ///
 /// # Errors
 /// As for [`execute`]; and if the model computes numbers that are not finite.
-pub fn evaluate(run: &Run, resources: &mut Resources, folder: &Path, stop: &StopFlag) -> Result<EvalScores> {
+pub fn evaluate(
+    run: &Run,
+    resources: &mut Resources,
+    folder: &Path,
+    control: &mut RunControl<'_>,
+) -> Result<EvalScores> {
     torch_ops::allow_tf32(run.protocol.precision == Precision::Tf32);
     let runs = std::slice::from_ref(run);
     let task = run.protocol.task().map_err(anyhow::Error::msg)?;
     let modules = task.modules_to_save().filter(|_| run.method != UNTRAINED);
     let mut execution = GroupExecution::prepare(runs, task, modules, resources)?;
     let (task, tuned) = execution.parts(resources.models.device());
-    task.before_training(&tuned, resources, stop)?;
-    let scores = task.evaluate(&tuned, &[(0, folder)], stop)?;
+    task.before_training(&tuned, resources, control)?;
+    let scores = task.evaluate(&tuned, &[(0, folder)], control.stop)?;
     let not_finite = san_core::Error::NotFinite { what: "an output of the model" };
     Ok(scores.into_iter().next().flatten().ok_or(not_finite)?)
 }
@@ -167,7 +171,9 @@ impl<'a> GroupExecution<'a> {
     }
 
     /// Trains from the first batch, or from the checkpoint, to the last batch.
-    pub(super) fn train(&mut self, control: &mut RunControl<'_>) -> Result<()> {
+    pub(super) fn train(&mut self, resources: &mut Resources, control: &mut RunControl<'_>) -> Result<()> {
+        let (task, tuned) = self.parts(resources.models.device());
+        task.before_training(&tuned, resources, control)?;
         let nothing_to_learn = self.trainer.trainables.values().numel() == 0;
         let epochs = if nothing_to_learn { 0 } else { self.runs[0].protocol.epochs };
         let rates: Vec<f64> = self.runs.iter().map(|run| run.learning_rate).collect();
@@ -181,14 +187,11 @@ impl<'a> GroupExecution<'a> {
         folders: &[&Path],
         control: &mut RunControl<'_>,
     ) -> Result<Vec<RunResults>> {
-        let device = resources.models.device();
-        let (task, tuned) = self.parts(device);
-        task.before_training(&tuned, resources, control.stop)?;
-        self.train(control)?;
+        self.train(resources, control)?;
         let states = self.trainer.states();
         let finished: Vec<(usize, &Path)> =
             (0..).zip(folders.iter().copied()).filter(|(run, _)| states[*run] == State::Finished).collect();
-        let (task, tuned) = self.parts(device);
+        let (task, tuned) = self.parts(resources.models.device());
         let scores = task.evaluate(&tuned, &finished, control.stop)?;
         let mut all: Vec<Option<EvalScores>> = vec![None; folders.len()];
         for ((run, _), scores) in finished.iter().zip(scores) {

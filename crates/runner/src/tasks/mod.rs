@@ -41,6 +41,7 @@ use crate::models::BaseModel;
 use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::train::signals::StopFlag;
 use crate::train::task::TrainTask;
+use crate::train::trainer::RunControl;
 
 /// A task, with its section of the protocol.
 pub trait Task: Debug {
@@ -105,6 +106,16 @@ pub trait Task: Debug {
     /// cannot be trained together.
     fn steps_depend_on_seed(&self) -> bool {
         false
+    }
+
+    /// The features of pictures that `--cache-features` keeps for a run: number of pictures, and bytes; `None` if it
+    /// has none.
+    ///
+    /// # Errors
+    /// When the model is unknown, or the data are missing or wrong.
+    fn cached_features(&self, run: &Run, resources: &mut Resources) -> Result<Option<(usize, u64)>> {
+        let _ = (run, resources);
+        Ok(None)
     }
 
     /// Opens the data of a group of runs and builds its model.
@@ -212,9 +223,9 @@ pub trait PreparedTask: TrainTask {
         &mut self,
         tuned: &Tuned<'_>,
         resources: &mut Resources,
-        stop: &StopFlag,
+        control: &mut RunControl<'_>,
     ) -> Result<()> {
-        let _ = (tuned, resources, stop);
+        let _ = (tuned, resources, control);
         Ok(())
     }
 

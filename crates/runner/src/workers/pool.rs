@@ -36,6 +36,9 @@ pub struct Assignment {
     pub threads: u32,
     /// How often the state of a run is saved.
     pub checkpoint_every: Duration,
+    /// Folder of the files of picture features, if they are kept.
+    #[serde(default)]
+    pub cache_features: Option<PathBuf>,
 }
 
 /// The number of workers and their resources.
@@ -53,6 +56,8 @@ pub struct Pool {
     pub results: PathBuf,
     /// How often the state of a run is saved.
     pub checkpoint_every: Duration,
+    /// Folder of the files of picture features, if they are kept.
+    pub cache_features: Option<PathBuf>,
     /// A worker whose loops have not advanced for this long is replaced.
     pub hung_after: Duration,
 }
@@ -91,6 +96,7 @@ impl Pool {
             device: self.device.clone(),
             threads: self.threads,
             checkpoint_every: self.checkpoint_every,
+            cache_features: self.cache_features.clone(),
         };
         Supervisor::new(self, title, &assignment, store, workers)?.wait(stop)?;
         verdict(&open, store)

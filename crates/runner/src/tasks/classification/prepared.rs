@@ -23,6 +23,7 @@ use crate::tasks::{EvalScores, PreparedTask, Run, Times, Tuned, dataset};
 use crate::train::log::EpochMetrics;
 use crate::train::signals::StopFlag;
 use crate::train::task::{Schedule, StepExamples, StepPosition, TrainTask};
+use crate::train::trainer::RunControl;
 
 /// Images per forward pass of an evaluation, over all runs: what a GPU needs, and what fits into a processor's cache.
 const EVALUATION_BATCH_ON_GPU: usize = 256;
@@ -216,8 +217,9 @@ impl PreparedTask for Prepared<'_> {
         &mut self,
         tuned: &Tuned<'_>,
         resources: &mut Resources,
-        stop: &StopFlag,
+        control: &mut RunControl<'_>,
     ) -> Result<()> {
+        let stop = control.stop;
         let Self { runs, model, inputs, test_inputs, times, .. } = self;
         // Augmented images differ between epochs: neither they nor their features can be computed once.
         let is_augmented = self.protocol.augmentation.is_some();

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use anyhow::Result;
 use backbones::language::generate::Continuation;
@@ -12,6 +13,8 @@ use san_core::random::permutation;
 use tch::Tensor;
 
 use crate::error::RunError;
+use crate::resources::FeatureCache;
+use crate::train::trainer::RunControl;
 
 /// The data to train on and to evaluate on.
 pub(crate) struct TrainData {
@@ -79,17 +82,55 @@ impl TrainData {
 
 /// A vision tower's features of the images that belong to examples or prompts.
 pub(crate) trait ImageFeatures {
+    /// Computes or opens what the features are taken from, before the first of them is needed.
+    ///
+    /// # Errors
+    /// When an image or a file cannot be read, a file cannot be written, or a signal asked to stop.
+    fn prepare(&self, cache: &mut FeatureCache, control: &mut RunControl<'_>) -> Result<()> {
+        let _ = (cache, control);
+        Ok(())
+    }
+
     /// Features `[pictures, tokens, width]` of the images in these examples, in order; `None` if there are none.
     ///
     /// # Errors
-    /// When libtorch fails.
+    /// When an image cannot be read, or libtorch fails.
     fn features(&self, examples: &[usize]) -> Result<Option<Tensor>>;
+
+    /// Whether images are read ahead of their use, if [`Self::expect`] says which.
+    fn reads_ahead(&self) -> bool {
+        false
+    }
+
+    /// Starts to read the images of the next calls of [`Self::features`], given by their examples. Calls for other
+    /// examples may come in between.
+    ///
+    /// # Errors
+    /// When the operating system cannot create a thread.
+    fn expect(&self, batches: &[Vec<usize>]) -> Result<()> {
+        let _ = batches;
+        Ok(())
+    }
 
     /// Whether an example has an image.
     fn has_images(&self, example: usize) -> bool {
         let _ = example;
         false
     }
+
+    /// The time that they have taken.
+    fn times(&self) -> PictureTimes {
+        PictureTimes::default()
+    }
+}
+
+/// The time that the features of images have taken.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct PictureTimes {
+    /// Forward passes of the tower.
+    pub(crate) computing: Duration,
+    /// Waiting for images, or for their features from a file.
+    pub(crate) data_wait: Duration,
 }
 
 /// No pictures.

@@ -87,7 +87,11 @@ impl<'a> Evaluator<'a> {
         let LoadedLanguageModel { end, other_end_tokens, .. } = self.loaded;
         let end_tokens = std::iter::once(i64::from(*end)).chain(other_end_tokens.iter().copied()).collect();
         let limits = Limits { end_tokens, max_new_tokens: set.max_new_tokens(protocol.max_new_tokens) };
-        for batch in evaluation_batches(&lengths, protocol.evaluation) {
+        let batches = evaluation_batches(&lengths, protocol.evaluation);
+        if set.images().reads_ahead() && protocol.decoding.generation().is_some() {
+            set.images().expect(&batches)?;
+        }
+        for batch in batches {
             stop.check()?;
             let Some(decoding) = protocol.decoding.generation() else {
                 for prompt in batch {

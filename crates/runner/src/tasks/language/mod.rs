@@ -26,9 +26,11 @@ use self::objective::Objective;
 use crate::error::is_divergence;
 use crate::models::reader::Reader;
 use crate::models::{BaseModel, LoadedLanguageModel};
+use crate::resources::Resources;
 use crate::tasks::{EvalScores, PreparedTask, Run, Times, Tuned, splits};
 use crate::train::signals::StopFlag;
 use crate::train::task::{Schedule, StepExamples, StepPosition, TrainTask};
+use crate::train::trainer::RunControl;
 
 /// A schedule, from the peak rate and the total number of steps.
 pub(crate) type ScheduleOf = Box<dyn Fn(f64, u64) -> Schedule>;
@@ -66,6 +68,7 @@ impl<'a> Prepared<'a> {
             held_out,
             device: tuned.device,
             batch: Vec::new(),
+            expected: None,
         };
         Ok(Self { runs, objective, schedule, evaluation: Duration::ZERO })
     }
@@ -91,8 +94,8 @@ impl TrainTask for Prepared<'_> {
         (self.schedule)(learning_rate, steps.iter().sum())
     }
 
-    fn load(&mut self, examples: &[Vec<usize>], _: StepPosition) -> Result<()> {
-        self.objective.load(examples)
+    fn load(&mut self, examples: &[Vec<usize>], position: StepPosition) -> Result<()> {
+        self.objective.load(examples, position)
     }
 
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
@@ -104,9 +107,24 @@ impl TrainTask for Prepared<'_> {
         let is_due = select.is_some_and(|select| steps.is_multiple_of(select.every_steps.get()));
         is_due.then(|| self.objective.held_out_losses()).transpose()
     }
+
+    fn data_wait(&self) -> Duration {
+        self.times().data_wait
+    }
 }
 
 impl PreparedTask for Prepared<'_> {
+    fn before_training(
+        &mut self,
+        _: &Tuned<'_>,
+        resources: &mut Resources,
+        control: &mut RunControl<'_>,
+    ) -> Result<()> {
+        let TrainData { images, eval_sets, .. } = &self.objective.data;
+        images.prepare(&mut resources.features, control)?;
+        eval_sets.iter().try_for_each(|set| set.images().prepare(&mut resources.features, control))
+    }
+
     fn evaluate(
         &mut self,
         tuned: &Tuned<'_>,
@@ -156,7 +174,14 @@ impl PreparedTask for Prepared<'_> {
     }
 
     fn times(&self) -> Times {
-        Times { evaluation: self.evaluation, ..Times::default() }
+        let TrainData { images, eval_sets, .. } = &self.objective.data;
+        let of_training = images.times();
+        let waited_by_evaluation = eval_sets.iter().map(|set| set.images().times().data_wait).sum();
+        Times {
+            preparation: of_training.computing,
+            evaluation: self.evaluation.saturating_sub(waited_by_evaluation),
+            data_wait: of_training.data_wait + waited_by_evaluation,
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use tch::{Device, Kind, Reduction, Tensor, no_grad};
 use super::data::TrainData;
 use super::protocol::LanguageProtocol;
 use crate::models::reader::Reader;
-use crate::train::task::StepExamples;
+use crate::train::task::{StepExamples, StepPosition};
 
 /// Held-out examples in a forward pass: the usual number of Hugging Face's `Trainer`. Their mean losses are averaged, so
 /// that the number has an effect.
@@ -33,6 +33,8 @@ pub(crate) struct Objective {
     pub(crate) held_out: Vec<usize>,
     pub(crate) device: Device,
     pub(super) batch: Vec<Part>,
+    /// The step whose images are read ahead.
+    pub(super) expected: Option<StepPosition>,
 }
 
 /// A micro-batch: examples of a step that are computed together.
@@ -94,18 +96,41 @@ impl Objective {
     }
 
     /// Assembles the batch of a step.
-    pub(super) fn load(&mut self, examples: &[Vec<usize>]) -> Result<()> {
+    pub(super) fn load(&mut self, examples: &[Vec<usize>], position: StepPosition) -> Result<()> {
+        if self.data.images.reads_ahead() {
+            self.expect(position)?;
+        }
+        let micro_batches = self.micro_batches(examples);
+        self.batch = micro_batches.iter().map(|(own, spare)| self.part(own, spare)).collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// Has the images of the rest of the epoch read ahead, unless this is done already.
+    fn expect(&mut self, position: StepPosition) -> Result<()> {
+        let StepPosition { epoch, step } = position;
+        if self.expected != Some(position) {
+            let before: usize = (0..epoch).map(|epoch| self.steps(epoch).len()).sum();
+            let rest = self.steps(epoch).into_iter().skip(usize::try_from(step)? - before);
+            let padded = |(own, spare): &(StepExamples, Vec<usize>)| padded(own, spare);
+            let batches: Vec<Vec<usize>> = rest
+                .flat_map(|examples| self.micro_batches(&examples).iter().map(padded).collect::<Vec<_>>())
+                .collect();
+            self.data.images.expect(&batches)?;
+        }
+        self.expected = Some(StepPosition { epoch, step: step + 1 });
+        Ok(())
+    }
+
+    /// The examples of each run in each micro-batch of a step, and an example of each run to pad those of others with.
+    fn micro_batches(&self, examples: &[Vec<usize>]) -> Vec<(StepExamples, Vec<usize>)> {
         let most = examples.iter().map(Vec::len).max().unwrap_or(0);
         let size = self.protocol.memory.micro_batch_size.map_or(most, NonZeroUsize::get);
         let part = |first: usize| {
             let of_run = |all: &Vec<usize>| all[first.min(all.len())..(first + size).min(all.len())].to_vec();
-            let own: Vec<Vec<usize>> = examples.iter().map(of_run).collect();
-            // What a run without examples in this part is padded with.
-            let spare: Vec<usize> = examples.iter().filter_map(|all| all.last().copied()).collect();
-            self.part(&own, &spare)
+            let spare = examples.iter().filter_map(|all| all.last().copied()).collect();
+            (examples.iter().map(of_run).collect(), spare)
         };
-        self.batch = (0..most).step_by(size.max(1)).map(part).collect::<Result<_>>()?;
-        Ok(())
+        (0..most).step_by(size.max(1)).map(part).collect()
     }
 
     /// Losses `[K]` and gradient `[K, P]` of the batch: the mean over its micro-batches, weighted by the number of
@@ -139,10 +164,7 @@ impl Objective {
     /// The examples of each run; `spare` has an example of each run.
     fn part(&self, own: &[Vec<usize>], spare: &[usize]) -> Result<Part> {
         let most = own.iter().map(Vec::len).max().unwrap_or(0);
-        let padded = own.iter().zip(spare);
-        let examples: Vec<usize> = padded
-            .flat_map(|(own, spare)| own.iter().chain(std::iter::repeat_n(spare, most - own.len())).copied())
-            .collect();
+        let examples = padded(own, spare);
         let all: Vec<_> = examples.iter().map(|&row| &self.data.examples[row]).collect();
         let branched = all.iter().any(|example| !example.branches.is_empty());
         // Padding is on the right: earlier tokens never attend to it, so no mask is needed.
@@ -185,6 +207,15 @@ impl Objective {
         let losses_of_hidden = |hidden: &Tensor| losses_after(&self.model, hidden, part);
         Ok(checkpointing::gradient(language, trainables, &embedded, texts, losses_of_hidden)?)
     }
+}
+
+/// The examples of all runs, one run after the other, those of each padded with its `spare` one to the most of any run.
+fn padded(own: &[Vec<usize>], spare: &[usize]) -> Vec<usize> {
+    let most = own.iter().map(Vec::len).max().unwrap_or(0);
+    let padded = |(own, spare): (&Vec<usize>, &usize)| {
+        own.iter().copied().chain(std::iter::repeat_n(*spare, most - own.len())).collect::<Vec<_>>()
+    };
+    own.iter().zip(spare).flat_map(padded).collect()
 }
 
 /// Mean loss `[K]` of the tokens after the given positions of each run.

@@ -7,7 +7,7 @@ use data_loaders::vl::{Answered, Judgement, Key, Question, Tally, YesNoCounts};
 use data_loaders::{Benchmark, QuestionForm};
 use report::record::Dataset;
 
-use super::images::PictureFeatures;
+use super::features::PictureFeatures;
 use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures};
 
 /// The questions of a set with their prompts, and the benchmark's own scoring.
@@ -64,6 +64,10 @@ impl EvalSet for QuestionEvalSet {
 
     fn submission(&self, answers: &[Answer]) -> Result<Option<(&'static str, Vec<u8>)>> {
         let Some(QuestionForm::Benchmark(benchmark)) = self.form else { return Ok(None) };
+        // A synthetic set, `mini/<set>`, is not the server's: it has no ids of the server's questions.
+        if self.dataset.name != self.name {
+            return Ok(None);
+        }
         let answered = |(question, answer): (&Question, &Answer)| question.answered(answer.words());
         let answered: Vec<Answered> = self.questions.iter().zip(answers).map(answered).collect();
         let answered = benchmark.complete(answered, &self.also_submitted);

@@ -1,26 +1,33 @@
 //! Visual question answering: questions about images, LLaVA's prompts with placeholders for the tokens of each image,
 //! and the benchmarks' own scoring. One model is trained on the questions of all sets, and evaluated on each.
 
+mod choice;
 mod evaluation;
-mod images;
+mod features;
+mod pictures;
+mod tower;
+
+use std::rc::Rc;
 
 use anyhow::{Result, bail};
 use backbones::vlm::llava;
 use data_loaders::text::{Example, Truncation};
-use data_loaders::vl::{PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior};
+use data_loaders::vl::{Picture, PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior};
 use san_core::train::schedule::Cosine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tch::{Device, Kind};
+use tch::Kind;
 
+use choice::Choice;
 use evaluation::QuestionEvalSet;
-use images::{PictureCache, share_passes};
+use features::PictureFeatures;
+use pictures::{Pictures, share_passes};
 
 use crate::error::RunError;
 use crate::models::picture_text::PictureText;
-use crate::models::reader::{Reader, ReaderArchitecture};
-use crate::models::{BaseModel, LoadedLanguageModel};
-use crate::resources::{DataSets, DataSource, FeatureCache, Models, Resources};
+use crate::models::reader::ReaderArchitecture;
+use crate::models::{BaseModel, LoadedLanguageModel, NamedArchitecture};
+use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::tasks::language::data::{EvalSet, TrainData};
 use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
 use crate::tasks::protocol::check_counts;
@@ -131,6 +138,18 @@ impl Task for VisualQuestionAnswering {
         true
     }
 
+    fn cached_features(&self, run: &Run, resources: &mut Resources) -> Result<Option<(usize, u64)>> {
+        let NamedArchitecture::Llava(architecture) = resources.models.architecture(&run.backbone)? else {
+            bail!("visual question answering needs a vision-language model")
+        };
+        let size = self.picture.image_size;
+        let suite = resources.data.questions(&run.sets, &run.data, size)?;
+        let pictures = suite.pictures().collect::<Pictures>().all().len();
+        let tower = architecture.tower.at_image_size(i64::from(size))?;
+        let table = tower::table(&*tower, run.protocol.precision.kind(), pictures, String::new());
+        Ok(Some((pictures, table.bytes())))
+    }
+
     fn prepare<'a>(
         &'a self,
         runs: &'a [Run],
@@ -146,7 +165,7 @@ impl Task for VisualQuestionAnswering {
             return Err(RunError::Changed { set: run.set.clone() }.into());
         }
         let reader = model.architecture.build(tuned.weights, tuned.adapters)?;
-        let data = self.data(run, &suite, model, &reader, tuned.device, &mut resources.features)?;
+        let data = self.data(run, &suite, tuned, model, resources)?;
         let warmup_ratio = self.warmup_ratio;
         let schedule = move |base, steps: u64| -> Schedule {
             #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
@@ -160,51 +179,54 @@ impl Task for VisualQuestionAnswering {
 }
 
 impl VisualQuestionAnswering {
-    /// The tokenised questions of a run's sets, with the tower's features of their images.
+    /// The tokenised questions of a run's sets, and where the tower's features of their pictures come from.
     fn data(
         &self,
         run: &Run,
         suite: &QuestionSuite,
+        tuned: &Tuned<'_>,
         model: &LoadedLanguageModel,
-        reader: &Reader,
-        device: Device,
-        features: &mut FeatureCache,
+        resources: &Resources,
     ) -> Result<TrainData> {
         let ReaderArchitecture::Llava(architecture, _) = &model.architecture else {
             bail!("visual question answering needs a vision-language model")
         };
         let (train, evaluated) = splits(run.stage);
         let conversations = suite.conversations(train)?;
-        let mut pictures = PictureCache::default();
-        conversations.iter().for_each(|one| one.picture.iter().for_each(|picture| pictures.add(picture)));
-        suite
-            .sets()
-            .iter()
-            .flat_map(|set| set.questions(evaluated))
-            .for_each(|one| pictures.add(&one.picture));
-        let tokens = pictures.encode_images(run, &self.picture, reader, device, features)?;
-
+        let choice = Choice {
+            run,
+            suite,
+            conversations: &conversations,
+            protocol: self.picture,
+            model,
+            tuned,
+            resources,
+        };
+        let source = Rc::new(choice.source()?);
         let texts = PictureText::new(architecture, &model.tokenizer, model.end, self.template)?;
         let mut truncation = Truncation::default();
         let examples = conversations.iter().map(|one| texts.example(one, self.max_length, &mut truncation));
         let examples: Vec<Example> = examples.collect::<Result<_>>()?;
-        let images = pictures.features_of(conversations.iter().map(|one| one.picture.as_ref()), &tokens);
-        let (examples, images) = share_passes(examples, images, self.questions_per_sequence);
+        let place = |picture: Option<&Picture>| source.pictures.place(picture);
+        let places = conversations.iter().map(|one| place(one.picture.as_ref())).collect();
+        let (examples, places) = share_passes(examples, places, self.questions_per_sequence);
         let eval_set = |set: &QuestionSet| -> Result<Box<dyn EvalSet>> {
             let questions = set.questions(evaluated);
             let prompts = questions.iter().map(|one| texts.prompt(&one.prompt)).collect::<Result<_>>()?;
+            let places = questions.iter().map(|one| place(Some(&one.picture))).collect();
             Ok(Box::new(QuestionEvalSet {
                 name: set.entry().name.clone(),
                 form: set.entry().questions.map(|questions| questions.form),
                 dataset: dataset(set.name(), set.entry(), questions.len(), set.checksum())?,
                 prompts,
-                images: pictures.features_of(questions.iter().map(|one| Some(&one.picture)), &tokens),
+                images: PictureFeatures::new(&source, places),
                 questions: questions.to_vec(),
                 also_submitted: set.also_submitted().to_vec(),
                 prior: question_only_prior(set.questions(train), questions),
             }))
         };
         let eval_sets = suite.sets().iter().map(eval_set).collect::<Result<_>>()?;
-        Ok(TrainData { examples, truncation, images: Box::new(images), eval_sets })
+        let images = Box::new(PictureFeatures::new(&source, places));
+        Ok(TrainData { examples, truncation, images, eval_sets })
     }
 }
