@@ -74,7 +74,7 @@ pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> 
     let mut submission = Submission::new(plan, store, size, on_gpu, arguments.slurm.chunk)?;
     submission.results = std::path::absolute(&arguments.results)?;
     submission.device.clone_from(&arguments.device);
-    submission.threads = arguments.threads.max(1);
+    submission.threads = arguments.threads.unwrap_or(1).max(1);
     submission.checkpoint_every = arguments.checkpoint_every;
     let resources = arguments.slurm.resources(arguments.memory);
     let program = std::env::current_exe()?;
