@@ -152,6 +152,10 @@ fn seconds(option: &str, number: f64) -> Result<Duration> {
 
 pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
     let (plan, store) = arguments.resolve(false)?;
+    if arguments.slurm.is_selected() {
+        let on_gpu = arguments.slurm.is_on_gpu(&arguments.device);
+        return output::line(format_args!("{}", plan.describe(&store, 1, arguments.group_size(), on_gpu)?));
+    }
     describe(&plan, &store, &arguments.pool()?, arguments.group_size())
 }
 
