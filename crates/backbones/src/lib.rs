@@ -36,6 +36,7 @@ mod error;
 pub mod gguf;
 pub mod language;
 pub mod registry;
+mod sizes;
 pub mod tokenizer;
 pub mod vision;
 pub mod vlm;

@@ -7,6 +7,7 @@ use san_core::error::did_you_mean;
 use crate::language::LanguageArchitecture;
 use crate::language::decoder;
 use crate::language::llama::llama;
+use crate::vision::timm::{self, PretrainedConfig};
 use crate::vision::{self, convnext, swin, vit};
 use crate::vlm::llava;
 use crate::{Architecture, Error};
@@ -130,6 +131,37 @@ fn convnext_micro() -> convnext::Config {
     // A LayerScale initialised near zero needs longer training than a bundled model gets.
     let config = convnext::Config::new(32, [2, 2, 3, 1], [32, 64, 96, 160]);
     convnext::Config { ls_init_value: Some(0.1), ..config }
+}
+
+/// The input that the weights of a model were trained on; `None` for a model that is not known by name.
+pub fn pretrained(name: &str) -> Option<PretrainedConfig> {
+    let published = timm::pretrained(name);
+    let others = || match name {
+        // `san pretrain` draws images of that size.
+        "vit_micro" | "swin_micro" | "convnext_micro" => Some(squash(32, "bilinear", [0.5; 3], [0.5; 3])),
+        // DINO's.
+        "vit_small_patch14_imgfocus" => {
+            Some(squash(224, "bicubic", [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+        }
+        // `preprocessor_config.json` of its folder.
+        "clip-vit-large-patch14-336" => Some(PretrainedConfig {
+            crop_mode: "center".into(),
+            ..squash(
+                336,
+                "bicubic",
+                [0.481_454_66, 0.457_827_5, 0.408_210_73],
+                [0.268_629_54, 0.261_302_6, 0.275_777_1],
+            )
+        }),
+        _ => None,
+    };
+    published.or_else(others)
+}
+
+/// The input of a model whose images were resized without keeping their aspect ratio.
+fn squash(size: i64, interpolation: &str, mean: [f64; 3], std: [f64; 3]) -> PretrainedConfig {
+    let (interpolation, crop_mode) = (interpolation.to_owned(), "squash".to_owned());
+    PretrainedConfig { input_size: [3, size, size], interpolation, crop_pct: 1.0, crop_mode, mean, std }
 }
 
 /// The model of that name.

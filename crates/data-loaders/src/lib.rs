@@ -63,7 +63,7 @@ pub use synthetic::{Caption, CaptionStream, MiniQuestions, PretrainSet, TextStre
 pub use transform::augment::{
     Augmentation, Interpolation, Mix, RandAugment, Rectangle, mix_pixels, soft_targets,
 };
-pub use transform::protocol::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
+pub use transform::protocol::{CropShare, Filter, ImageProtocol, ImageSettings, Normalisation, Resize};
 pub use vision::image_set::ImageSet;
 pub use vision::inspect::{Inspection, inspect};
 pub use vision::loader::{Batch, Loader, LoaderRecipe, Step as BatchStep, StepPart};

@@ -39,9 +39,9 @@ fn every_row_lists_its_answer_in_the_format_of_its_data_set() {
         assert_eq!(set.counts(), COUNTS);
         for row in set.rows(Split::Test) {
             assert!(row.options().contains(&row.answer.as_str()), "{}: {row:?}", set.name());
-            assert_eq!(row.format(), Some(set.format()));
-            assert_eq!(set.format().extract(&row.output), Some(row.answer.as_str()));
-            assert_eq!(set.format().extract(&evaluation_prompt(row)), None);
+            assert_eq!(row.format(), set.format());
+            assert_eq!(set.format().unwrap().extract(&row.output), Some(row.answer.as_str()));
+            assert_eq!(set.format().unwrap().extract(&evaluation_prompt(row)), None);
         }
     }
 }

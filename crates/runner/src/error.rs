@@ -50,6 +50,17 @@ pub enum RunError {
         /// The context length, in tokens.
         context: i64,
     },
+    /// The input that a model's weights were trained on is not known, or not supported, and the experiment does not give
+    /// it.
+    #[error(
+        "the images that `{backbone}` expects are not known: {reason}; give `classification.image` in the experiment"
+    )]
+    UnknownInput {
+        /// The backbone.
+        backbone: String,
+        /// The cause.
+        reason: String,
+    },
     /// A run failed and has reported why: nothing more is printed.
     #[error("a run failed; see its message above")]
     AlreadyReported {
@@ -189,7 +200,7 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             | RunError::Changed { .. }
             | RunError::TooLong { .. }
             | RunError::Unusable { .. } => 4,
-            RunError::ChangedWeights { .. } => 5,
+            RunError::ChangedWeights { .. } | RunError::UnknownInput { .. } => 5,
             RunError::UnsoundRecord { .. } => 1,
             RunError::Write { .. } => WRITE,
             RunError::Unfetched { .. } => 9,

@@ -144,12 +144,12 @@ fn a_run_resumes_bit_for_bit_after_sigkill_and_after_sigterm() {
 
 #[test]
 fn a_damaged_checkpoint_is_discarded_and_the_run_starts_again() {
-    let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1"];
+    let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "0"];
     let whole = long();
     done(&whole, &arguments);
     for damage in ["cut", "flipped"] {
         let bench = long();
-        interrupted(&bench, &["--methods", "san", "--seeds", "1"], 20, "-KILL");
+        interrupted(&bench, &["--methods", "san", "--seeds", "0"], 20, "-KILL");
         assert!(bench.runs().is_empty(), "the run ended before it was met");
         let path = &checkpoints(&bench)[0];
         let mut bytes = std::fs::read(path).unwrap();
@@ -192,7 +192,7 @@ fn a_loss_that_is_not_finite_is_recorded_and_shown() {
 #[test]
 fn a_run_is_merged_into_plain_weights() {
     let bench = Bench::new(SYNTHETIC);
-    done(&bench, &["run", "vtab.yaml", "--methods", "san", "--seeds", "1"]);
+    done(&bench, &["run", "vtab.yaml", "--methods", "san", "--seeds", "0"]);
     let run = bench.runs()[0].display().to_string();
     let text = done(&bench, &["merge", &run, "--output", "merged.safetensors"]);
     assert!(text.contains("SAN") && text.contains("mini/patch_camelyon"), "{text}");
@@ -358,7 +358,7 @@ fn an_adapter_without_a_head_gets_that_of_the_published_weights_or_is_refused() 
 fn an_adapter_goes_to_pefts_format_and_back() {
     let lora = "{method: lora, learning_rate: 1.0e-2}";
     let bench = Bench::new(&SYNTHETIC.replace("{method: linear, learning_rate: 1.0e-2}", lora));
-    done(&bench, &["run", "vtab.yaml", "--methods", "lora", "--seeds", "1"]);
+    done(&bench, &["run", "vtab.yaml", "--methods", "lora", "--seeds", "0"]);
     let run = bench.runs()[0].display().to_string();
     done(&bench, &["export", &run, "--output", "peft"]);
     assert!(std::fs::read_to_string(bench.path("peft/adapter_config.json")).unwrap().contains("LORA"));

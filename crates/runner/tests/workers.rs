@@ -160,7 +160,7 @@ fn a_worker_above_the_memory_limit_is_stopped_and_its_run_fails() {
     // 400 MB are assumed; steps of so many images need more than the 401 MB that are granted.
     let text = SYNTHETIC.replace("train: 24", "train: 900").replace("batch_size: 16", "batch_size: 900");
     let bench = Bench::new(&text.replace("[1.0e-3, 1.0e-2]", "1.0e-3").replace("epochs: 2", "epochs: 9"));
-    let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1", "--memory", "401MB"];
+    let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "0", "--memory", "401MB"];
     let text = refusal(&bench.run(&arguments), 10);
     assert!(text.contains("the memory limit for all workers is 401 MB"), "{text}");
 }
@@ -192,7 +192,7 @@ fn every_signal_stops_a_training_which_can_be_resumed() {
 fn a_signal_during_data_preparation_stops_the_run_which_can_be_resumed() {
     let text = SYNTHETIC.replace("train: 24, val: 12, test: 30", "train: 24, val: 12, test: 3000");
     let bench = Bench::new(&text);
-    let arguments = ["run", "vtab.yaml", "--methods", "linear", "--seeds", "1"];
+    let arguments = ["run", "vtab.yaml", "--methods", "linear", "--seeds", "0"];
     let mut child = start(&bench, &arguments);
     until("its handlers", || handles_sigterm(&child));
     stopped(&mut child, "-TERM");
@@ -208,7 +208,7 @@ fn a_signal_during_data_preparation_stops_the_run_which_can_be_resumed() {
 #[test]
 fn a_signal_during_evaluation_keeps_the_trained_state() {
     let text = SYNTHETIC.replace("test: 30", "test: 3000").replace("[1.0e-3, 1.0e-2]", "1.0e-3");
-    let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "1", "--checkpoint-every", "0"];
+    let arguments = ["run", "vtab.yaml", "--methods", "san", "--seeds", "0", "--checkpoint-every", "0"];
     let bench = Bench::new(&text);
     let mut child = start(&bench, &arguments);
     until("the training's end", || steps_saved(&bench) >= 5);

@@ -19,7 +19,6 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::Error;
-pub(crate) use config::{check_epsilon, check_sizes};
 
 /// The architectures that are supported.
 const FAMILIES: [Family; 2] = [llama::FAMILY, qwen2::FAMILY];

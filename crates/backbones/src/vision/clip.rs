@@ -18,18 +18,8 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::vision::Named;
+use crate::vision::activation::Activation;
 use crate::{Architecture, Backbone, Error};
-
-/// The activation function of an MLP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Activation {
-    /// x sigmoid(1.702 x), as in OpenAI's weights.
-    #[default]
-    QuickGelu,
-    /// Exact GELU, as in LAION's.
-    Gelu,
-}
 
 /// Fields of a published `config.json` (of `CLIPVisionModel`, or its `vision_config` section) under their
 /// names; others are ignored.
@@ -48,7 +38,7 @@ pub struct Config {
     /// Attention heads.
     pub num_attention_heads: i64,
     /// The activation function.
-    #[serde(default)]
+    #[serde(default = "default_activation")]
     pub hidden_act: Activation,
     /// Epsilon of the norms.
     #[serde(default = "default_epsilon")]
@@ -57,6 +47,10 @@ pub struct Config {
     /// -2 (LLaVA's choice) for its input. A field of LLaVA's configuration.
     #[serde(default = "default_feature_layer")]
     pub vision_feature_layer: i64,
+}
+
+fn default_activation() -> Activation {
+    Activation::QuickGelu
 }
 
 fn default_epsilon() -> f64 {
@@ -302,11 +296,7 @@ impl Block {
     fn forward(&self, x: &Tensor) -> Tensor {
         let x = self.attention.add(x, self.output.forward(&self.attend(x)));
         let hidden = self.norm2.then(&x, &self.fc1);
-        let hidden = match self.activation {
-            Activation::QuickGelu => &hidden * (&hidden * 1.702).sigmoid(),
-            Activation::Gelu => hidden.gelu("none"),
-        };
-        self.mlp.add(&x, self.fc2.forward(&hidden))
+        self.mlp.add(&x, self.fc2.forward(&self.activation.apply(&hidden)))
     }
 
     /// Multi-head attention over the normalised tokens, `[batch, tokens, dim]`.

@@ -1,4 +1,4 @@
-//! ConvNeXt (arXiv 2201.03545, version 1) in timm's form: `timm/models/convnext.py`.
+//! ConvNeXt (arXiv 2201.03545; version 2, arXiv 2301.00808) in timm's form: `timm/models/convnext.py`.
 //!
 //! Key names and configuration fields are timm's. Activations are channels last throughout, so that the MLP
 //! consists of linear maps and norms are over the last dimension. SAN's wiring (docs/method.md, section 2):
@@ -8,7 +8,7 @@
 use san_core::Weights;
 use san_core::nn::branch::Branch;
 use san_core::nn::builder::ModelBuilder;
-use san_core::nn::parameter::{Parameter, scale};
+use san_core::nn::parameter::{Parameter, scale, shift};
 use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
 use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
@@ -16,7 +16,10 @@ use san_core::spec::wiring::Anteriors;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
+use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::Named;
+use crate::vision::activation::Activation;
+use crate::vision::timm::TimmConfig;
 use crate::{Architecture, Backbone, Error};
 
 const STAGES: usize = 4;
@@ -42,6 +45,12 @@ pub struct Config {
     /// Initial LayerScale; `None` disables LayerScale.
     #[serde(default = "default_layer_scale")]
     pub ls_init_value: Option<f64>,
+    /// The activation function of the MLP.
+    #[serde(default)]
+    pub act_layer: Activation,
+    /// Whether the MLP normalises its hidden channels by their responses over the image (version 2).
+    #[serde(default)]
+    pub use_grn: bool,
     /// Epsilon of the norms.
     #[serde(default = "default_epsilon")]
     pub norm_eps: f64,
@@ -78,6 +87,8 @@ impl Config {
             dims,
             kernel_sizes: default_kernel_size(),
             ls_init_value: default_layer_scale(),
+            act_layer: Activation::Gelu,
+            use_grn: false,
             norm_eps: default_epsilon(),
         }
     }
@@ -149,6 +160,12 @@ impl Architecture for Config {
                 model_spec.site(dwconv);
                 model_spec.norm(format!("{block}.norm"), self.dims[stage]);
                 model_spec.site(up);
+                if self.use_grn {
+                    for what in ["weight", "bias"] {
+                        let zero = Init::Normal { mean: 0.0, deviation: 0.0 };
+                        model_spec.tensor(format!("{block}.mlp.grn.{what}"), &[4 * self.dims[stage]], zero);
+                    }
+                }
                 model_spec.site(down);
                 if let Some(value) = self.ls_init_value {
                     let init = Init::Normal { mean: value, deviation: 0.0 };
@@ -178,8 +195,14 @@ impl Architecture for Config {
         Ok(Box::new(Self { img_size: size, ..self.clone() }))
     }
 
+    /// Some of timm's models compute the MLP's linear maps as convolutions of one pixel (`conv_mlp`).
     fn fit(&self, weights: Weights) -> Result<Weights, Error> {
-        Ok(weights)
+        let linear = |(name, tensor): (&str, &Tensor)| {
+            let is_convolution = name.contains(".mlp.fc") && matches!(tensor.size()[..], [_, _, 1, 1]);
+            let tensor = if is_convolution { tensor.f_flatten(1, 3)? } else { tensor.shallow_clone() };
+            Ok((name.to_owned(), tensor))
+        };
+        Ok(Weights::new(weights.iter().map(linear).collect::<Result<_, Error>>()?))
     }
 
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
@@ -188,6 +211,25 @@ impl Architecture for Config {
 
     fn published_config(&self) -> Result<serde_json::Value, Error> {
         Ok(serde_json::to_value(self)?)
+    }
+}
+
+impl TimmConfig for Config {
+    fn check(&self) -> Result<(), String> {
+        check_sizes(&[
+            ("img_size", self.img_size),
+            ("patch_size", self.patch_size),
+            ("kernel_sizes", self.kernel_sizes),
+        ])?;
+        check_epsilon("norm_eps", self.norm_eps)?;
+        self.depths
+            .iter()
+            .zip(&self.dims)
+            .try_for_each(|(&depth, &dim)| check_sizes(&[("depths", depth), ("dims", dim)]))?;
+        if self.kernel_sizes % 2 == 0 {
+            return Err("`kernel_sizes` must be odd".into());
+        }
+        Ok(())
     }
 }
 
@@ -266,6 +308,8 @@ struct Block {
     dwconv: Site,
     norm: Norm,
     fc1: Site,
+    activation: Activation,
+    grn: Option<[Parameter; 2]>,
     fc2: Site,
     gamma: Option<Parameter>,
     branch: Branch,
@@ -275,10 +319,16 @@ impl Block {
     fn new(config: &Config, stage: usize, index: i64, builder: &ModelBuilder<'_>) -> Result<Self, Error> {
         let [dwconv, fc1, fc2] = config.block_sites(stage, index);
         let before: i64 = config.depths[..stage].iter().sum();
+        let grn = config.use_grn.then(|| {
+            let builder = builder.at("mlp").at("grn");
+            Ok::<_, Error>([builder.parameter("weight")?, builder.parameter("bias")?])
+        });
         Ok(Self {
             dwconv: builder.site(&dwconv)?,
             norm: builder.norm("norm", config.norm_eps)?,
             fc1: builder.site(&fc1)?,
+            activation: config.act_layer,
+            grn: grn.transpose()?,
             fc2: builder.site(&fc2)?,
             gamma: builder.optional("gamma", config.ls_init_value.is_some())?,
             branch: builder.branch("", before + index, config.depths.iter().sum()),
@@ -287,7 +337,11 @@ impl Block {
 
     /// `x` is `[batch, height, width, channels]`.
     fn forward(&self, x: &Tensor) -> Tensor {
-        let hidden = self.norm.then(&self.dwconv.forward(x), &self.fc1).gelu("none");
+        let hidden = self.activation.apply(&self.norm.then(&self.dwconv.forward(x), &self.fc1));
+        let hidden = match &self.grn {
+            Some(grn) => normalise_responses(&hidden, grn),
+            None => hidden,
+        };
         let y = self.fc2.forward(&hidden);
         let y = match &self.gamma {
             Some(gamma) => scale(&y, &gamma.stacked()),
@@ -295,6 +349,15 @@ impl Block {
         };
         self.branch.add(x, y)
     }
+}
+
+/// Global response normalisation of `[batch, height, width, channels]`: each channel is scaled by its norm over the image,
+/// relative to the mean of all channels' (timm's `GlobalResponseNorm`).
+fn normalise_responses(x: &Tensor, [weight, bias]: &[Parameter; 2]) -> Tensor {
+    const EPSILON: f64 = 1e-6;
+    let response = x.norm_scalaropt_dim(2.0, [1, 2].as_slice(), true);
+    let relative = &response / (response.mean_dim(-1, true, None) + EPSILON);
+    shift(&(x + scale(&(x * relative), &weight.stacked())), &bias.stacked())
 }
 
 /// Published models under timm's names.

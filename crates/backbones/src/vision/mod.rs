@@ -1,10 +1,12 @@
 //! Image models: one file or folder per architecture, with its published configurations, and the classifier on top. An
 //! architecture becomes known by its entry in `PUBLISHED`.
 
+pub mod activation;
 pub mod classifier;
 pub mod clip;
 pub mod convnext;
 pub mod swin;
+pub mod timm;
 pub mod vit;
 
 pub use classifier::Classifier;

@@ -5,7 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::Error;
-use crate::language::{check_epsilon, check_sizes, configure};
+use crate::language::configure;
+use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::clip;
 use crate::vlm::llava::{Architecture, Parts};
 use crate::weights::{Collected, Target, config, shards};

@@ -9,6 +9,7 @@ mod language;
 mod llava;
 mod shards;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ pub use llava::{LlavaCheckpoint, llava};
 pub use shards::{INDEX, inspect};
 
 use crate::language::LanguageArchitecture;
+use crate::vision::timm::{self, TimmModel};
 use crate::{Architecture, Error, vlm};
 
 /// Frozen weights and the checksum of their file.
@@ -40,20 +42,30 @@ pub struct Checkpoint {
 /// The architecture of a published model, by its folder.
 #[derive(Debug)]
 pub enum Published {
+    /// An image model of timm.
+    Vision(TimmModel),
     /// A language model.
     Language(Arc<dyn LanguageArchitecture>),
     /// A language model with a vision tower.
     Llava(vlm::llava::Architecture),
 }
 
-/// The architecture of a language model, with or without a vision tower, in its folder; no tensor is read.
+/// The architecture of a model in its folder: an image model of timm, or a language model, with or without a vision
+/// tower; no tensor is read.
 ///
 /// # Errors
 /// If there is no configuration, or it is malformed or not supported.
 pub fn architecture(folder: &Path) -> Result<Published, Error> {
     let config = folder.join("config.json");
-    let is_llava = config.exists() && config::document(&config)?.get("model_type") == Some(&"llava".into());
-    Ok(if is_llava {
+    if !config.exists() {
+        return Ok(Published::Language(language::architecture(folder)?));
+    }
+    let document = config::document(&config)?;
+    if document.get("architecture").is_some() {
+        let unsupported = |reason| Error::Configuration { path: config, reason };
+        return Ok(Published::Vision(timm::configured(&document).map_err(unsupported)?));
+    }
+    Ok(if document.get("model_type") == Some(&"llava".into()) {
         Published::Llava(llava::architecture(folder)?)
     } else {
         Published::Language(language::architecture(folder)?)
@@ -69,7 +81,13 @@ pub fn read(
     architecture: &dyn Architecture,
     model_spec: &ModelSpec,
 ) -> Result<Checkpoint, Error> {
-    let file = TensorFile::read_some(path, &|name| !architecture.is_obsolete(name))?;
+    let known: BTreeSet<String> =
+        model_spec.tensors.iter().map(|tensor| tensor.name.clone()).chain(head_tensors(model_spec)).collect();
+    // Heads of other kinds, for example that of a distilled DeiT, or a layer before the classes.
+    let is_other_head = |name: &str| {
+        name.starts_with("head") && !known.contains(name) && !["head.weight", "head.bias"].contains(&name)
+    };
+    let file = TensorFile::read_some(path, &|name| !architecture.is_obsolete(name) && !is_other_head(name))?;
     from_file(file, path, architecture, model_spec)
 }
 
@@ -86,6 +104,10 @@ pub fn parse(
     from_file(TensorFile::parse(bytes, path)?, path, architecture, model_spec)
 }
 
+fn head_tensors(model_spec: &ModelSpec) -> impl Iterator<Item = String> {
+    model_spec.head.iter().flat_map(HeadSpec::tensors)
+}
+
 fn from_file(
     file: TensorFile,
     path: &Path,
@@ -93,8 +115,7 @@ fn from_file(
     model_spec: &ModelSpec,
 ) -> Result<Checkpoint, Error> {
     let mut weights = architecture.fit(Weights::new(file.tensors))?;
-    let head = model_spec.head.iter().flat_map(HeadSpec::tensors);
-    let head = head.filter_map(|name| Some((weights.remove(&name)?, name)));
+    let head = head_tensors(model_spec).filter_map(|name| Some((weights.remove(&name)?, name)));
     let head = Weights::new(head.map(|(tensor, name)| (name, tensor)).collect());
     weights.check(model_spec, &path.display().to_string())?;
     Ok(Checkpoint { weights, head, checksum: file.checksum })

@@ -148,6 +148,35 @@ pub struct DatasetEntry {
 }
 
 impl DatasetEntry {
+    /// An entry for data of one's own, with what is not known left empty.
+    pub(crate) fn own(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            title: name.to_owned(),
+            suite: Suite::Own,
+            official: false,
+            group: Group::General,
+            order: 0,
+            folder: None,
+            other_folders: Vec::new(),
+            classes: 0,
+            class_names: ClassNames::default(),
+            metric: Metric::Accuracy,
+            metric_note: None,
+            licence: "unknown".into(),
+            terms: None,
+            citation: "unknown".into(),
+            splits: None,
+            original: None,
+            sources: Vec::new(),
+            hub: None,
+            manual: None,
+            mini: None,
+            text: None,
+            questions: None,
+        }
+    }
+
     /// Name of the folder on disk.
     pub fn folder(&self) -> &str {
         self.folder.as_deref().unwrap_or(&self.name)

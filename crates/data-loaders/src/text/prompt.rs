@@ -9,11 +9,18 @@ use crate::text::row::Row;
 pub const RESPONSE_MARK: &str = "### Response:";
 
 const TASK: &str = "Below is an instruction that describes a task. Write a response that appropriately completes the request.";
+const TASK_WITH_INPUT: &str = "Below is an instruction that describes a task, paired with an input that provides further context. Write a response that appropriately completes the request.";
 const INDENT: &str = "                ";
 
 /// The prompt of a training text: everything except the output.
 pub fn training_prompt(row: &Row) -> String {
     let instruction = &row.instruction;
+    if !row.input.is_empty() {
+        let input = &row.input;
+        return format!(
+            "{TASK_WITH_INPUT} \n\n{INDENT}### Instruction:\n{INDENT}{instruction}\n{INDENT}\n{INDENT}### Input:\n{INDENT}{input}\n{INDENT}\n{INDENT}{RESPONSE_MARK}\n{INDENT}"
+        );
+    }
     format!(
         "{TASK}  \n\n{INDENT}### Instruction:\n{INDENT}{instruction}\n{INDENT}\n{INDENT}{RESPONSE_MARK}\n{INDENT}"
     )
@@ -27,6 +34,12 @@ pub fn training_text(row: &Row) -> String {
 /// The text that a model continues in evaluation.
 pub fn evaluation_prompt(row: &Row) -> String {
     let instruction = &row.instruction;
+    if !row.input.is_empty() {
+        let input = &row.input;
+        return format!(
+            "{TASK_WITH_INPUT} \n\n{INDENT}### Instruction:\n{INDENT}{instruction}\n\n{INDENT}### Input:\n{INDENT}{input}\n\n{INDENT}{RESPONSE_MARK}\n{INDENT}"
+        );
+    }
     format!("{TASK} \n\n{INDENT}### Instruction:\n{INDENT}{instruction}\n\n{INDENT}{RESPONSE_MARK}\n{INDENT}")
 }
 

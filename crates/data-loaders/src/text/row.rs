@@ -1,26 +1,44 @@
 //! One question with its answer, and the JSON files of LLM-Adapters that contain them.
 
+use std::cmp::Reverse;
 use std::path::Path;
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::error::DataError;
 use crate::io::files::{self, MAX_LIST_BYTES};
 use crate::registry::AnswerFormat;
+use crate::text::prompt::RESPONSE_MARK;
 
 /// Precedes the list of options at the end of an instruction.
-const OPTIONS_MARK: &str = "Answer format: ";
+pub(super) const OPTIONS_MARK: &str = "Answer format: ";
 
 /// A checked row of a file: its answer is one of the options in its instruction and occurs in its output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The question, its options and the answer format.
     pub instruction: String,
+    /// Further context, which a prompt shows in a section of its own; empty in all published rows.
+    pub input: String,
     /// The target sentence: `the correct answer is X`.
     pub output: String,
     /// X.
     pub answer: String,
+    /// How the answer is found in a generated text.
+    pub(crate) kind: AnswerKind,
+}
+
+/// What an answer can be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum AnswerKind {
+    /// An option in the instruction, in one of the published formats.
+    Published,
+    /// One of these, in one's own rows.
+    Listed(Arc<[String]>),
+    /// Any text, in one's own rows.
+    Free,
 }
 
 #[derive(Deserialize)]
@@ -36,13 +54,51 @@ struct StoredRow {
 impl Row {
     /// A row with the standard output.
     pub(crate) fn new(instruction: String, answer: &str) -> Self {
-        let output = crate::text::prompt::continuation(answer);
-        Self { instruction, output, answer: answer.to_owned() }
+        let (output, input) = (crate::text::prompt::continuation(answer), String::new());
+        Self { instruction, input, output, answer: answer.to_owned(), kind: AnswerKind::Published }
     }
 
-    /// The options in the instruction, in its order (`Answer format: a/b/c`); never empty.
+    /// The options in the instruction, in its order (`Answer format: a/b/c`), or those of one's own rows; none if the
+    /// answer is free.
     pub fn options(&self) -> Vec<&str> {
-        listed_options(&self.instruction).collect()
+        match &self.kind {
+            AnswerKind::Published => listed_options(&self.instruction).collect(),
+            AnswerKind::Listed(options) => options.iter().map(String::as_str).collect(),
+            AnswerKind::Free => Vec::new(),
+        }
+    }
+
+    /// The text that follows the prompt if an option is the answer, for comparing options by likelihood.
+    pub fn continuation(&self, option: &str) -> String {
+        match &self.kind {
+            AnswerKind::Published => crate::text::prompt::continuation(option),
+            // As in training: the output, with this option in the place of the answer.
+            _ => self.output.replacen(&self.answer, option, 1),
+        }
+    }
+
+    /// The answer in a generated text; `None` if there is none.
+    pub fn find_answer<'a>(&'a self, generated: &'a str) -> Option<&'a str> {
+        match &self.kind {
+            AnswerKind::Published => self.format()?.extract(generated),
+            AnswerKind::Listed(options) => first_of(options, response(generated)),
+            AnswerKind::Free => {
+                let text = response(generated).trim();
+                let is_right = [&self.answer, &self.output].iter().any(|right| same(right, text));
+                Some(if is_right { &self.answer } else { text }).filter(|text| !text.is_empty())
+            }
+        }
+    }
+
+    /// The label of an answer: its index among the answers of the row's format or set. A free answer has 1 if it is
+    /// right.
+    pub fn label(&self, answer: &str) -> Option<u32> {
+        let place = match &self.kind {
+            AnswerKind::Published => self.format()?.options().position(|option| option == answer),
+            AnswerKind::Listed(options) => options.iter().position(|option| option == answer),
+            AnswerKind::Free => Some(usize::from(answer == self.answer)),
+        };
+        place.map(|place| place as u32)
     }
 
     /// The format of the answer.
@@ -80,11 +136,28 @@ impl Row {
         if known.extract(&output) != Some(&answer) {
             return Err(format!("its output `{output}` does not contain its answer `{answer}`"));
         }
-        Ok(Self { instruction, output, answer })
+        Ok(Self { instruction, input: String::new(), output, answer, kind: AnswerKind::Published })
     }
 }
 
-fn listed_options(instruction: &str) -> impl Iterator<Item = &str> {
+/// The option that occurs first; of two at the same place, the longer one.
+fn first_of<'a>(options: &'a [String], text: &str) -> Option<&'a str> {
+    let places = options.iter().filter_map(|option| Some((text.find(option.as_str())?, option)));
+    places.min_by_key(|(place, option)| (*place, Reverse(option.len()))).map(|(_, option)| option.as_str())
+}
+
+/// Whether two answers are the same apart from case, spaces around them and a final period.
+fn same(one: &str, other: &str) -> bool {
+    let plain = |text: &str| text.trim().trim_end_matches('.').to_lowercase();
+    plain(one) == plain(other)
+}
+
+/// What follows the last mark of a response, if the text has any.
+fn response(generated: &str) -> &str {
+    generated.rsplit(RESPONSE_MARK).next().unwrap_or(generated)
+}
+
+pub(super) fn listed_options(instruction: &str) -> impl Iterator<Item = &str> {
     instruction.rsplit_once(OPTIONS_MARK).map_or("", |(_, options)| options.trim_end()).split('/')
 }
 

@@ -52,7 +52,8 @@ impl TextSource {
 pub struct TextSet {
     name: String,
     entry: DatasetEntry,
-    format: AnswerFormat,
+    /// `None` for one's own rows.
+    format: Option<AnswerFormat>,
     rows: Splits<Row>,
     synthetic: bool,
     checksum: String,
@@ -104,7 +105,13 @@ impl TextSet {
         let (name, entry) = (set.clone(), entry.clone());
         let val = train_and_val.split_off(train);
         let rows = Splits::new([train_and_val, val, test]);
-        Ok(Self { name, entry, format, rows, synthetic: false, checksum })
+        Ok(Self { name, entry, format: Some(format), rows, synthetic: false, checksum })
+    }
+
+    /// A set of one's own rows.
+    pub(super) fn own(entry: DatasetEntry, rows: [Vec<Row>; 3], checksum: String) -> Self {
+        let rows = Splits::new(rows);
+        Self { name: entry.name.clone(), entry, format: None, rows, synthetic: false, checksum }
     }
 
     /// A dataset of generated rows.
@@ -114,7 +121,7 @@ impl TextSet {
         rows: [Vec<Row>; 3],
         checksum: String,
     ) -> Result<Self, DataError> {
-        let (format, entry) = (format_of(entry)?, entry.clone());
+        let (format, entry) = (Some(format_of(entry)?), entry.clone());
         Ok(Self { name, entry, format, rows: Splits::new(rows), synthetic: true, checksum })
     }
 
@@ -128,8 +135,8 @@ impl TextSet {
         &self.entry
     }
 
-    /// The answer format of the test questions.
-    pub fn format(&self) -> AnswerFormat {
+    /// The answer format of the test questions; `None` for one's own rows.
+    pub fn format(&self) -> Option<AnswerFormat> {
         self.format
     }
 
@@ -146,12 +153,6 @@ impl TextSet {
     /// The rows of a split.
     pub fn rows(&self, split: Split) -> &[Row] {
         self.rows.of(split)
-    }
-
-    /// The label of a row: the index of its answer in its format.
-    pub fn label(row: &Row) -> Option<u32> {
-        let mut options = row.format()?.options();
-        options.position(|option| option == row.answer).map(|place| place as u32)
     }
 
     /// blake3 (hex) of the two files and the sampling of the val part, or of all generated rows.
@@ -177,7 +178,7 @@ pub(crate) fn format_of(entry: &DatasetEntry) -> Result<AnswerFormat, DataError>
 
 /// Moves `count` rows, sampled with the seed, to the end; both parts keep the file order. Returns the rows and the
 /// number of rows in the first part.
-fn hold_out(rows: Vec<Row>, count: usize, seed: u64) -> (Vec<Row>, usize) {
+pub(super) fn hold_out(rows: Vec<Row>, count: usize, seed: u64) -> (Vec<Row>, usize) {
     let mut held_out = vec![false; rows.len()];
     for place in Stream::new("text/val", &[seed]).permutation(rows.len()).into_iter().take(count) {
         held_out[place] = true;

@@ -1,6 +1,6 @@
 //! Vision and language: conversations and questions about images, their prompts, and the scoring of free-form answers.
 //!
-//! `benchmark` (with `table`) reads the seven datasets that LLaVA-1.5 is evaluated on and `local` three small ones,
+//! `benchmark` (with `table`) reads the seven datasets that LLaVA-1.5 is evaluated on and `local` three small ones, `own` files of one's own,
 //! `synthetic` generates seven; all yield a [`Question`] with its prompt and its [`Key`], and [`QuestionSet`] is their
 //! common interface; a [`QuestionSuite`] combines them with a training mixture. `conversation` reads LLaVA's training files. `template` renders a conversation or question as one
 //! text in which only the answers are trained on, `picture` converts an image to the vision tower's input. `normalise`,
@@ -13,6 +13,7 @@ mod image_hashes;
 pub(crate) mod judge;
 mod local;
 mod normalise;
+mod own;
 pub(crate) mod picture;
 mod prior;
 pub(crate) mod question;

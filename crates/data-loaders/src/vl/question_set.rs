@@ -90,7 +90,7 @@ impl QuestionSet {
         Ok(Self { name: entry.name.clone(), entry: entry.clone(), questions, also_submitted, checksum })
     }
 
-    /// A dataset of generated questions.
+    /// A dataset of questions that were generated or read elsewhere.
     pub(crate) fn synthetic(
         name: String,
         entry: &DatasetEntry,
@@ -140,7 +140,7 @@ pub(crate) fn form_of(entry: &DatasetEntry) -> Result<QuestionForm, DataError> {
 
 /// Splits off the questions of randomly sampled images until there are at least `count` of them; returns the rest and
 /// those split off, both in their original order.
-fn split_by_image(
+pub(super) fn split_by_image(
     questions: Vec<Question>,
     count: usize,
     mut stream: Stream,

@@ -43,7 +43,7 @@ impl QuestionSuite {
         Self::assemble(sets.collect::<Result<_, _>>()?, mixture, hashes)
     }
 
-    fn assemble(
+    pub(super) fn assemble(
         sets: Vec<QuestionSet>,
         mixture: Vec<Conversation>,
         hashes: &FileHashes,

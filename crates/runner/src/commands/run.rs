@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
-use runner::config::Selection;
 use runner::config::experiment::Experiment;
+use runner::config::{MethodChoice, Selection};
 use runner::error::{RUN_FAILED, RunError, WRITE};
-use runner::io::files::create_folder;
+use runner::io::files::{create_folder, write_atomically};
 use runner::plan::{Plan, run_plan};
 use runner::resources::Resources;
 use runner::store::Store;
@@ -23,32 +23,45 @@ use crate::commands::slurm;
 
 /// Options of `san plan`, `san run` and `san status`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  san run vtab\n  san run vtab --methods linear,san --seeds 1\n  \
-    SAN_DATA=data SAN_WEIGHTS=weights san run vtab --profile small --sets caltech101")]
+#[command(after_help = "Examples:\n  san run vtab\n  san run vtab --methods linear,san --seeds 0\n  \
+    SAN_DATA=data SAN_WEIGHTS=weights san run vtab --profile small --sets caltech101\n  \
+    san run classification --set photos/ --model weights/vit --method san --method 'lora(rank=8)' --seeds 0,1,2")]
 pub(crate) struct Arguments {
     /// Name of an experiment in experiments/, or a file.
     experiment: String,
-    /// The profile to use.
-    #[arg(long, default_value = "embedded")]
-    profile: String,
-    /// Only these methods, separated by commas.
-    #[arg(long, value_delimiter = ',')]
+    /// The profile to use: `embedded` if left out, or the only one.
+    #[arg(long)]
+    profile: Option<String>,
+    /// Only these of the profile's methods, separated by commas.
+    #[arg(long, value_delimiter = ',', conflicts_with = "method")]
     methods: Option<Vec<String>>,
+    /// Use this method instead of the profile's, with options if need be; may be repeated, also with other options of
+    /// the same method.
+    #[arg(long, value_name = "NAME(OPTION=VALUE,...)")]
+    method: Vec<MethodChoice>,
+    /// Use this learning rate instead of the methods'; the best of several is chosen on val.
+    #[arg(long, value_delimiter = ',', value_name = "RATE")]
+    learning_rate: Option<Vec<f64>>,
     /// Only these sets.
     #[arg(long, value_delimiter = ',')]
     sets: Option<Vec<String>>,
-    /// A folder of your own images instead of the profile's sets (`san inspect` shows what would be read).
-    #[arg(long = "set", value_name = "FOLDER", conflicts_with = "sets")]
+    /// Your own data instead of the profile's sets: a folder of images, a file of text rows, or of conversations about
+    /// images (`san inspect` shows what would be read).
+    #[arg(long = "set", value_name = "PATH", conflicts_with = "sets")]
     own_set: Option<PathBuf>,
-    /// Use these backbones instead; the suffix `@random` selects random weights.
-    #[arg(long = "backbone", value_delimiter = ',')]
-    backbones: Option<Vec<String>>,
-    /// Only the first N seeds.
-    #[arg(long)]
-    seeds: Option<usize>,
+    /// Use these models instead: names, or paths of folders as timm and transformers save them; the suffix `@random`
+    /// selects random weights.
+    #[arg(long = "model", visible_alias = "backbone", value_delimiter = ',')]
+    models: Option<Vec<String>>,
+    /// Use these seeds instead, for example 0,1,5.
+    #[arg(long, value_delimiter = ',', value_name = "SEED")]
+    seeds: Option<Vec<u64>>,
     /// Use this number of epochs instead.
     #[arg(long)]
     epochs: Option<u64>,
+    /// Write the experiment that says the same as this command line to this file.
+    #[arg(long, value_name = "FILE")]
+    save_experiment: Option<PathBuf>,
     /// Worker processes; by default one per processor, or one per GPU.
     #[arg(long)]
     workers: Option<u32>,
@@ -89,16 +102,28 @@ impl Arguments {
     fn resolve(&self, check_images: bool) -> Result<(Plan, Store)> {
         let (experiment, path) = read(&self.experiment)?;
         let selection = Selection {
-            methods: self.methods.clone(),
+            only_methods: self.methods.clone(),
+            methods: self.method.clone(),
+            learning_rate: self.learning_rate.clone(),
             sets: self.sets.clone(),
             own_set: self.own_set.clone(),
-            backbones: self.backbones.clone(),
-            seeds: self.seeds,
+            models: self.models.clone(),
+            seeds: self.seeds.clone(),
             epochs: self.epochs,
         };
+        if let Some(file) = &self.save_experiment {
+            let wrong = |reason| RunError::Experiment { path: path.clone(), reason };
+            save(&experiment.selected(self.profile.as_deref(), &selection).map_err(wrong)?, file)?;
+        }
         let mut resources = Resources::new(tch::Device::Cpu).keeping_checksums(&self.results, !check_images);
-        let plan =
-            Plan::resolve(&experiment, &self.profile, &selection, &mut resources, &path, check_images)?;
+        let plan = Plan::resolve(
+            &experiment,
+            self.profile.as_deref(),
+            &selection,
+            &mut resources,
+            &path,
+            check_images,
+        )?;
         let store = Store::new(&self.results, &plan.experiment, &plan.profile);
         Ok((plan, store))
     }
@@ -140,10 +165,20 @@ fn read(experiment: &str) -> Result<(Experiment, PathBuf)> {
     Ok((Experiment::read(&path)?, path))
 }
 
+/// Writes an experiment; another file of that name is kept.
+fn save(experiment: &Experiment, file: &Path) -> Result<()> {
+    let text = serde_yaml::to_string(experiment)?;
+    if file.exists() && std::fs::read_to_string(file).ok().as_ref() != Some(&text) {
+        let reason = format!("--save-experiment: {} exists; it is not replaced", file.display());
+        return Err(RunError::CommandLine { reason }.into());
+    }
+    Ok(write_atomically(file, text.as_bytes())?)
+}
+
 /// The plan of a whole profile.
 pub(super) fn resolved(experiment: &str, profile: &str, resources: &mut Resources) -> Result<Plan> {
     let (experiment, path) = read(experiment)?;
-    Plan::resolve(&experiment, profile, &Selection::default(), resources, &path, true)
+    Plan::resolve(&experiment, Some(profile), &Selection::default(), resources, &path, true)
 }
 
 fn seconds(option: &str, number: f64) -> Result<Duration> {

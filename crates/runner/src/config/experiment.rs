@@ -10,9 +10,10 @@ use std::path::Path;
 
 use data_loaders::{QuestionForm, SplitCounts};
 use san_core::methods::UNTRAINED;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::config::Selection;
 use crate::config::overrides::{MethodOverride, ProtocolOverride};
 use crate::config::search::Search;
 use crate::error::RunError;
@@ -25,8 +26,11 @@ const MOST_BYTES: u64 = 1 << 20;
 /// The maximum number of brackets in one; the parser's time grows with the square of the nesting depth.
 const MOST_BRACKETS: usize = 10_000;
 
+/// The profile that is used unless another one is asked for.
+const USUAL_PROFILE: &str = "embedded";
+
 /// A sweep.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Experiment {
     /// Name of the experiment; its results are stored under it.
@@ -38,7 +42,7 @@ pub struct Experiment {
 }
 
 /// One way of running an experiment.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
     /// Where the data come from.
@@ -46,53 +50,54 @@ pub struct Profile {
     pub data: DataSource,
     /// Names in the registry of data sets.
     pub sets: Vec<String>,
-    /// Names in the registry of backbones; the suffix `@random` selects random weights.
+    /// Names in the registry of backbones or of folders in `SAN_WEIGHTS`, or paths of folders; the suffix `@random`
+    /// selects random weights.
     pub backbones: Vec<String>,
     /// Fields of the protocol for single sets, by name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub for_sets: BTreeMap<String, ProtocolOverride>,
     /// Fields of the protocol for single backbones, by name; also of some that only the command line selects.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub for_backbones: BTreeMap<String, ProtocolOverride>,
     /// Rows of the table.
     pub methods: Vec<MethodSpec>,
     /// One run is made for each.
     pub seeds: Vec<u64>,
     /// Whether methods may be tuned over different numbers of settings, which favours those with more.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unequal_budgets: bool,
     /// How one run is trained and evaluated.
     pub protocol: Protocol,
 }
 
 /// A method with its options and learning rates.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MethodSpec {
     /// Name in the registry of methods.
     pub method: String,
     /// One rate, or several to tune over; may be left to `search`.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "OneOrMany::is_empty")]
     pub learning_rate: OneOrMany,
     /// The method's own options.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub options: Map<String, Value>,
     /// What else is tuned, and how.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<Search>,
     /// Fields of the protocol for this method.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub protocol: Map<String, Value>,
     /// Its settings for single sets, by name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub for_sets: BTreeMap<String, MethodOverride>,
     /// Its settings for single backbones, by name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub for_backbones: BTreeMap<String, MethodOverride>,
 }
 
 /// A number, or a list of them to choose from on `val`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// Fixed.
@@ -114,6 +119,31 @@ impl Experiment {
         })?;
         let experiment = Self::parse(&bytes).map_err(wrong)?;
         Ok(experiment)
+    }
+
+    /// The experiment with one profile alone, changed by a selection: the file that says the same as the command line.
+    ///
+    /// # Errors
+    /// A clause, when there is no such profile, or the selection does not fit it.
+    pub fn selected(&self, profile: Option<&str>, selection: &Selection) -> Result<Self, String> {
+        let (name, profile) = self.profile(profile)?;
+        let profile = selection.apply(profile, &self.suite)?;
+        Ok(Self { profiles: BTreeMap::from([(name.clone(), profile)]), ..self.clone() })
+    }
+
+    /// The profile of that name; if none is asked for, the only one, or `embedded`.
+    ///
+    /// # Errors
+    /// A clause, when there is no such profile.
+    pub fn profile(&self, name: Option<&str>) -> Result<(&String, &Profile), String> {
+        let known = || self.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
+        let found = match name {
+            Some(name) => self.profiles.get_key_value(name),
+            None if self.profiles.len() == 1 => self.profiles.first_key_value(),
+            None => self.profiles.get_key_value(USUAL_PROFILE),
+        };
+        let name = name.unwrap_or(USUAL_PROFILE);
+        found.ok_or_else(|| format!("there is no profile `{name}`; the file has {}", known()))
     }
 
     /// Parses the contents of a file.
@@ -144,7 +174,7 @@ impl Experiment {
 
 impl Profile {
     /// Checks what the types cannot express.
-    fn check(&self, suite: &str) -> Result<(), String> {
+    pub(crate) fn check(&self, suite: &str) -> Result<(), String> {
         let empty = [
             ("sets", self.sets.is_empty()),
             ("backbones", self.backbones.is_empty()),
@@ -232,6 +262,11 @@ impl Default for OneOrMany {
 }
 
 impl OneOrMany {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
+    fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+
     /// All of the rates.
     pub fn all(&self) -> &[f64] {
         match self {

@@ -24,17 +24,17 @@ pub struct ProtocolOverride {
 }
 
 /// Settings of a method.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MethodOverride {
     /// One rate, or several to tune over, instead of the method's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<OneOrMany>,
     /// Options, in addition to the method's.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub options: Map<String, Value>,
     /// Fields of the protocol.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub protocol: Map<String, Value>,
 }
 

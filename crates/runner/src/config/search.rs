@@ -10,7 +10,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use san_core::methods::UNTRAINED;
 use san_core::random::generator;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::config::experiment::MethodSpec;
@@ -23,28 +23,28 @@ const ATTEMPTS: usize = 1000;
 const MOST_TRIALS: usize = 10_000;
 
 /// The axes of a search; what is not named keeps the value of the method or the protocol.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
     /// Random trials instead of all combinations.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub random: Option<Random>,
     /// Peak learning rates of the schedule.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<Axis>,
     /// AdamW's weight decay.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_decay: Option<Axis>,
     /// Fields of the task's protocol by name, such as `drop_path` of classification.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub task: BTreeMap<String, Axis>,
     /// Options of the method by name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, Axis>,
 }
 
 /// The number of random trials, and their seed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Random {
     /// The budget.
@@ -55,7 +55,7 @@ pub struct Random {
 }
 
 /// The values of one axis.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Axis {
     /// A list of values.
@@ -65,7 +65,7 @@ pub enum Axis {
 }
 
 /// A range of numbers.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Range {
     /// Lower end.

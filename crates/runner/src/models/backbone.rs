@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use backbones::Architecture;
 use backbones::registry::{self, Origin};
 use backbones::weights::{self, Checkpoint};
 use san_core::{ModelSpec, Weights};
 use tch::Device;
+
+use crate::models::published::conversion;
+use crate::models::{NamedArchitecture, place};
 
 /// The seed of a backbone with random weights.
 pub(crate) const RANDOM_WEIGHTS_SEED: u64 = 0;
@@ -36,8 +39,10 @@ impl LoadedBackbone {
     /// When it is unknown, or its weights are missing or do not fit.
     pub fn load(name: &str, image_size: u32, root: Option<&Path>, device: Device) -> Result<Self> {
         let published = name.strip_suffix(RANDOM).unwrap_or(name);
-        let entry = registry::find(published)?;
-        let architecture = entry.architecture.at_image_size(i64::from(image_size))?;
+        let NamedArchitecture::Vision(architecture) = NamedArchitecture::find(published, root)? else {
+            bail!("`{published}` is a language model; image classification needs an image model")
+        };
+        let architecture = architecture.at_image_size(i64::from(image_size))?;
         let model_spec = architecture.model_spec(name);
         let checkpoint = if name.ends_with(RANDOM) {
             Checkpoint {
@@ -46,12 +51,12 @@ impl LoadedBackbone {
                 checksum: format!("random:{RANDOM_WEIGHTS_SEED}"),
             }
         } else {
-            match entry.origin {
-                Origin::Bundled(bytes) => {
+            match registry::find(published).map(|entry| entry.origin) {
+                Ok(Origin::Bundled(bytes)) => {
                     let path = PathBuf::from(format!("assets/{published}.safetensors"));
                     weights::parse(bytes, &path, &*architecture, &model_spec)?
                 }
-                Origin::File => weights::read(&weights_file(published, root)?, &*architecture, &model_spec)?,
+                _ => weights::read(&weights_file(published, root)?, &*architecture, &model_spec)?,
             }
         };
         let weights = checkpoint.weights.to_device(device).context("moving the weights to the device")?;
@@ -61,8 +66,14 @@ impl LoadedBackbone {
 }
 
 fn weights_file(name: &str, root: Option<&Path>) -> Result<PathBuf, backbones::Error> {
-    let missing = |place: String| backbones::Error::MissingWeights { backbone: name.into(), place };
-    let root = root.ok_or_else(|| missing("SAN_WEIGHTS, which is not set".into()))?;
-    let file = root.join(name).join("model.safetensors");
-    if file.is_file() { Ok(file) } else { Err(missing(file.display().to_string())) }
+    let folder = place::of_model(name, root)?;
+    let file = folder.join("model.safetensors");
+    if file.is_file() {
+        return Ok(file);
+    }
+    let place = match conversion(&folder) {
+        Some(command) => format!("{}, which `{command}` makes of its pickle", file.display()),
+        None => file.display().to_string(),
+    };
+    Err(backbones::Error::MissingWeights { backbone: name.into(), place })
 }

@@ -15,6 +15,7 @@ use tch::Device;
 
 use crate::error::RunError;
 use crate::models::backbone::{LoadedBackbone, RANDOM, RANDOM_WEIGHTS_SEED};
+use crate::models::place;
 use crate::models::reader::ReaderArchitecture;
 
 /// A text that is in no data set.
@@ -65,7 +66,7 @@ impl LoadedLanguageModel {
                 (checkpoint, tokenizer, neutral.join("\n"), None)
             }
             None => {
-                let path = folder(published, root)?;
+                let path = place::of_model(published, root)?;
                 (weights::language(&path, target)?, Tokenizer::read(&path)?, NEUTRAL.to_owned(), Some(path))
             }
         };
@@ -183,7 +184,7 @@ impl LoadedLanguageModel {
         target: Target,
         image_size: u32,
     ) -> Result<Self> {
-        let path = folder(name, root)?;
+        let path = place::of_model(name, root)?;
         let LlavaCheckpoint { architecture, parts, checksum } = weights::llava(&path, target)?;
         let own = architecture.tower.image_size();
         if own != i64::from(image_size) {
@@ -255,11 +256,4 @@ fn end(tokenizer: &Tokenizer, name: &str) -> Result<u32, RunError> {
         what: format!("the end-of-sequence token of `{name}`"),
         reason: "its vocabulary has none".into(),
     })
-}
-
-fn folder(name: &str, root: Option<&Path>) -> Result<PathBuf, backbones::Error> {
-    let missing = |place: String| backbones::Error::MissingWeights { backbone: name.into(), place };
-    let root = root.ok_or_else(|| missing("SAN_WEIGHTS, which is not set".into()))?;
-    let folder = root.join(name);
-    if folder.is_dir() { Ok(folder) } else { Err(missing(folder.display().to_string())) }
 }

@@ -2,9 +2,11 @@
 
 pub mod backbone;
 pub mod base;
+pub mod input;
 pub mod language;
 pub mod named;
 pub(crate) mod picture_text;
+pub mod place;
 pub mod published;
 pub mod reader;
 

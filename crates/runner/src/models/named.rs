@@ -10,6 +10,8 @@ use backbones::weights::{self, Published};
 use backbones::{Architecture, registry};
 use san_core::ModelSpec;
 
+use crate::models::place;
+
 /// An architecture, without weights.
 #[derive(Debug)]
 pub enum NamedArchitecture {
@@ -41,14 +43,16 @@ impl NamedArchitecture {
             return Ok(Self::Llava(llava::Architecture { tower, language, image_token }));
         }
         let vision = registry::find(name).map(|entry| entry.architecture);
-        let folder = root.map(|root| root.join(name)).filter(|folder| folder.is_dir());
+        let folder = place::of_model(name, root);
         match (vision, folder) {
             (Ok(vision), _) => Ok(Self::Vision(vision)),
-            (Err(_), Some(folder)) => Ok(match weights::architecture(&folder)? {
+            (Err(_), Ok(folder)) => Ok(match weights::architecture(&folder)? {
+                Published::Vision(model) => Self::Vision(model.architecture),
                 Published::Language(language) => Self::Language(language),
                 Published::Llava(llava) => Self::Llava(llava),
             }),
-            (Err(unknown), None) => Err(unknown.into()),
+            (Err(_), Err(missing)) if place::is_path(name) => Err(missing.into()),
+            (Err(unknown), Err(_)) => Err(unknown.into()),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use backbones::registry::{self, Origin};
+use backbones::vision::timm;
 use backbones::weights;
 use data_loaders::{Distribution, Download, Fault, HUB, HubRepository};
 use serde::de::IgnoredAny;
@@ -104,10 +104,7 @@ pub fn published_weights(name: &str) -> Option<PublishedWeights> {
         return Some(PublishedWeights::new(name, repository, files, *note));
     }
     // timm distinguishes the weights of one model by the part of the name after the dot.
-    let known = registry::find(name).ok().filter(|entry| matches!(entry.origin, Origin::File));
-    known
-        .filter(|_| name.contains('.'))
-        .map(|_| PublishedWeights::new(name, &format!("{TIMM}/{name}"), VISION, None))
+    timm::is_published(name).then(|| PublishedWeights::new(name, &format!("{TIMM}/{name}"), VISION, None))
 }
 
 /// The command that converts the weights of a folder, if they are pickles, which are not read.

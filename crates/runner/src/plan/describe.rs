@@ -7,6 +7,7 @@ use comfy_table::{Table, presets};
 use indicatif::HumanDuration;
 
 use crate::messages::counted;
+use crate::models::place;
 use crate::plan::Plan;
 use crate::plan::estimate::time_left;
 use crate::store::Store;
@@ -95,10 +96,13 @@ impl Plan {
         sets.add_rows(self.sets.iter().map(SetRow::runs));
         let mut methods = Table::new();
         methods.load_preset(presets::NOTHING);
-        let counts = self.backbones.iter().map(|name| format!("trained in {name}"));
+        let counts = self.backbones.iter().map(|name| format!("trained in {}", place::label(name)));
         let first = ["method".to_owned(), "settings tried".to_owned()];
         methods.set_header(first.into_iter().chain(counts)).add_rows(&self.methods);
         text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
+        for (backbone, input) in &self.inputs {
+            text += &format!("images for {} as in its own training: {input}\n", place::label(backbone));
+        }
         if !self.overrides.is_empty() {
             text += &format!("settings of their own:\n  {}\n", self.overrides.join("\n  "));
         }

@@ -50,6 +50,8 @@ pub struct Plan {
     /// Pairs of a tower and a language model whose projector was never trained.
     unaligned: Vec<String>,
     seeds: usize,
+    /// The input of each backbone whose experiment leaves it to the model, as text.
+    inputs: Vec<(String, String)>,
     /// Settings of single methods, sets and backbones, as text.
     overrides: Vec<String>,
     /// Data and protocol: what distinguishes the table of these runs from others of the same store.
@@ -57,30 +59,30 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Resolves a profile; opens every set and backbone that it names. With `check_samples` every image on disk is
+    /// Resolves a profile, `embedded` or the only one if none is named; opens every set and backbone that it names. With `check_samples` every image on disk is
     /// decoded once, so that a corrupt one is found now.
     ///
     /// # Errors
     /// For the first thing that is unknown, missing, or does not fit.
     pub fn resolve(
         experiment: &Experiment,
-        profile_name: &str,
+        profile_name: Option<&str>,
         selection: &Selection,
         resources: &mut Resources,
         path: &Path,
         check_samples: bool,
     ) -> Result<Self> {
         let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
-        let known = || experiment.profiles.keys().cloned().collect::<Vec<_>>().join(", ");
-        let profile = experiment.profiles.get(profile_name).ok_or_else(|| {
-            wrong(format!("there is no profile `{profile_name}`; the file has {}", known()))
-        })?;
-        let profile = selection.apply(profile).map_err(wrong)?;
-        let task = profile.protocol.task().map_err(wrong)?;
+        let (profile_name, profile) = experiment.profile(profile_name).map_err(wrong)?;
+        let profile = selection.apply(profile, &experiment.suite).map_err(wrong)?;
+        // Sets are shown, and their images checked, as the first model takes them.
+        let first = &profile.backbones[0];
+        let protocol = profile.protocol.with_input(|| resources.models.input(first))?;
+        let task = protocol.task().map_err(wrong)?;
         let mut plan = Self {
             experiment: experiment.name.clone(),
             suite: experiment.suite.clone(),
-            profile: profile_name.to_owned(),
+            profile: profile_name.clone(),
             tune: Vec::new(),
             finals: Vec::new(),
             sets: Vec::new(),
@@ -89,11 +91,16 @@ impl Plan {
             sizes: BTreeMap::new(),
             unaligned: Vec::new(),
             seeds: profile.seeds.len(),
+            inputs: Vec::new(),
             overrides: profile.overrides_in_words(),
             settings: settings(&profile),
         };
         let units = task.units(&experiment.suite, &profile.sets);
         for backbone in &profile.backbones {
+            if !profile.protocol.gives_input() {
+                let input = resources.models.input(backbone)?;
+                plan.inputs.push((backbone.clone(), input.to_string()));
+            }
             plan.count_parameters(&profile, &units, backbone, resources)?;
             let aligned = resources.models.projector_file(backbone).is_ok_and(|path| path.is_file());
             if backbone.contains('+') && !aligned {
@@ -117,8 +124,12 @@ impl Plan {
         let mut places = BTreeSet::new();
         for FinalRun { run, .. } in &self.finals {
             let label = run.row_label().map_err(|error| error.to_string())?;
-            let place =
-                format!("set {}, backbone {}, method {label}, seed {}", run.set, run.backbone, run.seed);
+            let place = format!(
+                "set {}, backbone {}, method {label}, seed {}",
+                run.set,
+                run.backbone_label(),
+                run.seed
+            );
             if places.contains(&place) {
                 return Err(format!("two runs would fill the same place in the table: {place}"));
             }
@@ -139,6 +150,7 @@ impl Plan {
             for unit in units {
                 let Resolved { spec, protocol } =
                     profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
+                let protocol = protocol.with_input(|| resources.models.input(backbone))?;
                 let task = protocol.task().map_err(Error::msg)?;
                 let base = task.base_model(backbone, protocol.precision.kind(), &mut resources.models)?;
                 self.sizes.insert(backbone.to_owned(), base.model_spec().parameters());
@@ -175,6 +187,7 @@ impl Plan {
         {
             let Resolved { spec, protocol } =
                 profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
+            let protocol = protocol.with_input(|| resources.models.input(backbone))?;
             let task = protocol.task().map_err(Error::msg)?;
             let base = task.base_model(backbone, protocol.precision.kind(), &mut resources.models)?;
             let known = opened.iter().find(|(other, _)| *other == protocol).map(|(_, data)| data.clone());
@@ -266,7 +279,7 @@ pub fn run_plan(settings: &Value, runs: &[Run]) -> Result<RunPlan> {
         Ok(PlannedRun {
             name: run.name()?,
             place: Place {
-                backbone: run.backbone.clone(),
+                backbone: run.backbone_label(),
                 label: run.row_label()?,
                 dataset: run.set_label(),
                 seed: run.seed,

@@ -95,13 +95,16 @@ impl DataSets {
             return Ok(sets.clone());
         }
         let open = |name: &String| -> Result<Rc<TextSet>> {
+            if let DataSource::Folder(path) = source {
+                return Ok(Rc::new(TextSet::open_own(name, Path::new(path))?));
+            }
             let entry = dataset(name)?;
             Ok(Rc::new(match source {
                 DataSource::Synthetic(counts) => TextSet::draw(entry, *counts)?,
                 DataSource::Rows { folder, source } => {
                     TextSet::open(entry, &self.folder(name)?.join(folder), source)?
                 }
-                _ => bail!("`{name}` is a set of text rows: `data` must be `synthetic` or `rows`"),
+                _ => bail!("`{name}` is a set of text rows: `data` must be `synthetic`, `rows` or `folder`"),
             }))
         };
         let sets = names.iter().map(open).collect::<Result<Vec<_>>>()?;
@@ -125,15 +128,21 @@ impl DataSets {
         {
             return Ok(suite.clone());
         }
-        let entries = names.iter().map(|name| dataset(name)).collect::<Result<Vec<_>, _>>()?;
+        let entries = || names.iter().map(|name| dataset(name)).collect::<Result<Vec<_>, _>>();
         let suite = match source {
-            DataSource::Synthetic(counts) => QuestionSuite::draw(&entries, *counts, image_size)?,
+            DataSource::Folder(path) => {
+                QuestionSuite::open_own(&names.join(", "), Path::new(path), &self.hashes)?
+            }
+            DataSource::Synthetic(counts) => QuestionSuite::draw(&entries()?, *counts, image_size)?,
             DataSource::Questions { folder, source } => {
                 let root = self.folder(&names.join(", "))?.join(folder);
-                QuestionSuite::open(&entries, &root, source, &self.hashes)?
+                QuestionSuite::open(&entries()?, &root, source, &self.hashes)?
             }
             _ => {
-                bail!("{} are sets of questions: `data` must be `synthetic` or `questions`", names.join(", "))
+                bail!(
+                    "{} are sets of questions: `data` must be `synthetic`, `questions` or `folder`",
+                    names.join(", ")
+                )
             }
         };
         let suite = Rc::new(suite);

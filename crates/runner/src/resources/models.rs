@@ -7,10 +7,12 @@ use std::rc::Rc;
 use anyhow::Result;
 use backbones::registry;
 use backbones::weights::Target;
+use data_loaders::ImageProtocol;
 use tch::{Device, Kind};
 
 use crate::models::backbone::RANDOM;
 use crate::models::{BaseModel, LoadedBackbone, LoadedLanguageModel, NamedArchitecture};
+use crate::models::{input, place};
 
 /// Models, each loaded once.
 #[derive(Debug)]
@@ -76,6 +78,14 @@ impl Models {
         NamedArchitecture::find(name, self.root.as_deref())
     }
 
+    /// The input that the weights of an image model were trained on.
+    ///
+    /// # Errors
+    /// When it is not known, or of a kind that is not supported.
+    pub fn input(&self, name: &str) -> Result<ImageProtocol> {
+        input::of_model(name, self.root.as_deref())
+    }
+
     /// A model of any kind in f32, for images of its own size if it takes images.
     ///
     /// # Errors
@@ -138,6 +148,7 @@ impl Models {
             backbone: name.into(),
             place: "SAN_WEIGHTS, which is not set".into(),
         };
-        Ok(self.root.as_deref().ok_or_else(missing)?.join(name).join("projector.safetensors"))
+        let root = self.root.as_deref().ok_or_else(missing)?;
+        Ok(root.join(place::label(name)).join("projector.safetensors"))
     }
 }

@@ -14,7 +14,8 @@ pub enum DataSource {
     Synthetic(SplitCounts),
     /// Files in this folder under `SAN_DATA`.
     Files(String),
-    /// Images of one's own in this folder, which no entry of the registry describes. There is one set, with any name.
+    /// Data of one's own in this folder or file, which no entry of the registry describes: images, rows of text, or
+    /// conversations about images. There is one set, with any name.
     Folder(String),
     /// Rows in this folder under `SAN_DATA`.
     Rows {

@@ -7,9 +7,7 @@ use std::rc::Rc;
 use anyhow::Result;
 use backbones::language::generate::Continuation;
 use data_loaders::Split;
-use data_loaders::text::{
-    ExampleProtocol, Row, Score, TextSet, continuation, evaluation_prompt, examples, suite_checksum,
-};
+use data_loaders::text::{ExampleProtocol, Row, Score, TextSet, evaluation_prompt, examples, suite_checksum};
 use report::record::Dataset;
 use san_core::train::schedule::Linear;
 use serde::{Deserialize, Serialize};
@@ -65,7 +63,7 @@ impl Task for InstructionFollowing {
         let row = |set: &Rc<TextSet>| SetRow {
             name: set.name().to_owned(),
             counts: set.counts(),
-            classes: Some(set.entry().classes),
+            classes: Some(set.entry().classes).filter(|classes| *classes > 0),
             source: None,
         };
         Ok(UnitData { checksum: suite_checksum(&sets), sets: sets.iter().map(row).collect() })
@@ -157,7 +155,7 @@ impl EvalSet for RowSet {
     fn options(&self, prompt: usize) -> Result<Vec<(String, Continuation)>> {
         let (row, tokens) = (&self.set.rows(self.read)[prompt], &self.prompts[prompt]);
         let continued = |option: &&str| {
-            let whole = self.model.encode(&(evaluation_prompt(row) + &continuation(option)))?;
+            let whole = self.model.encode(&(evaluation_prompt(row) + &row.continuation(option)))?;
             // A token may span the end of the prompt.
             let shared = whole.iter().zip(tokens).take_while(|(one, other)| one == other).count();
             let continuation =
@@ -175,8 +173,7 @@ impl EvalSet for RowSet {
         let pairs = rows.iter().zip(&found);
         let score = Score::of(pairs.clone().map(|(row, found)| (*found, row.answer.as_str())));
         let place = |row: &Row, answer: Option<&str>| {
-            let place = row.format().and_then(|format| format.options().position(|one| Some(one) == answer));
-            place.map_or(-1, |place| place as i64)
+            answer.and_then(|answer| row.label(answer)).map_or(-1, i64::from)
         };
         EvalJudgement {
             score: Some(score.accuracy()),
@@ -188,9 +185,9 @@ impl EvalSet for RowSet {
     }
 }
 
-fn found<'a>(row: &Row, answer: &'a Answer) -> Option<&'a str> {
+fn found<'a>(row: &'a Row, answer: &'a Answer) -> Option<&'a str> {
     match answer {
-        Answer::Text(text) => row.format()?.extract(text),
+        Answer::Text(text) => row.find_answer(text),
         Answer::Option(option) => option.as_deref(),
     }
 }

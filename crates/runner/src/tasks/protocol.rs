@@ -3,6 +3,7 @@
 //! Each task has its own section, with its own type. A field that a task does not know is an error, so that nothing is
 //! written, hashed and printed that has no effect.
 
+use data_loaders::ImageProtocol;
 use san_core::methods::UNTRAINED;
 use san_core::train::adamw::AdamWSettings;
 use serde::{Deserialize, Serialize};
@@ -154,6 +155,26 @@ impl Protocol {
             return Err("`ema` and `select` would both replace the last weights: choose one".into());
         }
         task.check(self.epochs).map_err(|reason| format!("{}: {reason}", task.name()))
+    }
+
+    /// Whether it says how images become a model's input, as far as its task has images of its own.
+    pub fn gives_input(&self) -> bool {
+        self.classification.as_ref().is_none_or(|task| task.image.complete().is_ok())
+    }
+
+    /// The protocol with `model`, the input that a model's weights were trained on, in place of what it does not give.
+    ///
+    /// # Errors
+    /// When something is not given, and the model does not say it or it does not fit the rest.
+    pub fn with_input(&self, model: impl FnOnce() -> anyhow::Result<ImageProtocol>) -> anyhow::Result<Self> {
+        let mut protocol = self.clone();
+        let Some(task) = protocol.classification.as_mut().filter(|task| task.image.complete().is_err())
+        else {
+            return Ok(protocol);
+        };
+        task.image = task.image.or(model()?);
+        protocol.check().map_err(anyhow::Error::msg)?;
+        Ok(protocol)
     }
 
     /// How its runs are trained apart from the task.

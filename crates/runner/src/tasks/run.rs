@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 pub use report::record::Stage;
 
+use crate::models::place;
 use crate::resources::DataSource;
 use crate::tasks::Protocol;
 
@@ -47,7 +48,7 @@ pub struct Run {
     pub data: DataSource,
     /// Checksum of the data.
     pub data_checksum: String,
-    /// Name in the registry of backbones, with the suffix `@random` for random weights.
+    /// Name in the registry of backbones, or the path of a folder, with the suffix `@random` for random weights.
     pub backbone: String,
     /// Checksum of the weights.
     pub weights_checksum: String,
@@ -119,6 +120,11 @@ impl Run {
     /// A short description of the run.
     pub fn label(&self) -> String {
         format!("{} {} seed {} lr {}", self.set_label(), self.method, self.seed, self.learning_rate)
+    }
+
+    /// The backbone's name in every output: that of its folder, if it is given by its path.
+    pub fn backbone_label(&self) -> String {
+        place::label(&self.backbone)
     }
 
     /// The set's name in every output: `mini/<set>` if it is synthetic.

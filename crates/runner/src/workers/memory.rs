@@ -30,13 +30,13 @@ pub struct Need {
 impl Need {
     /// The largest peak of finished runs on the same backbones and kind of device; an assumption if there are none.
     pub fn of<'a>(runs: impl Iterator<Item = &'a Run>, store: &Store, on_gpu: bool) -> Self {
-        let backbones: std::collections::BTreeSet<&str> = runs.map(|run| run.backbone.as_str()).collect();
+        let backbones: std::collections::BTreeSet<String> = runs.map(Run::backbone_label).collect();
         let records = entries(&store.folder).into_iter().map(|folder| folder.join(RECORD_FILE));
         let peaks: Vec<u64> = records
             .filter(|path| path.is_file())
             .take(LOOKED_AT)
             .filter_map(|path| Record::read(&path).ok())
-            .filter(|record| backbones.contains(record.backbone.name.as_str()))
+            .filter(|record| backbones.contains(&record.backbone.name))
             .filter(|record| record.provenance.device.starts_with("cpu") != on_gpu)
             .filter_map(|record| if on_gpu { record.cost.host_memory } else { record.cost.peak_memory })
             .collect();

@@ -62,7 +62,7 @@ impl Recorder {
             stage: run.stage,
             state: outcome.state,
             dataset: outcome.dataset,
-            backbone: record::Backbone { name: run.backbone.clone(), checksum: run.weights_checksum.clone() },
+            backbone: record::Backbone { name: run.backbone_label(), checksum: run.weights_checksum.clone() },
             method: record::Method {
                 name: run.method.clone(),
                 label: run.row_label()?,

@@ -4,8 +4,8 @@ use san_core::spec::model::{Role, SiteSpec};
 use san_core::spec::wiring::{Anterior, Anteriors, ChannelMap};
 use serde::{Deserialize, Serialize};
 
-use crate::language::config::{check_epsilon, check_sizes};
 use crate::language::rope::Scaling;
+use crate::sizes::{check_epsilon, check_sizes};
 
 /// Fields of a published `config.json` that determine the sizes; others are ignored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

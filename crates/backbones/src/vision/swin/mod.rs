@@ -16,8 +16,10 @@ use san_core::spec::model::{BranchKind, ModelSpec};
 
 pub use config::Config;
 
+use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::Named;
 use crate::vision::swin::model::Swin;
+use crate::vision::timm::TimmConfig;
 use crate::{Architecture, Backbone, Error};
 
 impl Architecture for Config {
@@ -91,6 +93,29 @@ impl Architecture for Config {
 
     fn published_config(&self) -> Result<serde_json::Value, Error> {
         Ok(serde_json::to_value(self)?)
+    }
+}
+
+impl TimmConfig for Config {
+    fn check(&self) -> Result<(), String> {
+        check_sizes(&[
+            ("img_size", self.img_size),
+            ("patch_size", self.patch_size),
+            ("embed_dim", self.embed_dim),
+            ("window_size", self.window_size),
+        ])?;
+        check_epsilon("norm_eps", self.norm_eps)?;
+        let stages = self.depths.len();
+        if !(1..=8).contains(&stages) || self.num_heads.len() != stages {
+            return Err("`depths` and `num_heads` must have one number for each stage".into());
+        }
+        for (stage, (&depth, &heads)) in self.depths.iter().zip(&self.num_heads).enumerate() {
+            check_sizes(&[("depths", depth), ("num_heads", heads)])?;
+            if (self.embed_dim << stage) % heads != 0 {
+                return Err(format!("`num_heads` does not divide the channels of stage {stage}"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -4,6 +4,8 @@ use san_core::spec::model::{Part, Role, SiteSpec};
 use san_core::spec::wiring::{Anteriors, ChannelMap};
 use serde::{Deserialize, Serialize};
 
+use crate::vision::activation::Activation;
+
 const PATCH_EMBED: &str = "patch_embed.proj";
 
 /// How the final tokens are pooled.
@@ -53,12 +55,22 @@ pub struct Config {
     /// Whether the position embedding excludes class and register tokens.
     #[serde(default)]
     pub no_embed_class: bool,
+    /// The activation function of the MLP; SwiGLU has its own.
+    #[serde(default)]
+    pub act_layer: Activation,
     /// The MLP type.
     #[serde(default)]
     pub mlp_layer: MlpLayer,
     /// Pooling before the head.
     #[serde(default = "default_pool")]
     pub global_pool: Pool,
+    /// Whether the last norm comes after pooling (`fc_norm`) and not before (`norm`); if omitted, after average
+    /// pooling.
+    #[serde(default)]
+    pub fc_norm: Option<bool>,
+    /// Whether there is a norm before the first block (CLIP); the patch embedding then has no bias.
+    #[serde(default)]
+    pub pre_norm: bool,
     /// Initial LayerScale; `None` disables LayerScale.
     #[serde(default)]
     pub init_values: Option<f64>,
@@ -99,8 +111,11 @@ impl Config {
             class_token: true,
             reg_tokens: 0,
             no_embed_class: false,
+            act_layer: Activation::Gelu,
             mlp_layer: MlpLayer::Mlp,
             global_pool: Pool::Token,
+            fc_norm: None,
+            pre_norm: false,
             init_values: None,
             qkv_bias: true,
             norm_eps: default_epsilon(),
@@ -128,19 +143,21 @@ impl Config {
 
     /// Outputs of an MLP's first projection.
     #[allow(clippy::cast_possible_truncation, clippy::cast_precision_loss)]
-    fn mlp(&self) -> i64 {
+    pub(super) fn mlp(&self) -> i64 {
         (self.embed_dim as f64 * self.mlp_ratio) as i64
     }
 
+    pub(super) fn normalises_pooled(&self) -> bool {
+        self.fc_norm.unwrap_or(self.global_pool == Pool::Avg)
+    }
+
     pub(super) fn last_norm(&self) -> &'static str {
-        match self.global_pool {
-            Pool::Token => "norm",
-            Pool::Avg => "fc_norm",
-        }
+        if self.normalises_pooled() { "fc_norm" } else { "norm" }
     }
 
     pub(super) fn patch_embed(&self) -> SiteSpec {
         SiteSpec::patches(PATCH_EMBED, Role::PatchEmbed, 3, self.patch_size, self.embed_dim)
+            .with_bias(!self.pre_norm)
     }
 
     /// The sites of a block with their anteriors, in order.

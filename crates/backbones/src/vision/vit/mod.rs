@@ -1,7 +1,7 @@
 //! Vision Transformer (arXiv 2010.11929) in timm's form: `timm/models/vision_transformer.py`.
 //!
 //! Key names and configuration fields are timm's. Supported: class token or average pooling (the last norm is
-//! then `fc_norm`), register tokens, LayerScale, GELU or SwiGLU, fused qkv with or without bias; for another
+//! then `fc_norm`), register tokens, LayerScale, SwiGLU, a norm before the first block, fused qkv with or without bias; for another
 //! image size the position embedding is resampled as in timm. SAN's wiring: docs/method.md, section 2.
 
 mod config;
@@ -15,7 +15,9 @@ use tch::Tensor;
 
 pub use config::{Config, MlpLayer, Pool};
 
+use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::Named;
+use crate::vision::timm::TimmConfig;
 use crate::vision::vit::model::Vit;
 use crate::{Architecture, Backbone, Error};
 
@@ -36,6 +38,9 @@ impl Architecture for Config {
         }
         model_spec.tensor("pos_embed", &[1, self.positions(), dim], small);
         model_spec.site(self.patch_embed());
+        if self.pre_norm {
+            model_spec.norm("norm_pre", dim);
+        }
         for index in 0..self.depth {
             let [qkv, proj, up, down] = self.block_sites(index);
             let layer_scale = |model_spec: &mut ModelSpec, what: &str| {
@@ -96,6 +101,31 @@ impl Architecture for Config {
 
     fn published_config(&self) -> Result<serde_json::Value, Error> {
         Ok(serde_json::to_value(self)?)
+    }
+}
+
+impl TimmConfig for Config {
+    fn check(&self) -> Result<(), String> {
+        let Self { img_size, patch_size, embed_dim, depth, num_heads, .. } = *self;
+        check_sizes(&[
+            ("img_size", img_size),
+            ("patch_size", patch_size),
+            ("embed_dim", embed_dim),
+            ("depth", depth),
+            ("num_heads", num_heads),
+            ("embed_dim * mlp_ratio", self.mlp()),
+        ])?;
+        check_epsilon("norm_eps", self.norm_eps)?;
+        if embed_dim % num_heads != 0 {
+            return Err("`num_heads` does not divide `embed_dim`".into());
+        }
+        if !(0..1000).contains(&self.reg_tokens) {
+            return Err(format!("`reg_tokens` is {}", self.reg_tokens));
+        }
+        if self.global_pool == Pool::Token && !self.class_token {
+            return Err("`global_pool` is token, but `class_token` is false".into());
+        }
+        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ use san_core::nn::parameter::{Parameter, scale};
 use san_core::nn::site::{Norm, Site};
 use tch::Tensor;
 
+use crate::vision::activation::Activation;
 use crate::vision::vit::{Config, MlpLayer, Pool};
 use crate::{Backbone, Error};
 
@@ -15,11 +16,14 @@ use crate::{Backbone, Error};
 #[derive(Debug)]
 pub(super) struct Vit {
     pool: Pool,
+    normalises_pooled: bool,
     patch_embed: Site,
     /// Class and register tokens, each `[1, n, dim]` per run.
     prefix: Vec<Parameter>,
     prefix_is_embedded: bool,
     position_embedding: Parameter,
+    /// Before the first block.
+    pre_norm: Option<Norm>,
     blocks: Vec<Block>,
     norm: Norm,
 }
@@ -34,10 +38,12 @@ impl Vit {
         let positions = [config.positions(), config.embed_dim];
         Ok(Self {
             pool: config.global_pool,
+            normalises_pooled: config.normalises_pooled(),
             patch_embed: builder.site(&config.patch_embed())?,
             prefix: prefix.into_iter().flatten().collect(),
             prefix_is_embedded: !config.no_embed_class,
             position_embedding: builder.parameter("pos_embed")?.reshape(&positions),
+            pre_norm: config.pre_norm.then(|| builder.norm("norm_pre", config.norm_eps)).transpose()?,
             blocks: (0..config.depth)
                 .map(|index| Block::new(config, index, &builder.at("blocks").at(index)))
                 .collect::<Result<_, _>>()?,
@@ -49,10 +55,14 @@ impl Vit {
     fn embed(&self, images: &Tensor) -> Tensor {
         let patches = self.patch_embed.forward(&images.permute([0, 2, 3, 1])).flatten(1, 2);
         let positions = self.position_embedding.per_sample(patches.size()[0]);
-        if self.prefix_is_embedded {
+        let tokens = if self.prefix_is_embedded {
             self.prepend_prefix(patches) + positions
         } else {
             self.prepend_prefix(patches + positions)
+        };
+        match &self.pre_norm {
+            Some(norm) => norm.forward(&tokens),
+            None => tokens,
         }
     }
 
@@ -87,10 +97,12 @@ impl Vit {
 impl Backbone for Vit {
     fn features(&self, images: &Tensor) -> Tensor {
         let last = self.last_tokens(images);
+        let mean = |patches: &Tensor| patches.mean_dim(1, false, None);
         match self.pool {
             // The norm is per token, so only the pooled token needs it.
             Pool::Token => self.norm.forward(&last.0.select(1, 0)),
-            Pool::Avg => self.norm.forward(&self.patches(last).mean_dim(1, false, None)),
+            Pool::Avg if self.normalises_pooled => self.norm.forward(&mean(&self.patches(last))),
+            Pool::Avg => mean(&self.norm.forward(&self.patches(last))),
         }
     }
 
@@ -103,6 +115,7 @@ impl Backbone for Vit {
 #[derive(Debug)]
 struct Block {
     heads: i64,
+    activation: Activation,
     mlp_layer: MlpLayer,
     prompts: Option<Rc<Prompts>>,
     norm1: Norm,
@@ -123,6 +136,7 @@ impl Block {
         let layer_scale = |name| builder.at(name).optional("gamma", config.init_values.is_some());
         Ok(Self {
             heads: config.num_heads,
+            activation: config.act_layer,
             mlp_layer: config.mlp_layer,
             prompts: builder.prompts(),
             norm1: builder.norm("norm1", config.norm_eps)?,
@@ -148,7 +162,7 @@ impl Block {
         let x = self.attention.add(&x, layer_scale(self.proj.forward(&heads), self.scale1.as_ref()));
         let hidden = self.norm2.then(&x, &self.fc1);
         let hidden = match self.mlp_layer {
-            MlpLayer::Mlp => hidden.gelu("none"),
+            MlpLayer::Mlp => self.activation.apply(&hidden),
             MlpLayer::SwigluPacked => {
                 let halves = hidden.chunk(2, -1);
                 halves[0].silu() * &halves[1]

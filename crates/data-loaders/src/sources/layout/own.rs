@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::error::DataError;
 use crate::io::files;
-use crate::registry::{ClassNames, DatasetEntry, Group, Metric, Original, OriginalFormat, PoolCounts, Suite};
+use crate::registry::{ClassNames, DatasetEntry, Original, OriginalFormat, PoolCounts};
 use crate::sources::formats::parquet::{Columns, ParquetRecords};
 use crate::sources::layout::{class_folders, sheet, tables, vpt, vtab};
 
@@ -72,29 +72,11 @@ pub(crate) fn own_set(name: &str, folder: &Path) -> Result<DatasetEntry, DataErr
         return Err(bad(format!("it has {classes} classes; at least two are needed")));
     }
     Ok(DatasetEntry {
-        name: name.to_owned(),
-        title: name.to_owned(),
-        suite: Suite::Own,
-        official: false,
-        group: Group::General,
-        order: 0,
         folder: folder.file_name().map(|folder| folder.to_string_lossy().into_owned()),
-        other_folders: Vec::new(),
         classes,
         class_names: ClassNames::Listed(names),
-        metric: Metric::Accuracy,
-        metric_note: None,
-        licence: "unknown".into(),
-        terms: None,
-        citation: "unknown".into(),
-        splits: None,
         original,
-        sources: Vec::new(),
-        hub: None,
-        manual: None,
-        mini: None,
-        text: None,
-        questions: None,
+        ..DatasetEntry::own(name)
     })
 }
 

@@ -8,7 +8,7 @@ use std::num::NonZeroU64;
 
 use anyhow::Result;
 use backbones::vision::Classifier;
-use data_loaders::{Augmentation, ImageProtocol};
+use data_loaders::{Augmentation, ImageProtocol, ImageSettings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Kind;
@@ -26,8 +26,9 @@ use crate::tasks::{PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Classification {
-    /// How an image becomes the model's input.
-    pub image: ImageProtocol,
+    /// How an image becomes the model's input; what is omitted is as in the training of the model's weights.
+    #[serde(default, skip_serializing_if = "ImageSettings::is_empty")]
+    pub image: ImageSettings,
     /// Epochs of linear warm-up; cosine decay follows.
     #[serde(default)]
     pub warmup_epochs: u64,
@@ -118,9 +119,10 @@ impl Task for Classification {
             return Err("`warmup_epochs` must be below `epochs`".into());
         }
         self.schedule.check(self.warmup_epochs, epochs).map_err(|reason| format!("schedule: {reason}"))?;
-        let size = self.image.image_size;
-        let augmentation = self.augmentation.as_ref().map_or(Ok(()), |augmentation| augmentation.check(size));
-        augmentation.map_err(|reason| format!("augmentation: {reason}"))
+        let Some((augmentation, size)) = self.augmentation.as_ref().zip(self.image.image_size) else {
+            return Ok(());
+        };
+        augmentation.check(size).map_err(|reason| format!("augmentation: {reason}"))
     }
 
     fn recorded_schedule(&self) -> Value {
@@ -132,7 +134,7 @@ impl Task for Classification {
     }
 
     fn describe(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<UnitData> {
-        let size = self.image.image_size;
+        let size = self.image()?.image_size;
         let set = data.images(&unit.set, source, size)?;
         let checksum = data.images_checksum(&set, size);
         let row = SetRow {
@@ -145,15 +147,15 @@ impl Task for Classification {
     }
 
     fn check_samples(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<()> {
-        Ok(data.images(&unit.set, source, self.image.image_size)?.check_images()?)
+        Ok(data.images(&unit.set, source, self.image()?.image_size)?.check_images()?)
     }
 
     fn base_model(&self, name: &str, _: Kind, models: &mut Models) -> Result<BaseModel> {
-        Ok(BaseModel::Vision(models.backbone(name, self.image.image_size)?))
+        Ok(BaseModel::Vision(models.backbone(name, self.image()?.image_size)?))
     }
 
     fn classes(&self, run: &Run, data: &mut DataSets) -> Result<i64> {
-        Ok(data.images(&run.set, &run.data, self.image.image_size)?.classes().into())
+        Ok(data.images(&run.set, &run.data, self.image()?.image_size)?.classes().into())
     }
 
     fn prepare<'a>(
@@ -163,14 +165,15 @@ impl Task for Classification {
         resources: &mut Resources,
     ) -> Result<Box<dyn PreparedTask + 'a>> {
         let run = &runs[0];
-        let set = resources.data.images(&run.set, &run.data, self.image.image_size)?;
+        let image = self.image()?;
+        let set = resources.data.images(&run.set, &run.data, image.image_size)?;
         if set.checksum() != run.data_checksum {
             return Err(RunError::Changed { set: run.set.clone() }.into());
         }
         tuned.adapters.stochastic_depth.set_rate(self.drop_path);
         let model = classifier(tuned, tuned.adapters)?;
         let (train, test) = splits(run.stage);
-        let inputs = |split| Inputs::new(set.clone(), split, self.image, tuned.device);
+        let inputs = |split| Inputs::new(set.clone(), split, image, tuned.device);
         Ok(Box::new(Prepared {
             protocol: self,
             runs,
@@ -187,6 +190,11 @@ impl Task for Classification {
 }
 
 impl Classification {
+    /// How an image becomes the model's input, once the model is known.
+    fn image(&self) -> Result<ImageProtocol> {
+        self.image.complete().map_err(|field| anyhow::anyhow!("`classification.image.{field}` is missing"))
+    }
+
     /// The run that is also evaluated with its parts alone, if it is one of these.
     fn parts(&self, runs: &[Run], tuned: &Tuned<'_>) -> Result<Option<(usize, Parts)>> {
         let Some(chosen) = &self.part_accuracies else { return Ok(None) };

@@ -1,0 +1,97 @@
+//! The input that a model's weights were trained on, for protocols that do not give it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use backbones::registry;
+use backbones::vision::timm::PretrainedConfig;
+use backbones::weights::{self, Published};
+use data_loaders::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
+
+use crate::error::RunError;
+use crate::models::backbone::RANDOM;
+use crate::models::place;
+
+/// The input of the image model `name`: from its folder's `config.json`, or the registry's.
+///
+/// # Errors
+/// When neither says it, or it is of a kind that is not supported; the experiment must give it then.
+pub fn of_model(name: &str, root: Option<&Path>) -> Result<ImageProtocol> {
+    let published = name.strip_suffix(RANDOM).unwrap_or(name);
+    let unknown = |reason: String| RunError::UnknownInput { backbone: name.to_owned(), reason };
+    let config = match registry::pretrained(published) {
+        Some(known) => known,
+        None => {
+            let folder = place::of_model(published, root)?;
+            let found = match weights::architecture(&folder)? {
+                Published::Vision(model) => model.pretrained,
+                Published::Language(_) | Published::Llava(_) => None,
+            };
+            found.ok_or_else(|| unknown("its config.json has no `pretrained_cfg`".into()))?
+        }
+    };
+    Ok(protocol(&config).map_err(unknown)?)
+}
+
+fn protocol(config: &PretrainedConfig) -> Result<ImageProtocol, String> {
+    let PretrainedConfig { input_size: [_, height, width], interpolation, crop_pct, crop_mode, mean, std } =
+        config;
+    if height != width {
+        return Err(format!("`input_size` is {height} x {width}, which is not a square"));
+    }
+    let filter = match interpolation.as_str() {
+        "bicubic" => Filter::Bicubic,
+        "bilinear" => Filter::Bilinear,
+        other => return Err(format!("`interpolation` is {other}; bilinear and bicubic are supported")),
+    };
+    let resize = match crop_mode.as_str() {
+        "center" => Resize::TimmEval { crop_pct: CropShare::try_from(*crop_pct)? },
+        #[allow(clippy::float_cmp, reason = "the number is written, not computed")]
+        "squash" if *crop_pct == 1.0 => Resize::Plain,
+        other => {
+            return Err(format!("`crop_mode` is {other} with `crop_pct` {crop_pct}, which is not supported"));
+        }
+    };
+    let normalisation = Normalisation::of(*mean, *std)?;
+    Ok(ImageProtocol {
+        image_size: u32::try_from(*height).map_err(|error| error.to_string())?,
+        resize,
+        filter,
+        normalisation,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use backbones::vision::timm;
+
+    use super::*;
+
+    #[test]
+    fn the_registry_knows_the_input_of_every_image_model() {
+        for entry in registry::entries() {
+            let found = of_model(entry.name, None).unwrap();
+            let size = entry.architecture.image_size();
+            assert_eq!(i64::from(found.image_size), size, "{}", entry.name);
+        }
+        let vit = of_model("vit_base_patch16_224.augreg_in21k@random", None).unwrap();
+        let resize = Resize::TimmEval { crop_pct: CropShare::try_from(0.9).unwrap() };
+        assert_eq!((vit.resize, vit.normalisation), (resize, Normalisation::Half));
+        assert_eq!(of_model("vit_micro", None).unwrap().resize, Resize::Plain);
+    }
+
+    #[test]
+    fn inputs_that_cannot_be_followed_are_refused() {
+        let usual = timm::pretrained("convnext_base.fb_in22k").unwrap();
+        for (config, reason) in [
+            (PretrainedConfig { interpolation: "lanczos".into(), ..usual.clone() }, "lanczos"),
+            (PretrainedConfig { crop_mode: "border".into(), ..usual.clone() }, "border"),
+            (PretrainedConfig { input_size: [3, 224, 256], ..usual.clone() }, "square"),
+            (PretrainedConfig { std: [0.0; 3], ..usual.clone() }, "standard deviation"),
+            (PretrainedConfig { crop_pct: 0.0, ..usual }, "crop share"),
+        ] {
+            let refused = protocol(&config).unwrap_err();
+            assert!(refused.contains(reason), "{refused}");
+        }
+    }
+}
