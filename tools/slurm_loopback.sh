@@ -1,6 +1,6 @@
 #!/bin/bash
-# A real Slurm of one node with two processors on this machine, for trying `san run --on slurm`: munged,
-# slurmctld and slurmd of Debian's packages slurm-wlm and munge, as root, on loopback, without systemd.
+# A real Slurm of one node on this machine, for trying `san run --on slurm`: two processors and two GPUs that do not
+# exist. munged, slurmctld and slurmd of Debian's packages slurm-wlm and munge, as root, on loopback, without systemd.
 #
 #   tools/slurm_loopback.sh install     # apt-get update, then the packages
 #   tools/slurm_loopback.sh start       # then: export SLURM_CONF=/tmp/san-slurm/slurm.conf
@@ -21,6 +21,7 @@ configure() {
     [ -e "$folder/munge/key" ] || dd if=/dev/urandom of="$folder/munge/key" bs=128 count=1 status=none
     chmod 600 "$folder/munge/key"
     host=$(hostname -s)
+    memory=$(awk '/^MemTotal/ {print int($2 / 1024)}' /proc/meminfo)
     cat >"$SLURM_CONF" <<END
 ClusterName=loopback
 SlurmctldHost=$host(127.0.0.1)
@@ -37,6 +38,7 @@ MpiDefault=none
 ReturnToService=2
 KillWait=15
 MaxArraySize=200
+GresTypes=gpu
 JobRequeue=1
 AccountingStorageType=accounting_storage/none
 JobAcctGatherType=jobacct_gather/none
@@ -48,9 +50,11 @@ SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd.log
 SlurmctldPort=16817
 SlurmdPort=16818
-NodeName=$host NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=2 RealMemory=$memory Gres=gpu:2 State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP
 END
+    # Two GPUs that are none: a task sees one of them in CUDA_VISIBLE_DEVICES.
+    printf 'Name=gpu File=/dev/%s\n' null zero >"$folder/gres.conf"
 }
 
 start() {

@@ -12,3 +12,8 @@ use report::text::printable;
 pub fn message(line: Arguments<'_>) {
     let _ = writeln!(std::io::stderr().lock(), "{}", printable(&line.to_string()));
 }
+
+/// A number of things, `1 run` or `2 runs`.
+pub fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}

@@ -56,6 +56,114 @@ fn a_dry_run_prints_the_scripts_of_the_open_runs() {
     }
 }
 
+/// The scripts of a dry run, and what it says about them.
+fn dry_run(bench: &Bench, options: &[&str]) -> (String, String) {
+    let output = bench.run(&[&["run", "vtab.yaml", "--on", "slurm", "--dry-run"], options].concat());
+    let said = refusal(&output, 0);
+    (String::from_utf8(output.stdout).unwrap(), said)
+}
+
+#[test]
+fn memory_and_time_are_those_of_the_plan_unless_they_are_given() {
+    let bench = Bench::new(SYNTHETIC);
+    let (scripts, said) = dry_run(&bench, &[]);
+    // 400 MB are assumed, and 5 MB for the model.
+    assert!(scripts.contains("#SBATCH --mem=1024M\n") && !scripts.contains("--time"), "{scripts}");
+    assert!(said.contains("assumed") && said.contains("no finished run suggests one"), "{said}");
+    done(&bench, &["run", "vtab.yaml"]);
+    let records = bench.runs().into_iter().map(|run| report::Record::read(&run.join("record.json")).unwrap());
+    let peak = records.filter_map(|record| record.cost.peak_memory).max().unwrap();
+    let more = SYNTHETIC.replace("seeds: [0, 1]", "seeds: [0, 1, 2]");
+    std::fs::write(bench.path("vtab.yaml"), more).unwrap();
+    let (scripts, said) = dry_run(&bench, &[]);
+    // A run takes less than a second; ten minutes are added, and the sum is rounded up.
+    assert!(scripts.contains("#SBATCH --time=00:20:00\n"), "{scripts}");
+    let memory = (2 * peak).div_ceil(1 << 30) * 1024;
+    assert!(scripts.contains(&format!("#SBATCH --mem={memory}M\n")), "{peak}: {scripts}");
+    assert!(said.contains("2 times the largest peak of 6 finished runs"), "{said}");
+    let (scripts, said) = dry_run(&bench, &["--time", "7", "--memory", "3GB"]);
+    assert!(scripts.contains("--time=7\n") && scripts.contains("--mem=3072M\n"), "{scripts}");
+    assert!(!said.contains("--mem") && !said.contains("--time"), "{said}");
+    let (scripts, _) = dry_run(&bench, &["--sbatch", "--mem-per-cpu=1G", "--sbatch", "--time=9"]);
+    assert!(!scripts.contains("--mem=") && scripts.matches("#SBATCH --time=9").count() == 2, "{scripts}");
+}
+
+#[test]
+fn a_task_has_one_gpu_also_when_it_is_submitted_from_a_machine_without_one() {
+    let bench = Bench::new(SYNTHETIC);
+    let (scripts, said) = dry_run(&bench, &["--device", "cuda"]);
+    for option in ["--gres=gpu:1", "--cpus-per-task=8"] {
+        assert_eq!(scripts.matches(&format!("#SBATCH {option}\n")).count(), 2, "{option}: {scripts}");
+    }
+    assert!(said.contains("each task has 8 threads, --gres=gpu:1, --mem=5120M (assumed"), "{said}");
+    let (scripts, _) = dry_run(&bench, &["--gres", "nvme:1", "--device", "cuda", "--threads", "3"]);
+    assert!(
+        scripts.contains("--gres=nvme:1,gpu:1\n") && scripts.contains("--cpus-per-task=3\n"),
+        "{scripts}"
+    );
+    let (scripts, _) = dry_run(&bench, &["--device", "cuda", "--sbatch", "--gpus-per-task=1"]);
+    assert!(!scripts.contains("--gres"), "{scripts}");
+    for refused in [["--gres", "gpu:h100:4"], ["--gpus", "0"]] {
+        let arguments = [&["run", "vtab.yaml", "--on", "slurm"], &refused[..]].concat();
+        let text = refusal(&bench.run(&arguments), 2);
+        assert!(text.contains("task") && text.contains(refused[0]), "{text}");
+    }
+}
+
+#[test]
+fn the_main_memory_of_a_gpu_task_is_not_the_memory_of_its_gpu() {
+    let bench = Bench::new(SYNTHETIC);
+    done(&bench, &["run", "vtab.yaml", "--methods", "linear"]);
+    for path in bench.runs().into_iter().map(|run| run.join("record.json")) {
+        let mut record = report::Record::read(&path).unwrap();
+        record.provenance.device = "cuda(0): NVIDIA H100 80GB HBM3".into();
+        record.provenance.device_uuid = Some("GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77".into());
+        (record.cost.peak_memory, record.cost.host_memory) = (Some(70 << 30), Some(3 << 30));
+        std::fs::write(&path, record.to_bytes().unwrap()).unwrap();
+    }
+    let (scripts, _) = dry_run(&bench, &["--device", "cuda"]);
+    assert!(scripts.contains("--mem=6144M\n"), "{scripts}");
+    let (scripts, said) = dry_run(&bench, &["--device", "cpu"]);
+    assert!(scripts.contains("--mem=1024M\n") && said.contains("assumed"), "{scripts}");
+}
+
+/// Slurm in three scripts: it runs the tasks of an array at once, one after the other.
+fn fake_slurm(bench: &Bench) {
+    let sbatch = r#"#!/bin/bash
+script="${@: -1}"
+last=$(sed -n 's/^#SBATCH --array=0-//p' "$script")
+for index in $(seq 0 "${last:-0}"); do
+    SLURM_ARRAY_TASK_ID=$index bash "$script" >>tasks.log 2>&1 || exit 1
+    echo "$script" >>tasks
+done
+echo 1
+"#;
+    for (name, text) in [("sbatch", sbatch), ("squeue", "#!/bin/sh\n"), ("scontrol", "#!/bin/sh\n")] {
+        std::fs::write(bench.path(name), text).unwrap();
+        Command::new("chmod").arg("+x").arg(bench.path(name)).status().unwrap();
+    }
+}
+
+#[test]
+fn a_task_of_an_array_is_a_group_of_runs() {
+    let arguments = ["run", "vtab.yaml", "--group", "4"];
+    let local = Bench::new(SYNTHETIC);
+    done(&local, &arguments);
+    let bench = Bench::new(SYNTHETIC);
+    fake_slurm(&bench);
+    let path = format!("{}:{}", bench.folder.path().display(), std::env::var("PATH").unwrap());
+    let output = bench.run_with(&[&arguments[..], &["--on", "slurm"]].concat(), &[("PATH", &path)]);
+    refusal(&output, 0);
+    // SAN at two rates is one group of two, then two methods with two seeds each are two groups; and the table.
+    let tasks = std::fs::read_to_string(bench.path("tasks")).unwrap();
+    let of = |part: &str| tasks.lines().filter(|line| line.ends_with(&format!("{part}.sh"))).count();
+    assert_eq!((of("tune"), of("final"), of("table")), (1, 2, 1), "{tasks}");
+    assert_eq!(adapters(&local), adapters(&bench));
+    for run in bench.runs() {
+        assert_eq!(report::Record::read(&run.join("record.json")).unwrap().cost.group_size, 2);
+    }
+}
+
 #[test]
 fn a_missing_slurm_installation_is_reported() {
     let bench = Bench::new(SYNTHETIC);
@@ -134,11 +242,12 @@ fn a_run_on_slurm_equals_the_local_run() {
     done(&local, &["run", "vtab.yaml"]);
     let bench = Bench::new(SYNTHETIC);
     let submitted = done(&bench, &SLURM);
-    assert!(submitted.contains("tune, tasks: 2") && submitted.contains("final, tasks: 4"), "{submitted}");
+    // The linear probe trains both seeds together, since its features are computed once.
+    assert!(submitted.contains("tune, tasks: 2") && submitted.contains("final, tasks: 3"), "{submitted}");
     let text = refusal(&bench.run(&SLURM), 11);
-    assert!(text.contains("are in the queue"), "a second submission: {text}");
+    assert!(text.contains("already in the queue"), "a second submission: {text}");
     let status = until_the_queue_is_empty(&bench);
-    assert!(status.contains("7 completed"), "{status}{}", logs(&bench));
+    assert!(status.contains("6 completed"), "{status}{}", logs(&bench));
     assert_eq!(adapters(&local), adapters(&bench));
     assert_eq!(table(&local), table(&bench));
     assert!(

@@ -205,14 +205,12 @@ pub fn is_amd_with_avx512() -> bool {
 }
 
 /// Loads libtorch's CUDA library if present, so that one binary serves machines with and without a GPU: nothing links to
-/// it.
-pub fn load_cuda() {
+/// it. Returns whether it is present; the driver is not initialised.
+pub fn load_cuda() -> bool {
     // SAFETY: the library's initialisers register CUDA's operators with libtorch and touch nothing of the program; it
     // comes from the same libtorch folder and is never unloaded.
     let library = unsafe { libloading::Library::new("libtorch_cuda.so") };
-    if let Ok(library) = library {
-        std::mem::forget(library);
-    }
+    library.map(std::mem::forget).is_ok()
 }
 
 /// Whether products and convolutions in f32 may use a GPU's TF32 units, which round their inputs to 10 bits.

@@ -228,7 +228,7 @@ impl Normalisation {
         if let Some(named) = named.into_iter().find(|one| one.statistics() == (single(mean), single(std))) {
             return Ok(named);
         }
-        if let Some(wrong) = std.iter().find(|deviation| !(**deviation > 0.0)) {
+        if let Some(wrong) = std.iter().find(|deviation| deviation.is_nan() || **deviation <= 0.0) {
             return Err(format!("a standard deviation is {wrong}"));
         }
         Ok(Self::Statistics(Statistics { mean: mean.try_into()?, std: std.try_into()? }))

@@ -283,6 +283,9 @@ pub struct Cost {
     /// Peak memory during the run, bytes, with all runs of its group: resident memory of the worker, or on a GPU that of
     /// libtorch's tensors; `None` if it cannot be read.
     pub peak_memory: Option<u64>,
+    /// Peak resident memory of the worker of a GPU, bytes; absent on a processor, where it is `peak_memory`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_memory: Option<u64>,
     /// Number of runs that were trained together, with this one.
     #[serde(default = "alone", skip_serializing_if = "is_alone")]
     pub group_size: u32,
@@ -311,8 +314,11 @@ pub struct Provenance {
     pub version: String,
     /// Version of libtorch.
     pub libtorch: String,
-    /// `cpu`, or the GPU's name.
+    /// `cpu` or `cuda(0)`, with the model of the processor or GPU: `cuda(0): NVIDIA H100 80GB HBM3`.
     pub device: String,
+    /// UUID of the GPU, as its driver prints it; absent on a processor.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_uuid: Option<String>,
     /// Compute threads of the worker.
     pub threads: u32,
     /// When the run ended, seconds since 1970.

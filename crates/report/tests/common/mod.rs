@@ -78,6 +78,7 @@ pub(crate) fn record(
             evaluate_seconds: 0.5,
             data_seconds: 0.1,
             peak_memory: Some((100 + set as u64) << 20),
+            host_memory: None,
             adapter_bytes: 4096,
         },
         provenance: Provenance {
@@ -86,6 +87,7 @@ pub(crate) fn record(
             version: "0.1.0".into(),
             libtorch: "2.11.0".into(),
             device: "cpu".into(),
+            device_uuid: None,
             threads: 2,
             finished_at: 1,
         },

@@ -15,7 +15,7 @@ use runner::store::failure;
 use runner::store::lock;
 use runner::tasks::Run;
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
-use runner::workers::device;
+use runner::workers::gpus;
 use runner::workers::pool::Pool;
 
 use super::output;
@@ -62,16 +62,21 @@ pub(crate) struct Arguments {
     /// Write the experiment that says the same as this command line to this file.
     #[arg(long, value_name = "FILE")]
     save_experiment: Option<PathBuf>,
-    /// Worker processes; by default as many as processors, or one on a GPU.
+    /// Worker processes; by default one per processor, or one per GPU.
     #[arg(long)]
     workers: Option<u32>,
     /// Train up to N runs together that differ only in seed and learning rate; 1 trains each alone. By default as many
     /// as are faster together on this device.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=64))]
     group: Option<u64>,
-    /// Compute threads of each worker.
-    #[arg(long, default_value_t = 1)]
-    pub(super) threads: u32,
+    /// Threads of each worker, for computing and for reading data; by default 1, or on GPUs an equal share of the
+    /// processors.
+    #[arg(long)]
+    pub(super) threads: Option<u32>,
+    /// Use only these GPUs: numbers or UUIDs as nvidia-smi prints them, separated by commas. The workers are distributed
+    /// over them.
+    #[arg(long, value_delimiter = ',', value_name = "GPU")]
+    pub(super) gpus: Option<Vec<String>>,
     /// Memory limit for all workers together, for example 6GB: fewer are started if it is too small, and workers
     /// beyond it are stopped.
     #[arg(long, value_name = "SIZE", value_parser = runner::workers::memory::parse)]
@@ -135,23 +140,25 @@ impl Arguments {
     }
 
     fn pool(&self) -> Result<Pool> {
-        let device = device::resolve(&self.device)?;
         let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u32);
-        // On a cluster the threads are another machine's.
-        if self.threads > processors && !self.slurm.is_selected() {
-            let reason = format!("--threads {}: this machine has {processors} processors", self.threads);
+        let threads = self.threads.map(|threads| threads.max(1));
+        if let Some(threads) = threads.filter(|&threads| threads > processors) {
+            let reason = format!("--threads {threads}: this machine has {processors} processors");
             return Err(RunError::CommandLine { reason }.into());
         }
-        let usual = if device == tch::Device::Cpu { (processors / self.threads.max(1)).max(1) } else { 1 };
+        let gpus = gpus::chosen(&self.device, self.gpus.as_deref())?;
+        let usual = if gpus.is_empty() { processors / threads.unwrap_or(1) } else { gpus.len() as u32 };
+        let workers = self.workers.unwrap_or(usual).max(1);
+        let share = if gpus.is_empty() { 1 } else { (processors / workers).max(1) };
         Ok(Pool {
-            workers: self.workers.unwrap_or(usual),
-            threads: self.threads.max(1),
+            workers,
+            threads: threads.unwrap_or(share),
             memory: self.memory,
             checkpoint_every: seconds("--checkpoint-every", self.checkpoint_every)?,
             hung_after: seconds("--hung-after", self.hung_after)?,
             results: self.results.clone(),
             cache_features: self.cache_features.as_ref().map(std::path::absolute).transpose()?,
-            device: if device == tch::Device::Cpu { "cpu" } else { "cuda" }.into(),
+            gpus,
         })
     }
 }
@@ -192,10 +199,19 @@ fn seconds(option: &str, number: f64) -> Result<Duration> {
 
 pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
     let (plan, store, kept) = arguments.resolve(false)?;
-    let pool = arguments.pool()?;
-    let described = plan.describe(&store, pool.workers, arguments.group_size(), pool.is_on_gpu())?;
-    output::text(format_args!("{described}{kept}"))?;
-    Ok(())
+    if arguments.slurm.is_selected() {
+        let on_gpu = arguments.slurm.is_on_gpu(&arguments.device);
+        let described = plan.describe(&store, 1, arguments.group_size(), on_gpu)?;
+        return output::line(format_args!("{described}{kept}"));
+    }
+    describe(&plan, &store, &arguments.pool()?, arguments.group_size(), &kept)
+}
+
+/// Prints the plan, the file of features that it makes, and the GPUs that it will use.
+fn describe(plan: &Plan, store: &Store, pool: &Pool, group: Option<usize>, kept: &str) -> Result<()> {
+    let gpus = pool.gpus_in_words().map_or_else(String::new, |gpus| format!("{gpus}\n"));
+    let plan = plan.describe(store, pool.workers, group, pool.is_on_gpu())?;
+    output::line(format_args!("{plan}{kept}{gpus}"))
 }
 
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
@@ -214,13 +230,15 @@ pub(crate) fn status(arguments: &Arguments) -> Result<()> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
-    let pool = arguments.pool()?;
-    let (plan, store, kept) = stop.interruptible(|| arguments.resolve(true))?;
     if arguments.slurm.is_selected() {
+        // The devices are another machine's.
+        let (plan, store, _) = stop.interruptible(|| arguments.resolve(true))?;
         return slurm::submit(arguments, &plan, &store);
     }
+    let pool = arguments.pool()?;
+    let (plan, store, kept) = stop.interruptible(|| arguments.resolve(true))?;
     let (group, on_gpu) = (arguments.group_size(), pool.is_on_gpu());
-    output::line(format_args!("{}{kept}", plan.describe(&store, pool.workers, group, on_gpu)?))?;
+    describe(&plan, &store, &pool, group, &kept)?;
     create_folder(&store.folder)?;
     let groups = |runs: &[Run]| plan.groups(runs, group, on_gpu);
     for row in &plan.finals {

@@ -3,13 +3,19 @@
 use std::path::Path;
 
 use anyhow::Result;
+use runner::error::RunError;
 use runner::io::files::create_folder;
+use runner::messages::{counted, message};
 use runner::plan::Plan;
-use runner::slurm::{self, Resources, Submission};
+use runner::slurm::{self, Resources, Submission, request};
 use runner::store::Store;
+use runner::workers::memory::Need;
 
 use super::output;
 use crate::commands::run;
+
+/// Threads of a task with a GPU, which decode its images.
+const THREADS_PER_GPU: u32 = 8;
 
 /// Where to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -30,19 +36,20 @@ pub(super) struct Cluster {
     /// Print the scripts and submit nothing.
     #[arg(long, requires = "on")]
     dry_run: bool,
-    /// Runs, or groups of runs, that one task runs, one after the other.
+    /// Groups of runs that one task runs, one after the other.
     #[arg(long, default_value_t = 1)]
     chunk: usize,
-    /// Time of a task, as Slurm writes it.
-    #[arg(long, default_value = "01:00:00")]
-    time: String,
+    /// Time of a task, as Slurm writes it; by default twice what finished runs suggest, or the partition's default before
+    /// the first run.
+    #[arg(long)]
+    time: Option<String>,
     /// Warn a task this many seconds before its end; it saves and is queued again.
     #[arg(long, default_value_t = 120, value_name = "SECONDS")]
     warning: u32,
     /// Slurm's partition.
     #[arg(long)]
     partition: Option<String>,
-    /// Generic resources of a task, as gpu:1.
+    /// Generic resources of a task, as gpu:h100:1; gpu:1 with --device cuda. A task uses one GPU.
     #[arg(long)]
     gres: Option<String>,
     /// A further option of sbatch, as it is; may be given again.
@@ -55,29 +62,116 @@ impl Cluster {
         self.on == Target::Slurm
     }
 
-    fn resources(&self, memory: Option<u64>) -> Resources {
-        Resources {
-            partition: self.partition.clone(),
-            gres: self.gres.clone(),
-            time: self.time.clone(),
-            memory: memory.map(|bytes| bytes.div_ceil(1 << 20)),
-            warning: self.warning,
-            further: self.further.clone(),
+    /// Whether tasks compute on GPUs; `device` is that of the command line.
+    pub(super) fn is_on_gpu(&self, device: &str) -> bool {
+        match device {
+            "auto" => self.requests_gpu(),
+            device => device != "cpu",
+        }
+    }
+
+    fn requests_gpu(&self) -> bool {
+        self.gres.as_ref().is_some_and(|gres| request::gpus(gres) > 0)
+            || self.passes("--gpus")
+            || self.passes("--gres=gpu")
+    }
+
+    /// Whether an option of sbatch that begins so is passed as it is.
+    fn passes(&self, option: &str) -> bool {
+        self.further.iter().any(|further| further.starts_with(option))
+    }
+
+    /// `--gres`, with one GPU if the tasks need it and no option requests it.
+    fn gres(&self, on_gpu: bool) -> Result<Option<String>> {
+        if let Some(gres) = self.gres.as_ref().filter(|gres| request::gpus(gres) > 1) {
+            let reason =
+                format!("--gres {gres}: a task uses one GPU; the groups of runs are spread over tasks");
+            return Err(RunError::CommandLine { reason }.into());
+        }
+        let missing = (on_gpu && !self.requests_gpu()).then(|| "gpu:1".to_owned());
+        let all: Vec<String> = self.gres.iter().cloned().chain(missing).collect();
+        Ok((!all.is_empty()).then(|| all.join(",")))
+    }
+
+    /// `--time`, and why in words if the user has not said.
+    fn time(&self, submission: &Submission) -> (Option<String>, String) {
+        if self.time.is_some() || self.passes("--time") {
+            return (self.time.clone(), String::new());
+        }
+        match submission.longest_task().map(request::time) {
+            Some(time) => {
+                let words =
+                    format!(", --time={time} ({} times what finished runs suggest)", request::TIME_FACTOR);
+                (Some(time), words)
+            }
+            None => {
+                let words =
+                    ", the partition's default time, since no finished run suggests one (--time sets it)";
+                (None, words.into())
+            }
         }
     }
 }
 
+/// `--mem` in MiB, and why in words if the user has not said.
+fn memory(
+    arguments: &run::Arguments,
+    submission: &Submission,
+    plan: &Plan,
+    on_gpu: bool,
+) -> (Option<u64>, String) {
+    if arguments.memory.is_some() || arguments.slurm.passes("--mem") {
+        return (arguments.memory.map(|bytes| bytes.div_ceil(1 << 20)), String::new());
+    }
+    let store = Store { folder: submission.store.clone() };
+    let finals = submission.finals.iter().map(|one| &one.run);
+    let need = Need::of(submission.tune.iter().chain(finals), &store, on_gpu);
+    let (bytes, source) = need.with_reserve(plan.most_parameters(), request::MEMORY_FACTOR);
+    let memory = request::memory(bytes);
+    (Some(memory), format!(", --mem={memory}M ({source})"))
+}
+
+/// What each task requests, which is also printed.
+fn requested(
+    arguments: &run::Arguments,
+    submission: &Submission,
+    plan: &Plan,
+    on_gpu: bool,
+) -> Result<Resources> {
+    let cluster = &arguments.slurm;
+    let gres = cluster.gres(on_gpu)?;
+    let (memory, why_memory) = memory(arguments, submission, plan, on_gpu);
+    let (time, why_time) = cluster.time(submission);
+    let threads = counted(submission.threads as usize, "thread");
+    let in_words: String = gres.iter().map(|gres| format!(", --gres={gres}")).collect();
+    message(format_args!("san: each task has {threads}{in_words}{why_memory}{why_time}"));
+    Ok(Resources {
+        partition: cluster.partition.clone(),
+        gres,
+        time,
+        memory,
+        warning: cluster.warning,
+        further: cluster.further.clone(),
+    })
+}
+
 /// Submits the runs that are not done, or prints the scripts.
 pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> Result<()> {
-    let on_gpu = arguments.slurm.gres.as_ref().is_some_and(|gres| gres.contains("gpu"));
+    if arguments.gpus.is_some() {
+        let reason =
+            "--gpus chooses among the GPUs of this machine; on Slurm a task gets one by --gres gpu:1";
+        return Err(RunError::CommandLine { reason: reason.into() }.into());
+    }
+    let on_gpu = arguments.slurm.is_on_gpu(&arguments.device);
     let size = arguments.group_size();
     let mut submission = Submission::new(plan, store, size, on_gpu, arguments.slurm.chunk)?;
     submission.results = std::path::absolute(&arguments.results)?;
-    submission.device.clone_from(&arguments.device);
-    submission.threads = arguments.threads.max(1);
+    // A task that has a GPU and cannot use it ends, instead of computing on its processor.
+    submission.device = if on_gpu { "cuda".into() } else { arguments.device.clone() };
+    submission.threads = arguments.threads.unwrap_or(if on_gpu { THREADS_PER_GPU } else { 1 }).max(1);
     submission.checkpoint_every = arguments.checkpoint_every;
     submission.cache_features = arguments.cache_features.as_ref().map(std::path::absolute).transpose()?;
-    let resources = arguments.slurm.resources(arguments.memory);
+    let resources = requested(arguments, &submission, plan, on_gpu)?;
     let program = std::env::current_exe()?;
     if arguments.slurm.dry_run {
         return print(&submission, &program, &resources);

@@ -6,6 +6,7 @@ use anyhow::Result;
 use comfy_table::{Table, presets};
 use indicatif::HumanDuration;
 
+use crate::messages::counted;
 use crate::models::place;
 use crate::plan::Plan;
 use crate::plan::estimate::time_left;
@@ -113,10 +114,6 @@ impl Plan {
         }
         Ok(text)
     }
-}
-
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 impl SetRow {

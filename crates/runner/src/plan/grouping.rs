@@ -30,6 +30,12 @@ impl Plan {
         })
     }
 
+    /// Number of parameters of its largest backbone.
+    pub fn most_parameters(&self) -> u64 {
+        let most = self.sizes.values().max();
+        most.and_then(|&size| u64::try_from(size).ok()).unwrap_or(0)
+    }
+
     /// Packs runs of this plan into groups of at most `size` runs, or of the usual number.
     ///
     /// # Errors

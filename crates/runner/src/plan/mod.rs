@@ -5,7 +5,7 @@
 //! or weights are reported here, with the reason, and not after an hour of training.
 
 mod describe;
-mod estimate;
+pub mod estimate;
 mod features;
 mod grouping;
 pub mod tuning;

@@ -1,15 +1,17 @@
 //! Runs a plan on a cluster: Slurm job arrays for the same runs, into the same store.
 //!
 //! A submission is a folder `.slurm/<number>/` in the store: the runs, one script per job array, and the logs. A task
-//! of an array executes a chunk of runs as a worker does, under the same locks, so that nothing runs twice, whatever
-//! else is running. Three stages depend on each other: `tune`, `final` and `table`. A task that is warned of its time
-//! limit saves its state, exits as resumable and is requeued by its script.
+//! of an array executes one group of runs, or several, as a worker does, on one GPU at most and under the same locks, so
+//! that nothing runs twice, whatever else is running. Three stages depend on each other: `tune`, `final` and `table`. A
+//! task that is warned of its time limit saves its state, exits as resumable and is requeued by its script.
 
 pub mod queue;
+pub mod request;
 pub mod script;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
@@ -17,7 +19,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::RunError;
 use crate::io::files::{create_folder, entries, file_name, write_atomically, write_json};
 use crate::plan::Plan;
-use crate::plan::tuning::FinalRun;
+use crate::plan::estimate::Durations;
+use crate::plan::tuning::{FinalRun, choose_all};
 use crate::store::Store;
 use crate::tasks::{Run, RunGroup, group_indices};
 
@@ -77,7 +80,7 @@ pub struct Submission {
     /// Folder of the files of picture features, if they are kept.
     #[serde(default)]
     pub cache_features: Option<PathBuf>,
-    /// Groups of runs per task.
+    /// Groups of runs that a task executes, one after the other.
     pub chunk: usize,
     /// Runs of the tuning stage.
     pub tune: Vec<Run>,
@@ -160,6 +163,25 @@ impl Submission {
             Part::Final => self.open_finals.len().div_ceil(self.chunk),
             Part::Table => 1,
         }
+    }
+
+    /// How long the longest task trains and evaluates, as the records of finished runs suggest; `None` if a backbone has
+    /// none.
+    pub fn longest_task(&self) -> Option<Duration> {
+        let store = Store { folder: self.store.clone() };
+        let is_done = |run: &&Run| run.name().is_ok_and(|name| store.is_done(&name));
+        let finals =
+            choose_all(&self.tune, &self.finals, &store).map_or_else(|_| Vec::new(), |chosen| chosen.runs);
+        let durations = Durations::of(self.tune.iter().chain(&finals).filter(is_done), &store);
+        let tune = |run: usize| durations.expected(&self.tune[run]);
+        let last = |run: usize| durations.expected(&self.finals[run].run);
+        let seconds = |task: &[Vec<usize>], of: &dyn Fn(usize) -> Option<f64>| -> Option<f64> {
+            task.iter().flatten().map(|&run| of(run)).sum()
+        };
+        let tasks = self.open_tune.chunks(self.chunk).map(|task| seconds(task, &tune));
+        let tasks = tasks.chain(self.open_finals.chunks(self.chunk).map(|task| seconds(task, &last)));
+        let longest = tasks.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)?;
+        Duration::try_from_secs_f64(longest).ok()
     }
 
     /// The groups of runs of one task of a part.

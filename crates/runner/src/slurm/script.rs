@@ -11,8 +11,8 @@ pub struct Resources {
     pub partition: Option<String>,
     /// `--gres`, for example `gpu:1`.
     pub gres: Option<String>,
-    /// `--time`, as Slurm writes it.
-    pub time: String,
+    /// `--time`, as Slurm writes it; if `None`, the partition's default applies.
+    pub time: Option<String>,
     /// `--mem` of a task, in MiB.
     pub memory: Option<u64>,
     /// Seconds before the time limit at which a task is warned.
@@ -31,8 +31,8 @@ pub(super) fn text(
     program: &Path,
     resources: &Resources,
 ) -> String {
-    let threads = submission.threads;
     let is_array = part != Part::Table;
+    let threads = if is_array { submission.threads } else { 1 };
     let log = folder.join(if is_array { "%x-%A_%a.log" } else { "%x-%j.log" });
     let mut options = vec![
         format!("--job-name=san-{}-{}-{}", submission.experiment, submission.profile, part.name()),
@@ -40,7 +40,6 @@ pub(super) fn text(
         "--open-mode=append".into(),
         "--requeue".into(),
         format!("--signal=B:USR1@{}", resources.warning),
-        format!("--time={}", resources.time),
         "--ntasks=1".into(),
         format!("--cpus-per-task={threads}"),
     ];
@@ -48,6 +47,7 @@ pub(super) fn text(
         options.push(format!("--array=0-{}", count - 1));
         options.extend(resources.gres.iter().map(|gres| format!("--gres={gres}")));
     }
+    options.extend(resources.time.iter().map(|time| format!("--time={time}")));
     options.extend(resources.partition.iter().map(|name| format!("--partition={name}")));
     options.extend(resources.memory.iter().map(|memory| format!("--mem={memory}M")));
     options.extend(resources.further.iter().cloned());

@@ -1,7 +1,10 @@
 //! The compute device, and its description in a record.
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result};
 use tch::{Cuda, Device};
+
+use crate::error::RunError;
+use crate::workers::gpus;
 
 /// The device by its name on the command line: `auto`, `cpu`, `cuda`.
 ///
@@ -15,32 +18,34 @@ pub fn resolve(name: &str) -> Result<Device> {
             match (Cuda::is_available(), name) {
                 (true, _) => Ok(Device::Cuda(0)),
                 (false, "auto") => Ok(Device::Cpu),
-                (false, _) => {
-                    bail!("no usable NVIDIA GPU, or this libtorch is the CPU one; try --device cpu")
-                }
+                (false, _) => Err(no_gpu()),
             }
         }
-        other => bail!("there is no device `{other}`; use auto, cpu or cuda"),
+        other => Err(unknown(other)),
     }
 }
 
-/// Name of the device for a record.
-pub fn describe(device: Device) -> String {
-    match device {
-        Device::Cpu => processor().map_or_else(|| "cpu".into(), |name| format!("cpu: {name}")),
-        other => {
-            let place = format!("{other:?}").to_lowercase();
-            graphics_processor().map_or_else(|| place.clone(), |name| format!("{place}: {name}"))
-        }
-    }
+/// The error for a GPU that is requested and not there.
+pub(crate) fn no_gpu() -> Error {
+    let reason = "no usable NVIDIA GPU, or this libtorch is the CPU one; try --device cpu";
+    RunError::CommandLine { reason: reason.into() }.into()
 }
 
-/// Name of the first NVIDIA GPU, from its driver.
-fn graphics_processor() -> Option<String> {
-    let requested =
-        std::process::Command::new("nvidia-smi").args(["--query-gpu=name", "--format=csv,noheader"]).output();
-    let text = String::from_utf8(requested.ok()?.stdout).ok()?;
-    text.lines().next().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty())
+/// The error for a device of another name.
+pub(crate) fn unknown(name: &str) -> Error {
+    RunError::CommandLine { reason: format!("there is no device `{name}`; use auto, cpu or cuda") }.into()
+}
+
+/// Name of the device for a record, and the UUID if it is a GPU.
+pub fn describe(device: Device) -> (String, Option<String>) {
+    if device == Device::Cpu {
+        return (processor().map_or_else(|| "cpu".into(), |name| format!("cpu: {name}")), None);
+    }
+    let place = format!("{device:?}").to_lowercase();
+    let gpu = gpus::current();
+    let uuid = gpu.as_ref().and_then(|gpu| gpu.uuid().map(str::to_owned));
+    let model = gpu.and_then(|gpu| gpu.model);
+    (model.map_or_else(|| place.clone(), |model| format!("{place}: {model}")), uuid)
 }
 
 fn processor() -> Option<String> {
@@ -60,9 +65,14 @@ pub fn reset_peak_memory(device: Device) {
 /// Peak memory since [`reset_peak_memory`], bytes: of this process on a processor, of libtorch's tensors on a GPU; `None`
 /// if it cannot be read.
 pub fn peak_memory(device: Device) -> Option<u64> {
-    if device != Device::Cpu {
-        return torch_ops::peak_memory(device).ok().flatten();
+    match device {
+        Device::Cpu => peak_host_memory(),
+        gpu => torch_ops::peak_memory(gpu).ok().flatten(),
     }
+}
+
+/// Peak resident memory of this process since [`reset_peak_memory`], bytes; `None` if it cannot be read.
+pub fn peak_host_memory() -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
     let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;

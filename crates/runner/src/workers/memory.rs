@@ -11,21 +11,25 @@ use crate::tasks::Run;
 /// Memory of a worker in addition to its model: the program, libtorch and the images of a synthetic set. Measured:
 /// 0.16 GB with the smallest backbone and 32 images per step.
 const BASE: u64 = 400 << 20;
+/// The same for a worker of a GPU, in the machine's memory: mainly CUDA's libraries and context. Not measured.
+const BASE_OF_GPU_WORKER: u64 = 4 << 30;
 /// Maximum number of records that are read to measure the need.
 const LOOKED_AT: usize = 200;
 
-/// The memory that one worker needs.
+/// The memory of the machine that one worker needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Need {
     /// Bytes.
     pub bytes: u64,
     /// Where the number comes from.
     pub source: String,
+    /// Bytes per parameter of the model that are not included, since nothing was measured.
+    per_parameter: Option<u64>,
 }
 
 impl Need {
-    /// The largest peak of finished runs on the same backbones; an assumption if there are none.
-    pub fn of<'a>(runs: impl Iterator<Item = &'a Run>, store: &Store) -> Self {
+    /// The largest peak of finished runs on the same backbones and kind of device; an assumption if there are none.
+    pub fn of<'a>(runs: impl Iterator<Item = &'a Run>, store: &Store, on_gpu: bool) -> Self {
         let backbones: std::collections::BTreeSet<String> = runs.map(Run::backbone_label).collect();
         let records = entries(&store.folder).into_iter().map(|folder| folder.join(RECORD_FILE));
         let peaks: Vec<u64> = records
@@ -33,13 +37,29 @@ impl Need {
             .take(LOOKED_AT)
             .filter_map(|path| Record::read(&path).ok())
             .filter(|record| backbones.contains(&record.backbone.name))
-            .filter_map(|record| record.cost.peak_memory)
+            .filter(|record| record.provenance.device.starts_with("cpu") != on_gpu)
+            .filter_map(|record| if on_gpu { record.cost.host_memory } else { record.cost.peak_memory })
             .collect();
         match peaks.iter().max() {
             Some(&bytes) => {
-                Self { bytes, source: format!("the largest peak of {} finished runs", peaks.len()) }
+                let source = format!("the largest peak of {} finished runs", peaks.len());
+                Self { bytes, source, per_parameter: None }
             }
-            None => Self { bytes: BASE, source: "assumed, since no run has finished yet".into() },
+            None => Self {
+                bytes: if on_gpu { BASE_OF_GPU_WORKER } else { BASE },
+                source: "assumed, since no run has finished yet".into(),
+                // The weights on their way to the GPU; or weights, gradients and two moments.
+                per_parameter: Some(if on_gpu { 4 } else { 16 }),
+            },
+        }
+    }
+
+    /// Bytes that should suffice for a model of this size, and why: `factor` times what was measured; before that, what is
+    /// assumed for the program and the model.
+    pub fn with_reserve(&self, parameters: u64, factor: u64) -> (u64, String) {
+        match self.per_parameter {
+            None => (self.bytes * factor, format!("{factor} times {}", self.source)),
+            Some(bytes) => (self.bytes + bytes * parameters, self.source.clone()),
         }
     }
 }

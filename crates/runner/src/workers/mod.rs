@@ -2,6 +2,7 @@
 
 pub mod device;
 pub(crate) mod display;
+pub mod gpus;
 pub mod memory;
 pub mod pool;
 pub mod recorder;

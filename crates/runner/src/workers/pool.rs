@@ -10,12 +10,13 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{RUN_FAILED, RunError};
-use crate::messages::message;
+use crate::messages::{counted, message};
 use crate::store::Store;
 use crate::store::failure;
 use crate::store::lock::clean;
 use crate::tasks::{Run, RunGroup};
 use crate::train::signals::StopFlag;
+use crate::workers::gpus::{self, Gpu};
 use crate::workers::memory::{self, Need};
 use crate::workers::supervisor::Supervisor;
 
@@ -50,8 +51,8 @@ pub struct Pool {
     pub threads: u32,
     /// Memory limit for all of them together, bytes; if `None`, what is available at the start, which is not enforced.
     pub memory: Option<u64>,
-    /// Name of the device.
-    pub device: String,
+    /// The GPUs that the workers are distributed over, one after the other; empty if they compute on the processors.
+    pub gpus: Vec<Gpu>,
     /// Folder of the results.
     pub results: PathBuf,
     /// How often the state of a run is saved.
@@ -63,9 +64,28 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Whether its device is a GPU.
+    /// Whether its workers are pinned to GPUs.
     pub fn is_on_gpu(&self) -> bool {
-        self.device != "cpu"
+        !self.gpus.is_empty()
+    }
+
+    /// Whether these GPUs are real.
+    fn computes_on_gpu(&self) -> bool {
+        self.gpus.iter().any(|gpu| !gpu.is_pretended)
+    }
+
+    /// The GPU of a worker, also of one that replaces it.
+    pub(crate) fn gpu(&self, worker: usize) -> Option<&Gpu> {
+        self.gpus.get(worker.checked_rem(self.gpus.len())?)
+    }
+
+    /// The GPUs that are used and their workers in words, for example `2 GPUs (NVIDIA H100 80GB HBM3), 2 workers of 8
+    /// threads`; `None` on the processors.
+    pub fn gpus_in_words(&self) -> Option<String> {
+        let used = &self.gpus[..self.gpus.len().min(self.workers as usize)];
+        let (workers, threads) = (self.workers as usize, self.threads as usize);
+        let workers = format!("{} of {}", counted(workers, "worker"), counted(threads, "thread"));
+        self.is_on_gpu().then(|| format!("{}, {workers}", gpus::in_words(used)))
     }
 
     /// Executes the groups with unfinished runs; returns when all are done. A run that failed in an earlier call is tried
@@ -93,7 +113,7 @@ impl Pool {
             open: open.len(),
             folder: store.folder.clone(),
             results: self.results.clone(),
-            device: self.device.clone(),
+            device: if self.computes_on_gpu() { "cuda" } else { "cpu" }.into(),
             threads: self.threads,
             checkpoint_every: self.checkpoint_every,
             cache_features: self.cache_features.clone(),
@@ -113,7 +133,7 @@ impl Pool {
                 self.threads
             ));
         }
-        let need = Need::of(open.iter().flat_map(|group| group.runs()), store);
+        let need = Need::of(open.iter().flat_map(|group| group.runs()), store, self.computes_on_gpu());
         let budget = self.memory.or_else(memory::available);
         let Some(budget) = budget else { return Ok(wanted) };
         let fit = u32::try_from(budget / need.bytes.max(1)).unwrap_or(u32::MAX);

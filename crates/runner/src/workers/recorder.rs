@@ -29,13 +29,15 @@ pub fn is_modified() -> bool {
 pub struct Recorder {
     device: Device,
     device_name: String,
+    device_uuid: Option<String>,
     threads: u32,
 }
 
 impl Recorder {
     /// Inspects the machine once.
     pub fn new(device: Device, threads: u32) -> Self {
-        Self { device, device_name: device::describe(device), threads }
+        let (device_name, device_uuid) = device::describe(device);
+        Self { device, device_name, device_uuid, threads }
     }
 
     /// The record of a run that ended, without the checksums of its files.
@@ -77,6 +79,7 @@ impl Recorder {
                 evaluate_seconds: outcome.evaluation.as_secs_f64(),
                 data_seconds: outcome.data_wait.as_secs_f64(),
                 peak_memory: device::peak_memory(self.device),
+                host_memory: device::peak_host_memory().filter(|_| self.device != Device::Cpu),
                 group_size: outcome.group_size,
                 adapter_bytes: outcome.adapter_bytes,
             },
@@ -93,6 +96,7 @@ impl Recorder {
             version: env!("CARGO_PKG_VERSION").into(),
             libtorch: LIBTORCH.into(),
             device: self.device_name.clone(),
+            device_uuid: self.device_uuid.clone(),
             threads: self.threads,
             finished_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         }

@@ -19,6 +19,7 @@ use crate::store::Store;
 use crate::store::failure;
 use crate::train::signals::{RESUMABLE, StopFlag, WORKER_DEADLINE};
 use crate::workers::display::Display;
+use crate::workers::gpus::VISIBLE;
 use crate::workers::memory;
 use crate::workers::pool::{Assignment, Pool};
 use crate::workers::worker::Message;
@@ -102,12 +103,13 @@ impl<'a> Supervisor<'a> {
         Ok(supervisor)
     }
 
-    /// Starts a worker for a slot.
+    /// Starts a worker for a slot, which pins it to the slot's GPU.
     fn start_worker(&self, index: usize) -> Result<WorkerSlot> {
         let threads = self.pool.threads.to_string();
         let mut worker = Command::new(std::env::current_exe()?)
             .arg("worker")
             .envs(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"].map(|name| (name, &threads)))
+            .envs(self.pool.gpu(index).map(|gpu| (VISIBLE, &gpu.id)))
             .envs(ALLOCATOR.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
