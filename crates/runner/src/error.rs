@@ -53,7 +53,7 @@ pub enum RunError {
     /// The input that a model's weights were trained on is not known, or not supported, and the experiment does not give
     /// it.
     #[error(
-        "the images that `{backbone}` expects are not known: {reason}; give `classification.image` in the experiment"
+        "the images that `{backbone}` expects are not known: {reason}; give `image`, or `picture`, in the experiment"
     )]
     UnknownInput {
         /// The backbone.

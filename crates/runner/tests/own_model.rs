@@ -20,13 +20,15 @@ fn picture(path: &Path, shade: u8) {
     image::RgbImage::from_fn(60, 50, pixel).save(path).unwrap();
 }
 
-/// A bench with the experiment `classification`, a folder of pictures in two classes, and a model that timm saved.
+/// A bench with the experiments for one's own data, a folder of pictures in two classes, and a model that timm saved.
 fn bench() -> Bench {
     let bench = Bench::new(SYNTHETIC);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     std::fs::create_dir(bench.path("experiments")).unwrap();
-    let text = std::fs::read_to_string(root.join("experiments/classification.yaml")).unwrap();
-    std::fs::write(bench.path("experiments/classification.yaml"), text).unwrap();
+    for name in ["classification", "instruction_following", "visual_question_answering"] {
+        let file = Path::new("experiments").join(name).with_extension("yaml");
+        std::fs::copy(root.join(&file), bench.path(&file)).unwrap();
+    }
     for index in 0..20_u8 {
         let class = if index < 10 { "cat" } else { "dog" };
         picture(&bench.path(format!("photos/{class}/{index}.png")), index * 10);
@@ -115,7 +117,7 @@ fn a_model_folder_that_cannot_be_used_is_refused_in_one_sentence() {
     let said = changed(&|config| config["model_args"]["depth"] = 3.into());
     assert!(said.contains("blocks.2."), "{said}");
     let said = changed(&|config| config["pretrained_cfg"]["interpolation"] = "lanczos".into());
-    assert!(said.contains("`interpolation` is lanczos") && said.contains("classification.image"), "{said}");
+    assert!(said.contains("`interpolation` is lanczos") && said.contains("give `image`"), "{said}");
     let said = changed(&|config| config["pretrained_cfg"] = Value::Null);
     assert!(said.contains("no `pretrained_cfg`"), "{said}");
     std::fs::write(&path, "{").unwrap();
@@ -155,4 +157,112 @@ fn images_that_cannot_be_used_are_refused_in_one_sentence() {
     sheet("images/0.png,cat,test");
     let said = refused("sheet");
     assert!(said.contains("images/0.png") && said.contains("already listed"), "{said}");
+}
+
+/// The scores that `san evaluate --json` prints.
+fn scores(bench: &Bench, arguments: &[&str]) -> Vec<f64> {
+    let printed = done(bench, &[&["evaluate"], arguments, &["--json"]].concat());
+    let document: Value = serde_json::from_str(&printed).unwrap();
+    document["scores"].as_array().unwrap().iter().map(|one| one["score"].as_f64().unwrap()).collect()
+}
+
+fn only_run(bench: &Bench, experiment: &str) -> std::path::PathBuf {
+    let folders = std::fs::read_dir(bench.path(format!("results/runs/{experiment}/own"))).unwrap();
+    let mut runs =
+        folders.map(|folder| folder.unwrap().path()).filter(|path| path.join("record.json").is_file());
+    let run = runs.next().unwrap();
+    assert!(runs.next().is_none());
+    run
+}
+
+#[test]
+fn an_adapter_of_peft_is_evaluated_and_trained_further() {
+    let bench = bench();
+    let lora = ["--method", "lora(rank=2)", "--learning-rate", "1e-2", "--seeds", "0", "--epochs", "3"];
+    done(&bench, &with("run", &lora));
+    let run = only_run(&bench, "classification");
+    let record = Record::read(&run.join("record.json")).unwrap();
+    done(&bench, &["export", run.to_str().unwrap(), "--output", "peft"]);
+    let on = ["--model", "models/own_vit", "--set", "photos"];
+    for adapter in ["peft", run.to_str().unwrap()] {
+        assert_eq!(scores(&bench, &[&[adapter], &on[..]].concat()), [record.metrics.accuracy.unwrap()]);
+    }
+
+    let further = "lora(adapter=peft)";
+    let printed =
+        done(&bench, &with("run", &["--method", further, "--learning-rate", "1e-9", "--epochs", "3"]));
+    assert!(printed.contains(", from peft"), "{printed}");
+    let folders = std::fs::read_dir(bench.path("results/runs/classification/own")).unwrap();
+    let files = folders.map(|folder| folder.unwrap().path().join("record.json"));
+    let records: Vec<_> =
+        files.filter(|file| file.is_file()).map(|file| Record::read(&file).unwrap()).collect();
+    let further: Vec<_> =
+        records.iter().filter(|record| record.protocol["learning_rate"].as_f64() < Some(1e-6)).collect();
+    assert_eq!(further.len(), 3);
+    // At this rate it stays where it starts.
+    assert!(further.iter().all(|other| other.metrics.accuracy == record.metrics.accuracy));
+
+    let said = refusal(&bench.run(&with("plan", &["--method", "lora(rank=3, adapter=peft)"])), WEIGHTS);
+    assert!(said.contains("its `rank` is 4, and the experiment has 3"), "{said}");
+    std::fs::create_dir_all(bench.path("photos/bird")).unwrap();
+    picture(&bench.path("photos/bird/1.png"), 7);
+    let said = refusal(&bench.run(&[&["evaluate", "peft"], &on[..]].concat()), DATA);
+    assert!(said.contains("3 classes") && said.contains("has 2 classes"), "{said}");
+}
+
+#[test]
+fn rows_of_ones_own_are_trained_on_and_answers_are_found() {
+    let bench = bench();
+    let row = |index: usize| {
+        let answer = ["true", "false"][index % 2];
+        let text = json!({"instruction": format!("Is {index} even?"), "output": format!("It is {answer}"), "answer": answer});
+        text.to_string() + "\n"
+    };
+    std::fs::write(bench.path("numbers.jsonl"), (0..20).map(row).collect::<String>()).unwrap();
+    let said = done(&bench, &["inspect", "numbers.jsonl"]);
+    assert!(said.contains("answers false, true") && said.contains("16 / 2 / 2 rows"), "{said}");
+    let chosen = [
+        "--method",
+        "frozen",
+        "--method",
+        "lora(rank=2, alpha=4)",
+        "--method",
+        "san",
+        "--learning-rate",
+        "1e-3",
+    ];
+    let common = ["run", "instruction_following", "--set", "numbers.jsonl", "--seeds", "3", "--epochs", "1"];
+    let printed = done(&bench, &[&common[..], &chosen].concat());
+    for part in ["numbers", "SAN", "LoRA", "Zero-shot", "accuracy of the answer"] {
+        assert!(printed.contains(part), "no `{part}` in: {printed}");
+    }
+    std::fs::write(bench.path("numbers.jsonl"), "{\"instruction\": \"a\"}\n").unwrap();
+    let said = refusal(&bench.run(&common), DATA);
+    assert!(said.contains("numbers.jsonl") && said.contains("neither an output nor an answer"), "{said}");
+}
+
+#[test]
+fn questions_about_ones_own_images_are_trained_on_and_asked() {
+    let bench = bench();
+    let asked = |index: usize| {
+        let class = if index < 10 { "cat" } else { "dog" };
+        json!({"id": index.to_string(), "image": format!("{class}/{index}.png"), "conversations": [
+            {"from": "human", "value": "<image>\nWhich animal is it?"},
+            {"from": "gpt", "value": class},
+        ]})
+    };
+    let rows: Vec<Value> = (0..20).map(asked).collect();
+    std::fs::write(bench.path("photos/animals.json"), json!(rows).to_string()).unwrap();
+    let said = done(&bench, &["inspect", "photos/animals.json"]);
+    assert!(said.contains("16 / 2 / 2 single questions") && said.contains("Which animal is it?"), "{said}");
+    assert!(bench.path("animals.png").is_file());
+    let chosen = ["--method", "lora(rank=2, alpha=4)", "--method", "san", "--learning-rate", "1e-3"];
+    let common =
+        ["run", "visual_question_answering", "--set", "photos/animals.json", "--seeds", "0", "--epochs", "1"];
+    let printed = done(&bench, &[&common[..], &chosen].concat());
+    for part in
+        ["animals", "SAN", "LoRA", "exact match", "images for llava_micro as in its own training: 32 px"]
+    {
+        assert!(printed.contains(part), "no `{part}` in: {printed}");
+    }
 }

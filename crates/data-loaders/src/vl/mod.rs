@@ -34,7 +34,7 @@ pub use judge::{Judgement, Key, option_letter, vqa_accuracy};
 pub use local::SmallPart;
 pub use normalise::{evalai_answer, vqa_answer};
 pub use own::OwnRows;
-pub use picture::{Picture, PictureProtocol, Square};
+pub use picture::{Picture, PictureProtocol, PictureSettings, Square};
 pub use prior::question_only_prior;
 pub use question::{OPTION_LETTER, Question, SHORT_ANSWER, UNANSWERABLE};
 pub use question_set::{QuestionSet, QuestionSource};

@@ -97,7 +97,9 @@ fn read(set: &str, file: &Path) -> Result<(Vec<Question>, Vec<Conversation>), Da
     for conversation in read_conversations(set, file, images.as_deref().unwrap_or(folder))? {
         match (&conversation.turns[..], &conversation.picture) {
             ([turn], Some(picture)) => {
-                let (key, origin) = (Key::Exact(turn.answer.trim().into()), conversation.origin.clone());
+                // As the answer of a model is compared.
+                let right = turn.answer.trim().trim_end_matches('.');
+                let (key, origin) = (Key::Exact(right.into()), conversation.origin.clone());
                 let plain =
                     Question::short(origin.row.to_string(), picture.clone(), &turn.question, key, origin);
                 let (prompt, answer) = (turn.question.clone(), Some(turn.answer.clone()));

@@ -90,7 +90,59 @@ pub struct PictureProtocol {
     /// The interpolation kernel.
     pub filter: Filter,
     /// The affine map applied to values in 0..=1.
+    #[serde(with = "serde_yaml::with::singleton_map")]
     pub normalisation: Normalisation,
+}
+
+/// The fields of a [`PictureProtocol`] that are given; the others are the model's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PictureSettings {
+    /// Side of the square input, in pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<u32>,
+    /// How the image is made square.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub square: Option<Square>,
+    /// The interpolation kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub filter: Option<Filter>,
+    /// The affine map applied to values in 0..=1.
+    #[serde(skip_serializing_if = "Option::is_none", with = "serde_yaml::with::singleton_map")]
+    pub normalisation: Option<Normalisation>,
+}
+
+impl PictureSettings {
+    /// Whether no field is given.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The protocol, if every field is given.
+    ///
+    /// # Errors
+    /// The name of the first field that is not.
+    pub fn complete(self) -> Result<PictureProtocol, &'static str> {
+        Ok(PictureProtocol {
+            image_size: self.image_size.ok_or("image_size")?,
+            square: self.square.ok_or("square")?,
+            filter: self.filter.ok_or("filter")?,
+            normalisation: self.normalisation.ok_or("normalisation")?,
+        })
+    }
+
+    /// With the input of the model's tower in place of what is not given. An image is padded, as by LLaVA-1.5, unless the
+    /// tower's training stretched it.
+    #[must_use]
+    pub fn or(self, tower: ImageProtocol) -> Self {
+        let square = if tower.resize == Resize::Plain { Square::Stretch } else { Square::Pad };
+        Self {
+            image_size: self.image_size.or(Some(tower.image_size)),
+            square: self.square.or(Some(square)),
+            filter: self.filter.or(Some(tower.filter)),
+            normalisation: self.normalisation.or(Some(tower.normalisation)),
+        }
+    }
 }
 
 impl PictureProtocol {

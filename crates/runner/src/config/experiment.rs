@@ -83,7 +83,7 @@ pub struct MethodSpec {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub options: Map<String, Value>,
     /// A saved adapter of this method that every training starts from: a folder saved by peft, the folder of a finished
-    /// run, or an adapter file.
+    /// run, or an adapter file. Options that are not given are the adapter's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adapter: Option<String>,
     /// What else is tuned, and how.

@@ -108,8 +108,12 @@ impl Selection {
         }
         let mut spec =
             listed.unwrap_or_else(|| MethodSpec { method: method.clone(), ..MethodSpec::default() });
+        if let Some(adapter) = adapter {
+            // The adapter has options of its own.
+            spec.options = Map::new();
+            spec.adapter = Some(adapter.clone());
+        }
         spec.options.extend(options.clone());
-        spec.adapter = adapter.clone().or(spec.adapter);
         if let Some(rates) = rates {
             set_rates(&mut spec, rates);
         }

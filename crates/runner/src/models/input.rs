@@ -7,6 +7,7 @@ use backbones::registry;
 use backbones::vision::timm::PretrainedConfig;
 use backbones::weights::{self, Published};
 use data_loaders::{CropShare, Filter, ImageProtocol, Normalisation, Resize};
+use serde::Deserialize;
 
 use crate::error::RunError;
 use crate::models::backbone::RANDOM;
@@ -18,19 +19,71 @@ use crate::models::place;
 /// When neither says it, or it is of a kind that is not supported; the experiment must give it then.
 pub fn of_model(name: &str, root: Option<&Path>) -> Result<ImageProtocol> {
     let published = name.strip_suffix(RANDOM).unwrap_or(name);
+    if let Some((tower, _)) = published.split_once('+') {
+        return of_model(tower, root);
+    }
+    if let Some((_, files)) = registry::bundled_llava(published) {
+        return of_model(files.tower, root);
+    }
     let unknown = |reason: String| RunError::UnknownInput { backbone: name.to_owned(), reason };
     let config = match registry::pretrained(published) {
         Some(known) => known,
         None => {
             let folder = place::of_model(published, root)?;
             let found = match weights::architecture(&folder)? {
-                Published::Vision(model) => model.pretrained,
-                Published::Language(_) | Published::Llava(_) => None,
+                Published::Vision(model) => {
+                    model.pretrained.ok_or("its config.json has no `pretrained_cfg`".into())
+                }
+                Published::Llava(_) => preprocessor(&folder),
+                Published::Language(_) => Err("it takes no images".into()),
             };
-            found.ok_or_else(|| unknown("its config.json has no `pretrained_cfg`".into()))?
+            found.map_err(unknown)?
         }
     };
     Ok(protocol(&config).map_err(unknown)?)
+}
+
+/// The input of a published LLaVA, from the configuration of transformers' image processor.
+fn preprocessor(folder: &Path) -> Result<PretrainedConfig, String> {
+    let path = folder.join("preprocessor_config.json");
+    let text = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let Processor { crop_size, image_mean, image_std, resample } =
+        serde_json::from_slice(&text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let size = match crop_size {
+        Size::Square(side) => [side, side],
+        Size::Sides { height, width } => [height, width],
+    };
+    // PIL's numbers.
+    let interpolation = match resample {
+        2 => "bilinear",
+        3 => "bicubic",
+        other => return Err(format!("{}: `resample` is {other}; 2 and 3 are supported", path.display())),
+    };
+    Ok(PretrainedConfig {
+        input_size: [3, size[0], size[1]],
+        interpolation: interpolation.into(),
+        crop_pct: 1.0,
+        crop_mode: "center".into(),
+        mean: image_mean,
+        std: image_std,
+    })
+}
+
+/// Fields of `preprocessor_config.json`.
+#[derive(Deserialize)]
+struct Processor {
+    crop_size: Size,
+    image_mean: [f64; 3],
+    image_std: [f64; 3],
+    resample: u8,
+}
+
+/// A size, in the form of older and of newer versions of transformers.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Square(i64),
+    Sides { height: i64, width: i64 },
 }
 
 fn protocol(config: &PretrainedConfig) -> Result<ImageProtocol, String> {

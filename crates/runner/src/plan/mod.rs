@@ -76,11 +76,14 @@ impl Plan {
     ) -> Result<Self> {
         let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
         let (profile_name, profile) = experiment.profile(profile_name).map_err(wrong)?;
-        let profile = selection.apply(profile, &experiment.suite).map_err(wrong)?;
+        let mut profile = selection.apply(profile, &experiment.suite).map_err(wrong)?;
         // Sets are shown, and their images checked, as the first model takes them.
-        let first = &profile.backbones[0];
+        let first = &profile.backbones[0].clone();
         let protocol = profile.protocol.with_input(|| resources.models.input(first))?;
         let task = protocol.task().map_err(wrong)?;
+        for spec in profile.methods.iter_mut().filter(|spec| spec.adapter.is_some()) {
+            take_options(spec, &task.base_model(first, protocol.precision.kind(), &mut resources.models)?)?;
+        }
         let mut plan = Self {
             experiment: experiment.name.clone(),
             suite: experiment.suite.clone(),
@@ -201,8 +204,11 @@ impl Plan {
                     checksum
                 }
             };
-            let adapter =
-                spec.adapter.as_deref().map(|path| starting_adapter(&spec, path, &base)).transpose()?;
+            let start = |path: &String| -> Result<StartingAdapter> {
+                let checksum = SavedAdapter::read(Path::new(path), &base)?.checksum;
+                Ok(StartingAdapter { path: path.clone(), checksum })
+            };
+            let adapter = spec.adapter.as_ref().map(start).transpose()?;
             let base = Run {
                 experiment: self.experiment.clone(),
                 suite: self.suite.clone(),
@@ -264,19 +270,29 @@ impl Plan {
     }
 }
 
-/// The adapter that the runs of a method start from; it must be of the same method and options.
-fn starting_adapter(spec: &MethodSpec, path: &str, base: &BaseModel) -> Result<StartingAdapter> {
+/// Gives a method that starts from a saved adapter the adapter's options.
+fn take_options(spec: &mut MethodSpec, base: &BaseModel) -> Result<()> {
+    let Some(path) = &spec.adapter else { return Ok(()) };
     let saved = SavedAdapter::read(Path::new(path), base)?;
-    let options = methods::find(&spec.method, spec.options.clone())?.options()?;
-    if (&saved.method, &saved.options) != (&spec.method, &options) {
-        let (found, expected) = (saved.method()?.label()?, methods::find(&spec.method, options)?.label()?);
-        let reason = format!(
-            "it is {found} with options {}, and the experiment has {expected}",
-            Value::Object(saved.options)
+    let other = |reason: String| san_core::Error::Malformed { path: path.into(), reason };
+    if saved.method != spec.method {
+        let found = saved.method()?.label()?;
+        return Err(
+            other(format!("it is {found}, and the experiment has the method `{}`", spec.method)).into()
         );
-        return Err(san_core::Error::Malformed { path: path.into(), reason }.into());
     }
-    Ok(StartingAdapter { path: path.to_owned(), checksum: saved.checksum })
+    // In the form in which the adapter has them, `2` as `2.0`.
+    let given = methods::find(&spec.method, spec.options.clone())?.options()?;
+    for name in spec.options.keys() {
+        let (found, given) = (saved.options.get(name), given.get(name));
+        if found != given {
+            let written = |value: Option<&Value>| value.map_or("absent".into(), Value::to_string);
+            let (found, given) = (written(found), written(given));
+            return Err(other(format!("its `{name}` is {found}, and the experiment has {given}")).into());
+        }
+    }
+    spec.options = saved.options;
+    Ok(())
 }
 
 /// What all runs of a profile's table share, except for what is tuned or a method's own.

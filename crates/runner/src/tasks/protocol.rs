@@ -157,9 +157,11 @@ impl Protocol {
         task.check(self.epochs).map_err(|reason| format!("{}: {reason}", task.name()))
     }
 
-    /// Whether it says how images become a model's input, as far as its task has images of its own.
+    /// Whether it says how images become a model's input, as far as its task has images.
     pub fn gives_input(&self) -> bool {
-        self.classification.as_ref().is_none_or(|task| task.image.complete().is_ok())
+        let images = self.classification.as_ref().is_none_or(|task| task.image.complete().is_ok());
+        let questions = self.visual_question_answering.as_ref();
+        images && questions.is_none_or(|task| task.picture.complete().is_ok())
     }
 
     /// The protocol with `model`, the input that a model's weights were trained on, in place of what it does not give.
@@ -168,11 +170,16 @@ impl Protocol {
     /// When something is not given, and the model does not say it or it does not fit the rest.
     pub fn with_input(&self, model: impl FnOnce() -> anyhow::Result<ImageProtocol>) -> anyhow::Result<Self> {
         let mut protocol = self.clone();
-        let Some(task) = protocol.classification.as_mut().filter(|task| task.image.complete().is_err())
-        else {
+        if self.gives_input() {
             return Ok(protocol);
-        };
-        task.image = task.image.or(model()?);
+        }
+        let model = model()?;
+        if let Some(task) = &mut protocol.classification {
+            task.image = task.image.or(model);
+        }
+        if let Some(task) = &mut protocol.visual_question_answering {
+            task.picture = task.picture.or(model);
+        }
         protocol.check().map_err(anyhow::Error::msg)?;
         Ok(protocol)
     }

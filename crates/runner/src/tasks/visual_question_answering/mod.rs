@@ -12,7 +12,9 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use backbones::vlm::llava;
 use data_loaders::text::{Example, Truncation};
-use data_loaders::vl::{Picture, PictureProtocol, QuestionSet, QuestionSuite, Template, question_only_prior};
+use data_loaders::vl::{
+    Picture, PictureProtocol, PictureSettings, QuestionSet, QuestionSuite, Template, question_only_prior,
+};
 use san_core::train::schedule::Cosine;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -39,8 +41,9 @@ use crate::train::task::Schedule;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisualQuestionAnswering {
-    /// How an image becomes the tower's input.
-    pub picture: PictureProtocol,
+    /// How an image becomes the tower's input; what is omitted is as in the training of the tower.
+    #[serde(default, skip_serializing_if = "PictureSettings::is_empty")]
+    pub picture: PictureSettings,
     /// The conversation template of a question.
     pub template: Template,
     /// Maximum number of tokens in an example, including those of its image; it is truncated on the right.
@@ -114,7 +117,7 @@ impl Task for VisualQuestionAnswering {
     }
 
     fn describe(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<UnitData> {
-        let suite = data.questions(&unit.sets, source, self.picture.image_size)?;
+        let suite = data.questions(&unit.sets, source, self.picture()?.image_size)?;
         let row = |set: &QuestionSet| SetRow {
             name: set.name().to_owned(),
             counts: set.counts(),
@@ -125,7 +128,7 @@ impl Task for VisualQuestionAnswering {
     }
 
     fn base_model(&self, name: &str, kind: Kind, models: &mut Models) -> Result<BaseModel> {
-        Ok(BaseModel::Language(models.llava(name, self.picture.image_size, kind)?))
+        Ok(BaseModel::Language(models.llava(name, self.picture()?.image_size, kind)?))
     }
 
     fn modules_to_save(&self) -> Option<(Vec<String>, f64)> {
@@ -142,7 +145,7 @@ impl Task for VisualQuestionAnswering {
         let NamedArchitecture::Llava(architecture) = resources.models.architecture(&run.backbone)? else {
             bail!("visual question answering needs a vision-language model")
         };
-        let size = self.picture.image_size;
+        let size = self.picture()?.image_size;
         let suite = resources.data.questions(&run.sets, &run.data, size)?;
         let pictures = suite.pictures().collect::<Pictures>().all().len();
         let tower = architecture.tower.at_image_size(i64::from(size))?;
@@ -160,7 +163,7 @@ impl Task for VisualQuestionAnswering {
         let BaseModel::Language(model) = tuned.base else {
             bail!("visual question answering needs a vision-language model")
         };
-        let suite = resources.data.questions(&run.sets, &run.data, self.picture.image_size)?;
+        let suite = resources.data.questions(&run.sets, &run.data, self.picture()?.image_size)?;
         if suite.checksum() != run.data_checksum {
             return Err(RunError::Changed { set: run.set.clone() }.into());
         }
@@ -179,6 +182,12 @@ impl Task for VisualQuestionAnswering {
 }
 
 impl VisualQuestionAnswering {
+    /// How an image becomes the tower's input, once the model is known.
+    fn picture(&self) -> Result<PictureProtocol> {
+        let missing = |field| anyhow::anyhow!("`visual_question_answering.picture.{field}` is missing");
+        self.picture.complete().map_err(missing)
+    }
+
     /// The tokenised questions of a run's sets, and where the tower's features of their pictures come from.
     fn data(
         &self,
@@ -197,7 +206,7 @@ impl VisualQuestionAnswering {
             run,
             suite,
             conversations: &conversations,
-            protocol: self.picture,
+            protocol: self.picture()?,
             model,
             tuned,
             resources,
