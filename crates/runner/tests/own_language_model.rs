@@ -47,6 +47,9 @@ fn a_qwen2_in_a_folder_is_trained_exported_and_imported() {
     let bench = with_qwen2();
     done(&bench, &["run", "vtab.yaml"]);
     assert_eq!(bench.runs().len(), 1);
+    // By its path, the same model has the same name in every output.
+    let plan = done(&bench, &["plan", "vtab.yaml", "--model", "weights/small"]);
+    assert!(plan.contains("trained in small"), "{plan}");
     let table = done(&bench, &["wiring", "small", "--wiring", "full"]);
     assert!(table.contains("model.layers.1.self_attn.o_proj"), "{table}");
     let run = bench.runs()[0].display().to_string();

@@ -172,3 +172,20 @@ fn every_experiment_file_can_be_read_and_those_of_the_paper_name_what_is_missing
     }
     assert_eq!(papers, 7);
 }
+
+#[test]
+fn a_method_is_run_only_on_the_backbones_that_it_names() {
+    let text = SYNTHETIC.replace("[vit_micro]", "[vit_micro, swin_micro]").replace(
+        "{method: linear, learning_rate: 1.0e-2}",
+        "{method: vpt, learning_rate: 1.0e-2, backbones: [vit_micro]}",
+    );
+    let bench = Bench::new(&text);
+    let plan = done(&bench, &["plan", "vtab.yaml"]);
+    // Two seeds of VPT on one backbone, and of SAN on two.
+    assert!(plan.contains("2 seeds in 6 runs"), "{plan}");
+    let row = plan.lines().find(|line| line.contains("VPT")).unwrap();
+    assert!(row.trim_end().ends_with('-'), "{row}");
+    let bench = Bench::new(&text.replace("backbones: [vit_micro]}", "backbones: [vit_mikro]}"));
+    let said = refusal(&bench.run(&["plan", "vtab.yaml"]), 3);
+    assert!(said.contains("`backbones` of a method") && said.contains("vit_micro"), "{said}");
+}

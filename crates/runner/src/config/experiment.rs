@@ -82,6 +82,9 @@ pub struct MethodSpec {
     /// The method's own options.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub options: Map<String, Value>,
+    /// Only these of the profile's backbones; all of them if omitted. A method may not fit every architecture.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub backbones: Vec<String>,
     /// A saved adapter of this method that every training starts from: a folder saved by peft, the folder of a finished
     /// run, or an adapter file. Options that are not given are the adapter's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -210,7 +213,8 @@ impl Profile {
     fn check_budgets(&self, set: &str, backbone: &str) -> Result<(), String> {
         let mut budgets = Vec::new();
         // A method that trains nothing has nothing to tune.
-        for spec in self.methods.iter().filter(|spec| spec.method != UNTRAINED) {
+        let trained = |spec: &&MethodSpec| spec.method != UNTRAINED && spec.is_for(backbone);
+        for spec in self.methods.iter().filter(trained) {
             let trials = self.resolved(spec, set, backbone).and_then(|one| one.spec.trials(&one.protocol));
             let is_plain = self.for_sets.is_empty() && spec.for_sets.is_empty();
             let trials = trials.map_err(|reason| match is_plain {
@@ -256,6 +260,15 @@ impl Profile {
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl MethodSpec {
+    /// Whether it is run on a backbone.
+    pub fn is_for(&self, backbone: &str) -> bool {
+        // `@random` selects weights, not a model.
+        let backbone = backbone.split('@').next().unwrap_or(backbone);
+        self.backbones.is_empty() || self.backbones.iter().any(|name| name == backbone)
     }
 }
 

@@ -99,6 +99,10 @@ impl Profile {
         for name in backbones.filter(|name| !self.backbones.contains(name)) {
             registry::find(name).map_err(|error| format!("`for_backbones`: {error}"))?;
         }
+        let limits = methods().flat_map(|spec| &spec.backbones);
+        for name in limits.filter(|name| !self.backbones.contains(name)) {
+            registry::find(name).map_err(|error| format!("`backbones` of a method: {error}"))?;
+        }
         for spec in
             methods().filter(|spec| spec.search.as_ref().is_some_and(|one| one.learning_rate.is_some()))
         {

@@ -134,6 +134,26 @@ mod tests {
     }
 
     #[test]
+    fn a_llava_says_its_input_in_the_configuration_of_its_image_processor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("preprocessor_config.json");
+        // Fields of llava-hf/llava-1.5-7b-hf.
+        let text = r#"{"crop_size": {"height": 336, "width": 336}, "do_center_crop": true, "resample": 3,
+            "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
+            "image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 336}}"#;
+        std::fs::write(&path, text).unwrap();
+        let found = protocol(&preprocessor(folder.path()).unwrap()).unwrap();
+        assert_eq!(
+            (found.image_size, found.filter, found.normalisation),
+            (336, Filter::Bicubic, Normalisation::Clip)
+        );
+        std::fs::write(&path, text.replace("\"resample\": 3", "\"resample\": 1")).unwrap();
+        assert!(preprocessor(folder.path()).unwrap_err().contains("`resample` is 1"));
+        std::fs::remove_file(&path).unwrap();
+        assert!(preprocessor(folder.path()).unwrap_err().contains("preprocessor_config.json"));
+    }
+
+    #[test]
     fn inputs_that_cannot_be_followed_are_refused() {
         let usual = timm::pretrained("convnext_base.fb_in22k").unwrap();
         for (config, reason) in [

@@ -10,6 +10,7 @@ use crate::messages::counted;
 use crate::models::place;
 use crate::plan::Plan;
 use crate::plan::estimate::time_left;
+use crate::plan::tuning::FinalRun;
 use crate::store::Store;
 use crate::tasks::{Run, SetRow};
 
@@ -17,7 +18,7 @@ impl Plan {
     /// The number of runs, how many are done, and how long N workers will take for the rest.
     pub fn summary(&self, store: &Store, workers: u32) -> String {
         let sizes = format!(
-            "{} ({}), profile `{}`: {} x {} x {} x {} = {} runs",
+            "{} ({}), profile `{}`: {} x {} x {} x {} {} {} runs",
             self.experiment,
             self.suite,
             self.profile,
@@ -25,6 +26,8 @@ impl Plan {
             counted(self.backbones.len(), "backbone"),
             counted(self.methods.len(), "method"),
             counted(self.seeds, "seed"),
+            // Some methods may be for some of the backbones only.
+            if self.is_a_grid() { "=" } else { "in" },
             self.finals.len(),
         );
         let is_done = |run: &Run| run.name().is_ok_and(|name| store.is_done(&name));
@@ -54,6 +57,13 @@ impl Plan {
                 format!("{text}\ntime unknown: it is estimated from finished runs, and there are none yet")
             }
         }
+    }
+
+    /// Whether every method is run on every backbone.
+    fn is_a_grid(&self) -> bool {
+        let place = |row: &FinalRun| (row.run.set.clone(), row.run.seed);
+        let units: BTreeSet<_> = self.finals.iter().map(place).collect();
+        units.len() * self.backbones.len() * self.methods.len() == self.finals.len()
     }
 
     /// Whether all methods have the same tuning budget, as text.

@@ -151,6 +151,10 @@ impl Plan {
         resources: &mut Resources,
     ) -> Result<()> {
         for (spec, columns) in profile.methods.iter().zip(&mut self.methods) {
+            if !spec.is_for(backbone) {
+                columns.push("-".into());
+                continue;
+            }
             let (mut counts, mut budgets) = (BTreeSet::new(), BTreeSet::new());
             for unit in units {
                 let Resolved { spec, protocol } =
@@ -190,6 +194,9 @@ impl Plan {
         for (backbone, spec) in
             profile.backbones.iter().flat_map(|name| profile.methods.iter().map(move |spec| (name, spec)))
         {
+            if !spec.is_for(backbone) {
+                continue;
+            }
             let Resolved { spec, protocol } =
                 profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
             let protocol = protocol.with_input(|| resources.models.input(backbone))?;
