@@ -83,6 +83,26 @@ fn a_first_comparison_of_ones_own_needs_no_experiment_file() {
 }
 
 #[test]
+fn lists_of_the_form_of_vtab_are_compared_on_the_same_model() {
+    let bench = bench();
+    let line = |index: usize| format!("photos/{}/{index}.png {}\n", ["cat", "dog"][index / 10], index / 10);
+    let lists = [("train800", 0), ("val200", 1), ("test", 2)];
+    for (list, part) in lists {
+        let lines: String = (0..20).filter(|index| index % 3 == part).map(line).collect();
+        std::fs::write(bench.path(format!("{list}.txt")), lines).unwrap();
+    }
+    let both: String = (0..20).filter(|index| index % 3 < 2).map(line).collect();
+    std::fs::write(bench.path("train800val200.txt"), both).unwrap();
+    let methods = ["--method", "san", "--method", "lora", "--method", "linear", "--learning-rate", "1e-3"];
+    let common =
+        ["run", "classification", "--set", ".", "--model", "models/own_vit", "--seeds", "0", "--epochs", "3"];
+    let printed = done(&bench, &[&common[..], &methods].concat());
+    for part in ["own split", "SAN", "LoRA", "Linear"] {
+        assert!(printed.contains(part), "no `{part}` in: {printed}");
+    }
+}
+
+#[test]
 fn settings_that_do_not_fit_are_named() {
     let bench = bench();
     for (further, code, reason) in [
@@ -251,14 +271,22 @@ fn questions_about_ones_own_images_are_trained_on_and_asked() {
             {"from": "gpt", "value": class},
         ]})
     };
-    let rows: Vec<Value> = (0..20).map(asked).collect();
-    std::fs::write(bench.path("photos/animals.json"), json!(rows).to_string()).unwrap();
-    let said = done(&bench, &["inspect", "photos/animals.json"]);
+    let lines: String = (0..20).map(|index| asked(index).to_string() + "\n").collect();
+    std::fs::write(bench.path("photos/animals.jsonl"), lines).unwrap();
+    let said = done(&bench, &["inspect", "photos/animals.jsonl"]);
     assert!(said.contains("16 / 2 / 2 single questions") && said.contains("Which animal is it?"), "{said}");
     assert!(bench.path("animals.png").is_file());
     let chosen = ["--method", "lora(rank=2, alpha=4)", "--method", "san", "--learning-rate", "1e-3"];
-    let common =
-        ["run", "visual_question_answering", "--set", "photos/animals.json", "--seeds", "0", "--epochs", "1"];
+    let common = [
+        "run",
+        "visual_question_answering",
+        "--set",
+        "photos/animals.jsonl",
+        "--seeds",
+        "0",
+        "--epochs",
+        "1",
+    ];
     let printed = done(&bench, &[&common[..], &chosen].concat());
     for part in
         ["animals", "SAN", "LoRA", "exact match", "images for llava_micro as in its own training: 32 px"]

@@ -1,4 +1,5 @@
-//! Conversations about images as stored by LLaVA: a JSON list of `{id, image, conversations: [{from, value}]}`.
+//! Conversations about images as stored by LLaVA: a JSON list of `{id, image, conversations: [{from, value}]}`, or one of
+//! them a line (JSONL).
 //!
 //! A row is checked when it is read, so that a fault is reported with file and row before any training: `image` names
 //! an existing file, `<image>` occurs exactly once if there is an image and otherwise not at all, `human` and `gpt`
@@ -13,7 +14,7 @@ use crate::error::DataError;
 use crate::io::files::stays_inside;
 use crate::random::Stream;
 use crate::vl::picture::Picture;
-use crate::vl::rows::read_json;
+use crate::vl::rows::{numbered, read_json, read_lines};
 
 /// Placeholder for the image in a text.
 pub const PLACEHOLDER: &str = "<image>";
@@ -137,14 +138,17 @@ struct StoredTurn {
 /// # Errors
 /// If it cannot be read, or the first invalid row.
 pub fn read_conversations(set: &str, file: &Path, images: &Path) -> Result<Vec<Conversation>, DataError> {
-    let rows: Vec<StoredRow> = read_json(set, file)?;
+    let rows: Vec<(Origin, StoredRow)> = if file.extension().is_some_and(|ending| ending == "jsonl") {
+        read_lines(set, file)?
+    } else {
+        let rows: Vec<StoredRow> = read_json(set, file)?;
+        numbered(set, file, rows).collect()
+    };
     if rows.is_empty() {
         let (path, reason) = (file.into(), "it has no conversations".into());
         return Err(DataError::BadFile { set: set.into(), path, reason });
     }
-    let origin = Origin::new(set, file, 0);
-    let read = |(index, row)| conversation(row, images, Origin { row: index + 1, ..origin.clone() });
-    rows.into_iter().enumerate().map(read).collect()
+    rows.into_iter().map(|(origin, row)| conversation(row, images, origin)).collect()
 }
 
 fn conversation(row: StoredRow, images: &Path, origin: Origin) -> Result<Conversation, DataError> {

@@ -1,4 +1,5 @@
-//! Conversations about images of one's own, in LLaVA's form: a JSON list of `{image, conversations: [{from, value}]}`.
+//! Conversations about images of one's own, in LLaVA's form: `{image, conversations: [{from, value}]}`, as a JSON list or
+//! JSONL.
 //!
 //! Every conversation is trained on. Those of one question about an image are also asked: their answer is compared in
 //! lower case and without a final period. Images lie in a folder `images` next to the file, or next to the file itself.
@@ -52,15 +53,19 @@ impl OwnRows {
 
 impl QuestionSuite {
     /// Opens a file of conversations, of which a tenth of the images each is drawn for test and val, or a folder with
-    /// the files `train.json`, `val.json` (drawn from train if there is none) and `test.json`.
+    /// the files `train`, `val` (drawn from train if there is none) and `test`.
     ///
     /// # Errors
     /// If a file is missing or malformed, or an image is missing; with file and row. If a part has no single question
     /// about an image.
     pub fn open_own(name: &str, path: &Path, hashes: &FileHashes) -> Result<Self, DataError> {
-        let optional = |part: &str| Some(path.join(part)).filter(|path| path.is_file());
+        let file = |part: &str| {
+            let files = ["json", "jsonl"].map(|ending| path.join(format!("{part}.{ending}")));
+            files.into_iter().find(|file| file.is_file())
+        };
         let (train, val, test) = if path.is_dir() {
-            (path.join("train.json"), optional("val.json"), optional("test.json"))
+            let usual = || path.join("train.json");
+            (file("train").unwrap_or_else(usual), file("val"), file("test"))
         } else {
             (path.to_owned(), None, None)
         };
