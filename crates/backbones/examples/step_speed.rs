@@ -87,8 +87,16 @@ impl Setting {
         let weights = self.weights(&model_spec, language.is_some());
         let seeds: Vec<u64> = (0..runs.unsigned_abs()).collect();
         let classes = if language.is_some() { 0 } else { CLASSES };
-        let trainables =
-            methods::allocate(method, &[], &model_spec, &weights, classes, &seeds, self.device).unwrap();
+        let trainables = methods::allocate(
+            method,
+            &[],
+            &model_spec,
+            &weights,
+            classes,
+            &seeds,
+            (Kind::Float, self.device),
+        )
+        .unwrap();
         let used = weights.to_kind(self.kind).unwrap();
         let adapters = methods::attach(method, &[], &model_spec, &used, &trainables).unwrap();
         let losses: Box<dyn Fn() -> Tensor> = match &language {

@@ -7,7 +7,7 @@
 //! its trained tensors within each stage, so the contributions add up.
 
 use san_core::Trainables;
-use san_core::train::trainables::GradientSum;
+use san_core::train::gradients::{GradientSink, GradientSum, differentiate};
 use tch::{Kind, Tensor, no_grad};
 
 use crate::Error;
@@ -26,6 +26,24 @@ pub fn gradient(
     valid: Option<&Tensor>,
     losses: impl Fn(&Tensor) -> Result<Tensor, Error>,
 ) -> Result<(Tensor, Tensor), Error> {
+    let mut sum = GradientSum::new(trainables);
+    let losses = gradients(model, trainables, embedded, valid, losses, &mut sum)?;
+    Ok((losses, sum.finish()?))
+}
+
+/// The same with the gradients passed to `sink` stage by stage, from the last to the first. A stage is computed again
+/// before it is differentiated, so a sink may change a tensor once it has all of its gradient.
+///
+/// # Errors
+/// As for [`gradient`]; errors of the sink.
+pub fn gradients(
+    model: &dyn LanguageModel,
+    trainables: &Trainables,
+    embedded: &Tensor,
+    valid: Option<&Tensor>,
+    losses: impl Fn(&Tensor) -> Result<Tensor, Error>,
+    sink: &mut dyn GradientSink,
+) -> Result<Tensor, Error> {
     let stages = model.stages(embedded, valid);
     let mut inputs = Vec::with_capacity(stages.len());
     let mut last = embedded.f_detach()?;
@@ -33,19 +51,21 @@ pub fn gradient(
         let next = no_grad(|| stage(&last));
         inputs.push(std::mem::replace(&mut last, next));
     }
-    let mut sum = GradientSum::new(trainables);
     let hidden = leaf(&last)?;
+    let mut of_scalar =
+        |scalar: &Tensor, input: Option<&Tensor>| differentiate(trainables, scalar, input, sink);
     let values = losses(&hidden)?;
-    let mut output_gradient = sum.add(&values.f_sum(None::<Kind>)?, Some(&hidden))?;
+    let mut output_gradient = of_scalar(&values.f_sum(None::<Kind>)?, Some(&hidden))?;
+    let values = values.f_detach()?;
     for (stage, input) in stages.iter().zip(inputs).rev() {
         let Some(gradient) = output_gradient else { break };
         let input = leaf(&input)?;
-        output_gradient = sum.add(&vjp_scalar(&stage(&input), &gradient)?, Some(&input))?;
+        output_gradient = of_scalar(&vjp_scalar(&stage(&input), &gradient)?, Some(&input))?;
     }
     if let (Some(gradient), true) = (output_gradient, embedded.requires_grad()) {
-        sum.add(&vjp_scalar(embedded, &gradient)?, None)?;
+        of_scalar(&vjp_scalar(embedded, &gradient)?, None)?;
     }
-    Ok((values.f_detach()?, sum.finish()?))
+    Ok(values)
 }
 
 /// Activations as an autograd leaf.

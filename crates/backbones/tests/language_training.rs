@@ -11,6 +11,7 @@ use backbones::language::{LanguageArchitecture, LanguageModel};
 use common::{Configured, Fixture, assert_close, method, tuned};
 use san_core::methods::Method;
 use san_core::nn::builder::ModelBuilder;
+use san_core::train::gradients::GradientSink;
 use san_core::{Trainables, Weights};
 use serde_json::{Value, json};
 use tch::{Kind, Tensor, no_grad};
@@ -87,6 +88,37 @@ fn gradient_checkpointing_does_not_change_gradients() {
             assert_close(name, &found, &expected, 1e-5 * scale);
         }
     }
+}
+
+/// The order in which gradients are passed on: the names of their tensors.
+struct Order<'a>(&'a Trainables, Vec<String>);
+
+impl GradientSink for Order<'_> {
+    fn take(&mut self, position: usize, _: Tensor) -> Result<(), san_core::Error> {
+        self.1.push(self.0.iter().nth(position).unwrap().0.name.clone());
+        Ok(())
+    }
+}
+
+#[test]
+fn gradient_checkpointing_passes_on_the_gradients_of_one_block_at_a_time_from_the_last_to_the_first() {
+    let (fixture, config) = fixture();
+    let tokens = tokens(&fixture);
+    let method = method("fft", json!({}));
+    let (trainables, model) = perturbed(&fixture, &*config, &*method, Kind::Float);
+    let embedded = model.embed(&tokens);
+    let mut order = Order(&trainables, Vec::new());
+    let losses = |hidden: &Tensor| Ok(model.logits(hidden).square().mean(None));
+    let _ = checkpointing::gradients(&*model, &trainables, &embedded, None, losses, &mut order).unwrap();
+    let block = |name: &String| {
+        let block = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next());
+        block.map_or_else(|| name.clone(), |block| format!("block {block}"))
+    };
+    let mut blocks: Vec<String> = order.1.iter().map(block).collect();
+    assert_eq!(blocks.len(), trainables.iter().count());
+    blocks.dedup();
+    let expected = ["lm_head.weight", "model.norm.weight", "block 1", "block 0", "model.embed_tokens.weight"];
+    assert_eq!(blocks, expected);
 }
 
 #[test]

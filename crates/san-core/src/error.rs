@@ -11,6 +11,12 @@ pub enum Error {
         /// Which value.
         what: &'static str,
     },
+    /// A tensor that was updated had not all of its gradient: an error of the program.
+    #[error("tensor `{name}` was given a gradient after it had been updated")]
+    LateGradient {
+        /// Name of the tensor.
+        name: String,
+    },
     /// A tensor of the model spec is missing.
     #[error("tensor `{name}` is missing in {place}")]
     MissingTensor {

@@ -1,11 +1,12 @@
 //! Weights and adapter files: round trips, and errors that name what is broken.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use safetensors::tensor::{Dtype, TensorView};
 use san_core::adapters::file::{self as adapter_file, AdapterHeader};
-use san_core::io::safetensors::{TensorFile, write_tensors};
+use san_core::io::safetensors::{TensorFile, TensorReader, write_tensors};
 use san_core::spec::init::Init;
 use san_core::spec::trainable::{Group, TrainableSpec};
 use san_core::{Error, ModelSpec, Trainables, Weights};
@@ -41,6 +42,50 @@ fn weights_round_trip_exactly_in_f32_and_rounded_in_f16() {
         }
     }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
+}
+
+#[test]
+fn a_file_has_the_bytes_that_the_library_would_write_and_bf16_stays_bf16() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mixed.safetensors");
+    let mut tensors = named(&[("b", &[3, 2]), ("a", &[5]), ("c", &[2, 1, 3]), ("empty", &[0])]);
+    let narrow = tensors["c"].to_kind(Kind::BFloat16);
+    tensors.insert("c".into(), narrow.shallow_clone());
+    let pairs = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    write_tensors(&path, pairs, ("k", "v".into()), Kind::Float).unwrap();
+
+    let stored: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, tensor)| {
+            let values: Vec<f32> = Vec::try_from(tensor.to_kind(Kind::Float).flatten(0, -1)).unwrap();
+            let shape = tensor.size().iter().map(|&size| size as usize).collect();
+            // The upper half of an f32 is its bf16, if that is exact.
+            let upper = |value: &f32| [value.to_le_bytes()[2], value.to_le_bytes()[3]];
+            match tensor.kind() {
+                Kind::BFloat16 => (&**name, Dtype::BF16, shape, values.iter().flat_map(upper).collect()),
+                _ => (
+                    &**name,
+                    Dtype::F32,
+                    shape,
+                    values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+                ),
+            }
+        })
+        .collect();
+    let views = stored
+        .iter()
+        .map(|(name, dtype, shape, data)| (*name, TensorView::new(*dtype, shape.clone(), data).unwrap()));
+    let metadata = HashMap::from([("k".to_owned(), "v".to_owned())]);
+    let expected = safetensors::serialize(views, Some(metadata)).unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), expected);
+
+    let mut reader = TensorReader::open(&path).unwrap();
+    assert_eq!((reader.metadata("k"), reader.metadata("x")), (Some("v"), None));
+    for (name, tensor) in &tensors {
+        let read = reader.tensor(name).unwrap().unwrap();
+        assert_eq!((read.kind(), &read), (tensor.kind(), tensor), "{name}");
+    }
+    assert!(reader.tensor("d").unwrap().is_none());
 }
 
 #[test]

@@ -36,6 +36,23 @@ unsafe extern "C" {
         epsilon: f64,
         skipped: RawTensor,
     ) -> *mut c_char;
+    fn torch_ops_compensated_adamw(
+        values: RawTensor,
+        compensation: RawTensor,
+        gradient: RawTensor,
+        first: RawTensor,
+        second: RawTensor,
+        rate: RawTensor,
+        skipped: RawTensor,
+        factor: RawTensor,
+        step: f64,
+        beta1: f64,
+        beta2: f64,
+        weight_decay: f64,
+        epsilon: f64,
+        seed: u64,
+    ) -> *mut c_char;
+    fn torch_ops_squared_norm(sum: *mut *mut c_void, x: RawTensor) -> *mut c_char;
     fn torch_ops_is_amd_with_avx512() -> bool;
     fn torch_ops_allow_tf32(allow: bool);
     fn torch_ops_reset_peak_memory(device: c_int) -> *mut c_char;
@@ -196,6 +213,87 @@ pub fn adamw(tensors: AdamWTensors<'_>, numbers: AdamWNumbers<'_>) -> Result<(),
             raw(skipped),
         )
     })
+}
+
+/// The tensors of a [`compensated_adamw`] step, all in bf16, contiguous, of one shape and on one device.
+#[derive(Debug, Clone, Copy)]
+pub struct CompensatedTensors<'a> {
+    /// What is trained; updated in place.
+    pub values: &'a Tensor,
+    /// What rounding has removed from the values; updated in place.
+    pub compensation: &'a Tensor,
+    /// The gradient.
+    pub gradient: &'a Tensor,
+    /// First moment; updated in place.
+    pub first: &'a Tensor,
+    /// Second moment; updated in place.
+    pub second: &'a Tensor,
+}
+
+/// Numbers of a [`compensated_adamw`] step.
+#[derive(Debug, Clone, Copy)]
+pub struct CompensatedNumbers<'a> {
+    /// The number of this step, from 1.
+    pub step: u64,
+    /// Learning rate: a scalar in f32 on the device.
+    pub rate: &'a Tensor,
+    /// If this scalar boolean on the device is true, nothing is changed.
+    pub skipped: &'a Tensor,
+    /// Multiplies the gradient: a scalar in f32 on the device.
+    pub factor: Option<&'a Tensor>,
+    /// Decay rates of the moments.
+    pub betas: [f64; 2],
+    /// Decoupled weight decay.
+    pub weight_decay: f64,
+    /// Added to the denominator.
+    pub epsilon: f64,
+    /// Seed of the stochastic rounding.
+    pub seed: u64,
+}
+
+/// One step of AdamW whose values and moments are stored in bf16 and computed in f32, a chunk of 2^23 elements at a time.
+///
+/// The values are the sum of two bf16 numbers (Kahan's compensation), so that updates below half a step of bf16 are not
+/// lost. The compensation and the moments are rounded stochastically: with `beta2` = 0.999 the second moment changes by
+/// less than half a step of bf16, and rounded to nearest it would never decay; nor would the smallest updates add up.
+///
+/// # Errors
+/// When the shapes do not fit.
+pub fn compensated_adamw(
+    tensors: CompensatedTensors<'_>,
+    numbers: CompensatedNumbers<'_>,
+) -> Result<(), TchError> {
+    let CompensatedTensors { values, compensation, gradient, first, second } = tensors;
+    let CompensatedNumbers { step, rate, skipped, factor, betas: [beta1, beta2], .. } = numbers;
+    // SAFETY: all pointers are those of living tensors, or null for an absent factor.
+    #[allow(clippy::cast_precision_loss)]
+    checked(unsafe {
+        torch_ops_compensated_adamw(
+            raw(values),
+            raw(compensation),
+            raw(gradient),
+            raw(first),
+            raw(second),
+            raw(rate),
+            raw(skipped),
+            raw_or_null(factor),
+            step as f64,
+            beta1,
+            beta2,
+            numbers.weight_decay,
+            numbers.epsilon,
+            numbers.seed,
+        )
+    })
+}
+
+/// The sum of the squares of all elements, a scalar in f32, computed in f32 in chunks of 2^23 elements.
+///
+/// # Errors
+/// When libtorch fails.
+pub fn squared_norm(x: &Tensor) -> Result<Tensor, TchError> {
+    // SAFETY: the pointer is that of a living tensor.
+    result(|sum| unsafe { torch_ops_squared_norm(sum, raw(x)) })
 }
 
 /// Whether this is an AMD processor with AVX-512: [`linear`] and [`scaled_linear`] in f32 are then computed by oneDNN.

@@ -8,6 +8,8 @@
 #include <c10/core/CachingDeviceAllocator.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <optional>
 #include <string>
@@ -251,6 +253,55 @@ template <class Work> char *guarded(Work work) {
 
 OptionalTensor optional(const Tensor *tensor) { return tensor ? OptionalTensor(*tensor) : std::nullopt; }
 
+// Elements of a trained tensor that an update converts to f32 at a time: 32 MiB for each intermediate result.
+constexpr int64_t CHUNK = int64_t{1} << 23;
+
+// A generator of its own for the device, so that the result is a function of the seed alone.
+at::Generator seeded(const at::Device &device, uint64_t seed) {
+  auto generator = at::globalContext().defaultGenerator(device).clone();
+  generator.set_current_seed(seed);
+  return generator;
+}
+
+// An f32 tensor rounded to a neighbour in bf16, up with the probability that makes the expected value exact. bf16 is the
+// upper half of f32: 16 random bits, added to the lower half, carry with that probability.
+Tensor rounded_stochastically(const Tensor &x, const Tensor &bits) {
+  return x.view(at::kInt).add(bits).bitwise_and_(-65536).view(at::kFloat);
+}
+
+// A step of AdamW on tensors in bf16; see `compensated_adamw` in lib.rs.
+struct CompensatedAdamW {
+  double beta1, beta2, weight_decay, epsilon;
+  double step;
+  Tensor rate, skipped;
+  OptionalTensor factor;
+
+  void store(const Tensor &target, const Tensor &x) const {
+    target.copy_(at::where(skipped, target, x.to(target.scalar_type())));
+  }
+
+  void update(const Tensor &values, const Tensor &compensation, const Tensor &gradient, const Tensor &first,
+              const Tensor &second, uint64_t seed) const {
+    auto g = gradient.to(at::kFloat);
+    if (factor) g = g.mul(*factor);
+    auto m = first.to(at::kFloat).lerp_(g, 1 - beta1);
+    auto v = second.to(at::kFloat).mul_(beta2).addcmul_(g, g, 1 - beta2);
+    const auto bits =
+        at::empty(g.sizes(), g.options().dtype(at::kInt)).random_(seeded(g.device(), seed));
+    // 31 bits are random: the first moment has 15 of its own; the compensation shares those of the second moment.
+    const auto low_bits = bits.bitwise_and(0xffff);
+    store(second, rounded_stochastically(v, low_bits));
+    store(first, rounded_stochastically(m, bits.bitwise_right_shift(15).bitwise_and_(0xfffe)));
+    auto x = values.to(at::kFloat).add_(compensation);
+    if (weight_decay != 0) x.mul_(1 - rate * weight_decay);
+    const auto denominator = v.sqrt_().div_(std::sqrt(1 - std::pow(beta2, step))).add_(epsilon);
+    x.sub_(m.div_(denominator).mul_(rate / (1 - std::pow(beta1, step))));
+    const auto rounded = x.to(values.scalar_type());
+    store(compensation, rounded_stochastically(x.sub_(rounded), low_bits));
+    store(values, rounded);
+  }
+};
+
 }  // namespace
 
 extern "C" {
@@ -276,6 +327,37 @@ char *torch_ops_adamw(const Tensor *values, const Tensor *gradient, const Tensor
     at::NoGradGuard guard;
     at::_fused_adamw_({*values}, {*gradient}, {*first}, {*second}, {}, {*step}, *rate, beta1, beta2, weight_decay,
                       epsilon, false, false, std::nullopt, *skipped);
+  });
+}
+
+char *torch_ops_compensated_adamw(const Tensor *values, const Tensor *compensation, const Tensor *gradient,
+                                  const Tensor *first, const Tensor *second, const Tensor *rate, const Tensor *skipped,
+                                  const Tensor *factor, double step, double beta1, double beta2, double weight_decay,
+                                  double epsilon, uint64_t seed) {
+  return guarded([&] {
+    at::NoGradGuard guard;
+    const CompensatedAdamW adamw{beta1, beta2, weight_decay, epsilon, step, *rate, *skipped, optional(factor)};
+    const auto flat = [](const Tensor *tensor) { return tensor->view({-1}); };
+    const auto gradients = gradient->reshape({-1});
+    for (int64_t start = 0; start < gradients.numel(); start += CHUNK) {
+      const auto length = std::min(CHUNK, gradients.numel() - start);
+      const auto part = [&](const Tensor &tensor) { return tensor.narrow(0, start, length); };
+      adamw.update(part(flat(values)), part(flat(compensation)), part(gradients), part(flat(first)),
+                   part(flat(second)), seed + static_cast<uint64_t>(start / CHUNK));
+    }
+  });
+}
+
+char *torch_ops_squared_norm(Tensor **sum, const Tensor *x) {
+  return guarded([&] {
+    at::NoGradGuard guard;
+    const auto flat = x->reshape({-1});
+    auto total = at::zeros({}, x->options().dtype(at::kFloat));
+    for (int64_t start = 0; start < flat.numel(); start += CHUNK) {
+      const auto part = flat.narrow(0, start, std::min(CHUNK, flat.numel() - start)).to(at::kFloat);
+      total.add_(part.square().sum());
+    }
+    *sum = new Tensor(total);
   });
 }
 

@@ -62,14 +62,18 @@ pub(super) fn read(stored: &Stored) -> Result<Vec<Gamma>, ReportError> {
 }
 
 fn vector(name: &str, tensor: &TensorView<'_>) -> Result<Vec<f32>, String> {
-    if tensor.dtype() != Dtype::F32 {
-        return Err(format!("{name} is {:?}, not F32", tensor.dtype()));
-    }
     if !matches!(tensor.shape(), [1, channels] if *channels > 0) {
         return Err(format!("{name} has the shape {:?}, not [1, channels]", tensor.shape()));
     }
-    let values: Vec<f32> =
-        tensor.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    let values: Vec<f32> = match tensor.dtype() {
+        Dtype::F32 => tensor.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect(),
+        // The upper half of an f32.
+        Dtype::BF16 => {
+            let wide = |&[low, high]: &[u8; 2]| f32::from_le_bytes([0, 0, low, high]);
+            tensor.data().as_chunks().0.iter().map(wide).collect()
+        }
+        other => return Err(format!("{name} is {other:?}, not F32 or BF16")),
+    };
     match values.iter().find(|value| !value.is_finite()) {
         Some(value) => Err(format!("{name} contains {value}")),
         None => Ok(values),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use san_core::{ModelSpec, Weights};
-use tch::Tensor;
+use tch::{Device, Tensor};
 
 use crate::models::backbone::LoadedBackbone;
 use crate::models::language::LoadedLanguageModel;
@@ -32,6 +32,19 @@ impl BaseModel {
             Self::Vision(model) => &model.weights,
             Self::Language(model) => &model.weights,
         }
+    }
+
+    /// Moves the frozen weights of a language model to main memory, if nothing else uses it.
+    ///
+    /// # Errors
+    /// When there is not enough memory.
+    pub(crate) fn move_weights_to_host(&mut self) -> Result<(), san_core::Error> {
+        if let Self::Language(model) = self
+            && let Some(model) = Rc::get_mut(model)
+        {
+            model.weights = model.weights.to_device(Device::Cpu)?;
+        }
+        Ok(())
     }
 
     /// A tensor of the head in the published file, if that has one.

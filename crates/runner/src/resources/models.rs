@@ -103,6 +103,11 @@ impl Models {
         })
     }
 
+    /// Forgets the language model that stays loaded, so that its weights are freed with their last user.
+    pub(crate) fn release_language(&mut self) {
+        self.language = None;
+    }
+
     fn cached(
         &mut self,
         key: String,

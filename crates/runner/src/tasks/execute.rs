@@ -3,6 +3,7 @@
 //! The order of examples and all initial values are functions of (seed, purpose); a run depends on nothing that ran
 //! before it in the same process, and resumes from a checkpoint bit for bit.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use san_core::{AdapterSet, ModelSpec, Trainables, Weights};
 use crate::error::RunError;
 use crate::models::{BaseModel, SavedAdapter};
 use crate::resources::Resources;
+use crate::tasks::protocol::AdamWState;
 use crate::tasks::{EvalScores, Precision, PreparedTask, Run, Task, Times, Tuned};
 use crate::train::checkpoint::{Best, RunProgress};
 use crate::train::trainer::{RunControl, Trainer};
@@ -119,7 +121,7 @@ impl<'a> GroupExecution<'a> {
     ) -> Result<Self> {
         let run = &runs[0];
         let kind = run.protocol.precision.kind();
-        let base = task.base_model(&run.backbone, kind, &mut resources.models)?;
+        let mut base = task.base_model(&run.backbone, kind, &mut resources.models)?;
         if base.checksum() != run.weights_checksum {
             return Err(RunError::ChangedWeights { backbone: run.backbone.clone() }.into());
         }
@@ -128,9 +130,17 @@ impl<'a> GroupExecution<'a> {
         let modules: Vec<String> = modules.unwrap_or_default();
         let classes = task.classes(run, &mut resources.data)?;
         let seeds: Vec<u64> = runs.iter().map(|run| run.seed).collect();
+        if run.protocol.adamw.state == AdamWState::Bf16
+            && trains_every_tensor(&*method, &modules, base.model_spec())?
+        {
+            // The device has no room for a second copy. It is needed again for the loss before fine-tuning only.
+            resources.models.release_language();
+            base.move_weights_to_host()?;
+        }
         let model_spec = base.model_spec();
+        let options = (run.protocol.adamw.state.kind(), device);
         let trainables =
-            methods::allocate(&*method, &modules, model_spec, base.weights(), classes, &seeds, device)?;
+            methods::allocate(&*method, &modules, model_spec, base.weights(), classes, &seeds, options)?;
         if let Some(start) = &run.adapter {
             let saved = SavedAdapter::read(Path::new(&start.path), &base)?;
             if saved.checksum != start.checksum {
@@ -274,6 +284,13 @@ impl<'a> GroupExecution<'a> {
         };
         results.into_iter().zip(progress.runs).map(outcome).collect()
     }
+}
+
+/// Whether no frozen tensor of the model is used while it is trained.
+fn trains_every_tensor(method: &dyn Method, modules: &[String], model_spec: &ModelSpec) -> Result<bool> {
+    let trained = methods::trainables_with(method, modules, model_spec)?;
+    let trained: BTreeSet<&str> = trained.iter().map(|spec| spec.name.as_str()).collect();
+    Ok(model_spec.tensors.iter().all(|tensor| trained.contains(tensor.name.as_str())))
 }
 
 /// Parameter counts of a backbone and of what is trained.

@@ -11,6 +11,7 @@ use anyhow::Result;
 use report::record::canonical_hash;
 
 use crate::tasks::Run;
+use crate::tasks::protocol::AdamWState;
 
 /// Runs that are trained together, at least one.
 #[derive(Debug, Clone, PartialEq)]
@@ -75,7 +76,9 @@ pub fn group_indices(runs: &[Run], size: impl Fn(&Run) -> Result<usize>) -> Resu
     let mut open: HashMap<String, usize> = HashMap::new();
     for (index, run) in runs.iter().enumerate() {
         let key = shared_settings(run)?;
-        let most = size(run)?.max(1);
+        // Their state is in bf16 because memory is scarce.
+        let alone = run.protocol.adamw.state != AdamWState::F32;
+        let most = if alone { 1 } else { size(run)?.max(1) };
         match open.get(&key).map(|&group| &mut groups[group]) {
             Some(group) if group.len() < most => group.push(index),
             _ => {

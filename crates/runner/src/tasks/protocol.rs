@@ -8,6 +8,7 @@ use san_core::methods::UNTRAINED;
 use san_core::train::adamw::AdamWSettings;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tch::Kind;
 
 use crate::tasks::Task;
 use crate::tasks::classification::Classification;
@@ -72,12 +73,42 @@ pub struct AdamWNumbers {
     pub betas: [f64; 2],
     /// Added to the denominator.
     pub epsilon: f64,
+    /// The dtype of what is trained and of what AdamW keeps.
+    #[serde(skip_serializing_if = "AdamWState::is_f32")]
+    pub state: AdamWState,
+}
+
+/// The dtype of trained tensors, of their gradients and of AdamW's moments.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AdamWState {
+    /// 16 bytes for each trained number.
+    #[default]
+    F32,
+    /// 8 bytes for each trained number, among them a compensation of the rounding of updates; gradients are used block by
+    /// block, with `gradient_checkpointing` (docs/protocols.md).
+    Bf16,
+}
+
+impl AdamWState {
+    #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
+    fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
+
+    /// The dtype.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::F32 => Kind::Float,
+            Self::Bf16 => Kind::BFloat16,
+        }
+    }
 }
 
 impl Default for AdamWNumbers {
     fn default() -> Self {
         let AdamWSettings { beta1, beta2, epsilon, .. } = AdamWSettings::default();
-        Self { betas: [beta1, beta2], epsilon }
+        Self { betas: [beta1, beta2], epsilon, state: AdamWState::F32 }
     }
 }
 
@@ -131,7 +162,7 @@ impl Protocol {
         if !(self.weight_decay.is_finite() && self.weight_decay >= 0.0) {
             return Err("`weight_decay` must be at least 0".into());
         }
-        let AdamWNumbers { betas, epsilon } = self.adamw;
+        let AdamWNumbers { betas, epsilon, state } = self.adamw;
         if !(betas.iter().all(|beta| (0.0..1.0).contains(beta)) && epsilon.is_finite() && epsilon > 0.0) {
             return Err("`adamw`: `betas` must be at least 0 and below 1, and `epsilon` above 0".into());
         }
@@ -140,6 +171,11 @@ impl Protocol {
         }
         if self.ema.is_some_and(|decay| !(decay > 0.0 && decay < 1.0)) {
             return Err("`ema` must be above 0 and below 1".into());
+        }
+        if self.ema.is_some() && state == AdamWState::Bf16 {
+            return Err("`ema` changes by less than bf16 can represent: leave out one of `ema` and \
+                        `adamw: {state: bf16}`"
+                .into());
         }
         if let Some(recipe) = &self.recipe {
             let known = report::table::recipes::names().map_err(|error| error.to_string())?;
@@ -189,7 +225,7 @@ impl Protocol {
     /// # Errors
     /// As for [`Protocol::task`].
     pub fn train_settings(&self) -> Result<TrainSettings, String> {
-        let AdamWNumbers { betas: [beta1, beta2], epsilon } = self.adamw;
+        let AdamWNumbers { betas: [beta1, beta2], epsilon, .. } = self.adamw;
         Ok(TrainSettings {
             adamw: AdamWSettings { beta1, beta2, epsilon, weight_decay: self.weight_decay },
             gradient_clipping: self.gradient_clipping,
@@ -209,6 +245,8 @@ impl Protocol {
         written["reported"] =
             if self.task()?.keeps_best() { "lowest held-out loss" } else { "last epoch" }.into();
         written["adamw"] = serde_json::to_value(self.adamw).map_err(|error| error.to_string())?;
+        written["adamw"]["state"] =
+            serde_json::to_value(self.adamw.state).map_err(|error| error.to_string())?;
         let task = self.task()?;
         written[task.name()]["schedule"] = task.recorded_schedule();
         Ok(written)

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use san_core::Trainables;
-use san_core::io::safetensors::{TensorFile, read_header, write_tensors};
+use san_core::io::safetensors::{TensorReader, for_bytes, read_header, write_tensors};
 use serde::{Deserialize, Serialize};
 use tch::{Kind, Tensor};
 
@@ -170,8 +170,8 @@ impl CheckpointFile {
     }
 
     fn read(&self, trainables: &Trainables, wanted: &[&str]) -> Result<(Progress, Vec<Tensor>), String> {
-        let mut file = TensorFile::read(&self.path).map_err(|error| error.to_string())?;
-        let text = file.metadata.get(KEY).ok_or("it is not a checkpoint")?;
+        let mut file = TensorReader::open(&self.path).map_err(|error| error.to_string())?;
+        let text = file.metadata(KEY).ok_or("it is not a checkpoint")?;
         let header: Header = serde_json::from_str(text).map_err(|error| error.to_string())?;
         if header.runs != self.runs {
             return Err("it belongs to another run".into());
@@ -179,8 +179,11 @@ impl CheckpointFile {
         if header.trained != names(trainables) {
             return Err("it has other trained tensors".into());
         }
-        let take = |name: &&str| file.tensors.remove(*name).ok_or(format!("it has no `{name}`"));
-        let tensors = wanted.iter().map(take).collect::<Result<Vec<_>, _>>()?;
+        let mut take = |name: &&str| {
+            let tensor = file.tensor(name).map_err(|error| error.to_string())?;
+            tensor.ok_or(format!("it has no `{name}`"))
+        };
+        let tensors = wanted.iter().map(&mut take).collect::<Result<Vec<_>, _>>()?;
         if tensors.iter().any(|tensor| tensor.size() != trainables.values().size()) {
             return Err("its tensors have another size".into());
         }
@@ -241,15 +244,16 @@ pub fn group_of(file: &str) -> (&str, bool) {
     (name.split('-').next().unwrap_or_default(), partial.is_some())
 }
 
-/// blake3 of the progress and of the tensors' f32 elements.
-fn checksum<'a>(progress: &Progress, tensors: impl Iterator<Item = &'a Tensor>) -> Result<String> {
+/// blake3 of the progress and of the tensors' elements as they are stored.
+fn checksum<'a>(progress: &Progress, mut tensors: impl Iterator<Item = &'a Tensor>) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&serde_json::to_vec(progress)?);
-    for tensor in tensors {
-        let values: Vec<f32> = Vec::try_from(tensor.f_to_device(tch::Device::Cpu)?.f_flatten(0, -1)?)?;
-        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        hasher.update(&bytes);
-    }
+    tensors.try_for_each(|tensor| {
+        for_bytes(tensor, Kind::Float, &mut |bytes| {
+            hasher.update(bytes);
+            Ok(())
+        })
+    })?;
     Ok(hasher.finalize().to_hex().to_string())
 }
 

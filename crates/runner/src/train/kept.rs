@@ -4,7 +4,7 @@
 use anyhow::Result;
 use san_core::Trainables;
 use san_core::train::ema::Ema;
-use tch::{Tensor, no_grad};
+use tch::{Device, Kind, TchError, Tensor, no_grad};
 
 use crate::train::checkpoint::{Best, RunProgress};
 use crate::train::trainer::TrainSettings;
@@ -13,14 +13,15 @@ use crate::train::trainer::TrainSettings;
 #[derive(Debug)]
 pub(super) struct Kept {
     ema: Option<Ema>,
-    /// The tensors with the lowest held-out loss so far, `[K, P]`; zeros before the first evaluation.
+    /// The tensors with the lowest held-out loss so far, `[K, P]`; zeros before the first evaluation. In main memory for
+    /// a training in bf16, which is chosen where the device's is scarce.
     best: Option<Tensor>,
 }
 
 impl Kept {
     pub(super) fn new(trainables: &Trainables, settings: &TrainSettings) -> Result<Self> {
         let ema = settings.ema.map(|decay| Ema::new(trainables, decay)).transpose()?;
-        let best = settings.keep_best.then(|| trainables.values().f_zeros_like()).transpose()?;
+        let best = settings.keep_best.then(|| best_of(trainables)).transpose()?;
         Ok(Self { ema, best })
     }
 
@@ -95,4 +96,10 @@ impl Kept {
         }
         Ok(())
     }
+}
+
+fn best_of(trainables: &Trainables) -> Result<Tensor, TchError> {
+    let values = trainables.values();
+    let device = if values.kind() == Kind::BFloat16 { Device::Cpu } else { values.device() };
+    Tensor::f_zeros(values.size(), (values.kind(), device))
 }

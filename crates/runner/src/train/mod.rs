@@ -3,7 +3,9 @@
 pub mod checkpoint;
 mod kept;
 pub mod log;
+mod optimiser;
 mod rates;
 pub mod signals;
+mod streamed;
 pub mod task;
 pub mod trainer;

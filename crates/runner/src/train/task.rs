@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use san_core::Trainables;
+use san_core::train::gradients::{self, GradientSink};
 use tch::Tensor;
 
 use crate::train::log::EpochMetrics;
@@ -43,6 +44,23 @@ pub trait TrainTask {
     /// # Errors
     /// When libtorch fails.
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)>;
+
+    /// The same with the gradient of each trained tensor passed to `sink`, for a run whose gradients are not to be in
+    /// memory all at once.
+    ///
+    /// # Errors
+    /// When libtorch fails; errors of the sink.
+    fn gradients(&self, trainables: &Trainables, sink: &mut dyn GradientSink) -> Result<Tensor> {
+        let (losses, gradient) = self.gradient(trainables)?;
+        gradients::split(trainables, &gradient, sink)?;
+        Ok(losses)
+    }
+
+    /// Whether [`TrainTask::gradients`] passes on the gradients of one block of the model before it computes those of
+    /// the next.
+    fn streams_gradients(&self) -> bool {
+        false
+    }
 
     /// Evaluates the runs after an epoch, counted from 0, for the log only; `None`, the default, if nothing is evaluated.
     ///

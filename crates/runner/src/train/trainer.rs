@@ -11,14 +11,15 @@ use std::time::Instant;
 use anyhow::Result;
 use report::record::State;
 use san_core::Trainables;
-use san_core::train::adamw::{AdamW, AdamWSettings};
-use san_core::train::clipping::clip_gradient;
+use san_core::train::adamw::AdamWSettings;
+use san_core::weights::is_finite;
 use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::error::RunError;
 use crate::train::checkpoint::{CheckpointFile, Progress, RunProgress};
 use crate::train::kept::Kept;
 use crate::train::log::{EpochLine, EpochMetrics, RunLog, StepLine};
+use crate::train::optimiser::{Optimiser, Step};
 use crate::train::rates::Rates;
 use crate::train::signals::StopFlag;
 use crate::train::task::{StepExamples, StepPosition, TrainTask};
@@ -54,7 +55,7 @@ pub struct TrainSettings {
 pub struct Trainer {
     /// What is trained.
     pub trainables: Trainables,
-    optimiser: AdamW,
+    optimiser: Optimiser,
     gradient_clipping: Option<f64>,
     kept: Kept,
     /// Steps, losses and times so far.
@@ -82,7 +83,7 @@ impl Trainer {
     /// # Errors
     /// When there is not enough memory.
     pub fn new(trainables: Trainables, settings: &TrainSettings) -> Result<Self> {
-        let optimiser = AdamW::new(&trainables, settings.adamw)?;
+        let optimiser = Optimiser::new(&trainables, settings.adamw)?;
         let kept = Kept::new(&trainables, settings)?;
         let stack = trainables.stack();
         let finite = Tensor::f_ones([stack, 1], (Kind::Bool, trainables.values().device()))?;
@@ -130,16 +131,17 @@ impl Trainer {
 
     /// All tensors `[K, P]` that a training resumes from, by name.
     fn state(&self) -> Vec<(&'static str, &Tensor)> {
-        let (first, second) = self.optimiser.moments();
-        let mut state = vec![("first", first), ("second", second), ("values", self.trainables.values())];
+        let mut state = self.optimiser.state();
+        state.push(("values", self.trainables.values()));
         state.extend(self.kept.state());
         state
     }
 
     /// Continues from the tensors of [`Self::state`], in that order.
     fn restore_state(&mut self, tensors: &[Tensor]) -> Result<()> {
-        let [first, second, values, kept @ ..] = tensors else { return Ok(()) };
-        self.optimiser.restore(first, second, self.progress.steps)?;
+        let [values, kept @ ..] = self.optimiser.restore(tensors, self.progress.steps)? else {
+            return Ok(());
+        };
         no_grad(|| self.trainables.values().shallow_clone().f_copy_(values))?;
         self.kept.restore(kept)
     }
@@ -219,27 +221,21 @@ impl Trainer {
         examples: &[Vec<usize>],
         rates: &Rates,
     ) -> Result<()> {
-        let pass = self.trainables.pass();
-        let (losses, gradient) = pass.training(position.step, || task.gradient(&self.trainables))?;
-        let stack = losses.size()[0];
-        no_grad(|| -> Result<()> {
-            let norms = gradient.f_norm_scalaropt_dim(2.0, [1].as_slice(), false)?;
-            if let Some(max_norm) = self.gradient_clipping {
-                clip_gradient(&gradient, &norms, max_norm)?;
-            }
-            let numbers = Tensor::f_stack(&[losses.f_to_kind(norms.kind())?, norms], 0)?;
-            let finite = numbers.f_isfinite()?.f_all_dim(0, false)?.f_view([stack, 1])?;
-            let _ = self.finite.f_logical_and_(&finite)?;
-            let stopped = self.finite.f_logical_not()?;
-            self.optimiser.step(&self.trainables, &gradient, &rates.at(position.step)?, Some(&stopped))?;
-            self.kept.after_step(&self.trainables)?;
-            self.unread.push(UnreadStep {
-                numbers,
-                learning_rates: rates.of_runs(position.step),
-                examples: examples.iter().map(Vec::len).collect(),
-            });
-            Ok(())
-        })?;
+        let (trainables, rate) = (&self.trainables, rates.at(position.step)?);
+        let step = Step {
+            number: position.step + 1,
+            rate: &rate,
+            max_norm: self.gradient_clipping,
+            finite: &self.finite,
+        };
+        let pass = trainables.pass();
+        let numbers = pass.training(position.step, || self.optimiser.step(task, trainables, step))?;
+        self.kept.after_step(trainables)?;
+        self.unread.push(UnreadStep {
+            numbers,
+            learning_rates: rates.of_runs(position.step),
+            examples: examples.iter().map(Vec::len).collect(),
+        });
         self.progress.steps += 1;
         if self.unread.len() >= READ_EVERY { self.read_numbers() } else { Ok(()) }
     }
@@ -311,9 +307,8 @@ impl Trainer {
 
     /// No loss was computed after the last step: a run whose last update was not finite diverged too.
     fn check_values(&mut self) -> Result<()> {
-        let finite = self.trainables.values().f_isfinite()?.f_all_dim(1, false)?;
-        let finite: Vec<bool> = Vec::try_from(finite.f_to_device(Device::Cpu)?)?;
-        for (run, finite) in self.progress.runs.iter_mut().zip(finite) {
+        for (run, index) in self.progress.runs.iter_mut().zip(0..) {
+            let finite = is_finite(&self.trainables.values().f_get(index)?)?;
             if !finite && run.diverged_after.is_none() {
                 run.diverged_after = Some(self.progress.steps);
             }

@@ -1,8 +1,8 @@
 //! Adapter-only files: what a run trained and what is needed to use it again.
 //!
-//! A safetensors file of the trained tensors (f32, with their stack dimension) and the method's constants
-//! (without). Under the key `san`, its header holds a JSON object: the method and its options, the backbone and
-//! the checksum of the weights it was trained on.
+//! A safetensors file of the trained tensors (f32, or bf16 if they are trained in it; with their stack dimension) and
+//! the method's constants (f32, without). Under the key `san`, its header holds a JSON object: the method and its
+//! options, the backbone and the checksum of the weights it was trained on.
 
 use std::path::Path;
 

@@ -46,6 +46,17 @@ fn too_large(length: u64, max_bytes: u64) -> io::Error {
 /// # Errors
 /// If the folder is read-only or the disk is full; an existing file is left unchanged.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    write_parts_atomically(path, |file| file.write_all(bytes))
+}
+
+/// The same for a file that is written in parts.
+///
+/// # Errors
+/// As for [`write_atomically`]; errors of `write`.
+pub fn write_parts_atomically(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     // The prefix identifies temporary files left by a killed process.
@@ -54,7 +65,7 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         .prefix(&format!(".{name}."))
         .permissions(Permissions::from_mode(0o666))
         .tempfile_in(folder)?;
-    temporary.write_all(bytes)?;
+    write(&mut temporary)?;
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     File::open(folder)?.sync_all()

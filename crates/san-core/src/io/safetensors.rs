@@ -3,19 +3,22 @@
 //! Pickles are rejected. Values are converted to f32; the file may hold f32, f16 or bf16.
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Metadata, TensorView};
+use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensors};
 use tch::{Device, Kind, Tensor};
 
 use crate::Error;
-use crate::io::files::{open, read, write_atomically};
+use crate::io::files::{open, read, write_parts_atomically};
 
 /// Maximum size of a file that is read into memory: image models and adapters, the largest 5 GB. Language
 /// models are read tensor by tensor.
 const MAX_BYTES: u64 = 1 << 34;
+/// Elements that are written at a time.
+const PART: i64 = 1 << 26;
 /// The library's limit on the length of a header, bytes.
 const MAX_HEADER_LENGTH: u64 = 100_000_000;
 /// Size of the number in front of the header, bytes.
@@ -135,10 +138,64 @@ fn take(file: &mut dyn Read, count: u64, path: &Path) -> Result<Vec<u8>, Error> 
     if bytes.len() as u64 == count { Ok(bytes) } else { Err(error(ErrorKind::UnexpectedEof.into())) }
 }
 
-/// Writes tensors as a safetensors file atomically and returns its size in bytes.
+/// A safetensors file of any size, read tensor by tensor.
+#[derive(Debug)]
+pub struct TensorReader {
+    file: File,
+    path: PathBuf,
+    header: Metadata,
+    /// Where the tensors start in the file.
+    start: u64,
+}
+
+impl TensorReader {
+    /// Opens a file and reads its header.
+    ///
+    /// # Errors
+    /// If it cannot be read, or its header is malformed or does not fit the size of the file.
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        let error = |source| Error::File { action: "read", path: path.into(), source };
+        let mut file = open(path, u64::MAX)?;
+        let length = file.metadata().map_err(error)?.len();
+        let header = read_header(&mut file, length, path)?;
+        let start = file.stream_position().map_err(error)?;
+        Ok(Self { file, path: path.into(), header, start })
+    }
+
+    /// An entry of the header's `__metadata__`.
+    pub fn metadata(&self, key: &str) -> Option<&str> {
+        self.header.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// The tensor of that name in the dtype of the file, f32 or bf16; `None` if there is none.
+    ///
+    /// # Errors
+    /// If it cannot be read, or has another dtype.
+    pub fn tensor(&mut self, name: &str) -> Result<Option<Tensor>, Error> {
+        let error = |source| Error::File { action: "read", path: self.path.clone(), source };
+        let Some(info) = self.header.info(name) else { return Ok(None) };
+        let kind = match info.dtype {
+            Dtype::F32 => Kind::Float,
+            Dtype::BF16 => Kind::BFloat16,
+            other => {
+                let reason = format!("tensor `{name}` has dtype {other:?}; expected F32 or BF16");
+                return Err(Error::Malformed { path: self.path.clone(), reason });
+            }
+        };
+        let (first, end) = (info.data_offsets.0 as u64, info.data_offsets.1 as u64);
+        self.file.seek(SeekFrom::Start(self.start + first)).map_err(error)?;
+        let bytes = take(&mut self.file, end - first, &self.path)?;
+        #[allow(clippy::cast_possible_wrap)]
+        let shape: Vec<i64> = info.shape.iter().map(|&size| size as i64).collect();
+        Ok(Some(Tensor::f_from_data_size(&bytes, &shape, kind)?))
+    }
+}
+
+/// Writes tensors as a safetensors file atomically, and part by part: it may be larger than memory. Returns its size in
+/// bytes.
 ///
-/// `kind` is the dtype in the file: f32, or f16 for half the size. `metadata` is a single key and value: the
-/// header's map is unordered, and equal contents should give equal bytes.
+/// `kind` is the dtype in the file: f32, or f16 for half the size; but a tensor in bf16 stays in bf16. `metadata` is a
+/// single key and value: the header's map is unordered, and equal contents should give equal bytes.
 ///
 /// # Errors
 /// If the folder cannot be written or the disk is full; no partial file is left.
@@ -148,39 +205,82 @@ pub fn write_tensors<'a>(
     metadata: (&str, String),
     kind: Kind,
 ) -> Result<u64, Error> {
-    let dtype = if kind == Kind::Half { Dtype::F16 } else { Dtype::F32 };
-    let mut buffers = Vec::new();
-    for (name, tensor) in tensors {
-        #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
-        let shape: Vec<usize> = tensor.size().iter().map(|&size| size as usize).collect();
-        buffers.push((name, shape, to_bytes(tensor, kind)?));
-    }
-    let malformed = |reason: String| Error::Malformed { path: path.into(), reason };
-    let views = buffers
-        .iter()
-        .map(|(name, shape, data)| Ok((*name, TensorView::new(dtype, shape.clone(), data)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|error| malformed(error.to_string()))?;
-    let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
-    let bytes =
-        safetensors::serialize(views, Some(metadata)).map_err(|error| malformed(error.to_string()))?;
-    write_atomically(path, &bytes).map_err(|source| Error::File {
-        action: "write",
-        path: path.into(),
-        source,
-    })?;
-    Ok(bytes.len() as u64)
+    let stored = |(name, tensor)| (stored_as(tensor, kind).1, name, tensor);
+    let mut tensors: Vec<(Dtype, &str, &Tensor)> = tensors.into_iter().map(stored).collect();
+    // The order of the library: larger elements first, so that all are aligned.
+    tensors.sort_by(|(left, left_name, _), (right, right_name, _)| {
+        right.cmp(left).then(left_name.cmp(right_name))
+    });
+    let header = header_bytes(&tensors, metadata)
+        .map_err(|error| Error::Malformed { path: path.into(), reason: error.to_string() })?;
+    let mut length = 0;
+    let written = write_parts_atomically(path, |file| {
+        let mut write = |bytes: &[u8]| {
+            length += bytes.len() as u64;
+            file.write_all(bytes)
+        };
+        write(&(header.len() as u64).to_le_bytes())?;
+        write(&header)?;
+        tensors.iter().try_for_each(|(_, _, tensor)| for_bytes(tensor, kind, &mut write))
+    });
+    written.map_err(|source| Error::File { action: "write", path: path.into(), source })?;
+    Ok(length)
 }
 
-/// The elements in row-major order as little-endian bytes of `kind` (f32 or f16).
-fn to_bytes(tensor: &Tensor, kind: Kind) -> Result<Vec<u8>, Error> {
-    let flat = tensor.f_detach()?.f_to_device(Device::Cpu)?.f_to_kind(Kind::Float)?.f_flatten(0, -1)?;
-    let values: Vec<f32> = Vec::try_from(&flat)?;
-    Ok(if kind == Kind::Half {
-        values.iter().flat_map(|&value| half::f16::from_f32(value).to_le_bytes()).collect()
-    } else {
-        values.iter().flat_map(|value| value.to_le_bytes()).collect()
-    })
+/// The header of a file with these tensors in this order, padded to a multiple of 8 bytes.
+fn header_bytes(
+    tensors: &[(Dtype, &str, &Tensor)],
+    metadata: (&str, String),
+) -> Result<Vec<u8>, safetensors::SafeTensorError> {
+    let mut end = 0;
+    let info = |(dtype, name, tensor): &(Dtype, &str, &Tensor)| {
+        let start = end;
+        end += tensor.numel() * dtype.bitsize() / 8;
+        #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation)]
+        let shape = tensor.size().iter().map(|&size| size as usize).collect();
+        ((*name).to_owned(), TensorInfo { dtype: *dtype, shape, data_offsets: (start, end) })
+    };
+    let infos = tensors.iter().map(info).collect();
+    let metadata = HashMap::from([(metadata.0.to_owned(), metadata.1)]);
+    let mut header = serde_json::to_string(&Metadata::new(Some(metadata), infos)?)?.into_bytes();
+    header.resize(header.len().next_multiple_of(8), b' ');
+    Ok(header)
+}
+
+/// The dtype that a tensor is stored in.
+fn stored_as(tensor: &Tensor, kind: Kind) -> (Kind, Dtype) {
+    match (tensor.kind(), kind) {
+        (Kind::BFloat16, _) => (Kind::BFloat16, Dtype::BF16),
+        (_, Kind::Half) => (Kind::Half, Dtype::F16),
+        _ => (Kind::Float, Dtype::F32),
+    }
+}
+
+/// Does something with the elements in row-major order as [`write_tensors`] stores them: little-endian bytes, a part after
+/// the other.
+///
+/// # Errors
+/// If a part cannot be copied to main memory; errors of `act`.
+pub fn for_bytes(
+    tensor: &Tensor,
+    kind: Kind,
+    act: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let flat = tensor.f_detach().and_then(|tensor| tensor.f_flatten(0, -1)).map_err(std::io::Error::other)?;
+    let count = flat.numel() as i64;
+    for start in (0..count).step_by(PART as usize) {
+        let part = flat.f_narrow(0, start, PART.min(count - start));
+        let bytes = part.and_then(|part| to_bytes(&part, stored_as(tensor, kind).0));
+        act(&bytes.map_err(std::io::Error::other)?)?;
+    }
+    Ok(())
+}
+
+fn to_bytes(flat: &Tensor, kind: Kind) -> Result<Vec<u8>, tch::TchError> {
+    let stored = flat.f_to_kind(kind)?.f_to_device(Device::Cpu)?.f_contiguous()?;
+    let mut bytes = vec![0; stored.numel() * kind.elt_size_in_bytes()];
+    stored.f_copy_data_u8(&mut bytes, stored.numel())?;
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ use std::rc::Rc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tch::Device;
+use tch::{Device, Kind};
 
 use modules_to_save::attach_modules_to_save;
 pub(crate) use modules_to_save::reject_modules_to_save;
@@ -234,13 +234,14 @@ pub fn prepare(
     seeds: &[u64],
     device: Device,
 ) -> Result<(Trainables, AdapterSet), Error> {
-    let trainables = allocate(method, modules_to_save, model_spec, weights, classes, seeds, device)?;
+    let options = (Kind::Float, device);
+    let trainables = allocate(method, modules_to_save, model_spec, weights, classes, seeds, options)?;
     let adapters = attach(method, modules_to_save, model_spec, weights, &trainables)?;
     Ok((trainables, adapters))
 }
 
 /// Allocates the tensors of a method, of `modules_to_save` and of a head for `classes` classes, one run per seed, with
-/// initial values from `weights`.
+/// initial values from `weights`, in the given dtype on the given device.
 ///
 /// # Errors
 /// If the method is not compatible with the backbone, or memory cannot be allocated.
@@ -251,11 +252,11 @@ pub fn allocate(
     weights: &Weights,
     classes: i64,
     seeds: &[u64],
-    device: Device,
+    options: (Kind, Device),
 ) -> Result<Trainables, Error> {
     let mut specs = trainables_with(method, modules_to_save, model_spec)?;
     specs.extend(head_specs(model_spec, classes));
-    Trainables::allocate(specs, seeds, weights, device)?
+    Trainables::allocate_in(specs, seeds, weights, options)?
         .with_constants(&method.constants(model_spec)?, weights)
 }
 

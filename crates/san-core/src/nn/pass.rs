@@ -27,6 +27,11 @@ impl Pass {
         Self { seeds, ..Self::default() }
     }
 
+    /// The seed of each run.
+    pub(crate) fn seeds(&self) -> &[u64] {
+        &self.seeds
+    }
+
     /// A pass for one of the runs.
     pub(crate) fn of_run(&self, run: usize) -> Self {
         Self::new(self.seeds.get(run).copied().into_iter().collect())

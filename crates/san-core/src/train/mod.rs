@@ -3,6 +3,8 @@
 
 pub mod adamw;
 pub mod clipping;
+pub mod compensated;
 pub mod ema;
+pub mod gradients;
 pub mod schedule;
 pub mod trainables;

@@ -8,10 +8,11 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use crate::nn::pass::Pass;
 use crate::spec::trainable::TrainableSpec;
+use crate::train::gradients::{GradientSum, differentiate};
 use crate::weights::draw::initial;
 use crate::{Error, Weights};
 
@@ -29,7 +30,7 @@ pub struct Trainables {
 }
 
 impl Trainables {
-    /// Allocates and initialises the tensors, one run per seed.
+    /// Allocates and initialises the tensors in f32, one run per seed.
     ///
     /// # Errors
     /// If a frozen tensor to copy is missing, or memory cannot be allocated.
@@ -39,21 +40,31 @@ impl Trainables {
         weights: &Weights,
         device: Device,
     ) -> Result<Self, Error> {
-        let rows = seeds
-            .iter()
-            .map(|&seed| {
-                let mut parts: Vec<Tensor> = Vec::new();
-                for spec in in_buffer_order(&specs) {
-                    parts.push(initial(spec, seed, weights)?.f_flatten(0, -1)?);
-                }
-                Ok(if parts.is_empty() {
-                    Tensor::f_zeros([0], (Kind::Float, Device::Cpu))?
-                } else {
-                    Tensor::f_cat(&parts, 0)?
-                })
-            })
-            .collect::<Result<Vec<_>, Error>>()?;
-        let values = Tensor::f_stack(&rows, 0)?.f_to_device(device)?;
+        Self::allocate_in(specs, seeds, weights, (Kind::Float, device))
+    }
+
+    /// The same in any dtype. One tensor at a time is converted: the buffer may be as large as the device's memory
+    /// permits.
+    ///
+    /// # Errors
+    /// As for [`Trainables::allocate`].
+    pub fn allocate_in(
+        specs: Vec<TrainableSpec>,
+        seeds: &[u64],
+        weights: &Weights,
+        options: (Kind, Device),
+    ) -> Result<Self, Error> {
+        let columns: i64 = specs.iter().map(TrainableSpec::count).sum();
+        let values = Tensor::f_empty([seeds.len() as i64, columns], options)?;
+        for (&seed, run) in seeds.iter().zip(0..) {
+            let row = values.f_get(run)?;
+            let mut start = 0;
+            for spec in in_buffer_order(&specs) {
+                let initial = initial(spec, seed, weights)?.f_flatten(0, -1)?;
+                no_grad(|| row.f_narrow(0, start, spec.count())?.f_copy_(&initial))?;
+                start += spec.count();
+            }
+        }
         Self::from_buffer(specs, values, Rc::new(Pass::new(seeds.to_vec())))
     }
 
@@ -162,61 +173,8 @@ impl Trainables {
     /// If libtorch cannot differentiate.
     pub fn gradient(&self, loss: &Tensor) -> Result<Tensor, Error> {
         let mut sum = GradientSum::new(self);
-        sum.add(loss, None)?;
+        differentiate(self, loss, None, &mut sum)?;
         sum.finish()
-    }
-}
-
-/// A gradient accumulated over parts of a model that are differentiated separately.
-#[derive(Debug)]
-pub struct GradientSum<'a> {
-    trainables: &'a Trainables,
-    /// One per trained tensor; `None` until something depends on it.
-    sums: Vec<Option<Tensor>>,
-}
-
-impl<'a> GradientSum<'a> {
-    /// A zero gradient.
-    pub fn new(trainables: &'a Trainables) -> Self {
-        Self { trainables, sums: trainables.leaves.iter().map(|_| None).collect() }
-    }
-
-    /// Adds the gradient of a scalar; returns the gradient with respect to `input`, which must be a leaf.
-    ///
-    /// # Errors
-    /// If libtorch cannot differentiate.
-    pub fn add(&mut self, scalar: &Tensor, input: Option<&Tensor>) -> Result<Option<Tensor>, Error> {
-        let leaves = &self.trainables.leaves;
-        let inputs: Vec<&Tensor> = leaves.iter().chain(input).collect();
-        let mut gradients = Tensor::f_run_backward(&[scalar], &inputs, false, false)?;
-        let of_input = gradients.split_off(leaves.len()).pop();
-        for (sum, gradient) in self.sums.iter_mut().zip(gradients) {
-            if gradient.defined() {
-                *sum = Some(match sum.take() {
-                    Some(before) => before.f_add(&gradient)?,
-                    None => gradient,
-                });
-            }
-        }
-        Ok(of_input.filter(Tensor::defined))
-    }
-
-    /// The sum, `[K, P]`.
-    ///
-    /// # Errors
-    /// If memory cannot be allocated.
-    pub fn finish(self) -> Result<Tensor, Error> {
-        let stack = self.trainables.stack();
-        let flat = self
-            .sums
-            .iter()
-            .zip(&self.trainables.leaves)
-            .map(|(sum, leaf)| match sum {
-                Some(gradient) => gradient.f_reshape([stack, -1]),
-                None => leaf.f_zeros_like()?.f_reshape([stack, -1]),
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(Tensor::f_cat(&flat, 1)?)
     }
 }
 

@@ -155,7 +155,9 @@ impl<'a> Evaluator<'a> {
             let loss = no_grad(|| losses(model, &text))?.f_get(0)?.f_to_kind(Kind::Double)?;
             Ok(finite(f64::try_from(loss)?, "the loss on the neutral text")?)
         };
-        let frozen = self.loaded.architecture.build(self.tuned.weights, &AdapterSet::default())?;
+        // They may be in main memory, if all of them are trained.
+        let weights = self.tuned.weights.to_device(device)?;
+        let frozen = self.loaded.architecture.build(&weights, &AdapterSet::default())?;
         Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(&self.model)? }))
     }
 }

@@ -16,6 +16,7 @@ use data_loaders::Split;
 use data_loaders::text::unweighted_average;
 use report::record::{self, Dataset};
 use san_core::Trainables;
+use san_core::train::gradients::GradientSink;
 use tch::Tensor;
 
 pub use protocol::{AnswerDecoding, LanguageProtocol, Memory};
@@ -100,6 +101,14 @@ impl TrainTask for Prepared<'_> {
 
     fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
         self.objective.gradient(trainables)
+    }
+
+    fn gradients(&self, trainables: &Trainables, sink: &mut dyn GradientSink) -> Result<Tensor> {
+        self.objective.gradients(trainables, sink)
+    }
+
+    fn streams_gradients(&self) -> bool {
+        self.objective.streams_gradients()
     }
 
     fn held_out_losses(&mut self, steps: u64) -> Result<Option<Vec<f64>>> {

@@ -11,6 +11,7 @@ use backbones::Error;
 use backbones::checkpointing;
 use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, Sequences};
 use san_core::Trainables;
+use san_core::train::gradients::{GradientSink, GradientSum, differentiate};
 use tch::{Device, Kind, Reduction, Tensor, no_grad};
 
 use super::data::TrainData;
@@ -136,21 +137,14 @@ impl Objective {
     /// Losses `[K]` and gradient `[K, P]` of the batch: the mean over its micro-batches, weighted by the number of
     /// predicted tokens.
     pub(super) fn gradient(&self, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
-        let mut all = vec![0; self.seeds.len()];
-        for part in &self.batch {
-            all.iter_mut().zip(&part.predicted).for_each(|(all, predicted)| *all += predicted);
-        }
         let mut sum: Option<(Tensor, Tensor)> = None;
-        for (number, part) in (0..).zip(&self.batch) {
-            trainables.pass().set_micro_batch(number);
-            trainables.pass().set_extents(part.extents.clone());
-            let (losses, gradient) = self.gradient_of_part(part, trainables)?;
+        for (part, shares) in self.parts(trainables) {
+            let mut gradient = GradientSum::new(trainables);
+            let losses = self.gradients_of_part(part, trainables, &mut gradient)?;
+            let gradient = gradient.finish()?;
             if self.batch.len() == 1 {
                 return Ok((losses, gradient));
             }
-            #[allow(clippy::cast_possible_truncation)]
-            let share = |(predicted, all): (&i64, &i64)| (*predicted as f64 / *all as f64) as f32;
-            let shares: Vec<f32> = part.predicted.iter().zip(&all).map(share).collect();
             let shares = Tensor::f_from_slice(&shares)?.f_to_device(self.device)?;
             let weighted = (losses.f_mul(&shares)?, gradient.f_mul(&shares.f_unsqueeze(1)?)?);
             sum = Some(match sum {
@@ -159,6 +153,43 @@ impl Objective {
             });
         }
         sum.context("no batch has been loaded")
+    }
+
+    /// The same for a single run, with the gradient of each tensor passed to `sink`.
+    pub(super) fn gradients(&self, trainables: &Trainables, sink: &mut dyn GradientSink) -> Result<Tensor> {
+        let mut sum: Option<Tensor> = None;
+        for (part, shares) in self.parts(trainables) {
+            let share = f64::from(shares[0]);
+            let losses = self.gradients_of_part(part, trainables, &mut Weighted { share, sink })?;
+            let weighted = losses.f_mul_scalar(share)?;
+            sum = Some(match sum {
+                None => weighted,
+                Some(losses) => losses.f_add(&weighted)?,
+            });
+        }
+        sum.context("no batch has been loaded")
+    }
+
+    /// Whether the gradients of one block are passed on before those of the next are computed.
+    pub(super) fn streams_gradients(&self) -> bool {
+        self.protocol.memory.gradient_checkpointing && self.batch.len() == 1
+    }
+
+    /// The micro-batches, each set as the current one of the pass, with the share of each run's predicted tokens that
+    /// are in it.
+    fn parts(&self, trainables: &Trainables) -> impl Iterator<Item = (&Part, Vec<f32>)> {
+        let mut all = vec![0; self.seeds.len()];
+        for part in &self.batch {
+            all.iter_mut().zip(&part.predicted).for_each(|(all, predicted)| *all += predicted);
+        }
+        let pass = trainables.pass().clone();
+        (0..).zip(&self.batch).map(move |(number, part)| {
+            pass.set_micro_batch(number);
+            pass.set_extents(part.extents.clone());
+            #[allow(clippy::cast_possible_truncation)]
+            let share = |(predicted, all): (&i64, &i64)| (*predicted as f64 / *all as f64) as f32;
+            (part, part.predicted.iter().zip(&all).map(share).collect())
+        })
     }
 
     /// The examples of each run; `spare` has an example of each run.
@@ -196,16 +227,36 @@ impl Objective {
         })
     }
 
-    fn gradient_of_part(&self, part: &Part, trainables: &Trainables) -> Result<(Tensor, Tensor)> {
+    fn gradients_of_part(
+        &self,
+        part: &Part,
+        trainables: &Trainables,
+        sink: &mut dyn GradientSink,
+    ) -> Result<Tensor> {
         if !self.protocol.memory.gradient_checkpointing {
             let losses = losses(&self.model, part)?;
-            let gradient = trainables.gradient(&losses.f_sum(None::<Kind>)?)?;
-            return Ok((losses.f_detach()?, gradient));
+            differentiate(trainables, &losses.f_sum(None::<Kind>)?, None, sink)?;
+            return Ok(losses.f_detach()?);
         }
         let embedded = self.model.embed(&part.tokens, part.images.as_ref())?;
         let (language, texts) = (self.model.language(), part.texts.as_ref());
         let losses_of_hidden = |hidden: &Tensor| losses_after(&self.model, hidden, part);
-        Ok(checkpointing::gradient(language, trainables, &embedded, texts, losses_of_hidden)?)
+        Ok(checkpointing::gradients(language, trainables, &embedded, texts, losses_of_hidden, sink)?)
+    }
+}
+
+/// Gradients multiplied by the share of a micro-batch.
+struct Weighted<'a> {
+    share: f64,
+    sink: &'a mut dyn GradientSink,
+}
+
+impl GradientSink for Weighted<'_> {
+    fn take(&mut self, position: usize, mut gradient: Tensor) -> Result<(), san_core::Error> {
+        if self.share != 1.0 {
+            gradient = gradient.f_mul_scalar_(self.share)?;
+        }
+        self.sink.take(position, gradient)
     }
 }
 
