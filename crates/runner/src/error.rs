@@ -30,6 +30,16 @@ pub enum RunError {
         /// Where it was looked for, and what to do.
         reason: String,
     },
+    /// Data or weights of a plan are missing.
+    #[error("missing: {what}; {hint}")]
+    Incomplete {
+        /// Names of everything that is missing.
+        what: String,
+        /// What to do.
+        hint: String,
+        /// The exit code: that of missing data, or of missing weights.
+        code: u8,
+    },
     /// The data have changed since the run was planned.
     #[error(
         "`{set}` is not what was planned: its files, or the program that generates it, have changed; plan again"
@@ -185,6 +195,10 @@ Exit codes:
   11  Slurm is missing or refuses
   75  stopped by a signal; run again to resume";
 
+/// Exit code where data are missing.
+pub const MISSING_DATA: u8 = 4;
+/// Exit code where weights are missing.
+pub const MISSING_WEIGHTS: u8 = 5;
 /// Exit code where results cannot be written.
 pub const WRITE: u8 = 6;
 /// Exit code where a run failed.
@@ -206,13 +220,15 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             | RunError::Changed { .. }
             | RunError::TooLong { .. }
             | RunError::Unusable { .. }
-            | RunError::DamagedFeatures { .. } => 4,
-            RunError::ChangedWeights { .. } | RunError::UnknownInput { .. } => 5,
+            | RunError::DamagedFeatures { .. } => MISSING_DATA,
+            RunError::ChangedWeights { .. } | RunError::UnknownInput { .. } => MISSING_WEIGHTS,
             RunError::UnsoundRecord { .. } => 1,
             RunError::Write { .. } => WRITE,
             RunError::Unfetched { .. } => 9,
             RunError::Interrupted => INTERRUPTED,
-            RunError::RunsFailed { code, .. } | RunError::AlreadyReported { code } => *code,
+            RunError::RunsFailed { code, .. }
+            | RunError::AlreadyReported { code }
+            | RunError::Incomplete { code, .. } => *code,
             RunError::Memory { .. } => RUN_FAILED,
             RunError::Slurm { .. } => 11,
             RunError::Workers { code, .. } => u8::try_from(*code).unwrap_or(1),

@@ -121,7 +121,7 @@ impl Arguments {
             save(&experiment.selected(self.profile.as_deref(), &selection).map_err(wrong)?, file)?;
         }
         let mut resources = Resources::new(tch::Device::Cpu).keeping_checksums(&self.results, !check_images);
-        let plan = Plan::resolve(
+        let survey = Plan::survey(
             &experiment,
             self.profile.as_deref(),
             &selection,
@@ -129,7 +129,11 @@ impl Arguments {
             &path,
             check_images,
         )?;
-        let store = Store::new(&self.results, &plan.experiment, &plan.profile);
+        let store = Store::new(&self.results, &survey.plan.experiment, &survey.plan.profile);
+        if !survey.missing.is_empty() {
+            self.describe(&survey.plan, &store, &survey.missing.in_words())?;
+        }
+        let plan = survey.complete()?;
         let kept = self.cache_features.as_deref().map(|folder| plan.cached_features(folder, &mut resources));
         Ok((plan, store, kept.transpose()?.unwrap_or_default()))
     }
@@ -137,6 +141,16 @@ impl Arguments {
     /// The most runs of a group, if the user says so.
     pub(super) fn group_size(&self) -> Option<usize> {
         self.group.and_then(|size| usize::try_from(size).ok())
+    }
+
+    /// Prints the plan for the devices of this machine or of Slurm's, and what else there is to say.
+    fn describe(&self, plan: &Plan, store: &Store, more: &str) -> Result<()> {
+        if !self.slurm.is_selected() {
+            return describe(plan, store, &self.pool()?, self.group_size(), more);
+        }
+        let on_gpu = self.slurm.is_on_gpu(&self.device);
+        let described = plan.describe(store, 1, self.group_size(), on_gpu)?;
+        output::line(format_args!("{described}{more}"))
     }
 
     fn pool(&self) -> Result<Pool> {
@@ -199,19 +213,14 @@ fn seconds(option: &str, number: f64) -> Result<Duration> {
 
 pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
     let (plan, store, kept) = arguments.resolve(false)?;
-    if arguments.slurm.is_selected() {
-        let on_gpu = arguments.slurm.is_on_gpu(&arguments.device);
-        let described = plan.describe(&store, 1, arguments.group_size(), on_gpu)?;
-        return output::line(format_args!("{described}{kept}"));
-    }
-    describe(&plan, &store, &arguments.pool()?, arguments.group_size(), &kept)
+    arguments.describe(&plan, &store, &kept)
 }
 
-/// Prints the plan, the file of features that it makes, and the GPUs that it will use.
-fn describe(plan: &Plan, store: &Store, pool: &Pool, group: Option<usize>, kept: &str) -> Result<()> {
+/// Prints the plan, what else there is to say about it, and the GPUs that it will use.
+fn describe(plan: &Plan, store: &Store, pool: &Pool, group: Option<usize>, more: &str) -> Result<()> {
     let gpus = pool.gpus_in_words().map_or_else(String::new, |gpus| format!("{gpus}\n"));
     let plan = plan.describe(store, pool.workers, group, pool.is_on_gpu())?;
-    output::line(format_args!("{plan}{kept}{gpus}"))
+    output::line(format_args!("{plan}{more}{gpus}"))
 }
 
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {

@@ -17,6 +17,8 @@ struct Home {
     repository: &'static str,
     /// The files; those that the Hub lists if empty.
     files: &'static [&'static str],
+    /// Whether the weights are only there as pickles.
+    pickled: bool,
     /// What a user should know.
     note: Option<&'static str>,
 }
@@ -26,7 +28,9 @@ const VISION: &[&str] = &["config.json", "model.safetensors"];
 
 const GATED: Option<&str> =
     Some("accept its terms on that page, and set HF_TOKEN to a token that may read the repository");
-const PROJECTOR: Option<&str> = Some(
+const PROJECTOR: &str = "llava-v1.5-mlp2x-336px-pretrain-vicuna-7b-v1.5";
+const PROJECTOR_OF: &str = "clip-vit-large-patch14-336+vicuna-7b-v1.5";
+const PROJECTOR_NOTE: Option<&str> = Some(
     "LLaVA's projector after its first stage; converted, it is projector.safetensors in the folder \
      clip-vit-large-patch14-336+vicuna-7b-v1.5",
 );
@@ -36,25 +40,52 @@ const HOMES: &[Home] = &[
         name: "SmolLM2-135M-Instruct",
         repository: "HuggingFaceTB/SmolLM2-135M-Instruct",
         files: SAFETENSORS,
+        pickled: false,
         note: None,
     },
-    Home { name: "llama-7b", repository: "huggyllama/llama-7b", files: &[], note: None },
-    Home { name: "llama-13b", repository: "huggyllama/llama-13b", files: &[], note: None },
-    Home { name: "llama2-7b", repository: "meta-llama/Llama-2-7b-hf", files: &[], note: GATED },
-    Home { name: "llama3-8b", repository: "meta-llama/Meta-Llama-3-8B", files: &[], note: GATED },
-    Home { name: "vicuna-7b-v1.5", repository: "lmsys/vicuna-7b-v1.5", files: &[], note: None },
+    Home { name: "llama-7b", repository: "huggyllama/llama-7b", files: &[], pickled: false, note: None },
+    Home { name: "llama-13b", repository: "huggyllama/llama-13b", files: &[], pickled: false, note: None },
+    Home {
+        name: "llama2-7b",
+        repository: "meta-llama/Llama-2-7b-hf",
+        files: &[],
+        pickled: false,
+        note: GATED,
+    },
+    Home {
+        name: "llama3-8b",
+        repository: "meta-llama/Meta-Llama-3-8B",
+        files: &[],
+        pickled: false,
+        note: GATED,
+    },
+    Home {
+        name: "vicuna-7b-v1.5",
+        repository: "lmsys/vicuna-7b-v1.5",
+        files: &[],
+        pickled: true,
+        note: None,
+    },
     Home {
         name: "clip-vit-large-patch14-336",
         repository: "openai/clip-vit-large-patch14-336",
         files: &[],
+        pickled: true,
         note: None,
     },
-    Home { name: "llava-1.5-7b-hf", repository: "llava-hf/llava-1.5-7b-hf", files: &[], note: None },
     Home {
-        name: "llava-v1.5-mlp2x-336px-pretrain-vicuna-7b-v1.5",
+        name: "llava-1.5-7b-hf",
+        repository: "llava-hf/llava-1.5-7b-hf",
+        files: &[],
+        pickled: false,
+        note: None,
+    },
+    Home {
+        name: PROJECTOR,
         repository: "liuhaotian/llava-v1.5-mlp2x-336px-pretrain-vicuna-7b-v1.5",
         files: &["config.json", "mm_projector.bin"],
-        note: PROJECTOR,
+        pickled: true,
+        note: PROJECTOR_NOTE,
     },
 ];
 
@@ -68,6 +99,8 @@ pub struct PublishedWeights {
     pub home: String,
     /// What a user should know.
     pub note: Option<&'static str>,
+    /// Whether they are pickles, which are not read and have to be converted.
+    pub pickled: bool,
 }
 
 impl PublishedWeights {
@@ -84,7 +117,7 @@ impl PublishedWeights {
         }
     }
 
-    fn new(name: &str, repository: &str, files: &[&str], note: Option<&'static str>) -> Self {
+    fn new(name: &str, repository: &str, files: &[&str]) -> Self {
         let home = format!("{HUB}/{repository}");
         let file =
             |file: &&str| Download { url: format!("{home}/resolve/main/{file}"), ..Download::default() };
@@ -93,18 +126,26 @@ impl PublishedWeights {
             files: files.iter().map(file).collect(),
             repository: HubRepository { id: repository.to_owned(), revision: "main".to_owned() },
             home,
-            note,
+            note: None,
+            pickled: false,
         }
     }
 }
 
 /// The published weights of that name; `None` if there are none, or if they are bundled with the program.
 pub fn published_weights(name: &str) -> Option<PublishedWeights> {
-    if let Some(Home { name, repository, files, note }) = HOMES.iter().find(|home| home.name == name) {
-        return Some(PublishedWeights::new(name, repository, files, *note));
+    if let Some(&Home { name, repository, files, note, pickled }) =
+        HOMES.iter().find(|home| home.name == name)
+    {
+        return Some(PublishedWeights { note, pickled, ..PublishedWeights::new(name, repository, files) });
     }
     // timm distinguishes the weights of one model by the part of the name after the dot.
-    timm::is_published(name).then(|| PublishedWeights::new(name, &format!("{TIMM}/{name}"), VISION, None))
+    timm::is_published(name).then(|| PublishedWeights::new(name, &format!("{TIMM}/{name}"), VISION))
+}
+
+/// Name under which the projector of a pair of a tower and a language model can be fetched, if it is published.
+pub fn published_projector(pair: &str) -> Option<&'static str> {
+    (pair == PROJECTOR_OF).then_some(PROJECTOR)
 }
 
 /// The command that converts the weights of a folder, if they are pickles, which are not read.
@@ -112,8 +153,12 @@ pub fn conversion(folder: &Path) -> Option<String> {
     let entries = std::fs::read_dir(folder).ok()?.flatten();
     let names: Vec<_> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     let any = |ending: &str| names.iter().any(|name| name.ends_with(ending));
-    (any(".bin") && !any(".safetensors"))
-        .then(|| format!("python tools/convert_weights.py {}", folder.display()))
+    (any(".bin") && !any(".safetensors")).then(|| converted(folder))
+}
+
+/// The command that converts pickles in this folder.
+pub fn converted(folder: &Path) -> String {
+    format!("python tools/convert_weights.py {}", folder.display())
 }
 
 /// Checks a folder of weights that was just downloaded: headers and lists of files match the files, and files named

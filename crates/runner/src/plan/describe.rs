@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 
 use anyhow::Result;
 use comfy_table::{Table, presets};
+use data_loaders::dataset;
 use indicatif::HumanDuration;
 
 use crate::messages::counted;
 use crate::models::place;
+use crate::models::published::published_projector;
 use crate::plan::Plan;
 use crate::plan::estimate::time_left;
 use crate::plan::tuning::FinalRun;
@@ -103,7 +105,7 @@ impl Plan {
         text += &format!("precision {}\n", Vec::from_iter(precisions).join(" or "));
         let mut sets = Table::new();
         sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes", "split"]);
-        sets.add_rows(self.sets.iter().map(SetRow::runs));
+        sets.add_rows(&self.sets);
         let mut methods = Table::new();
         methods.load_preset(presets::NOTHING);
         let counts = self.backbones.iter().map(|name| format!("trained in {}", place::label(name)));
@@ -118,8 +120,11 @@ impl Plan {
         }
         for pair in &self.unaligned {
             let Self { experiment, profile, .. } = self;
+            let published = published_projector(pair)
+                .map_or_else(String::new, |name| format!(", or its published projector: `san fetch {name}`"));
             text += &format!(
-                "the projector of {pair} is untrained: `san align {experiment} --profile {profile}` comes first\n"
+                "the projector of {pair} is untrained: `san align {experiment} --profile {profile}` comes first\
+                 {published}\n"
             );
         }
         Ok(text)
@@ -128,10 +133,30 @@ impl Plan {
 
 impl SetRow {
     /// Name, number of training samples, number of test samples, classes, whose split it is.
-    fn runs(&self) -> [String; 5] {
-        let SetRow { name, counts, classes, source } = self;
+    pub(super) fn cells(&self) -> [String; 5] {
+        let Self { name, counts, classes, source } = self;
         let classes = classes.map_or("-".into(), |classes| classes.to_string());
         let split = source.unwrap_or("-").to_owned();
         [name.clone(), (counts.train + counts.val).to_string(), counts.test.to_string(), classes, split]
     }
+}
+
+/// The row of a set that is missing, with the published sizes.
+pub(super) fn missing_row(name: &String) -> [String; 5] {
+    let entry = dataset(name).ok();
+    let or_dash = |number: Option<usize>| {
+        number.filter(|&number| number > 0).map_or("-".into(), |number| number.to_string())
+    };
+    let counts = entry.and_then(|entry| entry.splits);
+    let asked = entry.and_then(|entry| {
+        let rows = entry.text.map(|text| text.test_rows);
+        rows.or_else(|| entry.questions.map(|questions| questions.test_questions))
+    });
+    [
+        name.clone(),
+        or_dash(counts.map(|counts| counts.train + counts.val)),
+        or_dash(counts.map(|counts| counts.test).or(asked)),
+        or_dash(entry.map(|entry| entry.classes as usize)),
+        "missing".into(),
+    ]
 }

@@ -8,6 +8,8 @@ mod describe;
 pub mod estimate;
 mod features;
 mod grouping;
+mod missing;
+mod parameters;
 pub mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,7 +19,6 @@ use anyhow::{Error, Result};
 use report::load::plans::{Place, PlannedRun, RunPlan};
 use report::record::Stage;
 use san_core::methods;
-use san_core::spec::trainable::TrainableSpec;
 use serde_json::{Map, Value};
 
 use crate::config::Selection;
@@ -25,10 +26,12 @@ use crate::config::experiment::{Experiment, MethodSpec, Profile};
 use crate::config::overrides::Resolved;
 use crate::error::RunError;
 use crate::models::{BaseModel, SavedAdapter, place};
+use crate::plan::missing::Missing;
+use crate::plan::parameters::model;
 use crate::plan::tuning::{ChosenRuns, FinalRun, choose_all};
 use crate::resources::Resources;
 use crate::store::Store;
-use crate::tasks::{Protocol, Run, SetRow, StartingAdapter, Trial, Unit};
+use crate::tasks::{Protocol, Run, StartingAdapter, Trial, Unit};
 
 /// A resolved experiment.
 #[derive(Debug)]
@@ -43,7 +46,8 @@ pub struct Plan {
     pub tune: Vec<Run>,
     /// Runs that make up the table.
     pub finals: Vec<FinalRun>,
-    sets: Vec<SetRow>,
+    /// One row per set: name, numbers of samples, classes, whose split it is.
+    sets: Vec<[String; 5]>,
     /// One row per method: label, number of settings, trained parameters for each backbone.
     methods: Vec<Vec<String>>,
     backbones: Vec<String>,
@@ -60,29 +64,71 @@ pub struct Plan {
     pub settings: Value,
 }
 
-impl Plan {
-    /// Resolves a profile, `embedded` or the only one if none is named; opens every set and backbone that it names. With `check_samples` every image on disk is
-    /// decoded once, so that a corrupt one is found now.
+/// As much of a plan as its data and weights allow, and what is missing.
+#[derive(Debug)]
+pub struct Survey {
+    /// All runs. What is missing has no checksum, so that none of the runs that need it has its final name.
+    pub plan: Plan,
+    /// What is missing.
+    pub missing: Missing,
+}
+
+impl Survey {
+    /// The plan, if nothing is missing.
     ///
     /// # Errors
-    /// For the first thing that is unknown, missing, or does not fit.
+    /// With the names of everything that is missing.
+    pub fn complete(self) -> Result<Plan> {
+        let Self { plan, missing } = self;
+        if missing.is_empty() {
+            return Ok(plan);
+        }
+        Err(missing.refusal(&format!("san plan {} --profile {}", plan.experiment, plan.profile)).into())
+    }
+}
+
+impl Plan {
+    /// Resolves a profile, `embedded` or the only one if none is named, as [`Plan::survey`].
+    ///
+    /// # Errors
+    /// As for [`Plan::survey`]; with the names of everything that is missing.
     pub fn resolve(
+        experiment: &Experiment,
+        profile: Option<&str>,
+        selection: &Selection,
+        resources: &mut Resources,
+        path: &Path,
+        check_samples: bool,
+    ) -> Result<Self> {
+        Self::survey(experiment, profile, selection, resources, path, check_samples)?.complete()
+    }
+
+    /// Resolves as much of a profile as is there: opens every set and backbone that it names and looks for the others.
+    /// With `check_samples`, if nothing is missing, every image on disk is decoded once, so that a corrupt one is found
+    /// now.
+    ///
+    /// # Errors
+    /// For the first thing that is unknown or does not fit; if nothing is missing, also for the first one that is wrong.
+    pub fn survey(
         experiment: &Experiment,
         profile_name: Option<&str>,
         selection: &Selection,
         resources: &mut Resources,
         path: &Path,
         check_samples: bool,
-    ) -> Result<Self> {
+    ) -> Result<Survey> {
         let wrong = |reason: String| RunError::Experiment { path: path.into(), reason };
         let (profile_name, profile) = experiment.profile(profile_name).map_err(wrong)?;
         let mut profile = selection.apply(profile, &experiment.suite).map_err(wrong)?;
+        let mut missing = Missing::of(&profile, resources)?;
         // Sets are shown, and their images checked, as the first model takes them.
         let first = &profile.backbones[0].clone();
         let protocol = profile.protocol.with_input(|| resources.models.input(first))?;
         let task = protocol.task().map_err(wrong)?;
         for spec in profile.methods.iter_mut().filter(|spec| spec.adapter.is_some()) {
-            take_options(spec, &task.base_model(first, protocol.precision.kind(), &mut resources.models)?)?;
+            if let Some(base) = parameters::model(task, first, &protocol, &mut missing, resources)? {
+                take_options(spec, &base)?;
+            }
         }
         let mut plan = Self {
             experiment: experiment.name.clone(),
@@ -106,22 +152,32 @@ impl Plan {
                 let input = resources.models.input(backbone)?;
                 plan.inputs.push((backbone.clone(), input.to_string()));
             }
-            plan.count_parameters(&profile, &units, backbone, resources)?;
+            plan.count_parameters(&profile, &units, backbone, &mut missing, resources)?;
             let aligned = resources.models.projector_file(backbone).is_ok_and(|path| path.is_file());
             if backbone.contains('+') && !aligned {
                 plan.unaligned.push(backbone.clone());
             }
         }
         for unit in &units {
-            let data = task.describe(unit, &profile.data, &mut resources.data)?;
-            plan.add_unit(&profile, unit, resources)?;
-            plan.sets.extend(data.sets);
-            if check_samples {
+            plan.add_unit(&profile, unit, &mut missing, resources)?;
+            let source = missing.available(&profile.data);
+            let (absent, present): (Vec<_>, Vec<_>) =
+                unit.names().into_iter().partition(|name| missing.lacks_data(name));
+            if let Some(source) = source.filter(|_| !present.is_empty()) {
+                let unit = Unit {
+                    sets: unit.sets.iter().filter(|name| present.contains(name)).cloned().collect(),
+                    ..unit.clone()
+                };
+                let data = missing.or_list(task.describe(&unit, &source, &mut resources.data))?;
+                plan.sets.extend(data.into_iter().flat_map(|data| data.sets).map(|row| row.cells()));
+            }
+            plan.sets.extend(absent.into_iter().map(describe::missing_row));
+            if check_samples && missing.is_empty() {
                 task.check_samples(unit, &profile.data, &mut resources.data)?;
             }
         }
         plan.refuse_duplicates().map_err(wrong)?;
-        Ok(plan)
+        Ok(Survey { plan, missing })
     }
 
     /// Rejects two runs with the same place in the table: a set, backbone, seed or method that is listed twice.
@@ -143,52 +199,16 @@ impl Plan {
         Ok(())
     }
 
-    fn count_parameters(
+    /// Adds the runs of every method on every backbone for one unit; those whose data or weights are missing have no
+    /// checksum of them.
+    fn add_unit(
         &mut self,
         profile: &Profile,
-        units: &[Unit],
-        backbone: &str,
+        unit: &Unit,
+        missing: &mut Missing,
         resources: &mut Resources,
     ) -> Result<()> {
-        for (spec, columns) in profile.methods.iter().zip(&mut self.methods) {
-            if !spec.is_for(backbone) {
-                columns.push("-".into());
-                continue;
-            }
-            let (mut counts, mut budgets) = (BTreeSet::new(), BTreeSet::new());
-            for unit in units {
-                let Resolved { spec, protocol } =
-                    profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
-                let protocol = protocol.with_input(|| resources.models.input(backbone))?;
-                let task = protocol.task().map_err(Error::msg)?;
-                let base = task.base_model(backbone, protocol.precision.kind(), &mut resources.models)?;
-                self.sizes.insert(backbone.to_owned(), base.model_spec().parameters());
-                let trials = spec.trials(&protocol).map_err(Error::msg)?;
-                let modules = protocol.modules_to_save(&spec.method).map_err(Error::msg)?;
-                budgets.insert(trials.len());
-                let options = trials.iter().map(|trial| resolved_options(&spec, trial));
-                let mut counted: Vec<Map<String, Value>> = Vec::new();
-                for options in options.collect::<Result<Vec<_>>>()? {
-                    if !counted.contains(&options) {
-                        let method = methods::find(&spec.method, options.clone())?;
-                        let specs = methods::trainables_with(&*method, &modules, base.model_spec())?;
-                        counts.insert(specs.iter().map(TrainableSpec::count).sum::<i64>());
-                        counted.push(options);
-                    }
-                }
-            }
-            let label = methods::find(&spec.method, spec.options.clone())?.label()?;
-            columns[0] = row(spec)?.unwrap_or(label);
-            let budgets =
-                budgets.iter().map(|&most| if most > 1 { most.to_string() } else { "fixed".into() });
-            columns[1] = budgets.collect::<Vec<_>>().join(" or ");
-            columns.push(counts.iter().map(i64::to_string).collect::<Vec<_>>().join(" or "));
-        }
-        Ok(())
-    }
-
-    /// Adds the runs of every method on every backbone for one unit.
-    fn add_unit(&mut self, profile: &Profile, unit: &Unit, resources: &mut Resources) -> Result<()> {
+        let lacks_data = missing.lacks_any_data_of(unit, &profile.data);
         // Sets are opened once for each protocol: methods rarely differ in theirs.
         let mut opened: Vec<(Protocol, String)> = Vec::new();
         for (backbone, spec) in
@@ -201,21 +221,23 @@ impl Plan {
                 profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
             let protocol = protocol.with_input(|| resources.models.input(backbone))?;
             let task = protocol.task().map_err(Error::msg)?;
-            let base = task.base_model(backbone, protocol.precision.kind(), &mut resources.models)?;
+            let base = model(&*task, backbone, &protocol, missing, resources)?;
             let known = opened.iter().find(|(other, _)| *other == protocol).map(|(_, data)| data.clone());
             let data_checksum = match known {
                 Some(checksum) => checksum,
+                None if lacks_data => String::new(),
                 None => {
-                    let checksum = task.describe(unit, &profile.data, &mut resources.data)?.checksum;
+                    let data = task.describe(unit, &profile.data, &mut resources.data);
+                    let checksum = missing.or_list(data)?.map(|data| data.checksum).unwrap_or_default();
                     opened.push((protocol.clone(), checksum.clone()));
                     checksum
                 }
             };
-            let start = |path: &String| -> Result<StartingAdapter> {
-                let checksum = SavedAdapter::read(Path::new(path), &base)?.checksum;
+            let start = |(path, base): (&String, &BaseModel)| -> Result<StartingAdapter> {
+                let checksum = SavedAdapter::read(Path::new(path), base)?.checksum;
                 Ok(StartingAdapter { path: path.clone(), checksum })
             };
-            let adapter = spec.adapter.as_ref().map(start).transpose()?;
+            let adapter = spec.adapter.as_ref().zip(base.as_ref()).map(start).transpose()?;
             let base = Run {
                 experiment: self.experiment.clone(),
                 suite: self.suite.clone(),
@@ -226,7 +248,7 @@ impl Plan {
                 data: profile.data.clone(),
                 data_checksum,
                 backbone: backbone.clone(),
-                weights_checksum: base.checksum().to_owned(),
+                weights_checksum: base.as_ref().map(BaseModel::checksum).unwrap_or_default().to_owned(),
                 method: spec.method.clone(),
                 options: Map::new(),
                 adapter,

@@ -51,6 +51,11 @@ impl DataSets {
         Self { hashes: FileHashes::cached_in(results.join(FILE_HASHES)), ..self }
     }
 
+    /// The folder that the folders of experiments are in, if `SAN_DATA` is set.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
+    }
+
     /// Opens or generates a set of images.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Loaded models: vision backbones by name and image size, and the last language model.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use anyhow::Result;
@@ -26,6 +26,11 @@ pub struct Models {
 impl Models {
     pub(super) fn new(root: Option<PathBuf>, device: Device) -> Self {
         Self { root, device, backbones: HashMap::new(), language: None }
+    }
+
+    /// The folder of the models' folders, if `SAN_WEIGHTS` is set.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
     }
 
     /// Where weights are kept.

@@ -139,6 +139,13 @@ pub struct Unit {
     pub sets: Vec<String>,
 }
 
+impl Unit {
+    /// The names of its sets.
+    pub fn names(&self) -> Vec<&String> {
+        if self.sets.is_empty() { vec![&self.set] } else { self.sets.iter().collect() }
+    }
+}
+
 /// The data of a unit, as a plan shows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnitData {
