@@ -7,7 +7,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::{Bench, done, refusal};
-use report::record::Record;
+use report::record::{Metrics, Record};
 use serde_json::{Value, json};
 
 const EXPERIMENT: i32 = 3;
@@ -114,6 +114,43 @@ fn answers_do_not_depend_on_the_number_of_workers_or_the_evaluation_batch_size()
     assert_eq!(one, run(SYNTHETIC, "2"));
     // Another evaluation is another run with the same weights and answers.
     assert_eq!(one, run(&SYNTHETIC.replace("sequences: 4", "sequences: 1"), "1"));
+}
+
+#[test]
+fn an_untrained_model_is_evaluated_once_for_all_seeds() {
+    let bench = Bench::new(&SYNTHETIC.replace("seeds: [0]", "seeds: [0, 1, 2]"));
+    done(&bench, &["run", "vtab.yaml", "--methods", "frozen", "--workers", "2"]);
+    let records = records(&bench);
+    let seeds: Vec<u64> = records.iter().map(|(_, record)| record.seed).collect();
+    assert_eq!(seeds.iter().sum::<u64>(), 3, "{seeds:?}");
+    assert!(records.iter().all(|(_, record)| record.cost.group_size == 3));
+    let answers = results(&bench);
+    assert!(answers[1..].iter().all(|other| *other == answers[0]));
+    // The same as alone.
+    let alone = Bench::new(&SYNTHETIC.replace("seeds: [0]", "seeds: [2]"));
+    done(&alone, &["run", "vtab.yaml", "--methods", "frozen", "--group", "1"]);
+    assert_eq!(results(&alone), answers[..1]);
+}
+
+#[test]
+fn a_merged_model_answers_as_the_fine_tuned_one() {
+    let run = |text: &str| {
+        let bench = Bench::new(text);
+        done(&bench, &["run", "vtab.yaml", "--method", "san(wiring=full, learning_rate=0.001)"]);
+        let [(_, record)] = &records(&bench)[..] else { panic!("{:?}", records(&bench)) };
+        (results(&bench), record.metrics.clone())
+    };
+    let (answers, metrics) = run(SYNTHETIC);
+    let field = "evaluation: {sequences: 4}";
+    let merged = SYNTHETIC.replace(field, &format!("{field}\n          evaluate_merged: true"));
+    let (merged_answers, merged_metrics) = run(&merged);
+    assert_eq!(answers, merged_answers);
+    assert_eq!(metrics.loss_history, merged_metrics.loss_history);
+    assert!(merged_metrics.merge_difference.unwrap() < 1e-3);
+    // Equal up to rounding: it was another model that was evaluated.
+    let loss = |metrics: &Metrics| metrics.forgetting.unwrap().after;
+    let difference = (loss(&metrics) - loss(&merged_metrics)).abs();
+    assert!(difference > 0.0 && difference < 1e-4, "{difference}");
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! padding and padding is masked, so a prompt's answer does not depend on the other prompts. Beam search
 //! follows transformers' `generate` (length penalty 1, no early stopping).
 
+use std::borrow::Borrow;
+
 use serde::{Deserialize, Serialize};
 use tch::{Device, Kind, Tensor, no_grad};
 
@@ -307,34 +309,39 @@ pub struct Continuation {
 /// [`san_core::Error::NotFinite`] if a sum is not finite; errors of libtorch.
 pub fn likelihoods(
     model: &dyn LanguageModel,
-    continuations: &[Continuation],
+    continuations: &[impl Borrow<Continuation>],
     device: Device,
 ) -> Result<Vec<f64>, Error> {
     let _guard = tch::no_grad_guard();
-    let whole: Vec<Vec<i64>> =
-        continuations.iter().map(|one| [&one.prompt[..], &one.text[..]].concat()).collect();
+    let all = || continuations.iter().map(Borrow::borrow);
+    let whole: Vec<Vec<i64>> = all().map(|one| [&one.prompt[..], &one.text[..]].concat()).collect();
     let length = whole.iter().map(Vec::len).max().unwrap_or(0);
     // Right padding: earlier tokens never attend to it.
     let tokens: Vec<i64> = whole
         .iter()
         .flat_map(|tokens| tokens.iter().copied().chain(std::iter::repeat_n(0, length - tokens.len())))
         .collect();
-    let tokens = Tensor::f_from_slice(&tokens)?.f_view([whole.len() as i64, -1])?.f_to_device(device)?;
-    let hidden = model.hidden(&model.embed(&tokens), None, None);
-    let mut sums = Vec::with_capacity(whole.len());
-    for (row, one) in continuations.iter().enumerate() {
-        let (start, count) = (one.prompt.len() as i64, one.text.len() as i64);
-        if start == 0 || count == 0 {
-            sums.push(0.0);
-            continue;
-        }
-        let row = row as i64;
-        let predicting = hidden.f_get(row)?.f_narrow(0, start - 1, count)?;
-        let logits = model.logits(&predicting.f_unsqueeze(0)?).f_squeeze_dim(0)?;
-        let targets = tokens.f_get(row)?.f_narrow(0, start, count)?.f_unsqueeze(1)?;
-        let log_probabilities = logits.f_log_softmax(-1, Kind::Float)?.f_gather(1, &targets, false)?;
-        sums.push(f64::try_from(log_probabilities.f_sum(Kind::Double)?)?);
+    // Positions of the tokens that are scored, among those of all rows; the first token of a row has no prediction.
+    let scored = |one: &Continuation| if one.prompt.is_empty() { 0 } else { one.text.len() };
+    let places: Vec<i64> = (0..)
+        .zip(all())
+        .flat_map(|(row, one)| (0..scored(one)).map(move |token| row * length + one.prompt.len() + token))
+        .map(|place| place as i64)
+        .collect();
+    if places.is_empty() {
+        return Ok(vec![0.0; whole.len()]);
     }
+    let tokens = Tensor::f_from_slice(&tokens)?.f_view([whole.len() as i64, -1])?.f_to_device(device)?;
+    let places = Tensor::f_from_slice(&places)?.f_to_device(device)?;
+    let hidden = model.hidden(&model.embed(&tokens), None, None);
+    let predicting = hidden.f_flatten(0, 1)?.f_index_select(0, &(&places - 1))?;
+    let logits = model.logits(&predicting.f_unsqueeze(0)?).f_squeeze_dim(0)?;
+    let targets = tokens.f_flatten(0, -1)?.f_index_select(0, &places)?.f_unsqueeze(1)?;
+    let log_probabilities = logits.f_log_softmax(-1, Kind::Float)?.f_gather(1, &targets, false)?;
+    let log_probabilities: Vec<f64> =
+        Vec::try_from(log_probabilities.f_squeeze_dim(1)?.f_to_kind(Kind::Double)?)?;
+    let mut log_probabilities = log_probabilities.into_iter();
+    let sums: Vec<f64> = all().map(|one| log_probabilities.by_ref().take(scored(one)).sum()).collect();
     if sums.iter().any(|sum| !sum.is_finite()) {
         return Err(NotFinite { what: "a log-likelihood" }.into());
     }

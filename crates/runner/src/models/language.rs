@@ -7,11 +7,10 @@ use anyhow::{Result, bail};
 use backbones::registry::{self, BundledLlava};
 use backbones::tokenizer::Tokenizer;
 use backbones::vlm::llava;
-use backbones::weights::{self, LanguageCheckpoint, LlavaCheckpoint, Target};
+use backbones::weights::{self, LanguageCheckpoint, LlavaCheckpoint, Published, Target};
 use data_loaders::TextStream;
 use san_core::io::safetensors::TensorFile;
 use san_core::{ModelSpec, Weights};
-use tch::Device;
 
 use crate::error::RunError;
 use crate::models::backbone::{LoadedBackbone, RANDOM, RANDOM_WEIGHTS_SEED};
@@ -67,7 +66,15 @@ impl LoadedLanguageModel {
             }
             None => {
                 let path = place::of_model(published, root)?;
-                (weights::language(&path, target)?, Tokenizer::read(&path)?, NEUTRAL.to_owned(), Some(path))
+                let checkpoint = match weights::architecture(&path)? {
+                    // The folder needs no weights then.
+                    Published::Language(architecture) if name.ends_with(RANDOM) => {
+                        let (weights, checksum) = (Weights::default(), String::new());
+                        LanguageCheckpoint { architecture, weights, checksum }
+                    }
+                    _ => weights::language(&path, target)?,
+                };
+                (checkpoint, Tokenizer::read(&path)?, NEUTRAL.to_owned(), Some(path))
             }
         };
         let LanguageCheckpoint { architecture, weights, checksum } = checkpoint;
@@ -87,7 +94,7 @@ impl LoadedLanguageModel {
             tokenizer,
         };
         if name.ends_with(RANDOM) {
-            model.forget(name)?;
+            model.forget(name, target)?;
         }
         Ok(model)
     }
@@ -209,10 +216,11 @@ impl LoadedLanguageModel {
     }
 
     /// Replaces the weights by random ones.
-    pub(crate) fn forget(&mut self, name: &str) -> Result<()> {
-        let device = self.weights.iter().next().map_or(Device::Cpu, |(_, tensor)| tensor.device());
+    pub(crate) fn forget(&mut self, name: &str, target: Target) -> Result<()> {
         self.model_spec = self.architecture.model_spec(name);
-        self.weights = Weights::random(&self.model_spec, RANDOM_WEIGHTS_SEED)?.to_device(device)?;
+        let random =
+            Weights::random_kept(&self.model_spec, RANDOM_WEIGHTS_SEED, |tensor| target.keep(&tensor));
+        self.weights = random?;
         self.checksum = format!("random:{RANDOM_WEIGHTS_SEED}+{}", self.tokenizer.checksum());
         Ok(())
     }

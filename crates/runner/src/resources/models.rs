@@ -136,15 +136,17 @@ impl Models {
             let tower = self.backbone(files.tower, image_size)?;
             LoadedLanguageModel::bundled_llava(published, &tower, language(self, files.language)?, target)?
         } else if let Some((tower, language_name)) = published.split_once('+') {
-            let tower = self.backbone(tower, image_size)?;
-            let language = language(self, language_name)?;
+            // The parts of a pair with random weights need none either.
+            let suffix = if name.ends_with(RANDOM) { RANDOM } else { "" };
+            let tower = self.backbone(&format!("{tower}{suffix}"), image_size)?;
+            let language = language(self, &format!("{language_name}{suffix}"))?;
             let projector = self.projector_file(published).ok().filter(|path| path.is_file());
             LoadedLanguageModel::joined_llava(published, &tower, language, projector.as_deref(), target)?
         } else {
             LoadedLanguageModel::read_llava(published, self.root.as_deref(), target, image_size)?
         };
         if name.ends_with(RANDOM) {
-            model.forget(name)?;
+            model.forget(name, target)?;
         }
         Ok(model)
     }

@@ -15,6 +15,7 @@ use san_core::spec::trainable::Group;
 use san_core::{AdapterSet, ModelSpec, Trainables, Weights};
 
 use crate::error::RunError;
+use crate::io::files::{entries, file_name, writing};
 use crate::models::{BaseModel, SavedAdapter};
 use crate::resources::Resources;
 use crate::tasks::protocol::AdamWState;
@@ -201,12 +202,18 @@ impl<'a> GroupExecution<'a> {
         let states = self.trainer.states();
         let finished: Vec<(usize, &Path)> =
             (0..).zip(folders.iter().copied()).filter(|(run, _)| states[*run] == State::Finished).collect();
+        let is_untrained = self.trainer.trainables.values().numel() == 0;
         let (task, tuned) = self.parts(resources.models.device());
-        let scores = task.evaluate(&tuned, &finished, control.stop)?;
-        let mut all: Vec<Option<EvalScores>> = vec![None; folders.len()];
-        for ((run, _), scores) in finished.iter().zip(scores) {
-            all[*run] = scores;
-        }
+        let all = if is_untrained {
+            evaluate_once(task, &tuned, folders, control)?
+        } else {
+            let scores = task.evaluate(&tuned, &finished, control.stop)?;
+            let mut all: Vec<Option<EvalScores>> = vec![None; folders.len()];
+            for ((run, _), scores) in finished.iter().zip(scores) {
+                all[*run] = scores;
+            }
+            all
+        };
         self.trainer.publish_logs(folders)?;
         all.into_iter()
             .enumerate()
@@ -284,6 +291,24 @@ impl<'a> GroupExecution<'a> {
         };
         results.into_iter().zip(progress.runs).map(outcome).collect()
     }
+}
+
+/// Evaluates a model of which nothing is trained: it is the same for every seed, and so are its answers, which are copied.
+fn evaluate_once(
+    task: &mut (dyn PreparedTask + '_),
+    tuned: &Tuned<'_>,
+    folders: &[&Path],
+    control: &RunControl<'_>,
+) -> Result<Vec<Option<EvalScores>>> {
+    let (first, others) = folders.split_at(1);
+    let scores = task.evaluate(tuned, &[(0, first[0])], control.stop)?;
+    for file in entries(first[0]) {
+        for folder in others {
+            let copy = folder.join(file_name(&file));
+            writing(&copy, std::fs::copy(&file, &copy))?;
+        }
+    }
+    Ok(vec![scores.into_iter().next().flatten(); folders.len()])
 }
 
 /// Whether no frozen tensor of the model is used while it is trained.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 
 use anyhow::Result;
 use report::record::canonical_hash;
+use san_core::methods::UNTRAINED;
 
 use crate::tasks::Run;
 use crate::tasks::protocol::AdamWState;
@@ -102,7 +103,8 @@ pub fn groups(runs: &[Run], size: impl Fn(&Run) -> Result<usize>) -> Result<Vec<
 /// A hash of everything that the runs of a group have in common.
 fn shared_settings(run: &Run) -> Result<String> {
     let task = run.protocol.task().map_err(anyhow::Error::msg)?;
-    let seed = if task.steps_depend_on_seed() { run.seed } else { 0 };
+    // A model that is not trained takes no steps.
+    let seed = if task.steps_depend_on_seed() && run.method != UNTRAINED { run.seed } else { 0 };
     let shared = Run { seed, learning_rate: 0.0, chosen_from: Vec::new(), ..run.clone() };
     Ok(canonical_hash(&serde_json::to_value(&shared)?))
 }

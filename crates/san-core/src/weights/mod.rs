@@ -5,6 +5,7 @@ pub mod draw;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rayon::prelude::*;
 use tch::{Device, Kind, Tensor};
 
 use crate::spec::model::TensorSpec;
@@ -29,7 +30,19 @@ impl Weights {
     /// # Errors
     /// If memory cannot be allocated.
     pub fn random(model_spec: &ModelSpec, seed: u64) -> Result<Self, Error> {
-        let nothing = Self::default();
+        Self::random_kept(model_spec, seed, Ok)
+    }
+
+    /// As [`Self::random`]; each tensor is passed through `keep`, for example to another dtype or device, before the next
+    /// one is made, so that a large model is never in memory twice.
+    ///
+    /// # Errors
+    /// Errors of `keep`; if memory cannot be allocated.
+    pub fn random_kept<E: From<Error>>(
+        model_spec: &ModelSpec,
+        seed: u64,
+        keep: impl Fn(Tensor) -> Result<Tensor, E>,
+    ) -> Result<Self, E> {
         let draw = |tensor: &TensorSpec| {
             let spec = TrainableSpec {
                 name: tensor.name.clone(),
@@ -37,9 +50,17 @@ impl Weights {
                 init: tensor.init.clone(),
                 group: Group::Backbone,
             };
-            Ok((tensor.name.clone(), initial(&spec, seed, &nothing)?))
+            initial(&spec, seed, &Self::default())
         };
-        Ok(Self { tensors: model_spec.tensors.iter().map(draw).collect::<Result<_, Error>>()? })
+        let mut weights = Self::default();
+        // As many at a time as there are threads.
+        for some in model_spec.tensors.chunks(rayon::current_num_threads().max(1)) {
+            let drawn: Vec<Result<Tensor, Error>> = some.par_iter().map(draw).collect();
+            for (tensor, drawn) in some.iter().zip(drawn) {
+                weights.tensors.insert(tensor.name.clone(), keep(drawn?)?);
+            }
+        }
+        Ok(weights)
     }
 
     /// The tensor of that name.

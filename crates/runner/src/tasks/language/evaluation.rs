@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use backbones::language::generate::{Limits, generate, likelihoods};
+use backbones::language::generate::{Continuation, Decoding, Limits, generate, likelihoods};
 use data_loaders::text::{best_option, evaluation_batches};
 use report::record::{Dataset, Evaluation, Forgetting, Pending};
 use san_core::{AdapterSet, Error};
@@ -27,14 +27,31 @@ pub(super) struct Evaluator<'a> {
     objective: &'a Objective,
     tuned: &'a Tuned<'a>,
     loaded: &'a LoadedLanguageModel,
-    model: Reader,
+    fine_tuned: Reader,
+    /// The equivalent plain model, if the protocol evaluates that and the method can be merged.
+    merged: Option<Reader>,
 }
 
 impl<'a> Evaluator<'a> {
     pub(super) fn new(objective: &'a Objective, tuned: &'a Tuned<'a>) -> Result<Self> {
         let loaded = language_model(tuned.base)?;
-        let model = loaded.architecture.build(tuned.weights, tuned.adapters)?;
-        Ok(Self { objective, tuned, loaded, model })
+        let fine_tuned = loaded.architecture.build(tuned.weights, tuned.adapters)?;
+        let mut evaluator = Self { objective, tuned, loaded, fine_tuned, merged: None };
+        if objective.protocol.evaluate_merged {
+            evaluator.merged = evaluator.merge()?;
+        }
+        Ok(evaluator)
+    }
+
+    /// The model that answers.
+    fn model(&self) -> &Reader {
+        self.merged.as_ref().unwrap_or(&self.fine_tuned)
+    }
+
+    /// The equivalent plain model; `None` if the method cannot be merged.
+    fn merge(&self) -> Result<Option<Reader>> {
+        let Some(weights) = self.tuned.merged(0)? else { return Ok(None) };
+        Ok(Some(self.loaded.architecture.build(&weights, &AdapterSet::default())?))
     }
 
     /// Evaluates the model on each set. Files are written only once all results are known: a model that turns out to
@@ -80,7 +97,15 @@ impl<'a> Evaluator<'a> {
 
     /// The model's answer to each prompt.
     fn answer(&self, set: &dyn EvalSet, stop: &StopFlag) -> Result<Vec<Answer>> {
-        let (Objective { protocol, device, .. }, model) = (self.objective, &self.model);
+        match self.objective.protocol.decoding.generation() {
+            Some(decoding) => self.generate(set, decoding, stop),
+            None => self.choose(set, stop),
+        }
+    }
+
+    /// A generated answer to each prompt.
+    fn generate(&self, set: &dyn EvalSet, decoding: Decoding, stop: &StopFlag) -> Result<Vec<Answer>> {
+        let (Objective { protocol, device, .. }, model) = (self.objective, self.model());
         let prompts = set.prompts();
         let lengths: Vec<usize> = prompts.iter().map(Vec::len).collect();
         let mut answers = vec![Answer::Option(None); prompts.len()];
@@ -88,17 +113,11 @@ impl<'a> Evaluator<'a> {
         let end_tokens = std::iter::once(i64::from(*end)).chain(other_end_tokens.iter().copied()).collect();
         let limits = Limits { end_tokens, max_new_tokens: set.max_new_tokens(protocol.max_new_tokens) };
         let batches = evaluation_batches(&lengths, protocol.evaluation);
-        if set.images().reads_ahead() && protocol.decoding.generation().is_some() {
+        if set.images().reads_ahead() {
             set.images().expect(&batches)?;
         }
         for batch in batches {
             stop.check()?;
-            let Some(decoding) = protocol.decoding.generation() else {
-                for prompt in batch {
-                    answers[prompt] = self.likeliest(set, prompt)?;
-                }
-                continue;
-            };
             let some: Vec<Vec<i64>> = batch.iter().map(|&prompt| prompts[prompt].clone()).collect();
             let images = set.images().features(&batch)?;
             let some = model.prompts(&some, images.as_ref(), *device)?;
@@ -110,19 +129,36 @@ impl<'a> Evaluator<'a> {
         Ok(answers)
     }
 
-    /// The option that is most likely as a continuation of the prompt.
-    fn likeliest(&self, set: &dyn EvalSet, prompt: usize) -> Result<Answer> {
-        let (options, continued): (Vec<_>, Vec<_>) = set.options(prompt)?.into_iter().unzip();
-        let sums = likelihoods(self.model.language(), &continued, self.objective.device)?;
-        Ok(Answer::Option(best_option(&sums).map(|best| options[best].clone())))
+    /// The option of each prompt that is most likely as its continuation. Options of all prompts share batches.
+    fn choose(&self, set: &dyn EvalSet, stop: &StopFlag) -> Result<Vec<Answer>> {
+        let (mut continuations, mut options) = (Vec::new(), Vec::new());
+        for prompt in 0..set.prompts().len() {
+            let (of_prompt, continued): (Vec<_>, Vec<_>) = set.options(prompt)?.into_iter().unzip();
+            options.push(of_prompt);
+            continuations.extend(continued);
+        }
+        let lengths: Vec<usize> = continuations.iter().map(|one| one.prompt.len() + one.text.len()).collect();
+        let mut sums = vec![0.0; lengths.len()];
+        for batch in evaluation_batches(&lengths, self.objective.protocol.evaluation) {
+            stop.check()?;
+            let some: Vec<&Continuation> = batch.iter().map(|&place| &continuations[place]).collect();
+            let found = likelihoods(self.model().language(), &some, self.objective.device)?;
+            batch.into_iter().zip(found).for_each(|(place, sum)| sums[place] = sum);
+        }
+        let mut sums = sums.into_iter();
+        let best = |of_prompt: Vec<String>| {
+            let likelihoods: Vec<f64> = sums.by_ref().take(of_prompt.len()).collect();
+            Answer::Option(best_option(&likelihoods).map(|best| of_prompt[best].clone()))
+        };
+        Ok(options.into_iter().map(best).collect())
     }
 
     /// Largest difference between the logits of the fine-tuned and of the merged model on one example.
     fn merge_difference(&self) -> Result<Option<f64>> {
-        let (Objective { data, device, .. }, model) = (self.objective, &self.model);
+        let Objective { data, device, .. } = self.objective;
         let Some(example) = data.examples.first() else { return Ok(None) };
-        let Some(merged) = self.tuned.merged(0)? else { return Ok(None) };
-        let plain = self.loaded.architecture.build(&merged, &AdapterSet::default())?;
+        let made = if self.merged.is_none() { self.merge()? } else { None };
+        let Some(merged) = self.merged.as_ref().or(made.as_ref()) else { return Ok(None) };
         let tokens = Tensor::f_from_slice(&example.tokens.iter().map(|&t| i64::from(t)).collect::<Vec<_>>())?;
         let tokens = tokens.f_unsqueeze(0)?.f_to_device(*device)?;
         let images = data.images.features(&[0])?;
@@ -130,7 +166,7 @@ impl<'a> Evaluator<'a> {
             let embedded = model.embed(&tokens, images.as_ref())?;
             Ok(model.language().logits(&model.language().hidden(&embedded, None, None)))
         };
-        let difference = no_grad(|| -> Result<Tensor> { Ok(logits(&plain)? - logits(model)?) })?.abs().max();
+        let difference = no_grad(|| -> Result<Tensor> { Ok(logits(merged)? - logits(&self.fine_tuned)?) })?.abs().max();
         Ok(Some(finite(f64::try_from(difference)?, "a logit")?))
     }
 
@@ -158,7 +194,7 @@ impl<'a> Evaluator<'a> {
         // They may be in main memory, if all of them are trained.
         let weights = self.tuned.weights.to_device(device)?;
         let frozen = self.loaded.architecture.build(&weights, &AdapterSet::default())?;
-        Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(&self.model)? }))
+        Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(self.model())? }))
     }
 }
 

@@ -28,6 +28,10 @@ pub struct LanguageProtocol {
     pub max_new_tokens: i64,
     /// The limits of an evaluation batch.
     pub evaluation: BatchLimits,
+    /// Evaluates the merged model, where the method can be merged: generation is as fast as that of the base model, and
+    /// with `precision: bf16` updates below half a step of a weight are lost in rounding.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub evaluate_merged: bool,
     /// How a step fits into memory.
     #[serde(default, skip_serializing_if = "Memory::is_whole")]
     pub memory: Memory,
