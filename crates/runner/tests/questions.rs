@@ -147,10 +147,11 @@ fn a_merged_model_answers_as_the_fine_tuned_one() {
     assert_eq!(answers, merged_answers);
     assert_eq!(metrics.loss_history, merged_metrics.loss_history);
     assert!(merged_metrics.merge_difference.unwrap() < 1e-3);
-    // Equal up to rounding: it was another model that was evaluated.
-    let loss = |metrics: &Metrics| metrics.forgetting.unwrap().after;
-    let difference = (loss(&metrics) - loss(&merged_metrics)).abs();
-    assert!(difference > 0.0 && difference < 1e-4, "{difference}");
+    // In bf16 the merged weights are rounded: it is another model that is evaluated.
+    let in_bf16 = |text: &str| run(&text.replace("epochs: 2", "epochs: 2\n      precision: bf16")).1;
+    let loss = |metrics: Metrics| metrics.forgetting.unwrap().after;
+    let difference = (loss(in_bf16(SYNTHETIC)) - loss(in_bf16(&merged))).abs();
+    assert!(difference > 0.0 && difference < 1e-2, "{difference}");
 }
 
 #[test]

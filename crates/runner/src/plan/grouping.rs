@@ -1,6 +1,7 @@
 //! How many runs are trained together.
 
 use anyhow::Result;
+use san_core::methods::UNTRAINED;
 
 use crate::plan::Plan;
 use crate::tasks::{Run, RunGroup, groups};
@@ -16,7 +17,7 @@ impl Plan {
     /// # Errors
     /// When the run's method is unknown.
     pub fn usual_group_size(&self, run: &Run, on_gpu: bool) -> Result<usize> {
-        if run.method()?.features_are_frozen() {
+        if run.method == UNTRAINED || run.method()?.features_are_frozen() {
             return Ok(MOST_TOGETHER);
         }
         // One run keeps a processor's core busy, and the activations of several exceed its cache.
