@@ -215,14 +215,14 @@ def vision(model, batch):
 PAPER = [
     language("llama-7b", LLAMA_7B, 16, 256),
     vision_language("llava-1.5-7b", LLAMA_7B | {"vocab_size": 32064}, CLIP_L_336, 16, 2048),
-    vision("vit_base_patch16_224", 64),
-    vision("swin_base_patch4_window7_224", 64),
-    vision("convnext_base", 64),
+    vision("vit_base_patch16_224.augreg_in21k", 64),
+    vision("swin_base_patch4_window7_224.ms_in22k", 64),
+    vision("convnext_base.fb_in22k", 64),
 ]
 SMALL = [
     language("llama-7b", SMALL_LLAMA, 4, 64),
     vision_language("llava-1.5-7b", SMALL_LLAMA, SMALL_CLIP, 4, 128),
-    vision("vit_tiny_patch16_224", 2),
+    vision("vit_micro", 4),
 ]
 
 

@@ -11,6 +11,7 @@ use backbones::weights::{self, LanguageCheckpoint, LlavaCheckpoint, Published, T
 use data_loaders::TextStream;
 use san_core::io::safetensors::TensorFile;
 use san_core::{ModelSpec, Weights};
+use tch::Tensor;
 
 use crate::error::RunError;
 use crate::models::backbone::{LoadedBackbone, RANDOM, RANDOM_WEIGHTS_SEED};
@@ -191,8 +192,20 @@ impl LoadedLanguageModel {
         target: Target,
         image_size: u32,
     ) -> Result<Self> {
-        let path = place::of_model(name, root)?;
-        let LlavaCheckpoint { architecture, parts, checksum } = weights::llava(&path, target)?;
+        let published = name.strip_suffix(RANDOM).unwrap_or(name);
+        let path = place::of_model(published, root)?;
+        let checkpoint = match weights::architecture(&path)? {
+            // The folder needs no weights then.
+            Published::Llava(architecture) if name.ends_with(RANDOM) => {
+                let tower = architecture.tower.model_spec(published);
+                let keep = |tensor: Tensor| tensor.f_to_device(target.device).map_err(san_core::Error::from);
+                let tower = Weights::random_kept(&tower, RANDOM_WEIGHTS_SEED, keep)?;
+                let parts = llava::Parts { tower, rest: Weights::default() };
+                LlavaCheckpoint { architecture, parts, checksum: String::new() }
+            }
+            _ => weights::llava(&path, target)?,
+        };
+        let LlavaCheckpoint { architecture, parts, checksum } = checkpoint;
         let own = architecture.tower.image_size();
         if own != i64::from(image_size) {
             bail!(

@@ -143,7 +143,7 @@ impl Models {
             let projector = self.projector_file(published).ok().filter(|path| path.is_file());
             LoadedLanguageModel::joined_llava(published, &tower, language, projector.as_deref(), target)?
         } else {
-            LoadedLanguageModel::read_llava(published, self.root.as_deref(), target, image_size)?
+            LoadedLanguageModel::read_llava(name, self.root.as_deref(), target, image_size)?
         };
         if name.ends_with(RANDOM) {
             model.forget(name, target)?;

@@ -166,7 +166,8 @@ impl<'a> Evaluator<'a> {
             let embedded = model.embed(&tokens, images.as_ref())?;
             Ok(model.language().logits(&model.language().hidden(&embedded, None, None)))
         };
-        let difference = no_grad(|| -> Result<Tensor> { Ok(logits(merged)? - logits(&self.fine_tuned)?) })?.abs().max();
+        let difference =
+            no_grad(|| -> Result<Tensor> { Ok(logits(merged)? - logits(&self.fine_tuned)?) })?.abs().max();
         Ok(Some(finite(f64::try_from(difference)?, "a logit")?))
     }
 
