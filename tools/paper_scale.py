@@ -129,7 +129,8 @@ def write_lines(path, rows):
 def write_rows(folder, count, length):
     """Rows of text that are longer than `length` tokens."""
     row = lambda seed: {"instruction": words(length, seed), "output": "the answer is true", "answer": "true"}
-    write_lines(folder / "train.jsonl", map(row, range(count)))
+    # Trained on with those of val.
+    write_lines(folder / "train.jsonl", map(row, range(count - 4)))
     for part in ("val", "test"):
         write_lines(folder / f"{part}.jsonl", ({"instruction": "Is it?", "answer": "true"} for _ in range(4)))
 
@@ -156,7 +157,7 @@ def write_conversations(folder, count, length, size):
         turns = [{"from": "human", "value": f"<image>\n{question}"}, {"from": "gpt", "value": answer}]
         return {"id": str(seed), "image": images[seed % 16], "conversations": turns}
 
-    write_lines(folder / "train.jsonl", (row(seed, "What is it?", words(length, seed)) for seed in range(count)))
+    write_lines(folder / "train.jsonl", (row(seed, "What is it?", words(length, seed)) for seed in range(count - 4)))
     for part in ("val", "test"):
         write_lines(folder / f"{part}.jsonl", (row(seed, "Is it red?", "yes") for seed in range(4)))
 
@@ -204,7 +205,7 @@ def vision_language(name, language, tower, batch, length):
 
 def vision(model, batch):
     def data(folder, count):
-        for index in range(count + 8):
+        for index in range(count + 4):
             part = "test" if index < 4 else "val" if index < 8 else "train"
             write_png(folder / part / str(index % 2) / f"{index}.png", 224, index)
 
