@@ -37,11 +37,14 @@ pub mod gguf;
 pub mod language;
 pub mod registry;
 mod sizes;
+pub mod step_memory;
 pub mod tokenizer;
 pub mod vision;
 pub mod vlm;
 pub mod weights;
 
+use san_core::memory::layers::Layers;
+use san_core::memory::tape::Value;
 use san_core::nn::builder::ModelBuilder;
 use san_core::{ModelSpec, Weights};
 use tch::Tensor;
@@ -77,6 +80,9 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
     /// # Errors
     /// If the checkpoint cannot be adapted.
     fn fit(&self, weights: Weights) -> Result<Weights, Error>;
+
+    /// The forward pass on a tape: the counterpart of [`Backbone::features`].
+    fn trace_features(&self, layers: &Layers, images: &Value) -> Value;
 
     /// Builds the model.
     ///

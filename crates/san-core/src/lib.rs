@@ -42,6 +42,7 @@
 pub mod adapters;
 pub mod error;
 pub mod io;
+pub mod memory;
 pub mod methods;
 pub mod nn;
 pub mod random;

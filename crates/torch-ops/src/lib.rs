@@ -3,9 +3,13 @@
 //! The products are autograd functions in C++ (`ops.cpp`), since tch can neither define one nor reach oneDNN. This is the
 //! only crate with `unsafe` code in it.
 
+mod peak;
+
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use tch::{Device, TchError, Tensor};
+
+pub use peak::PeakMemory;
 
 /// `at::Tensor`.
 type RawTensor = *const c_void;

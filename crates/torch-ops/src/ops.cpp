@@ -5,10 +5,13 @@
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/dispatch/Dispatcher.h>
+#include <c10/core/Allocator.h>
 #include <c10/core/CachingDeviceAllocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <optional>
@@ -302,6 +305,28 @@ struct CompensatedAdamW {
   }
 };
 
+// Bytes that libtorch's allocators hand out and take back while it is installed. libtorch reports each change to the
+// profiler's state of the thread, which this takes the place of; with no state installed it reports nothing.
+struct AllocatedBytes : c10::MemoryReportingInfoBase {
+  std::atomic<int64_t> bytes{0};
+  std::atomic<int64_t> peak{0};
+
+  void reportMemoryUsage(void *, int64_t change, size_t, size_t, c10::Device) override {
+    const int64_t now = bytes.fetch_add(change) + change;
+    int64_t before = peak.load();
+    while (now > before && !peak.compare_exchange_weak(before, now)) {
+    }
+  }
+
+  bool memoryProfilingEnabled() const override { return true; }
+};
+
+// An installed counter. Guards must be taken down in the reverse order of their construction, on the same thread.
+struct PeakMemory {
+  std::shared_ptr<AllocatedBytes> counter = std::make_shared<AllocatedBytes>();
+  c10::DebugInfoGuard guard{c10::DebugInfoKind::PROFILER_STATE, counter};
+};
+
 }  // namespace
 
 extern "C" {
@@ -378,4 +403,12 @@ char *torch_ops_peak_memory(int device, int64_t *bytes) {
     *bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
   });
 }
+
+void *torch_ops_start_peak() { return new PeakMemory(); }
+
+int64_t torch_ops_peak_bytes(const void *measurement) {
+  return static_cast<const PeakMemory *>(measurement)->counter->peak.load();
+}
+
+void torch_ops_stop_peak(void *measurement) { delete static_cast<PeakMemory *>(measurement); }
 }

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use san_core::ModelSpec;
+use san_core::memory::layers::Layers;
+use san_core::memory::tape;
 use san_core::nn::builder::ModelBuilder;
 use serde_json::Value;
 use tch::{Device, Kind, Tensor};
@@ -64,6 +66,24 @@ pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
 
     /// Context length, in tokens.
     fn context(&self) -> i64;
+
+    /// Number of blocks.
+    fn blocks(&self) -> i64;
+
+    /// The embedding of this many tokens, on a tape.
+    fn trace_embedding(&self, layers: &Layers, tokens: i64) -> tape::Value;
+
+    /// A block on a tape.
+    fn trace_block(&self, layers: &Layers, index: i64, x: &tape::Value) -> tape::Value;
+
+    /// The norm after the last block, on a tape.
+    fn trace_norm(&self, layers: &Layers, x: &tape::Value) -> tape::Value;
+
+    /// The counterpart of [`LanguageModel::logits`] on a tape.
+    fn trace_logits(&self, layers: &Layers, hidden: &tape::Value) -> tape::Value;
+
+    /// Channels of the cached keys and values of a token, in all blocks together.
+    fn cached_channels(&self) -> i64;
 
     /// Builds the model.
     ///

@@ -1,5 +1,7 @@
 //! The activation function of an MLP, under the names of timm and transformers.
 
+use san_core::memory::layers::Layers;
+use san_core::memory::tape::{Operation, Value};
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
@@ -19,6 +21,25 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// The function of each element on a tape.
+    pub(super) fn trace(self, layers: &Layers, x: &Value) -> Value {
+        match self {
+            Self::QuickGelu => {
+                let Value { elements, width, .. } = *x;
+                let inputs: &[&Value] = &[&layers.copied(x, elements)];
+                let share = layers.tape.apply(Operation {
+                    inputs,
+                    elements,
+                    width,
+                    keeps_result: true,
+                    ..Operation::default()
+                });
+                layers.multiply(x, &share)
+            }
+            _ => layers.function(x),
+        }
+    }
+
     /// The function of each element.
     pub(super) fn apply(self, x: &Tensor) -> Tensor {
         match self {

@@ -7,12 +7,14 @@
 //! 2).
 
 use san_core::Weights;
+use san_core::memory::layers::Layers;
+use san_core::memory::tape::Value;
 use san_core::nn::branch::Branch;
 use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::Parameter;
 use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
-use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
+use san_core::spec::model::{BranchKind, ModelSpec, NormSpec, Role, SiteSpec};
 use san_core::spec::wiring::Anteriors;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -182,6 +184,10 @@ impl Architecture for Config {
         Ok(Weights::new(kept.map(|(name, tensor)| (name.to_owned(), tensor.shallow_clone())).collect()))
     }
 
+    fn trace_features(&self, layers: &Layers, images: &Value) -> Value {
+        self.trace(layers, images)
+    }
+
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
         Ok(Box::new(Clip::new(self, builder)?))
     }
@@ -195,6 +201,40 @@ impl Architecture for Config {
 fn outside_tower(name: &str) -> bool {
     let others = ["text_model.", "text_projection.", "visual_projection."];
     name == "logit_scale" || others.iter().any(|other| name.starts_with(other))
+}
+
+/// The forward pass on a tape.
+impl Config {
+    fn trace(&self, layers: &Layers, images: &Value) -> Value {
+        let dim = self.hidden_size;
+        let norm = |name: &str| NormSpec { name: format!("{MODEL}.{name}"), width: dim, bias: true };
+        let batch = images.elements / (3 * self.image_size.pow(2));
+        let patches = layers.forward(&self.patch_embed(), images);
+        let tokens = layers.copied(&patches, batch * self.positions() * dim);
+        let table = format!("{MODEL}.embeddings.position_embedding.weight");
+        let tokens = layers.shifted(&tokens, layers.gradient_of(&table, self.positions() * dim));
+        let tokens = layers.norm(&norm("pre_layrnorm"), &tokens);
+        let last = (0..self.num_hidden_layers).fold(tokens, |x, index| self.trace_block(layers, index, &x));
+        layers.norm(&norm("post_layernorm"), &layers.copied(&last, batch * dim))
+    }
+
+    fn trace_block(&self, layers: &Layers, index: i64, x: &Value) -> Value {
+        let dim = self.hidden_size;
+        let block = format!("{MODEL}.encoder.layers.{index}");
+        let norm = |what: &str| NormSpec { name: format!("{block}.{what}"), width: dim, bias: true };
+        let [q, k, v, output, up, down] = self.block_sites(index);
+        let heads = {
+            let qkv = layers.norm_then(&norm("layer_norm1"), x, &[&q, &k, &v]);
+            let queries = x.elements / dim * self.num_attention_heads;
+            layers.attention(&[&qkv[0], &qkv[1], &qkv[2]], x.elements, queries)
+        };
+        let x = layers.branch(&format!("{block}.self_attn"), x, layers.forward(&output, &heads));
+        let hidden = {
+            let hidden = layers.norm_then(&norm("layer_norm2"), &x, &[&up]).remove(0);
+            self.hidden_act.trace(layers, &hidden)
+        };
+        layers.branch(&format!("{block}.mlp"), &x, layers.forward(&down, &hidden))
+    }
 }
 
 /// The model.

@@ -6,12 +6,14 @@
 //! previous one.
 
 use san_core::Weights;
+use san_core::memory::layers::Layers;
+use san_core::memory::tape::Value;
 use san_core::nn::branch::Branch;
 use san_core::nn::builder::ModelBuilder;
 use san_core::nn::parameter::{Parameter, scale, shift};
 use san_core::nn::site::{Norm, Site};
 use san_core::spec::init::Init;
-use san_core::spec::model::{BranchKind, ModelSpec, Role, SiteSpec};
+use san_core::spec::model::{BranchKind, ModelSpec, NormSpec, Role, SiteSpec};
 use san_core::spec::wiring::Anteriors;
 use serde::{Deserialize, Serialize};
 use tch::Tensor;
@@ -205,6 +207,10 @@ impl Architecture for Config {
         Ok(Weights::new(weights.iter().map(linear).collect::<Result<_, Error>>()?))
     }
 
+    fn trace_features(&self, layers: &Layers, images: &Value) -> Value {
+        self.trace(layers, images)
+    }
+
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {
         Ok(Box::new(ConvNext::new(self, builder)?))
     }
@@ -231,6 +237,56 @@ impl TimmConfig for Config {
         }
         Ok(())
     }
+}
+
+/// The forward pass on a tape.
+impl Config {
+    fn trace(&self, layers: &Layers, images: &Value) -> Value {
+        let last = self.dims[STAGES - 1];
+        let batch = images.elements / (3 * self.img_size.pow(2));
+        let stem = layers.norm(&norm("stem.1", self.dims[0]), &layers.forward(&self.stem(), images));
+        let map = (0..STAGES).fold(stem, |x, stage| self.trace_stage(layers, stage, x));
+        layers.norm(&norm("head.norm", last), &layers.copied(&map, batch * last))
+    }
+
+    fn trace_stage(&self, layers: &Layers, stage: usize, x: Value) -> Value {
+        let x = if self.downsamples(stage) {
+            let before = norm(&format!("stages.{stage}.downsample.0"), self.dims[stage.saturating_sub(1)]);
+            layers.norm_then(&before, &x, &[&self.downsample(stage)]).remove(0)
+        } else {
+            x
+        };
+        (0..self.depths[stage]).fold(x, |x, index| self.trace_block(layers, (stage, index), &x))
+    }
+
+    fn trace_block(&self, layers: &Layers, (stage, index): (usize, i64), x: &Value) -> Value {
+        let block = format!("stages.{stage}.blocks.{index}");
+        let [dwconv, fc1, fc2] = self.block_sites(stage, index);
+        let hidden = {
+            let y = layers.forward(&dwconv, x);
+            let y =
+                layers.norm_then(&norm(&format!("{block}.norm"), self.dims[stage]), &y, &[&fc1]).remove(0);
+            self.act_layer.trace(layers, &y)
+        };
+        let hidden = if self.use_grn {
+            // x + scale(x * relative), shifted: both products keep their input, and the norm of x keeps x.
+            let relative = layers.multiply(&hidden, &hidden);
+            let scaled = layers.scaled_by(&relative, &format!("{block}.mlp.grn.weight"));
+            layers.shifted(&layers.add(&hidden, &scaled), 0)
+        } else {
+            hidden
+        };
+        let y = layers.forward(&fc2, &hidden);
+        let y = match self.ls_init_value {
+            Some(_) => layers.scaled_by(&y, &format!("{block}.gamma")),
+            None => y,
+        };
+        layers.branch(&block, x, y)
+    }
+}
+
+fn norm(name: &str, width: i64) -> NormSpec {
+    NormSpec { name: name.into(), width, bias: true }
 }
 
 /// The model.

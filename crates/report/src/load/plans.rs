@@ -44,6 +44,9 @@ pub struct PlannedRun {
     pub name: String,
     /// Its position in the table.
     pub place: Place,
+    /// Why it was left out: it does not fit into the memory of the device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub does_not_fit: Option<String>,
 }
 
 /// The runs of one experiment, profile and choice of settings.
@@ -64,9 +67,9 @@ impl RunPlan {
 
     /// Adds runs; each replaces the run that had its position.
     fn add(&mut self, runs: Vec<PlannedRun>) {
-        let places = self.runs.drain(..).chain(runs).map(|run| (run.place, run.name));
-        let places: BTreeMap<Place, String> = places.collect();
-        self.runs = places.into_iter().map(|(place, name)| PlannedRun { name, place }).collect();
+        let places = self.runs.drain(..).chain(runs).map(|run| (run.place.clone(), run));
+        let places: BTreeMap<Place, PlannedRun> = places.collect();
+        self.runs = places.into_values().collect();
     }
 
     /// Adds the runs of this plan to the plan of the same settings in the store.
@@ -142,6 +145,7 @@ mod tests {
                 dataset: "a".into(),
                 seed: *seed,
             },
+            does_not_fit: None,
         };
         RunPlan { settings: json!({"epochs": epochs}), runs: runs.iter().map(run).collect() }
     }

@@ -289,6 +289,12 @@ pub struct Cost {
     /// Number of runs that were trained together, with this one.
     #[serde(default = "alone", skip_serializing_if = "is_alone")]
     pub group_size: u32,
+    /// Examples in a micro-batch; absent if a step is computed at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub micro_batch_size: Option<u32>,
+    /// Whether activations were recomputed in the backward pass.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub gradient_checkpointing: bool,
     /// Size of the adapter file in bytes.
     pub adapter_bytes: u64,
 }
@@ -300,6 +306,11 @@ fn alone() -> u32 {
 #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
 fn is_alone(group_size: &u32) -> bool {
     *group_size == 1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// The environment in which a record was produced.

@@ -74,6 +74,8 @@ pub(crate) fn record(
         },
         cost: Cost {
             group_size: 1,
+            micro_batch_size: None,
+            gradient_checkpointing: false,
             train_seconds: 2.0 + seed as f64,
             evaluate_seconds: 0.5,
             data_seconds: 0.1,

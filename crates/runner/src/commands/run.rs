@@ -1,5 +1,6 @@
 //! `san plan`, `san run` and `san status`: the same arguments, ever more of the way.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use runner::config::experiment::Experiment;
 use runner::config::{MethodChoice, Selection};
 use runner::error::{RUN_FAILED, RunError, WRITE};
 use runner::io::files::{create_folder, write_atomically};
+use runner::messages::message;
+use runner::plan::fitting::DeviceMemory;
 use runner::plan::{Plan, run_plan};
 use runner::resources::Resources;
 use runner::store::Store;
@@ -15,8 +18,8 @@ use runner::store::failure;
 use runner::store::lock;
 use runner::tasks::Run;
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
-use runner::workers::gpus;
 use runner::workers::pool::Pool;
+use runner::workers::{gpus, memory};
 
 use super::output;
 use crate::commands::slurm;
@@ -148,8 +151,8 @@ impl Arguments {
         if !self.slurm.is_selected() {
             return describe(plan, store, &self.pool()?, self.group_size(), more);
         }
-        let on_gpu = self.slurm.is_on_gpu(&self.device);
-        let described = plan.describe(store, 1, self.group_size(), on_gpu)?;
+        let device = self.slurm.device_memory(&self.device, self.memory);
+        let described = plan.describe(store, 1, self.group_size(), &device)?;
         output::line(format_args!("{described}{more}"))
     }
 
@@ -219,8 +222,19 @@ pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
 /// Prints the plan, what else there is to say about it, and the GPUs that it will use.
 fn describe(plan: &Plan, store: &Store, pool: &Pool, group: Option<usize>, more: &str) -> Result<()> {
     let gpus = pool.gpus_in_words().map_or_else(String::new, |gpus| format!("{gpus}\n"));
-    let plan = plan.describe(store, pool.workers, group, pool.is_on_gpu())?;
+    let plan = plan.describe(store, pool.workers, group, &device_memory(pool))?;
     output::line(format_args!("{plan}{more}{gpus}"))
+}
+
+/// The memory that one worker may use: of the smallest GPU, or all that the workers of the processors have together,
+/// since fewer are started if it is not enough for all.
+fn device_memory(pool: &Pool) -> DeviceMemory {
+    if !pool.is_on_gpu() {
+        let bytes = pool.memory.or_else(memory::installed);
+        return DeviceMemory { bytes, on_gpu: false, name: "this machine".into() };
+    }
+    let bytes = pool.gpus.iter().map(|gpu| gpu.memory).min().flatten();
+    DeviceMemory { bytes, on_gpu: true, name: "a GPU".into() }
 }
 
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
@@ -246,27 +260,63 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     let pool = arguments.pool()?;
     let (plan, store, kept) = stop.interruptible(|| arguments.resolve(true))?;
-    let (group, on_gpu) = (arguments.group_size(), pool.is_on_gpu());
+    let (group, device) = (arguments.group_size(), device_memory(&pool));
     describe(&plan, &store, &pool, group, &kept)?;
     create_folder(&store.folder)?;
-    let groups = |runs: &[Run]| plan.groups(runs, group, on_gpu);
+    let mut misfits: Vec<(Run, String)> = Vec::new();
+    let mut execute = |title: &str, runs: &[Run]| -> Result<Option<anyhow::Error>> {
+        let grouped = plan.groups(runs, group, &device)?;
+        misfits.extend(grouped.misfits);
+        failed_runs(pool.run(title, &grouped.groups, grouped.need, &store, &stop))
+    };
     for row in &plan.finals {
         failure::clear(&store, &row.run.name()?)?;
     }
-    let tuning = failed_runs(pool.run("tuning on val", &groups(&plan.tune)?, &store, &stop))?;
+    let tuning = execute("tuning on val", &plan.tune)?;
     let chosen = plan.final_runs(&store)?;
     for run in &chosen.untuned {
         let reason = "it was not run, because its tuning failed";
         failure::mark_failed(&store, &run.name()?, &run.label(), reason, RUN_FAILED)?;
     }
-    run_plan(&plan.settings, &chosen.all())?.add_to(&store.folder)?;
-    let finals = failed_runs(pool.run("running", &groups(&chosen.runs)?, &store, &stop))?;
+    // What fits depends on the device: a later command may have another one.
+    let left_out = plan.groups(&chosen.all(), group, &device)?.misfits;
+    run_plan(&plan.settings, &chosen.all(), &left_out)?.add_to(&store.folder)?;
+    let finals = execute("running", &chosen.runs)?;
+    for (run, reason) in &left_out {
+        failure::mark_failed(&store, &run.name()?, &run.label(), reason, RUN_FAILED)?;
+    }
+    let misfits = refused(&store, misfits, chosen.all().len() + plan.tune.len())?;
     let table = crate::commands::report::compare(&arguments.results, &plan.experiment, Some(&plan.profile));
     // What failed is the cause of a table that is not complete, or that does not exist.
-    match tuning.or(finals) {
+    match tuning.or(finals).or(misfits) {
         Some(error) => Err(error),
         None => table,
     }
+}
+
+/// Reports the runs that were left out because they do not fit, once for each method and backbone; returns their error.
+fn refused(store: &Store, misfits: Vec<(Run, String)>, runs: usize) -> Result<Option<anyhow::Error>> {
+    let mut open = Vec::new();
+    for (run, reason) in misfits {
+        if !store.is_done(&run.name()?) {
+            open.push((run, reason));
+        }
+    }
+    let mut said = BTreeSet::new();
+    for (run, reason) in &open {
+        let line = format!("{} on {}: {reason}", run.row_label()?, run.backbone_label());
+        if said.insert(line.clone()) {
+            message(format_args!("san: {line}"));
+        }
+    }
+    let error = |(run, reason): &(Run, String)| RunError::RunsFailed {
+        failed: open.len(),
+        runs,
+        label: run.label(),
+        reason: reason.clone(),
+        code: RUN_FAILED,
+    };
+    Ok(open.first().map(|first| error(first).into()))
 }
 
 /// The error of runs that failed, which does not end the sweep; any other error does.

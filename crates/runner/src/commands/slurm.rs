@@ -7,6 +7,7 @@ use runner::error::RunError;
 use runner::io::files::create_folder;
 use runner::messages::{counted, message};
 use runner::plan::Plan;
+use runner::plan::fitting::DeviceMemory;
 use runner::slurm::{self, Resources, Submission, request};
 use runner::store::Store;
 use runner::workers::memory::Need;
@@ -52,6 +53,9 @@ pub(super) struct Cluster {
     /// Generic resources of a task, as gpu:h100:1; gpu:1 with --device cuda. A task uses one GPU.
     #[arg(long)]
     gres: Option<String>,
+    /// Memory of one of the cluster's GPUs: what does not fit into it is not submitted.
+    #[arg(long, value_name = "SIZE", default_value = "80GB", value_parser = runner::workers::memory::parse)]
+    gpu_memory: u64,
     /// A further option of sbatch, as it is; may be given again.
     #[arg(long = "sbatch", value_name = "OPTION", allow_hyphen_values = true)]
     further: Vec<String>,
@@ -68,6 +72,18 @@ impl Cluster {
             "auto" => self.requests_gpu(),
             device => device != "cpu",
         }
+    }
+
+    /// The memory that a task may use: of a GPU as `--gpu-memory` says, or what a task requests on processors.
+    pub(super) fn device_memory(&self, device: &str, requested: Option<u64>) -> DeviceMemory {
+        if self.is_on_gpu(device) {
+            return DeviceMemory {
+                bytes: Some(self.gpu_memory),
+                on_gpu: true,
+                name: "a GPU of the cluster (--gpu-memory)".into(),
+            };
+        }
+        DeviceMemory { bytes: requested, on_gpu: false, name: "a task".into() }
     }
 
     fn requests_gpu(&self) -> bool {
@@ -163,8 +179,12 @@ pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> 
         return Err(RunError::CommandLine { reason: reason.into() }.into());
     }
     let on_gpu = arguments.slurm.is_on_gpu(&arguments.device);
-    let size = arguments.group_size();
-    let mut submission = Submission::new(plan, store, size, on_gpu, arguments.slurm.chunk)?;
+    let device = arguments.slurm.device_memory(&arguments.device, arguments.memory);
+    let mut submission =
+        Submission::new(plan, store, arguments.group_size(), &device, arguments.slurm.chunk)?;
+    for line in &submission.left_out {
+        message(format_args!("san: {line}"));
+    }
     submission.results = std::path::absolute(&arguments.results)?;
     // A task that has a GPU and cannot use it ends, instead of computing on its processor.
     submission.device = if on_gpu { "cuda".into() } else { arguments.device.clone() };

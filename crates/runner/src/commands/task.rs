@@ -56,7 +56,7 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
 /// Writes which runs make up the table, and prints it.
 fn table(submission: &Submission, store: &Store) -> Result<()> {
     let chosen = tuning::choose_all(&submission.tune, &submission.finals, store)?;
-    run_plan(&submission.settings, &chosen.all())?.add_to(&store.folder)?;
+    run_plan(&submission.settings, &chosen.all(), &[])?.add_to(&store.folder)?;
     let results: &Path = &submission.results;
     crate::commands::report::compare(results, &submission.experiment, Some(&submission.profile))
 }

@@ -9,7 +9,7 @@ use runner::store::Store;
 use runner::tasks::RunGroup;
 use runner::train::signals::{StopFlag, WORKER_DEADLINE};
 use runner::workers::device;
-use runner::workers::pool::Assignment;
+use runner::workers::pool::{AssignedGroup, Assignment};
 use runner::workers::worker::{Message, Settings, Worker, send};
 
 /// How often a worker sends a heartbeat.
@@ -28,7 +28,7 @@ pub(crate) fn worker() -> Result<()> {
         .caching_features(assignment.cache_features);
     let store = Store { folder: assignment.folder };
     let Assignment { groups, threads, checkpoint_every, .. } = assignment;
-    let groups: Vec<RunGroup> = groups.into_iter().map(RunGroup::new).collect::<Result<_>>()?;
+    let groups: Vec<RunGroup> = groups.into_iter().map(AssignedGroup::into_group).collect::<Result<_>>()?;
     let settings = Settings { threads, checkpoint_every, wait_for_others: true };
     Worker::new(&store, &mut resources, settings, &stop).work(&groups, &mut stdout())
 }

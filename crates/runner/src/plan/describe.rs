@@ -12,6 +12,7 @@ use crate::models::place;
 use crate::models::published::published_projector;
 use crate::plan::Plan;
 use crate::plan::estimate::time_left;
+use crate::plan::fitting::{DeviceMemory, Grouped};
 use crate::plan::tuning::FinalRun;
 use crate::store::Store;
 use crate::tasks::{Run, SetRow};
@@ -82,7 +83,7 @@ impl Plan {
         }
     }
 
-    /// What will run, as text; `group` and `on_gpu` are as in [`Plan::groups`].
+    /// What will run, as text; `group` and `device` are as in [`Plan::groups`].
     ///
     /// # Errors
     /// When a run's method is unknown, or it cannot be serialised.
@@ -91,12 +92,12 @@ impl Plan {
         store: &Store,
         workers: u32,
         group: Option<usize>,
-        on_gpu: bool,
+        device: &DeviceMemory,
     ) -> Result<String> {
         let mut text = self.summary(store, workers);
         text.push('\n');
         let finals: Vec<Run> = self.finals.iter().map(|row| row.run.clone()).collect();
-        let groups = self.groups(&finals, group, on_gpu)?;
+        let Grouped { groups, misfits, .. } = self.groups(&finals, group, device)?;
         let most = groups.iter().map(|group| group.runs().len()).max().unwrap_or(1);
         if most > 1 {
             text += &format!("trained in {} groups of up to {most} runs\n", groups.len());
@@ -111,7 +112,19 @@ impl Plan {
         let counts = self.backbones.iter().map(|name| format!("trained in {}", place::label(name)));
         let first = ["method".to_owned(), "settings tried".to_owned()];
         methods.set_header(first.into_iter().chain(counts)).add_rows(&self.methods);
-        text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
+        let mut memory = Table::new();
+        memory.load_preset(presets::NOTHING);
+        let models = self.backbones.iter().map(|name| format!("memory for {}", place::label(name)));
+        memory.set_header(std::iter::once("method".to_owned()).chain(models));
+        memory.add_rows(self.memory_rows(group, device)?);
+        text += &format!("{sets}\n\n{methods}\n{}\n\n{memory}\n", self.budget());
+        text += &format!(
+            "memory is that of a group of runs, each with its examples in a step, on {}\n",
+            device.in_words()
+        );
+        if !misfits.is_empty() {
+            text += &format!("{} of {} runs do not fit and will be left out\n", misfits.len(), finals.len());
+        }
         for (backbone, input) in &self.inputs {
             text += &format!("images for {} as in its own training: {input}\n", place::label(backbone));
         }

@@ -4,15 +4,14 @@ use anyhow::Result;
 use san_core::methods::UNTRAINED;
 
 use crate::plan::Plan;
-use crate::tasks::{Run, RunGroup, groups};
+use crate::tasks::Run;
 
 /// The most runs of a group, unless the user asks for more.
 const MOST_TOGETHER: usize = 8;
 
 impl Plan {
-    /// The number of runs that are trained together unless the user says otherwise: as many as are faster together, if
-    /// the activations of all fit into the memory of a GPU for servers (docs/speed.md). It follows from the plan and the
-    /// kind of device alone.
+    /// The number of runs that are trained together unless the user says otherwise or fewer fit: as many as are faster
+    /// together (docs/speed.md). It follows from the plan and the kind of device alone.
     ///
     /// # Errors
     /// When the run's method is unknown.
@@ -35,13 +34,5 @@ impl Plan {
     pub fn most_parameters(&self) -> u64 {
         let most = self.sizes.values().max();
         most.and_then(|&size| u64::try_from(size).ok()).unwrap_or(0)
-    }
-
-    /// Packs runs of this plan into groups of at most `size` runs, or of the usual number.
-    ///
-    /// # Errors
-    /// When a run's method is unknown, or it cannot be serialised.
-    pub fn groups(&self, runs: &[Run], size: Option<usize>, on_gpu: bool) -> Result<Vec<RunGroup>> {
-        groups(runs, |run| size.map_or_else(|| self.usual_group_size(run, on_gpu), Ok))
     }
 }

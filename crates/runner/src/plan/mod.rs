@@ -7,6 +7,7 @@
 mod describe;
 pub mod estimate;
 mod features;
+pub mod fitting;
 mod grouping;
 mod missing;
 mod parameters;
@@ -25,7 +26,8 @@ use crate::config::Selection;
 use crate::config::experiment::{Experiment, MethodSpec, Profile};
 use crate::config::overrides::Resolved;
 use crate::error::RunError;
-use crate::models::{BaseModel, SavedAdapter, place};
+use crate::models::{BaseModel, NamedArchitecture, SavedAdapter, place};
+use crate::plan::fitting::Needs;
 use crate::plan::missing::Missing;
 use crate::plan::parameters::model;
 use crate::plan::tuning::{ChosenRuns, FinalRun, choose_all};
@@ -51,6 +53,9 @@ pub struct Plan {
     /// One row per method: label, number of settings, trained parameters for each backbone.
     methods: Vec<Vec<String>>,
     backbones: Vec<String>,
+    /// The backbones whose architecture is known, by name.
+    models: BTreeMap<String, NamedArchitecture>,
+    needs: Needs,
     /// Number of parameters of each backbone.
     sizes: BTreeMap<String, i64>,
     /// Pairs of a tower and a language model whose projector was never trained.
@@ -139,6 +144,8 @@ impl Plan {
             sets: Vec::new(),
             methods: profile.methods.iter().map(|spec| vec![spec.method.clone(), String::new()]).collect(),
             backbones: profile.backbones.clone(),
+            models: BTreeMap::new(),
+            needs: Needs::default(),
             sizes: BTreeMap::new(),
             unaligned: Vec::new(),
             seeds: profile.seeds.len(),
@@ -153,6 +160,9 @@ impl Plan {
                 plan.inputs.push((backbone.clone(), input.to_string()));
             }
             plan.count_parameters(&profile, &units, backbone, &mut missing, resources)?;
+            if let Ok(model) = resources.models.architecture(backbone) {
+                plan.models.insert(backbone.clone(), model);
+            }
             let aligned = resources.models.projector_file(backbone).is_ok_and(|path| path.is_file());
             if backbone.contains('+') && !aligned {
                 plan.unaligned.push(backbone.clone());
@@ -335,14 +345,18 @@ fn settings(profile: &Profile) -> Value {
     settings
 }
 
-/// The runs of a table, with the names from their plan.
+/// The runs of a table, with the names from their plan, and why some of them were left out.
 ///
 /// # Errors
 /// When a method or an option is unknown.
-pub fn run_plan(settings: &Value, runs: &[Run]) -> Result<RunPlan> {
+pub fn run_plan(settings: &Value, runs: &[Run], left_out: &[(Run, String)]) -> Result<RunPlan> {
+    let left_out: BTreeMap<String, &String> =
+        left_out.iter().map(|(run, reason)| Ok((run.name()?, reason))).collect::<Result<_>>()?;
     let planned = |run: &Run| {
+        let name = run.name()?;
         Ok(PlannedRun {
-            name: run.name()?,
+            does_not_fit: left_out.get(&name).map(ToString::to_string),
+            name,
             place: Place {
                 backbone: run.backbone_label(),
                 label: run.row_label()?,

@@ -20,9 +20,10 @@ use crate::error::RunError;
 use crate::io::files::{create_folder, entries, file_name, write_atomically, write_json};
 use crate::plan::Plan;
 use crate::plan::estimate::Durations;
+use crate::plan::fitting::{DeviceMemory, Positions};
 use crate::plan::tuning::{FinalRun, choose_all};
 use crate::store::Store;
-use crate::tasks::{Run, RunGroup, group_indices};
+use crate::tasks::{Memory, Run, RunGroup};
 
 pub use script::Resources;
 
@@ -90,6 +91,15 @@ pub struct Submission {
     pub open_tune: Vec<Vec<usize>>,
     /// The same for `finals`.
     pub open_finals: Vec<Vec<usize>>,
+    /// How the steps of each group of `open_tune` are computed, if that was chosen for the device.
+    #[serde(default)]
+    pub tune_memory: Vec<Option<Memory>>,
+    /// The same for `open_finals`.
+    #[serde(default)]
+    pub finals_memory: Vec<Option<Memory>>,
+    /// What does not fit into the memory of a task and is left out, in words.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 /// A submitted job.
@@ -104,27 +114,33 @@ pub struct Job {
 }
 
 impl Submission {
-    /// The runs of a plan that are not done, in groups of at most `size` runs, or of the usual number.
+    /// The runs of a plan that are not done and fit into the device, in groups of at most `size` runs, or of the usual
+    /// number.
     ///
     /// # Errors
     /// When a record is corrupt.
-    pub fn new(plan: &Plan, store: &Store, size: Option<usize>, on_gpu: bool, chunk: usize) -> Result<Self> {
-        let size = |run: &Run| size.map_or_else(|| plan.usual_group_size(run, on_gpu), Ok);
-        let open = |runs: &[Run]| -> Result<Vec<Vec<usize>>> {
-            let mut open = group_indices(runs, size)?;
+    pub fn new(
+        plan: &Plan,
+        store: &Store,
+        size: Option<usize>,
+        device: &DeviceMemory,
+        chunk: usize,
+    ) -> Result<Self> {
+        let groups = |runs: &[Run]| plan.group_positions(runs, size, device);
+        let open = |runs: &[Run]| -> Result<Positions> {
+            let mut open = groups(runs)?;
             let names: Vec<String> = runs.iter().map(Run::name).collect::<Result<_, _>>()?;
-            open.retain(|group| group.iter().any(|&run| !store.is_done(&names[run])));
+            open.retain(|(group, _)| group.iter().any(|&run| !store.is_done(&names[run])));
             Ok(open)
         };
+        let finals: Vec<Run> = plan.finals.iter().map(|one| one.run.clone()).collect();
         let open_tune = open(&plan.tune)?;
         // Which final runs are done is known only once their settings are; how they are grouped is known before, since
         // the runs of a group select the same settings.
-        let open_finals = if open_tune.is_empty() {
-            open(&plan.final_runs(store)?.runs)?
-        } else {
-            let finals: Vec<Run> = plan.finals.iter().map(|one| one.run.clone()).collect();
-            group_indices(&finals, size)?
-        };
+        let open_finals =
+            if open_tune.is_empty() { open(&plan.final_runs(store)?.runs)? } else { groups(&finals)? };
+        let (open_tune, tune_memory) = open_tune.into_iter().unzip();
+        let (open_finals, finals_memory) = open_finals.into_iter().unzip();
         Ok(Self {
             store: std::path::absolute(&store.folder)?,
             results: PathBuf::new(),
@@ -140,6 +156,9 @@ impl Submission {
             finals: plan.finals.clone(),
             open_tune,
             open_finals,
+            tune_memory,
+            finals_memory,
+            left_out: plan.left_out(&finals, size, device)?,
         })
     }
 
@@ -190,9 +209,9 @@ impl Submission {
     /// When the part has no such task, or a record that a run's settings depend on is missing.
     pub fn groups(&self, part: Part, task: usize) -> Result<Vec<RunGroup>> {
         let store = Store { folder: self.store.clone() };
-        let open = match part {
-            Part::Tune => &self.open_tune,
-            Part::Final => &self.open_finals,
+        let (open, memory) = match part {
+            Part::Tune => (&self.open_tune, &self.tune_memory),
+            Part::Final => (&self.open_finals, &self.finals_memory),
             Part::Table => return Ok(Vec::new()),
         };
         let tasks = self.tasks(part);
@@ -202,8 +221,12 @@ impl Submission {
             Part::Tune => Ok(self.tune[*index].clone()),
             _ => self.finals[*index].choose(&self.tune, &store),
         };
-        let group = |indices: &Vec<usize>| RunGroup::new(indices.iter().map(run).collect::<Result<_>>()?);
-        open.chunks(self.chunk).nth(task).ok_or_else(missing)?.iter().map(group).collect()
+        let group = |(indices, position): (&Vec<usize>, usize)| {
+            let memory = memory.get(position).copied().flatten();
+            Ok(RunGroup::new(indices.iter().map(run).collect::<Result<_>>()?)?.with_memory(memory))
+        };
+        let of_task = open.chunks(self.chunk).nth(task).ok_or_else(missing)?;
+        of_task.iter().zip(task * self.chunk..).map(group).collect()
     }
 
     /// The scripts in the order of submission: part, number of tasks, text. `limit` is the maximum array size.

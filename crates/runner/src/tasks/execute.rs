@@ -19,7 +19,7 @@ use crate::io::files::{entries, file_name, writing};
 use crate::models::{BaseModel, SavedAdapter};
 use crate::resources::Resources;
 use crate::tasks::protocol::AdamWState;
-use crate::tasks::{EvalScores, Precision, PreparedTask, Run, Task, Times, Tuned};
+use crate::tasks::{EvalScores, Memory, Precision, PreparedTask, Run, Task, Times, Tuned};
 use crate::train::checkpoint::{Best, RunProgress};
 use crate::train::trainer::{RunControl, Trainer};
 
@@ -40,6 +40,8 @@ pub struct Outcome {
     pub data_wait: Duration,
     /// Number of runs in the group.
     pub group_size: u32,
+    /// How its steps were computed, if its task has micro-batches.
+    pub memory: Option<Memory>,
     /// Size of the adapter file in bytes.
     pub adapter_bytes: u64,
     /// Parameter counts.
@@ -286,6 +288,7 @@ impl<'a> GroupExecution<'a> {
                 evaluation: evaluation / group_size,
                 data_wait: (progress.data_wait + data_wait) / group_size,
                 group_size,
+                memory: None,
                 adapter_bytes,
             })
         };

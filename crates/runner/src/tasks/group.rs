@@ -11,14 +11,14 @@ use anyhow::Result;
 use report::record::canonical_hash;
 use san_core::methods::UNTRAINED;
 
-use crate::tasks::Run;
-use crate::tasks::protocol::AdamWState;
+use crate::tasks::{Memory, Run};
 
 /// Runs that are trained together, at least one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunGroup {
     runs: Vec<Run>,
     names: Vec<String>,
+    memory: Option<Memory>,
 }
 
 impl RunGroup {
@@ -28,7 +28,41 @@ impl RunGroup {
     /// When a run cannot be serialised.
     pub fn new(runs: Vec<Run>) -> Result<Self> {
         let names = runs.iter().map(Run::name).collect::<Result<_, _>>()?;
-        Ok(Self { runs, names })
+        Ok(Self { runs, names, memory: None })
+    }
+
+    /// The same group with its steps computed in this way, if the protocol does not say how.
+    #[must_use]
+    pub fn with_memory(self, memory: Option<Memory>) -> Self {
+        Self { memory, ..self }
+    }
+
+    /// How its steps are computed, if that was chosen for the device.
+    pub fn memory(&self) -> Option<Memory> {
+        self.memory
+    }
+
+    /// The same group with half the examples in a micro-batch; `None` if its task has no micro-batches, or there is only
+    /// one example in each.
+    pub fn with_smaller_micro_batches(&self) -> Option<Self> {
+        let protocol = &self.runs[0].protocol;
+        let choices = protocol.task().ok()?.step_choices(protocol.batch_size);
+        let memory = self.memory.or(choices.first().copied())?;
+        let halved = memory.halved(protocol.batch_size).filter(|_| protocol.has_micro_batches())?;
+        Some(self.clone().with_memory(Some(halved)))
+    }
+
+    /// The runs as they are computed: with the chosen way in their protocol. Their names are those of the group.
+    ///
+    /// # Errors
+    /// When a protocol has no task.
+    pub fn computed_runs(&self) -> Result<Vec<Run>> {
+        let Some(memory) = self.memory else { return Ok(self.runs.clone()) };
+        let computed = |run: &Run| -> Result<Run> {
+            let protocol = run.protocol.with_memory(memory).map_err(anyhow::Error::msg)?;
+            Ok(Run { protocol, ..run.clone() })
+        };
+        self.runs.iter().map(computed).collect()
     }
 
     /// The runs.
@@ -77,9 +111,7 @@ pub fn group_indices(runs: &[Run], size: impl Fn(&Run) -> Result<usize>) -> Resu
     let mut open: HashMap<String, usize> = HashMap::new();
     for (index, run) in runs.iter().enumerate() {
         let key = shared_settings(run)?;
-        // Their state is in bf16 because memory is scarce.
-        let alone = run.protocol.adamw.state != AdamWState::F32;
-        let most = if alone { 1 } else { size(run)?.max(1) };
+        let most = if run.is_trained_alone() { 1 } else { size(run)?.max(1) };
         match open.get(&key).map(|&group| &mut groups[group]) {
             Some(group) if group.len() < most => group.push(index),
             _ => {
@@ -89,15 +121,6 @@ pub fn group_indices(runs: &[Run], size: impl Fn(&Run) -> Result<usize>) -> Resu
         }
     }
     Ok(groups)
-}
-
-/// [`group_indices`], with the runs themselves.
-///
-/// # Errors
-/// As for [`group_indices`].
-pub fn groups(runs: &[Run], size: impl Fn(&Run) -> Result<usize>) -> Result<Vec<RunGroup>> {
-    let members = |indices: Vec<usize>| indices.into_iter().map(|index| runs[index].clone()).collect();
-    group_indices(runs, size)?.into_iter().map(|indices| RunGroup::new(members(indices))).collect()
 }
 
 /// A hash of everything that the runs of a group have in common.

@@ -6,6 +6,7 @@ use std::rc::Rc;
 
 use anyhow::Result;
 use backbones::language::generate::Continuation;
+use backbones::step_memory::Need;
 use data_loaders::Split;
 use data_loaders::text::{ExampleProtocol, Row, Score, TextSet, evaluation_prompt, examples, suite_checksum};
 use report::record::Dataset;
@@ -15,13 +16,15 @@ use serde_json::Value;
 use tch::Kind;
 
 use crate::error::RunError;
-use crate::models::{BaseModel, LoadedLanguageModel};
+use crate::models::{BaseModel, LoadedLanguageModel, NamedArchitecture};
 use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures, NoImages, TrainData};
-use crate::tasks::language::{LanguageProtocol, Prepared};
+use crate::tasks::language::{LanguageProtocol, Memory, Prepared, memory};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::schedule::from_and_to_zero;
-use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
+use crate::tasks::{
+    GroupShape, PreparedTask, Protocol, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits,
+};
 use crate::train::task::Schedule;
 
 /// The protocol of instruction following.
@@ -75,6 +78,19 @@ impl Task for InstructionFollowing {
 
     fn steps_depend_on_seed(&self) -> bool {
         self.language.batch_tokens.is_some()
+    }
+
+    fn step_choices(&self, batch_size: usize) -> Vec<Memory> {
+        self.language.memory.choices(batch_size)
+    }
+
+    fn with_memory(&self, protocol: &Protocol, memory: Memory) -> Protocol {
+        let language = LanguageProtocol { memory, ..self.language };
+        Protocol { instruction_following: Some(Self { language, ..self.clone() }), ..protocol.clone() }
+    }
+
+    fn need(&self, run: &Run, model: &NamedArchitecture, shape: GroupShape) -> Result<Need> {
+        memory::need(run, self, (&self.language, self.examples.max_length), model, shape)
     }
 
     fn prepare<'a>(

@@ -10,6 +10,7 @@ mod execute;
 mod group;
 pub mod instruction_following;
 pub mod language;
+mod need;
 mod precision;
 pub(crate) mod protocol;
 mod run;
@@ -21,6 +22,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use backbones::step_memory::Need;
 use data_loaders::{DatasetEntry, Split, SplitCounts};
 use report::record::{Dataset, Evaluation, Forgetting, Pending, Truncation};
 use san_core::adapters::merge::merge;
@@ -31,13 +33,15 @@ use serde_json::Value;
 use tch::{Device, Kind};
 
 pub use execute::{Outcome, evaluate, execute};
-pub use group::{RunGroup, group_indices, groups};
+pub use group::{RunGroup, group_indices};
+pub use language::Memory;
+pub use need::GroupShape;
 pub use precision::Precision;
 pub use protocol::Protocol;
 pub use run::{Run, Stage, StartingAdapter, Trial};
 pub use schedule::{PeakFactor, Per, ScheduleProtocol, WarmupFrom};
 
-use crate::models::BaseModel;
+use crate::models::{BaseModel, NamedArchitecture};
 use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::train::signals::StopFlag;
 use crate::train::task::TrainTask;
@@ -117,6 +121,25 @@ pub trait Task: Debug {
         let _ = (run, resources);
         Ok(None)
     }
+
+    /// How a step may be computed so that it fits into memory: as the protocol says, or from the fastest way to the one that
+    /// needs the least.
+    fn step_choices(&self, batch_size: usize) -> Vec<Memory> {
+        let _ = batch_size;
+        vec![Memory::default()]
+    }
+
+    /// The same task with its steps computed that way.
+    fn with_memory(&self, protocol: &Protocol, memory: Memory) -> Protocol {
+        let _ = memory;
+        protocol.clone()
+    }
+
+    /// What a group of runs like this one needs on its device.
+    ///
+    /// # Errors
+    /// When the model is of another kind, or the method does not fit it.
+    fn need(&self, run: &Run, model: &NamedArchitecture, shape: GroupShape) -> Result<Need>;
 
     /// Opens the data of a group of runs and builds its model.
     ///

@@ -13,6 +13,7 @@ use tch::Kind;
 use crate::tasks::Task;
 use crate::tasks::classification::Classification;
 use crate::tasks::instruction_following::InstructionFollowing;
+use crate::tasks::language::Memory;
 use crate::tasks::precision::Precision;
 use crate::tasks::visual_question_answering::VisualQuestionAnswering;
 use crate::train::trainer::TrainSettings;
@@ -151,6 +152,19 @@ impl Protocol {
     pub fn modules_to_save(&self, method: &str) -> Result<Vec<String>, String> {
         let modules = self.task()?.modules_to_save().filter(|_| method != UNTRAINED);
         Ok(modules.map_or_else(Vec::new, |(names, _)| names))
+    }
+
+    /// Whether a step can be computed in micro-batches.
+    pub fn has_micro_batches(&self) -> bool {
+        self.classification.is_none()
+    }
+
+    /// The same with its steps computed in another way, which does not change what they compute.
+    ///
+    /// # Errors
+    /// As for [`Protocol::task`].
+    pub fn with_memory(&self, memory: Memory) -> Result<Self, String> {
+        Ok(self.task()?.with_memory(self, memory))
     }
 
     /// Checks what the types cannot express.

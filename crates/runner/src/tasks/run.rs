@@ -10,6 +10,7 @@ pub use report::record::Stage;
 use crate::models::place;
 use crate::resources::DataSource;
 use crate::tasks::Protocol;
+use crate::tasks::protocol::AdamWState;
 
 /// One setting of everything that is tuned.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -111,6 +112,11 @@ impl Run {
             Some(row) => Ok(row.clone()),
             None => self.method()?.label(),
         }
+    }
+
+    /// Whether it is never trained together with others: its state is in bf16 because memory is scarce.
+    pub fn is_trained_alone(&self) -> bool {
+        self.protocol.adamw.state != AdamWState::F32
     }
 
     /// Number of settings that its own were selected from; 1 if they were fixed.

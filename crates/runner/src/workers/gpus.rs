@@ -19,6 +19,9 @@ pub(crate) const VISIBLE: &str = "CUDA_VISIBLE_DEVICES";
 /// the processor.
 const PRETENDED: &str = "SAN_PRETENDED_GPUS";
 
+/// For the same tests: the memory of each.
+const PRETENDED_MEMORY: &str = "SAN_PRETENDED_GPU_MEMORY";
+
 /// A GPU, or a part of one (MIG).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gpu {
@@ -26,13 +29,15 @@ pub struct Gpu {
     pub id: String,
     /// Its model, as the driver names it; `None` if the driver does not say.
     pub model: Option<String>,
+    /// Its memory, bytes; `None` if the driver does not say.
+    pub memory: Option<u64>,
     /// Whether a test pretends it, and everything is computed on the processor.
     pub is_pretended: bool,
 }
 
 impl Gpu {
     fn new(id: impl Into<String>, model: Option<String>) -> Self {
-        Self { id: id.into(), model, is_pretended: false }
+        Self { id: id.into(), model, memory: None, is_pretended: false }
     }
 
     /// Its UUID, if known.
@@ -49,7 +54,7 @@ pub fn chosen(device: &str, wanted: Option<&[String]>) -> Result<Vec<Gpu>> {
     let gpus = match device {
         "cpu" if wanted.is_some() => return Err(wrong("--gpus contradicts --device cpu".into())),
         "cpu" => return Ok(Vec::new()),
-        "auto" | "cuda" => usable()?,
+        "auto" | "cuda" => with_memory(usable()?),
         other => return Err(unknown(other)),
     };
     match wanted {
@@ -101,11 +106,37 @@ fn usable() -> Result<Vec<Gpu>> {
     })
 }
 
+/// The same GPUs with the memory that the driver says of them; it says nothing of the parts of a GPU.
+fn with_memory(gpus: Vec<Gpu>) -> Vec<Gpu> {
+    if gpus.iter().all(|gpu| gpu.is_pretended) {
+        return gpus;
+    }
+    let query = ["--query-gpu=uuid,memory.total", "--format=csv,noheader,nounits"];
+    let output = Command::new("nvidia-smi").args(query).output();
+    let output = output.ok().filter(|output| output.status.success());
+    let text = output.map_or_else(String::new, |output| String::from_utf8_lossy(&output.stdout).into_owned());
+    let sizes = memory_by_uuid(&text);
+    let memory = |gpu: &Gpu| sizes.iter().find(|(uuid, _)| *uuid == gpu.id).map(|(_, bytes)| *bytes);
+    gpus.into_iter().map(|gpu| Gpu { memory: memory(&gpu), ..gpu }).collect()
+}
+
+/// Lines `GPU-..., 81559`: UUID and MiB.
+fn memory_by_uuid(text: &str) -> Vec<(String, u64)> {
+    let line = |line: &str| {
+        let (uuid, mebibytes) = line.split_once(',')?;
+        Some((uuid.trim().to_owned(), mebibytes.trim().parse::<u64>().ok()? << 20))
+    };
+    text.lines().filter_map(line).collect()
+}
+
 fn pretended(number: &str) -> Result<Vec<Gpu>> {
     let number: u32 =
         number.parse().map_err(|_| wrong(format!("{PRETENDED}={number} is not a number of GPUs")))?;
     let model = Some(format!("pretended by {PRETENDED}, computing on the processor"));
-    let gpu = |index| Gpu { id: format!("pretended-{index}"), model: model.clone(), is_pretended: true };
+    let memory =
+        std::env::var(PRETENDED_MEMORY).ok().and_then(|size| crate::workers::memory::parse(&size).ok());
+    let gpu =
+        |index| Gpu { id: format!("pretended-{index}"), model: model.clone(), memory, is_pretended: true };
     Ok((0..number).map(gpu).collect())
 }
 
@@ -220,6 +251,8 @@ mod tests {
         let after = parse(&format!("{DIVIDED}{TWO}"));
         assert_eq!(after.len(), 4, "{after:?}");
         assert!(parse("No devices were found\n").is_empty());
+        let sizes = memory_by_uuid("GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77, 81559\nGPU-b0dc, [N/A]\n");
+        assert_eq!(sizes, [(two[0].id.clone(), 81_559 << 20)]);
     }
 
     #[test]

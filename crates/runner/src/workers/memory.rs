@@ -5,6 +5,7 @@ use std::path::Path;
 use report::record::{RECORD_FILE, Record};
 
 use crate::io::files::entries;
+pub use crate::messages::size_in_words as in_words;
 use crate::store::Store;
 use crate::tasks::Run;
 
@@ -54,6 +55,16 @@ impl Need {
         }
     }
 
+    /// The need according to the plan, if nothing was measured: `planned` bytes of tensors, and the program.
+    #[must_use]
+    pub fn or_planned(self, planned: u64) -> Self {
+        let bytes = planned + BASE;
+        if self.per_parameter.is_none() || planned == 0 {
+            return self;
+        }
+        Self { bytes, source: "as planned, since no run has finished yet".into(), ..self }
+    }
+
     /// Bytes that should suffice for a model of this size, and why: `factor` times what was measured; before that, what is
     /// assumed for the program and the model.
     pub fn with_reserve(&self, parameters: u64, factor: u64) -> (u64, String) {
@@ -77,19 +88,22 @@ pub fn available() -> Option<u64> {
     Some((kilobytes * 1024).min(in_group))
 }
 
+/// All memory of this machine, or as much as this process's control group may have, bytes; `None` if that cannot be read.
+pub fn installed() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let limit = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let limit = limit.and_then(|limit| limit.trim().parse().ok()).unwrap_or(u64::MAX);
+    Some((kilobytes * 1024).min(limit))
+}
+
 /// Resident memory of a process, bytes; 0 if it has ended.
 pub fn resident(process: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let line = text.lines().find(|line| line.starts_with("VmRSS:"));
     let kilobytes = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok());
     kilobytes.unwrap_or(0) * 1024
-}
-
-/// Bytes as `1.5 GB`.
-pub fn in_words(bytes: u64) -> String {
-    #[allow(clippy::cast_precision_loss)]
-    let gigabytes = bytes as f64 / f64::from(1 << 30);
-    if gigabytes >= 1.0 { format!("{gigabytes:.1} GB") } else { format!("{:.0} MB", gigabytes * 1024.0) }
 }
 
 /// Bytes from `1.5GB`, `800MB` or a plain number of bytes.

@@ -4,6 +4,7 @@ pub mod device;
 pub(crate) mod display;
 pub mod gpus;
 pub mod memory;
+mod out_of_memory;
 pub mod pool;
 pub mod recorder;
 mod supervisor;

@@ -14,7 +14,7 @@ use crate::messages::{counted, message};
 use crate::store::Store;
 use crate::store::failure;
 use crate::store::lock::clean;
-use crate::tasks::{Run, RunGroup};
+use crate::tasks::{Memory, Run, RunGroup};
 use crate::train::signals::StopFlag;
 use crate::workers::gpus::{self, Gpu};
 use crate::workers::memory::{self, Need};
@@ -24,7 +24,7 @@ use crate::workers::supervisor::Supervisor;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Assignment {
     /// All groups of the stage with a run that was not done at the start, in order.
-    pub groups: Vec<Vec<Run>>,
+    pub groups: Vec<AssignedGroup>,
     /// Number of runs that were not done at the start.
     pub open: usize,
     /// Folder of the store.
@@ -40,6 +40,32 @@ pub struct Assignment {
     /// Folder of the files of picture features, if they are kept.
     #[serde(default)]
     pub cache_features: Option<PathBuf>,
+}
+
+/// A group of runs, for a worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct AssignedGroup {
+    /// Its runs.
+    pub runs: Vec<Run>,
+    /// How its steps are computed, if that was chosen for the device.
+    #[serde(default)]
+    pub memory: Option<Memory>,
+}
+
+impl AssignedGroup {
+    /// The group.
+    ///
+    /// # Errors
+    /// When a run cannot be serialised.
+    pub fn into_group(self) -> Result<RunGroup> {
+        Ok(RunGroup::new(self.runs)?.with_memory(self.memory))
+    }
+}
+
+impl From<&RunGroup> for AssignedGroup {
+    fn from(group: &RunGroup) -> Self {
+        Self { runs: group.runs().to_vec(), memory: group.memory() }
+    }
 }
 
 /// The number of workers and their resources.
@@ -89,12 +115,19 @@ impl Pool {
     }
 
     /// Executes the groups with unfinished runs; returns when all are done. A run that failed in an earlier call is tried
-    /// again.
+    /// again. `planned` is what the largest group needs according to the plan, bytes.
     ///
     /// # Errors
     /// When there is not enough memory for one worker, a run failed, a worker cannot write the results (it has reported
     /// why), or a signal asked to stop.
-    pub fn run(&self, title: &str, groups: &[RunGroup], store: &Store, stop: &StopFlag) -> Result<()> {
+    pub fn run(
+        &self,
+        title: &str,
+        groups: &[RunGroup],
+        planned: u64,
+        store: &Store,
+        stop: &StopFlag,
+    ) -> Result<()> {
         clean(store)?;
         let is_open = |name: &String| !store.is_done(name);
         let groups: Vec<&RunGroup> =
@@ -107,9 +140,9 @@ impl Pool {
         for (name, _) in &open {
             failure::clear(store, name)?;
         }
-        let workers = self.affordable(&groups, store)?;
+        let workers = self.affordable(&groups, planned, store)?;
         let assignment = Assignment {
-            groups: groups.iter().map(|group| group.runs().to_vec()).collect(),
+            groups: groups.iter().copied().map(AssignedGroup::from).collect(),
             open: open.len(),
             folder: store.folder.clone(),
             results: self.results.clone(),
@@ -123,7 +156,7 @@ impl Pool {
     }
 
     /// The number of workers that the runs, the processors and the memory allow.
-    fn affordable(&self, open: &[&RunGroup], store: &Store) -> Result<u32> {
+    fn affordable(&self, open: &[&RunGroup], planned: u64, store: &Store) -> Result<u32> {
         let wanted = self.workers.clamp(1, u32::try_from(open.len()).unwrap_or(u32::MAX));
         let processors = std::thread::available_parallelism().map_or(u32::MAX, |count| count.get() as u32);
         let threads = wanted.saturating_mul(self.threads);
@@ -134,6 +167,7 @@ impl Pool {
             ));
         }
         let need = Need::of(open.iter().flat_map(|group| group.runs()), store, self.computes_on_gpu());
+        let need = if self.computes_on_gpu() { need } else { need.or_planned(planned) };
         let budget = self.memory.or_else(memory::available);
         let Some(budget) = budget else { return Ok(wanted) };
         let fit = u32::try_from(budget / need.bytes.max(1)).unwrap_or(u32::MAX);

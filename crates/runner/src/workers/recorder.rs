@@ -8,8 +8,7 @@ use report::record::{self, Record};
 use san_core::methods;
 use tch::Device;
 
-use crate::tasks::Outcome;
-use crate::tasks::Run;
+use crate::tasks::{Memory, Outcome, Run};
 use crate::workers::device;
 
 /// Commit of the code that this program was built from, or `unknown`.
@@ -81,6 +80,8 @@ impl Recorder {
                 peak_memory: device::peak_memory(self.device),
                 host_memory: device::peak_host_memory().filter(|_| self.device != Device::Cpu),
                 group_size: outcome.group_size,
+                micro_batch_size: outcome.memory.and_then(|memory| micro_batch_size(run, memory)),
+                gradient_checkpointing: outcome.memory.is_some_and(|memory| memory.gradient_checkpointing),
                 adapter_bytes: outcome.adapter_bytes,
             },
             provenance: self.provenance(),
@@ -101,4 +102,10 @@ impl Recorder {
             finished_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs()),
         }
     }
+}
+
+/// Examples in a micro-batch, if a batch is split.
+fn micro_batch_size(run: &Run, memory: Memory) -> Option<u32> {
+    let size = memory.micro_batch_size?.get();
+    u32::try_from(size).ok().filter(|_| size < run.protocol.batch_size)
 }

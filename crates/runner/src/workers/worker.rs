@@ -21,12 +21,12 @@ use crate::resources::Resources;
 use crate::store::Store;
 use crate::store::failure;
 use crate::store::lock::{GroupLock, Heartbeat, SCRATCH, host};
-use crate::tasks::{Outcome, Run, RunGroup, execute};
+use crate::tasks::{Memory, Outcome, Run, RunGroup, execute};
 use crate::train::checkpoint::CheckpointFile;
 use crate::train::signals::StopFlag;
 use crate::train::trainer::RunControl;
-use crate::workers::device;
 use crate::workers::recorder::Recorder;
+use crate::workers::{device, out_of_memory};
 
 /// A message from a worker to the supervisor, one JSON object per line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -159,7 +159,21 @@ impl<'a> Worker<'a> {
     ) -> Result<Option<u8>> {
         let label = group.label();
         send(output, &Message::Started { runs: group.names().to_vec(), label: label.clone() })?;
-        let result = self.train_group(group, &label, &mut lock, output);
+        let result = match self.train_group(group, &label, &mut lock, output) {
+            Err(error) if out_of_memory::is(&error) => match group.with_smaller_micro_batches() {
+                Some(smaller) => {
+                    let batch = group.runs()[0].protocol.batch_size;
+                    let now = smaller.memory().unwrap_or_default().in_words(batch);
+                    message(format_args!(
+                        "san: {label}: out of memory ({error:#}); it is tried once more from its checkpoint, with half \
+                         the examples in a micro-batch: {now}"
+                    ));
+                    self.train_group(&smaller, &label, &mut lock, output)
+                }
+                None => Err(error),
+            },
+            result => result,
+        };
         match result {
             Ok(runs) => send(output, &Message::Finished { runs })?,
             // A signal or a full disk: nothing is wrong with the runs.
@@ -228,11 +242,13 @@ impl<'a> Worker<'a> {
         let every = self.settings.checkpoint_every;
         let checkpoint = CheckpointFile::new(&self.store.folder, &group.name(), group.names(), every);
         let mut control = RunControl { stop: self.stop, checkpoint: &checkpoint, progress };
-        let outcomes = execute(group.runs(), self.resources, folders, &mut control)?;
+        let computed = group.computed_runs()?;
+        let memory = step_memory_of(&computed[0]);
+        let outcomes = out_of_memory::caught(|| execute(&computed, self.resources, folders, &mut control))?;
         let runs = group.runs().iter().zip(group.names()).zip(folders);
         let mut complete = Vec::new();
         for (((run, name), scratch), outcome) in runs.zip(outcomes) {
-            self.write_record(run, name, scratch, outcome)?;
+            self.write_record(run, name, scratch, Outcome { memory, ..outcome })?;
             complete.push((scratch, name));
         }
         let mut published = 0;
@@ -258,6 +274,13 @@ impl<'a> Worker<'a> {
             record.to_bytes().map_err(|error| RunError::UnsoundRecord { reason: error.to_string() })?;
         Ok(write_atomically(&scratch.join(RECORD_FILE), &text)?)
     }
+}
+
+/// How the steps of a run are computed; `None` if its task has no micro-batches.
+fn step_memory_of(run: &Run) -> Option<Memory> {
+    let protocol = &run.protocol;
+    let choices = protocol.task().ok()?.step_choices(protocol.batch_size);
+    choices.first().copied().filter(|_| protocol.has_micro_batches())
 }
 
 /// blake3 of every file in a folder, by name.

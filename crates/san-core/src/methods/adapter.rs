@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, specs, title_with_size};
+use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, effects, specs, title_with_size};
 use crate::methods::{Method, MethodInfo, parse};
+use crate::spec::effects::Effects;
 use crate::spec::init::Init;
 use crate::spec::trainable::TrainableSpec;
 use crate::train::trainables::Trainables;
@@ -47,6 +48,10 @@ impl Method for Houlsby {
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         let down = |_| Init::Normal { mean: 0.0, deviation: 0.01 };
         specs("adapter", self.bottleneck, model_spec.branches.iter(), down)
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        Ok(effects(self.bottleneck, model_spec.branches.iter(), Placement::After))
     }
 
     fn attach(

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, specs, title_with_size};
+use crate::methods::bottleneck::{Placement, UNMERGEABLE, attach, effects, specs, title_with_size};
 use crate::methods::{Method, MethodInfo, parse};
+use crate::spec::effects::Effects;
 use crate::spec::init::Init;
 use crate::spec::model::{BranchKind, BranchSpec};
 use crate::spec::trainable::TrainableSpec;
@@ -56,6 +57,10 @@ impl Method for AdaptFormer {
     fn trainables(&self, model_spec: &ModelSpec) -> Result<Vec<TrainableSpec>, Error> {
         let down = |width| Init::KaimingUniform { inputs: width };
         specs("adaptformer", self.bottleneck, Self::branches(model_spec), down)
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        Ok(effects(self.bottleneck, Self::branches(model_spec), Placement::Parallel { scale: self.scale }))
     }
 
     fn attach(

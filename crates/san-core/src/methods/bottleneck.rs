@@ -10,6 +10,7 @@ use tch::Tensor;
 use crate::methods::check_size;
 use crate::nn::branch::Bottleneck;
 use crate::nn::parameter::{Parameter, linear};
+use crate::spec::effects::{BranchEffect, Effects};
 use crate::spec::init::Init;
 use crate::spec::model::BranchSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -51,6 +52,19 @@ pub(super) fn specs<'a>(
         ]
     };
     Ok(branches.flat_map(of_branch).collect())
+}
+
+/// What the bottlenecks add to a forward pass.
+pub(super) fn effects<'a>(
+    bottleneck: i64,
+    branches: impl Iterator<Item = &'a BranchSpec>,
+    placement: Placement,
+) -> Effects {
+    let is_parallel = matches!(placement, Placement::Parallel { .. });
+    let effect = |branch: &BranchSpec| {
+        (branch.name.clone(), BranchEffect { bottleneck, width: branch.width, is_parallel })
+    };
+    Effects { branches: branches.map(effect).collect(), ..Effects::default() }
 }
 
 /// Attaches the bottlenecks, using the allocated tensors.

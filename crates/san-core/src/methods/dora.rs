@@ -19,6 +19,7 @@ use crate::methods::san_dora;
 use crate::methods::targets::{Target, Targets};
 use crate::methods::{Method, MethodInfo, parse};
 use crate::nn::site::{Adapter, Merged, rescale};
+use crate::spec::effects::Effects;
 use crate::spec::init::{FrozenRows, Init};
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -147,6 +148,10 @@ impl Method for Dora {
             form.modules.insert(format!("{site}.lora_magnitude_vector"), magnitude);
         }
         Ok(form)
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        self.lora().update_effects("dora", model_spec, true)
     }
 
     fn attach(

@@ -13,6 +13,7 @@ use tch::Tensor;
 
 use crate::methods::{Method, MethodInfo};
 use crate::nn::site::{Adapter, Merged, OutputScale};
+use crate::spec::effects::Effects;
 use crate::spec::trainable::TrainableSpec;
 use crate::spec::wiring::{ChannelMap, Wiring};
 use crate::train::trainables::Trainables;
@@ -95,6 +96,18 @@ impl<H: Host + Serialize> Method for SanOver<H> {
             });
         }
         Ok(specs)
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        let mut effects = self.host.effects(model_spec)?;
+        let scaled = self.host.scaled(model_spec)?;
+        for site in &model_spec.sites {
+            let anterior = site.anteriors.under(self.wiring);
+            if anterior.is_some_and(|anterior| scaled.contains(&anterior.site)) {
+                effects.sites.entry(site.name.clone()).or_default().input_scale = true;
+            }
+        }
+        Ok(effects)
     }
 
     fn attach(

@@ -14,6 +14,7 @@ use crate::methods::peft::{self, Imported, PeftFiles, PeftForm, check_linear, ro
 use crate::methods::targets::{self, Target};
 use crate::methods::{Method, MethodInfo, bad_option, parse};
 use crate::nn::site::{Adapter, Merged, OutputScale};
+use crate::spec::effects::{Effects, SiteEffect};
 use crate::spec::init::Init;
 use crate::spec::model::{Role, SiteSpec};
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -159,6 +160,15 @@ impl Method for Ia3 {
             ("feedforward_modules", json!(feedforward)),
         ]);
         Ok(form)
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        let effect = |TargetSite { site, targets, on_input }: TargetSite<'_>| {
+            let output_scale = !targets.is_empty();
+            (site.name.clone(), SiteEffect { input_scale: on_input, output_scale, ..SiteEffect::default() })
+        };
+        let sites = self.target_sites(model_spec)?.into_iter().map(effect);
+        Ok(Effects { sites: sites.collect(), ..Effects::default() })
     }
 
     fn attach(

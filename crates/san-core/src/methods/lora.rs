@@ -19,6 +19,7 @@ use crate::methods::peft::{Imported, PeftFiles, PeftForm};
 use crate::methods::targets::{Target, Targeted, Targets};
 use crate::methods::{Method, MethodInfo, bad_option, check_size, parse, san_lora};
 use crate::nn::dropout::Dropout;
+use crate::spec::effects::{Effects, SiteEffect, Update};
 use crate::spec::init::{Factor, FrozenRows, Init};
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -176,6 +177,23 @@ impl Lora {
         Ok(specs)
     }
 
+    /// What the update adds to each site's forward pass.
+    pub(super) fn update_effects(
+        &self,
+        method: &str,
+        model_spec: &ModelSpec,
+        is_rescaled: bool,
+    ) -> Result<Effects, Error> {
+        let blocks_per_target = if self.init == FactorInit::Pissa { 2 } else { 1 };
+        let effect = |(site, targets): Targeted<'_>| {
+            let ranks = self.rank * blocks_per_target * targets.len() as i64;
+            let update = Some(Update::LowRank { ranks, is_rescaled, has_dropout: self.dropout > 0.0 });
+            (site.name.clone(), SiteEffect { update, ..SiteEffect::default() })
+        };
+        let sites = self.targeted(method, model_spec)?.into_iter().map(effect);
+        Ok(Effects { sites: sites.collect(), ..Effects::default() })
+    }
+
     /// The update of each site.
     pub(super) fn updates(
         &self,
@@ -265,6 +283,10 @@ impl Method for Lora {
         run: i64,
     ) -> Result<PeftForm, Error> {
         peft_form("lora", &self.updates("lora", model_spec, trainables)?, self.dropout, run)
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        self.update_effects("lora", model_spec, false)
     }
 
     fn attach(

@@ -45,6 +45,7 @@ use peft::{FromPeft, PeftForm};
 
 use crate::error::did_you_mean;
 use crate::nn::branch::StochasticDepth;
+use crate::spec::effects::Effects;
 use crate::spec::trainable::{TrainableSpec, head_specs};
 use crate::train::trainables::Trainables;
 use crate::{AdapterSet, Error, ModelSpec, Weights};
@@ -113,6 +114,15 @@ pub trait Method: Options + std::fmt::Debug + Send + Sync {
         weights: &Weights,
         trainables: &Trainables,
     ) -> Result<AdapterSet, Error>;
+
+    /// What it adds to a forward pass, as far as memory depends on it; nothing for a method that only trains tensors of the
+    /// model.
+    ///
+    /// # Errors
+    /// If the method is not compatible with the backbone.
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        self.inner().map_or(Ok(Effects::default()), |inner| inner.effects(model_spec))
+    }
 
     /// Tensors that keep their initial values, in addition to the trained ones (a random projection, or the
     /// initial factors that an update is relative to). Adapter files contain them too.

@@ -14,6 +14,7 @@ use tch::Tensor;
 use crate::methods::tensors::{from_frozen, norm_tensors};
 use crate::methods::{Method, MethodInfo, parse};
 use crate::nn::site::{Adapter, Merged, OutputScale};
+use crate::spec::effects::{Effects, SiteEffect};
 use crate::spec::init::Init;
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -97,6 +98,17 @@ impl Method for San {
         }
         specs.extend(norm_tensors(model_spec).map(|(name, width)| from_frozen(&name, &[width])));
         Ok(specs)
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        let effect = |site: &SiteSpec| SiteEffect {
+            input_scale: self.anterior(site).is_some(),
+            output_scale: self.mode != Mode::Sp,
+            shift: self.shift && site.bias,
+            update: None,
+        };
+        let sites = model_spec.sites.iter().map(|site| (site.name.clone(), effect(site)));
+        Ok(Effects { sites: sites.collect(), ..Effects::default() })
     }
 
     fn attach(

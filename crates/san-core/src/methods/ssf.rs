@@ -15,6 +15,7 @@ use crate::methods::host::{Host, Scaling};
 use crate::methods::san_ssf;
 use crate::methods::{Method, MethodInfo, parse};
 use crate::nn::site::{Adapter, Merged, NormAffine, OutputScale};
+use crate::spec::effects::{Effects, SiteEffect};
 use crate::spec::init::Init;
 use crate::spec::model::SiteSpec;
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -58,6 +59,16 @@ impl Method for Ssf {
             std::iter::once(scale).chain(shifted.then(|| spec(name, "ssf_shift", width, 0.0)))
         };
         Ok(sites.chain(norms).flat_map(pair).collect())
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        let effect =
+            |site: &SiteSpec| SiteEffect { output_scale: true, shift: site.bias, ..SiteEffect::default() };
+        Ok(Effects {
+            sites: model_spec.sites.iter().map(|site| (site.name.clone(), effect(site))).collect(),
+            norms: model_spec.norms.iter().map(|norm| norm.name.clone()).collect(),
+            ..Effects::default()
+        })
     }
 
     fn attach(

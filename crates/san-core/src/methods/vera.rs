@@ -16,6 +16,7 @@ use crate::methods::targets::{Targeted, Targets};
 use crate::methods::{Method, MethodInfo, check_size, parse};
 use crate::nn::parameter::scale;
 use crate::nn::site::{Adapter, Merged};
+use crate::spec::effects::{Effects, SiteEffect, Update};
 use crate::spec::init::Init;
 use crate::spec::trainable::{Group, TrainableSpec};
 use crate::train::trainables::Trainables;
@@ -159,6 +160,16 @@ impl Method for Vera {
             ("bias", json!("none")),
         ]);
         Ok(form)
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        let effect = |(site, targets): Targeted<'_>| {
+            let rows = targets.iter().map(|target| target.rows).collect();
+            let update = Some(Update::Vectors { rank: self.rank, rows });
+            (site.name.clone(), SiteEffect { update, ..SiteEffect::default() })
+        };
+        let sites = self.targeted(model_spec)?.into_iter().map(effect);
+        Ok(Effects { sites: sites.collect(), ..Effects::default() })
     }
 
     fn attach(

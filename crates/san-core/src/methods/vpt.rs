@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::methods::{Method, MethodInfo, check_size, parse};
 use crate::nn::branch::Prompts;
+use crate::spec::effects::Effects;
 use crate::spec::init::Init;
 use crate::spec::model::{Role, SequenceSpec};
 use crate::spec::trainable::{Group, TrainableSpec};
@@ -80,6 +81,11 @@ impl Method for Vpt {
             group: Group::Method,
         };
         Ok(self.blocks(model_spec).iter().map(spec).collect())
+    }
+
+    fn effects(&self, model_spec: &ModelSpec) -> Result<Effects, Error> {
+        let prompts = self.blocks(model_spec).iter().map(|block| (block.name.clone(), self.prompts));
+        Ok(Effects { prompts: prompts.collect(), ..Effects::default() })
     }
 
     fn attach(

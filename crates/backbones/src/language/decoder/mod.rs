@@ -7,8 +7,11 @@
 //! attention output and a block's input have no anterior.
 
 mod config;
+mod memory;
 mod model;
 
+use san_core::memory::layers::Layers;
+use san_core::memory::tape;
 use san_core::nn::builder::ModelBuilder;
 use san_core::spec::init::Init;
 use san_core::spec::model::{BranchKind, ModelSpec};
@@ -101,6 +104,30 @@ impl LanguageArchitecture for Decoder {
 
     fn context(&self) -> i64 {
         self.config.max_position_embeddings
+    }
+
+    fn blocks(&self) -> i64 {
+        self.config.num_hidden_layers
+    }
+
+    fn trace_embedding(&self, layers: &Layers, tokens: i64) -> tape::Value {
+        self.embed_on(layers, tokens)
+    }
+
+    fn trace_block(&self, layers: &Layers, index: i64, x: &tape::Value) -> tape::Value {
+        self.block_on(layers, index, x)
+    }
+
+    fn trace_norm(&self, layers: &Layers, x: &tape::Value) -> tape::Value {
+        self.norm_on(layers, x)
+    }
+
+    fn trace_logits(&self, layers: &Layers, hidden: &tape::Value) -> tape::Value {
+        self.logits_on(layers, hidden)
+    }
+
+    fn cached_channels(&self) -> i64 {
+        Self::cached_channels(self)
     }
 
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn LanguageModel>, Error> {

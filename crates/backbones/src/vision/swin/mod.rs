@@ -6,10 +6,13 @@
 //! reduction before them, and a reduction uses the previous block's scales tiled four times.
 
 mod config;
+mod memory;
 mod model;
 mod windows;
 
 use san_core::Weights;
+use san_core::memory::layers::Layers;
+use san_core::memory::tape::Value;
 use san_core::nn::builder::ModelBuilder;
 use san_core::spec::init::Init;
 use san_core::spec::model::{BranchKind, ModelSpec};
@@ -85,6 +88,10 @@ impl Architecture for Config {
         let is_old = weights.iter().any(|(name, _)| name.starts_with("layers.0.downsample."));
         let name = |name: &str| if is_old { current_name(name) } else { name.to_owned() };
         Ok(Weights::new(weights.iter().map(|(key, tensor)| (name(key), tensor.shallow_clone())).collect()))
+    }
+
+    fn trace_features(&self, layers: &Layers, images: &Value) -> Value {
+        self.trace(layers, images)
     }
 
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {

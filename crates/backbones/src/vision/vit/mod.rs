@@ -5,9 +5,12 @@
 //! image size the position embedding is resampled as in timm. SAN's wiring: docs/method.md, section 2.
 
 mod config;
+mod memory;
 mod model;
 
 use san_core::Weights;
+use san_core::memory::layers::Layers;
+use san_core::memory::tape::Value;
 use san_core::nn::builder::ModelBuilder;
 use san_core::spec::init::Init;
 use san_core::spec::model::{BranchKind, ModelSpec};
@@ -93,6 +96,10 @@ impl Architecture for Config {
             weights.insert("pos_embed", resampled);
         }
         Ok(weights)
+    }
+
+    fn trace_features(&self, layers: &Layers, images: &Value) -> Value {
+        self.trace(layers, images)
     }
 
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn Backbone>, Error> {

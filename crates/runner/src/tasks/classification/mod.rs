@@ -7,8 +7,9 @@ mod prepared;
 use std::num::NonZeroU64;
 
 use anyhow::Result;
+use backbones::step_memory::{self, Need};
 use backbones::vision::Classifier;
-use data_loaders::{Augmentation, ImageProtocol, ImageSettings};
+use data_loaders::{Augmentation, ImageProtocol, ImageSettings, dataset};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tch::Kind;
@@ -17,10 +18,14 @@ use self::inputs::{Inputs, SharedReads};
 use self::part_accuracies::Parts;
 use self::prepared::Prepared;
 use crate::error::RunError;
-use crate::models::{BaseModel, LoadedBackbone};
+use crate::models::{BaseModel, LoadedBackbone, NamedArchitecture};
 use crate::resources::{DataSets, DataSource, Models, Resources};
+use crate::tasks::need::with_training;
 use crate::tasks::schedule::ScheduleProtocol;
-use crate::tasks::{PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData, splits};
+use crate::tasks::{GroupShape, PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData, splits};
+
+/// Classes of a set that is not in the registry, for the size of its head.
+const CLASSES_OF_OTHER_SETS: i64 = 1000;
 
 /// The protocol of classification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -156,6 +161,21 @@ impl Task for Classification {
 
     fn classes(&self, run: &Run, data: &mut DataSets) -> Result<i64> {
         Ok(data.images(&run.set, &run.data, self.image()?.image_size)?.classes().into())
+    }
+
+    fn need(&self, run: &Run, model: &NamedArchitecture, shape: GroupShape) -> Result<Need> {
+        let NamedArchitecture::Vision(vision) = model else {
+            anyhow::bail!("classification needs a vision backbone")
+        };
+        let vision = vision.at_image_size(self.image()?.image_size.into())?;
+        let known =
+            dataset(&run.set).ok().map(|entry| i64::from(entry.classes)).filter(|classes| *classes > 0);
+        let classes = known.unwrap_or(CLASSES_OF_OTHER_SETS);
+        let batch = i64::try_from(run.protocol.batch_size)?;
+        let evaluated = i64::try_from(prepared::evaluation_batch(shape.on_gpu))?;
+        with_training(run, self, shape, |training| {
+            Ok(step_memory::classifier(&*vision, classes, [batch, evaluated], training)?)
+        })
     }
 
     fn prepare<'a>(

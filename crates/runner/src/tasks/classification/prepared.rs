@@ -33,6 +33,11 @@ const MERGE_CHECK: usize = 32;
 /// Name of the score.
 const METRIC: &str = "top-1 accuracy";
 
+/// Images per forward pass of an evaluation.
+pub(super) fn evaluation_batch(on_gpu: bool) -> usize {
+    if on_gpu { EVALUATION_BATCH_ON_GPU } else { EVALUATION_BATCH_ON_CPU }
+}
+
 /// Classification with the data and the model of a group of runs.
 pub(super) struct Prepared<'a> {
     pub(super) protocol: &'a Classification,
@@ -288,7 +293,7 @@ fn predict(
 ) -> Result<Vec<Option<Vec<i64>>>> {
     let are_features = inputs.features.is_some();
     let (mut classes, mut finite) = (Vec::new(), Vec::new());
-    let most = if inputs.device == Device::Cpu { EVALUATION_BATCH_ON_CPU } else { EVALUATION_BATCH_ON_GPU };
+    let most = evaluation_batch(inputs.device != Device::Cpu);
     let images_per_pass = (most / usize::try_from(stack)?.max(1)).max(1);
     inputs.for_each_batch(images_per_pass, stop, |images| {
         let start = Instant::now();

@@ -5,6 +5,7 @@
 
 pub(crate) mod data;
 mod evaluation;
+pub(crate) mod memory;
 mod objective;
 mod protocol;
 

@@ -115,8 +115,61 @@ pub struct Memory {
 }
 
 impl Memory {
+    /// The ways to compute a step of `batch` examples: this one if it says anything, otherwise from the fastest to the one
+    /// that needs the least memory. Micro-batches cost little down to an eighth of a batch; recomputation costs about a
+    /// third of the time.
+    pub fn choices(self, batch: usize) -> Vec<Self> {
+        if !self.is_whole() {
+            return vec![self];
+        }
+        let halves = |gradient_checkpointing, least: usize| {
+            let sizes =
+                std::iter::successors(Some(batch), |size| Some(size.div_ceil(2)).filter(|_| *size > 1));
+            sizes.take_while(move |size| *size >= least).map(move |size| Self {
+                micro_batch_size: NonZeroUsize::new(size).filter(|_| size < batch),
+                gradient_checkpointing,
+            })
+        };
+        halves(false, (batch / 8).max(1)).chain(halves(true, 1)).collect()
+    }
+
+    /// The same with half the examples in a micro-batch; `None` if there is only one in it.
+    #[must_use]
+    pub fn halved(self, batch: usize) -> Option<Self> {
+        let size = self.micro_batch_size.map_or(batch, |size| size.get().min(batch));
+        let micro_batch_size = NonZeroUsize::new(size.div_ceil(2)).filter(|_| size > 1);
+        micro_batch_size.is_some().then_some(Self { micro_batch_size, ..self })
+    }
+
+    /// How a step of `batch` examples is computed, in words.
+    pub fn in_words(self, batch: usize) -> String {
+        let size = self.micro_batch_size.map_or(batch, NonZeroUsize::get);
+        let parts = if size < batch { format!("{size} of {batch}") } else { batch.to_string() };
+        parts + if self.gradient_checkpointing { ", gradient checkpointing" } else { "" }
+    }
+
     #[allow(clippy::trivially_copy_pass_by_ref)] // the signature that serde requires
     fn is_whole(&self) -> bool {
         *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_split_before_it_is_recomputed() {
+        let of = |size: usize, gradient_checkpointing| Memory {
+            micro_batch_size: NonZeroUsize::new(size),
+            gradient_checkpointing,
+        };
+        let choices = Memory::default().choices(16);
+        assert_eq!(choices[..4], [of(0, false), of(8, false), of(4, false), of(2, false)]);
+        assert_eq!(choices[4..], [of(0, true), of(8, true), of(4, true), of(2, true), of(1, true)]);
+        assert_eq!(of(3, false).choices(16), [of(3, false)], "the protocol says how");
+        assert_eq!(Memory::default().halved(5), Some(of(3, false)));
+        assert_eq!((of(2, true).halved(16), of(1, true).halved(16)), (Some(of(1, true)), None));
+        assert_eq!(of(8, true).in_words(16), "8 of 16, gradient checkpointing");
     }
 }

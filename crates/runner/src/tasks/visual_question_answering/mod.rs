@@ -10,6 +10,7 @@ mod tower;
 use std::rc::Rc;
 
 use anyhow::{Result, bail};
+use backbones::step_memory::Need;
 use backbones::vlm::llava;
 use data_loaders::text::{Example, Truncation};
 use data_loaders::vl::{
@@ -31,10 +32,12 @@ use crate::models::reader::ReaderArchitecture;
 use crate::models::{BaseModel, LoadedLanguageModel, NamedArchitecture};
 use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::tasks::language::data::{EvalSet, TrainData};
-use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Prepared};
+use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Memory, Prepared, memory};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::schedule::from_and_to_zero;
-use crate::tasks::{PreparedTask, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits};
+use crate::tasks::{
+    GroupShape, PreparedTask, Protocol, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits,
+};
 use crate::train::task::Schedule;
 
 /// The protocol of visual question answering.
@@ -151,6 +154,19 @@ impl Task for VisualQuestionAnswering {
         let tower = architecture.tower.at_image_size(i64::from(size))?;
         let table = tower::table(&*tower, run.protocol.precision.kind(), pictures, String::new());
         Ok(Some((pictures, table.bytes())))
+    }
+
+    fn step_choices(&self, batch_size: usize) -> Vec<Memory> {
+        self.language.memory.choices(batch_size)
+    }
+
+    fn with_memory(&self, protocol: &Protocol, memory: Memory) -> Protocol {
+        let language = LanguageProtocol { memory, ..self.language };
+        Protocol { visual_question_answering: Some(Self { language, ..self.clone() }), ..protocol.clone() }
+    }
+
+    fn need(&self, run: &Run, model: &NamedArchitecture, shape: GroupShape) -> Result<Need> {
+        memory::need(run, self, (&self.language, self.max_length), model, shape)
     }
 
     fn prepare<'a>(

@@ -1,0 +1,250 @@
+//! Whether the runs of a plan fit into the memory of a device, and how: how many are trained together, in which
+//! micro-batches, and whether activations are recomputed.
+//!
+//! The choice follows from the plan and the device's memory alone, so that an interrupted sweep ends with the same bytes.
+//! It is not part of a run's name: it does not change what is computed, up to rounding.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+
+use crate::messages::size_in_words;
+use crate::plan::Plan;
+use crate::tasks::{GroupShape, Memory, Run, RunGroup, group_indices};
+
+/// What CUDA's context and libraries take of a GPU. Measured on an H100: 0.5 to 0.9 GB.
+const CUDA_CONTEXT: u64 = 1 << 30;
+/// The part of a GPU's memory that tensors can have: libtorch's allocator cannot use every gap.
+const USABLE_PERCENT: u64 = 93;
+/// What a process has without a model: the program and libtorch. Measured: docs/scale.md.
+pub const PROGRAM: u64 = 160 << 20;
+
+/// The memory that one worker may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// Bytes; `None` if it is not known: everything is then expected to fit.
+    pub bytes: Option<u64>,
+    /// Whether it is a GPU's.
+    pub on_gpu: bool,
+    /// What it is the memory of, in words.
+    pub name: String,
+}
+
+impl DeviceMemory {
+    /// Whether a group fits that needs `bytes` for its tensors.
+    fn holds(&self, need: u64) -> bool {
+        let Some(bytes) = self.bytes else { return true };
+        if self.on_gpu {
+            need <= bytes.saturating_sub(CUDA_CONTEXT) / 100 * USABLE_PERCENT
+        } else {
+            need + PROGRAM <= bytes
+        }
+    }
+
+    /// Its size, and what it is.
+    pub fn in_words(&self) -> String {
+        let size = self.bytes.map_or_else(|| "unknown memory".into(), size_in_words);
+        format!("{} of {size}", self.name)
+    }
+}
+
+/// How a run fits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fit {
+    /// The most runs that are trained together.
+    pub together: usize,
+    /// How a step is computed, if not as the protocol says.
+    pub memory: Option<Memory>,
+    /// What a group needs, bytes; `None` if the model is not known.
+    pub need: Option<u64>,
+    /// Whether the device has as much.
+    pub fits: bool,
+}
+
+/// Runs in groups that fit, and those that do not.
+#[derive(Debug)]
+pub struct Grouped {
+    /// Groups that fit.
+    pub groups: Vec<RunGroup>,
+    /// Runs that do not fit, and why.
+    pub misfits: Vec<(Run, String)>,
+    /// What the largest of the groups needs, bytes.
+    pub need: u64,
+}
+
+/// Groups by the positions of their runs, with how their steps are computed if that was chosen for the device.
+pub(crate) type Positions = Vec<(Vec<usize>, Option<Memory>)>;
+
+/// What the groups of a plan need, each computed once.
+#[derive(Debug, Default)]
+pub(super) struct Needs(RefCell<BTreeMap<String, Option<u64>>>);
+
+impl Plan {
+    /// What a group of runs like this one needs, bytes; `None` if the model's architecture is not known.
+    fn need(&self, run: &Run, shape: GroupShape) -> Result<Option<u64>> {
+        let Some(model) = self.models.get(&run.backbone) else { return Ok(None) };
+        let key = serde_json::to_string(&(
+            &run.backbone,
+            &run.method,
+            &run.options,
+            &run.protocol,
+            &run.set,
+            (shape.stack, shape.memory, shape.on_gpu),
+        ))?;
+        if let Some(known) = self.needs.0.borrow().get(&key) {
+            return Ok(*known);
+        }
+        let task = run.protocol.task().map_err(anyhow::Error::msg)?;
+        let need = task.need(run, model, shape)?;
+        let bytes = u64::try_from(need.total()).ok();
+        self.needs.0.borrow_mut().insert(key, bytes);
+        Ok(bytes)
+    }
+
+    /// How a run fits into a device, in groups of at most `most` runs: as many as fit with whole batches; where one does
+    /// not, the fastest way of computing its steps in less memory.
+    ///
+    /// # Errors
+    /// When the run's method is unknown.
+    pub fn fit(&self, run: &Run, most: usize, device: &DeviceMemory) -> Result<Fit> {
+        let task = run.protocol.task().map_err(anyhow::Error::msg)?;
+        let choices = task.step_choices(run.protocol.batch_size);
+        let shape = |stack, memory| GroupShape { stack, memory, on_gpu: device.on_gpu };
+        let fastest = choices.first().copied().unwrap_or_default();
+        let mut least = None;
+        let together = (1..=most.max(1)).rev().map(|stack| (stack, fastest));
+        let alone = choices.iter().skip(1).map(|&memory| (1, memory));
+        for (stack, memory) in together.chain(alone) {
+            let need = self.need(run, shape(stack, memory))?;
+            let chosen =
+                Fit { together: stack, memory: (memory != fastest).then_some(memory), need, fits: true };
+            if need.is_none_or(|need| device.holds(need)) {
+                return Ok(chosen);
+            }
+            if least.is_none_or(|least: Fit| need < least.need) {
+                least = Some(Fit { fits: false, ..chosen });
+            }
+        }
+        Ok(least.unwrap_or(Fit { together: 1, memory: None, need: None, fits: true }))
+    }
+
+    /// Packs runs of this plan into groups of at most `size` runs, or of the usual number, that fit into the device.
+    ///
+    /// # Errors
+    /// When a run's method is unknown, or it cannot be serialised.
+    pub fn groups(&self, runs: &[Run], size: Option<usize>, device: &DeviceMemory) -> Result<Grouped> {
+        let (mut misfits, mut need) = (Vec::new(), 0);
+        for run in runs {
+            let fit = self.fit_in_group(run, size, device)?;
+            if fit.fits {
+                need = need.max(fit.need.unwrap_or(0));
+            } else {
+                misfits.push((run.clone(), does_not_fit(&fit, device)));
+            }
+        }
+        let group = |(members, memory): (Vec<usize>, Option<Memory>)| -> Result<RunGroup> {
+            let runs = members.into_iter().map(|index| runs[index].clone()).collect();
+            Ok(RunGroup::new(runs)?.with_memory(memory))
+        };
+        let positions = self.group_positions(runs, size, device)?;
+        Ok(Grouped { groups: positions.into_iter().map(group).collect::<Result<_>>()?, misfits, need })
+    }
+
+    /// The same by the positions of their runs; those that do not fit are in none.
+    pub(crate) fn group_positions(
+        &self,
+        runs: &[Run],
+        size: Option<usize>,
+        device: &DeviceMemory,
+    ) -> Result<Positions> {
+        let fits: Vec<Fit> =
+            runs.iter().map(|run| self.fit_in_group(run, size, device)).collect::<Result<_>>()?;
+        let fitting: Vec<usize> = (0..runs.len()).filter(|&index| fits[index].fits).collect();
+        let those: Vec<Run> = fitting.iter().map(|&index| runs[index].clone()).collect();
+        let groups = group_indices(&those, |run| Ok(self.fit_in_group(run, size, device)?.together))?;
+        let original = |group: Vec<usize>| {
+            let members: Vec<usize> = group.into_iter().map(|index| fitting[index]).collect();
+            let memory = fits[members[0]].memory;
+            (members, memory)
+        };
+        Ok(groups.into_iter().map(original).collect())
+    }
+
+    /// What of these runs does not fit, one line for each method and backbone.
+    pub(crate) fn left_out(
+        &self,
+        runs: &[Run],
+        size: Option<usize>,
+        device: &DeviceMemory,
+    ) -> Result<Vec<String>> {
+        let mut lines: Vec<String> = Vec::new();
+        for (run, reason) in self.groups(runs, size, device)?.misfits {
+            let line = format!("{} on {}: {reason}", run.row_label()?, run.backbone_label());
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        Ok(lines)
+    }
+
+    fn fit_in_group(&self, run: &Run, size: Option<usize>, device: &DeviceMemory) -> Result<Fit> {
+        self.fit(run, self.group_size(run, size, device.on_gpu)?, device)
+    }
+
+    /// The most runs of a group, before memory is considered.
+    fn group_size(&self, run: &Run, size: Option<usize>, on_gpu: bool) -> Result<usize> {
+        let size = size.map_or_else(|| self.usual_group_size(run, on_gpu), Ok)?;
+        Ok(if run.is_trained_alone() { 1 } else { size })
+    }
+
+    /// The rows of a table of what each method needs in each backbone: the most over its sets and seeds, and how it fits.
+    ///
+    /// # Errors
+    /// As for [`Plan::fit`].
+    pub(super) fn memory_rows(&self, size: Option<usize>, device: &DeviceMemory) -> Result<Vec<Vec<String>>> {
+        let mut labels: Vec<String> = Vec::new();
+        let mut most: BTreeMap<(String, String), (Fit, Run)> = BTreeMap::new();
+        for row in &self.finals {
+            let run = &row.run;
+            let fit = self.fit_in_group(run, size, device)?;
+            let label = run.row_label()?;
+            if !labels.contains(&label) {
+                labels.push(label.clone());
+            }
+            let key = (label, run.backbone.clone());
+            if most.get(&key).is_none_or(|(before, _)| (!fit.fits, fit.need) > (!before.fits, before.need)) {
+                most.insert(key, (fit, run.clone()));
+            }
+        }
+        let row = |label: String| {
+            let cell = |backbone: &String| match most.get(&(label.clone(), backbone.clone())) {
+                Some((fit, run)) => fit.in_words(run),
+                None => "-".into(),
+            };
+            let cells: Vec<String> = self.backbones.iter().map(cell).collect();
+            [vec![label.clone()], cells].concat()
+        };
+        Ok(labels.into_iter().map(row).collect())
+    }
+}
+
+impl Fit {
+    /// For example `1.9 GB (4 x 64)`: four runs, each with 64 examples in a batch.
+    fn in_words(&self, run: &Run) -> String {
+        let Some(need) = self.need else { return "-".into() };
+        let batch = self.memory.unwrap_or_default().in_words(run.protocol.batch_size);
+        let runs = if self.together > 1 { format!("{} runs x ", self.together) } else { String::new() };
+        let size = size_in_words(need);
+        if self.fits {
+            format!("{size} ({runs}{batch})")
+        } else {
+            format!("does not fit: {size} ({runs}{batch})")
+        }
+    }
+}
+
+fn does_not_fit(fit: &Fit, device: &DeviceMemory) -> String {
+    let need = size_in_words(fit.need.unwrap_or(0));
+    format!("it does not fit: it needs {need} of {}", device.in_words())
+}

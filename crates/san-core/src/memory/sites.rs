@@ -1,0 +1,234 @@
+//! What a projection keeps, by what a method does there: the counterpart of `nn::site::Site` and of the methods' adapters.
+
+use crate::memory::layers::{F32, Layers};
+use crate::memory::tape::{Operation, Value};
+use crate::spec::effects::{SiteEffect, Update};
+use crate::spec::model::{Projection, SiteSpec};
+
+impl Layers {
+    /// What the method does at a site.
+    pub(super) fn effect(&self, site: &SiteSpec) -> SiteEffect {
+        self.setting.effects.sites.get(&site.name).cloned().unwrap_or_default()
+    }
+
+    /// A projection of an input that is not scaled yet; the counterpart of `Site::forward`.
+    pub fn forward(&self, site: &SiteSpec, x: &Value) -> Value {
+        let effect = self.effect(site);
+        self.adapted(site, x, effect.input_scale, &effect)
+    }
+
+    /// A projection of an input that a norm has scaled already; the counterpart of `Site::project`.
+    pub fn project(&self, site: &SiteSpec, x: &Value) -> Value {
+        self.adapted(site, x, false, &self.effect(site))
+    }
+
+    /// A projection of a norm's result without its affine map, which each run has its own of.
+    pub(super) fn project_affine(&self, site: &SiteSpec, normal: &Value, has_bias: bool) -> Value {
+        let effect = self.effect(site);
+        let linear = site.projection == Projection::Linear && !self.is_trained(&weight(site));
+        if linear
+            && effect.update.is_none()
+            && let Some(y) = self.with_scaled_weights(site, normal, true, &effect)
+        {
+            return y;
+        }
+        let scaled = self.scaled(normal);
+        let scaled = if has_bias { self.shifted(&scaled, F32) } else { scaled };
+        self.adapted(site, &scaled, false, &effect)
+    }
+
+    fn adapted(&self, site: &SiteSpec, x: &Value, p: bool, effect: &SiteEffect) -> Value {
+        // Images enter in f32.
+        let x = self.cast(x, self.setting.width);
+        if effect.update.is_none()
+            && let Some(y) = self.with_scaled_weights(site, &x, p, effect)
+        {
+            return y;
+        }
+        let x = if p { self.scaled(&x) } else { x };
+        let x = match site.projection {
+            Projection::Patches { .. } => self.copied(&x, x.elements),
+            _ => x,
+        };
+        let y = match site.projection {
+            Projection::Depthwise { .. } => self.depthwise(site, &x),
+            _ => self.linear(&x, &weight(site), [site.outputs, site.inputs], site.bias),
+        };
+        match &effect.update {
+            Some(update) => self.updated(site, update, &x, y),
+            None => {
+                let y = if effect.output_scale { self.scaled(&y) } else { y };
+                if effect.shift { self.shifted(&y, F32) } else { y }
+            }
+        }
+    }
+
+    /// `Site::with_scaled_weights`: keeps the scaled weight, in addition to what the scales' gradients need.
+    fn with_scaled_weights(&self, site: &SiteSpec, x: &Value, p: bool, effect: &SiteEffect) -> Option<Value> {
+        let SiteSpec { inputs, outputs, .. } = *site;
+        let scale = effect.output_scale;
+        let bias_is_trained = self.is_trained(&format!("{}.bias", site.name));
+        if !(p || scale) || self.is_trained(&weight(site)) || bias_is_trained {
+            return None;
+        }
+        let is_patches = match site.projection {
+            Projection::Linear => false,
+            Projection::Patches { .. } if !p => true,
+            _ => return None,
+        };
+        let stack = self.setting.stack;
+        let samples = x.elements / inputs / stack;
+        let channels = if p { inputs } else { 0 } + if scale { outputs } else { 0 };
+        if samples * channels < outputs * inputs {
+            return None;
+        }
+        let x = if is_patches { self.copied(x, x.elements) } else { x.clone() };
+        let matrices = stack * outputs * inputs;
+        // Computed in f32, factor by factor.
+        let factors = i64::from(p) + i64::from(scale) - i64::from(x.width == F32);
+        let elements = x.elements / inputs * outputs;
+        // A gradient of p needs the input's gradient; products of activations are summed as they are computed only on a
+        // processor in f32.
+        let unused_gradient = if p && !x.has_gradient { x.bytes() } else { 0 };
+        let product = match (self.setting.on_gpu || x.width < F32, p) {
+            (false, _) => 0,
+            (true, true) => x.bytes().max(if scale { elements * x.width } else { 0 }),
+            (true, false) => elements * x.width,
+        };
+        let parts = if stack > 1 && !self.setting.on_gpu { elements * x.width } else { 0 };
+        let inputs_kept = [&x];
+        Some(self.tape.apply(Operation {
+            inputs: &[&x],
+            elements,
+            width: x.width,
+            keeps: if p { &inputs_kept } else { &[] },
+            keeps_result: scale,
+            keeps_bytes: if x.has_gradient || p { matrices * x.width } else { 0 },
+            forward: F32 * matrices * factors + parts,
+            backward: unused_gradient + product,
+            trained: F32,
+            ..Operation::default()
+        }))
+    }
+
+    fn depthwise(&self, site: &SiteSpec, x: &Value) -> Value {
+        let is_stacked = self.is_stacked(&weight(site));
+        let Value { elements, width, .. } = *x;
+        // Runs become groups of channels, in another order of the elements.
+        let x = if is_stacked { self.copied(x, elements) } else { x.clone() };
+        let y = self.tape.apply(Operation {
+            inputs: &[&x],
+            elements,
+            width,
+            keeps: &[&x],
+            trained: self.gradient_of(&weight(site), site.outputs * site.inputs),
+            ..Operation::default()
+        });
+        if is_stacked { self.copied(&y, elements) } else { y }
+    }
+
+    fn updated(&self, site: &SiteSpec, update: &Update, x: &Value, y: Value) -> Value {
+        match update {
+            Update::LowRank { ranks, is_rescaled, has_dropout } => {
+                self.low_rank(site, *ranks, (*is_rescaled, *has_dropout), x, y)
+            }
+            Update::Vectors { rank, rows } => {
+                let of = |channels: i64| x.elements / site.inputs * channels;
+                let product = |x: &Value, channels: i64| self.copied(x, of(channels));
+                let hidden = product(x, *rank);
+                rows.iter().fold(y, |y, &rows| {
+                    let update = self.scaled(&product(&self.scaled(&hidden), rows));
+                    let is_part = rows != site.outputs;
+                    let update = if is_part { self.copied(&update, of(site.outputs)) } else { update };
+                    self.add(&y, &update)
+                })
+            }
+        }
+    }
+
+    /// `LowRank::add`, and DoRA's scale of the result.
+    fn low_rank(
+        &self,
+        site: &SiteSpec,
+        ranks: i64,
+        (is_rescaled, has_dropout): (bool, bool),
+        x: &Value,
+        y: Value,
+    ) -> Value {
+        let SiteSpec { inputs, outputs, .. } = *site;
+        if !has_dropout {
+            let updated = self.with_update(x, y, ranks, [outputs, inputs]);
+            if !is_rescaled {
+                return updated;
+            }
+            let rescaled = self.scaled(&updated);
+            return if site.bias { self.shifted(&rescaled, F32) } else { rescaled };
+        }
+        let x = &self.dropped(x);
+        if !is_rescaled {
+            return self.with_update(x, y, ranks, [outputs, inputs]);
+        }
+        let frozen = self.copied(x, x.elements / inputs * outputs);
+        let rescaled = self.scaled(&self.with_update(x, frozen.clone(), ranks, [outputs, inputs]));
+        let sum = self.add(&y, &rescaled);
+        let Value { elements, width, .. } = sum;
+        self.tape.apply(Operation {
+            inputs: &[&sum, &frozen],
+            elements,
+            width,
+            passed_on: 1,
+            ..Operation::default()
+        })
+    }
+
+    /// y + B A x: keeps x and A x.
+    fn with_update(&self, x: &Value, y: Value, ranks: i64, [outputs, inputs]: [i64; 2]) -> Value {
+        let stack = self.setting.stack;
+        let rows = x.elements / inputs;
+        let product = |x: &Value, channels: i64, trained: i64| {
+            self.tape.apply(Operation {
+                inputs: &[x],
+                elements: rows * channels,
+                width: x.width,
+                keeps: &[x],
+                trained: F32 * stack * trained,
+                ..Operation::default()
+            })
+        };
+        let hidden = product(x, ranks, ranks * inputs);
+        let of_b = ranks * outputs;
+        if stack == 1 && !self.setting.on_gpu {
+            let update = product(&hidden, outputs, of_b);
+            return self.add(&y, &update);
+        }
+        // One kernel adds the second product to y.
+        self.tape.apply(Operation {
+            inputs: &[&y, &hidden],
+            elements: y.elements,
+            width: y.width,
+            keeps: &[&hidden],
+            passed_on: 1,
+            trained: F32 * stack * of_b,
+            ..Operation::default()
+        })
+    }
+
+    /// The counterpart of `Dropout::apply`: keeps the mask.
+    fn dropped(&self, x: &Value) -> Value {
+        const RANDOM_BITS: i64 = 2;
+        let Value { elements, width, .. } = *x;
+        self.tape.apply(Operation {
+            inputs: &[x],
+            elements,
+            width,
+            keeps_bytes: x.bytes(),
+            forward: RANDOM_BITS * elements + x.bytes(),
+            backward: x.bytes(),
+            ..Operation::default()
+        })
+    }
+}
+
+fn weight(site: &SiteSpec) -> String {
+    format!("{}.weight", site.name)
+}
