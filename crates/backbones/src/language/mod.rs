@@ -19,6 +19,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::Error;
+use crate::workload::{Tokens, Workload};
 
 /// The architectures that are supported.
 const FAMILIES: [Family; 2] = [llama::FAMILY, qwen2::FAMILY];
@@ -64,6 +65,9 @@ pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
 
     /// Context length, in tokens.
     fn context(&self) -> i64;
+
+    /// The products of a forward pass over some tokens.
+    fn workload(&self, tokens: Tokens) -> Workload;
 
     /// Builds the model.
     ///

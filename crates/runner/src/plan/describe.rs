@@ -11,14 +11,14 @@ use crate::messages::counted;
 use crate::models::place;
 use crate::models::published::published_projector;
 use crate::plan::Plan;
-use crate::plan::estimate::time_left;
+use crate::plan::time::{PlanTime, Workers};
 use crate::plan::tuning::FinalRun;
 use crate::store::Store;
 use crate::tasks::{Run, SetRow};
 
 impl Plan {
     /// The number of runs, how many are done, and how long N workers will take for the rest.
-    pub fn summary(&self, store: &Store, workers: u32) -> String {
+    pub fn summary(&self, store: &Store, time: &PlanTime, workers: u32) -> String {
         let sizes = format!(
             "{} ({}), profile `{}`: {} x {} x {} x {} {} {} runs",
             self.experiment,
@@ -49,15 +49,14 @@ impl Plan {
         };
         let all = [tune, finals].concat();
         let left = all.iter().filter(|(_, done)| !done).count();
-        match time_left(&all, store, workers) {
+        let workers = counted(workers as usize, "worker");
+        match (time.wall_time(), time.unknown.first()) {
             _ if left == 0 => text,
-            Some(time) => {
-                let workers = counted(workers as usize, "worker");
+            (Some(time), _) => {
                 format!("{text}\nabout {} for the remaining {left}, with {workers}", HumanDuration(time))
             }
-            None => {
-                format!("{text}\ntime unknown: it is estimated from finished runs, and there are none yet")
-            }
+            (None, Some(reason)) => format!("{text}\ntime unknown: {reason}"),
+            (None, None) => text,
         }
     }
 
@@ -89,11 +88,12 @@ impl Plan {
     pub fn describe(
         &self,
         store: &Store,
-        workers: u32,
+        time: &PlanTime,
+        workers: &Workers,
         group: Option<usize>,
         on_gpu: bool,
     ) -> Result<String> {
-        let mut text = self.summary(store, workers);
+        let mut text = self.summary(store, time, workers.count);
         text.push('\n');
         let finals: Vec<Run> = self.finals.iter().map(|row| row.run.clone()).collect();
         let groups = self.groups(&finals, group, on_gpu)?;
@@ -112,6 +112,7 @@ impl Plan {
         let first = ["method".to_owned(), "settings tried".to_owned()];
         methods.set_header(first.into_iter().chain(counts)).add_rows(&self.methods);
         text += &format!("{sets}\n\n{methods}\n{}\n", self.budget());
+        text += &time.in_words(workers);
         for (backbone, input) in &self.inputs {
             text += &format!("images for {} as in its own training: {input}\n", place::label(backbone));
         }

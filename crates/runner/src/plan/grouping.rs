@@ -1,7 +1,10 @@
 //! How many runs are trained together.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
+use crate::cost::calibration::Kind;
 use crate::plan::Plan;
 use crate::tasks::{Run, RunGroup, groups};
 
@@ -34,6 +37,23 @@ impl Plan {
     pub fn most_parameters(&self) -> u64 {
         let most = self.sizes.values().max();
         most.and_then(|&size| u64::try_from(size).ok()).unwrap_or(0)
+    }
+
+    /// A group of each kind, of which every step costs the same: a method on a model, with a number of runs.
+    ///
+    /// # Errors
+    /// As for [`Plan::groups`].
+    pub fn kinds(&self, size: Option<usize>, on_gpu: bool) -> Result<Vec<Vec<Run>>> {
+        let finals: Vec<Run> = self.finals.iter().map(|row| row.run.clone()).collect();
+        let mut kinds = BTreeMap::new();
+        for runs in [&self.tune, &finals] {
+            for group in self.groups(runs, size, on_gpu)? {
+                let kind = Kind::of(&group.runs()[0], group.runs().len())?;
+                kinds.entry(kind).or_insert_with(|| group.runs().to_vec());
+            }
+        }
+        // Those of one model are measured one after the other, since it stays in memory.
+        Ok(kinds.into_values().collect())
     }
 
     /// Packs runs of this plan into groups of at most `size` runs, or of the usual number.

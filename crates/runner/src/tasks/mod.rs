@@ -5,11 +5,13 @@
 //! trains the projector of a vision-language model with the same trainer.
 
 pub mod align;
+mod amounts;
 pub mod classification;
 mod execute;
 mod group;
 pub mod instruction_following;
 pub mod language;
+mod measure;
 mod precision;
 pub(crate) mod protocol;
 mod run;
@@ -30,8 +32,10 @@ use san_core::{AdapterSet, Trainables, Weights};
 use serde_json::Value;
 use tch::{Device, Kind};
 
+pub use amounts::{Amounts, DataSizes, EvaluatedTexts, ImageAmounts, TextAmounts, Texts, TowerAmounts};
 pub use execute::{Outcome, evaluate, execute};
 pub use group::{RunGroup, group_indices, groups};
+pub use measure::{Measured, measure, stand_in};
 pub use precision::Precision;
 pub use protocol::Protocol;
 pub use run::{Run, Stage, StartingAdapter, Trial};
@@ -118,6 +122,13 @@ pub trait Task: Debug {
         Ok(None)
     }
 
+    /// How much data a run trains on and is evaluated on, from the sizes of its sets. With `resources`, its data and its
+    /// model are there, and texts are measured; otherwise their lengths are assumed.
+    ///
+    /// # Errors
+    /// When a set or model is unknown, or the data are wrong.
+    fn amounts(&self, run: &Run, sizes: &DataSizes, resources: Option<&mut Resources>) -> Result<Amounts>;
+
     /// Opens the data of a group of runs and builds its model.
     ///
     /// # Errors
@@ -153,6 +164,8 @@ pub struct UnitData {
     pub checksum: String,
     /// One row per set.
     pub sets: Vec<SetRow>,
+    /// Training examples that belong to no set.
+    pub mixture: usize,
 }
 
 /// A set, as a plan shows it.

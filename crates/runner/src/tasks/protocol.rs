@@ -13,6 +13,7 @@ use tch::Kind;
 use crate::tasks::Task;
 use crate::tasks::classification::Classification;
 use crate::tasks::instruction_following::InstructionFollowing;
+use crate::tasks::language::Memory;
 use crate::tasks::precision::Precision;
 use crate::tasks::visual_question_answering::VisualQuestionAnswering;
 use crate::train::trainer::TrainSettings;
@@ -191,6 +192,13 @@ impl Protocol {
             return Err("`ema` and `select` would both replace the last weights: choose one".into());
         }
         task.check(self.epochs).map_err(|reason| format!("{}: {reason}", task.name()))
+    }
+
+    /// How a step fits into memory.
+    pub fn memory(&self) -> Memory {
+        let instructions = self.instruction_following.as_ref().map(|task| task.language.memory);
+        let questions = self.visual_question_answering.as_ref().map(|task| task.language.memory);
+        instructions.or(questions).unwrap_or_default()
     }
 
     /// Whether it says how images become a model's input, as far as its task has images.

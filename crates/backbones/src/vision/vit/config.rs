@@ -127,7 +127,7 @@ impl Config {
     }
 
     /// Number of class and register tokens, which precede the patch tokens.
-    fn prefix(&self) -> i64 {
+    pub(super) fn prefix(&self) -> i64 {
         i64::from(self.class_token) + self.reg_tokens
     }
 

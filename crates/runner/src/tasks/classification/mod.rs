@@ -20,7 +20,9 @@ use crate::error::RunError;
 use crate::models::{BaseModel, LoadedBackbone};
 use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::tasks::schedule::ScheduleProtocol;
-use crate::tasks::{PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData, splits};
+use crate::tasks::{
+    Amounts, DataSizes, ImageAmounts, PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData, splits,
+};
 
 /// The protocol of classification.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,7 +145,7 @@ impl Task for Classification {
             classes: Some(set.classes()),
             source: Some(set.split_label()),
         };
-        Ok(UnitData { checksum, sets: vec![row] })
+        Ok(UnitData { checksum, sets: vec![row], mixture: 0 })
     }
 
     fn check_samples(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<()> {
@@ -156,6 +158,21 @@ impl Task for Classification {
 
     fn classes(&self, run: &Run, data: &mut DataSets) -> Result<i64> {
         Ok(data.images(&run.set, &run.data, self.image()?.image_size)?.classes().into())
+    }
+
+    fn amounts(&self, run: &Run, sizes: &DataSizes, _: Option<&mut Resources>) -> Result<Amounts> {
+        let (trained, evaluated) = sizes.of_stage(&run.set, run.stage);
+        let of_parts = self
+            .part_accuracies
+            .as_ref()
+            .is_some_and(|one| (&one.set, one.seed, run.method.as_str()) == (&run.set, run.seed, "san"));
+        let epochs = run.protocol.epochs;
+        let after_epochs = (1..=epochs).filter(|&done| of_parts || self.test_selected.is_due(done, epochs));
+        #[allow(clippy::cast_precision_loss)]
+        let after_epochs = after_epochs.count() as f64 * if of_parts { 4.0 } else { 1.0 };
+        let augmented = self.augmentation.is_some();
+        let evaluations = 1.0 + after_epochs;
+        Ok(Amounts::Images(ImageAmounts { trained, evaluated, evaluations, augmented }))
     }
 
     fn prepare<'a>(
