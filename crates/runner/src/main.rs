@@ -23,7 +23,7 @@ struct Arguments {
 enum Command {
     /// Print what an experiment would run, how long that takes, and what is missing.
     #[command(after_help = commands::plan::EXAMPLES)]
-    Plan(commands::plan::Arguments),
+    Plan(commands::plan::PlanArguments),
     /// Execute the unfinished runs of an experiment, then print its table.
     #[command(after_help = commands::run::EXAMPLES)]
     Run(commands::run::RunArguments),

@@ -19,7 +19,7 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  san plan vtab --calibrate\n  \
 
 /// Options of `san plan`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct PlanArguments {
     #[command(flatten)]
     run: run::Arguments,
     /// Train 20 steps of each method on each backbone first, on generated data, to measure how long they take on this
@@ -52,7 +52,7 @@ fn other_gpus(text: &str) -> Result<OtherGpus, String> {
     Ok(OtherGpus { count, model: model.to_owned() })
 }
 
-pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
+pub(crate) fn plan(arguments: &PlanArguments) -> Result<()> {
     let mut resolved = arguments.run.survey(false)?;
     let workers = match &arguments.target {
         Some(OtherGpus { count, model }) => {
@@ -70,14 +70,15 @@ pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
             arguments.run.workers()?
         }
     };
-    let (group, on_gpu) = (arguments.run.group_size(), workers.costs.device.is_gpu);
+    let elsewhere = arguments.target.is_some();
+    let (group, on_gpu) = (arguments.run.group_size(), elsewhere || arguments.run.is_on_gpu()?);
     let Resolved { plan, store, resources, .. } = &mut resolved;
-    let time = plan.time(store, group, &workers, resources)?;
+    let time = plan.time(store, group, on_gpu, &workers, resources)?;
     if arguments.json {
         output::line(format_args!("{}", serde_json::to_string_pretty(&time)?))?;
     } else {
         let described = plan.describe(store, &time, &workers, group, on_gpu)?;
-        let more = arguments.run.more_in_words(&mut resolved)?;
+        let more = arguments.run.more_in_words(&mut resolved, !elsewhere)?;
         output::line(format_args!("{described}{more}"))?;
     }
     resolved.complete().map(drop)

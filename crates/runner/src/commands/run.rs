@@ -169,28 +169,28 @@ impl Arguments {
 
     /// Prints the plan for some workers, and what else there is to say.
     fn describe(&self, resolved: &mut Resolved, workers: &Workers) -> Result<()> {
-        let on_gpu = workers.costs.device.is_gpu || self.is_on_gpu()?;
+        let on_gpu = self.is_on_gpu()?;
         let Resolved { plan, store, resources, .. } = resolved;
-        let time = plan.time(store, self.group_size(), workers, resources)?;
+        let time = plan.time(store, self.group_size(), on_gpu, workers, resources)?;
         let described = plan.describe(store, &time, workers, self.group_size(), on_gpu)?;
-        let more = self.more_in_words(resolved)?;
+        let more = self.more_in_words(resolved, !self.slurm.is_selected())?;
         output::line(format_args!("{described}{more}"))
     }
 
-    /// What is missing, or what the plan keeps on disk and the GPUs that it will use.
-    pub(super) fn more_in_words(&self, resolved: &mut Resolved) -> Result<String> {
+    /// What is missing, or what the plan keeps on disk and, on this machine, the GPUs that it will use.
+    pub(super) fn more_in_words(&self, resolved: &mut Resolved, here: bool) -> Result<String> {
         if !resolved.missing.is_empty() {
             return Ok(resolved.missing.in_words());
         }
         let Resolved { plan, resources, .. } = resolved;
         let kept = self.cache_features.as_deref().map(|folder| plan.cached_features(folder, resources));
-        let gpus = if self.slurm.is_selected() { None } else { self.pool()?.gpus_in_words() };
+        let gpus = if here { self.pool()?.gpus_in_words() } else { None };
         let gpus = gpus.map_or_else(String::new, |gpus| format!("{gpus}\n"));
         Ok(kept.transpose()?.unwrap_or_default() + &gpus)
     }
 
     /// Whether groups are packed as on GPUs.
-    fn is_on_gpu(&self) -> Result<bool> {
+    pub(super) fn is_on_gpu(&self) -> Result<bool> {
         if self.slurm.is_selected() {
             Ok(self.slurm.is_on_gpu(&self.device))
         } else {
@@ -330,7 +330,7 @@ fn seconds(option: &str, number: f64) -> Result<Duration> {
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
     let Resolved { plan, store, mut resources, .. } = arguments.resolve(false)?;
     let workers = arguments.workers()?;
-    let time = plan.time(&store, arguments.group_size(), &workers, &mut resources)?;
+    let time = plan.time(&store, arguments.group_size(), arguments.is_on_gpu()?, &workers, &mut resources)?;
     output::line(format_args!("{}", plan.summary(&store, &time, workers.count)))?;
     for beat in lock::running(&store) {
         let lock::Heartbeat { label, host, process, done, total } = beat;

@@ -1,10 +1,6 @@
 //! What is known of devices before anything is measured on them: their peaks, and the share of them that training
 //! reaches.
 
-use std::time::Instant;
-
-use tch::{Device as TorchDevice, Kind, Tensor, no_grad};
-
 use crate::cost::work::Work;
 use crate::tasks::Precision;
 
@@ -18,8 +14,8 @@ const F32_SHARE: f64 = 0.5;
 const GPU_LAUNCH: f64 = 60e-6;
 /// The same on a processor, where it is time of the core that also computes.
 const CPU_LAUNCH: f64 = 20e-6;
-/// The share of the speed of one large product that training reaches on a processor.
-const CPU_SHARE: f64 = 0.5;
+/// Operations a second that products reach on a core in training: half of what one with AVX-512 reaches (docs/speed.md).
+const CPU_SPEED: f64 = 6e10;
 /// Bytes a second of a processor's memory, for one core.
 const CPU_BANDWIDTH: f64 = 8e9;
 /// Bytes a second of weights that are read from a disk.
@@ -121,15 +117,13 @@ impl Device {
         GPUS.iter().map(|gpu| gpu.name)
     }
 
-    /// The processor of this machine, with a speed that is measured now, in a fraction of a second.
+    /// A processor, of whose speed nothing is known.
     pub fn processor(name: String, threads: u32) -> Self {
-        let f32 = product_speed(Kind::Float, threads) * CPU_SHARE;
-        let bf16 = product_speed(Kind::BFloat16, threads) * CPU_SHARE;
-        let speeds = [bf16, f32, f32];
+        let speeds = [CPU_SPEED * f64::from(threads.max(1)); 3];
         Self {
             name,
             threads,
-            source: "built-in model, with the speed of a product on this processor".into(),
+            source: "built-in speed of a core, not measured on this one".into(),
             is_gpu: false,
             images: speeds,
             texts: speeds,
@@ -188,26 +182,6 @@ impl Device {
             process_start: 0.0,
         }
     }
-}
-
-/// Operations a second of a product like those of a small ViT.
-fn product_speed(kind: Kind, threads: u32) -> f64 {
-    const ROWS: i64 = 1024;
-    const INPUTS: i64 = 384;
-    const OUTPUTS: i64 = 768;
-    const TIMES: u32 = 8;
-    let before = tch::get_num_threads();
-    tch::set_num_threads(i32::try_from(threads).unwrap_or(1));
-    let options = (kind, TorchDevice::Cpu);
-    let (x, w) = (Tensor::ones([ROWS, INPUTS], options), Tensor::ones([INPUTS, OUTPUTS], options));
-    let _first = no_grad(|| x.matmul(&w));
-    let start = Instant::now();
-    for _ in 0..TIMES {
-        let _y = no_grad(|| x.matmul(&w));
-    }
-    let seconds = start.elapsed().as_secs_f64();
-    tch::set_num_threads(before);
-    2.0 * (ROWS * INPUTS * OUTPUTS) as f64 * f64::from(TIMES) / seconds.max(1e-9)
 }
 
 #[cfg(test)]

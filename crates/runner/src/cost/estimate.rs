@@ -4,7 +4,8 @@ use anyhow::Result;
 
 use crate::cost::calibration::{Calibration, Kind, Nearness};
 use crate::cost::device::Device;
-use crate::cost::work::{GroupWork, ModelSizes};
+use crate::cost::model::ModelSizes;
+use crate::cost::work::GroupWork;
 use crate::tasks::{Amounts, Run};
 
 /// A device, and what was measured on it.

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cost::calibration::Nearness;
 use crate::cost::estimate::{CostModel, GroupCost};
-use crate::cost::work::ModelSizes;
+use crate::cost::model::ModelSizes;
 use crate::models::place;
 use crate::plan::Plan;
 use crate::plan::estimate::Durations;
@@ -176,7 +176,7 @@ impl<'a> Estimator<'a> {
 }
 
 impl Plan {
-    /// How long the runs take that are not done.
+    /// How long the runs take that are not done; `group` and `on_gpu` are as in [`Plan::groups`].
     ///
     /// # Errors
     /// When a run's method is unknown, or it cannot be serialised.
@@ -184,6 +184,7 @@ impl Plan {
         &self,
         store: &Store,
         group: Option<usize>,
+        on_gpu: bool,
         workers: &Workers,
         resources: &mut Resources,
     ) -> Result<PlanTime> {
@@ -198,7 +199,7 @@ impl Plan {
         let mut estimator = Estimator::new(self, workers, resources);
         let mut time = PlanTime::default();
         for stage in [&self.tune, &finals] {
-            let mut groups = self.groups(stage, group, device.is_gpu)?;
+            let mut groups = self.groups(stage, group, on_gpu)?;
             groups.retain(|group| group.names().iter().any(|name| !done.contains(name)));
             time.add_stage(&groups, &mut estimator, &durations, &done)?;
         }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::calibration::{Kind, Measurement, Timed};
 use crate::cost::device::Device;
-use crate::cost::work::{ModelSizes, Work};
+use crate::cost::model::ModelSizes;
+use crate::cost::work::Work;
 use crate::resources::Resources;
 use crate::tasks::{self, Run};
 use crate::workers::device::describe;
