@@ -42,6 +42,7 @@ pub mod tokenizer;
 pub mod vision;
 pub mod vlm;
 pub mod weights;
+pub mod workload;
 
 use san_core::memory::layers::Layers;
 use san_core::memory::tape::Value;
@@ -50,6 +51,8 @@ use san_core::{ModelSpec, Weights};
 use tch::Tensor;
 
 pub use error::Error;
+
+use workload::Workload;
 
 /// A configured architecture, before loading weights.
 pub trait Architecture: std::fmt::Debug + Send + Sync {
@@ -61,6 +64,9 @@ pub trait Architecture: std::fmt::Debug + Send + Sync {
 
     /// Number of tokens that [`Backbone::tokens`] returns per image.
     fn token_count(&self) -> i64;
+
+    /// The products of a forward pass over one image.
+    fn workload(&self) -> Workload;
 
     /// The same model for another image size.
     ///

@@ -85,6 +85,33 @@ fn llama_micro() -> Arc<dyn LanguageArchitecture> {
     }))
 }
 
+/// The sizes of a published language model that is known by name, before its folder is there.
+pub fn published_language(name: &str) -> Option<Arc<dyn LanguageArchitecture>> {
+    let seven = || decoder::Config::new(4096, 11_008, 32, 32, 32_000);
+    let config = match name {
+        "llama-7b" => seven(),
+        "llama2-7b" | "vicuna-7b-v1.5" => decoder::Config { max_position_embeddings: 4096, ..seven() },
+        "llama-13b" => decoder::Config::new(5120, 13_824, 40, 40, 32_000),
+        "llama3-8b" => decoder::Config {
+            num_key_value_heads: Some(8),
+            max_position_embeddings: 8192,
+            rope_theta: 5e5,
+            rms_norm_eps: 1e-5,
+            ..decoder::Config::new(4096, 14_336, 32, 32, 128_256)
+        },
+        "SmolLM2-135M-Instruct" => decoder::Config {
+            num_key_value_heads: Some(3),
+            max_position_embeddings: 8192,
+            rope_theta: 1e5,
+            rms_norm_eps: 1e-5,
+            tie_word_embeddings: true,
+            ..decoder::Config::new(576, 1536, 30, 9, 49_152)
+        },
+        _ => return None,
+    };
+    Some(Arc::new(llama(config)))
+}
+
 /// A named model.
 #[derive(Debug)]
 pub struct Entry {

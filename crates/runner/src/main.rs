@@ -21,10 +21,12 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Print what an experiment would run, and what is missing.
-    Plan(commands::run::Arguments),
+    /// Print what an experiment would run, how long that takes, and what is missing.
+    #[command(after_help = commands::plan::EXAMPLES)]
+    Plan(commands::plan::PlanArguments),
     /// Execute the unfinished runs of an experiment, then print its table.
-    Run(commands::run::Arguments),
+    #[command(after_help = commands::run::EXAMPLES)]
+    Run(commands::run::RunArguments),
     /// Print the progress of an experiment.
     Status(commands::run::Arguments),
     /// Print tables, or draw figures, of finished runs.
@@ -60,6 +62,9 @@ enum Command {
     /// A task of a Slurm job array, as its script calls it.
     #[command(hide = true)]
     Task(commands::task::Arguments),
+    /// Measures what runs cost; what is to be measured comes on standard input.
+    #[command(hide = true)]
+    Measure,
     /// One worker of a pool; its assignment comes on standard input.
     #[command(hide = true)]
     Worker,
@@ -67,7 +72,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().command {
-        Command::Plan(arguments) => commands::run::plan(&arguments),
+        Command::Plan(arguments) => commands::plan::plan(&arguments),
         Command::Run(arguments) => commands::run::run(&arguments),
         Command::Status(arguments) => commands::run::status(&arguments),
         Command::Report(arguments) => commands::report::report(&arguments),
@@ -86,6 +91,7 @@ fn main() -> ExitCode {
         Command::Align(arguments) => commands::align::run(&arguments),
         Command::Pretrain(arguments) => commands::pretrain::pretrain(&arguments),
         Command::Task(arguments) => commands::task::task(&arguments),
+        Command::Measure => commands::measure::measure(),
         Command::Worker => commands::worker::worker(),
     };
     match result {

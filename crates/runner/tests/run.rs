@@ -14,7 +14,7 @@ fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
     let bench = Bench::new(SYNTHETIC);
     let plan = done(&bench, &["plan", "vtab.yaml"]);
     assert!(plan.contains("mini/patch_camelyon") && plan.contains("2 tuning runs on val"), "{plan}");
-    assert!(plan.contains("time unknown"), "{plan}");
+    assert!(plan.contains("6 by the built-in model"), "{plan}");
     assert!(bench.runs().is_empty(), "a plan writes nothing");
     let table = done(&bench, &["run", "vtab.yaml"]);
     assert!(table.contains("SAN") && table.contains("profile embedded"), "{table}");
@@ -33,7 +33,7 @@ fn a_run_tunes_on_val_trains_on_both_and_is_not_repeated() {
     }
     let before = adapters(&bench);
     let more = done(&bench, &["plan", "vtab.yaml", "--epochs", "3"]);
-    assert!(more.contains("time unknown"), "other epochs take another time: {more}");
+    assert!(more.contains("6 by the built-in model"), "other epochs take another time: {more}");
     std::fs::remove_dir_all(&bench.runs()[0]).unwrap();
     let rest = done(&bench, &["status", "vtab.yaml", "--workers", "1"]);
     assert!(rest.contains("second") && rest.contains("for the remaining 1, with 1 worker"), "{rest}");

@@ -67,9 +67,10 @@ fn dry_run(bench: &Bench, options: &[&str]) -> (String, String) {
 fn memory_and_time_are_those_of_the_plan_unless_they_are_given() {
     let bench = Bench::new(SYNTHETIC);
     let (scripts, said) = dry_run(&bench, &[]);
-    // 400 MB are assumed, and 5 MB for the model.
-    assert!(scripts.contains("#SBATCH --mem=1024M\n") && !scripts.contains("--time"), "{scripts}");
-    assert!(said.contains("assumed") && said.contains("no finished run suggests one"), "{said}");
+    // 400 MB are assumed, and 5 MB for the model; seconds are estimated.
+    assert!(scripts.contains("#SBATCH --mem=1024M\n"), "{scripts}");
+    assert!(scripts.contains("#SBATCH --time=00:20:00\n"), "{scripts}");
+    assert!(said.contains("assumed") && said.contains("an estimate before the first finished run"), "{said}");
     done(&bench, &["run", "vtab.yaml"]);
     let records = bench.runs().into_iter().map(|run| report::Record::read(&run.join("record.json")).unwrap());
     let peak = records.filter_map(|record| record.cost.peak_memory).max().unwrap();
@@ -81,6 +82,7 @@ fn memory_and_time_are_those_of_the_plan_unless_they_are_given() {
     let memory = (2 * peak).div_ceil(1 << 30) * 1024;
     assert!(scripts.contains(&format!("#SBATCH --mem={memory}M\n")), "{peak}: {scripts}");
     assert!(said.contains("2 times the largest peak of 6 finished runs"), "{said}");
+    assert!(said.contains("2 times what finished runs suggest"), "{said}");
     let (scripts, said) = dry_run(&bench, &["--time", "7", "--memory", "3GB"]);
     assert!(scripts.contains("--time=7\n") && scripts.contains("--mem=3072M\n"), "{scripts}");
     assert!(!said.contains("--mem") && !said.contains("--time"), "{said}");

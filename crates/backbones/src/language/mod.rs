@@ -21,6 +21,7 @@ use serde_json::Value;
 use tch::{Device, Kind, Tensor};
 
 use crate::Error;
+use crate::workload::{Tokens, Workload};
 
 /// The architectures that are supported.
 const FAMILIES: [Family; 2] = [llama::FAMILY, qwen2::FAMILY];
@@ -84,6 +85,8 @@ pub trait LanguageArchitecture: std::fmt::Debug + Send + Sync {
 
     /// Channels of the cached keys and values of a token, in all blocks together.
     fn cached_channels(&self) -> i64;
+    /// The products of a forward pass over some tokens.
+    fn workload(&self, tokens: Tokens) -> Workload;
 
     /// Builds the model.
     ///

@@ -21,6 +21,7 @@ use tch::Tensor;
 
 use crate::vision::Named;
 use crate::vision::activation::Activation;
+use crate::workload::Workload;
 use crate::{Architecture, Backbone, Error};
 
 /// Fields of a published `config.json` (of `CLIPVisionModel`, or its `vision_config` section) under their
@@ -166,6 +167,19 @@ impl Architecture for Config {
 
     fn token_count(&self) -> i64 {
         self.patches()
+    }
+
+    /// With all blocks, also those after the one that tokens are taken from.
+    #[allow(clippy::cast_precision_loss)]
+    fn workload(&self) -> Workload {
+        let mut work = Workload::default();
+        work.apply([PATCH_EMBED], self.patches() as f64);
+        let tokens = self.positions() as f64;
+        for index in 0..self.num_hidden_layers {
+            work.apply(self.block_sites(index).iter().map(|site| site.name.as_str()), tokens);
+        }
+        let pairs = tokens * tokens * self.num_hidden_layers as f64;
+        Workload { attention: 2.0 * pairs * self.hidden_size as f64, ..work }
     }
 
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {

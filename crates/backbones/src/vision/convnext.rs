@@ -22,6 +22,7 @@ use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::Named;
 use crate::vision::activation::Activation;
 use crate::vision::timm::TimmConfig;
+use crate::workload::Workload;
 use crate::{Architecture, Backbone, Error};
 
 const STAGES: usize = 4;
@@ -186,6 +187,24 @@ impl Architecture for Config {
 
     fn token_count(&self) -> i64 {
         (self.img_size / self.stride()).pow(2)
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn workload(&self) -> Workload {
+        let mut work = Workload::default();
+        let mut side = self.img_size / self.patch_size;
+        work.apply([STEM], (side * side) as f64);
+        for (stage, &depth) in self.depths.iter().enumerate() {
+            if self.downsamples(stage) {
+                side /= 2;
+                work.apply([downsample(stage).as_str()], (side * side) as f64);
+            }
+            for index in 0..depth {
+                let sites = self.block_sites(stage, index);
+                work.apply(sites.iter().map(|site| site.name.as_str()), (side * side) as f64);
+            }
+        }
+        work
     }
 
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {

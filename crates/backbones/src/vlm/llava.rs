@@ -22,6 +22,7 @@ use tch::{Device, Kind, Tensor};
 
 use crate::language::generate::Prompts;
 use crate::language::{LanguageArchitecture, LanguageModel, drop_tied_output};
+use crate::workload::{Tokens, Workload};
 use crate::{Architecture as Vision, Backbone, Error};
 
 const FIRST: &str = "multi_modal_projector.linear_1";
@@ -53,6 +54,14 @@ impl Architecture {
         model_spec.branches.append(&mut language.branches);
         model_spec.sequences.append(&mut language.sequences);
         model_spec
+    }
+
+    /// The products of a pass over some tokens, of which `image_tokens` come from the projector; the tower is not part of
+    /// it.
+    pub fn workload(&self, tokens: Tokens, image_tokens: f64) -> Workload {
+        let mut work = self.language.workload(tokens);
+        work.apply([FIRST, SECOND], image_tokens);
+        work
     }
 
     /// The projector's tensors, which recipes train at a separate learning rate.

@@ -32,6 +32,9 @@ pub struct SharedEntry {
     pub folder: String,
     /// The downloads.
     pub sources: Vec<Download>,
+    /// Number of training rows or conversations in it.
+    #[serde(default)]
+    pub examples: Option<usize>,
     /// Manual steps in addition.
     #[serde(default)]
     pub manual: Option<String>,

@@ -7,28 +7,45 @@ use std::time::Duration;
 use anyhow::Result;
 use runner::config::experiment::Experiment;
 use runner::config::{MethodChoice, Selection};
+use runner::cost::calibration::CalibrationFile;
+use runner::cost::device::Device;
+use runner::cost::estimate::CostModel;
 use runner::error::{RUN_FAILED, RunError, WRITE};
 use runner::io::files::{create_folder, write_atomically};
-use runner::messages::message;
+use runner::messages::{counted, message};
 use runner::plan::fitting::DeviceMemory;
-use runner::plan::{Plan, run_plan};
+use runner::plan::time::Workers;
+use runner::plan::{Missing, Plan, Survey, run_plan};
 use runner::resources::Resources;
 use runner::store::Store;
 use runner::store::failure;
 use runner::store::lock;
 use runner::tasks::Run;
 use runner::train::signals::{RUNNER_DEADLINE, StopFlag};
+use runner::workers::measuring::Report;
 use runner::workers::pool::Pool;
 use runner::workers::{gpus, memory};
 
 use super::output;
 use crate::commands::slurm;
 
+/// Examples of `san run`.
+pub(crate) const EXAMPLES: &str = "Examples:\n  san run vtab\n  san run vtab --methods linear,san --seeds 0\n  \
+    SAN_DATA=data SAN_WEIGHTS=weights san run vtab --profile small --sets caltech101\n  \
+    san run classification --set photos/ --model weights/vit --method san --method 'lora(rank=8)' --seeds 0,1,2";
+
+/// Options of `san run`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RunArguments {
+    #[command(flatten)]
+    common: Arguments,
+    /// Measure first how long steps take on this device, as `san plan --calibrate`.
+    #[arg(long, conflicts_with = "on")]
+    calibrate: bool,
+}
+
 /// Options of `san plan`, `san run` and `san status`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  san run vtab\n  san run vtab --methods linear,san --seeds 0\n  \
-    SAN_DATA=data SAN_WEIGHTS=weights san run vtab --profile small --sets caltech101\n  \
-    san run classification --set photos/ --model weights/vit --method san --method 'lora(rank=8)' --seeds 0,1,2")]
 pub(crate) struct Arguments {
     /// Name of an experiment in experiments/, or a file.
     experiment: String,
@@ -105,9 +122,9 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// `check_images` decodes every image of the sets, so that a broken one is found before training.
-    /// The last of the results is what the plan keeps on disk, as text.
-    fn resolve(&self, check_images: bool) -> Result<(Plan, Store, String)> {
+    /// As much of the plan as its data and weights allow. `check_images` decodes every image of the sets, so that a broken
+    /// one is found before training.
+    pub(super) fn survey(&self, check_images: bool) -> Result<Resolved> {
         let (experiment, path) = read(&self.experiment)?;
         let selection = Selection {
             only_methods: self.methods.clone(),
@@ -133,12 +150,18 @@ impl Arguments {
             check_images,
         )?;
         let store = Store::new(&self.results, &survey.plan.experiment, &survey.plan.profile);
-        if !survey.missing.is_empty() {
-            self.describe(&survey.plan, &store, &survey.missing.in_words())?;
+        let Survey { plan, missing } = survey;
+        Ok(Resolved { plan, missing, store, resources })
+    }
+
+    /// The same if nothing is missing; otherwise the plan is printed with what is.
+    fn resolve(&self, check_images: bool) -> Result<Resolved> {
+        let mut resolved = self.survey(check_images)?;
+        if !resolved.missing.is_empty() {
+            let workers = self.workers()?;
+            self.describe(&mut resolved, &workers)?;
         }
-        let plan = survey.complete()?;
-        let kept = self.cache_features.as_deref().map(|folder| plan.cached_features(folder, &mut resources));
-        Ok((plan, store, kept.transpose()?.unwrap_or_default()))
+        resolved.complete()
     }
 
     /// The most runs of a group, if the user says so.
@@ -146,14 +169,78 @@ impl Arguments {
         self.group.and_then(|size| usize::try_from(size).ok())
     }
 
-    /// Prints the plan for the devices of this machine or of Slurm's, and what else there is to say.
-    fn describe(&self, plan: &Plan, store: &Store, more: &str) -> Result<()> {
-        if !self.slurm.is_selected() {
-            return describe(plan, store, &self.pool()?, self.group_size(), more);
-        }
-        let device = self.slurm.device_memory(&self.device, self.memory);
-        let described = plan.describe(store, 1, self.group_size(), &device)?;
+    /// Prints the plan for some workers, and what else there is to say.
+    fn describe(&self, resolved: &mut Resolved, workers: &Workers) -> Result<()> {
+        let Resolved { plan, store, resources, .. } = resolved;
+        let time = plan.time(store, self.group_size(), workers, resources)?;
+        let described = plan.describe(store, &time, workers, self.group_size())?;
+        let more = self.more_in_words(resolved, !self.slurm.is_selected())?;
         output::line(format_args!("{described}{more}"))
+    }
+
+    /// What is missing, or what the plan keeps on disk and, on this machine, the GPUs that it will use.
+    pub(super) fn more_in_words(&self, resolved: &mut Resolved, here: bool) -> Result<String> {
+        if !resolved.missing.is_empty() {
+            return Ok(resolved.missing.in_words());
+        }
+        let Resolved { plan, resources, .. } = resolved;
+        let kept = self.cache_features.as_deref().map(|folder| plan.cached_features(folder, resources));
+        let gpus = if here { self.pool()?.gpus_in_words() } else { None };
+        let gpus = gpus.map_or_else(String::new, |gpus| format!("{gpus}\n"));
+        Ok(kept.transpose()?.unwrap_or_default() + &gpus)
+    }
+
+    /// The workers on this machine, or one of Slurm's tasks, with what was measured on their device.
+    pub(super) fn workers(&self) -> Result<Workers> {
+        if self.slurm.is_selected() {
+            let on_gpu = self.slurm.is_on_gpu(&self.device);
+            return self.cluster_workers(self.threads.unwrap_or(1).max(1), on_gpu);
+        }
+        let pool = self.pool()?;
+        self.workers_on(pool.workers, pool.device(), device_memory(&pool))
+    }
+
+    /// One of Slurm's tasks: on the GPU that `--gres` names, or on a processor like that of this machine.
+    pub(super) fn cluster_workers(&self, threads: u32, on_gpu: bool) -> Result<Workers> {
+        let device = match self.slurm.gpu_model().filter(|_| on_gpu) {
+            Some(model) => Device::gpu(model, threads).unwrap_or_else(|| Device::other_gpu(model, threads)),
+            None if on_gpu => Device::other_gpu("the partition's GPUs", threads),
+            None => Pool { gpus: Vec::new(), threads, ..self.pool()? }.device(),
+        };
+        self.workers_on(1, device, self.slurm.device_memory(&self.device, self.memory))
+    }
+
+    pub(super) fn workers_on(&self, count: u32, device: Device, memory: DeviceMemory) -> Result<Workers> {
+        let calibration = CalibrationFile::open(&self.results)?.of(&device);
+        Ok(Workers { count, costs: CostModel { device, calibration }, memory })
+    }
+
+    /// Measures each kind of group that the plan has, and keeps the times in the results folder.
+    pub(super) fn calibrate(&self, plan: &Plan) -> Result<()> {
+        let pool = self.pool()?;
+        let groups = plan.kinds(self.group_size(), &device_memory(&pool))?;
+        let count = groups.len();
+        message(format_args!("san: measuring {} on generated data", counted(count, "kind of run")));
+        let (mut measured, mut number) = (Vec::new(), 0);
+        pool.measure(&groups, &mut |runs, report| {
+            number += 1;
+            let label = format!("{} on {}", runs[0].method, runs[0].backbone_label());
+            match report {
+                Report::Measured(one) => {
+                    let (step, evaluation) = (one.step.seconds * 1e3, one.evaluation.seconds);
+                    message(format_args!(
+                        "san: {number} of {count}: {label}, {}: {step:.1} ms a step, {evaluation:.2} s an evaluation",
+                        counted(runs.len(), "run")
+                    ));
+                    measured.push(*one);
+                }
+                Report::Failed(reason) => {
+                    message(format_args!("san: {number} of {count}: {label} is not measured: {reason}"));
+                }
+            }
+        })?;
+        create_folder(&self.results)?;
+        CalibrationFile::open(&self.results)?.add(&pool.device(), measured)
     }
 
     fn pool(&self) -> Result<Pool> {
@@ -177,6 +264,24 @@ impl Arguments {
             cache_features: self.cache_features.as_ref().map(std::path::absolute).transpose()?,
             gpus,
         })
+    }
+}
+
+/// A plan, and what it was resolved with.
+pub(super) struct Resolved {
+    pub(super) plan: Plan,
+    pub(super) missing: Missing,
+    pub(super) store: Store,
+    pub(super) resources: Resources,
+}
+
+impl Resolved {
+    /// # Errors
+    /// With the names of everything that is missing.
+    pub(super) fn complete(self) -> Result<Self> {
+        let Self { plan, missing, store, resources } = self;
+        let plan = Survey { plan, missing }.complete()?;
+        Ok(Self { plan, missing: Missing::default(), store, resources })
     }
 }
 
@@ -214,18 +319,6 @@ fn seconds(option: &str, number: f64) -> Result<Duration> {
     Duration::try_from_secs_f64(number).map_err(|error| anyhow::anyhow!("{option}: {error}"))
 }
 
-pub(crate) fn plan(arguments: &Arguments) -> Result<()> {
-    let (plan, store, kept) = arguments.resolve(false)?;
-    arguments.describe(&plan, &store, &kept)
-}
-
-/// Prints the plan, what else there is to say about it, and the GPUs that it will use.
-fn describe(plan: &Plan, store: &Store, pool: &Pool, group: Option<usize>, more: &str) -> Result<()> {
-    let gpus = pool.gpus_in_words().map_or_else(String::new, |gpus| format!("{gpus}\n"));
-    let plan = plan.describe(store, pool.workers, group, &device_memory(pool))?;
-    output::line(format_args!("{plan}{more}{gpus}"))
-}
-
 /// The memory that one worker may use: of the smallest GPU, or all that the workers of the processors have together,
 /// since fewer are started if it is not enough for all.
 fn device_memory(pool: &Pool) -> DeviceMemory {
@@ -238,8 +331,10 @@ fn device_memory(pool: &Pool) -> DeviceMemory {
 }
 
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
-    let (plan, store, _) = arguments.resolve(false)?;
-    output::line(format_args!("{}", plan.summary(&store, arguments.pool()?.workers)))?;
+    let Resolved { plan, store, mut resources, .. } = arguments.resolve(false)?;
+    let workers = arguments.workers()?;
+    let time = plan.time(&store, arguments.group_size(), &workers, &mut resources)?;
+    output::line(format_args!("{}", plan.summary(&store, &time, workers.count)))?;
     for beat in lock::running(&store) {
         let lock::Heartbeat { label, host, process, done, total } = beat;
         output::line(format_args!("running: {label}, step {done} of {total} ({host}, process {process})"))?;
@@ -251,21 +346,26 @@ pub(crate) fn status(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+pub(crate) fn run(RunArguments { common: arguments, calibrate }: &RunArguments) -> Result<()> {
     let stop = StopFlag::install(RUNNER_DEADLINE)?;
     if arguments.slurm.is_selected() {
         // The devices are another machine's.
-        let (plan, store, _) = stop.interruptible(|| arguments.resolve(true))?;
-        return slurm::submit(arguments, &plan, &store);
+        let Resolved { plan, store, mut resources, .. } = stop.interruptible(|| arguments.resolve(true))?;
+        return slurm::submit(arguments, &plan, &store, &mut resources);
     }
     let pool = arguments.pool()?;
-    let (plan, store, kept) = stop.interruptible(|| arguments.resolve(true))?;
-    let (group, device) = (arguments.group_size(), device_memory(&pool));
-    describe(&plan, &store, &pool, group, &kept)?;
+    let mut resolved = stop.interruptible(|| arguments.resolve(true))?;
+    if *calibrate {
+        arguments.calibrate(&resolved.plan)?;
+    }
+    let workers = arguments.workers()?;
+    arguments.describe(&mut resolved, &workers)?;
+    let Resolved { plan, store, .. } = resolved;
+    let (group, device) = (arguments.group_size(), &workers.memory);
     create_folder(&store.folder)?;
     let mut misfits: Vec<(Run, String)> = Vec::new();
     let mut execute = |title: &str, runs: &[Run]| -> Result<Option<anyhow::Error>> {
-        let grouped = plan.groups(runs, group, &device)?;
+        let grouped = plan.groups(runs, group, device)?;
         misfits.extend(grouped.misfits);
         failed_runs(pool.run(title, &grouped.groups, grouped.need, &store, &stop))
     };
@@ -279,7 +379,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         failure::mark_failed(&store, &run.name()?, &run.label(), reason, RUN_FAILED)?;
     }
     // What fits depends on the device: a later command may have another one.
-    let left_out = plan.groups(&chosen.all(), group, &device)?.misfits;
+    let left_out = plan.groups(&chosen.all(), group, device)?.misfits;
     run_plan(&plan.settings, &chosen.all(), &left_out)?.add_to(&store.folder)?;
     let finals = execute("running", &chosen.runs)?;
     for (run, reason) in &left_out {

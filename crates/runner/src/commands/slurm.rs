@@ -8,6 +8,8 @@ use runner::io::files::create_folder;
 use runner::messages::{counted, message};
 use runner::plan::Plan;
 use runner::plan::fitting::DeviceMemory;
+use runner::plan::time::{PlanTime, Workers};
+use runner::resources::Resources as OpenResources;
 use runner::slurm::{self, Resources, Submission, request};
 use runner::store::Store;
 use runner::workers::memory::Need;
@@ -40,8 +42,8 @@ pub(super) struct Cluster {
     /// Groups of runs that one task runs, one after the other.
     #[arg(long, default_value_t = 1)]
     chunk: usize,
-    /// Time of a task, as Slurm writes it; by default twice what finished runs suggest, or the partition's default before
-    /// the first run.
+    /// Time of a task, as Slurm writes it; by default twice what finished runs suggest or, before the first, what `san
+    /// plan` estimates.
     #[arg(long)]
     time: Option<String>,
     /// Warn a task this many seconds before its end; it saves and is queued again.
@@ -110,22 +112,32 @@ impl Cluster {
     }
 
     /// `--time`, and why in words if the user has not said.
-    fn time(&self, submission: &Submission) -> (Option<String>, String) {
+    fn time(
+        &self,
+        submission: &Submission,
+        plan: &Plan,
+        workers: &Workers,
+        open: &mut OpenResources,
+    ) -> (Option<String>, String) {
         if self.time.is_some() || self.passes("--time") {
             return (self.time.clone(), String::new());
         }
-        match submission.longest_task().map(request::time) {
-            Some(time) => {
-                let words =
-                    format!(", --time={time} ({} times what finished runs suggest)", request::TIME_FACTOR);
-                (Some(time), words)
-            }
-            None => {
-                let words =
-                    ", the partition's default time, since no finished run suggests one (--time sets it)";
-                (None, words.into())
-            }
-        }
+        let Some((longest, is_finished)) = submission.longest_task(plan, workers, open) else {
+            let words = ", the partition's default time, since nothing suggests one (--time sets it)";
+            return (None, words.into());
+        };
+        let (time, factor) = (request::time(longest), request::TIME_FACTOR);
+        let source = if is_finished {
+            "what finished runs suggest".to_owned()
+        } else {
+            format!("an estimate before the first finished run: {}", workers.costs.device.source)
+        };
+        (Some(time.clone()), format!(", --time={time} ({factor} times {source})"))
+    }
+
+    /// The model of a task's GPU, as `--gres gpu:h100:1` names it.
+    pub(super) fn gpu_model(&self) -> Option<&str> {
+        self.gres.as_deref().and_then(request::gpu_model)
     }
 }
 
@@ -153,11 +165,13 @@ fn requested(
     submission: &Submission,
     plan: &Plan,
     on_gpu: bool,
+    open: &mut OpenResources,
 ) -> Result<Resources> {
     let cluster = &arguments.slurm;
     let gres = cluster.gres(on_gpu)?;
     let (memory, why_memory) = memory(arguments, submission, plan, on_gpu);
-    let (time, why_time) = cluster.time(submission);
+    let workers = arguments.cluster_workers(submission.threads, on_gpu)?;
+    let (time, why_time) = cluster.time(submission, plan, &workers, open);
     let threads = counted(submission.threads as usize, "thread");
     let in_words: String = gres.iter().map(|gres| format!(", --gres={gres}")).collect();
     message(format_args!("san: each task has {threads}{in_words}{why_memory}{why_time}"));
@@ -172,7 +186,12 @@ fn requested(
 }
 
 /// Submits the runs that are not done, or prints the scripts.
-pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> Result<()> {
+pub(super) fn submit(
+    arguments: &run::Arguments,
+    plan: &Plan,
+    store: &Store,
+    open: &mut OpenResources,
+) -> Result<()> {
     if arguments.gpus.is_some() {
         let reason =
             "--gpus chooses among the GPUs of this machine; on Slurm a task gets one by --gres gpu:1";
@@ -191,12 +210,12 @@ pub(super) fn submit(arguments: &run::Arguments, plan: &Plan, store: &Store) -> 
     submission.threads = arguments.threads.unwrap_or(if on_gpu { THREADS_PER_GPU } else { 1 }).max(1);
     submission.checkpoint_every = arguments.checkpoint_every;
     submission.cache_features = arguments.cache_features.as_ref().map(std::path::absolute).transpose()?;
-    let resources = requested(arguments, &submission, plan, on_gpu)?;
+    let resources = requested(arguments, &submission, plan, on_gpu, open)?;
     let program = std::env::current_exe()?;
     if arguments.slurm.dry_run {
         return print(&submission, &program, &resources);
     }
-    output::line(format_args!("{}", plan.summary(store, 1)))?;
+    output::line(format_args!("{}", plan.summary(store, &PlanTime::default(), 1)))?;
     create_folder(&store.folder)?;
     for job in submission.submit(&program, &resources)? {
         output::line(format_args!("job {}: {}, tasks: {}", job.id, job.part.name(), job.tasks))?;

@@ -24,7 +24,8 @@ pub enum NamedArchitecture {
 }
 
 impl NamedArchitecture {
-    /// The model `name`: of the registry, `<tower>+<language model>`, or in its folder under `root`.
+    /// The model `name`: of the registry, `<tower>+<language model>`, or in its folder under `root`. Published language
+    /// models are also known before their folder is there.
     ///
     /// # Errors
     /// When there is no such model, or its configuration is not supported.
@@ -52,7 +53,9 @@ impl NamedArchitecture {
                 Published::Llava(llava) => Self::Llava(llava),
             }),
             (Err(_), Err(missing)) if place::is_path(name) => Err(missing.into()),
-            (Err(unknown), Err(_)) => Err(unknown.into()),
+            (Err(unknown), Err(_)) => {
+                registry::published_language(name).map(Self::Language).ok_or_else(|| unknown.into())
+            }
         }
     }
 

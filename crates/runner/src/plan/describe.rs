@@ -11,15 +11,15 @@ use crate::messages::counted;
 use crate::models::place;
 use crate::models::published::published_projector;
 use crate::plan::Plan;
-use crate::plan::estimate::time_left;
-use crate::plan::fitting::{DeviceMemory, Grouped};
+use crate::plan::fitting::Grouped;
+use crate::plan::time::{PlanTime, Workers};
 use crate::plan::tuning::FinalRun;
 use crate::store::Store;
 use crate::tasks::{Run, SetRow};
 
 impl Plan {
     /// The number of runs, how many are done, and how long N workers will take for the rest.
-    pub fn summary(&self, store: &Store, workers: u32) -> String {
+    pub fn summary(&self, store: &Store, time: &PlanTime, workers: u32) -> String {
         let sizes = format!(
             "{} ({}), profile `{}`: {} x {} x {} x {} {} {} runs",
             self.experiment,
@@ -50,15 +50,14 @@ impl Plan {
         };
         let all = [tune, finals].concat();
         let left = all.iter().filter(|(_, done)| !done).count();
-        match time_left(&all, store, workers) {
+        let workers = counted(workers as usize, "worker");
+        match (time.wall_time(), time.unknown.first()) {
             _ if left == 0 => text,
-            Some(time) => {
-                let workers = counted(workers as usize, "worker");
+            (Some(time), _) => {
                 format!("{text}\nabout {} for the remaining {left}, with {workers}", HumanDuration(time))
             }
-            None => {
-                format!("{text}\ntime unknown: it is estimated from finished runs, and there are none yet")
-            }
+            (None, Some(reason)) => format!("{text}\ntime unknown: {reason}"),
+            (None, None) => text,
         }
     }
 
@@ -83,21 +82,21 @@ impl Plan {
         }
     }
 
-    /// What will run, as text; `group` and `device` are as in [`Plan::groups`].
+    /// What will run, as text; `group` is as in [`Plan::groups`].
     ///
     /// # Errors
     /// When a run's method is unknown, or it cannot be serialised.
     pub fn describe(
         &self,
         store: &Store,
-        workers: u32,
+        time: &PlanTime,
+        workers: &Workers,
         group: Option<usize>,
-        device: &DeviceMemory,
     ) -> Result<String> {
-        let mut text = self.summary(store, workers);
+        let mut text = self.summary(store, time, workers.count);
         text.push('\n');
         let finals: Vec<Run> = self.finals.iter().map(|row| row.run.clone()).collect();
-        let Grouped { groups, misfits, .. } = self.groups(&finals, group, device)?;
+        let Grouped { groups, misfits, .. } = self.groups(&finals, group, &workers.memory)?;
         let most = groups.iter().map(|group| group.runs().len()).max().unwrap_or(1);
         if most > 1 {
             text += &format!("trained in {} groups of up to {most} runs\n", groups.len());
@@ -116,15 +115,16 @@ impl Plan {
         memory.load_preset(presets::NOTHING);
         let models = self.backbones.iter().map(|name| format!("memory for {}", place::label(name)));
         memory.set_header(std::iter::once("method".to_owned()).chain(models));
-        memory.add_rows(self.memory_rows(group, device)?);
+        memory.add_rows(self.memory_rows(group, &workers.memory)?);
         text += &format!("{sets}\n\n{methods}\n{}\n\n{memory}\n", self.budget());
         text += &format!(
             "memory is that of a group of runs, each with its examples in a step, on {}\n",
-            device.in_words()
+            workers.memory.in_words()
         );
         if !misfits.is_empty() {
             text += &format!("{} of {} runs do not fit and will be left out\n", misfits.len(), finals.len());
         }
+        text += &time.in_words(workers);
         for (backbone, input) in &self.inputs {
             text += &format!("images for {} as in its own training: {input}\n", place::label(backbone));
         }

@@ -1,12 +1,10 @@
-//! Estimates how long the remaining runs will take from runs of the same kind in the same store.
+//! The durations of finished runs in the store: what an estimate of the remaining time is based on first.
 //!
-//! A kind is a backbone with a method: the cost of a step depends on little else within a profile. There is no estimate
-//! before the first run, because one from another machine would be off by an order of magnitude.
+//! A kind is a backbone with a method: the cost of a step depends on little else within a profile.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use report::record::{RECORD_FILE, Record};
+use report::record::{Cost, RECORD_FILE, Record};
 
 use crate::store::Store;
 use crate::tasks::Run;
@@ -19,24 +17,27 @@ const READ: usize = 4;
 pub struct Durations<'a>(BTreeMap<(&'a str, &'a str), Vec<f64>>);
 
 impl<'a> Durations<'a> {
-    /// Reads the durations of some of these runs, which are done.
-    pub fn of(done: impl Iterator<Item = &'a Run>, store: &Store) -> Self {
+    /// Reads the durations of some of these runs, which are done, as far as they were computed on the device that is named
+    /// so.
+    pub fn of(done: impl Iterator<Item = &'a Run>, store: &Store, device: &str) -> Self {
         let mut kinds: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
         for run in done {
             let seconds = kinds.entry((&run.backbone, &run.method)).or_default();
             if seconds.len() < READ {
-                seconds.extend(seconds_of(run, store));
+                seconds.extend(seconds_of(run, store, device));
             }
         }
         Self(kinds)
     }
 
-    /// The duration of a run in seconds: the mean of its kind, or of its backbone if no run of its method is done; `None`
-    /// if none of its backbone is.
-    pub fn expected(&self, run: &Run) -> Option<f64> {
-        let own = |(backbone, method): &(&str, &str)| *backbone == run.backbone && *method == run.method;
-        let like = |(backbone, _): &(&str, &str)| *backbone == run.backbone;
-        self.mean(own).or_else(|| self.mean(like))
+    /// The mean duration of the runs of a run's kind, in seconds; `None` if none is done.
+    pub fn of_kind(&self, run: &Run) -> Option<f64> {
+        self.mean(|(backbone, method)| *backbone == run.backbone && *method == run.method)
+    }
+
+    /// The same of all runs on a run's backbone.
+    pub fn of_backbone(&self, run: &Run) -> Option<f64> {
+        self.mean(|(backbone, _)| *backbone == run.backbone)
     }
 
     fn mean(&self, counts: impl Fn(&(&str, &str)) -> bool) -> Option<f64> {
@@ -46,17 +47,8 @@ impl<'a> Durations<'a> {
     }
 }
 
-/// The time that `workers` workers need for the runs that are not done; `None` if no run on their backbones is done.
-///
-/// `runs` pairs each run with whether it is done.
-pub(crate) fn time_left(runs: &[(&Run, bool)], store: &Store, workers: u32) -> Option<Duration> {
-    let durations = Durations::of(runs.iter().filter(|(_, done)| *done).map(|(run, _)| *run), store);
-    let left = runs.iter().filter(|(_, done)| !done);
-    let seconds: f64 = left.map(|(run, _)| durations.expected(run)).sum::<Option<f64>>()?;
-    Duration::try_from_secs_f64(seconds / f64::from(workers.max(1))).ok()
-}
-
-fn seconds_of(run: &Run, store: &Store) -> Option<f64> {
-    let cost = Record::read(&store.run(&run.name().ok()?).join(RECORD_FILE)).ok()?.cost;
-    Some(cost.train_seconds + cost.evaluate_seconds + cost.data_seconds)
+fn seconds_of(run: &Run, store: &Store, device: &str) -> Option<f64> {
+    let record = Record::read(&store.run(&run.name().ok()?).join(RECORD_FILE)).ok()?;
+    let Cost { train_seconds, evaluate_seconds, data_seconds, .. } = record.cost;
+    record.provenance.device.contains(device).then_some(train_seconds + evaluate_seconds + data_seconds)
 }

@@ -1,9 +1,13 @@
 //! How many runs are trained together.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use san_core::methods::UNTRAINED;
 
+use crate::cost::calibration::Kind;
 use crate::plan::Plan;
+use crate::plan::fitting::DeviceMemory;
 use crate::tasks::Run;
 
 /// The most runs of a group, unless the user asks for more.
@@ -34,5 +38,22 @@ impl Plan {
     pub fn most_parameters(&self) -> u64 {
         let most = self.sizes.values().max();
         most.and_then(|&size| u64::try_from(size).ok()).unwrap_or(0)
+    }
+
+    /// A group of each kind, of which every step costs the same: a method on a model, with a number of runs.
+    ///
+    /// # Errors
+    /// As for [`Plan::groups`].
+    pub fn kinds(&self, size: Option<usize>, device: &DeviceMemory) -> Result<Vec<Vec<Run>>> {
+        let finals: Vec<Run> = self.finals.iter().map(|row| row.run.clone()).collect();
+        let mut kinds = BTreeMap::new();
+        for runs in [&self.tune, &finals] {
+            for group in self.groups(runs, size, device)?.groups {
+                let kind = Kind::of(&group.runs()[0], group.runs().len())?;
+                kinds.entry(kind).or_insert_with(|| group.runs().to_vec());
+            }
+        }
+        // Those of one model are measured one after the other, since it stays in memory.
+        Ok(kinds.into_values().collect())
     }
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use backbones::registry::{self, Origin};
-use data_loaders::{DatasetEntry, Distribution, Download, dataset, shared_files};
+use data_loaders::{DatasetEntry, Distribution, Download, SplitCounts, dataset, shared_files};
 use indicatif::HumanBytes;
 
 use crate::config::experiment::Profile;
@@ -32,6 +32,8 @@ struct Item {
     files: Vec<Download>,
     /// Whether a server lists the files, so that their sizes are unknown here.
     listed_elsewhere: bool,
+    /// Bytes of its weights by the number of their parameters, if their files have no published size.
+    estimated: Option<u64>,
 }
 
 /// Everything that a profile needs and that is missing.
@@ -99,6 +101,13 @@ impl Missing {
         Some(source)
     }
 
+    /// Number of published conversations in the files of a mixture that are missing.
+    pub(super) fn published_mixture(&self, source: &DataSource) -> usize {
+        let DataSource::Questions { source, .. } = source else { return 0 };
+        let files = source.mixture.iter().map(|file| stem(&file.file)).filter(|file| self.lacks_data(file));
+        files.filter_map(|file| published_examples(&file)).sum()
+    }
+
     /// An error of a part that is there: returned if nothing is missing, and otherwise listed.
     pub(super) fn or_list<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
         match result {
@@ -141,7 +150,8 @@ impl Missing {
     /// How much is to be downloaded; a file of several sets counts once.
     fn total(&self) -> String {
         let all = || self.data.iter().chain(&self.models);
-        let files = all().flat_map(|item| &item.files);
+        let unestimated = || all().filter(|item| item.estimated.is_none());
+        let files = unestimated().flat_map(|item| &item.files);
         let sizes: BTreeMap<&str, Option<u64>> = files.map(|file| (file.url.as_str(), file.size)).collect();
         let known: u64 = sizes.values().flatten().sum();
         let unknown = sizes.values().filter(|size| size.is_none()).count();
@@ -152,7 +162,11 @@ impl Missing {
         if unknown > 0 {
             parts.push(format!("{} of unpublished size", counted(unknown, "file")));
         }
-        let repositories = all().filter(|item| item.listed_elsewhere).count();
+        let estimated: u64 = all().filter_map(|item| item.estimated).sum();
+        if estimated > 0 {
+            parts.push(format!("about {} of weights", HumanBytes(estimated)));
+        }
+        let repositories = unestimated().filter(|item| item.listed_elsewhere).count();
         if repositories > 0 {
             let models = counted(repositories, "model");
             parts.push(format!("{models} whose files the Hub lists (`san fetch <name> --dry-run`)"));
@@ -188,7 +202,7 @@ impl Missing {
 
 impl Item {
     fn new(names: Vec<String>, steps: Vec<String>) -> Self {
-        Self { names, steps, files: Vec::new(), listed_elsewhere: false }
+        Self { names, steps, files: Vec::new(), listed_elsewhere: false, estimated: None }
     }
 
     /// What `san fetch <name>` brings, with the options that it needs, and its manual steps.
@@ -200,11 +214,15 @@ impl Item {
         }
         steps.extend(distribution.manual.map(|manual| format!("by hand: {manual}")));
         let listed_elsewhere = distribution.repository.is_some();
-        Self { names, steps, files: distribution.sources.to_vec(), listed_elsewhere }
+        let files = distribution.sources.to_vec();
+        Self { names, steps, files, listed_elsewhere, estimated: None }
     }
 
     /// The size of its download, as text; `None` if nothing is downloaded.
     fn size(&self) -> Option<String> {
+        if let Some(bytes) = self.estimated {
+            return Some(format!("about {}", HumanBytes(bytes)));
+        }
         if self.listed_elsewhere {
             return Some("the Hub lists its size".into());
         }
@@ -231,6 +249,31 @@ fn parts(name: &str) -> impl Iterator<Item = &str> {
 /// A file's name without folder and ending.
 fn stem(file: &Path) -> String {
     file.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// The published number of training examples in a file.
+fn published_examples(file: &str) -> Option<usize> {
+    shared_files().ok()?.iter().find(|shared| shared.name == file)?.examples
+}
+
+/// The published size of a set that is missing, with its name; `None` if none is published.
+pub(super) fn published_size(source: &DataSource, set: &str) -> Option<(String, SplitCounts)> {
+    let entry = dataset(set).ok()?;
+    let asked = entry.text.map(|text| text.test_rows);
+    let asked = asked.or_else(|| entry.questions.map(|questions| questions.test_questions));
+    let size = entry.splits.or_else(|| {
+        // Training rows are those of a file that all sets share; a benchmark of questions has none of its own.
+        let val = match source {
+            DataSource::Rows { source, .. } => source.val_rows,
+            _ => 0,
+        };
+        let rows = match source {
+            DataSource::Rows { source, .. } => published_examples(&source.training_file)?,
+            _ => 0,
+        };
+        Some(SplitCounts { train: rows.saturating_sub(val), val, test: asked? })
+    })?;
+    Some((set.to_owned(), size))
 }
 
 fn missing_data(profile: &Profile, root: Option<&Path>) -> Result<Vec<Item>> {
@@ -293,6 +336,15 @@ fn options(place: &Path, folder: &Path, usual: &Path) -> String {
     if folder == usual { String::new() } else { format!(" --data {}", place.display()) }
 }
 
+/// Bytes of published weights by the number of their parameters: image models in f32, language models in 16 bits.
+fn estimated_bytes(name: &str) -> Option<u64> {
+    let of_images =
+        || registry::find(name).ok().map(|entry| 4 * entry.architecture.model_spec(name).parameters());
+    let language = registry::published_language(name);
+    let bytes = language.map(|model| 2 * model.model_spec(name).parameters()).or_else(of_images)?;
+    u64::try_from(bytes).ok()
+}
+
 /// The model, if the name is that of a published or known one whose weights are not in their folder. A path is opened by
 /// the plan, and so is a name that nobody knows: both are errors of the experiment.
 fn missing_model(name: &str, root: Option<&Path>) -> Option<Item> {
@@ -324,6 +376,7 @@ fn missing_model(name: &str, root: Option<&Path>) -> Option<Item> {
         return Some(Item::new(vec![name.to_owned()], vec![step]));
     };
     let mut item = Item::fetched(vec![name.to_owned()], published, "", &known.distribution());
+    item.estimated = estimated_bytes(published);
     item.steps.extend(known.note.map(|note| format!("{}: {note}", known.home)));
     item.steps.extend(known.pickled.then(|| converted(&folder)));
     Some(item)

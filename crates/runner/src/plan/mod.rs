@@ -11,6 +11,7 @@ pub mod fitting;
 mod grouping;
 mod missing;
 mod parameters;
+pub mod time;
 pub mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,12 +29,12 @@ use crate::config::overrides::Resolved;
 use crate::error::RunError;
 use crate::models::{BaseModel, NamedArchitecture, SavedAdapter, place};
 use crate::plan::fitting::Needs;
-use crate::plan::missing::Missing;
+pub use crate::plan::missing::Missing;
 use crate::plan::parameters::model;
 use crate::plan::tuning::{ChosenRuns, FinalRun, choose_all};
 use crate::resources::Resources;
 use crate::store::Store;
-use crate::tasks::{Protocol, Run, StartingAdapter, Trial, Unit};
+use crate::tasks::{DataSizes, Protocol, Run, SetRow, StartingAdapter, Trial, Unit};
 
 /// A resolved experiment.
 #[derive(Debug)]
@@ -65,6 +66,10 @@ pub struct Plan {
     inputs: Vec<(String, String)>,
     /// Settings of single methods, sets and backbones, as text.
     overrides: Vec<String>,
+    /// The sizes of its sets, published ones where the data are missing.
+    data_sizes: DataSizes,
+    /// Whether all data and weights are there.
+    is_complete: bool,
     /// Data and protocol: what distinguishes the table of these runs from others of the same store.
     pub settings: Value,
 }
@@ -152,6 +157,8 @@ impl Plan {
             inputs: Vec::new(),
             overrides: profile.overrides_in_words(),
             settings: settings(&profile),
+            data_sizes: DataSizes::default(),
+            is_complete: missing.is_empty(),
         };
         let units = task.units(&experiment.suite, &profile.sets);
         for backbone in &profile.backbones {
@@ -178,9 +185,17 @@ impl Plan {
                     sets: unit.sets.iter().filter(|name| present.contains(name)).cloned().collect(),
                     ..unit.clone()
                 };
-                let data = missing.or_list(task.describe(&unit, &source, &mut resources.data))?;
-                plan.sets.extend(data.into_iter().flat_map(|data| data.sets).map(|row| row.cells()));
+                if let Some(data) = missing.or_list(task.describe(&unit, &source, &mut resources.data))? {
+                    let sizes = unit.names().into_iter().cloned().zip(data.sets.iter().map(|row| row.counts));
+                    plan.data_sizes.sets.extend(sizes);
+                    plan.data_sizes.mixture = data.mixture;
+                    plan.sets.extend(data.sets.iter().map(SetRow::cells));
+                }
             }
+            for name in &absent {
+                plan.data_sizes.sets.extend(missing::published_size(&profile.data, name));
+            }
+            plan.data_sizes.mixture += missing.published_mixture(&profile.data);
             plan.sets.extend(absent.into_iter().map(describe::missing_row));
             if check_samples && missing.is_empty() {
                 task.check_samples(unit, &profile.data, &mut resources.data)?;

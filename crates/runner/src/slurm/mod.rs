@@ -21,7 +21,9 @@ use crate::io::files::{create_folder, entries, file_name, write_atomically, writ
 use crate::plan::Plan;
 use crate::plan::estimate::Durations;
 use crate::plan::fitting::{DeviceMemory, Positions};
+use crate::plan::time::{Estimator, Workers};
 use crate::plan::tuning::{FinalRun, choose_all};
+use crate::resources::Resources as OpenResources;
 use crate::store::Store;
 use crate::tasks::{Memory, Run, RunGroup};
 
@@ -184,23 +186,38 @@ impl Submission {
         }
     }
 
-    /// How long the longest task trains and evaluates, as the records of finished runs suggest; `None` if a backbone has
-    /// none.
-    pub fn longest_task(&self) -> Option<Duration> {
+    /// How long the longest task trains and evaluates on a device, and whether finished runs suggest it; `None` if the
+    /// time of a run is not known.
+    pub fn longest_task(
+        &self,
+        plan: &Plan,
+        workers: &Workers,
+        resources: &mut OpenResources,
+    ) -> Option<(Duration, bool)> {
         let store = Store { folder: self.store.clone() };
         let is_done = |run: &&Run| run.name().is_ok_and(|name| store.is_done(&name));
-        let finals =
+        let chosen =
             choose_all(&self.tune, &self.finals, &store).map_or_else(|_| Vec::new(), |chosen| chosen.runs);
-        let durations = Durations::of(self.tune.iter().chain(&finals).filter(is_done), &store);
-        let tune = |run: usize| durations.expected(&self.tune[run]);
-        let last = |run: usize| durations.expected(&self.finals[run].run);
-        let seconds = |task: &[Vec<usize>], of: &dyn Fn(usize) -> Option<f64>| -> Option<f64> {
-            task.iter().flatten().map(|&run| of(run)).sum()
-        };
-        let tasks = self.open_tune.chunks(self.chunk).map(|task| seconds(task, &tune));
-        let tasks = tasks.chain(self.open_finals.chunks(self.chunk).map(|task| seconds(task, &last)));
-        let longest = tasks.collect::<Option<Vec<f64>>>()?.into_iter().reduce(f64::max)?;
-        Duration::try_from_secs_f64(longest).ok()
+        let done = self.tune.iter().chain(&chosen).filter(is_done);
+        let durations = Durations::of(done, &store, &workers.costs.device.name);
+        let mut estimator = Estimator::new(plan, workers, resources);
+        let finals: Vec<&Run> = self.finals.iter().map(|one| &one.run).collect();
+        let tune: Vec<&Run> = self.tune.iter().collect();
+        let mut longest = (0.0_f64, false);
+        for (open, runs) in [(&self.open_tune, &tune), (&self.open_finals, &finals)] {
+            for task in open.chunks(self.chunk) {
+                let groups = task.iter().map(|group| group.iter().map(|&run| runs[run].clone()).collect());
+                let groups: Vec<Vec<Run>> = groups.collect();
+                let (seconds, is_finished) = estimator.seconds(&groups, &durations)?;
+                if seconds >= longest.0 {
+                    longest = (seconds, is_finished);
+                }
+            }
+        }
+        let weights = estimator.most_weight_bytes();
+        let start = workers.costs.device.process_start(weights);
+        let longest = (longest.0 > 0.0).then_some((longest.0 + start, longest.1))?;
+        Some((Duration::try_from_secs_f64(longest.0).ok()?, longest.1))
     }
 
     /// The groups of runs of one task of a part.

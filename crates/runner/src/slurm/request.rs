@@ -38,6 +38,15 @@ pub fn gpus(gres: &str) -> u64 {
     gres.split(',').filter_map(gpu).sum()
 }
 
+/// The model of the GPU in `--gres`, as `gpu:h100:1`; `None` if it names none.
+pub fn gpu_model(gres: &str) -> Option<&str> {
+    gres.split(',').find_map(|one| {
+        let mut parts = one.trim().split(':');
+        let model = (parts.next() == Some("gpu")).then(|| parts.next()).flatten();
+        model.filter(|model| model.parse::<u64>().is_err())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,5 +71,7 @@ mod tests {
         ] {
             assert_eq!(gpus(gres), number, "{gres}");
         }
+        assert_eq!(gpu_model("nvme:100,gpu:h100:4"), Some("h100"));
+        assert_eq!((gpu_model("gpu:2"), gpu_model("gpu"), gpu_model("nvme:h:1")), (None, None, None));
     }
 }

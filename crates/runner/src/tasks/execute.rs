@@ -224,7 +224,7 @@ impl<'a> GroupExecution<'a> {
     }
 
     /// The task, and the model that it trains.
-    fn parts(&mut self, device: tch::Device) -> (&mut (dyn PreparedTask + 'a), Tuned<'_>) {
+    pub(super) fn parts(&mut self, device: tch::Device) -> (&mut (dyn PreparedTask + 'a), Tuned<'_>) {
         let Self { runs, base, weights, method, modules_to_save, adapters, trainer, task, .. } = self;
         let (trainables, kind) = (&trainer.trainables, runs[0].protocol.precision.kind());
         let method = &**method;

@@ -8,7 +8,9 @@ use anyhow::Result;
 use backbones::language::generate::Continuation;
 use backbones::step_memory::Need;
 use data_loaders::Split;
-use data_loaders::text::{ExampleProtocol, Row, Score, TextSet, evaluation_prompt, examples, suite_checksum};
+use data_loaders::text::{
+    Example, ExampleProtocol, MASKED, Row, Score, TextSet, evaluation_prompt, examples, suite_checksum,
+};
 use report::record::Dataset;
 use san_core::train::schedule::Linear;
 use serde::{Deserialize, Serialize};
@@ -18,14 +20,22 @@ use tch::Kind;
 use crate::error::RunError;
 use crate::models::{BaseModel, LoadedLanguageModel, NamedArchitecture};
 use crate::resources::{DataSets, DataSource, Models, Resources};
+use crate::tasks::language::amounts::{Lengths, amounts, mean_of, sample};
 use crate::tasks::language::data::{Answer, EvalJudgement, EvalSet, ImageFeatures, NoImages, TrainData};
 use crate::tasks::language::{LanguageProtocol, Memory, Prepared, memory};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::schedule::from_and_to_zero;
 use crate::tasks::{
-    GroupShape, PreparedTask, Protocol, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits,
+    Amounts, DataSizes, GroupShape, PreparedTask, Protocol, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits,
 };
 use crate::train::task::Schedule;
+
+/// Mean tokens of a training row (padded to the longest of 16, and alone), of a prompt and of an answer where they are not
+/// there to be measured: from the lengths of commonsense_15k and of the tests in characters, at four characters a token.
+const ASSUMED_EXAMPLE: usize = 250;
+const ASSUMED_PREDICTED: usize = 155;
+const ASSUMED_PROMPT: usize = 190;
+const ASSUMED_ANSWER: usize = 8;
 
 /// The protocol of instruction following.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -69,7 +79,8 @@ impl Task for InstructionFollowing {
             classes: Some(set.entry().classes).filter(|classes| *classes > 0),
             source: None,
         };
-        Ok(UnitData { checksum: suite_checksum(&sets), sets: sets.iter().map(row).collect() })
+        let rows = sets.iter().map(row).collect();
+        Ok(UnitData { checksum: suite_checksum(&sets), sets: rows, mixture: 0 })
     }
 
     fn base_model(&self, name: &str, kind: Kind, models: &mut Models) -> Result<BaseModel> {
@@ -91,6 +102,18 @@ impl Task for InstructionFollowing {
 
     fn need(&self, run: &Run, model: &NamedArchitecture, shape: GroupShape) -> Result<Need> {
         memory::need(run, self, (&self.language, self.examples.max_length), model, shape)
+    }
+
+    fn amounts(&self, run: &Run, sizes: &DataSizes, resources: Option<&mut Resources>) -> Result<Amounts> {
+        let of_sets = run.set_names().iter().map(|set| sizes.of_stage(set, run.stage));
+        let (rows, mut prompts): (Vec<f64>, Vec<f64>) = of_sets.unzip();
+        // All sets share the training rows, and those that settings are selected on.
+        let rows = rows.first().copied().unwrap_or(0.0);
+        if splits(run.stage).1 == Split::Val {
+            prompts.truncate(1);
+        }
+        let lengths = resources.map_or_else(|| Ok(self.assumed()), |open| self.lengths(run, open))?;
+        Ok(Amounts::Texts(amounts(run, &self.language, rows, &prompts, &lengths)))
     }
 
     fn prepare<'a>(
@@ -119,6 +142,33 @@ impl Task for InstructionFollowing {
 }
 
 impl InstructionFollowing {
+    /// The lengths of commonsense_170k's rows and of the eight sets' prompts.
+    fn assumed(&self) -> Lengths {
+        let predicted = if self.examples.train_on_inputs { ASSUMED_PREDICTED } else { ASSUMED_ANSWER };
+        Lengths::assumed(ASSUMED_EXAMPLE, predicted, ASSUMED_PROMPT, ASSUMED_ANSWER)
+    }
+
+    /// The lengths of some of a run's texts.
+    fn lengths(&self, run: &Run, resources: &mut Resources) -> Result<Lengths> {
+        let model = resources.models.language(&run.backbone, run.protocol.precision.kind())?;
+        let sets = resources.data.texts(&run.sets, &run.data)?;
+        let (train, evaluated) = splits(run.stage);
+        let rows: Vec<Row> = sample(sets.first().map_or(&[][..], |set| set.rows(train))).cloned().collect();
+        let (examples, _) = examples(&rows, &self.examples, model.end, |text| model.tokenizer.encode(text))?;
+        let answers = rows.iter().map(|row| Ok(model.tokenizer.encode(&row.output)?.len()));
+        let answers: Vec<usize> = answers.collect::<Result<_>>()?;
+        let asked: Vec<&Row> = sets.iter().flat_map(|set| set.rows(evaluated)).collect();
+        let prompts = sample(&asked).map(|row| Ok(model.encode(&evaluation_prompt(row))?.len()));
+        let predicted = |example: &Example| example.labels.iter().filter(|label| **label != MASKED).count();
+        Ok(Lengths {
+            pictured: vec![false; examples.len()],
+            predicted: mean_of(examples.iter().map(predicted)),
+            examples: examples.iter().map(|example| example.tokens.len()).collect(),
+            prompts: prompts.collect::<Result<_>>()?,
+            answer: mean_of(answers.into_iter()) + 1.0,
+        })
+    }
+
     /// The rows of a run's sets, tokenised.
     fn data(&self, run: &Run, sets: &[Rc<TextSet>], model: &Rc<LoadedLanguageModel>) -> Result<TrainData> {
         let (train, evaluated) = splits(run.stage);

@@ -5,12 +5,14 @@
 //! trains the projector of a vision-language model with the same trainer.
 
 pub mod align;
+mod amounts;
 pub mod classification;
 mod execute;
 mod group;
 pub mod instruction_following;
 pub mod language;
 mod need;
+mod measure;
 mod precision;
 pub(crate) mod protocol;
 mod run;
@@ -32,9 +34,11 @@ use san_core::{AdapterSet, Trainables, Weights};
 use serde_json::Value;
 use tch::{Device, Kind};
 
+pub use amounts::{Amounts, DataSizes, EvaluatedTexts, ImageAmounts, TextAmounts, Texts, TowerAmounts};
 pub use execute::{Outcome, evaluate, execute};
 pub use group::{RunGroup, group_indices};
 pub use language::Memory;
+pub use measure::{Measured, measure, stand_in};
 pub use need::GroupShape;
 pub use precision::Precision;
 pub use protocol::Protocol;
@@ -141,6 +145,13 @@ pub trait Task: Debug {
     /// When the model is of another kind, or the method does not fit it.
     fn need(&self, run: &Run, model: &NamedArchitecture, shape: GroupShape) -> Result<Need>;
 
+    /// How much data a run trains on and is evaluated on, from the sizes of its sets. With `resources`, its data and its
+    /// model are there, and texts are measured; otherwise their lengths are assumed.
+    ///
+    /// # Errors
+    /// When a set or model is unknown, or the data are wrong.
+    fn amounts(&self, run: &Run, sizes: &DataSizes, resources: Option<&mut Resources>) -> Result<Amounts>;
+
     /// Opens the data of a group of runs and builds its model.
     ///
     /// # Errors
@@ -176,6 +187,8 @@ pub struct UnitData {
     pub checksum: String,
     /// One row per set.
     pub sets: Vec<SetRow>,
+    /// Training examples that belong to no set.
+    pub mixture: usize,
 }
 
 /// A set, as a plan shows it.

@@ -5,7 +5,7 @@ use tch::Kind;
 
 /// The dtype of frozen weights and activations. Trained tensors, the optimiser, gradients of trained tensors, sums inside
 /// norms and softmax, logits and losses are f32 in each case.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Precision {
     /// Single precision.

@@ -207,6 +207,13 @@ impl Protocol {
         task.check(self.epochs).map_err(|reason| format!("{}: {reason}", task.name()))
     }
 
+    /// How a step fits into memory.
+    pub fn memory(&self) -> Memory {
+        let instructions = self.instruction_following.as_ref().map(|task| task.language.memory);
+        let questions = self.visual_question_answering.as_ref().map(|task| task.language.memory);
+        instructions.or(questions).unwrap_or_default()
+    }
+
     /// Whether it says how images become a model's input, as far as its task has images.
     pub fn gives_input(&self) -> bool {
         let images = self.classification.as_ref().is_none_or(|task| task.image.complete().is_ok());

@@ -3,6 +3,7 @@
 pub mod device;
 pub(crate) mod display;
 pub mod gpus;
+pub mod measuring;
 pub mod memory;
 mod out_of_memory;
 pub mod pool;

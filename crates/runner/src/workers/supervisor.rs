@@ -19,7 +19,7 @@ use crate::store::Store;
 use crate::store::failure;
 use crate::train::signals::{RESUMABLE, StopFlag, WORKER_DEADLINE};
 use crate::workers::display::Display;
-use crate::workers::gpus::VISIBLE;
+use crate::workers::gpus::{Gpu, VISIBLE};
 use crate::workers::memory;
 use crate::workers::pool::{Assignment, Pool};
 use crate::workers::worker::Message;
@@ -31,6 +31,20 @@ const ALLOCATOR: [(&str, &str); 3] = [
     ("MALLOC_TRIM_THRESHOLD_", "4294967296"),
     ("MALLOC_TOP_PAD_", "67108864"),
 ];
+
+/// A command of this program with the threads, the GPU and the allocator of a worker.
+pub(super) fn command(name: &str, threads: u32, gpu: Option<&Gpu>) -> Result<Command> {
+    let threads = threads.to_string();
+    let mut command = Command::new(std::env::current_exe()?);
+    command
+        .arg(name)
+        .envs(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"].map(|name| (name, &threads)))
+        .envs(gpu.map(|gpu| (VISIBLE, &gpu.id)))
+        .envs(ALLOCATOR.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped());
+    Ok(command)
+}
 
 /// A group of runs that has ended this many workers is marked as failed.
 const MAX_WORKER_FAILURES: u32 = 3;
@@ -105,14 +119,7 @@ impl<'a> Supervisor<'a> {
 
     /// Starts a worker for a slot, which pins it to the slot's GPU.
     fn start_worker(&self, index: usize) -> Result<WorkerSlot> {
-        let threads = self.pool.threads.to_string();
-        let mut worker = Command::new(std::env::current_exe()?)
-            .arg("worker")
-            .envs(["OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"].map(|name| (name, &threads)))
-            .envs(self.pool.gpu(index).map(|gpu| (VISIBLE, &gpu.id)))
-            .envs(ALLOCATOR.into_iter().filter(|(name, _)| std::env::var_os(name).is_none()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+        let mut worker = command("worker", self.pool.threads, self.pool.gpu(index))?
             // Ctrl-C reaches only this process, which then asks each worker once.
             .process_group(0)
             .spawn()

@@ -301,6 +301,11 @@ fn checksums(folder: &Path) -> Result<BTreeMap<String, String>, RunError> {
 /// # Errors
 /// When the supervisor no longer reads.
 pub fn send(output: &mut dyn Write, message: &Message) -> Result<()> {
+    send_line(output, message)
+}
+
+/// The same for a message of any process.
+pub(super) fn send_line(output: &mut dyn Write, message: &impl Serialize) -> Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     output.write_all(&line)?;

@@ -24,6 +24,7 @@ use crate::language::config::{check_fixed, normalise};
 use crate::language::decoder::config::BlockSites;
 use crate::language::decoder::model::DecoderModel;
 use crate::language::{LanguageArchitecture, LanguageModel};
+use crate::workload::{Tokens, Workload};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
 const OUTPUT: &str = "lm_head.weight";
@@ -128,6 +129,20 @@ impl LanguageArchitecture for Decoder {
 
     fn cached_channels(&self) -> i64 {
         Self::cached_channels(self)
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn workload(&self, Tokens { tokens, pairs, predicted }: Tokens) -> Workload {
+        let Self { config, variant } = self;
+        let mut work = Workload::default();
+        for index in 0..config.num_hidden_layers {
+            let BlockSites { q, k, v, o, gate, up, down } = config.block_sites(index, variant.qkv_bias);
+            work.apply([q, k, v, o, gate, up, down].iter().map(|site| site.name.as_str()), tokens);
+        }
+        let width = config.num_attention_heads * config.head_width() * config.num_hidden_layers;
+        work.attention = 2.0 * pairs * width as f64;
+        work.output = predicted * (config.hidden_size * config.vocab_size) as f64;
+        work
     }
 
     fn build(&self, builder: &ModelBuilder<'_>) -> Result<Box<dyn LanguageModel>, Error> {

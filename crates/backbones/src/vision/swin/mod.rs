@@ -21,8 +21,10 @@ pub use config::Config;
 
 use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::Named;
+use crate::vision::swin::config::StageSizes;
 use crate::vision::swin::model::Swin;
 use crate::vision::timm::TimmConfig;
+use crate::workload::Workload;
 use crate::{Architecture, Backbone, Error};
 
 impl Architecture for Config {
@@ -62,6 +64,23 @@ impl Architecture for Config {
 
     fn token_count(&self) -> i64 {
         self.sizes(self.depths.len() - 1).side.pow(2)
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn workload(&self) -> Workload {
+        let mut work = Workload::default();
+        for (stage, &depth) in self.depths.iter().enumerate() {
+            let StageSizes { dim, side, window, .. } = self.sizes(stage);
+            let tokens = (side * side) as f64;
+            let entry = if stage == 0 { self.patch_embed() } else { self.reduction(stage) };
+            work.apply([entry.name.as_str()], tokens);
+            for index in 0..depth {
+                work.apply(self.block_sites(stage, index).iter().map(|site| site.name.as_str()), tokens);
+            }
+            // A token attends to those of its window.
+            work.attention += 2.0 * tokens * (window * window * dim * depth) as f64;
+        }
+        work
     }
 
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {

@@ -22,6 +22,7 @@ use crate::sizes::{check_epsilon, check_sizes};
 use crate::vision::Named;
 use crate::vision::timm::TimmConfig;
 use crate::vision::vit::model::Vit;
+use crate::workload::Workload;
 use crate::{Architecture, Backbone, Error};
 
 impl Architecture for Config {
@@ -75,6 +76,18 @@ impl Architecture for Config {
 
     fn token_count(&self) -> i64 {
         self.grid() * self.grid()
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    fn workload(&self) -> Workload {
+        let (patches, mut work) = (self.token_count() as f64, Workload::default());
+        let tokens = patches + self.prefix() as f64;
+        work.apply([self.patch_embed().name.as_str()], patches);
+        for index in 0..self.depth {
+            work.apply(self.block_sites(index).iter().map(|site| site.name.as_str()), tokens);
+        }
+        let pairs = tokens * tokens * self.depth as f64;
+        Workload { attention: 2.0 * pairs * self.embed_dim as f64, ..work }
     }
 
     fn at_image_size(&self, size: i64) -> Result<Box<dyn Architecture>, Error> {

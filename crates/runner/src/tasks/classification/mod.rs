@@ -22,7 +22,10 @@ use crate::models::{BaseModel, LoadedBackbone, NamedArchitecture};
 use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::tasks::need::with_training;
 use crate::tasks::schedule::ScheduleProtocol;
-use crate::tasks::{GroupShape, PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData, splits};
+use crate::tasks::{
+    Amounts, DataSizes, GroupShape, ImageAmounts, PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData,
+    splits,
+};
 
 /// Classes of a set that is not in the registry, for the size of its head.
 const CLASSES_OF_OTHER_SETS: i64 = 1000;
@@ -148,7 +151,7 @@ impl Task for Classification {
             classes: Some(set.classes()),
             source: Some(set.split_label()),
         };
-        Ok(UnitData { checksum, sets: vec![row] })
+        Ok(UnitData { checksum, sets: vec![row], mixture: 0 })
     }
 
     fn check_samples(&self, unit: &Unit, source: &DataSource, data: &mut DataSets) -> Result<()> {
@@ -176,6 +179,21 @@ impl Task for Classification {
         with_training(run, self, shape, |training| {
             Ok(step_memory::classifier(&*vision, classes, [batch, evaluated], training)?)
         })
+    }
+
+    fn amounts(&self, run: &Run, sizes: &DataSizes, _: Option<&mut Resources>) -> Result<Amounts> {
+        let (trained, evaluated) = sizes.of_stage(&run.set, run.stage);
+        let of_parts = self
+            .part_accuracies
+            .as_ref()
+            .is_some_and(|one| (&one.set, one.seed, run.method.as_str()) == (&run.set, run.seed, "san"));
+        let epochs = run.protocol.epochs;
+        let after_epochs = (1..=epochs).filter(|&done| of_parts || self.test_selected.is_due(done, epochs));
+        #[allow(clippy::cast_precision_loss)]
+        let after_epochs = after_epochs.count() as f64 * if of_parts { 4.0 } else { 1.0 };
+        let augmented = self.augmentation.is_some();
+        let evaluations = 1.0 + after_epochs;
+        Ok(Amounts::Images(ImageAmounts { trained, evaluated, evaluations, augmented }))
     }
 
     fn prepare<'a>(

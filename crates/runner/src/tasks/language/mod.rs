@@ -3,6 +3,7 @@
 //! A task provides the `data` (examples, prompts, and how answers are scored); `objective` is the loss of a step,
 //! `evaluation` generates answers and writes the results.
 
+pub(crate) mod amounts;
 pub(crate) mod data;
 mod evaluation;
 pub(crate) mod memory;

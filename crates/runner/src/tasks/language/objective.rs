@@ -21,7 +21,7 @@ use crate::train::task::{StepExamples, StepPosition};
 
 /// Held-out examples in a forward pass: the usual number of Hugging Face's `Trainer`. Their mean losses are averaged, so
 /// that the number has an effect.
-const HELD_OUT_BATCH: usize = 8;
+pub(super) const HELD_OUT_BATCH: usize = 8;
 
 /// The training examples of a group of language models, and the current batch.
 pub(crate) struct Objective {

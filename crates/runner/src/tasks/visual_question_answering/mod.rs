@@ -12,9 +12,10 @@ use std::rc::Rc;
 use anyhow::{Result, bail};
 use backbones::step_memory::Need;
 use backbones::vlm::llava;
-use data_loaders::text::{Example, Truncation};
+use data_loaders::text::{Example, MASKED, Truncation};
 use data_loaders::vl::{
-    Picture, PictureProtocol, PictureSettings, QuestionSet, QuestionSuite, Template, question_only_prior,
+    Conversation, Picture, PictureProtocol, PictureSettings, QuestionSet, QuestionSuite, Template,
+    question_only_prior,
 };
 use san_core::train::schedule::Cosine;
 use serde::{Deserialize, Serialize};
@@ -31,14 +32,25 @@ use crate::models::picture_text::PictureText;
 use crate::models::reader::ReaderArchitecture;
 use crate::models::{BaseModel, LoadedLanguageModel, NamedArchitecture};
 use crate::resources::{DataSets, DataSource, Models, Resources};
+use crate::tasks::language::amounts::{Lengths, amounts, sample};
 use crate::tasks::language::data::{EvalSet, TrainData};
 use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Memory, Prepared, memory};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::schedule::from_and_to_zero;
 use crate::tasks::{
-    GroupShape, PreparedTask, Protocol, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits,
+    Amounts, DataSizes, GroupShape, PreparedTask, Protocol, Run, SetRow, Task, TextAmounts, TowerAmounts, Tuned,
+    Unit, UnitData, dataset, splits,
 };
 use crate::train::task::Schedule;
+
+/// Conversations that are looked at where several may share a pass.
+const SHARING_SAMPLE: usize = 512;
+/// Mean tokens where texts are not there to be measured, as in LLaVA's mixture and the seven benchmarks: of a
+/// conversation with the 576 of its picture, of its answers, of a prompt, and of one answer.
+const ASSUMED_EXAMPLE: usize = 900;
+const ASSUMED_ANSWERS: usize = 150;
+const ASSUMED_PROMPT: usize = 660;
+const ASSUMED_ANSWER: usize = 8;
 
 /// The protocol of visual question answering.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -127,7 +139,8 @@ impl Task for VisualQuestionAnswering {
             classes: None,
             source: None,
         };
-        Ok(UnitData { checksum: suite.checksum().to_owned(), sets: suite.sets().iter().map(row).collect() })
+        let sets = suite.sets().iter().map(row).collect();
+        Ok(UnitData { checksum: suite.checksum().to_owned(), sets, mixture: suite.mixture().len() })
     }
 
     fn base_model(&self, name: &str, kind: Kind, models: &mut Models) -> Result<BaseModel> {
@@ -169,6 +182,27 @@ impl Task for VisualQuestionAnswering {
         memory::need(run, self, (&self.language, self.max_length), model, shape)
     }
 
+    #[allow(clippy::cast_precision_loss)]
+    fn amounts(&self, run: &Run, sizes: &DataSizes, resources: Option<&mut Resources>) -> Result<Amounts> {
+        let of_sets = run.set_names().iter().map(|set| sizes.of_stage(set, run.stage));
+        let (trained, prompts): (Vec<f64>, Vec<f64>) = of_sets.unzip();
+        let conversations = trained.iter().sum::<f64>() + sizes.mixture as f64;
+        let asked: f64 = prompts.iter().sum();
+        let Sampled { lengths, examples, pictures, pictured } = match resources {
+            Some(open) => self.sampled(run, open)?,
+            None => Sampled {
+                lengths: Lengths::assumed(ASSUMED_EXAMPLE, ASSUMED_ANSWERS, ASSUMED_PROMPT, ASSUMED_ANSWER),
+                examples: 1.0,
+                pictures: conversations + asked,
+                pictured: 1.0,
+            },
+        };
+        let examples = conversations * examples;
+        let amounts = amounts(run, &self.language, examples, &prompts, &lengths);
+        let tower = TowerAmounts { pictures, trained: examples * pictured, evaluated: asked };
+        Ok(Amounts::Texts(TextAmounts { tower: Some(tower), ..amounts }))
+    }
+
     fn prepare<'a>(
         &'a self,
         runs: &'a [Run],
@@ -197,7 +231,62 @@ impl Task for VisualQuestionAnswering {
     }
 }
 
+/// What some of a run's texts say about all of them.
+struct Sampled {
+    lengths: Lengths,
+    /// Training examples per conversation.
+    examples: f64,
+    /// Different pictures of all conversations and questions.
+    pictures: f64,
+    /// Share of the training examples with a picture.
+    pictured: f64,
+}
+
 impl VisualQuestionAnswering {
+    /// The lengths of some of a run's texts.
+    #[allow(clippy::cast_precision_loss)]
+    fn sampled(&self, run: &Run, resources: &mut Resources) -> Result<Sampled> {
+        let size = self.picture()?.image_size;
+        let model = resources.models.llava(&run.backbone, size, run.protocol.precision.kind())?;
+        let suite = resources.data.questions(&run.sets, &run.data, size)?;
+        let ReaderArchitecture::Llava(architecture, _) = &model.architecture else {
+            bail!("visual question answering needs a vision-language model")
+        };
+        let texts = PictureText::new(architecture, &model.tokenizer, model.end, self.template)?;
+        let (train, evaluated) = splits(run.stage);
+        let conversations = suite.conversations(train)?;
+        // Neighbours, since questions about one picture may share a pass.
+        let some = match self.questions_per_sequence {
+            1 => sample(&conversations).collect::<Vec<_>>(),
+            _ => conversations.iter().take(SHARING_SAMPLE).collect(),
+        };
+        let example = |one: &&Conversation| texts.example(one, self.max_length, &mut Truncation::default());
+        let examples: Vec<Example> = some.iter().map(example).collect::<Result<_>>()?;
+        let asked: Vec<_> = suite.sets().iter().flat_map(|set| set.questions(evaluated)).collect();
+        let pictures = conversations.iter().filter_map(|one| one.picture.as_ref());
+        let pictures: Pictures = pictures.chain(asked.iter().map(|one| &one.picture)).collect();
+        let places = some.iter().map(|one| pictures.place(one.picture.as_ref())).collect();
+        let (examples, places) = share_passes(examples, places, self.questions_per_sequence);
+        let predicted = |example: &Example| example.labels.iter().filter(|label| **label != MASKED).count();
+        let turns: usize = some.iter().map(|one| one.turns.len()).sum();
+        let predicted_tokens: usize = examples.iter().map(predicted).sum();
+        let prompts = sample(&asked).map(|one| Ok(texts.prompt(&one.prompt)?.len()));
+        let with_picture = places.iter().flatten().count();
+        Ok(Sampled {
+            examples: examples.len() as f64 / some.len().max(1) as f64,
+            pictures: pictures.all().len() as f64,
+            pictured: with_picture as f64 / places.len().max(1) as f64,
+            lengths: Lengths {
+                pictured: places.iter().map(Option::is_some).collect(),
+                predicted: predicted_tokens as f64 / examples.len().max(1) as f64,
+                examples: examples.iter().map(|example| example.tokens.len()).collect(),
+                prompts: prompts.collect::<Result<_>>()?,
+                // The end of an answer is predicted too.
+                answer: predicted_tokens as f64 / turns.max(1) as f64,
+            },
+        })
+    }
+
     /// How an image becomes the tower's input, once the model is known.
     fn picture(&self) -> Result<PictureProtocol> {
         let missing = |field| anyhow::anyhow!("`visual_question_answering.picture.{field}` is missing");
