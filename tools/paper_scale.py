@@ -23,6 +23,8 @@ import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "target/debug/san"
+# Memory of the process without tensors, which the peak on a CPU contains.
+PROGRAM_BYTES = 160 << 20
 TOKENIZER = ROOT / "assets/llama_micro.tokenizer.json"
 LORA = "rank: 32, alpha: 64, dropout: 0.05, targets: [q, k, v, up, down]"
 PEFT = [
@@ -237,6 +239,16 @@ def san(command, arguments, device, folder, **options):
     return subprocess.run(line, env=environment, cwd=folder, text=True, **options)
 
 
+def planned_peaks(arguments, device, folder):
+    """Bytes of each row of the table, as `san plan` estimates them."""
+    ended = san("plan", [*arguments, "--json"], device, folder, capture_output=True)
+    if ended.returncode != 0:
+        return {}
+    (rows,) = json.loads(ended.stdout)["memory"].values()
+    program = PROGRAM_BYTES if device == "cpu" else 0
+    return {label: fit["need"] + program for label, fit in rows.items() if fit["need"]}
+
+
 def report(case, planned, folder):
     """Prints a row for each run of the case that has a record."""
     rows = 0
@@ -269,7 +281,7 @@ def main():
         with tempfile.TemporaryDirectory() as name:
             folder, start = pathlib.Path(name), time.monotonic()
             arguments = case.prepare(folder, options.steps)
-            planned = {}
+            planned = planned_peaks(arguments, options.device, folder)
             ended = san("run", [*arguments, "--workers", "1"], options.device, folder, capture_output=True)
             rows = report(case, planned, folder)
             if ended.returncode != 0 or rows != len(case.methods):

@@ -27,7 +27,7 @@ pub(crate) struct PlanArguments {
     /// Plan for the GPUs of another machine, for example 8xH100, or H100 for one.
     #[arg(long = "for", value_name = "NUMBERxGPU", value_parser = other_gpus, conflicts_with_all = ["gpus", "calibrate", "on"])]
     target: Option<OtherGpus>,
-    /// Print the estimate as JSON: seconds, bytes, and numbers of runs by backbone and method.
+    /// Print the estimates as JSON: time in seconds, memory in bytes, and numbers of runs, by backbone and method.
     #[arg(long)]
     json: bool,
 }
@@ -74,7 +74,8 @@ pub(crate) fn plan(arguments: &PlanArguments) -> Result<()> {
     let Resolved { plan, store, resources, .. } = &mut resolved;
     let time = plan.time(store, group, &workers, resources)?;
     if arguments.json {
-        output::line(format_args!("{}", serde_json::to_string_pretty(&time)?))?;
+        let estimate = serde_json::json!({"time": time, "memory": plan.memory(group, &workers.memory)?});
+        output::line(format_args!("{}", serde_json::to_string_pretty(&estimate)?))?;
     } else {
         let described = plan.describe(store, &time, &workers, group)?;
         let more = arguments.run.more_in_words(&mut resolved, !elsewhere)?;

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use serde::Serialize;
 
 use crate::messages::size_in_words;
 use crate::plan::Plan;
@@ -50,7 +51,7 @@ impl DeviceMemory {
 }
 
 /// How a run fits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Fit {
     /// The most runs that are trained together.
     pub together: usize,
@@ -75,6 +76,9 @@ pub struct Grouped {
 
 /// Groups by the positions of their runs, with how their steps are computed if that was chosen for the device.
 pub(crate) type Positions = Vec<(Vec<usize>, Option<Memory>)>;
+
+/// The largest need, and the run that has it, by row of the table and backbone.
+type MostNeeded = BTreeMap<(String, String), (Fit, Run)>;
 
 /// What the groups of a plan need, each computed once.
 #[derive(Debug, Default)]
@@ -198,13 +202,44 @@ impl Plan {
         Ok(if run.is_trained_alone() { 1 } else { size })
     }
 
-    /// The rows of a table of what each method needs in each backbone: the most over its sets and seeds, and how it fits.
+    /// What each method needs on each backbone, the most over its sets and seeds, and how it fits: by backbone and row of
+    /// the table.
+    ///
+    /// # Errors
+    /// As for [`Plan::fit`].
+    pub fn memory(
+        &self,
+        size: Option<usize>,
+        device: &DeviceMemory,
+    ) -> Result<BTreeMap<String, BTreeMap<String, Fit>>> {
+        let mut all: BTreeMap<String, BTreeMap<String, Fit>> = BTreeMap::new();
+        for ((label, backbone), (fit, _)) in self.most_needed(size, device)?.1 {
+            all.entry(backbone).or_default().insert(label, fit);
+        }
+        Ok(all)
+    }
+
+    /// The rows of a table of [`Plan::memory`].
     ///
     /// # Errors
     /// As for [`Plan::fit`].
     pub(super) fn memory_rows(&self, size: Option<usize>, device: &DeviceMemory) -> Result<Vec<Vec<String>>> {
+        let (labels, most) = self.most_needed(size, device)?;
+        let row = |label: String| {
+            let cell = |backbone: &String| match most.get(&(label.clone(), backbone.clone())) {
+                Some((fit, run)) => fit.in_words(run),
+                None => "-".into(),
+            };
+            let cells: Vec<String> = self.backbones.iter().map(cell).collect();
+            [vec![label.clone()], cells].concat()
+        };
+        Ok(labels.into_iter().map(row).collect())
+    }
+
+    /// The rows of the table in their order, and the run with the largest need for each of them and each backbone.
+    fn most_needed(&self, size: Option<usize>, device: &DeviceMemory) -> Result<(Vec<String>, MostNeeded)> {
         let mut labels: Vec<String> = Vec::new();
-        let mut most: BTreeMap<(String, String), (Fit, Run)> = BTreeMap::new();
+        let mut most = MostNeeded::new();
         for row in &self.finals {
             let run = &row.run;
             let fit = self.fit_in_group(run, size, device)?;
@@ -217,15 +252,7 @@ impl Plan {
                 most.insert(key, (fit, run.clone()));
             }
         }
-        let row = |label: String| {
-            let cell = |backbone: &String| match most.get(&(label.clone(), backbone.clone())) {
-                Some((fit, run)) => fit.in_words(run),
-                None => "-".into(),
-            };
-            let cells: Vec<String> = self.backbones.iter().map(cell).collect();
-            [vec![label.clone()], cells].concat()
-        };
-        Ok(labels.into_iter().map(row).collect())
+        Ok((labels, most))
     }
 }
 
