@@ -73,6 +73,18 @@ fn the_features_of_a_frozen_backbone_are_computed_once() {
     assert_equal(linear.images.once, 78.0);
 }
 
+#[test]
+fn augmented_images_are_decoded_in_every_epoch_once_for_each_seed() {
+    let resources = &mut Resources::new(tch::Device::Cpu);
+    let text = SYNTHETIC.replace("linear", "bitfit");
+    let runs = runs(&text, resources);
+    let sizes = ModelSizes::of(&runs[0], &resources.models).unwrap();
+    let amounts = ImageAmounts { trained: 48.0, evaluated: 30.0, evaluations: 1.0, augmented: true };
+    let streamed = |runs: &[Run]| sizes.group(runs, &Amounts::Images(amounts)).unwrap().images.streamed;
+    assert_equal(streamed(&runs[..2]), 48.0 * 2.0 * 2.0);
+    assert_equal(streamed(&[runs[0].clone(), runs[0].clone()]), 48.0 * 2.0);
+}
+
 const TEXTS: &str = "
 name: texts
 suite: commonsense
@@ -188,6 +200,6 @@ fn measured_steps_predict_the_time_of_a_run_within_a_factor() {
     let cost = record.cost;
     let took = cost.train_seconds + cost.evaluate_seconds + cost.data_seconds;
     assert!((0.3..3.0).contains(&(predicted / took)), "predicted {predicted} s, took {took} s");
-    let other = plan(&bench, &["--methods", "fft", "--seeds", "0", "--results", "elsewhere", "--json"]);
+    let other = plan(&bench, &["--methods", "linear", "--seeds", "0", "--results", "elsewhere", "--json"]);
     assert!(other.contains("built_in"), "{other}");
 }

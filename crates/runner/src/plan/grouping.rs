@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::cost::calibration::Kind;
 use crate::plan::Plan;
-use crate::tasks::{Run, RunGroup, groups};
+use crate::tasks::{Run, RunGroup, group_indices, groups};
 
 /// The most runs of a group, unless the user asks for more.
 const MOST_TOGETHER: usize = 8;
@@ -54,6 +54,19 @@ impl Plan {
         }
         // Those of one model are measured one after the other, since it stays in memory.
         Ok(kinds.into_values().collect())
+    }
+
+    /// Packs runs of this plan as [`Plan::groups`]; the indices of each group.
+    ///
+    /// # Errors
+    /// As for [`Plan::groups`].
+    pub(super) fn group_indices(
+        &self,
+        runs: &[Run],
+        size: Option<usize>,
+        on_gpu: bool,
+    ) -> Result<Vec<Vec<usize>>> {
+        group_indices(runs, |run| size.map_or_else(|| self.usual_group_size(run, on_gpu), Ok))
     }
 
     /// Packs runs of this plan into groups of at most `size` runs, or of the usual number.
