@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use san_core::ModelSpec;
+use san_core::spec::model::SiteSpec;
 
 /// The products of a forward pass over one example: an image, or some tokens of a text.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -28,10 +29,11 @@ impl Workload {
     /// MACs of the whole pass, with the sites of `model_spec`.
     pub fn macs(&self, model_spec: &ModelSpec) -> f64 {
         #[allow(clippy::cast_precision_loss)]
-        let of_site = |(name, positions): (&String, &f64)| {
-            model_spec.find_site(name).map_or(0.0, |site| positions * (site.inputs * site.outputs) as f64)
+        let of_site = |site: &SiteSpec| {
+            let positions = self.positions.get(&site.name).copied().unwrap_or(0.0);
+            positions * (site.inputs * site.outputs) as f64
         };
-        self.positions.iter().map(of_site).sum::<f64>() + self.attention + self.output
+        model_spec.sites.iter().map(of_site).sum::<f64>() + self.attention + self.output
     }
 
     /// The workload of this number of examples.

@@ -73,6 +73,18 @@ fn the_features_of_a_frozen_backbone_are_computed_once() {
     assert_equal(linear.images.once, 78.0);
 }
 
+#[test]
+fn augmented_images_are_decoded_in_every_epoch_once_for_each_seed() {
+    let resources = &mut Resources::new(tch::Device::Cpu);
+    let text = SYNTHETIC.replace("linear", "bitfit");
+    let runs = runs(&text, resources);
+    let sizes = ModelSizes::of(&runs[0], &resources.models).unwrap();
+    let amounts = ImageAmounts { trained: 48.0, evaluated: 30.0, evaluations: 1.0, augmented: true };
+    let streamed = |runs: &[Run]| sizes.group(runs, &Amounts::Images(amounts)).unwrap().images.streamed;
+    assert_equal(streamed(&runs[..2]), 48.0 * 2.0 * 2.0);
+    assert_equal(streamed(&[runs[0].clone(), runs[0].clone()]), 48.0 * 2.0);
+}
+
 const TEXTS: &str = "
 name: texts
 suite: commonsense
@@ -148,6 +160,11 @@ fn a_plan_says_what_its_estimate_is_based_on_and_finished_runs_count_most() {
     assert!(text.contains("5 by finished runs of other methods"), "{text}");
 }
 
+/// The part of `san plan --json` that is about time.
+fn time(printed: &[u8]) -> Value {
+    serde_json::from_slice::<Value>(printed).unwrap()["time"].clone()
+}
+
 #[test]
 fn a_plan_for_another_machine_needs_neither_its_gpus_nor_data_nor_weights() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../experiments");
@@ -160,14 +177,14 @@ fn a_plan_for_another_machine_needs_neither_its_gpus_nor_data_nor_weights() {
         refusal(&output, 4);
         let seconds = begun.elapsed().as_secs_f64();
         assert!(seconds < 5.0, "{suite}: {seconds}");
-        let time: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let time = time(&output.stdout);
         assert_eq!(time["unknown"], serde_json::json!([]), "{suite}");
         let hours = |field: &str| time[field].as_f64().unwrap() / 3600.0;
         let (all, wall) = (hours("worker_seconds"), hours("wall_seconds"));
         assert!(all > 10.0 && wall >= all / 8.0 * 0.99 && wall < all, "{suite}: {all} {wall}");
         // The same on GPUs that are slower and one that is alone.
         let slower = bench.run(&["plan", "vtab.yaml", "--profile", "paper", "--for", "A100", "--json"]);
-        let slower: Value = serde_json::from_slice(&slower.stdout).unwrap();
+        let slower = time(&slower.stdout);
         assert!(slower["worker_seconds"].as_f64().unwrap() / 3600.0 > all, "{suite}");
     }
 }
@@ -181,13 +198,13 @@ fn measured_steps_predict_the_time_of_a_run_within_a_factor() {
     let text = plan(&bench, &[&methods[..], &["--calibrate"]].concat());
     assert!(text.contains("1 by measured steps"), "{text}");
     let text = plan(&bench, &[&methods[..], &["--json"]].concat());
-    let time: Value = serde_json::from_str(&text).unwrap();
+    let time = time(text.as_bytes());
     let predicted = time["rows"]["vit_micro"]["SAN"]["seconds"].as_f64().unwrap();
     done(&bench, &[&["run", "vtab.yaml"], &methods[..]].concat());
     let record = report::Record::read(&bench.runs()[0].join("record.json")).unwrap();
     let cost = record.cost;
     let took = cost.train_seconds + cost.evaluate_seconds + cost.data_seconds;
     assert!((0.3..3.0).contains(&(predicted / took)), "predicted {predicted} s, took {took} s");
-    let other = plan(&bench, &["--methods", "fft", "--seeds", "0", "--results", "elsewhere", "--json"]);
+    let other = plan(&bench, &["--methods", "linear", "--seeds", "0", "--results", "elsewhere", "--json"]);
     assert!(other.contains("built_in"), "{other}");
 }

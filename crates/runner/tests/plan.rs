@@ -66,7 +66,7 @@ fn the_size_of_a_sweep_needs_neither_data_nor_weights() {
     let plan = bench.run(&["plan", "vtab.yaml", "--profile", "paper"]);
     let text = String::from_utf8_lossy(&plan.stdout).into_owned();
     assert!(
-        text.contains("19 sets x 1 backbone x 5 methods x 5 seeds = 475 runs; first 380 tuning runs"),
+        text.contains("19 sets x 3 backbones x 15 methods x 5 seeds in 4085 runs; first 3268 tuning runs"),
         "{text}"
     );
     // timm's count for this model without its head.

@@ -43,7 +43,9 @@ struct OtherGpus {
 fn other_gpus(text: &str) -> Result<OtherGpus, String> {
     let counted = text.split_once(['x', 'X']).and_then(|(count, model)| Some((count.parse().ok()?, model)));
     let (count, model) = counted.unwrap_or((1, text));
-    if count == 0 || Device::gpu(model, 1).is_none() {
+    let is_known =
+        Device::known_gpus().any(|name| name.eq_ignore_ascii_case(&model.replace(['-', '_'], " ")));
+    if count == 0 || !is_known {
         let known = Device::known_gpus().collect::<Vec<_>>().join(", ");
         return Err(format!("expected a number and a GPU, as 8xH100; known are {known}"));
     }

@@ -32,12 +32,23 @@ const MERGE_CHECK: f64 = 32.0;
 /// The most bytes of picture features that are kept in memory.
 const KEPT_FEATURES: f64 = (2_u64 << 30) as f64;
 
+/// Products with a matrix of the method itself.
+#[derive(Debug)]
+enum OwnProduct {
+    /// The matrix has so many numbers and acts at the positions of this site, the one whose path is most like its own.
+    Matrix(f64, String),
+    /// Tokens that are added to those of a block in each example: multiply-accumulates of all of them.
+    Tokens(f64),
+}
+
 /// The sizes of a model with a method.
 #[derive(Debug)]
 pub struct ModelSizes {
     architecture: NamedArchitecture,
     spec: ModelSpec,
     trained: Vec<TrainableSpec>,
+    /// The method's own matrices.
+    products: Vec<OwnProduct>,
     features_are_frozen: bool,
     element_bytes: f64,
 }
@@ -56,8 +67,11 @@ impl ModelSizes {
         }
         let (spec, method) = (architecture.model_spec(&run.backbone), run.method()?);
         let modules = protocol.modules_to_save(&run.method).map_err(anyhow::Error::msg)?;
+        let trained = methods::trainables_with(&*method, &modules, &spec)?;
+        let matrices = trained.iter().filter(|one| one.group == Group::Method && one.shape.len() > 1);
         Ok(Self {
-            trained: methods::trainables_with(&*method, &modules, &spec)?,
+            products: matrices.map(|one| own_product(one, &spec)).collect(),
+            trained,
             features_are_frozen: method.features_are_frozen(),
             element_bytes: protocol.precision.kind().elt_size_in_bytes() as f64,
             architecture,
@@ -82,12 +96,22 @@ impl ModelSizes {
     pub fn group(&self, runs: &[Run], amounts: &Amounts) -> Result<GroupWork> {
         let (count, protocol) = (runs.len() as f64, &runs[0].protocol);
         match amounts {
-            Amounts::Images(images) => self.of_images(count, protocol, images),
+            Amounts::Images(images) => {
+                let seeds: BTreeSet<u64> = runs.iter().map(|run| run.seed).collect();
+                self.of_images(count, seeds.len() as f64, protocol, images)
+            }
             Amounts::Texts(texts) => self.of_texts(count, protocol, texts),
         }
     }
 
-    fn of_images(&self, runs: f64, protocol: &Protocol, amounts: &ImageAmounts) -> Result<GroupWork> {
+    /// Runs of the same seed read the same images once.
+    fn of_images(
+        &self,
+        runs: f64,
+        seeds: f64,
+        protocol: &Protocol,
+        amounts: &ImageAmounts,
+    ) -> Result<GroupWork> {
         let NamedArchitecture::Vision(vision) = &self.architecture else {
             bail!("image classification needs an image model")
         };
@@ -120,7 +144,7 @@ impl ModelSizes {
                 + merge_check,
             images: DecodedImages {
                 once: evaluated + if augmented { 0.0 } else { trained },
-                streamed: if augmented { trained * epochs * runs } else { 0.0 },
+                streamed: if augmented { trained * epochs * seeds } else { 0.0 },
             },
         })
     }
@@ -243,28 +267,11 @@ impl ModelSizes {
 
     /// Multiply-accumulates of a forward pass with the method's own matrices.
     fn own_products(&self, work: &Workload) -> f64 {
-        let matrices = self.trained.iter().filter(|spec| spec.group == Group::Method && spec.shape.len() > 1);
-        matrices.map(|spec| self.own_product(spec, work)).sum()
-    }
-
-    fn own_product(&self, spec: &TrainableSpec, work: &Workload) -> f64 {
-        let parent = spec.name.rsplit_once('.').map_or("", |(parent, _)| parent);
-        if let Some(block) = self.spec.sequences.iter().find(|block| block.name == parent) {
-            // Tokens that are added to those of a block, in each of its examples.
-            let path = format!("{}.", block.name);
-            let inside = self.spec.sites.iter().filter(|site| site.name.starts_with(&path));
-            let per_token: f64 = inside.map(|site| (site.inputs * site.outputs) as f64).sum();
-            return spec.count() as f64 / block.width as f64 * per_token * self.sequences(work);
-        }
-        self.positions_near(&spec.name, work) * spec.count() as f64
-    }
-
-    /// The positions of the site whose path shares most with a tensor's.
-    fn positions_near(&self, name: &str, work: &Workload) -> f64 {
-        let shared =
-            |site: &str| site.split('.').zip(name.split('.')).take_while(|(one, other)| one == other).count();
-        let nearest = work.positions.iter().max_by_key(|(site, _)| shared(site));
-        nearest.map_or(0.0, |(_, positions)| *positions)
+        let product = |one: &OwnProduct| match one {
+            OwnProduct::Matrix(numbers, site) => numbers * work.positions.get(site).copied().unwrap_or(0.0),
+            OwnProduct::Tokens(macs) => macs * self.sequences(work),
+        };
+        self.products.iter().map(product).sum()
     }
 
     /// Number of sequences of tokens: examples.
@@ -279,4 +286,20 @@ impl ModelSizes {
 /// Passes of a step.
 fn micro_batches(memory: Memory, batch: usize) -> f64 {
     memory.micro_batch_size.map_or(1.0, |size| batch.div_ceil(size.get()) as f64)
+}
+
+fn own_product(trained: &TrainableSpec, spec: &ModelSpec) -> OwnProduct {
+    let parent = trained.name.rsplit_once('.').map_or("", |(parent, _)| parent);
+    if let Some(block) = spec.sequences.iter().find(|block| block.name == parent) {
+        let path = format!("{parent}.");
+        let inside = spec.sites.iter().filter(|site| site.name.starts_with(&path));
+        let per_token: f64 = inside.map(|site| (site.inputs * site.outputs) as f64).sum();
+        return OwnProduct::Tokens(trained.count() as f64 / block.width as f64 * per_token);
+    }
+    let shared = |site: &SiteSpec| {
+        let names = site.name.split('.').zip(trained.name.split('.'));
+        names.take_while(|(one, other)| one == other).count()
+    };
+    let nearest = spec.sites.iter().max_by_key(|site| shared(site));
+    OwnProduct::Matrix(trained.count() as f64, nearest.map_or_else(String::new, |site| site.name.clone()))
 }

@@ -33,23 +33,21 @@ impl Plan {
             if self.is_a_grid() { "=" } else { "in" },
             self.finals.len(),
         );
-        let is_done = |run: &Run| run.name().is_ok_and(|name| store.is_done(&name));
-        let tune: Vec<(&Run, bool)> = self.tune.iter().map(|run| (run, is_done(run))).collect();
-        let tuned = tune.iter().filter(|(_, done)| *done).count();
+        let tune = self.are_done(&self.tune, store);
+        let tuned = tune.iter().filter(|done| **done).count();
         let tuning = format!("{} tuning runs on val, {tuned} done", self.tune.len());
-        let chosen = self.final_runs(store).ok().filter(|chosen| chosen.untuned.is_empty());
-        let finals: Vec<(&Run, bool)> = match &chosen {
-            Some(chosen) => chosen.runs.iter().map(|run| (run, is_done(run))).collect(),
-            None => self.finals.iter().map(|row| (&row.run, false)).collect(),
+        let chosen = self.chosen(store);
+        let finals = match &chosen {
+            Some(chosen) => self.are_done(chosen, store),
+            None => vec![false; self.finals.len()],
         };
-        let done = finals.iter().filter(|(_, done)| *done).count();
+        let done = finals.iter().filter(|done| **done).count();
         let text = match (tune.is_empty(), &chosen) {
             (true, _) => format!("{sizes}; {done} done"),
             (false, Some(_)) => format!("{sizes}; {done} done; {tuning}"),
             (false, None) => format!("{sizes}; first {tuning}"),
         };
-        let all = [tune, finals].concat();
-        let left = all.iter().filter(|(_, done)| !done).count();
+        let left = tune.iter().chain(&finals).filter(|done| !**done).count();
         let workers = counted(workers as usize, "worker");
         match (time.wall_time(), time.unknown.first()) {
             _ if left == 0 => text,

@@ -178,6 +178,7 @@ impl Plan {
         for unit in &units {
             plan.add_unit(&profile, unit, &mut missing, resources)?;
             let source = missing.available(&profile.data);
+            let unopened = source.is_none();
             let (absent, present): (Vec<_>, Vec<_>) =
                 unit.names().into_iter().partition(|name| missing.lacks_data(name));
             if let Some(source) = source.filter(|_| !present.is_empty()) {
@@ -192,7 +193,7 @@ impl Plan {
                     plan.sets.extend(data.sets.iter().map(SetRow::cells));
                 }
             }
-            for name in &absent {
+            for name in absent.iter().chain(present.iter().filter(|_| unopened)) {
                 plan.data_sizes.sets.extend(missing::published_size(&profile.data, name));
             }
             plan.data_sizes.mixture += missing.published_mixture(&profile.data);
@@ -313,6 +314,23 @@ impl Plan {
             self.finals.push(FinalRun { run: Run { seed, ..run.clone() }, candidates });
         }
         Ok(())
+    }
+
+    /// The runs of the table, if their settings are known.
+    fn chosen(&self, store: &Store) -> Option<Vec<Run>> {
+        // The names of thousands of runs take a second.
+        if !self.tune.is_empty() && !store.folder.is_dir() {
+            return None;
+        }
+        let chosen = self.final_runs(store).ok().filter(|chosen| chosen.untuned.is_empty());
+        chosen.map(|chosen| chosen.runs)
+    }
+
+    /// Which of some runs are done.
+    fn are_done(&self, runs: &[Run], store: &Store) -> Vec<bool> {
+        let some = store.folder.is_dir();
+        let is_done = |run: &Run| some && run.name().is_ok_and(|name| store.is_done(&name));
+        runs.iter().map(is_done).collect()
     }
 
     /// The runs of the table, with the settings that the first stage selected.

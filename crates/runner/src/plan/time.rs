@@ -17,14 +17,12 @@ use crate::plan::estimate::Durations;
 use crate::plan::fitting::DeviceMemory;
 use crate::resources::Resources;
 use crate::store::Store;
-use crate::tasks::{Amounts, Run, RunGroup};
+use crate::tasks::{Amounts, Run};
 
 /// Bytes that a run leaves apart from its adapter: configuration, record, predictions of a small set.
 const FILES: f64 = 16e3;
 /// Bytes of a step's line in the log.
 const LINE: f64 = 110.0;
-/// Bytes of a checkpoint for each number of a group: value and two moments.
-const CHECKPOINT: f64 = 12.0;
 
 /// The devices that a plan runs on.
 #[derive(Debug)]
@@ -95,11 +93,12 @@ pub(crate) struct Estimator<'a> {
     workers: &'a Workers,
     resources: &'a mut Resources,
     known: BTreeMap<String, Result<Estimated, String>>,
+    models: BTreeMap<String, ModelSizes>,
 }
 
 impl<'a> Estimator<'a> {
     pub(crate) fn new(plan: &'a Plan, workers: &'a Workers, resources: &'a mut Resources) -> Self {
-        Self { plan, workers, resources, known: BTreeMap::new() }
+        Self { plan, workers, resources, known: BTreeMap::new(), models: BTreeMap::new() }
     }
 
     /// The cost of a group; the error says why it is not known.
@@ -123,11 +122,18 @@ impl<'a> Estimator<'a> {
             anyhow::bail!("the size of {set} is not known");
         }
         let task = first.protocol.task().map_err(anyhow::Error::msg)?;
-        let model = ModelSizes::of(first, &self.resources.models)?;
+        let protocol = &first.protocol;
+        let image = protocol.classification.as_ref().and_then(|task| task.image.image_size);
+        let described = (&first.backbone, &first.method, &first.options, protocol.precision, image);
+        let key = serde_json::to_string(&described)?;
+        if !self.models.contains_key(&key) {
+            self.models.insert(key.clone(), ModelSizes::of(first, &self.resources.models)?);
+        }
+        let model = &self.models[&key];
         let open = self.plan.is_complete.then_some(&mut *self.resources);
         let amounts: Amounts = task.amounts(first, sizes, open)?;
         Ok(Estimated {
-            cost: self.workers.costs.group(runs, &model, &amounts)?,
+            cost: self.workers.costs.group(runs, model, &amounts)?,
             trained: model.trained_parameters(),
             weight_bytes: model.weight_bytes(),
         })
@@ -190,41 +196,41 @@ impl Plan {
         workers: &Workers,
         resources: &mut Resources,
     ) -> Result<PlanTime> {
-        let device = &workers.costs.device;
-        let is_done = |run: &Run| run.name().is_ok_and(|name| store.is_done(&name));
-        let chosen = self.final_runs(store).ok().filter(|chosen| chosen.untuned.is_empty());
-        let finals = chosen
-            .map_or_else(|| self.finals.iter().map(|row| row.run.clone()).collect(), |chosen| chosen.runs);
-        let done: Vec<&Run> = self.tune.iter().chain(&finals).filter(|run| is_done(run)).collect();
-        let durations = Durations::of(done.iter().copied(), store, &device.name);
-        let done: BTreeSet<String> = done.iter().map(|run| run.name()).collect::<Result<_, _>>()?;
+        let finals = self.chosen(store);
+        let finals = finals.unwrap_or_else(|| self.finals.iter().map(|row| row.run.clone()).collect());
+        let stages = [&self.tune, &finals].map(|runs| (runs, self.are_done(runs, store)));
+        let done = stages.iter().flat_map(|(runs, done)| runs.iter().zip(done));
+        let done = done.filter_map(|(run, done)| done.then_some(run));
+        let durations = Durations::of(done, store, &workers.costs.device.name);
         let mut estimator = Estimator::new(self, workers, resources);
         let mut time = PlanTime::default();
-        for stage in [&self.tune, &finals] {
-            let mut groups = self.groups(stage, group, &workers.memory)?.groups;
-            groups.retain(|group| group.names().iter().any(|name| !done.contains(name)));
-            time.add_stage(&groups, &mut estimator, &durations, &done)?;
+        for (runs, done) in &stages {
+            let groups = self.group_positions(runs, group, &workers.memory)?;
+            let open = groups.into_iter().map(|(group, _)| {
+                let open = group.iter().filter(|&&run| !done[run]).count();
+                (group.into_iter().map(|run| runs[run].clone()).collect(), open)
+            });
+            let open: Vec<(Vec<Run>, usize)> = open.filter(|(_, open)| *open > 0).collect();
+            time.add_stage(&open, &mut estimator, &durations)?;
         }
         Ok(time)
     }
 }
 
 impl PlanTime {
-    /// Adds the groups of a stage with a run that is not done.
+    /// Adds the groups of a stage with a run that is not done, and the number of these.
     fn add_stage(
         &mut self,
-        groups: &[RunGroup],
+        groups: &[(Vec<Run>, usize)],
         estimator: &mut Estimator<'_>,
         durations: &Durations<'_>,
-        done: &BTreeSet<String>,
     ) -> Result<()> {
         let workers = f64::from(estimator.workers.count.max(1));
         let device = estimator.workers.costs.device.clone();
-        let (mut all, mut longest, mut weights, mut most_trained) = (0.0, 0.0_f64, 0.0_f64, 0.0_f64);
+        let (mut all, mut longest, mut weights, mut checkpoint) = (0.0, 0.0_f64, 0.0_f64, 0.0_f64);
         let mut opened: BTreeMap<(&str, &str), f64> = BTreeMap::new();
-        for group in groups {
-            let (runs, first) = (group.runs(), &group.runs()[0]);
-            let open = group.names().iter().filter(|name| !done.contains(*name)).count();
+        for (runs, open) in groups {
+            let (first, open) = (&runs[0], *open);
             let row = self.rows.entry(first.backbone.clone()).or_default().entry(first.row_label()?);
             let row = row.or_default();
             row.runs += open;
@@ -241,10 +247,11 @@ impl PlanTime {
             longest = longest.max(seconds);
             if let Some(Estimated { cost, trained, weight_bytes }) = estimated {
                 weights = weights.max(weight_bytes);
-                most_trained = most_trained.max(trained * runs.len() as f64);
                 let once = opened.entry((&first.set, first.protocol.precision.name())).or_default();
                 *once = once.max(cost.once_seconds);
-                let bytes = first.protocol.adamw.state.kind().elt_size_in_bytes() as f64;
+                let state = first.protocol.adamw.state;
+                let bytes = state.kind().elt_size_in_bytes() as f64;
+                checkpoint = checkpoint.max(trained * runs.len() as f64 * bytes * state.tensors());
                 self.result_bytes += open as f64 * (trained * bytes + cost.steps * LINE + FILES);
             }
         }
@@ -256,7 +263,7 @@ impl PlanTime {
         let used = workers.min(groups.len() as f64);
         self.worker_seconds += all + each * used;
         self.wall_seconds += (all / workers).max(longest) + each;
-        self.checkpoint_bytes = self.checkpoint_bytes.max(most_trained * CHECKPOINT * used);
+        self.checkpoint_bytes = self.checkpoint_bytes.max(checkpoint * used);
         Ok(())
     }
 

@@ -49,8 +49,8 @@ pub struct Measured {
 pub fn stand_in(runs: &[Run], resources: &mut Resources) -> Result<(Vec<Run>, DataSizes)> {
     let mut first = runs[0].clone();
     let batch = first.protocol.batch_size;
-    // As many as warm-up and measured steps need, in several epochs.
-    let counts = SplitCounts { train: batch * 4, val: batch.max(8), test: EVALUATED };
+    // Two steps an epoch, so that every image is in memory after the first ones.
+    let counts = SplitCounts { train: batch, val: batch, test: EVALUATED };
     first.stage = Stage::Final;
     first.data = DataSource::Synthetic(counts);
     first.protocol.epochs = WARM_UP + STEPS;
@@ -141,7 +141,9 @@ pub fn measure(runs: &[Run], resources: &mut Resources, folder: &Path) -> Result
     let begun = Instant::now();
     let (prepared, tuned) = execution.parts(device);
     prepared.before_training(&tuned, resources, &mut control)?;
-    let preparation = begun.elapsed().as_secs_f64();
+    let waited = prepared.times().data_wait;
+    // Images are generated here, and decoded where they are files.
+    let preparation = begun.elapsed().saturating_sub(waited).as_secs_f64();
     let step = steps(&mut execution, resources, &checkpoint)?;
     let begun = Instant::now();
     let (prepared, tuned) = execution.parts(device);
@@ -150,8 +152,11 @@ pub fn measure(runs: &[Run], resources: &mut Resources, folder: &Path) -> Result
         crate::io::files::create_folder(folder)?;
     }
     let folders: Vec<(usize, &Path)> = folders.iter().map(std::path::PathBuf::as_path).enumerate().collect();
+    let waited = prepared.times().data_wait;
     prepared.evaluate(&tuned, &folders, &stop)?;
-    Ok(Measured { start, preparation, step, evaluation: begun.elapsed().as_secs_f64() })
+    let waited = prepared.times().data_wait.saturating_sub(waited);
+    let evaluation = begun.elapsed().saturating_sub(waited).as_secs_f64();
+    Ok(Measured { start, preparation, step, evaluation })
 }
 
 /// Seconds of a step; 0 if nothing is trained.

@@ -97,6 +97,14 @@ impl AdamWState {
         *self == Self::F32
     }
 
+    /// Tensors of a trained one's size in a checkpoint: the value, two moments, and the compensation of bf16.
+    pub(crate) fn tensors(self) -> f64 {
+        match self {
+            Self::F32 => 3.0,
+            Self::Bf16 => 4.0,
+        }
+    }
+
     /// The dtype.
     pub fn kind(self) -> Kind {
         match self {
