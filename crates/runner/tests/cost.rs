@@ -161,7 +161,7 @@ fn a_plan_says_what_its_estimate_is_based_on_and_finished_runs_count_most() {
 }
 
 /// The part of `san plan --json` that is about time.
-fn time(printed: &[u8]) -> Value {
+fn time_of(printed: &[u8]) -> Value {
     serde_json::from_slice::<Value>(printed).unwrap()["time"].clone()
 }
 
@@ -177,14 +177,14 @@ fn a_plan_for_another_machine_needs_neither_its_gpus_nor_data_nor_weights() {
         refusal(&output, 4);
         let seconds = begun.elapsed().as_secs_f64();
         assert!(seconds < 5.0, "{suite}: {seconds}");
-        let time = time(&output.stdout);
+        let time = time_of(&output.stdout);
         assert_eq!(time["unknown"], serde_json::json!([]), "{suite}");
         let hours = |field: &str| time[field].as_f64().unwrap() / 3600.0;
         let (all, wall) = (hours("worker_seconds"), hours("wall_seconds"));
         assert!(all > 10.0 && wall >= all / 8.0 * 0.99 && wall < all, "{suite}: {all} {wall}");
         // The same on GPUs that are slower and one that is alone.
         let slower = bench.run(&["plan", "vtab.yaml", "--profile", "paper", "--for", "A100", "--json"]);
-        let slower = time(&slower.stdout);
+        let slower = time_of(&slower.stdout);
         assert!(slower["worker_seconds"].as_f64().unwrap() / 3600.0 > all, "{suite}");
     }
 }
@@ -198,7 +198,7 @@ fn measured_steps_predict_the_time_of_a_run_within_a_factor() {
     let text = plan(&bench, &[&methods[..], &["--calibrate"]].concat());
     assert!(text.contains("1 by measured steps"), "{text}");
     let text = plan(&bench, &[&methods[..], &["--json"]].concat());
-    let time = time(text.as_bytes());
+    let time = time_of(text.as_bytes());
     let predicted = time["rows"]["vit_micro"]["SAN"]["seconds"].as_f64().unwrap();
     done(&bench, &[&["run", "vtab.yaml"], &methods[..]].concat());
     let record = report::Record::read(&bench.runs()[0].join("record.json")).unwrap();
