@@ -103,7 +103,7 @@ impl Plan {
             text += &format!("trained in {} groups of up to {most} runs\n", groups.len());
         }
         let precisions: BTreeSet<&str> = finals.iter().map(|run| run.protocol.precision.name()).collect();
-        text += &format!("precision {}\n", Vec::from_iter(precisions).join(" or "));
+        text += &format!("precisi{}\n", Vec::from_iter(precisions).join(" or "));
         let mut sets = Table::new();
         sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes", "split"]);
         sets.add_rows(&self.sets);
@@ -119,7 +119,7 @@ impl Plan {
         memory.add_rows(self.memory_rows(group, device)?);
         text += &format!("{sets}\n\n{methods}\n{}\n\n{memory}\n", self.budget());
         text += &format!(
-            "memory is that of a group of runs, each with its examples in a step, on {}\n",
+            "memory is that of a group of runs, with the examples of a step; {}\n",
             device.in_words()
         );
         if !misfits.is_empty() {

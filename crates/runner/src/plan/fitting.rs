@@ -11,14 +11,13 @@ use anyhow::Result;
 
 use crate::messages::size_in_words;
 use crate::plan::Plan;
+use crate::resources::PROGRAM_BYTES;
 use crate::tasks::{GroupShape, Memory, Run, RunGroup, group_indices};
 
 /// What CUDA's context and libraries take of a GPU. Measured on an H100: 0.5 to 0.9 GB.
 const CUDA_CONTEXT: u64 = 1 << 30;
 /// The part of a GPU's memory that tensors can have: libtorch's allocator cannot use every gap.
 const USABLE_PERCENT: u64 = 93;
-/// What a process has without a model: the program and libtorch. Measured: docs/scale.md.
-pub const PROGRAM: u64 = 160 << 20;
 
 /// The memory that one worker may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,25 +26,37 @@ pub struct DeviceMemory {
     pub bytes: Option<u64>,
     /// Whether it is a GPU's.
     pub on_gpu: bool,
-    /// What it is the memory of, in words.
+    /// What it is the memory of, in words; it is followed by its size.
     pub name: String,
+    /// Bytes of it that are not for tensors.
+    pub reserve: u64,
 }
 
 impl DeviceMemory {
+    /// That of a GPU, of which CUDA has a part.
+    pub fn of_gpu(bytes: Option<u64>, name: &str) -> Self {
+        let gaps = bytes.unwrap_or(0) / 100 * (100 - USABLE_PERCENT);
+        Self { bytes, on_gpu: true, name: name.into(), reserve: CUDA_CONTEXT + gaps }
+    }
+
+    /// That of the processors; `limit` is what the user allows, which the pool of workers compares with the whole process.
+    pub fn of_processors(limit: Option<u64>, installed: Option<u64>) -> Self {
+        let (name, reserve) = match limit {
+            Some(_) => ("the memory limit for all workers is", 0),
+            None => ("this machine has", PROGRAM_BYTES),
+        };
+        Self { bytes: limit.or(installed), on_gpu: false, name: name.into(), reserve }
+    }
+
     /// Whether a group fits that needs `bytes` for its tensors.
     fn holds(&self, need: u64) -> bool {
-        let Some(bytes) = self.bytes else { return true };
-        if self.on_gpu {
-            need <= bytes.saturating_sub(CUDA_CONTEXT) / 100 * USABLE_PERCENT
-        } else {
-            need + PROGRAM <= bytes
-        }
+        self.bytes.is_none_or(|bytes| need.saturating_add(self.reserve) <= bytes)
     }
 
     /// Its size, and what it is.
     pub fn in_words(&self) -> String {
         let size = self.bytes.map_or_else(|| "unknown memory".into(), size_in_words);
-        format!("{} of {size}", self.name)
+        format!("{} {size}", self.name)
     }
 }
 
@@ -246,5 +257,5 @@ impl Fit {
 
 fn does_not_fit(fit: &Fit, device: &DeviceMemory) -> String {
     let need = size_in_words(fit.need.unwrap_or(0));
-    format!("it does not fit: it needs {need} of {}", device.in_words())
+    format!("it does not fit: it needs {need}, but {}", device.in_words())
 }
