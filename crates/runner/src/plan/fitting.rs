@@ -4,10 +4,11 @@
 //! The choice follows from the plan and the device's memory alone, so that an interrupted sweep ends with the same bytes.
 //! It is not part of a run's name: it does not change what is computed, up to rounding.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use data_loaders::dataset;
 
 use crate::messages::size_in_words;
 use crate::plan::Plan;
@@ -89,28 +90,39 @@ pub(crate) type Positions = Vec<(Vec<usize>, Option<Memory>)>;
 
 /// What the groups of a plan need, each computed once.
 #[derive(Debug, Default)]
-pub(super) struct Needs(RefCell<BTreeMap<String, Option<u64>>>);
+pub(super) struct Needs {
+    known: RefCell<BTreeMap<String, Option<u64>>>,
+    /// The set of the plan with the most classes, which stands for all: only the size of the head depends on them.
+    widest_set: OnceCell<Option<String>>,
+}
 
 impl Plan {
     /// What a group of runs like this one needs, bytes; `None` if the model's architecture is not known.
     fn need(&self, run: &Run, shape: GroupShape) -> Result<Option<u64>> {
         let Some(model) = self.models.get(&run.backbone) else { return Ok(None) };
+        let set = self.needs.widest_set.get_or_init(|| self.widest_set()).as_ref().unwrap_or(&run.set);
         let key = serde_json::to_string(&(
             &run.backbone,
             &run.method,
             &run.options,
             &run.protocol,
-            &run.set,
             (shape.stack, shape.memory, shape.on_gpu),
         ))?;
-        if let Some(known) = self.needs.0.borrow().get(&key) {
+        if let Some(known) = self.needs.known.borrow().get(&key) {
             return Ok(*known);
         }
         let task = run.protocol.task().map_err(anyhow::Error::msg)?;
-        let need = task.need(run, model, shape)?;
+        let need = task.need(&Run { set: set.clone(), ..run.clone() }, model, shape)?;
         let bytes = u64::try_from(need.total()).ok();
-        self.needs.0.borrow_mut().insert(key, bytes);
+        self.needs.known.borrow_mut().insert(key, bytes);
         Ok(bytes)
+    }
+
+    fn widest_set(&self) -> Option<String> {
+        let sets: BTreeSet<&String> = self.finals.iter().map(|row| &row.run.set).collect();
+        // A set of the user's own may have any number.
+        let classes = |set: &&String| dataset(set).map_or(u32::MAX, |entry| entry.classes);
+        sets.into_iter().max_by_key(classes).cloned()
     }
 
     /// How a run fits into a device, in groups of at most `most` runs: as many as fit with whole batches; where one does
