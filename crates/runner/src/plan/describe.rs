@@ -103,7 +103,7 @@ impl Plan {
             text += &format!("trained in {} groups of up to {most} runs\n", groups.len());
         }
         let precisions: BTreeSet<&str> = finals.iter().map(|run| run.protocol.precision.name()).collect();
-        text += &format!("precisi{}\n", Vec::from_iter(precisions).join(" or "));
+        text += &format!("precision {}\n", Vec::from_iter(precisions).join(" or "));
         let mut sets = Table::new();
         sets.load_preset(presets::NOTHING).set_header(["set", "train+val", "test", "classes", "split"]);
         sets.add_rows(&self.sets);

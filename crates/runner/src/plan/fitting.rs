@@ -56,8 +56,12 @@ impl DeviceMemory {
 
     /// Its size, and what it is.
     pub fn in_words(&self) -> String {
-        let size = self.bytes.map_or_else(|| "unknown memory".into(), size_in_words);
-        format!("{} {size}", self.name)
+        let Some(bytes) = self.bytes else { return format!("{} unknown memory", self.name) };
+        let size = format!("{} {}", self.name, size_in_words(bytes));
+        if self.reserve == 0 {
+            return size;
+        }
+        format!("{size}, {} of it for tensors", size_in_words(bytes.saturating_sub(self.reserve)))
     }
 }
 
