@@ -23,8 +23,8 @@ import zlib
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "target/debug/san"
-# Memory of the process without tensors, which the peak on a CPU contains.
-PROGRAM_BYTES = 160 << 20
+# What a worker has besides tensors, which the peak on a CPU contains (docs/scale.md).
+PROGRAM_BYTES = 350 << 20
 TOKENIZER = ROOT / "assets/llama_micro.tokenizer.json"
 LORA = "rank: 32, alpha: 64, dropout: 0.05, targets: [q, k, v, up, down]"
 PEFT = [

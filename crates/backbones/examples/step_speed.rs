@@ -4,7 +4,7 @@
 //!
 //! MODEL is an image classifier of the registry, or `llama-135m`, `llama-1b` or `llama-7b`: the shapes of SmolLM2-135M,
 //! LLaMA-3.2-1B and LLaMA-7B, on LENGTH tokens. Weights are random. A step is a forward pass, a backward pass and AdamW, in
-//! a group of `runs` runs.
+//! a group of `runs` runs. The peak memory is that of all tensors; next to it is what is planned for it from shapes.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_precision_loss)]
 
 use std::time::Instant;
@@ -13,6 +13,7 @@ use backbones::language::LanguageArchitecture;
 use backbones::language::decoder;
 use backbones::language::llama::llama;
 use backbones::registry;
+use backbones::step_memory::{self, Generation, LanguageStep, Training};
 use backbones::vision::Classifier;
 use san_core::methods;
 use san_core::nn::builder::ModelBuilder;
@@ -20,6 +21,7 @@ use san_core::train::adamw::{AdamW, AdamWSettings};
 use san_core::{ModelSpec, Trainables, Weights};
 use serde_json::{Value, json};
 use tch::{Cuda, Device, Kind, Reduction, Tensor};
+use torch_ops::PeakMemory;
 
 const CLASSES: i64 = 10;
 const WARM_UP: usize = 3;
@@ -84,6 +86,8 @@ impl Setting {
             Some(language) => (language.model_spec(&self.model), self.batch * self.length),
             None => (registry::find(&self.model).unwrap().architecture.model_spec(&self.model), self.batch),
         };
+        let planned = self.planned(method, runs, language.as_deref(), &model_spec);
+        let peak = PeakMemory::start();
         let weights = self.weights(&model_spec, language.is_some());
         let seeds: Vec<u64> = (0..runs.unsigned_abs()).collect();
         let classes = if language.is_some() { 0 } else { CLASSES };
@@ -126,7 +130,38 @@ impl Setting {
                 Box::new(move || model.forward(&images).cross_entropy_for_logits(&labels))
             }
         };
-        self.timed(method, runs, samples, &trainables, &*losses)
+        let mut line = self.timed(method, runs, samples, &trainables, &*losses);
+        if self.device == Device::Cpu {
+            line["peak_mib"] = (peak.bytes() >> 20).into();
+        }
+        line["planned_mib"] = planned.into();
+        line
+    }
+
+    /// The memory of these steps, computed from shapes.
+    fn planned(
+        &self,
+        method: &dyn methods::Method,
+        stack: i64,
+        language: Option<&dyn LanguageArchitecture>,
+        model_spec: &ModelSpec,
+    ) -> i64 {
+        let on_gpu = self.device != Device::Cpu;
+        let (kind, state) = (self.kind, Kind::Float);
+        let training = Training { method, modules_to_save: &[], stack, kind, state, copies: 0, on_gpu };
+        let need = match language {
+            Some(language) => {
+                let (micro_batch, length) = (self.batch, self.length);
+                let step = LanguageStep { micro_batch, length, accumulates: false, checkpointing: false };
+                let generation = Generation { prompts: 1, length: 1, new_tokens: 1, beams: 1 };
+                step_memory::language(language, model_spec, 0, step, generation, &training).unwrap()
+            }
+            None => {
+                let architecture = registry::find(&self.model).unwrap().architecture;
+                step_memory::classifier(&*architecture, CLASSES, [self.batch, 1], &training).unwrap()
+            }
+        };
+        (need.weights + need.trained + need.step) >> 20
     }
 
     /// Random weights; a large model's are made on the device, in the dtype that they are used in.

@@ -196,7 +196,7 @@ pub fn classifier(
         weights: parameters * (F32 + second_copy),
         trained: training.trained(&model_spec, classes)?,
         step,
-        evaluation: merged.max(layers.tape.peak()),
+        evaluation: merged + layers.tape.peak(),
     })
 }
 

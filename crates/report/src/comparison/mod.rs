@@ -13,6 +13,7 @@ pub mod difference;
 pub mod estimate;
 pub mod frame;
 pub mod items;
+pub mod left_out;
 pub mod origin;
 mod pending;
 mod prior;
@@ -34,6 +35,7 @@ use crate::record::Record;
 use aggregates::Aggregates;
 use difference::{Best, Difference};
 use items::ItemAnswers;
+use left_out::LeftOut;
 use origin::Origin;
 use progress::Progress;
 use ranking::Ranking;
@@ -71,6 +73,9 @@ pub struct Comparison {
     pub aggregates: Vec<Aggregates>,
     /// Average ranks over the data sets; `None` for fewer than two complete methods.
     pub ranking: Option<Ranking>,
+    /// Methods that were left out on some data sets because they do not fit into the memory of the device.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<LeftOut>,
     /// How much of the plan is finished; `None` if no command planned the records.
     pub progress: Option<Progress>,
     /// Distinguishes the file names of this comparison from those of a larger one of the same suite, profile and backbone.
@@ -177,6 +182,7 @@ fn compare(records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Comparison, R
     let (suite, profile, backbone) =
         (first.suite.clone(), first.profile.clone(), first.backbone.name.clone());
     let progress = plan.map(|plan| Progress::of(plan, &backbone, &records));
+    let left_out = plan.map_or_else(Vec::new, |plan| LeftOut::of(plan, &backbone, &records));
     let planned = progress.iter().flat_map(|progress| &progress.seeds);
     let seeds = records.iter().map(|stored| &stored.record.seed).chain(planned);
     let seeds: Vec<u64> = seeds.copied().collect::<BTreeSet<_>>().into_iter().collect();
@@ -213,6 +219,7 @@ fn compare(records: Vec<Stored>, plan: Option<&RunPlan>) -> Result<Comparison, R
         best,
         aggregates,
         ranking,
+        left_out,
         progress,
         variant: None,
         records,

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::comparison::Comparison;
+use crate::comparison::left_out::LeftOut;
 use crate::comparison::row::{Average, Cell, Outcome, Row, TuningBudget};
 use crate::statistics::Spread;
 use crate::table::{Column, Emphasis, Table, TableCell, TableRow};
@@ -13,6 +14,9 @@ pub(super) const INCOMPLETE: &str = "*";
 
 /// Marks a method that does not differ significantly from the best one by the paired test.
 pub(crate) const NOT_DIFFERENT: char = '†';
+
+/// In place of the score of a run that was left out because of its memory.
+const DOES_NOT_FIT: &str = "does not fit";
 
 /// A cell, the number by which it is ranked (`None` if ranking would be misleading), and the number by which it is sorted.
 pub(super) struct Entry {
@@ -55,6 +59,8 @@ impl Comparison {
                 })
                 .collect(),
         });
+        let left_out = self.left_out.iter().filter(|one| self.rows.iter().all(|row| row.label != one.label));
+        let rows = rows.chain(left_out.map(|one| self.left_out_row(one)));
         Table {
             name: self.name(),
             caption: self.caption(),
@@ -63,6 +69,27 @@ impl Comparison {
             rows: rows.collect(),
             notes: self.notes(),
         }
+    }
+
+    /// The row of a method without any record.
+    fn left_out_row(&self, left_out: &LeftOut) -> TableRow {
+        let is_out = |header: &str| {
+            self.datasets.iter().any(|set| set.name == header) && left_out.covers(header, &self.suite)
+        };
+        let cell =
+            |column: &Column| if is_out(&column.header) { DOES_NOT_FIT } else { "-" }.to_owned().into();
+        TableRow { label: left_out.label.clone(), cells: self.columns().iter().map(cell).collect() }
+    }
+
+    /// The cell of a data set; one without a record says why.
+    fn set_entry(&self, row: &Row, index: usize) -> Entry {
+        let (cell, dataset) = (&row.cells[index], &self.datasets[index]);
+        let is_out = |one: &LeftOut| one.label == row.label && one.covers(&dataset.name, &self.suite);
+        let is_missing = cell.outcomes.iter().all(|outcome| *outcome == Outcome::Missing);
+        if is_missing && self.left_out.iter().any(is_out) {
+            return Entry::plain(DOES_NOT_FIT.into(), None);
+        }
+        cell_entry(cell)
     }
 
     fn has_groups(&self) -> bool {
@@ -114,7 +141,7 @@ impl Comparison {
     fn entries(&self, row: &Row) -> Vec<Entry> {
         let mut entries = Vec::new();
         for (group, group_mean) in self.groups.iter().zip(&row.group_means) {
-            entries.extend(group.datasets.iter().map(|&index| cell_entry(&row.cells[index])));
+            entries.extend(group.datasets.iter().map(|&index| self.set_entry(row, index)));
             if self.has_groups() {
                 entries.push(average_entry(group_mean));
             }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::comparison::Comparison;
+use crate::comparison::left_out::LeftOut;
 use crate::comparison::ranking::Ranking;
 use crate::comparison::row::{Cell, Outcome, Row};
 use crate::table::comparison::{INCOMPLETE, NOT_DIFFERENT};
@@ -70,6 +71,7 @@ impl Comparison {
             ));
         }
         notes.extend(self.rows.iter().flat_map(|row| self.gaps(row)));
+        notes.extend(self.left_out.iter().map(LeftOut::in_words));
         if !origin.protocol.is_empty() {
             let fields: Vec<String> =
                 origin.protocol.iter().map(|(name, value)| format!("{name} {value}")).collect();

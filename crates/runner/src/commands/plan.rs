@@ -60,8 +60,7 @@ pub(crate) fn plan(arguments: &PlanArguments) -> Result<()> {
             let device = Device::gpu(model, threads);
             let reason = || RunError::CommandLine { reason: format!("--for: nothing is known of {model}") };
             let device = device.ok_or_else(reason)?;
-            let memory =
-                DeviceMemory { bytes: device.memory, on_gpu: true, name: format!("one {}", device.name) };
+            let memory = DeviceMemory::of_gpu(device.memory, &format!("one {} has", device.name));
             arguments.run.workers_on(*count, device, memory)?
         }
         None => {

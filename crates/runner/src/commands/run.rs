@@ -323,11 +323,9 @@ fn seconds(option: &str, number: f64) -> Result<Duration> {
 /// since fewer are started if it is not enough for all.
 fn device_memory(pool: &Pool) -> DeviceMemory {
     if !pool.is_on_gpu() {
-        let bytes = pool.memory.or_else(memory::installed);
-        return DeviceMemory { bytes, on_gpu: false, name: "this machine".into() };
+        return DeviceMemory::of_processors(pool.memory, memory::installed());
     }
-    let bytes = pool.gpus.iter().map(|gpu| gpu.memory).min().flatten();
-    DeviceMemory { bytes, on_gpu: true, name: "a GPU".into() }
+    DeviceMemory::of_gpu(pool.gpus.iter().map(|gpu| gpu.memory).min().flatten(), "a GPU has")
 }
 
 pub(crate) fn status(arguments: &Arguments) -> Result<()> {
@@ -374,15 +372,15 @@ pub(crate) fn run(RunArguments { common: arguments, calibrate }: &RunArguments) 
     }
     let tuning = execute("tuning on val", &plan.tune)?;
     let chosen = plan.final_runs(&store)?;
-    for run in &chosen.untuned {
-        let reason = "it was not run, because its tuning failed";
-        failure::mark_failed(&store, &run.name()?, &run.label(), reason, RUN_FAILED)?;
-    }
     // What fits depends on the device: a later command may have another one.
     let left_out = plan.groups(&chosen.all(), group, device)?.misfits;
     run_plan(&plan.settings, &chosen.all(), &left_out)?.add_to(&store.folder)?;
     let finals = execute("running", &chosen.runs)?;
     for (run, reason) in &left_out {
+        failure::mark_failed(&store, &run.name()?, &run.label(), reason, RUN_FAILED)?;
+    }
+    for run in &chosen.untuned {
+        let reason = "it was not run, because its tuning failed";
         failure::mark_failed(&store, &run.name()?, &run.label(), reason, RUN_FAILED)?;
     }
     let misfits = refused(&store, misfits, chosen.all().len() + plan.tune.len())?;

@@ -79,13 +79,9 @@ impl Cluster {
     /// The memory that a task may use: of a GPU as `--gpu-memory` says, or what a task requests on processors.
     pub(super) fn device_memory(&self, device: &str, requested: Option<u64>) -> DeviceMemory {
         if self.is_on_gpu(device) {
-            return DeviceMemory {
-                bytes: Some(self.gpu_memory),
-                on_gpu: true,
-                name: "a GPU of the cluster (--gpu-memory)".into(),
-            };
+            return DeviceMemory::of_gpu(Some(self.gpu_memory), "a GPU of the cluster has (--gpu-memory)");
         }
-        DeviceMemory { bytes: requested, on_gpu: false, name: "a task".into() }
+        DeviceMemory::of_processors(requested, None)
     }
 
     fn requests_gpu(&self) -> bool {

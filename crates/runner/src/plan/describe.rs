@@ -116,7 +116,7 @@ impl Plan {
         memory.add_rows(self.memory_rows(group, &workers.memory)?);
         text += &format!("{sets}\n\n{methods}\n{}\n\n{memory}\n", self.budget());
         text += &format!(
-            "memory is that of a group of runs, each with its examples in a step, on {}\n",
+            "memory is that of a group of runs, with the examples of a step; {}\n",
             workers.memory.in_words()
         );
         if !misfits.is_empty() {

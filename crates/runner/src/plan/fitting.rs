@@ -4,22 +4,22 @@
 //! The choice follows from the plan and the device's memory alone, so that an interrupted sweep ends with the same bytes.
 //! It is not part of a run's name: it does not change what is computed, up to rounding.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
+use data_loaders::dataset;
 use serde::Serialize;
 
 use crate::messages::size_in_words;
 use crate::plan::Plan;
+use crate::resources::PROGRAM_BYTES;
 use crate::tasks::{GroupShape, Memory, Run, RunGroup, group_indices};
 
 /// What CUDA's context and libraries take of a GPU. Measured on an H100: 0.5 to 0.9 GB.
 const CUDA_CONTEXT: u64 = 1 << 30;
 /// The part of a GPU's memory that tensors can have: libtorch's allocator cannot use every gap.
 const USABLE_PERCENT: u64 = 93;
-/// What a process has without a model: the program and libtorch. Measured: docs/scale.md.
-pub const PROGRAM: u64 = 160 << 20;
 
 /// The memory that one worker may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,25 +28,41 @@ pub struct DeviceMemory {
     pub bytes: Option<u64>,
     /// Whether it is a GPU's.
     pub on_gpu: bool,
-    /// What it is the memory of, in words.
+    /// What it is the memory of, in words; it is followed by its size.
     pub name: String,
+    /// Bytes of it that are not for tensors.
+    pub reserve: u64,
 }
 
 impl DeviceMemory {
+    /// That of a GPU, of which CUDA has a part.
+    pub fn of_gpu(bytes: Option<u64>, name: &str) -> Self {
+        let gaps = bytes.unwrap_or(0) / 100 * (100 - USABLE_PERCENT);
+        Self { bytes, on_gpu: true, name: name.into(), reserve: CUDA_CONTEXT + gaps }
+    }
+
+    /// That of the processors; `limit` is what the user allows, which the pool of workers compares with the whole process.
+    pub fn of_processors(limit: Option<u64>, installed: Option<u64>) -> Self {
+        let (name, reserve) = match limit {
+            Some(_) => ("the memory limit for all workers is", 0),
+            None => ("this machine has", PROGRAM_BYTES),
+        };
+        Self { bytes: limit.or(installed), on_gpu: false, name: name.into(), reserve }
+    }
+
     /// Whether a group fits that needs `bytes` for its tensors.
     fn holds(&self, need: u64) -> bool {
-        let Some(bytes) = self.bytes else { return true };
-        if self.on_gpu {
-            need <= bytes.saturating_sub(CUDA_CONTEXT) / 100 * USABLE_PERCENT
-        } else {
-            need + PROGRAM <= bytes
-        }
+        self.bytes.is_none_or(|bytes| need.saturating_add(self.reserve) <= bytes)
     }
 
     /// Its size, and what it is.
     pub fn in_words(&self) -> String {
-        let size = self.bytes.map_or_else(|| "unknown memory".into(), size_in_words);
-        format!("{} of {size}", self.name)
+        let Some(bytes) = self.bytes else { return format!("{} unknown memory", self.name) };
+        let size = format!("{} {}", self.name, size_in_words(bytes));
+        if self.reserve == 0 {
+            return size;
+        }
+        format!("{size}, {} of it for tensors", size_in_words(bytes.saturating_sub(self.reserve)))
     }
 }
 
@@ -82,28 +98,39 @@ type MostNeeded = BTreeMap<(String, String), (Fit, Run)>;
 
 /// What the groups of a plan need, each computed once.
 #[derive(Debug, Default)]
-pub(super) struct Needs(RefCell<BTreeMap<String, Option<u64>>>);
+pub(super) struct Needs {
+    known: RefCell<BTreeMap<String, Option<u64>>>,
+    /// The set of the plan with the most classes, which stands for all: only the size of the head depends on them.
+    widest_set: OnceCell<Option<String>>,
+}
 
 impl Plan {
     /// What a group of runs like this one needs, bytes; `None` if the model's architecture is not known.
     fn need(&self, run: &Run, shape: GroupShape) -> Result<Option<u64>> {
         let Some(model) = self.models.get(&run.backbone) else { return Ok(None) };
+        let set = self.needs.widest_set.get_or_init(|| self.widest_set()).as_ref().unwrap_or(&run.set);
         let key = serde_json::to_string(&(
             &run.backbone,
             &run.method,
             &run.options,
             &run.protocol,
-            &run.set,
             (shape.stack, shape.memory, shape.on_gpu),
         ))?;
-        if let Some(known) = self.needs.0.borrow().get(&key) {
+        if let Some(known) = self.needs.known.borrow().get(&key) {
             return Ok(*known);
         }
         let task = run.protocol.task().map_err(anyhow::Error::msg)?;
-        let need = task.need(run, model, shape)?;
+        let need = task.need(&Run { set: set.clone(), ..run.clone() }, model, shape)?;
         let bytes = u64::try_from(need.total()).ok();
-        self.needs.0.borrow_mut().insert(key, bytes);
+        self.needs.known.borrow_mut().insert(key, bytes);
         Ok(bytes)
+    }
+
+    fn widest_set(&self) -> Option<String> {
+        let sets: BTreeSet<&String> = self.finals.iter().map(|row| &row.run.set).collect();
+        // A set of the user's own may have any number.
+        let classes = |set: &&String| dataset(set).map_or(u32::MAX, |entry| entry.classes);
+        sets.into_iter().max_by_key(classes).cloned()
     }
 
     /// How a run fits into a device, in groups of at most `most` runs: as many as fit with whole batches; where one does
@@ -273,5 +300,5 @@ impl Fit {
 
 fn does_not_fit(fit: &Fit, device: &DeviceMemory) -> String {
     let need = size_in_words(fit.need.unwrap_or(0));
-    format!("it does not fit: it needs {need} of {}", device.in_words())
+    format!("it does not fit: it needs {need}, but {}", device.in_words())
 }

@@ -19,6 +19,10 @@ pub use features::{FeatureCache, Features};
 pub use models::Models;
 pub use source::DataSource;
 
+/// What a process of this program has in memory besides the tensors of a group: the program, libtorch with its buffers, and
+/// what the allocator keeps. Measured: docs/scale.md.
+pub const PROGRAM_BYTES: u64 = 350 << 20;
+
 /// Everything that runs share.
 pub struct Resources {
     /// Data sets under `SAN_DATA`, and synthetic ones.

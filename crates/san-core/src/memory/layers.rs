@@ -26,6 +26,20 @@ pub struct Setting {
     pub trained: BTreeSet<String>,
 }
 
+/// What of a norm's affine map is trained.
+#[derive(Debug, Clone, Copy)]
+struct Trains {
+    scale: bool,
+    shift: bool,
+}
+
+impl Trains {
+    /// The same with a trained scale after it, if `scales`.
+    fn or(self, scales: bool) -> Self {
+        Self { scale: self.scale || scales, shift: self.shift || scales }
+    }
+}
+
 /// The operations of a model's forward pass.
 #[derive(Debug)]
 pub struct Layers {
@@ -227,42 +241,47 @@ impl Layers {
     }
 
     /// A norm of one run's affine map, or of each run's.
-    fn any_norm(&self, norm: &NormSpec, x: &Value, trains: bool) -> Value {
-        if !trains || self.setting.stack == 1 {
-            return self.fused_norm(norm, x, trains);
+    fn any_norm(&self, norm: &NormSpec, x: &Value, trains: Trains) -> Value {
+        if self.setting.stack == 1 || !(trains.scale || trains.shift) {
+            return self.fused_norm(norm, x, trains.scale || trains.shift);
         }
-        let scaled = self.scaled(&self.fused_norm(norm, x, false));
+        let normal = self.fused_norm(norm, x, false);
+        let scaled = if trains.scale { self.scaled(&normal) } else { self.copied(&normal, x.elements) };
         if norm.bias { self.shifted(&scaled, F32) } else { scaled }
     }
 
-    /// Whether a norm's affine map is trained, or followed by a trained one.
-    fn norm_is_trained(&self, norm: &NormSpec) -> bool {
-        self.setting.effects.norms.contains(&norm.name)
-            || ["weight", "bias"].iter().any(|part| self.is_trained(&format!("{}.{part}", norm.name)))
+    /// What of a norm's affine map is trained, by itself or by what follows it.
+    fn trains(&self, norm: &NormSpec) -> Trains {
+        let is_followed = self.setting.effects.norms.contains(&norm.name);
+        Trains {
+            scale: is_followed || self.is_trained(&format!("{}.weight", norm.name)),
+            shift: is_followed || self.is_trained(&format!("{}.bias", norm.name)),
+        }
     }
 
     /// A norm; the counterpart of `Norm::forward`.
     pub fn norm(&self, norm: &NormSpec, x: &Value) -> Value {
-        self.any_norm(norm, x, self.norm_is_trained(norm))
+        self.any_norm(norm, x, self.trains(norm))
     }
 
     /// A norm, scaled for a site; the counterpart of `Norm::forward_for`.
     pub fn norm_for(&self, norm: &NormSpec, x: &Value, site: &SiteSpec) -> Value {
-        self.any_norm(norm, x, self.norm_is_trained(norm) || self.effect(site).input_scale)
+        self.any_norm(norm, x, self.trains(norm).or(self.effect(site).input_scale))
     }
 
     /// A norm and the sites after it; the counterpart of `Norm::then_each`.
     pub fn norm_then(&self, norm: &NormSpec, x: &Value, sites: &[&SiteSpec]) -> Vec<Value> {
-        let (trains, is_single) = (self.norm_is_trained(norm), self.setting.stack == 1);
+        let (trains, is_single) = (self.trains(norm), self.setting.stack == 1);
         let scales = |site: &SiteSpec| self.effect(site).input_scale;
-        if !sites.iter().any(|site| scales(site)) && (is_single || !trains) {
+        if !sites.iter().any(|site| scales(site)) && (is_single || !trains.scale) {
             let x = self.any_norm(norm, x, trains);
             return sites.iter().map(|site| self.project(site, &x)).collect();
         }
         let mut normal = None;
         let each = sites.iter().map(|site| {
-            if is_single || !(trains || scales(site)) {
-                return self.project(site, &self.any_norm(norm, x, trains || scales(site)));
+            let trains = trains.or(scales(site));
+            if is_single || !trains.scale {
+                return self.project(site, &self.any_norm(norm, x, trains));
             }
             let normal = normal.get_or_insert_with(|| self.fused_norm(norm, x, false));
             self.project_affine(site, normal, norm.bias)

@@ -133,17 +133,27 @@ impl Layers {
                 self.low_rank(site, *ranks, (*is_rescaled, *has_dropout), x, y)
             }
             Update::Vectors { rank, rows } => {
-                let of = |channels: i64| x.elements / site.inputs * channels;
-                let product = |x: &Value, channels: i64| self.copied(x, of(channels));
-                let hidden = product(x, *rank);
+                let hidden = self.constant_product(x, [*rank, site.inputs]);
                 rows.iter().fold(y, |y, &rows| {
-                    let update = self.scaled(&product(&self.scaled(&hidden), rows));
+                    let update = self.scaled(&self.constant_product(&self.scaled(&hidden), [rows, *rank]));
                     let is_part = rows != site.outputs;
-                    let update = if is_part { self.copied(&update, of(site.outputs)) } else { update };
+                    let whole = x.elements / site.inputs * site.outputs;
+                    let update = if is_part { self.copied(&update, whole) } else { update };
                     self.add(&y, &update)
                 })
             }
         }
+    }
+
+    /// A product with a constant `[outputs, inputs]` in f32, which is converted for it.
+    fn constant_product(&self, x: &Value, [outputs, inputs]: [i64; 2]) -> Value {
+        self.tape.apply(Operation {
+            inputs: &[x],
+            elements: x.elements / inputs * outputs,
+            width: x.width,
+            keeps_bytes: if x.has_gradient && x.width < F32 { outputs * inputs * x.width } else { 0 },
+            ..Operation::default()
+        })
     }
 
     /// `LowRank::add`, and DoRA's scale of the result.

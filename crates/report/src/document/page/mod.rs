@@ -130,7 +130,11 @@ fn cell_element(group: &str, cell: &TableCell) -> String {
         Emphasis::Best => format!("<strong>{text}</strong>"),
         Emphasis::Second => format!("<u>{text}</u>"),
     };
-    let class = if matches!(cell.text.as_str(), "diverged" | "missing") { " class=\"gap\"" } else { "" };
+    let class = if matches!(cell.text.as_str(), "diverged" | "missing" | "does not fit") {
+        " class=\"gap\""
+    } else {
+        ""
+    };
     let value = cell.value.map_or(String::new(), |value| format!(" data-value=\"{value}\""));
     format!("<td data-group=\"{}\"{value}{class}>{text}</td>", escape(group))
 }

@@ -6,7 +6,7 @@
 
 use std::num::NonZeroUsize;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use backbones::Error;
 use backbones::checkpointing;
 use data_loaders::text::{MASKED, PaddedBatch, PaddingSide, Sequences};
@@ -22,6 +22,9 @@ use crate::train::task::{StepExamples, StepPosition};
 /// Held-out examples in a forward pass: the usual number of Hugging Face's `Trainer`. Their mean losses are averaged, so
 /// that the number has an effect.
 pub(super) const HELD_OUT_BATCH: usize = 8;
+
+/// For tests: no memory for micro-batches of more sequences than this number.
+const PRETENDED_LIMIT: &str = "SAN_PRETENDED_OUT_OF_MEMORY";
 
 /// The training examples of a group of language models, and the current batch.
 pub(crate) struct Objective {
@@ -233,6 +236,7 @@ impl Objective {
         trainables: &Trainables,
         sink: &mut dyn GradientSink,
     ) -> Result<Tensor> {
+        fail_beyond_pretended_limit(part.tokens.size()[0])?;
         if !self.protocol.memory.gradient_checkpointing {
             let losses = losses(&self.model, part)?;
             differentiate(trainables, &losses.f_sum(None::<Kind>)?, None, sink)?;
@@ -242,6 +246,15 @@ impl Objective {
         let (language, texts) = (self.model.language(), part.texts.as_ref());
         let losses_of_hidden = |hidden: &Tensor| losses_after(&self.model, hidden, part);
         Ok(checkpointing::gradients(language, trainables, &embedded, texts, losses_of_hidden, sink)?)
+    }
+}
+
+/// Fails as libtorch's allocator does, if a test wants it to.
+fn fail_beyond_pretended_limit(sequences: i64) -> Result<()> {
+    let limit = std::env::var(PRETENDED_LIMIT).ok().and_then(|limit| limit.parse::<i64>().ok());
+    match limit {
+        Some(limit) if sequences > limit => bail!("CUDA out of memory ({PRETENDED_LIMIT}={limit})"),
+        _ => Ok(()),
     }
 }
 
