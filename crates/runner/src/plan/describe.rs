@@ -12,7 +12,7 @@ use crate::models::place;
 use crate::models::published::published_projector;
 use crate::plan::Plan;
 use crate::plan::estimate::time_left;
-use crate::plan::fitting::{DeviceMemory, Grouped};
+use crate::plan::fitting::{DeviceMemory, Grouped, grouped};
 use crate::plan::tuning::FinalRun;
 use crate::store::Store;
 use crate::tasks::{Run, SetRow};
@@ -97,7 +97,8 @@ impl Plan {
         let mut text = self.summary(store, workers);
         text.push('\n');
         let finals: Vec<Run> = self.finals.iter().map(|row| row.run.clone()).collect();
-        let Grouped { groups, misfits, .. } = self.groups(&finals, group, device)?;
+        let fits = self.fits(&finals, group, device)?;
+        let Grouped { groups, misfits, .. } = grouped(&finals, &fits, device)?;
         let most = groups.iter().map(|group| group.runs().len()).max().unwrap_or(1);
         if most > 1 {
             text += &format!("trained in {} groups of up to {most} runs\n", groups.len());
@@ -116,7 +117,7 @@ impl Plan {
         memory.load_preset(presets::NOTHING);
         let models = self.backbones.iter().map(|name| format!("memory for {}", place::label(name)));
         memory.set_header(std::iter::once("method".to_owned()).chain(models));
-        memory.add_rows(self.memory_rows(group, device)?);
+        memory.add_rows(self.memory_rows(&fits)?);
         text += &format!("{sets}\n\n{methods}\n{}\n\n{memory}\n", self.budget());
         text += &format!(
             "memory is that of a group of runs, with the examples of a step; {}\n",
@@ -155,7 +156,7 @@ impl SetRow {
 }
 
 /// The row of a set that is missing, with the published sizes.
-pub(super) fn missing_row(name: &String) -> [String; 5] {
+pub(super) fn missing_row(name: &str) -> [String; 5] {
     let entry = dataset(name).ok();
     let or_dash = |number: Option<usize>| {
         number.filter(|&number| number > 0).map_or("-".into(), |number| number.to_string())
@@ -166,7 +167,7 @@ pub(super) fn missing_row(name: &String) -> [String; 5] {
         rows.or_else(|| entry.questions.map(|questions| questions.test_questions))
     });
     [
-        name.clone(),
+        name.to_owned(),
         or_dash(counts.map(|counts| counts.train + counts.val)),
         or_dash(counts.map(|counts| counts.test).or(asked)),
         or_dash(entry.map(|entry| entry.classes as usize)),

@@ -181,7 +181,7 @@ impl Plan {
                 let data = missing.or_list(task.describe(&unit, &source, &mut resources.data))?;
                 plan.sets.extend(data.into_iter().flat_map(|data| data.sets).map(|row| row.cells()));
             }
-            plan.sets.extend(absent.into_iter().map(describe::missing_row));
+            plan.sets.extend(absent.into_iter().map(|name| describe::missing_row(name)));
             if check_samples && missing.is_empty() {
                 task.check_samples(unit, &profile.data, &mut resources.data)?;
             }
@@ -231,7 +231,7 @@ impl Plan {
                 profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
             let protocol = protocol.with_input(|| resources.models.input(backbone))?;
             let task = protocol.task().map_err(Error::msg)?;
-            let base = model(&*task, backbone, &protocol, missing, resources)?;
+            let base = model(task, backbone, &protocol, missing, resources)?;
             let known = opened.iter().find(|(other, _)| *other == protocol).map(|(_, data)| data.clone());
             let data_checksum = match known {
                 Some(checksum) => checksum,
