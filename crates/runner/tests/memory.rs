@@ -37,8 +37,8 @@ fn a_plan_says_what_each_method_needs_and_what_does_not_fit() {
         String::from_utf8(plan.stdout).unwrap()
     };
     let row = |text: &str, method: &str| {
-        let rows = text.lines().filter(|line| line.trim_start().starts_with(method));
-        rows.last().unwrap().to_owned()
+        let mut rows = text.lines().filter(|line| line.trim_start().starts_with(method));
+        rows.next_back().unwrap().to_owned()
     };
     let fits = text(&[]);
     assert!(row(&fits, "FFT").contains(" MB (16)") && row(&fits, "SAN").contains(" MB (16)"), "{fits}");
