@@ -37,15 +37,15 @@ fn a_plan_says_what_each_method_needs_and_what_does_not_fit() {
         String::from_utf8(plan.stdout).unwrap()
     };
     let row = |text: &str, method: &str| {
-        let rows = text.lines().filter(|line| line.trim_start().starts_with(method));
-        rows.last().unwrap().to_owned()
+        let mut rows = text.lines().filter(|line| line.trim_start().starts_with(method));
+        rows.next_back().unwrap().to_owned()
     };
     let fits = text(&[]);
     assert!(row(&fits, "FFT").contains(" MB (16)") && row(&fits, "SAN").contains(" MB (16)"), "{fits}");
     assert!(!fits.contains("does not fit"), "{fits}");
     let small = text(&SMALL_GPU);
     assert!(row(&small, "FFT").contains("does not fit: 1"), "{small}");
-    assert!(row(&small, "SAN").contains(" MB (2 runs x 16)"), "{small}");
+    assert!(row(&small, "SAN").contains(" runs x 16)"), "{small}");
     assert!(
         small.contains("a GPU has 1.2 GB, 119 MB of it for tensors")
             && small.contains("2 of 4 runs do not fit"),

@@ -11,7 +11,7 @@ use crate::messages::counted;
 use crate::models::place;
 use crate::models::published::published_projector;
 use crate::plan::Plan;
-use crate::plan::fitting::Grouped;
+use crate::plan::fitting::{Grouped, grouped};
 use crate::plan::time::{PlanTime, Workers};
 use crate::plan::tuning::FinalRun;
 use crate::store::Store;
@@ -94,7 +94,8 @@ impl Plan {
         let mut text = self.summary(store, time, workers.count);
         text.push('\n');
         let finals: Vec<Run> = self.finals.iter().map(|row| row.run.clone()).collect();
-        let Grouped { groups, misfits, .. } = self.groups(&finals, group, &workers.memory)?;
+        let fits = self.fits(&finals, group, &workers.memory)?;
+        let Grouped { groups, misfits, .. } = grouped(&finals, &fits, &workers.memory)?;
         let most = groups.iter().map(|group| group.runs().len()).max().unwrap_or(1);
         if most > 1 {
             text += &format!("trained in {} groups of up to {most} runs\n", groups.len());
@@ -113,7 +114,7 @@ impl Plan {
         memory.load_preset(presets::NOTHING);
         let models = self.backbones.iter().map(|name| format!("memory for {}", place::label(name)));
         memory.set_header(std::iter::once("method".to_owned()).chain(models));
-        memory.add_rows(self.memory_rows(group, &workers.memory)?);
+        memory.add_rows(self.memory_rows(&fits)?);
         text += &format!("{sets}\n\n{methods}\n{}\n\n{memory}\n", self.budget());
         text += &format!(
             "memory is that of a group of runs, with the examples of a step; {}\n",
@@ -153,7 +154,7 @@ impl SetRow {
 }
 
 /// The row of a set that is missing, with the published sizes.
-pub(super) fn missing_row(name: &String) -> [String; 5] {
+pub(super) fn missing_row(name: &str) -> [String; 5] {
     let entry = dataset(name).ok();
     let or_dash = |number: Option<usize>| {
         number.filter(|&number| number > 0).map_or("-".into(), |number| number.to_string())
@@ -164,7 +165,7 @@ pub(super) fn missing_row(name: &String) -> [String; 5] {
         rows.or_else(|| entry.questions.map(|questions| questions.test_questions))
     });
     [
-        name.clone(),
+        name.to_owned(),
         or_dash(counts.map(|counts| counts.train + counts.val)),
         or_dash(counts.map(|counts| counts.test).or(asked)),
         or_dash(entry.map(|entry| entry.classes as usize)),

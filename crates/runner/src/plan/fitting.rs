@@ -165,21 +165,7 @@ impl Plan {
     /// # Errors
     /// When a run's method is unknown, or it cannot be serialised.
     pub fn groups(&self, runs: &[Run], size: Option<usize>, device: &DeviceMemory) -> Result<Grouped> {
-        let (mut misfits, mut need) = (Vec::new(), 0);
-        for run in runs {
-            let fit = self.fit_in_group(run, size, device)?;
-            if fit.fits {
-                need = need.max(fit.need.unwrap_or(0));
-            } else {
-                misfits.push((run.clone(), does_not_fit(&fit, device)));
-            }
-        }
-        let group = |(members, memory): (Vec<usize>, Option<Memory>)| -> Result<RunGroup> {
-            let runs = members.into_iter().map(|index| runs[index].clone()).collect();
-            Ok(RunGroup::new(runs)?.with_memory(memory))
-        };
-        let positions = self.group_positions(runs, size, device)?;
-        Ok(Grouped { groups: positions.into_iter().map(group).collect::<Result<_>>()?, misfits, need })
+        grouped(runs, &self.fits(runs, size, device)?, device)
     }
 
     /// The same by the positions of their runs; those that do not fit are in none.
@@ -189,17 +175,13 @@ impl Plan {
         size: Option<usize>,
         device: &DeviceMemory,
     ) -> Result<Positions> {
-        let fits: Vec<Fit> =
-            runs.iter().map(|run| self.fit_in_group(run, size, device)).collect::<Result<_>>()?;
-        let fitting: Vec<usize> = (0..runs.len()).filter(|&index| fits[index].fits).collect();
-        let those: Vec<Run> = fitting.iter().map(|&index| runs[index].clone()).collect();
-        let groups = group_indices(&those, |run| Ok(self.fit_in_group(run, size, device)?.together))?;
-        let original = |group: Vec<usize>| {
-            let members: Vec<usize> = group.into_iter().map(|index| fitting[index]).collect();
-            let memory = fits[members[0]].memory;
-            (members, memory)
-        };
-        Ok(groups.into_iter().map(original).collect())
+        positions(runs, &self.fits(runs, size, device)?)
+    }
+
+    /// How each of these runs fits.
+    pub(super) fn fits(&self, runs: &[Run], size: Option<usize>, device: &DeviceMemory) -> Result<Vec<Fit>> {
+        let fit = |run: &Run| self.fit(run, self.group_size(run, size, device.on_gpu)?, device);
+        runs.iter().map(fit).collect()
     }
 
     /// What of these runs does not fit, one line for each method and backbone.
@@ -219,10 +201,6 @@ impl Plan {
         Ok(lines)
     }
 
-    fn fit_in_group(&self, run: &Run, size: Option<usize>, device: &DeviceMemory) -> Result<Fit> {
-        self.fit(run, self.group_size(run, size, device.on_gpu)?, device)
-    }
-
     /// The most runs of a group, before memory is considered.
     fn group_size(&self, run: &Run, size: Option<usize>, on_gpu: bool) -> Result<usize> {
         let size = size.map_or_else(|| self.usual_group_size(run, on_gpu), Ok)?;
@@ -239,19 +217,20 @@ impl Plan {
         size: Option<usize>,
         device: &DeviceMemory,
     ) -> Result<BTreeMap<String, BTreeMap<String, Fit>>> {
+        let finals: Vec<Run> = self.finals.iter().map(|row| row.run.clone()).collect();
         let mut all: BTreeMap<String, BTreeMap<String, Fit>> = BTreeMap::new();
-        for ((label, backbone), (fit, _)) in self.most_needed(size, device)?.1 {
+        for ((label, backbone), (fit, _)) in self.most_needed(&self.fits(&finals, size, device)?)?.1 {
             all.entry(backbone).or_default().insert(label, fit);
         }
         Ok(all)
     }
 
-    /// The rows of a table of [`Plan::memory`].
+    /// The rows of a table of [`Plan::memory`]; `fits` are those of the runs of the table.
     ///
     /// # Errors
-    /// As for [`Plan::fit`].
-    pub(super) fn memory_rows(&self, size: Option<usize>, device: &DeviceMemory) -> Result<Vec<Vec<String>>> {
-        let (labels, most) = self.most_needed(size, device)?;
+    /// When a run's method is unknown.
+    pub(super) fn memory_rows(&self, fits: &[Fit]) -> Result<Vec<Vec<String>>> {
+        let (labels, most) = self.most_needed(fits)?;
         let row = |label: String| {
             let cell = |backbone: &String| match most.get(&(label.clone(), backbone.clone())) {
                 Some((fit, run)) => fit.in_words(run),
@@ -264,12 +243,11 @@ impl Plan {
     }
 
     /// The rows of the table in their order, and the run with the largest need for each of them and each backbone.
-    fn most_needed(&self, size: Option<usize>, device: &DeviceMemory) -> Result<(Vec<String>, MostNeeded)> {
+    fn most_needed(&self, fits: &[Fit]) -> Result<(Vec<String>, MostNeeded)> {
         let mut labels: Vec<String> = Vec::new();
         let mut most = MostNeeded::new();
-        for row in &self.finals {
+        for (row, &fit) in self.finals.iter().zip(fits) {
             let run = &row.run;
-            let fit = self.fit_in_group(run, size, device)?;
             let label = run.row_label()?;
             if !labels.contains(&label) {
                 labels.push(label.clone());
@@ -287,7 +265,9 @@ impl Fit {
     /// For example `1.9 GB (4 x 64)`: four runs, each with 64 examples in a batch.
     fn in_words(&self, run: &Run) -> String {
         let Some(need) = self.need else { return "-".into() };
-        let batch = self.memory.unwrap_or_default().in_words(run.protocol.batch_size);
+        let size = run.protocol.batch_size;
+        let fastest = run.protocol.task().ok().and_then(|task| task.step_choices(size).first().copied());
+        let batch = self.memory.or(fastest).unwrap_or_default().in_words(size);
         let runs = if self.together > 1 { format!("{} runs x ", self.together) } else { String::new() };
         let size = size_in_words(need);
         if self.fits {
@@ -296,6 +276,36 @@ impl Fit {
             format!("does not fit: {size} ({runs}{batch})")
         }
     }
+}
+
+/// Runs in groups that fit, given how each of them does.
+pub(super) fn grouped(runs: &[Run], fits: &[Fit], device: &DeviceMemory) -> Result<Grouped> {
+    let (mut misfits, mut need) = (Vec::new(), 0);
+    for (run, fit) in runs.iter().zip(fits) {
+        if fit.fits {
+            need = need.max(fit.need.unwrap_or(0));
+        } else {
+            misfits.push((run.clone(), does_not_fit(fit, device)));
+        }
+    }
+    let group = |(members, memory): (Vec<usize>, Option<Memory>)| -> Result<RunGroup> {
+        let runs = members.into_iter().map(|index| runs[index].clone()).collect();
+        Ok(RunGroup::new(runs)?.with_memory(memory))
+    };
+    let groups = positions(runs, fits)?.into_iter().map(group).collect::<Result<_>>()?;
+    Ok(Grouped { groups, misfits, need })
+}
+
+fn positions(runs: &[Run], fits: &[Fit]) -> Result<Positions> {
+    let fitting: Vec<usize> = (0..runs.len()).filter(|&index| fits[index].fits).collect();
+    let those: Vec<Run> = fitting.iter().map(|&index| runs[index].clone()).collect();
+    let sizes: Vec<usize> = fitting.iter().map(|&index| fits[index].together).collect();
+    let original = |group: Vec<usize>| {
+        let members: Vec<usize> = group.into_iter().map(|index| fitting[index]).collect();
+        let memory = fits[members[0]].memory;
+        (members, memory)
+    };
+    Ok(group_indices(&those, &sizes)?.into_iter().map(original).collect())
 }
 
 fn does_not_fit(fit: &Fit, device: &DeviceMemory) -> String {

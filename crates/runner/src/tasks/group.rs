@@ -101,17 +101,17 @@ impl RunGroup {
     }
 }
 
-/// Packs the runs of a stage into groups of at most `size(run)` runs: the indices of each group, in the order of its
-/// first run.
+/// Packs the runs of a stage into groups of at most as many runs as `sizes` says for each: the indices of each group, in the
+/// order of its first run.
 ///
 /// # Errors
-/// When a run cannot be serialised, or its protocol has no task; errors of `size`.
-pub fn group_indices(runs: &[Run], size: impl Fn(&Run) -> Result<usize>) -> Result<Vec<Vec<usize>>> {
+/// When a run cannot be serialised, or its protocol has no task.
+pub fn group_indices(runs: &[Run], sizes: &[usize]) -> Result<Vec<Vec<usize>>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut open: HashMap<String, usize> = HashMap::new();
-    for (index, run) in runs.iter().enumerate() {
+    for (index, (run, &size)) in runs.iter().zip(sizes).enumerate() {
         let key = shared_settings(run)?;
-        let most = if run.is_trained_alone() { 1 } else { size(run)?.max(1) };
+        let most = if run.is_trained_alone() { 1 } else { size.max(1) };
         match open.get(&key).map(|&group| &mut groups[group]) {
             Some(group) if group.len() < most => group.push(index),
             _ => {
