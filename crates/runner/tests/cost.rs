@@ -76,7 +76,7 @@ fn the_features_of_a_frozen_backbone_are_computed_once() {
 #[test]
 fn augmented_images_are_decoded_in_every_epoch_once_for_each_seed() {
     let resources = &mut Resources::new(tch::Device::Cpu);
-    let text = SYNTHETIC.replace("linear", "bitfit");
+    let text = SYNTHETIC.replace("method: linear", "method: bitfit");
     let runs = runs(&text, resources);
     let sizes = ModelSizes::of(&runs[0], &resources.models).unwrap();
     let amounts = ImageAmounts { trained: 48.0, evaluated: 30.0, evaluations: 1.0, augmented: true };
