@@ -141,7 +141,7 @@ impl SetRow {
 }
 
 /// The row of a set that is missing, with the published sizes.
-pub(super) fn missing_row(name: &String) -> [String; 5] {
+pub(super) fn missing_row(name: &str) -> [String; 5] {
     let entry = dataset(name).ok();
     let or_dash = |number: Option<usize>| {
         number.filter(|&number| number > 0).map_or("-".into(), |number| number.to_string())
@@ -152,7 +152,7 @@ pub(super) fn missing_row(name: &String) -> [String; 5] {
         rows.or_else(|| entry.questions.map(|questions| questions.test_questions))
     });
     [
-        name.clone(),
+        name.to_owned(),
         or_dash(counts.map(|counts| counts.train + counts.val)),
         or_dash(counts.map(|counts| counts.test).or(asked)),
         or_dash(entry.map(|entry| entry.classes as usize)),

@@ -187,7 +187,7 @@ impl Plan {
                 plan.data_sizes.sets.extend(missing::published_size(&profile.data, name));
             }
             plan.data_sizes.mixture += missing.published_mixture(&profile.data);
-            plan.sets.extend(absent.into_iter().map(describe::missing_row));
+            plan.sets.extend(absent.into_iter().map(|name| describe::missing_row(name)));
             if check_samples && missing.is_empty() {
                 task.check_samples(unit, &profile.data, &mut resources.data)?;
             }
@@ -237,7 +237,7 @@ impl Plan {
                 profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
             let protocol = protocol.with_input(|| resources.models.input(backbone))?;
             let task = protocol.task().map_err(Error::msg)?;
-            let base = model(&*task, backbone, &protocol, missing, resources)?;
+            let base = model(task, backbone, &protocol, missing, resources)?;
             let known = opened.iter().find(|(other, _)| *other == protocol).map(|(_, data)| data.clone());
             let data_checksum = match known {
                 Some(checksum) => checksum,
