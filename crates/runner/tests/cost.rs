@@ -4,7 +4,6 @@
 mod common;
 
 use std::path::Path;
-use std::time::Instant;
 
 use backbones::registry;
 use backbones::workload::Tokens;
@@ -166,12 +165,9 @@ fn a_plan_for_another_machine_needs_neither_its_gpus_nor_data_nor_weights() {
     for suite in ["vtab", "fgvc", "gic", "commonsense", "vl"] {
         let text = std::fs::read_to_string(folder.join(suite).with_extension("yaml")).unwrap();
         let bench = Bench::new(&text);
-        let begun = Instant::now();
         let arguments = ["plan", "vtab.yaml", "--profile", "paper", "--for", "8xH100", "--json"];
         let output = bench.run(&arguments);
         refusal(&output, 4);
-        let seconds = begun.elapsed().as_secs_f64();
-        assert!(seconds < 5.0, "{suite}: {seconds}");
         let time: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(time["unknown"], serde_json::json!([]), "{suite}");
         let hours = |field: &str| time[field].as_f64().unwrap() / 3600.0;
