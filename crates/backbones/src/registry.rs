@@ -196,10 +196,12 @@ fn squash(size: i64, interpolation: &str, mean: [f64; 3], std: [f64; 3]) -> Pret
 /// # Errors
 /// If there is none; the error suggests the nearest name.
 pub fn find(name: &str) -> Result<Entry, Error> {
-    let entries = entries();
-    let hint = did_you_mean(name, entries.iter().map(|entry| entry.name));
-    entries
-        .into_iter()
-        .find(|entry| entry.name == name)
-        .ok_or_else(|| Error::UnknownBackbone { name: name.into(), hint })
+    let mut entries = entries();
+    match entries.iter().position(|entry| entry.name == name) {
+        Some(place) => Ok(entries.swap_remove(place)),
+        None => {
+            let hint = did_you_mean(name, entries.iter().map(|entry| entry.name));
+            Err(Error::UnknownBackbone { name: name.into(), hint })
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use san_core::memory::layers::{Layers, Setting};
 use san_core::memory::tape::{Operation, Value};
 use san_core::methods::{self, Method};
+use san_core::spec::model::TensorSpec;
 use san_core::spec::trainable::TrainableSpec;
 use san_core::{Error, ModelSpec};
 use tch::Kind;
@@ -118,8 +119,9 @@ impl Training<'_> {
     fn trained(&self, model_spec: &ModelSpec, classes: i64) -> Result<i64, Error> {
         let count = self.stack * self.count(model_spec, classes)?;
         let constants: i64 = self.method.constants(model_spec)?.iter().map(TrainableSpec::count).sum();
-        let state = if self.state == Kind::BFloat16 { 4 * BF16 } else { 3 * F32 };
-        Ok(count * (state + self.copies * width(self.state)) + constants * F32)
+        // With a state in bf16, copies are in main memory.
+        let state = if self.state == Kind::BFloat16 { 4 * BF16 } else { (3 + self.copies) * F32 };
+        Ok(count * state + constants * F32)
     }
 
     /// The most of a step with activations that need `activations`, on inputs of `inputs` bytes: gradients tensor by tensor,
@@ -128,7 +130,7 @@ impl Training<'_> {
         let gradients = self.stack * count * width(self.state);
         if self.state == Kind::BFloat16 {
             let update = CHUNK_RESULTS * F32 * CHUNK.min(count);
-            return activations + update;
+            return activations + update + if accumulates { gradients } else { 0 };
         }
         if accumulates {
             return (activations + gradients).max(inputs + 4 * gradients);
@@ -136,18 +138,26 @@ impl Training<'_> {
         activations.max(inputs + 2 * gradients)
     }
 
-    /// Weights that a merged model has of its own.
-    fn merged(&self, model_spec: &ModelSpec) -> Result<i64, Error> {
+    /// Weights that a merged model has of its own, if frozen ones are kept in dtype `kept`. It shares what is trained in
+    /// full, unless that is cast.
+    fn merged(&self, model_spec: &ModelSpec, kept: Kind) -> Result<i64, Error> {
         if self.method.unmergeable().is_some() {
             return Ok(0);
         }
         let (effects, trained) = (self.method.effects(model_spec)?, self.trainables(model_spec)?);
-        let is_changed = |name: &str| {
+        let cast = |kind: Kind| if kind == self.kind { 0 } else { self.width() };
+        let own = |name: &str| {
             let site = name.rsplit_once('.').map_or("", |(site, _)| site);
-            effects.sites.contains_key(site) || trained.iter().any(|spec| spec.name == name)
+            if trained.iter().any(|spec| spec.name == name) {
+                cast(self.state)
+            } else if effects.sites.contains_key(site) {
+                width(kept) + cast(kept)
+            } else {
+                0
+            }
         };
-        let changed = model_spec.tensors.iter().filter(|tensor| is_changed(&tensor.name));
-        Ok(changed.map(|tensor| tensor.shape.iter().product::<i64>()).sum())
+        let bytes = |tensor: &TensorSpec| own(&tensor.name) * tensor.shape.iter().product::<i64>();
+        Ok(model_spec.tensors.iter().map(bytes).sum())
     }
 }
 
@@ -191,12 +201,11 @@ pub fn classifier(
     let evaluated = (evaluated / training.stack).max(1) * training.stack;
     let images = layers.tape.input(evaluated * pixels, F32);
     drop(layers.tape.no_grad(|| forward(&layers, &images)));
-    let merged = training.merged(&model_spec)? * (F32 + second_copy);
     Ok(Need {
         weights: parameters * (F32 + second_copy),
         trained: training.trained(&model_spec, classes)?,
         step,
-        evaluation: merged + layers.tape.peak(),
+        evaluation: training.merged(&model_spec, Kind::Float)? + layers.tape.peak(),
     })
 }
 
@@ -222,7 +231,7 @@ pub fn language(
         weights: weights + tower * width,
         trained: training.trained(model_spec, 0)?,
         step: training.step(activations, 0, count, step.accumulates),
-        evaluation: training.merged(model_spec)? * width
+        evaluation: training.merged(model_spec, training.kind)?
             + generated(model, model_spec, generation, training)?,
     })
 }

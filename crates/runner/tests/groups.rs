@@ -131,7 +131,7 @@ fn precisions_differ_by_rounding_and_are_recorded() {
                 .replace("vit_micro", backbone)
                 .replace("[1.0e-3, 1.0e-2]", "2.0e-3")
                 .replace("method: linear, learning_rate: 1.0e-2", "method: fft, learning_rate: 3.0e-4")
-                .replace("epochs: 2", &format!("epochs: 8\n      precision: {precision}"));
+                .replace("epochs: 2", &format!("epochs: 4\n      precision: {precision}"));
             let bench = Bench::new(&text);
             done(&bench, &["run", "vtab.yaml", "--group", "2"]);
             let record = |(record, losses): &(Value, Vec<f64>)| {

@@ -37,8 +37,8 @@ fn a_plan_says_what_each_method_needs_and_what_does_not_fit() {
         String::from_utf8(plan.stdout).unwrap()
     };
     let row = |text: &str, method: &str| {
-        let mut rows = text.lines().filter(|line| line.trim_start().starts_with(method));
-        rows.next_back().unwrap().to_owned()
+        let (_, table) = text.split_once("memory for").unwrap();
+        table.lines().find(|line| line.trim_start().starts_with(method)).unwrap().to_owned()
     };
     let fits = text(&[]);
     assert!(row(&fits, "FFT").contains(" MB (16)") && row(&fits, "SAN").contains(" MB (16)"), "{fits}");
@@ -61,7 +61,7 @@ fn a_sweep_leaves_out_what_cannot_fit_and_its_table_says_so() {
     assert_eq!(bench.runs().len(), 2, "{text}");
     let line = "san: FFT on vit_tiny_patch16_224.augreg_in21k@random: it does not fit: it needs 1";
     assert_eq!(text.matches(line).count(), 1, "{text}");
-    let table = bench.run(&["compare", "vtab"]);
+    let table = bench.run(&["report", "vtab"]);
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(table.contains("does not fit") && table.contains("FFT was left out: it does not fit"), "{table}");
     let status = bench.run(&["status", "vtab.yaml"]);
@@ -70,7 +70,7 @@ fn a_sweep_leaves_out_what_cannot_fit_and_its_table_says_so() {
     // Where there is room, the rest is run and nothing is left out any more.
     refusal(&bench.run(&["run", "vtab.yaml", "--device", "cpu"]), 0);
     assert_eq!(bench.runs().len(), 4);
-    let table = bench.run(&["compare", "vtab"]);
+    let table = bench.run(&["report", "vtab"]);
     assert!(!String::from_utf8_lossy(&table.stdout).contains("does not fit"));
 }
 

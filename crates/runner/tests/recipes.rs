@@ -50,7 +50,7 @@ fn a_recipe_is_recorded_in_full_and_a_table_names_what_deviates() {
     }
     assert!(!printed.contains("schedule.floor 0.00000001 instead"), "{printed}");
     let protocol = &records(&bench)[0]["protocol"];
-    assert_eq!(protocol["adamw"], json!({"betas": [0.9, 0.999], "epsilon": 1e-8}));
+    assert_eq!(protocol["adamw"], json!({"betas": [0.9, 0.999], "epsilon": 1e-8, "state": "f32"}));
     let schedule = &protocol["classification"]["schedule"];
     assert_eq!((&schedule["per"], &schedule["decay"]), (&json!("epoch"), &json!("cosine")));
     // Two steps in each epoch: warm-up, then a cosine over four epochs from the start, then the floor.

@@ -5,6 +5,7 @@
 //! record does not have.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use serde::Deserialize;
 
@@ -43,20 +44,26 @@ pub struct RecipeField {
 ///
 /// # Errors
 /// When results/reference/recipes.csv is malformed.
-pub fn fields() -> Result<Vec<RecipeField>, ReportError> {
+pub fn fields() -> Result<&'static [RecipeField], ReportError> {
+    // A plan of thousands of runs checks the recipe of each.
+    static FIELDS: OnceLock<Vec<RecipeField>> = OnceLock::new();
+    if let Some(fields) = FIELDS.get() {
+        return Ok(fields);
+    }
     let rows = csv::Reader::from_reader(RECIPES.as_bytes()).deserialize().collect::<Result<_, _>>();
-    rows.map_err(|error: csv::Error| ReportError::Format {
+    let rows = rows.map_err(|error: csv::Error| ReportError::Format {
         what: "results/reference/recipes.csv".into(),
         reason: error.to_string(),
-    })
+    })?;
+    Ok(FIELDS.get_or_init(|| rows))
 }
 
 /// Names of all recipes.
 ///
 /// # Errors
 /// As [`fields`].
-pub fn names() -> Result<BTreeSet<String>, ReportError> {
-    Ok(fields()?.into_iter().map(|field| field.recipe).collect())
+pub fn names() -> Result<BTreeSet<&'static str>, ReportError> {
+    Ok(fields()?.iter().map(|field| field.recipe.as_str()).collect())
 }
 
 /// A sentence for each recipe that records name: in which fields they deviate from it.
@@ -71,7 +78,7 @@ pub(super) fn notes(records: &[Stored]) -> Vec<String> {
         return Vec::new();
     }
     match fields() {
-        Ok(all) => of_recipes.iter().map(|(name, records)| note(name, records, &all)).collect(),
+        Ok(all) => of_recipes.iter().map(|(name, records)| note(name, records, all)).collect(),
         Err(error) => vec![format!("Warning: {error}.")],
     }
 }
@@ -176,7 +183,7 @@ mod tests {
     fn every_recipe_has_one_value_for_each_place_and_a_source() {
         let all = fields().unwrap();
         let mut seen = BTreeSet::new();
-        for RecipeField { recipe, suite, method, backbone, dataset, field, source, .. } in &all {
+        for RecipeField { recipe, suite, method, backbone, dataset, field, source, .. } in all {
             assert!(!source.is_empty(), "{field}");
             assert!(
                 seen.insert((recipe, suite, method, backbone, dataset, field)),

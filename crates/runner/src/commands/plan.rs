@@ -3,7 +3,7 @@
 use anyhow::Result;
 use runner::cost::device::Device;
 use runner::error::RunError;
-use runner::plan::fitting::DeviceMemory;
+use runner::plan::device_memory::DeviceMemory;
 
 use super::output;
 use super::run::{self, Resolved};
@@ -20,7 +20,7 @@ pub(crate) const EXAMPLES: &str = "Examples:\n  san plan vtab --calibrate\n  \
 pub(crate) struct PlanArguments {
     #[command(flatten)]
     run: run::Arguments,
-    /// Train 20 steps of each method on each backbone first, on generated data, to measure how long they take on this
+    /// Train some steps of each method on each backbone first, on generated data, to measure how long they take on this
     /// device; the results folder keeps the times for later plans.
     #[arg(long)]
     calibrate: bool,

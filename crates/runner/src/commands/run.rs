@@ -13,7 +13,7 @@ use runner::cost::estimate::CostModel;
 use runner::error::{RUN_FAILED, RunError, WRITE};
 use runner::io::files::{create_folder, write_atomically};
 use runner::messages::{counted, message};
-use runner::plan::fitting::DeviceMemory;
+use runner::plan::device_memory::DeviceMemory;
 use runner::plan::time::Workers;
 use runner::plan::{Missing, Plan, Survey, run_plan};
 use runner::resources::Resources;

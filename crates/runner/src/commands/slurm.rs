@@ -7,7 +7,7 @@ use runner::error::RunError;
 use runner::io::files::create_folder;
 use runner::messages::{counted, message};
 use runner::plan::Plan;
-use runner::plan::fitting::DeviceMemory;
+use runner::plan::device_memory::DeviceMemory;
 use runner::plan::time::{PlanTime, Workers};
 use runner::resources::Resources as OpenResources;
 use runner::slurm::{self, Resources, Submission, request};

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
+use runner::plan::fitting::LeftOut;
 use runner::plan::run_plan;
 use runner::plan::tuning;
 use runner::resources::Resources;
@@ -56,7 +57,13 @@ pub(crate) fn task(arguments: &Arguments) -> Result<()> {
 /// Writes which runs make up the table, and prints it.
 fn table(submission: &Submission, store: &Store) -> Result<()> {
     let chosen = tuning::choose_all(&submission.tune, &submission.finals, store)?;
-    run_plan(&submission.settings, &chosen.all(), &[])?.add_to(&store.folder)?;
+    let mut left_out = Vec::new();
+    for run in chosen.all() {
+        let (method, backbone) = (run.row_label()?, run.backbone_label());
+        let is_this = |one: &&LeftOut| (&one.method, &one.backbone) == (&method, &backbone);
+        left_out.extend(submission.left_out.iter().find(is_this).map(|one| (run, one.reason.clone())));
+    }
+    run_plan(&submission.settings, &chosen.all(), &left_out)?.add_to(&store.folder)?;
     let results: &Path = &submission.results;
     crate::commands::report::compare(results, &submission.experiment, Some(&submission.profile))
 }

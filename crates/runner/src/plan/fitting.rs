@@ -9,62 +9,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use data_loaders::dataset;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::messages::size_in_words;
 use crate::plan::Plan;
-use crate::resources::PROGRAM_BYTES;
+use crate::plan::device_memory::DeviceMemory;
 use crate::tasks::{GroupShape, Memory, Run, RunGroup, group_indices};
 
-/// What CUDA's context and libraries take of a GPU. Measured on an H100: 0.5 to 0.9 GB.
-const CUDA_CONTEXT: u64 = 1 << 30;
-/// The part of a GPU's memory that tensors can have: libtorch's allocator cannot use every gap.
-const USABLE_PERCENT: u64 = 93;
-
-/// The memory that one worker may use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeviceMemory {
-    /// Bytes; `None` if it is not known: everything is then expected to fit.
-    pub bytes: Option<u64>,
-    /// Whether it is a GPU's.
-    pub on_gpu: bool,
-    /// What it is the memory of, in words; it is followed by its size.
-    pub name: String,
-    /// Bytes of it that are not for tensors.
-    pub reserve: u64,
-}
-
-impl DeviceMemory {
-    /// That of a GPU, of which CUDA has a part.
-    pub fn of_gpu(bytes: Option<u64>, name: &str) -> Self {
-        let gaps = bytes.unwrap_or(0) / 100 * (100 - USABLE_PERCENT);
-        Self { bytes, on_gpu: true, name: name.into(), reserve: CUDA_CONTEXT + gaps }
-    }
-
-    /// That of the processors; `limit` is what the user allows, which the pool of workers compares with the whole process.
-    pub fn of_processors(limit: Option<u64>, installed: Option<u64>) -> Self {
-        let (name, reserve) = match limit {
-            Some(_) => ("the memory limit for all workers is", 0),
-            None => ("this machine has", PROGRAM_BYTES),
-        };
-        Self { bytes: limit.or(installed), on_gpu: false, name: name.into(), reserve }
-    }
-
-    /// Whether a group fits that needs `bytes` for its tensors.
-    fn holds(&self, need: u64) -> bool {
-        self.bytes.is_none_or(|bytes| need.saturating_add(self.reserve) <= bytes)
-    }
-
-    /// Its size, and what it is.
-    pub fn in_words(&self) -> String {
-        let Some(bytes) = self.bytes else { return format!("{} unknown memory", self.name) };
-        let size = format!("{} {}", self.name, size_in_words(bytes));
-        if self.reserve == 0 {
-            return size;
-        }
-        format!("{size}, {} of it for tensors", size_in_words(bytes.saturating_sub(self.reserve)))
-    }
-}
+/// Number of runs before one among which one like it is looked for.
+const LOOKED_BACK: usize = 8;
 
 /// How a run fits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -88,6 +41,23 @@ pub struct Grouped {
     pub misfits: Vec<(Run, String)>,
     /// What the largest of the groups needs, bytes.
     pub need: u64,
+}
+
+/// A row of the table on a backbone that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftOut {
+    /// The row's label.
+    pub method: String,
+    /// The backbone's label.
+    pub backbone: String,
+    /// Why, with the numbers.
+    pub reason: String,
+}
+
+impl std::fmt::Display for LeftOut {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{} on {}: {}", self.method, self.backbone, self.reason)
+    }
 }
 
 /// Groups by the positions of their runs, with how their steps are computed if that was chosen for the device.
@@ -180,25 +150,38 @@ impl Plan {
 
     /// How each of these runs fits.
     pub(super) fn fits(&self, runs: &[Run], size: Option<usize>, device: &DeviceMemory) -> Result<Vec<Fit>> {
-        let fit = |run: &Run| self.fit(run, self.group_size(run, size, device.on_gpu)?, device);
-        runs.iter().map(fit).collect()
+        let is_alike = |one: &Run, other: &Run| {
+            (&one.backbone, &one.method, &one.set, &one.options, &one.protocol)
+                == (&other.backbone, &other.method, &other.set, &other.options, &other.protocol)
+        };
+        let mut fits: Vec<Fit> = Vec::with_capacity(runs.len());
+        for (index, run) in runs.iter().enumerate() {
+            // Runs that differ in rate and seed come one after the other.
+            let alike = (index.saturating_sub(LOOKED_BACK)..index).rev();
+            let known = alike.map(|place| (place, &runs[place])).find(|(_, other)| is_alike(other, run));
+            fits.push(match known {
+                Some((place, _)) => fits[place],
+                None => self.fit(run, self.group_size(run, size, device.on_gpu)?, device)?,
+            });
+        }
+        Ok(fits)
     }
 
-    /// What of these runs does not fit, one line for each method and backbone.
+    /// What of these runs does not fit, once for each method and backbone.
     pub(crate) fn left_out(
         &self,
         runs: &[Run],
         size: Option<usize>,
         device: &DeviceMemory,
-    ) -> Result<Vec<String>> {
-        let mut lines: Vec<String> = Vec::new();
+    ) -> Result<Vec<LeftOut>> {
+        let mut all: Vec<LeftOut> = Vec::new();
         for (run, reason) in self.groups(runs, size, device)?.misfits {
-            let line = format!("{} on {}: {reason}", run.row_label()?, run.backbone_label());
-            if !lines.contains(&line) {
-                lines.push(line);
+            let one = LeftOut { method: run.row_label()?, backbone: run.backbone_label(), reason };
+            if !all.contains(&one) {
+                all.push(one);
             }
         }
-        Ok(lines)
+        Ok(all)
     }
 
     /// The most runs of a group, before memory is considered.

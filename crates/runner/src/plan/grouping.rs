@@ -7,7 +7,7 @@ use san_core::methods::UNTRAINED;
 
 use crate::cost::calibration::Kind;
 use crate::plan::Plan;
-use crate::plan::fitting::DeviceMemory;
+use crate::plan::device_memory::DeviceMemory;
 use crate::tasks::Run;
 
 /// The most runs of a group, unless the user asks for more.

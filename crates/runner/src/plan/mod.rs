@@ -5,36 +5,35 @@
 //! or weights are reported here, with the reason, and not after an hour of training.
 
 mod describe;
+pub mod device_memory;
 pub mod estimate;
 mod features;
 pub mod fitting;
 mod grouping;
 mod missing;
 mod parameters;
+mod runs;
 pub mod time;
 pub mod tuning;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use anyhow::{Error, Result};
+use anyhow::Result;
 use report::load::plans::{Place, PlannedRun, RunPlan};
-use report::record::Stage;
 use san_core::methods;
 use serde_json::{Map, Value};
 
 use crate::config::Selection;
 use crate::config::experiment::{Experiment, MethodSpec, Profile};
-use crate::config::overrides::Resolved;
 use crate::error::RunError;
 use crate::models::{BaseModel, NamedArchitecture, SavedAdapter, place};
 use crate::plan::fitting::Needs;
 pub use crate::plan::missing::Missing;
-use crate::plan::parameters::model;
 use crate::plan::tuning::{ChosenRuns, FinalRun, choose_all};
 use crate::resources::Resources;
 use crate::store::Store;
-use crate::tasks::{DataSizes, Protocol, Run, SetRow, StartingAdapter, Trial, Unit};
+use crate::tasks::{DataSizes, Run, SetRow, Trial, Unit};
 
 /// A resolved experiment.
 #[derive(Debug)]
@@ -175,8 +174,9 @@ impl Plan {
                 plan.unaligned.push(backbone.clone());
             }
         }
+        let mut trials = Vec::new();
         for unit in &units {
-            plan.add_unit(&profile, unit, &mut missing, resources)?;
+            plan.add_unit(&profile, unit, &mut trials, &mut missing, resources)?;
             let source = missing.available(&profile.data);
             let unopened = source.is_none();
             let (absent, present): (Vec<_>, Vec<_>) =
@@ -221,97 +221,6 @@ impl Plan {
                 return Err(format!("two runs would fill the same place in the table: {place}"));
             }
             places.insert(place);
-        }
-        Ok(())
-    }
-
-    /// Adds the runs of every method on every backbone for one unit; those whose data or weights are missing have no
-    /// checksum of them.
-    fn add_unit(
-        &mut self,
-        profile: &Profile,
-        unit: &Unit,
-        missing: &mut Missing,
-        resources: &mut Resources,
-    ) -> Result<()> {
-        let lacks_data = missing.lacks_any_data_of(unit, &profile.data);
-        // Sets are opened once for each protocol: methods rarely differ in theirs.
-        let mut opened: Vec<(Protocol, String)> = Vec::new();
-        for (backbone, spec) in
-            profile.backbones.iter().flat_map(|name| profile.methods.iter().map(move |spec| (name, spec)))
-        {
-            if !spec.is_for(backbone) {
-                continue;
-            }
-            let Resolved { spec, protocol } =
-                profile.resolved(spec, &unit.set, backbone).map_err(Error::msg)?;
-            let protocol = protocol.with_input(|| resources.models.input(backbone))?;
-            let task = protocol.task().map_err(Error::msg)?;
-            let base = model(task, backbone, &protocol, missing, resources)?;
-            let known = opened.iter().find(|(other, _)| *other == protocol).map(|(_, data)| data.clone());
-            let data_checksum = match known {
-                Some(checksum) => checksum,
-                None if lacks_data => String::new(),
-                None => {
-                    let data = task.describe(unit, &profile.data, &mut resources.data);
-                    let checksum = missing.or_list(data)?.map(|data| data.checksum).unwrap_or_default();
-                    opened.push((protocol.clone(), checksum.clone()));
-                    checksum
-                }
-            };
-            let start = |(path, base): (&String, &BaseModel)| -> Result<StartingAdapter> {
-                let checksum = SavedAdapter::read(Path::new(path), base)?.checksum;
-                Ok(StartingAdapter { path: path.clone(), checksum })
-            };
-            let adapter = spec.adapter.as_ref().zip(base.as_ref()).map(start).transpose()?;
-            let base = Run {
-                experiment: self.experiment.clone(),
-                suite: self.suite.clone(),
-                profile: self.profile.clone(),
-                stage: Stage::Final,
-                set: unit.set.clone(),
-                sets: unit.sets.clone(),
-                data: profile.data.clone(),
-                data_checksum,
-                backbone: backbone.clone(),
-                weights_checksum: base.as_ref().map(BaseModel::checksum).unwrap_or_default().to_owned(),
-                method: spec.method.clone(),
-                options: Map::new(),
-                adapter,
-                learning_rate: 0.0,
-                chosen_from: Vec::new(),
-                searched: Vec::new(),
-                row: None,
-                seed: profile.seeds[0],
-                protocol,
-            };
-            self.add_runs(&base, &spec, &profile.seeds)?;
-        }
-        Ok(())
-    }
-
-    fn add_runs(&mut self, base: &Run, spec: &MethodSpec, seeds: &[u64]) -> Result<()> {
-        let trials = spec.trials(&base.protocol).map_err(Error::msg)?;
-        let mut runs = Vec::with_capacity(trials.len());
-        for trial in &trials {
-            let run = base.with(trial).map_err(Error::msg)?;
-            runs.push(Run { options: resolved_options(spec, trial)?, ..run });
-        }
-        let tuned = trials.len() > 1;
-        let first = self.tune.len();
-        if tuned {
-            self.tune.extend(runs.iter().map(|run| Run { stage: Stage::Tune, ..run.clone() }));
-        }
-        let mut run = runs.swap_remove(0);
-        run.row = row(spec)?;
-        match &spec.search {
-            _ if !tuned => {}
-            None => run.chosen_from = trials.iter().map(|trial| trial.learning_rate).collect(),
-            Some(_) => run.searched = trials,
-        }
-        for &seed in seeds {
-            let candidates = first..self.tune.len();
-            self.finals.push(FinalRun { run: Run { seed, ..run.clone() }, candidates });
         }
         Ok(())
     }

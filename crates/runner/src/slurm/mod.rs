@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::error::RunError;
 use crate::io::files::{create_folder, entries, file_name, write_atomically, write_json};
 use crate::plan::Plan;
+use crate::plan::device_memory::DeviceMemory;
 use crate::plan::estimate::Durations;
-use crate::plan::fitting::{DeviceMemory, Positions};
+use crate::plan::fitting::{LeftOut, Positions};
 use crate::plan::time::{Estimator, Workers};
 use crate::plan::tuning::{FinalRun, choose_all};
 use crate::resources::Resources as OpenResources;
@@ -99,9 +100,9 @@ pub struct Submission {
     /// The same for `open_finals`.
     #[serde(default)]
     pub finals_memory: Vec<Option<Memory>>,
-    /// What does not fit into the memory of a task and is left out, in words.
+    /// What does not fit into the memory of a task and is left out.
     #[serde(default)]
-    pub left_out: Vec<String>,
+    pub left_out: Vec<LeftOut>,
 }
 
 /// A submitted job.

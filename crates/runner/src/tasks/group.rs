@@ -13,6 +13,9 @@ use san_core::methods::UNTRAINED;
 
 use crate::tasks::{Memory, Run};
 
+/// Number of different settings before a run among which its own are looked for.
+const LOOKED_BACK: usize = 8;
+
 /// Runs that are trained together, at least one.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RunGroup {
@@ -109,8 +112,19 @@ impl RunGroup {
 pub fn group_indices(runs: &[Run], sizes: &[usize]) -> Result<Vec<Vec<usize>>> {
     let mut groups: Vec<Vec<usize>> = Vec::new();
     let mut open: HashMap<String, usize> = HashMap::new();
+    let mut last: Vec<(Run, String)> = Vec::new();
     for (index, (run, &size)) in runs.iter().zip(sizes).enumerate() {
-        let key = shared_settings(run)?;
+        // Hashing takes longer than comparing, and runs of one group come close after each other.
+        let shared = shared_settings(run)?;
+        let known = last.iter().rev().take(LOOKED_BACK).find(|(other, _)| *other == shared);
+        let key = match known {
+            Some((_, key)) => key.clone(),
+            None => {
+                let key = canonical_hash(&serde_json::to_value(&shared)?);
+                last.push((shared, key.clone()));
+                key
+            }
+        };
         let most = if run.is_trained_alone() { 1 } else { size.max(1) };
         match open.get(&key).map(|&group| &mut groups[group]) {
             Some(group) if group.len() < most => group.push(index),
@@ -123,11 +137,10 @@ pub fn group_indices(runs: &[Run], sizes: &[usize]) -> Result<Vec<Vec<usize>>> {
     Ok(groups)
 }
 
-/// A hash of everything that the runs of a group have in common.
-fn shared_settings(run: &Run) -> Result<String> {
+/// Everything that the runs of a group have in common.
+fn shared_settings(run: &Run) -> Result<Run> {
     let task = run.protocol.task().map_err(anyhow::Error::msg)?;
     // A model that is not trained takes no steps.
     let seed = if task.steps_depend_on_seed() && run.method != UNTRAINED { run.seed } else { 0 };
-    let shared = Run { seed, learning_rate: 0.0, chosen_from: Vec::new(), ..run.clone() };
-    Ok(canonical_hash(&serde_json::to_value(&shared)?))
+    Ok(Run { seed, learning_rate: 0.0, chosen_from: Vec::new(), ..run.clone() })
 }

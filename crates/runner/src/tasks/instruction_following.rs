@@ -26,7 +26,8 @@ use crate::tasks::language::{LanguageProtocol, Memory, Prepared, memory};
 use crate::tasks::protocol::check_counts;
 use crate::tasks::schedule::from_and_to_zero;
 use crate::tasks::{
-    Amounts, DataSizes, GroupShape, PreparedTask, Protocol, Run, SetRow, Task, Tuned, Unit, UnitData, dataset, splits,
+    Amounts, DataSizes, GroupShape, PreparedTask, Protocol, Run, SetRow, Task, Tuned, Unit, UnitData,
+    dataset, splits,
 };
 use crate::train::task::Schedule;
 

@@ -201,7 +201,7 @@ impl Protocol {
         }
         if let Some(recipe) = &self.recipe {
             let known = report::table::recipes::names().map_err(|error| error.to_string())?;
-            if !known.contains(recipe) {
+            if !known.contains(recipe.as_str()) {
                 let known = Vec::from_iter(known).join(", ");
                 return Err(format!(
                     "there is no recipe `{recipe}`; results/reference/recipes.csv has {known}"

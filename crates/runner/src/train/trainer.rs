@@ -6,7 +6,7 @@
 //! the device.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use report::record::State;
@@ -26,6 +26,9 @@ use crate::train::task::{StepExamples, StepPosition, TrainTask};
 
 /// Steps between two reads of losses and gradient norms from the device.
 const READ_EVERY: usize = 16;
+
+/// At most one part of the time in this many is spent on checkpoints: that of a large model has tens of gigabytes.
+const CHECKPOINT_SHARE: u32 = 20;
 
 /// How a training is stopped, saved and monitored.
 pub struct RunControl<'a> {
@@ -75,6 +78,11 @@ struct UnreadStep {
     learning_rates: Vec<f64>,
     /// Number of examples of each run.
     examples: Vec<usize>,
+}
+
+/// The time to the next checkpoint after one that took `cost`; an interval of 0 means after every step.
+fn interval_after(every: Duration, cost: Duration) -> Duration {
+    if every.is_zero() { every } else { every.max(cost * CHECKPOINT_SHARE) }
 }
 
 impl Trainer {
@@ -165,7 +173,7 @@ impl Trainer {
         learning_rates: &[f64],
         control: &mut RunControl<'_>,
     ) -> Result<()> {
-        let mut saved = Instant::now();
+        let (mut saved, mut interval) = (Instant::now(), control.checkpoint.every());
         let counts: Vec<u64> = (0..epochs).map(|epoch| task.steps(epoch).len() as u64).collect();
         let total: u64 = counts.iter().sum();
         let rates = Rates::new(task, learning_rates, &counts, self.trainables.values().device())?;
@@ -175,9 +183,11 @@ impl Trainer {
             let done = usize::try_from(self.progress.steps - before)?;
             for examples in steps.iter().skip(done) {
                 control.stop.check()?;
-                if saved.elapsed() >= control.checkpoint.every() {
+                if saved.elapsed() >= interval {
+                    let start = Instant::now();
                     self.save(task, control.checkpoint)?;
                     saved = Instant::now();
+                    interval = interval_after(control.checkpoint.every(), saved - start);
                 }
                 if self.have_all_diverged() {
                     return Ok(());
@@ -346,5 +356,18 @@ impl Trainer {
         let mut progress = self.progress.clone();
         progress.data_wait += task.data_wait();
         checkpoint.save(&progress, &self.trainables, &self.state())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checkpoints_take_a_twentieth_of_the_time_at_most() {
+        let seconds = Duration::from_secs;
+        assert_eq!(interval_after(seconds(60), seconds(1)), seconds(60));
+        assert_eq!(interval_after(seconds(60), seconds(45)), seconds(900));
+        assert_eq!(interval_after(Duration::ZERO, seconds(45)), Duration::ZERO);
     }
 }

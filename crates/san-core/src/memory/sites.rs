@@ -90,10 +90,12 @@ impl Layers {
         // A gradient of p needs the input's gradient; products of activations are summed as they are computed only on a
         // processor in f32.
         let unused_gradient = if p && !x.has_gradient { x.bytes() } else { 0 };
+        // A processor sums products of bf16 numbers in f32.
+        let width = if self.setting.on_gpu { x.width } else { F32 };
         let product = match (self.setting.on_gpu || x.width < F32, p) {
             (false, _) => 0,
-            (true, true) => x.bytes().max(if scale { elements * x.width } else { 0 }),
-            (true, false) => elements * x.width,
+            (true, true) => width * x.elements.max(if scale { elements } else { 0 }),
+            (true, false) => elements * width,
         };
         let parts = if stack > 1 && !self.setting.on_gpu { elements * x.width } else { 0 };
         let inputs_kept = [&x];

@@ -23,8 +23,8 @@ use crate::resources::{DataSets, DataSource, Models, Resources};
 use crate::tasks::need::with_training;
 use crate::tasks::schedule::ScheduleProtocol;
 use crate::tasks::{
-    Amounts, DataSizes, GroupShape, ImageAmounts, PreparedTask, Run, SetRow, Task, Times, Tuned, Unit, UnitData,
-    splits,
+    Amounts, DataSizes, GroupShape, ImageAmounts, PreparedTask, Run, SetRow, Task, Times, Tuned, Unit,
+    UnitData, splits,
 };
 
 /// Classes of a set that is not in the registry, for the size of its head.

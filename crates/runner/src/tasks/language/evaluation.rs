@@ -7,7 +7,7 @@ use backbones::language::generate::{Continuation, Decoding, Limits, generate, li
 use data_loaders::text::{best_option, evaluation_batches};
 use report::record::{Dataset, Evaluation, Forgetting, Pending};
 use san_core::{AdapterSet, Error};
-use tch::{Kind, Tensor, no_grad};
+use tch::{Device, Kind, Tensor, no_grad};
 
 use super::data::{Answer, EvalJudgement, EvalSet};
 use super::objective::{Objective, Part, losses};
@@ -179,23 +179,24 @@ impl<'a> Evaluator<'a> {
             return Ok(None);
         }
         let places: Vec<i64> = (0..tokens.len() as i64 - 1).collect();
-        let device = self.objective.device;
-        let text = Part {
-            tokens: Tensor::f_from_slice(&tokens)?.f_unsqueeze(0)?.f_to_device(device)?,
-            places: Tensor::f_from_slice(&places)?.f_to_device(device)?,
-            predicted: vec![places.len() as i64],
-            images: None,
-            texts: None,
-            extents: None,
-        };
-        let mean = |model: &Reader| -> Result<f64> {
+        let mean = |model: &Reader, device: Device| -> Result<f64> {
+            let text = Part {
+                tokens: Tensor::f_from_slice(&tokens)?.f_unsqueeze(0)?.f_to_device(device)?,
+                places: Tensor::f_from_slice(&places)?.f_to_device(device)?,
+                predicted: vec![places.len() as i64],
+                images: None,
+                texts: None,
+                extents: None,
+            };
             let loss = no_grad(|| losses(model, &text))?.f_get(0)?.f_to_kind(Kind::Double)?;
             Ok(finite(f64::try_from(loss)?, "the loss on the neutral text")?)
         };
-        // They may be in main memory, if all of them are trained.
-        let weights = self.tuned.weights.to_device(device)?;
-        let frozen = self.loaded.architecture.build(&weights, &AdapterSet::default())?;
-        Ok(Some(Forgetting { before: mean(&frozen)?, after: mean(self.model())? }))
+        // The frozen weights are in main memory if all of them are trained, since the device has no room for them.
+        let weights = self.tuned.weights;
+        let device = self.objective.device;
+        let kept_on = weights.iter().next().map_or(device, |(_, tensor)| tensor.device());
+        let frozen = self.loaded.architecture.build(weights, &AdapterSet::default())?;
+        Ok(Some(Forgetting { before: mean(&frozen, kept_on)?, after: mean(self.model(), device)? }))
     }
 }
 

@@ -38,8 +38,8 @@ use crate::tasks::language::{AnswerDecoding, LanguageProtocol, Memory, Prepared,
 use crate::tasks::protocol::check_counts;
 use crate::tasks::schedule::from_and_to_zero;
 use crate::tasks::{
-    Amounts, DataSizes, GroupShape, PreparedTask, Protocol, Run, SetRow, Task, TextAmounts, TowerAmounts, Tuned,
-    Unit, UnitData, dataset, splits,
+    Amounts, DataSizes, GroupShape, PreparedTask, Protocol, Run, SetRow, Task, TextAmounts, TowerAmounts,
+    Tuned, Unit, UnitData, dataset, splits,
 };
 use crate::train::task::Schedule;
 
