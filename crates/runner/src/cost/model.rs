@@ -3,6 +3,7 @@
 //! In a training step a frozen weight costs two products (forward, gradient of its input), a trained one three, and
 //! gradient checkpointing one more for each. A method costs the products with its own matrices, three for each.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
@@ -51,6 +52,8 @@ pub struct ModelSizes {
     products: Vec<OwnProduct>,
     features_are_frozen: bool,
     element_bytes: f64,
+    /// Multiply-accumulates of an image: of a forward pass, and of a training step.
+    of_image: OnceCell<[f64; 2]>,
 }
 
 impl ModelSizes {
@@ -74,6 +77,7 @@ impl ModelSizes {
             trained,
             features_are_frozen: method.features_are_frozen(),
             element_bytes: protocol.precision.kind().elt_size_in_bytes() as f64,
+            of_image: OnceCell::new(),
             architecture,
             spec,
         })
@@ -116,15 +120,18 @@ impl ModelSizes {
             bail!("image classification needs an image model")
         };
         let &ImageAmounts { trained, evaluated, evaluations, augmented } = amounts;
-        let image = vision.workload();
+        let [forward, training] = *self.of_image.get_or_init(|| {
+            let image = vision.workload();
+            [self.forward_macs(&image), self.training_macs(&image, false)]
+        });
         let epochs = protocol.epochs as f64;
         let batch = protocol.batch_size as f64;
         let steps = epochs * (trained / batch).ceil();
         let per_step = epochs * trained / steps.max(1.0) * runs;
-        let merge_check = self.forward(&image, runs * 2.0 * MERGE_CHECK, runs * 2.0);
+        let merge_check = self.pass(runs * 2.0 * MERGE_CHECK * forward, runs * 2.0);
         if self.features_are_frozen && !augmented {
             let images = trained + evaluated;
-            let preparation = self.forward(&image, images, (images / EVALUATION_BATCH).ceil());
+            let preparation = self.pass(images * forward, (images / EVALUATION_BATCH).ceil());
             // The head alone: a few launches for the layer and its optimiser.
             let head = |passes: f64| Work { launches: passes * STEP_LAUNCHES, ..Work::default() };
             return Ok(GroupWork {
@@ -139,9 +146,8 @@ impl ModelSizes {
         Ok(GroupWork {
             preparation: Work::default(),
             steps,
-            step: self.training(&image.times(per_step), runs, 1.0, false),
-            evaluation: self.forward(&vision.workload(), evaluated * evaluations * runs, passes)
-                + merge_check,
+            step: self.step(per_step * training, runs, 1.0, false),
+            evaluation: self.pass(evaluated * evaluations * runs * forward, passes) + merge_check,
             images: DecodedImages {
                 once: evaluated + if augmented { 0.0 } else { trained },
                 streamed: if augmented { trained * epochs * seeds } else { 0.0 },
@@ -224,21 +230,43 @@ impl ModelSizes {
 
     /// Forward passes over some examples.
     fn forward(&self, example: &Workload, examples: f64, passes: f64) -> Work {
-        let own = self.own_products(example);
-        Work {
-            macs: examples * (example.macs(&self.spec) + own),
-            launches: passes * (self.spec.sites.len() + self.own_tensors()) as f64,
-            bytes: 0.0,
-        }
+        self.pass(examples * self.forward_macs(example), passes)
+    }
+
+    /// Forward passes with this number of multiply-accumulates together.
+    fn pass(&self, macs: f64, passes: f64) -> Work {
+        let launches = passes * (self.spec.sites.len() + self.own_tensors()) as f64;
+        Work { macs, launches, bytes: 0.0 }
     }
 
     /// A training step over the examples of `work`, in `passes` micro-batches.
     fn training(&self, work: &Workload, runs: f64, passes: f64, checkpointing: bool) -> Work {
-        let sites = self.spec.sites.len() as f64;
+        self.step(self.training_macs(work, checkpointing), runs, passes, checkpointing)
+    }
+
+    /// A training step with this number of multiply-accumulates.
+    fn step(&self, macs: f64, runs: f64, passes: f64, checkpointing: bool) -> Work {
+        if self.trained.is_empty() {
+            return self.pass(macs, passes);
+        }
+        let (sites, again) = (self.spec.sites.len() as f64, f64::from(u8::from(checkpointing)));
+        Work {
+            macs,
+            launches: passes
+                * (sites * (STEP_LAUNCHES + again) + TENSOR_LAUNCHES * self.own_tensors() as f64),
+            bytes: self.trained_parameters() * runs * OPTIMISER_BYTES,
+        }
+    }
+
+    fn forward_macs(&self, work: &Workload) -> f64 {
+        work.macs(&self.spec) + self.own_products(work)
+    }
+
+    fn training_macs(&self, work: &Workload, checkpointing: bool) -> f64 {
         let again = f64::from(u8::from(checkpointing));
         if self.trained.is_empty() {
             // Nothing before the head is trained: no gradient goes through the backbone.
-            return self.forward(work, 1.0, passes);
+            return self.forward_macs(work);
         }
         let replaced: BTreeSet<&str> = self.trained.iter().map(|spec| spec.name.as_str()).collect();
         let of_site = |site: &SiteSpec| {
@@ -251,13 +279,8 @@ impl ModelSizes {
             replaced.iter().any(|name| name.contains("lm_head") || name.contains("embed_tokens"));
         let output = work.output * if trains_output { 3.0 } else { 2.0 };
         let products = self.spec.sites.iter().map(of_site).sum::<f64>();
-        let own = self.own_products(work) * (3.0 + again);
-        Work {
-            macs: products + output + work.attention * (3.0 + again) + own,
-            launches: passes
-                * (sites * (STEP_LAUNCHES + again) + TENSOR_LAUNCHES * self.own_tensors() as f64),
-            bytes: self.trained_parameters() * runs * OPTIMISER_BYTES,
-        }
+        let own = self.own_products(work);
+        products + output + (work.attention + own) * (3.0 + again)
     }
 
     /// Number of tensors of the method itself.
