@@ -19,9 +19,16 @@ pub use features::{FeatureCache, Features};
 pub use models::Models;
 pub use source::DataSource;
 
-/// What a process of this program has in memory besides the tensors of a group: the program, libtorch with its buffers, and
-/// what the allocator keeps. Measured: docs/scale.md.
-pub const PROGRAM_BYTES: u64 = 350 << 20;
+/// What a process of this program has in memory without any tensor: the program, and libtorch with its buffers. Measured:
+/// docs/scale.md.
+pub const PROGRAM_BYTES: u64 = 300 << 20;
+/// Memory that the C library's allocator keeps between tensors, in percent of theirs. Measured: docs/scale.md.
+const GAPS_PERCENT: u64 = 15;
+
+/// The memory of a process that computes on the processor with at most so many bytes of tensors at once.
+pub fn process_bytes(tensors: u64) -> u64 {
+    PROGRAM_BYTES + tensors + tensors / 100 * GAPS_PERCENT
+}
 
 /// Everything that runs share.
 pub struct Resources {

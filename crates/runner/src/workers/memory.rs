@@ -6,7 +6,7 @@ use report::record::{RECORD_FILE, Record};
 
 use crate::io::files::entries;
 pub use crate::messages::size_in_words as in_words;
-use crate::resources::PROGRAM_BYTES;
+use crate::resources::process_bytes;
 use crate::store::Store;
 use crate::tasks::Run;
 
@@ -59,7 +59,7 @@ impl Need {
     /// The need according to the plan, if nothing was measured: `planned` bytes of tensors, and the program.
     #[must_use]
     pub fn or_planned(self, planned: u64) -> Self {
-        let bytes = planned + PROGRAM_BYTES;
+        let bytes = process_bytes(planned);
         if self.per_parameter.is_none() || bytes <= BASE {
             return self;
         }
