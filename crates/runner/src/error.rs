@@ -123,6 +123,14 @@ pub enum RunError {
         /// The file.
         path: PathBuf,
     },
+    /// The file of measured speeds is not what was written.
+    #[error("{path} is damaged: {reason}; remove it, and --calibrate makes it again")]
+    DamagedCalibration {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
     /// The results folder cannot be written.
     #[error("cannot write {path}: {source}")]
     Write {
@@ -220,7 +228,8 @@ fn code_of(cause: &(dyn std::error::Error + 'static)) -> Option<u8> {
             | RunError::Changed { .. }
             | RunError::TooLong { .. }
             | RunError::Unusable { .. }
-            | RunError::DamagedFeatures { .. } => MISSING_DATA,
+            | RunError::DamagedFeatures { .. }
+            | RunError::DamagedCalibration { .. } => MISSING_DATA,
             RunError::ChangedWeights { .. } | RunError::UnknownInput { .. } => MISSING_WEIGHTS,
             RunError::UnsoundRecord { .. } => 1,
             RunError::Write { .. } => WRITE,

@@ -122,9 +122,9 @@ impl CalibrationFile {
             return Ok(Self { path, all: Vec::new() });
         }
         let bytes = san_core::io::files::read(&path, MOST_BYTES)?;
-        let wrong = |error: serde_json::Error| RunError::Missing {
-            what: format!("the measurements of {}", path.display()),
-            reason: format!("{error}; remove the file, and --calibrate makes it again"),
+        let wrong = |error: serde_json::Error| RunError::DamagedCalibration {
+            path: path.clone(),
+            reason: error.to_string(),
         };
         let all = serde_json::from_slice(&bytes).map_err(wrong)?;
         Ok(Self { path, all })
@@ -199,11 +199,6 @@ pub struct Correction {
 }
 
 impl Calibration {
-    /// The measurement of a kind.
-    pub fn find(&self, kind: &Kind) -> Option<&Measurement> {
-        self.measurements.iter().find(|one| one.kind == *kind)
-    }
-
     /// The correction for a kind, from the nearest measurements: their geometric mean if there are several.
     pub fn correction(&self, kind: &Kind, device: &Device) -> Correction {
         let task = |other: &Kind| other.task == kind.task && other.precision == kind.precision;
@@ -307,7 +302,18 @@ mod tests {
         let file = CalibrationFile::open(folder.path()).unwrap();
         let calibration = file.of(&device);
         assert_eq!(calibration.measurements.len(), 2);
-        assert!((calibration.find(&kind("vit", "lora")).unwrap().step.seconds - 3.0).abs() < 1e-9);
+        assert!(
+            (calibration
+                .measurements
+                .iter()
+                .find(|one| one.kind == kind("vit", "lora"))
+                .unwrap()
+                .step
+                .seconds
+                - 3.0)
+                .abs()
+                < 1e-9
+        );
         let mut two_threads = device.clone();
         two_threads.threads = 2;
         assert!(file.of(&two_threads).measurements.is_empty());

@@ -36,7 +36,7 @@ const KEPT_FEATURES: f64 = (2_u64 << 30) as f64;
 /// Products with a matrix of the method itself.
 #[derive(Debug)]
 enum OwnProduct {
-    /// The matrix has so many numbers and acts at the positions of this site, the one whose path is most like its own.
+    /// The number of elements of the matrix, and the site at whose positions it acts: the one with the most similar path.
     Matrix(f64, String),
     /// Tokens that are added to those of a block in each example: multiply-accumulates of all of them.
     Tokens(f64),

@@ -25,7 +25,7 @@ pub const PROGRAM_BYTES: u64 = 300 << 20;
 /// Memory that the C library's allocator keeps between tensors, in percent of theirs. Measured: docs/scale.md.
 const GAPS_PERCENT: u64 = 15;
 
-/// The memory of a process that computes on the processor with at most so many bytes of tensors at once.
+/// Peak memory of a process that computes on the processor, from the peak of its tensors; both in bytes.
 pub fn process_bytes(tensors: u64) -> u64 {
     PROGRAM_BYTES + tensors + tensors / 100 * GAPS_PERCENT
 }
