@@ -2,7 +2,8 @@
 //! without weights.
 //!
 //! Counts are in multiply-accumulates (MACs), as timm and torchvision print them: half of the floating-point operations.
-//! Passes over activations (norms, activation functions, scales) are not counted.
+//! Passes over activations (norms, activation functions, scales) are not counted. The last block of a ViT that is pooled by
+//! its class token counts for all tokens, as it does there, although it is computed for that token alone.
 
 use std::collections::BTreeMap;
 

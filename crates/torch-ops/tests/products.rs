@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use tch::{Device, Kind, Tensor};
-use torch_ops::{Scales, f_scaled_linear, linear, scaled_linear};
+use torch_ops::{Adaptation, adapted_linear, f_adapted_linear, linear};
 
 fn random(shape: &[i64], kind: Kind) -> Tensor {
     Tensor::randn(shape, (kind, Device::Cpu))
@@ -53,48 +53,64 @@ fn a_frozen_weight_has_no_gradient_and_an_input_may_have_none() {
     assert!(!linear(&x, &weight.detach(), None).requires_grad());
 }
 
-/// scale * (W (p * x) + b) + shift, run by run.
-fn plain(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, scales: Scales<'_>, runs: i64) -> Tensor {
+/// scale * (W (p * x) + B (A (p * x)) + b) + shift, run by run.
+fn plain(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, change: Adaptation<'_>, runs: i64) -> Tensor {
     let by_run = |vector: &Tensor| vector.unsqueeze(1).unsqueeze(1);
+    let matrix = |of_runs: &Tensor| of_runs.unsqueeze(1).transpose(2, 3);
     let x = x.reshape([runs, -1, x.size()[1], x.size()[2]]);
-    let x = scales.p.map_or_else(|| x.shallow_clone(), |p| &x * by_run(p));
+    let x = change.p.map_or_else(|| x.shallow_clone(), |p| &x * by_run(p));
     let y = x.linear(weight, bias);
-    let y = scales.scale.map_or_else(|| y.shallow_clone(), |scale| &y * by_run(scale));
-    let y = scales.shift.map_or_else(|| y.shallow_clone(), |shift| &y + by_run(shift));
+    let y = change
+        .low_rank
+        .map_or_else(|| y.shallow_clone(), |[a, b]| &y + x.matmul(&matrix(a)).matmul(&matrix(b)));
+    let y = change.scale.map_or_else(|| y.shallow_clone(), |scale| &y * by_run(scale));
+    let y = change.shift.map_or_else(|| y.shallow_clone(), |shift| &y + by_run(shift));
     y.flatten(0, 1)
 }
 
+/// Every combination of the parts of an adaptation, with and without a bias, but for none at all.
 #[test]
-fn scaled_weights_have_the_values_and_gradients_of_scaled_activations() {
+fn an_adapted_linear_layer_has_the_values_and_gradients_of_adapted_activations() {
     tch::manual_seed(2);
-    for (kind, tolerance) in [(Kind::Float, 2e-5), (Kind::Double, 1e-12)] {
+    for (kind, tolerance) in [(Kind::Float, 5e-5), (Kind::Double, 1e-11)] {
         for runs in [1, 3] {
             let x = leaf(random(&[runs * 2, 70, 9], kind));
             let weight = random(&[6, 9], kind);
             let bias = random(&[6], kind);
             let vector = |width: i64| leaf(random(&[runs, width], kind) * 0.3 + 1.0);
             let (p, scale, shift) = (vector(9), vector(6), vector(6));
-            for (has_p, has_scale, has_shift, has_bias) in [
-                (true, true, false, true),
-                (true, false, false, true),
-                (false, true, false, true),
-                (true, true, true, true),
-                (true, false, true, false),
-                (false, true, true, false),
-            ] {
-                let scales = Scales {
-                    p: has_p.then_some(&p),
-                    scale: has_scale.then_some(&scale),
-                    shift: has_shift.then_some(&shift),
+            let (a, b) = (leaf(random(&[runs, 2, 9], kind)), leaf(random(&[runs, 6, 2], kind)));
+            for parts in 2..32 {
+                let has = |part: i32| parts & (1 << part) != 0;
+                let change = Adaptation {
+                    p: has(1).then_some(&p),
+                    low_rank: has(2).then_some([&a, &b]),
+                    scale: has(3).then_some(&scale),
+                    shift: has(4).then_some(&shift),
                 };
-                let bias = has_bias.then_some(&bias);
+                let bias = has(0).then_some(&bias);
                 let mut inputs = vec![&x];
-                inputs.extend(scales.p.into_iter().chain(scales.scale).chain(scales.shift));
-                let found = scaled_linear(&x, &weight, bias, scales);
-                let what = format!("{kind:?}, {runs} runs, {has_p} {has_scale} {has_shift}");
-                agree(&what, &found, &plain(&x, &weight, bias, scales, runs), &inputs, tolerance);
+                inputs.extend(change.p.into_iter().chain(change.scale).chain(change.shift));
+                inputs.extend(change.low_rank.into_iter().flatten());
+                let found = adapted_linear(&x, &weight, bias, change);
+                let what = format!("{kind:?}, {runs} runs, parts {parts:05b}");
+                agree(&what, &found, &plain(&x, &weight, bias, change, runs), &inputs, tolerance);
             }
         }
+    }
+}
+
+#[test]
+fn an_input_without_a_gradient_costs_none() {
+    tch::manual_seed(5);
+    let (x, weight) = (random(&[4, 30, 9], Kind::Double), random(&[6, 9], Kind::Double));
+    let (a, b) = (leaf(random(&[2, 2, 9], Kind::Double)), leaf(random(&[2, 6, 2], Kind::Double)));
+    let p = leaf(random(&[2, 9], Kind::Double));
+    for p in [None, Some(&p)] {
+        let change = Adaptation { p, low_rank: Some([&a, &b]), ..Adaptation::default() };
+        let inputs: Vec<&Tensor> = [&a, &b].into_iter().chain(p).collect();
+        let expected = plain(&x, &weight, None, change, 2);
+        agree("x", &adapted_linear(&x, &weight, None, change), &expected, &inputs, 1e-11);
     }
 }
 
@@ -104,23 +120,24 @@ fn a_factor_of_zero_has_its_gradient() {
     let (x, weight) = (leaf(random(&[2, 40, 4], Kind::Float)), random(&[3, 4], Kind::Float));
     let p = leaf(Tensor::from_slice(&[1.0_f32, 0.0, -0.5, 2.0]).unsqueeze(0));
     let scale = leaf(Tensor::from_slice(&[0.0_f32, 1.0, -1.0]).unsqueeze(0));
-    let scales = Scales { p: Some(&p), scale: Some(&scale), shift: None };
-    let found = scaled_linear(&x, &weight, None, scales);
-    agree("zero", &found, &plain(&x, &weight, None, scales, 1), &[&x, &p, &scale], 1e-4);
+    let change = Adaptation { p: Some(&p), scale: Some(&scale), ..Adaptation::default() };
+    let found = adapted_linear(&x, &weight, None, change);
+    agree("zero", &found, &plain(&x, &weight, None, change, 1), &[&x, &p, &scale], 1e-4);
 }
 
 #[test]
-fn bf16_activations_get_gradients_of_f32_vectors_within_its_precision() {
+fn bf16_activations_get_gradients_of_f32_tensors_within_its_precision() {
     tch::manual_seed(4);
     let x = leaf(random(&[4, 64, 32], Kind::Float).to_kind(Kind::BFloat16));
     let weight = random(&[24, 32], Kind::Float).to_kind(Kind::BFloat16);
     let (p, scale) =
         (leaf(random(&[2, 32], Kind::Float) * 0.1 + 1.0), leaf(random(&[2, 24], Kind::Float) * 0.1 + 1.0));
-    let scales = Scales { p: Some(&p), scale: Some(&scale), shift: None };
-    let found = scaled_linear(&x, &weight, None, scales);
+    let (a, b) = (leaf(random(&[2, 4, 32], Kind::Float)), leaf(random(&[2, 24, 4], Kind::Float)));
+    let change = Adaptation { p: Some(&p), low_rank: Some([&a, &b]), scale: Some(&scale), shift: None };
+    let found = adapted_linear(&x, &weight, None, change);
     assert_eq!(found.kind(), Kind::BFloat16);
-    let wide = plain(&x.to_kind(Kind::Float), &weight.to_kind(Kind::Float), None, scales, 2);
-    agree("bf16", &found.to_kind(Kind::Float), &wide, &[&x, &p, &scale], 2e-2);
+    let wide = plain(&x.to_kind(Kind::Float), &weight.to_kind(Kind::Float), None, change, 2);
+    agree("bf16", &found.to_kind(Kind::Float), &wide, &[&x, &p, &scale, &a, &b], 2e-2);
 }
 
 #[test]
@@ -128,7 +145,6 @@ fn shapes_that_do_not_fit_are_an_error() {
     let (x, weight) = (random(&[2, 5, 4], Kind::Float), random(&[3, 7], Kind::Float));
     let error = torch_ops::f_linear(&x, &weight, None).unwrap_err().to_string();
     assert!(!error.is_empty() && !error.contains('\n'), "{error}");
-    assert!(
-        f_scaled_linear(&x, &weight, None, Scales::default()).unwrap_err().to_string().contains("factor")
-    );
+    let error = f_adapted_linear(&x, &weight, None, Adaptation::default()).unwrap_err().to_string();
+    assert!(error.contains("adaptation"), "{error}");
 }

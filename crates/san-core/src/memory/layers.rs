@@ -108,6 +108,25 @@ impl Layers {
         })
     }
 
+    /// Self-attention of the first `queries` of all tokens, from queries, keys and values in one tensor.
+    pub fn self_attention(&self, qkv: &Value, [sequences, tokens, queries]: [i64; 3], heads: i64) -> Value {
+        let width = qkv.elements / (3 * sequences * tokens);
+        let elements = sequences * queries * width;
+        let is_plain = !self.setting.on_gpu && qkv.width == F32;
+        let lanes = torch_ops::short_attention_lanes(tokens, width / heads).filter(|_| is_plain);
+        let Some(lanes) = lanes else {
+            return self.attention(&[qkv], elements, sequences * queries * heads);
+        };
+        self.tape.apply(Operation {
+            inputs: &[qkv],
+            elements,
+            width: qkv.width,
+            keeps: &[qkv],
+            keeps_bytes: F32 * sequences * heads * queries * lanes,
+            ..Operation::default()
+        })
+    }
+
     /// The input of a block with prompts in addition, if the method inserts them: the first `tokens` of each sequence are
     /// kept.
     pub fn with_prompts(&self, block: &str, x: Value, sequences: i64, tokens: i64, width: i64) -> Value {

@@ -26,10 +26,7 @@ impl Layers {
     pub(super) fn project_affine(&self, site: &SiteSpec, normal: &Value, has_bias: bool) -> Value {
         let effect = self.effect(site);
         let linear = site.projection == Projection::Linear && !self.is_trained(&weight(site));
-        if linear
-            && effect.update.is_none()
-            && let Some(y) = self.with_scaled_weights(site, normal, true, &effect)
-        {
+        if linear && let Some(y) = self.in_weights(site, normal, true, &effect) {
             return y;
         }
         let scaled = self.scaled(normal);
@@ -40,9 +37,7 @@ impl Layers {
     fn adapted(&self, site: &SiteSpec, x: &Value, p: bool, effect: &SiteEffect) -> Value {
         // Images enter in f32.
         let x = self.cast(x, self.setting.width);
-        if effect.update.is_none()
-            && let Some(y) = self.with_scaled_weights(site, &x, p, effect)
-        {
+        if let Some(y) = self.in_weights(site, &x, p, effect) {
             return y;
         }
         let x = if p { self.scaled(&x) } else { x };
@@ -63,12 +58,16 @@ impl Layers {
         }
     }
 
-    /// `Site::with_scaled_weights`: keeps the scaled weight, in addition to what the scales' gradients need.
-    fn with_scaled_weights(&self, site: &SiteSpec, x: &Value, p: bool, effect: &SiteEffect) -> Option<Value> {
+    /// `Site::in_weights`: keeps the scaled weight, in addition to what the gradients of scales and factors need.
+    fn in_weights(&self, site: &SiteSpec, x: &Value, p: bool, effect: &SiteEffect) -> Option<Value> {
         let SiteSpec { inputs, outputs, .. } = *site;
-        let scale = effect.output_scale;
+        let (ranks, scale) = match effect.update {
+            None => (0, effect.output_scale),
+            Some(Update::LowRank { ranks, is_rescaled, has_dropout: false }) => (ranks, is_rescaled),
+            Some(_) => return None,
+        };
         let bias_is_trained = self.is_trained(&format!("{}.bias", site.name));
-        if !(p || scale) || self.is_trained(&weight(site)) || bias_is_trained {
+        if !(p || scale || ranks > 0) || self.is_trained(&weight(site)) || bias_is_trained {
             return None;
         }
         let is_patches = match site.projection {
@@ -77,38 +76,43 @@ impl Layers {
             _ => return None,
         };
         let stack = self.setting.stack;
-        let samples = x.elements / inputs / stack;
+        let rows = x.elements / inputs;
         let channels = if p { inputs } else { 0 } + if scale { outputs } else { 0 };
-        if samples * channels < outputs * inputs {
+        if channels > 0 && rows / stack * channels < outputs * inputs {
             return None;
         }
         let x = if is_patches { self.copied(x, x.elements) } else { x.clone() };
-        let matrices = stack * outputs * inputs;
+        let matrices = if channels > 0 { stack * outputs * inputs } else { 0 };
         // Computed in f32, factor by factor.
         let factors = i64::from(p) + i64::from(scale) - i64::from(x.width == F32);
-        let elements = x.elements / inputs * outputs;
+        let elements = rows * outputs;
         // A gradient of p needs the input's gradient; products of activations are summed as they are computed only on a
         // processor in f32.
         let unused_gradient = if p && !x.has_gradient { x.bytes() } else { 0 };
         // A processor sums products of bf16 numbers in f32.
         let width = if self.setting.on_gpu { x.width } else { F32 };
-        let product = match (self.setting.on_gpu || x.width < F32, p) {
-            (false, _) => 0,
-            (true, true) => width * x.elements.max(if scale { elements } else { 0 }),
-            (true, false) => elements * width,
+        let product = match (self.setting.on_gpu || x.width < F32, p, scale) {
+            (false, ..) | (true, false, false) => 0,
+            (true, true, scale) => width * x.elements.max(if scale { elements } else { 0 }),
+            (true, false, true) => elements * width,
         };
-        let parts = if stack > 1 && !self.setting.on_gpu { elements * x.width } else { 0 };
+        let has_matrices_of_runs = matrices > 0 && stack > 1;
+        let parts = if has_matrices_of_runs && !self.setting.on_gpu { elements * x.width } else { 0 };
+        // Both factors, and A x.
+        let of_factors = stack * ranks * (inputs + outputs);
+        let converted = if channels > 0 || x.width < F32 { of_factors * x.width } else { 0 };
+        let hidden = rows * ranks * x.width;
         let inputs_kept = [&x];
         Some(self.tape.apply(Operation {
             inputs: &[&x],
             elements,
             width: x.width,
-            keeps: if p { &inputs_kept } else { &[] },
+            keeps: if p || ranks > 0 { &inputs_kept } else { &[] },
             keeps_result: scale,
-            keeps_bytes: if x.has_gradient || p { matrices * x.width } else { 0 },
+            keeps_bytes: if x.has_gradient || p { matrices * x.width } else { 0 } + hidden + converted,
             forward: F32 * matrices * factors + parts,
-            backward: unused_gradient + product,
-            trained: F32,
+            backward: unused_gradient + product + hidden,
+            trained: F32 * of_factors.max(1),
             ..Operation::default()
         }))
     }
@@ -209,10 +213,6 @@ impl Layers {
         };
         let hidden = product(x, ranks, ranks * inputs);
         let of_b = ranks * outputs;
-        if stack == 1 && !self.setting.on_gpu {
-            let update = product(&hidden, outputs, of_b);
-            return self.add(&y, &update);
-        }
         // One kernel adds the second product to y.
         self.tape.apply(Operation {
             inputs: &[&y, &hidden],

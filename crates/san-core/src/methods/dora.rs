@@ -18,7 +18,7 @@ use crate::methods::peft::{Imported, PeftFiles, PeftForm, named};
 use crate::methods::san_dora;
 use crate::methods::targets::{Target, Targets};
 use crate::methods::{Method, MethodInfo, parse};
-use crate::nn::site::{Adapter, Merged, rescale};
+use crate::nn::site::{Adapter, Merged, OutputChange, rescale};
 use crate::spec::effects::Effects;
 use crate::spec::init::{FrozenRows, Init};
 use crate::spec::model::SiteSpec;
@@ -224,16 +224,20 @@ impl Decomposition {
 }
 
 impl Adapter for Decomposition {
-    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
+    fn output_change(&self) -> Option<OutputChange> {
+        let low_rank = self.update.undropped()?;
         let gain = self.gain();
-        if let Some(x) = self.update.dropped(x) {
-            // As in peft and the paper's code: only what the gain adds uses the dropped-out input, not the
-            // frozen output.
-            let frozen = self.norms.product(&x);
-            return y + rescale(&self.update.add(&x, &frozen), &gain, None) - frozen;
-        }
-        let unscaled = self.bias.as_ref().map(|bias| bias - bias * &gain);
-        rescale(&self.update.add(x, &y), &gain, unscaled.as_ref())
+        let shift = self.bias.as_ref().map(|bias| bias - bias * &gain);
+        Some(OutputChange { low_rank: Some(low_rank), scale: Some(gain), shift })
+    }
+
+    /// With dropout, as in peft and the paper's code, only what the gain adds uses the dropped-out input, not the frozen
+    /// output.
+    fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
+        let dropped = self.update.dropped(x);
+        let x = dropped.as_ref().unwrap_or(x);
+        let frozen = self.norms.product(x);
+        y + rescale(&self.update.add(x, &frozen), &self.gain(), None) - frozen
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tch::Tensor;
 
 use crate::methods::{Method, MethodInfo};
-use crate::nn::site::{Adapter, Merged, OutputScale};
+use crate::nn::site::{Adapter, Merged, OutputChange};
 use crate::spec::effects::Effects;
 use crate::spec::trainable::TrainableSpec;
 use crate::spec::wiring::{ChannelMap, Wiring};
@@ -151,10 +151,10 @@ impl Adapter for HostWithInputScale {
         Some(self.map.apply(&vector, self.channels))
     }
 
-    fn output_scale(&self) -> Option<OutputScale> {
+    fn output_change(&self) -> Option<OutputChange> {
         match &self.host {
-            Some(host) => host.output_scale(),
-            None => Some(OutputScale::default()),
+            Some(host) => host.output_change(),
+            None => Some(OutputChange::default()),
         }
     }
 

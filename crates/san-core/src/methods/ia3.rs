@@ -13,7 +13,7 @@ use tch::Tensor;
 use crate::methods::peft::{self, Imported, PeftFiles, PeftForm, check_linear, roles};
 use crate::methods::targets::{self, Target};
 use crate::methods::{Method, MethodInfo, bad_option, parse};
-use crate::nn::site::{Adapter, Merged, OutputScale};
+use crate::nn::site::{Adapter, Merged, OutputChange};
 use crate::spec::effects::{Effects, SiteEffect};
 use crate::spec::init::Init;
 use crate::spec::model::{Role, SiteSpec};
@@ -209,8 +209,8 @@ impl Adapter for Scales {
         self.input.as_ref().map(Tensor::shallow_clone)
     }
 
-    fn output_scale(&self) -> Option<OutputScale> {
-        Some(OutputScale { scale: self.output(), shift: None })
+    fn output_change(&self) -> Option<OutputChange> {
+        Some(OutputChange { scale: self.output(), ..OutputChange::default() })
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {

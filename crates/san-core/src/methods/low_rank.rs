@@ -1,15 +1,15 @@
 //! A low-rank update of a frozen projection, and the resulting row norms.
 //!
 //! The targets of one site are computed together: one product with all A stacked and one with all B in a block
-//! matrix.
+//! matrix. A single target that has all rows is used as it is.
 
 use std::rc::Rc;
 
-use tch::{Device, Kind, Tensor};
+use tch::{Kind, Tensor};
 
 use crate::nn::dropout::Dropout;
-use crate::nn::parameter::product;
-use crate::nn::site::{Adapter, Merged};
+use crate::nn::parameter::{add_low_rank, product};
+use crate::nn::site::{Adapter, Merged, OutputChange};
 use crate::spec::model::SiteSpec;
 use crate::{Error, Weights};
 
@@ -38,28 +38,28 @@ impl LowRank {
 
     /// All A, stacked: `[K, ranks, inputs]`.
     pub(super) fn all_a(&self) -> Tensor {
-        Tensor::cat(&self.blocks.iter().map(|block| block.a.shallow_clone()).collect::<Vec<_>>(), 1)
+        match &self.blocks[..] {
+            [only] => only.a.shallow_clone(),
+            blocks => Tensor::cat(&blocks.iter().map(|block| &block.a).collect::<Vec<_>>(), 1),
+        }
     }
 
     /// All B, scaled, in their rows and columns: `[K, outputs, ranks]`, zero elsewhere.
     pub(super) fn all_b(&self) -> Tensor {
         let ranks: i64 = self.blocks.iter().map(|block| block.b.size()[2]).sum();
         let mut column = 0;
-        let columns: Vec<Tensor> = self
-            .blocks
-            .iter()
-            .map(|block| {
-                let [_, rows, rank] = block.b.size()[..] else {
-                    unreachable!("factors have three dimensions")
-                };
-                let below = self.outputs - block.start - rows;
-                column += rank;
-                let padding = [column - rank, ranks - column, block.start, below];
-                block.b.constant_pad_nd(padding)
-            })
-            .collect();
-        let sum = columns.iter().skip(1).fold(columns[0].shallow_clone(), |sum, next| sum + next);
-        sum * self.factor
+        let mut padded = |block: &Block| {
+            let [_, rows, rank] = block.b.size()[..] else { unreachable!("factors have three dimensions") };
+            let below = self.outputs - block.start - rows;
+            column += rank;
+            if (rows, rank) == (self.outputs, ranks) {
+                return block.b.shallow_clone();
+            }
+            block.b.constant_pad_nd([column - rank, ranks - column, block.start, below])
+        };
+        let first = padded(&self.blocks[0]);
+        let sum = self.blocks.iter().skip(1).fold(first, |sum, block| sum + padded(block));
+        if self.factor == 1.0 { sum } else { sum * self.factor }
     }
 
     /// A `[ranks, inputs]`, B `[outputs, ranks]` and s of one run; the update is s B A.
@@ -77,22 +77,22 @@ impl LowRank {
         self.dropout.apply(x)
     }
 
+    /// Both factors as part of a change of the output; `None` while dropout applies to their input only.
+    pub(super) fn undropped(&self) -> Option<[Tensor; 2]> {
+        (!self.dropout.is_active()).then(|| [self.all_a(), self.all_b()])
+    }
+
     /// y + s B A x.
     pub(super) fn add(&self, x: &Tensor, y: &Tensor) -> Tensor {
-        let [a, b] = [self.all_a(), self.all_b()].map(|factor| factor.to_kind(x.kind()));
-        let stack = a.size()[0];
-        // On a GPU the sum is part of the second product, below.
-        if stack == 1 && x.device() == Device::Cpu {
-            let hidden = torch_ops::linear(x, &a.squeeze_dim(0), None);
-            return y + torch_ops::linear(&hidden, &b.squeeze_dim(0), None);
-        }
-        let hidden = x.reshape([stack, -1, a.size()[2]]).matmul(&a.transpose(1, 2));
-        let stacked = y.reshape([stack, -1, self.outputs]);
-        stacked.baddbmm(&hidden, &b.transpose(1, 2), 1, 1).reshape(y.size())
+        add_low_rank(x, y, &self.all_a(), &self.all_b())
     }
 }
 
 impl Adapter for LowRank {
+    fn output_change(&self) -> Option<OutputChange> {
+        Some(OutputChange { low_rank: Some(self.undropped()?), ..OutputChange::default() })
+    }
+
     fn adapt(&self, x: &Tensor, y: Tensor) -> Tensor {
         self.add(self.dropped(x).as_ref().unwrap_or(x), &y)
     }

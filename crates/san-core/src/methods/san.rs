@@ -13,7 +13,7 @@ use tch::Tensor;
 
 use crate::methods::tensors::{from_frozen, norm_tensors};
 use crate::methods::{Method, MethodInfo, parse};
-use crate::nn::site::{Adapter, Merged, OutputScale};
+use crate::nn::site::{Adapter, Merged, OutputChange};
 use crate::spec::effects::{Effects, SiteEffect};
 use crate::spec::init::Init;
 use crate::spec::model::SiteSpec;
@@ -211,9 +211,9 @@ impl Adapter for Scaling {
         self.propagated.as_ref().map(Propagated::vector)
     }
 
-    fn output_scale(&self) -> Option<OutputScale> {
+    fn output_change(&self) -> Option<OutputChange> {
         let copy = |tensor: &Option<Tensor>| tensor.as_ref().map(Tensor::shallow_clone);
-        Some(OutputScale { scale: copy(&self.own), shift: copy(&self.shift) })
+        Some(OutputChange { scale: copy(&self.own), shift: copy(&self.shift), low_rank: None })
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {

@@ -14,7 +14,7 @@ use tch::Tensor;
 use crate::methods::host::{Host, Scaling};
 use crate::methods::san_ssf;
 use crate::methods::{Method, MethodInfo, parse};
-use crate::nn::site::{Adapter, Merged, NormAffine, OutputScale};
+use crate::nn::site::{Adapter, Merged, NormAffine, OutputChange};
 use crate::spec::effects::{Effects, SiteEffect};
 use crate::spec::init::Init;
 use crate::spec::model::SiteSpec;
@@ -132,9 +132,9 @@ struct ScaleShift {
 }
 
 impl Adapter for ScaleShift {
-    fn output_scale(&self) -> Option<OutputScale> {
+    fn output_change(&self) -> Option<OutputChange> {
         let shift = self.shift.as_ref().map(Tensor::shallow_clone);
-        Some(OutputScale { scale: Some(self.scale.shallow_clone()), shift })
+        Some(OutputChange { scale: Some(self.scale.shallow_clone()), shift, low_rank: None })
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {

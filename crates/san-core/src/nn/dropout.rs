@@ -27,9 +27,14 @@ impl Dropout {
         Self { path, dropped: (rate * LEVELS).round().min(LEVELS - 1.0), pass }
     }
 
+    /// Whether elements are dropped now.
+    pub fn is_active(&self) -> bool {
+        self.dropped != 0.0 && self.pass.is_training()
+    }
+
     /// `x` `[K * batch, ...]` with dropout applied; `None` if nothing is dropped.
     pub fn apply(&self, x: &Tensor) -> Option<Tensor> {
-        if self.dropped == 0.0 {
+        if !self.is_active() {
             return None;
         }
         let generators = self.pass.generators(&self.path)?;

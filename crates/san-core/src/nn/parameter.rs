@@ -102,6 +102,17 @@ pub fn product(x: &Tensor, weight: &Tensor) -> Tensor {
     torch_ops::linear(&x.to_kind(inner), weight, None).to_kind(outer)
 }
 
+/// `y + B A x` for A `[K, rank, in]` and B `[K, out, rank]`: `x` is `[K * batch, ..., in]`, `y` `[K * batch, ..., out]`.
+pub fn add_low_rank(x: &Tensor, y: &Tensor, a: &Tensor, b: &Tensor) -> Tensor {
+    let [a, b] = [a, b].map(|factor| factor.to_kind(x.kind()));
+    let (&[stack, _, inputs], &[_, outputs, _]) = (&a.size()[..], &b.size()[..]) else {
+        unreachable!("factors have three dimensions")
+    };
+    let hidden = x.reshape([stack, -1, inputs]).matmul(&a.transpose(1, 2));
+    let y_by_run = y.reshape([stack, -1, outputs]);
+    y_by_run.baddbmm(&hidden, &b.transpose(1, 2), 1, 1).reshape(y.size())
+}
+
 /// `x W^T + b`: `x` is `[K * batch, ..., in]`; per run, the weight is `[out, in]` and the bias `[out]`.
 pub fn linear(x: &Tensor, weight: &Parameter, bias: Option<&Parameter>) -> Tensor {
     let kind = x.kind();

@@ -47,6 +47,11 @@ impl Pass {
         result
     }
 
+    /// Whether this is a training step.
+    pub(crate) fn is_training(&self) -> bool {
+        self.step.get().is_some()
+    }
+
     /// Sets the index, from 0, of the current micro-batch when a step's batch is split.
     pub fn set_micro_batch(&self, index: u64) {
         self.micro_batch.set(index);

@@ -6,11 +6,11 @@
 use std::rc::Rc;
 
 use tch::{Kind, Tensor};
-use torch_ops::Scales;
+use torch_ops::Adaptation;
 
 use crate::Error;
 use crate::nn::parameter::{
-    Parameter, depthwise, layer_norm, linear, patches, product, rms_norm, scale, shift,
+    Parameter, add_low_rank, depthwise, layer_norm, linear, patches, product, rms_norm, scale, shift,
 };
 use crate::spec::model::Projection;
 
@@ -22,9 +22,9 @@ pub trait Adapter: std::fmt::Debug {
         None
     }
 
-    /// The scale and the shift of the output, for an adapter that does nothing else to it; both may be absent. The
-    /// site then applies them, to the weights or to the activations.
-    fn output_scale(&self) -> Option<OutputScale> {
+    /// What happens to the output, for an adapter that can say so in this form. The site then chooses how to compute it:
+    /// from the weights, or from the activations.
+    fn output_change(&self) -> Option<OutputChange> {
         None
     }
 
@@ -42,17 +42,23 @@ pub trait Adapter: std::fmt::Debug {
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error>;
 }
 
-/// `scale * y + shift` of an output y, each `[K, outputs]`.
+/// `scale * (y + B A x) + shift` of the output y for the input x.
 #[derive(Debug, Default)]
-pub struct OutputScale {
-    /// Factor.
+pub struct OutputChange {
+    /// A `[K, rank, inputs]` and B `[K, outputs, rank]`.
+    pub low_rank: Option<[Tensor; 2]>,
+    /// Factor, `[K, outputs]`.
     pub scale: Option<Tensor>,
-    /// Addend.
+    /// Addend, `[K, outputs]`.
     pub shift: Option<Tensor>,
 }
 
-impl OutputScale {
-    fn apply(&self, y: Tensor) -> Tensor {
+impl OutputChange {
+    fn apply(&self, x: &Tensor, y: Tensor) -> Tensor {
+        let y = match &self.low_rank {
+            Some([a, b]) => add_low_rank(x, &y, a, b),
+            None => y,
+        };
         match (&self.scale, &self.shift) {
             (Some(scale), shift) => rescale(&y, scale, shift.as_ref()),
             (None, Some(add)) => shift(&y, add),
@@ -107,38 +113,45 @@ impl Site {
 
     /// Projects `weight * x + bias`, each `[K, channels]`, which already contain [`Site::input_scale`].
     fn project_affine(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Tensor {
-        self.with_affine_in_weights(x, weight, bias).unwrap_or_else(|| {
+        self.affine_in_weights(x, weight, bias).unwrap_or_else(|| {
             let scaled = scale(x, weight);
             self.project(&bias.map_or_else(|| scaled.shallow_clone(), |bias| shift(&scaled, bias)))
         })
     }
 
-    /// The same with W (weight * x + bias) = W diag(weight) x + W bias; `None` where [`Site::with_scaled_weights`] is.
-    fn with_affine_in_weights(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Option<Tensor> {
+    /// The same with W (weight * x + bias) = W diag(weight) x + W bias; `None` where [`Site::in_weights`] is.
+    fn affine_in_weights(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Option<Tensor> {
         let (Projection::Linear, Parameter::Frozen(frozen)) = (self.projection, &self.weight) else {
             return None;
         };
-        let mut output = match &self.adapter {
-            Some(adapter) => adapter.output_scale()?,
-            None => OutputScale::default(),
+        let mut change = match &self.adapter {
+            Some(adapter) => adapter.output_change()?,
+            None => OutputChange::default(),
         };
         if let Some(bias) = bias {
-            let constant = product(bias, frozen);
-            let constant =
-                output.scale.as_ref().map_or_else(|| constant.shallow_clone(), |by| &constant * by);
-            output.shift = Some(output.shift.map_or_else(|| constant.shallow_clone(), |add| add + &constant));
+            let mut constant = product(bias, frozen);
+            if let Some([a, b]) = &change.low_rank {
+                constant += b.matmul(&a.matmul(&bias.unsqueeze(2))).squeeze_dim(2);
+            }
+            if let Some(scale) = &change.scale {
+                constant = constant * scale;
+            }
+            change.shift = Some(match change.shift {
+                Some(shift) => shift + constant,
+                None => constant,
+            });
         }
-        self.with_scaled_weights(x, Some(weight), &output)
+        self.in_weights(x, Some(weight), &change)
     }
 
     fn adapted(&self, x: &Tensor, p: Option<&Tensor>) -> Tensor {
         // Images enter in f32; everything else has this dtype already.
         let x = &x.to_kind(self.kind());
-        let output = match &self.adapter {
-            Some(adapter) => adapter.output_scale(),
-            None => Some(OutputScale::default()),
+        let change = match &self.adapter {
+            Some(adapter) => adapter.output_change(),
+            None => Some(OutputChange::default()),
         };
-        if let Some(y) = output.as_ref().and_then(|output| self.with_scaled_weights(x, p, output)) {
+        if let Some(y) = change.as_ref().and_then(|change| self.in_weights(x, p, change)) {
             return y;
         }
         let x = p.map_or_else(|| x.shallow_clone(), |p| scale(x, p));
@@ -158,19 +171,19 @@ impl Site {
                 (x, y)
             }
         };
-        match (output, &self.adapter) {
-            (Some(output), _) => output.apply(y),
+        match (change, &self.adapter) {
+            (Some(change), _) => change.apply(&x, y),
             (None, Some(adapter)) => adapter.adapt(&x, y),
             (None, None) => y,
         }
     }
 
-    /// The output by products with scaled weights instead of scaled activations, where that is the smaller work: scaling
-    /// activations `[samples, channels]` is two passes over them and two more in the backward pass, which compares with
-    /// two passes over the weight `[outputs, inputs]`. `None` where activations are to be scaled.
-    fn with_scaled_weights(&self, x: &Tensor, p: Option<&Tensor>, output: &OutputScale) -> Option<Tensor> {
-        let OutputScale { scale, shift } = output;
-        let runs = p.or(scale.as_ref())?.size()[0];
+    /// The output by products with scaled weights and low-rank factors. `None` where scaling activations is the smaller
+    /// work: for activations `[samples, channels]` that is two passes over them and two more in the backward pass, which
+    /// compares with two passes over the weight `[outputs, inputs]`.
+    fn in_weights(&self, x: &Tensor, p: Option<&Tensor>, change: &OutputChange) -> Option<Tensor> {
+        let OutputChange { low_rank, scale, shift } = change;
+        let runs = p.or(scale.as_ref()).or(low_rank.as_ref().map(|[a, _]| a))?.size()[0];
         let (Parameter::Frozen(weight), None | Some(Parameter::Frozen(_))) = (&self.weight, &self.bias)
         else {
             return None;
@@ -183,15 +196,17 @@ impl Site {
         let [outputs, inputs] = weight.size()[..] else { return None };
         let samples = i64::try_from(x.numel()).ok()? / inputs / runs;
         let channels = p.map_or(0, |_| inputs) + scale.as_ref().map_or(0, |_| outputs);
-        if x.kind() != weight.kind() || samples * channels < outputs * inputs {
+        let scales_weights = channels > 0;
+        if x.kind() != weight.kind() || (scales_weights && samples * channels < outputs * inputs) {
             return None;
         }
         let bias = match &self.bias {
             Some(Parameter::Frozen(bias)) => Some(bias),
             _ => None,
         };
-        let scales = Scales { p, scale: scale.as_ref(), shift: shift.as_ref() };
-        Some(torch_ops::scaled_linear(&x, weight, bias, scales))
+        let low_rank = low_rank.as_ref().map(|[a, b]| [a, b]);
+        let adaptation = Adaptation { p, low_rank, scale: scale.as_ref(), shift: shift.as_ref() };
+        Some(torch_ops::adapted_linear(&x, weight, bias, adaptation))
     }
 }
 

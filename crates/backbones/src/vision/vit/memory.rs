@@ -16,11 +16,14 @@ impl Config {
         let tokens = layers.copied(&patches, batch * without_prompts * dim);
         let tokens = layers.shifted(&tokens, layers.gradient_of("pos_embed", self.positions() * dim));
         let tokens = if self.pre_norm { layers.norm(&norm("norm_pre", dim), &tokens) } else { tokens };
-        let last = (0..self.depth)
-            .fold(tokens, |x, index| self.trace_block(layers, index, x, [batch, without_prompts]));
+        let only_first = self.global_pool == Pool::Token;
+        let last = (0..self.depth).fold(tokens, |x, index| {
+            let first = (only_first && index + 1 == self.depth).then_some(1);
+            self.trace_block(layers, index, x, [batch, without_prompts], first)
+        });
         let last_norm = norm(self.last_norm(), dim);
         match self.global_pool {
-            Pool::Token => layers.norm(&last_norm, &layers.copied(&last, batch * dim)),
+            Pool::Token => layers.norm(&last_norm, &last),
             Pool::Avg if self.normalises_pooled() => {
                 layers.norm(&last_norm, &layers.copied(&last, batch * dim))
             }
@@ -28,7 +31,14 @@ impl Config {
         }
     }
 
-    fn trace_block(&self, layers: &Layers, index: i64, x: Value, [batch, tokens]: [i64; 2]) -> Value {
+    fn trace_block(
+        &self,
+        layers: &Layers,
+        index: i64,
+        x: Value,
+        [batch, tokens]: [i64; 2],
+        first: Option<i64>,
+    ) -> Value {
         let dim = self.embed_dim;
         let [qkv, proj, fc1, fc2] = self.block_sites(index);
         let path = |what: &str| format!("blocks.{index}.{what}");
@@ -39,8 +49,10 @@ impl Config {
         let x = layers.with_prompts(&format!("blocks.{index}"), x, batch, tokens, dim);
         let heads = {
             let qkv = layers.norm_then(&norm(&path("norm1"), dim), &x, &[&qkv]).remove(0);
-            layers.attention(&[&qkv], x.elements, x.elements / dim * self.num_heads)
+            let tokens = x.elements / dim / batch;
+            layers.self_attention(&qkv, [batch, tokens, first.unwrap_or(tokens)], self.num_heads)
         };
+        let x = first.map_or(x.clone(), |first| layers.copied(&x, batch * first * dim));
         let y = layer_scale(layers.forward(&proj, &heads), "ls1");
         let x = layers.branch(&path("attn"), &x, y);
         let hidden = layers.norm_then(&norm(&path("norm2"), dim), &x, &[&fc1]).remove(0);

@@ -77,14 +77,17 @@ impl Vit {
         Tensor::cat(&parts, 1)
     }
 
-    /// All tokens after the last block, and the number of tokens that are not prompts.
-    fn last_tokens(&self, images: &Tensor) -> (Tensor, i64) {
+    /// The tokens after the last block, and the number of tokens that are not prompts. With `first`, only that many first
+    /// tokens, since the last block's keys and values alone depend on the others.
+    fn last_tokens(&self, images: &Tensor, first: Option<i64>) -> (Tensor, i64) {
         let embedded = self.embed(images);
         let without_prompts = embedded.size()[1];
-        (
-            self.blocks.iter().fold(embedded, |tokens, block| block.forward(tokens, without_prompts)),
-            without_prompts,
-        )
+        let mut tokens = embedded;
+        for (index, block) in self.blocks.iter().enumerate() {
+            let is_last = index + 1 == self.blocks.len();
+            tokens = block.forward(tokens, without_prompts, first.filter(|_| is_last));
+        }
+        (tokens, without_prompts)
     }
 
     /// The patch tokens.
@@ -96,19 +99,24 @@ impl Vit {
 
 impl Backbone for Vit {
     fn features(&self, images: &Tensor) -> Tensor {
-        let last = self.last_tokens(images);
         let mean = |patches: &Tensor| patches.mean_dim(1, false, None);
         match self.pool {
             // The norm is per token, so only the pooled token needs it.
-            Pool::Token => self.norm.forward(&last.0.select(1, 0)),
-            Pool::Avg if self.normalises_pooled => self.norm.forward(&mean(&self.patches(last))),
-            Pool::Avg => mean(&self.norm.forward(&self.patches(last))),
+            Pool::Token => self.norm.forward(&self.last_tokens(images, Some(1)).0.select(1, 0)),
+            Pool::Avg => {
+                let patches = self.patches(self.last_tokens(images, None));
+                if self.normalises_pooled {
+                    self.norm.forward(&mean(&patches))
+                } else {
+                    mean(&self.norm.forward(&patches))
+                }
+            }
         }
     }
 
     /// After the last norm, regardless of pooling (DINOv2's `x_norm_patchtokens`).
     fn tokens(&self, images: &Tensor) -> Tensor {
-        self.norm.forward(&self.patches(self.last_tokens(images)))
+        self.norm.forward(&self.patches(self.last_tokens(images, None)))
     }
 }
 
@@ -152,13 +160,14 @@ impl Block {
         })
     }
 
-    /// `without_prompts` is the number of tokens that are not prompts.
-    fn forward(&self, x: Tensor, without_prompts: i64) -> Tensor {
+    /// `without_prompts` is the number of tokens that are not prompts. With `first`, computes only that many first tokens.
+    fn forward(&self, x: Tensor, without_prompts: i64, first: Option<i64>) -> Tensor {
         let x = match &self.prompts {
             Some(prompts) => prompts.join(&x, without_prompts),
             None => x,
         };
-        let heads = attend(&self.norm1.then(&x, &self.qkv), self.heads);
+        let heads = attend(&self.norm1.then(&x, &self.qkv), self.heads, first);
+        let x = first.map_or(x.shallow_clone(), |first| x.narrow(1, 0, first));
         let x = self.attention.add(&x, layer_scale(self.proj.forward(&heads), self.scale1.as_ref()));
         let hidden = self.norm2.then(&x, &self.fc1);
         let hidden = match self.mlp_layer {
@@ -172,16 +181,20 @@ impl Block {
     }
 }
 
-/// Multi-head attention, from qkv `[batch, tokens, 3 * dim]` to `[batch, tokens, dim]`.
-fn attend(qkv: &Tensor, heads: i64) -> Tensor {
+/// Multi-head attention, from qkv `[batch, tokens, 3 * dim]` to `[batch, tokens, dim]`, or to that many `first` tokens.
+fn attend(qkv: &Tensor, heads: i64, first: Option<i64>) -> Tensor {
     let [batch, tokens, width] = qkv.size()[..] else { unreachable!("tokens have three dimensions") };
-    let dim = width / 3;
+    let (dim, queries) = (width / 3, first.unwrap_or(tokens));
+    if let Some(y) = torch_ops::short_attention(qkv, heads, queries) {
+        return y;
+    }
     let parts = qkv.reshape([batch, tokens, 3, heads, dim / heads]).permute([2, 0, 3, 1, 4]);
     // Not `get`, whose gradients are three tensors of this size that are mostly zero.
     let parts = parts.unbind(0);
     let [q, k, v] = &parts[..] else { unreachable!("queries, keys and values") };
-    let y = Tensor::scaled_dot_product_attention(q, k, v, None::<Tensor>, 0.0, false, None, false);
-    y.transpose(1, 2).reshape([batch, tokens, dim])
+    let q = if queries == tokens { q.shallow_clone() } else { q.narrow(2, 0, queries) };
+    let y = Tensor::scaled_dot_product_attention(&q, k, v, None::<Tensor>, 0.0, false, None, false);
+    y.transpose(1, 2).reshape([batch, queries, dim])
 }
 
 fn layer_scale(y: Tensor, gamma: Option<&Parameter>) -> Tensor {
