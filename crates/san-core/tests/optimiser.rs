@@ -259,3 +259,18 @@ fn the_linear_schedule_matches_transformers() {
         assert!((ours - theirs).abs() < 1e-15, "step {step}: {ours} {theirs}");
     }
 }
+
+/// What is derived from trained tensors once a step is computed again when their version has changed.
+#[test]
+fn a_step_changes_the_version_of_the_trained_tensors() {
+    let trainables = Trainables::allocate(specs(true), &[0, 1], &Weights::default(), Device::Cpu).unwrap();
+    let mut optimiser = AdamW::new(&trainables, AdamWSettings::default()).unwrap();
+    let before = torch_ops::version(trainables.values());
+    let gradient = trainables.values().ones_like();
+    optimiser.step(&trainables, &gradient, &rates(&trainables, 0.1), None).unwrap();
+    assert_ne!(torch_ops::version(trainables.values()), before);
+    let of_run = trainables.of_run(1).unwrap();
+    let before = torch_ops::version(trainables.values());
+    let _ = no_grad(|| of_run.values().shallow_clone().fill_(0.5));
+    assert_ne!(torch_ops::version(trainables.values()), before);
+}

@@ -27,6 +27,13 @@ type RawTensor = *const c_void;
 
 unsafe extern "C" {
     fn torch_ops_free(message: *mut c_char);
+    fn torch_ops_version(tensor: RawTensor) -> u32;
+}
+
+/// A number that changes whenever a tensor or a view of it is changed in place, as autograd counts it.
+pub fn version(tensor: &Tensor) -> u32 {
+    // SAFETY: the pointer is that of a living tensor.
+    unsafe { torch_ops_version(raw(tensor)) }
 }
 
 /// The message of a function that failed, as an error.

@@ -12,9 +12,10 @@ use tch::Tensor;
 
 use crate::methods::host::{Host, Scaling};
 use crate::methods::lora::{Lora, Updated};
-use crate::methods::low_rank::{LowRank, RowNorms};
+use crate::methods::low_rank::LowRank;
 use crate::methods::low_rank_peft::{low_rank_from_peft, peft_form};
 use crate::methods::peft::{Imported, PeftFiles, PeftForm, named};
+use crate::methods::row_norms::{DetachedNorms, RowNorms};
 use crate::methods::san_dora;
 use crate::methods::targets::{Target, Targets};
 use crate::methods::{Method, MethodInfo, parse};
@@ -69,11 +70,17 @@ impl Dora {
         let mut all = Vec::new();
         for Updated { site, targets, update } in self.lora().updates("dora", model_spec, trainables)? {
             let magnitudes = magnitudes(&targets, trainables)?;
-            let norms = RowNorms::new(&site, weights, update.clone())?;
+            let norms = Rc::new(RowNorms::new(&site, weights, update.clone())?);
             let bias = site.bias.then(|| weights.get(&format!("{}.bias", site.name))).transpose()?;
             let bias = bias.map(Tensor::shallow_clone);
-            let detach_norm = self.detach_norm;
-            all.push((site.name, Decomposition { update, norms, magnitudes, bias, detach_norm }));
+            all.push((site.name, Decomposition { update, norms, detached: None, magnitudes, bias }));
+        }
+        if self.detach_norm {
+            let norms = all.iter().map(|(_, one)| one.norms.clone()).collect();
+            let detached = Rc::new(DetachedNorms::new(norms, trainables.values())?);
+            for (position, (_, one)) in all.iter_mut().enumerate() {
+                one.detached = Some((detached.clone(), position));
+            }
         }
         Ok(all)
     }
@@ -191,18 +198,24 @@ impl Host for Dora {
 #[derive(Debug)]
 struct Decomposition {
     update: Rc<LowRank>,
-    norms: RowNorms,
+    norms: Rc<RowNorms>,
+    /// The norms of all sites without their gradient, and this site's position among them.
+    detached: Option<(Rc<DetachedNorms>, usize)>,
     /// First row and `[K, rows]` of each target, in row order.
     magnitudes: Vec<(i64, Tensor)>,
     bias: Option<Tensor>,
-    detach_norm: bool,
 }
 
 impl Decomposition {
     /// m of every row, `[K, outputs]`; rows without a target keep their frozen norm.
     fn magnitude(&self) -> Tensor {
         let frozen = self.norms.before();
-        let stack = self.magnitudes[0].1.size()[0];
+        let (stack, rows) = (self.magnitudes[0].1.size()[0], frozen.size()[0]);
+        if let [(0, whole)] = &self.magnitudes[..]
+            && whole.size()[1] == rows
+        {
+            return whole.shallow_clone();
+        }
         let frozen_rows =
             |from: i64, to: i64| frozen.narrow(0, from, to - from).expand([stack, to - from], false);
         let mut pieces = Vec::new();
@@ -212,14 +225,17 @@ impl Decomposition {
             pieces.push(magnitude.shallow_clone());
             row = start + magnitude.size()[1];
         }
-        pieces.push(frozen_rows(row, frozen.size()[0]));
+        pieces.push(frozen_rows(row, rows));
         Tensor::cat(&pieces, 1)
     }
 
     /// g = m / norm, `[K, outputs]`.
     fn gain(&self) -> Tensor {
-        let norm = self.norms.after();
-        self.magnitude() / if self.detach_norm { norm.detach() } else { norm }
+        let norm = match &self.detached {
+            Some((all, position)) => all.after(*position),
+            None => self.norms.after(),
+        };
+        self.magnitude() / norm
     }
 }
 
@@ -276,14 +292,10 @@ mod tests {
         let site = SiteSpec::linear("site", Role::Up, 30, 4);
         let weights =
             Weights::new([("site.weight".to_owned(), weight.shallow_clone())].into_iter().collect());
-        let norms = RowNorms::new(&site, &weights, update.clone()).unwrap();
-        let decomposition = Decomposition {
-            update: update.clone(),
-            norms,
-            magnitudes: vec![(0, magnitude.shallow_clone())],
-            bias: None,
-            detach_norm: true,
-        };
+        let norms = Rc::new(RowNorms::new(&site, &weights, update.clone()).unwrap());
+        let magnitudes = vec![(0, magnitude.shallow_clone())];
+        let decomposition =
+            Decomposition { update: update.clone(), norms, detached: None, magnitudes, bias: None };
         let (adapted, dropped) =
             pass.training(5, || (decomposition.adapt(&x, y.shallow_clone()), update.dropped(&x).unwrap()));
         let changed = &weight + b.squeeze_dim(0).matmul(&a.squeeze_dim(0)) * 2.0;

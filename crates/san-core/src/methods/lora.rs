@@ -13,9 +13,10 @@ use serde_json::json;
 use tch::Tensor;
 
 use crate::methods::host::{Host, Scaling};
-use crate::methods::low_rank::{Block, LowRank, RowNorms};
+use crate::methods::low_rank::{Block, LowRank};
 use crate::methods::low_rank_peft::{low_rank_from_peft, peft_form};
 use crate::methods::peft::{Imported, PeftFiles, PeftForm};
+use crate::methods::row_norms::RowNorms;
 use crate::methods::targets::{Target, Targeted, Targets};
 use crate::methods::{Method, MethodInfo, bad_option, check_size, parse, san_lora};
 use crate::nn::dropout::Dropout;

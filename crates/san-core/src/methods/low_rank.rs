@@ -1,17 +1,14 @@
-//! A low-rank update of a frozen projection, and the resulting row norms.
+//! A low-rank update of a frozen projection.
 //!
 //! The targets of one site are computed together: one product with all A stacked and one with all B in a block
 //! matrix. A single target that has all rows is used as it is.
 
-use std::rc::Rc;
-
-use tch::{Kind, Tensor};
+use tch::Tensor;
 
 use crate::nn::dropout::Dropout;
-use crate::nn::parameter::{add_low_rank, product};
+use crate::nn::parameter::add_low_rank;
 use crate::nn::site::{Adapter, Merged, OutputChange};
-use crate::spec::model::SiteSpec;
-use crate::{Error, Weights};
+use crate::Error;
 
 /// Factors `a` `[K, rank, inputs]` and `b` `[K, rows, rank]` for the rows from `start`.
 #[derive(Debug)]
@@ -99,50 +96,5 @@ impl Adapter for LowRank {
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {
         Ok((weight + self.matrix(run)?, bias))
-    }
-}
-
-/// Row norms of a projection before and after a low-rank update.
-#[derive(Debug)]
-pub(super) struct RowNorms {
-    weight: Tensor,
-    squared: Tensor,
-    update: Rc<LowRank>,
-}
-
-impl RowNorms {
-    /// Row norms for a site's frozen weight.
-    ///
-    /// # Errors
-    /// If the weight is missing.
-    pub(super) fn new(site: &SiteSpec, weights: &Weights, update: Rc<LowRank>) -> Result<Self, Error> {
-        let weight = weights.get(&format!("{}.weight", site.name))?.f_flatten(1, -1)?;
-        // Accumulated in f32 (or wider) whatever the weight's dtype.
-        let kind = if weight.kind() == Kind::Double { Kind::Double } else { Kind::Float };
-        let norms = weight.f_norm_scalaropt_dim_dtype(2, [1].as_slice(), false, kind)?;
-        let squared = norms.f_square()?;
-        Ok(Self { weight, squared, update })
-    }
-
-    /// W x.
-    pub(super) fn product(&self, x: &Tensor) -> Tensor {
-        product(x, &self.weight)
-    }
-
-    /// ||W_i||, `[outputs]`.
-    pub(super) fn before(&self) -> Tensor {
-        self.squared.sqrt()
-    }
-
-    /// ||(W + B A)_i||, `[K, outputs]`, without a matrix of W's size: ||W_i||^2 + 2 B_i (W A^T)_i +
-    /// B_i G B_i^T with the Gram matrix G = A A^T (docs/method.md, section 3).
-    pub(super) fn after(&self) -> Tensor {
-        let (a, b) = (self.update.all_a(), self.update.all_b());
-        let transposed = a.transpose(1, 2);
-        // (W A^T) as (A W^T)^T: the product is computed in the frozen weight's dtype.
-        let frozen = product(&a, &self.weight).transpose(1, 2);
-        let cross = frozen * 2.0 + b.matmul(&a.matmul(&transposed));
-        let change = (&b * cross).sum_dim_intlist([2].as_slice(), false, None);
-        (&self.squared + change).clamp_min(0.0).sqrt()
     }
 }

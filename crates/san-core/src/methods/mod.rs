@@ -21,6 +21,7 @@ mod modules_to_save;
 mod norm;
 mod patterns;
 pub mod peft;
+mod row_norms;
 mod san;
 mod san_dora;
 mod san_lora;

@@ -29,6 +29,8 @@ extern "C" {
 
 void torch_ops_free(char *message) { free(message); }
 
+uint32_t torch_ops_version(const Tensor *tensor) { return static_cast<uint32_t>(tensor->_version()); }
+
 char *torch_ops_linear(Tensor **y, const Tensor *x, const Tensor *weight, const Tensor *bias) {
   return guarded([&] { *y = new Tensor(Linear::apply(*x, *weight, optional(bias))); });
 }
@@ -54,6 +56,8 @@ char *torch_ops_adamw(const Tensor *values, const Tensor *gradient, const Tensor
     at::NoGradGuard guard;
     at::_fused_adamw_({*values}, {*gradient}, {*first}, {*second}, {}, {*step}, *rate, beta1, beta2, weight_decay,
                       epsilon, false, false, std::nullopt, *skipped);
+    // The kernel does not count its change.
+    values->unsafeGetTensorImpl()->bump_version();
   });
 }
 
