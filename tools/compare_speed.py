@@ -5,7 +5,8 @@
 
 MODEL is an image classifier by timm's name without its tag (vit_tiny_patch16_224), or llama-135m, llama-1b, llama-7b:
 the shapes of SmolLM2-135M, LLaMA-3.2-1B and LLaMA-7B. Weights are random. A step is a forward pass, a backward pass and
-AdamW, on the same batch each time. bf16 is autocast for the peers' images, and bf16 weights under autocast for their
+AdamW, on the same batch each time. Operations are those of libtorch in a step, without views: most start a kernel on a GPU,
+which bounds the steps of small models there. bf16 is autocast for the peers' images, and bf16 weights under autocast for their
 language models. Prints a table in Markdown: images or tokens per second of all runs together, and the ratio to the peer.
 Needs tools/requirements.txt and `cargo build --workspace --all-targets`, which builds the example `step_speed`.
 """
@@ -14,13 +15,15 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 
 import torch
 from torch import nn
 
-EXAMPLE = pathlib.Path(__file__).parent.parent / "target/debug/examples/step_speed"
+ROOT = pathlib.Path(__file__).parent.parent
+EXAMPLE = ROOT / "target/debug/examples/step_speed"
 WARM_UP = 3
 ALL = ["qkv", "proj", "up", "down"]
 VISION_LORA = json.dumps({"rank": 8, "alpha": 16, "targets": ALL})
@@ -112,7 +115,7 @@ def language_peer(name, kind, dtype):
 
 
 def peer(arguments, kind):
-    """Samples per second and peak memory (MiB) of a peer's step; None where there is no peer."""
+    """Samples per second, peak memory (MiB) and operations of a peer's step; None where there is no peer."""
     device, half = torch.device(arguments.device), arguments.precision == "bf16"
     if arguments.model.startswith("llama"):
         if kind == "san":
@@ -157,7 +160,23 @@ def peer(arguments, kind):
     peak = torch.cuda.max_memory_allocated() >> 20 if device.type == "cuda" else None
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    return speed, peak
+    return speed, peak, operations(step)
+
+
+def operations(step):
+    """How many operations a step calls, counted as by torch_ops::operations_of."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        step()
+    header = (ROOT / "crates/torch-ops/src/cpp/operations.h").read_text()
+    free = set(re.findall(r'^    "(\w+)",$', header, re.MULTILINE))
+
+    def counted(event):
+        """How many of an operation and those that it calls are counted: it is itself if it only makes views."""
+        called = sum(counted(child) for child in event.cpu_children)
+        is_operation = event.name.startswith("aten::") and event.name.removeprefix("aten::") not in free
+        return called or int(is_operation)
+
+    return sum(counted(event) for event in profile.events() if event.cpu_parent is None)
 
 
 def ours(arguments, methods):
@@ -194,18 +213,21 @@ def main():
     kinds = kinds if language else {"fft": "fft", **kinds}
     unit = "tokens/s" if language else "images/s"
     print(f"{arguments.model}, batch {arguments.batch}, {arguments.precision}, {arguments.device}\n")
-    print(f"| method | runs | here, {unit} | ms | peer, {unit} | ratio | peak MiB here | peak MiB peer |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
+    print(
+        f"| method | runs | here, {unit} | ms | peer, {unit} | ratio | peak MiB here | peak MiB peer "
+        "| operations here | operations peer |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|", flush=True)
     for kind, method in kinds.items():
         reference = peer(arguments, kind)
-        theirs, peak = reference or (None, None)
+        theirs, peak, called = reference or (None, None, None)
         for row in ours(arguments, [f"{method}@{runs}" for runs in arguments.groups]):
             speed = row["per_second"]
             ratio = f"{speed / theirs:.2f}" if theirs else "-"
             peer_speed = f"{theirs:.1f}" if theirs else "-"
             print(
                 f"| {kind} | {row['runs']} | {speed:.1f} | {row['milliseconds']:.1f} | {peer_speed} | {ratio} "
-                f"| {row['peak_mib'] or '-'} | {peak or '-'} |",
+                f"| {row['peak_mib'] or '-'} | {peak or '-'} | {row['operations']} | {called or '-'} |",
                 flush=True,
             )
 

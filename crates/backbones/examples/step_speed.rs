@@ -5,6 +5,8 @@
 //! MODEL is an image classifier of the registry, or `llama-135m`, `llama-1b` or `llama-7b`: the shapes of SmolLM2-135M,
 //! LLaMA-3.2-1B and LLaMA-7B, on LENGTH tokens. Weights are random. A step is a forward pass, a backward pass and AdamW, in
 //! a group of `runs` runs. The peak memory is that of all tensors; next to it is what is planned for it from shapes.
+//! `operations` counts those of libtorch in a step, without views: most start a kernel on a GPU. With SAN_OPERATIONS in the
+//! environment, they are printed by name.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::cast_precision_loss)]
 
 use std::time::Instant;
@@ -197,26 +199,34 @@ impl Setting {
                 Cuda::synchronize(index as i64);
             }
         };
+        let mut one = |step: usize| {
+            let gradient =
+                trainables.pass().training(step as u64, || trainables.gradient(&losses())).unwrap();
+            optimiser.step(trainables, &gradient, &rates, None).unwrap();
+        };
         let mut start = Instant::now();
         for step in 0..WARM_UP + self.steps {
             if step == WARM_UP {
                 wait();
                 start = Instant::now();
             }
-            let gradient =
-                trainables.pass().training(step as u64, || trainables.gradient(&losses())).unwrap();
-            optimiser.step(trainables, &gradient, &rates, None).unwrap();
+            one(step);
         }
         wait();
         let seconds = start.elapsed().as_secs_f64() / self.steps as f64;
         let peak = torch_ops::peak_memory(self.device).unwrap().map(|bytes| bytes >> 20);
         let _ = torch_ops::reset_peak_memory(self.device);
+        let operations = torch_ops::operations_of(|| one(WARM_UP + self.steps));
+        if std::env::var_os("SAN_OPERATIONS").is_some() {
+            eprintln!("{operations:#?}");
+        }
         json!({
             "method": method.name(),
             "runs": runs,
             "per_second": (runs * samples) as f64 / seconds,
             "milliseconds": seconds * 1e3,
             "peak_mib": peak,
+            "operations": operations.values().sum::<u64>(),
         })
     }
 }

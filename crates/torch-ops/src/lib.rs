@@ -6,6 +6,7 @@
 mod adamw;
 mod attention;
 mod device;
+mod operations;
 mod peak;
 mod products;
 
@@ -19,6 +20,7 @@ pub use adamw::{
 };
 pub use attention::{short_attention, short_attention_lanes};
 pub use device::{allow_tf32, load_cuda, peak_memory, reset_peak_memory};
+pub use operations::operations_of;
 pub use peak::PeakMemory;
 pub use products::{Adaptation, adapted_linear, f_adapted_linear, f_linear, is_amd_with_avx512, linear};
 

@@ -7,6 +7,7 @@
 #include "attention.h"
 #include "common.h"
 #include "compensated_adamw.h"
+#include "operations.h"
 #include "peak.h"
 #include "products.h"
 
@@ -109,6 +110,12 @@ char *torch_ops_peak_memory(int device, int64_t *bytes) {
     *bytes = stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
   });
 }
+
+uint64_t torch_ops_start_counting() { return start_counting(); }
+
+char *torch_ops_counted_operations() { return strdup(counted_operations().c_str()); }
+
+void torch_ops_stop_counting(uint64_t handle) { at::removeCallback(handle); }
 
 void *torch_ops_start_peak() { return new PeakMemory(); }
 
