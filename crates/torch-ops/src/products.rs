@@ -51,7 +51,7 @@ pub struct Adaptation<'a> {
     pub low_rank: Option<[&'a Tensor; 2]>,
     /// Multiplies the output with its bias: `[K, out]`.
     pub scale: Option<&'a Tensor>,
-    /// Added to the output: `[K, out]`.
+    /// Added to the output: `[1 or K, out]`.
     pub shift: Option<&'a Tensor>,
 }
 

@@ -1,8 +1,8 @@
 //! DoRA: weights decomposed into direction and magnitude (arXiv 2402.09353).
 //!
 //! W' = m (W + s B A) / ||W + s B A||, row by row; m is initialised to the frozen row norms. The paper detaches
-//! the norm from the gradient (`detach_norm`); both variants are supported. The bias is not scaled, so with g =
-//! m / norm:  y' = g (y + s B A x) + (1 - g) b.  Names: LoRA's, plus `<target>.magnitude`.
+//! the norm from the gradient (`detach_norm`); both variants are supported. The bias is not scaled: with g = m /
+//! norm, y' = g (W x + s B A x) + b.  Names: LoRA's, plus `<target>.magnitude`.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -71,9 +71,7 @@ impl Dora {
         for Updated { site, targets, update } in self.lora().updates("dora", model_spec, trainables)? {
             let magnitudes = magnitudes(&targets, trainables)?;
             let norms = Rc::new(RowNorms::new(&site, weights, update.clone())?);
-            let bias = site.bias.then(|| weights.get(&format!("{}.bias", site.name))).transpose()?;
-            let bias = bias.map(Tensor::shallow_clone);
-            all.push((site.name, Decomposition { update, norms, detached: None, magnitudes, bias }));
+            all.push((site.name, Decomposition { update, norms, detached: None, magnitudes }));
         }
         if self.detach_norm {
             let norms = all.iter().map(|(_, one)| one.norms.clone()).collect();
@@ -203,19 +201,18 @@ struct Decomposition {
     detached: Option<(Rc<DetachedNorms>, usize)>,
     /// First row and `[K, rows]` of each target, in row order.
     magnitudes: Vec<(i64, Tensor)>,
-    bias: Option<Tensor>,
 }
 
 impl Decomposition {
     /// m of every row, `[K, outputs]`; rows without a target keep their frozen norm.
     fn magnitude(&self) -> Tensor {
-        let frozen = self.norms.before();
-        let (stack, rows) = (self.magnitudes[0].1.size()[0], frozen.size()[0]);
+        let rows = self.norms.rows();
         if let [(0, whole)] = &self.magnitudes[..]
             && whole.size()[1] == rows
         {
             return whole.shallow_clone();
         }
+        let (frozen, stack) = (self.norms.before(), self.magnitudes[0].1.size()[0]);
         let frozen_rows =
             |from: i64, to: i64| frozen.narrow(0, from, to - from).expand([stack, to - from], false);
         let mut pieces = Vec::new();
@@ -241,10 +238,8 @@ impl Decomposition {
 
 impl Adapter for Decomposition {
     fn output_change(&self) -> Option<OutputChange> {
-        let low_rank = self.update.undropped()?;
-        let gain = self.gain();
-        let shift = self.bias.as_ref().map(|bias| bias - bias * &gain);
-        Some(OutputChange { low_rank: Some(low_rank), scale: Some(gain), shift })
+        let low_rank = Some(self.update.undropped()?);
+        Some(OutputChange { low_rank, scale: Some(self.gain()), shift: None, bias_is_unscaled: true })
     }
 
     /// With dropout, as in peft and the paper's code, only what the gain adds uses the dropped-out input, not the frozen
@@ -294,8 +289,7 @@ mod tests {
             Weights::new([("site.weight".to_owned(), weight.shallow_clone())].into_iter().collect());
         let norms = Rc::new(RowNorms::new(&site, &weights, update.clone()).unwrap());
         let magnitudes = vec![(0, magnitude.shallow_clone())];
-        let decomposition =
-            Decomposition { update: update.clone(), norms, detached: None, magnitudes, bias: None };
+        let decomposition = Decomposition { update: update.clone(), norms, detached: None, magnitudes };
         let (adapted, dropped) =
             pass.training(5, || (decomposition.adapt(&x, y.shallow_clone()), update.dropped(&x).unwrap()));
         let changed = &weight + b.squeeze_dim(0).matmul(&a.squeeze_dim(0)) * 2.0;

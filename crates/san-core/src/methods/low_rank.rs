@@ -5,10 +5,10 @@
 
 use tch::Tensor;
 
+use crate::Error;
 use crate::nn::dropout::Dropout;
 use crate::nn::parameter::add_low_rank;
 use crate::nn::site::{Adapter, Merged, OutputChange};
-use crate::Error;
 
 /// Factors `a` `[K, rank, inputs]` and `b` `[K, rows, rank]` for the rows from `start`.
 #[derive(Debug)]

@@ -40,6 +40,11 @@ impl RowNorms {
         product(x, &self.weight)
     }
 
+    /// Number of rows.
+    pub(super) fn rows(&self) -> i64 {
+        self.weight.size()[0]
+    }
+
     /// ||W_i||, `[outputs]`.
     pub(super) fn before(&self) -> Tensor {
         self.squared.sqrt()
@@ -154,7 +159,8 @@ mod tests {
             let (a, b) = (next(2, inputs), next(outputs, 2));
             let site = SiteSpec::linear(&format!("site{index}"), Role::Up, inputs, outputs);
             let weight = Tensor::randn([outputs, inputs], options);
-            let weights = Weights::new([(format!("site{index}.weight"), weight.copy())].into_iter().collect());
+            let weights =
+                Weights::new([(format!("site{index}.weight"), weight.copy())].into_iter().collect());
             let block = Block { a: a.shallow_clone(), b: b.shallow_clone(), start: 0 };
             let dropout = Dropout::new(site.name.clone(), 0.0, Rc::new(Pass::new(vec![0, 1])));
             let update = Rc::new(LowRank::new(vec![block], 0.5, outputs, dropout));

@@ -213,7 +213,7 @@ impl Adapter for Scaling {
 
     fn output_change(&self) -> Option<OutputChange> {
         let copy = |tensor: &Option<Tensor>| tensor.as_ref().map(Tensor::shallow_clone);
-        Some(OutputChange { scale: copy(&self.own), shift: copy(&self.shift), low_rank: None })
+        Some(OutputChange { scale: copy(&self.own), shift: copy(&self.shift), ..OutputChange::default() })
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {

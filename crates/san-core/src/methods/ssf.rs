@@ -134,7 +134,7 @@ struct ScaleShift {
 impl Adapter for ScaleShift {
     fn output_change(&self) -> Option<OutputChange> {
         let shift = self.shift.as_ref().map(Tensor::shallow_clone);
-        Some(OutputChange { scale: Some(self.scale.shallow_clone()), shift, low_rank: None })
+        Some(OutputChange { scale: Some(self.scale.shallow_clone()), shift, ..OutputChange::default() })
     }
 
     fn merge(&self, run: i64, weight: Tensor, bias: Option<Tensor>) -> Result<Merged, Error> {

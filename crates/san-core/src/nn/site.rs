@@ -51,6 +51,8 @@ pub struct OutputChange {
     pub scale: Option<Tensor>,
     /// Addend, `[K, outputs]`.
     pub shift: Option<Tensor>,
+    /// Whether the projection's bias is not part of y, but added after the scale.
+    pub bias_is_unscaled: bool,
 }
 
 impl OutputChange {
@@ -155,7 +157,10 @@ impl Site {
             return y;
         }
         let x = p.map_or_else(|| x.shallow_clone(), |p| scale(x, p));
-        let bias = self.bias.as_ref();
+        let (bias, last_bias) = match &change {
+            Some(change) if change.bias_is_unscaled => (None, self.bias.as_ref()),
+            _ => (self.bias.as_ref(), None),
+        };
         let (x, y) = match self.projection {
             Projection::Linear => {
                 let y = linear(&x, &self.weight, bias);
@@ -171,18 +176,19 @@ impl Site {
                 (x, y)
             }
         };
-        match (change, &self.adapter) {
+        let y = match (change, &self.adapter) {
             (Some(change), _) => change.apply(&x, y),
             (None, Some(adapter)) => adapter.adapt(&x, y),
             (None, None) => y,
-        }
+        };
+        last_bias.map_or_else(|| y.shallow_clone(), |bias| shift(&y, &bias.stacked()))
     }
 
     /// The output by products with scaled weights and low-rank factors. `None` where scaling activations is the smaller
     /// work: for activations `[samples, channels]` that is two passes over them and two more in the backward pass, which
     /// compares with two passes over the weight `[outputs, inputs]`.
     fn in_weights(&self, x: &Tensor, p: Option<&Tensor>, change: &OutputChange) -> Option<Tensor> {
-        let OutputChange { low_rank, scale, shift } = change;
+        let OutputChange { low_rank, scale, shift, bias_is_unscaled } = change;
         let runs = p.or(scale.as_ref()).or(low_rank.as_ref().map(|[a, _]| a))?.size()[0];
         let (Parameter::Frozen(weight), None | Some(Parameter::Frozen(_))) = (&self.weight, &self.bias)
         else {
@@ -204,6 +210,13 @@ impl Site {
             Some(Parameter::Frozen(bias)) => Some(bias),
             _ => None,
         };
+        let last_bias = bias.filter(|_| *bias_is_unscaled).map(|bias| bias.unsqueeze(0));
+        let shift = match (shift, last_bias) {
+            (Some(shift), Some(bias)) => Some(shift + bias),
+            (Some(shift), None) => Some(shift.shallow_clone()),
+            (None, bias) => bias,
+        };
+        let bias = bias.filter(|_| !bias_is_unscaled);
         let low_rank = low_rank.as_ref().map(|[a, b]| [a, b]);
         let adaptation = Adaptation { p, low_rank, scale: scale.as_ref(), shift: shift.as_ref() };
         Some(torch_ops::adapted_linear(&x, weight, bias, adaptation))

@@ -185,7 +185,7 @@ Tensor transposed_product_of_runs(const Tensor &a, const Tensor &b) {
 }
 
 // scale * (W diag(p) x + b + B A diag(p) x) + shift for K runs that share the frozen W [out, in] and b [out]. p is [K, in],
-// scale and shift are [K, out], A is [K, rank, in] and B [K, out, rank]; each is optional, A and B come together.
+// scale is [K, out], shift [1 or K, out], A [K, rank, in] and B [K, out, rank]; each is optional, A and B come together.
 // x is [K * batch, ..., in].
 //
 // The factors go into the weights: with W' = diag(scale) W diag(p), A' = A diag(p) and B' = diag(scale) B, the result is
@@ -199,7 +199,7 @@ struct AdaptedLinear : Function<AdaptedLinear> {
                         const OptionalTensor &a, const OptionalTensor &b) {
     at::AutoDispatchBelowADInplaceOrView guard;
     const auto kind = x.scalar_type();
-    const int64_t runs = (p ? p : scale ? scale : shift ? shift : a)->size(0);
+    const int64_t runs = (p ? p : scale ? scale : a ? a : shift)->size(0);
     const Tensor p_used = p ? not_zero(*p) : Tensor();
     const Tensor scale_used = scale ? not_zero(*scale) : Tensor();
     Tensor used = weight.unsqueeze(0);
