@@ -157,7 +157,7 @@ mod tests {
                 values.narrow(1, start - rows * columns, rows * columns).view([2, rows, columns])
             };
             let (a, b) = (next(2, inputs), next(outputs, 2));
-            let site = SiteSpec::linear(&format!("site{index}"), Role::Up, inputs, outputs);
+            let site = SiteSpec::linear(format!("site{index}"), Role::Up, inputs, outputs);
             let weight = Tensor::randn([outputs, inputs], options);
             let weights =
                 Weights::new([(format!("site{index}.weight"), weight.copy())].into_iter().collect());

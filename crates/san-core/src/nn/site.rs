@@ -131,13 +131,13 @@ impl Site {
             None => OutputChange::default(),
         };
         if let Some(bias) = bias {
-            let mut constant = product(bias, frozen);
-            if let Some([a, b]) = &change.low_rank {
-                constant += b.matmul(&a.matmul(&bias.unsqueeze(2))).squeeze_dim(2);
-            }
-            if let Some(scale) = &change.scale {
-                constant = constant * scale;
-            }
+            let constant = product(bias, frozen);
+            let constant = match &change.low_rank {
+                Some([a, b]) => constant + b.matmul(&a.matmul(&bias.unsqueeze(2))).squeeze_dim(2),
+                None => constant,
+            };
+            let constant =
+                change.scale.as_ref().map_or_else(|| constant.shallow_clone(), |by| &constant * by);
             change.shift = Some(match change.shift {
                 Some(shift) => shift + constant,
                 None => constant,
